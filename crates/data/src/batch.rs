@@ -1,0 +1,55 @@
+//! [`Batch`]: packed rows as the model takes them. It knows no tensor engine; the model copies it to its device.
+
+/// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The row.
+    pub row: usize,
+    /// First position in the row.
+    pub start: usize,
+    /// Number of positions.
+    pub len: usize,
+}
+
+/// `rows` packed rows of `length` positions each, and their pictures.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Batch {
+    /// Number of rows.
+    pub rows: usize,
+    /// Positions in a row.
+    pub length: usize,
+    /// Token ids `[rows * length]`; the image token's id where an image token goes, padding at the end of a row.
+    pub ids: Vec<u32>,
+    /// The next token at each position `[rows * length]`; 0 where `weights` is 0.
+    pub targets: Vec<u32>,
+    /// Weight of each position in the loss `[rows * length]`: 1 where the next token is learned text, else 0.
+    pub weights: Vec<f32>,
+    /// The examples, ordered by row and start. Positions outside every span are padding.
+    pub spans: Vec<Span>,
+    /// Pictures as `[images, size, size, 3]` (rows from the top, channels last), normalised.
+    pub pixels: Vec<f32>,
+    /// Side of a picture in pixels.
+    pub image_size: usize,
+    /// For each picture the flat position (`row * length + column`) of the first of its image tokens, which follow
+    /// one another.
+    pub image_slots: Vec<usize>,
+    /// The sample ids of the examples, one for each span.
+    pub samples: Vec<String>,
+}
+
+impl Batch {
+    /// Number of pictures.
+    pub fn images(&self) -> usize {
+        self.image_slots.len()
+    }
+
+    /// Positions inside spans: what a step is said to have seen.
+    pub fn tokens(&self) -> usize {
+        self.spans.iter().map(|s| s.len).sum()
+    }
+
+    /// Sum of the loss weights: the denominator of the loss over a whole step.
+    pub fn weight(&self) -> f64 {
+        self.weights.iter().map(|&w| f64::from(w)).sum()
+    }
+}

@@ -1,0 +1,119 @@
+//! [`Document`]: the one type that every source yields. A caption pair, an illustrated page, a plain text and a
+//! conversation are all a list of segments.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+/// The kinds of data that MM1 mixes (paper, section 3.2), and the conversations of its tuning.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A picture and the text somebody wrote beside it.
+    Captioned,
+    /// A picture and a description made from what it shows (VeCap's part).
+    Synthetic,
+    /// A document with pictures among its text.
+    Interleaved,
+    /// Text without pictures.
+    TextOnly,
+    /// Turns of a user and an assistant.
+    Conversation,
+}
+
+/// An 8-bit sRGB picture, rows from the top, three bytes a pixel.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Picture {
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+    /// `height * width * 3` bytes.
+    pub rgb: Vec<u8>,
+}
+
+impl std::fmt::Debug for Picture {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Picture({}x{})", self.width, self.height)
+    }
+}
+
+/// A token with a meaning of its own. It can't be written in text: text that spells its name stays text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Special {
+    /// Fills the end of a row; never seen by attention, never learned.
+    Pad,
+    /// The end of a document or of an assistant's turn: where generation stops.
+    End,
+    /// The place of one image token; a picture takes as many as the connector makes.
+    Image,
+    /// A user's turn begins.
+    User,
+    /// The assistant's turn begins.
+    Assistant,
+    /// Instructions to the assistant begin.
+    System,
+}
+
+/// One piece of a document.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Segment {
+    /// Text; `learn` says whether its tokens count in the loss.
+    Text {
+        /// The text itself.
+        text: String,
+        /// Whether the loss is taken on its tokens.
+        learn: bool,
+    },
+    /// A picture in its place among the text.
+    Image(Arc<Picture>),
+    /// A token with a meaning of its own.
+    Token {
+        /// Which.
+        token: Special,
+        /// Whether the loss is taken on it.
+        learn: bool,
+    },
+}
+
+impl Segment {
+    /// Text that is learned, as in all pre-training data.
+    pub fn text(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), learn: true }
+    }
+
+    /// Text that is only read, such as a user's question or the prompt of a demonstration.
+    pub fn prompt(text: impl Into<String>) -> Self {
+        Self::Text { text: text.into(), learn: false }
+    }
+}
+
+/// What a source yields: segments in reading order, with a name by which the sample can be found again.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Document {
+    /// `source/split/index` or the file it came from.
+    pub id: String,
+    /// Which kind of data it is.
+    pub kind: Kind,
+    /// The content in reading order.
+    pub segments: Vec<Segment>,
+}
+
+impl Document {
+    /// Its pictures in reading order.
+    pub fn pictures(&self) -> impl Iterator<Item = &Arc<Picture>> {
+        self.segments.iter().filter_map(|s| match s {
+            Segment::Image(p) => Some(p),
+            _ => None,
+        })
+    }
+
+    /// Its text in reading order, without the special tokens.
+    pub fn texts(&self) -> impl Iterator<Item = &str> {
+        self.segments.iter().filter_map(|s| match s {
+            Segment::Text { text, .. } => Some(text.as_str()),
+            _ => None,
+        })
+    }
+}

@@ -1,0 +1,1 @@
+//! Reports: curves, tables and pictures of a run in one HTML file.

@@ -1,0 +1,213 @@
+//! The shape of the network, as a recipe writes it and a checkpoint keeps it.
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+/// The whole network: image encoder, connector, decoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mm1Config {
+    /// The image encoder.
+    pub vision: VisionConfig,
+    /// The vision-language connector.
+    pub connector: ConnectorConfig,
+    /// The decoder-only language model.
+    pub lm: LmConfig,
+}
+
+/// How pixels become patch features.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stem {
+    /// One linear map of each patch (Dosovitskiy et al. 2021).
+    Patch,
+    /// 3x3 convolutions of stride 2, each with a channel norm and GELU, then a linear map
+    /// (Xiao et al. 2021, "Early convolutions help transformers see better"). The patch must be a power of two.
+    Conv,
+}
+
+/// A vision transformer with pre-norm blocks (LayerNorm, GELU).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Side of the square picture in pixels.
+    pub image_size: usize,
+    /// Side of a patch in pixels; divides `image_size`.
+    pub patch: usize,
+    /// How pixels become patch features.
+    #[serde(default = "default_stem")]
+    pub stem: Stem,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads; divides `dim`.
+    pub heads: usize,
+    /// Width of the MLP's hidden layer.
+    pub ffn: usize,
+    /// Whether a learned class token is put before the patches. The connector never sees it.
+    #[serde(default)]
+    pub class_token: bool,
+    /// LayerNorm's epsilon.
+    #[serde(default = "default_norm_eps")]
+    pub norm_eps: f64,
+}
+
+/// The three connectors of the paper (section 3.1). Each gives `tokens` image tokens of the decoder's width.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum ConnectorConfig {
+    /// n×n adaptive average pooling, then one linear map.
+    AveragePool {
+        /// Image tokens for a picture; a square number.
+        tokens: usize,
+    },
+    /// Learned queries and one cross-attention layer with its MLP.
+    AttentionPool {
+        /// Image tokens for a picture: the number of queries.
+        tokens: usize,
+        /// Attention heads; divides the encoder's width.
+        heads: usize,
+    },
+    /// Honeybee's convolutional abstractor (Cha et al. 2023).
+    CAbstractor {
+        /// Image tokens for a picture; a square number.
+        tokens: usize,
+        /// Width of the blocks (1024 in Honeybee).
+        dim: usize,
+        /// Blocks before and after the pooling, each (3 in Honeybee).
+        depth: usize,
+    },
+}
+
+impl ConnectorConfig {
+    /// Image tokens for a picture.
+    pub fn tokens(&self) -> usize {
+        match *self {
+            Self::AveragePool { tokens } | Self::AttentionPool { tokens, .. } | Self::CAbstractor { tokens, .. } => {
+                tokens
+            }
+        }
+    }
+}
+
+/// A Llama-style decoder: RMSNorm, RoPE (half-split), SwiGLU, grouped-query attention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LmConfig {
+    /// Size of the vocabulary; 0 in a recipe means the tokenizer's.
+    #[serde(default)]
+    pub vocab: usize,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads; divides `dim`.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of the SwiGLU's hidden layer.
+    pub ffn: usize,
+    /// RoPE's base.
+    #[serde(default = "default_rope_base")]
+    pub rope_base: f64,
+    /// RMSNorm's epsilon.
+    #[serde(default = "default_rms_eps")]
+    pub norm_eps: f64,
+    /// Whether the output head is the embedding table.
+    #[serde(default = "default_true")]
+    pub tied: bool,
+}
+
+fn default_stem() -> Stem {
+    Stem::Patch
+}
+fn default_norm_eps() -> f64 {
+    1e-6
+}
+fn default_rms_eps() -> f64 {
+    1e-5
+}
+fn default_rope_base() -> f64 {
+    10_000.0
+}
+fn default_true() -> bool {
+    true
+}
+
+impl VisionConfig {
+    /// Patches along a side.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch
+    }
+}
+
+impl Mm1Config {
+    /// Checks every relation between the sizes.
+    ///
+    /// # Errors
+    /// One line that names the field and what it must be.
+    pub fn check(&self) -> Result<()> {
+        let (v, l) = (&self.vision, &self.lm);
+        for (field, value) in [
+            ("vision.image_size", v.image_size),
+            ("vision.patch", v.patch),
+            ("vision.dim", v.dim),
+            ("vision.heads", v.heads),
+            ("vision.ffn", v.ffn),
+            ("connector.tokens", self.connector.tokens()),
+            ("lm.vocab", l.vocab),
+            ("lm.dim", l.dim),
+            ("lm.layers", l.layers),
+            ("lm.heads", l.heads),
+            ("lm.kv_heads", l.kv_heads),
+            ("lm.ffn", l.ffn),
+        ] {
+            ensure!(value > 0, "model.{field} must be at least 1");
+        }
+        ensure!(
+            v.image_size.is_multiple_of(v.patch),
+            "model.vision.patch = {} must divide image_size = {}",
+            v.patch,
+            v.image_size
+        );
+        ensure!(
+            v.stem == Stem::Patch || (v.patch.is_power_of_two() && v.patch > 1),
+            "model.vision.patch = {} must be a power of two above 1 for stem = \"conv\"",
+            v.patch
+        );
+        ensure!(
+            v.dim.is_multiple_of(v.heads),
+            "model.vision.heads = {} must divide dim = {}",
+            v.heads,
+            v.dim
+        );
+        ensure!(l.dim.is_multiple_of(l.heads), "model.lm.heads = {} must divide dim = {}", l.heads, l.dim);
+        ensure!(
+            l.heads.is_multiple_of(l.kv_heads),
+            "model.lm.kv_heads = {} must divide heads = {}",
+            l.kv_heads,
+            l.heads
+        );
+        ensure!(
+            (l.dim / l.heads).is_multiple_of(2),
+            "model.lm: the head width dim / heads = {} must be even, for RoPE",
+            l.dim / l.heads
+        );
+        match self.connector {
+            ConnectorConfig::AveragePool { tokens } | ConnectorConfig::CAbstractor { tokens, .. } => ensure!(
+                tokens.isqrt().pow(2) == tokens,
+                "model.connector.tokens = {tokens} must be a square number for this kind"
+            ),
+            ConnectorConfig::AttentionPool { heads, .. } => ensure!(
+                heads > 0 && v.dim.is_multiple_of(heads),
+                "model.connector.heads = {heads} must divide model.vision.dim = {}",
+                v.dim
+            ),
+        }
+        if let ConnectorConfig::CAbstractor { dim, .. } = self.connector {
+            ensure!(dim > 0, "model.connector.dim must be at least 1");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,1 @@
+//! Generation: prefill, decode and sampling over a key-value cache.

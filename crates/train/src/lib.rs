@@ -1,0 +1,1 @@
+//! One optimisation step and all it takes to resume it.
