@@ -1,5 +1,8 @@
 //! [`Batch`]: packed rows as the model takes them. It knows no tensor engine; the model copies it to its device.
 
+use crate::image::{ImageSpec, normalise_into};
+use crate::pack::Row;
+
 /// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -38,6 +41,40 @@ pub struct Batch {
 }
 
 impl Batch {
+    /// Puts rows of `length` positions together. A position's target is the next token of the same example, where that
+    /// one is learned; nothing is predicted across examples.
+    pub fn assemble(rows: &[Row], length: usize, image: &ImageSpec, pad: u32) -> Self {
+        let positions = rows.len() * length;
+        let mut batch = Self {
+            rows: rows.len(),
+            length,
+            ids: vec![pad; positions],
+            targets: vec![0; positions],
+            weights: vec![0.0; positions],
+            image_size: image.size,
+            ..Self::default()
+        };
+        for (row, content) in rows.iter().enumerate() {
+            let mut start = 0;
+            for example in content.examples() {
+                let (at, len) = (row * length + start, example.ids.len());
+                batch.ids[at..at + len].copy_from_slice(&example.ids);
+                for next in (1..len).filter(|&next| example.learn[next]) {
+                    batch.targets[at + next - 1] = example.ids[next];
+                    batch.weights[at + next - 1] = 1.0;
+                }
+                for (offset, pixels) in &example.images {
+                    batch.image_slots.push(at + offset);
+                    normalise_into(pixels, image, &mut batch.pixels);
+                }
+                batch.spans.push(Span { row, start, len });
+                batch.samples.push(example.id.clone());
+                start += len;
+            }
+        }
+        batch
+    }
+
     /// Number of pictures.
     pub fn images(&self) -> usize {
         self.image_slots.len()

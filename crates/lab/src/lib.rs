@@ -1,1 +1,8 @@
-//! Reports: curves, tables and pictures of a run in one HTML file.
+//! Reports: a run folder becomes one HTML file with curves, tables and pictures. No tensor engine.
+
+mod axis;
+pub mod plot;
+pub mod report;
+mod result;
+pub mod run;
+mod section;

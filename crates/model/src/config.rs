@@ -21,8 +21,9 @@ pub struct Mm1Config {
 pub enum Stem {
     /// One linear map of each patch (Dosovitskiy et al. 2021).
     Patch,
-    /// 3x3 convolutions of stride 2, each with a channel norm and GELU, then a linear map
-    /// (Xiao et al. 2021, "Early convolutions help transformers see better"). The patch must be a power of two.
+    /// log2(patch) 3x3 convolutions of stride 2 whose widths double up to `dim` (patch 16: dim/8, dim/4, dim/2, dim),
+    /// each with a channel norm and GELU, then a linear map (Xiao et al. 2021, "Early convolutions help transformers
+    /// see better"). The patch must be a power of two.
     Conv,
 }
 
@@ -54,8 +55,10 @@ pub struct VisionConfig {
 }
 
 /// The three connectors of the paper (section 3.1). Each gives `tokens` image tokens of the decoder's width.
+///
+/// A recipe may set `dim`, `depth` and `heads` whatever the kind, so that an ablation changes `kind` alone.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+#[serde(from = "ConnectorFields", into = "ConnectorFields")]
 pub enum ConnectorConfig {
     /// n×n adaptive average pooling, then one linear map.
     AveragePool {
@@ -80,13 +83,63 @@ pub enum ConnectorConfig {
     },
 }
 
+/// [`ConnectorConfig`] as it is written.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ConnectorFields {
+    kind: ConnectorKind,
+    tokens: usize,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dim: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    depth: Option<usize>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    heads: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum ConnectorKind {
+    AveragePool,
+    AttentionPool,
+    CAbstractor,
+}
+
+impl From<ConnectorFields> for ConnectorConfig {
+    fn from(written: ConnectorFields) -> Self {
+        let ConnectorFields { kind, tokens, dim, depth, heads } = written;
+        match kind {
+            ConnectorKind::AveragePool => Self::AveragePool { tokens },
+            ConnectorKind::AttentionPool => Self::AttentionPool { tokens, heads: heads.unwrap_or(8) },
+            ConnectorKind::CAbstractor => {
+                Self::CAbstractor { tokens, dim: dim.unwrap_or(1024), depth: depth.unwrap_or(3) }
+            }
+        }
+    }
+}
+
+impl From<ConnectorConfig> for ConnectorFields {
+    fn from(config: ConnectorConfig) -> Self {
+        let plain = |kind| Self { kind, tokens: config.tokens(), dim: None, depth: None, heads: None };
+        match config {
+            ConnectorConfig::AveragePool { .. } => plain(ConnectorKind::AveragePool),
+            ConnectorConfig::AttentionPool { heads, .. } => {
+                Self { heads: Some(heads), ..plain(ConnectorKind::AttentionPool) }
+            }
+            ConnectorConfig::CAbstractor { dim, depth, .. } => {
+                Self { dim: Some(dim), depth: Some(depth), ..plain(ConnectorKind::CAbstractor) }
+            }
+        }
+    }
+}
+
 impl ConnectorConfig {
     /// Image tokens for a picture.
     pub fn tokens(&self) -> usize {
         match *self {
-            Self::AveragePool { tokens } | Self::AttentionPool { tokens, .. } | Self::CAbstractor { tokens, .. } => {
-                tokens
-            }
+            Self::AveragePool { tokens }
+            | Self::AttentionPool { tokens, .. }
+            | Self::CAbstractor { tokens, .. } => tokens,
         }
     }
 }
@@ -165,23 +218,7 @@ impl Mm1Config {
         ] {
             ensure!(value > 0, "model.{field} must be at least 1");
         }
-        ensure!(
-            v.image_size.is_multiple_of(v.patch),
-            "model.vision.patch = {} must divide image_size = {}",
-            v.patch,
-            v.image_size
-        );
-        ensure!(
-            v.stem == Stem::Patch || (v.patch.is_power_of_two() && v.patch > 1),
-            "model.vision.patch = {} must be a power of two above 1 for stem = \"conv\"",
-            v.patch
-        );
-        ensure!(
-            v.dim.is_multiple_of(v.heads),
-            "model.vision.heads = {} must divide dim = {}",
-            v.heads,
-            v.dim
-        );
+        self.check_vision()?;
         ensure!(l.dim.is_multiple_of(l.heads), "model.lm.heads = {} must divide dim = {}", l.heads, l.dim);
         ensure!(
             l.heads.is_multiple_of(l.kv_heads),
@@ -205,8 +242,39 @@ impl Mm1Config {
                 v.dim
             ),
         }
-        if let ConnectorConfig::CAbstractor { dim, .. } = self.connector {
+        if let ConnectorConfig::CAbstractor { dim, depth, .. } = self.connector {
             ensure!(dim > 0, "model.connector.dim must be at least 1");
+            ensure!(depth > 0, "model.connector.depth must be at least 1");
+        }
+        Ok(())
+    }
+
+    fn check_vision(&self) -> Result<()> {
+        let v = &self.vision;
+        ensure!(
+            v.image_size.is_multiple_of(v.patch),
+            "model.vision.patch = {} must divide image_size = {}",
+            v.patch,
+            v.image_size
+        );
+        ensure!(
+            v.dim.is_multiple_of(v.heads),
+            "model.vision.heads = {} must divide dim = {}",
+            v.heads,
+            v.dim
+        );
+        if v.stem == Stem::Conv {
+            ensure!(
+                v.patch.is_power_of_two() && v.patch > 1,
+                "model.vision.patch = {} must be a power of two above 1 for stem = \"conv\"",
+                v.patch
+            );
+            ensure!(
+                v.dim.is_multiple_of(v.patch / 2),
+                "model.vision.dim = {} must be a multiple of patch / 2 = {} for stem = \"conv\", whose widths double",
+                v.dim,
+                v.patch / 2
+            );
         }
         Ok(())
     }

@@ -1,6 +1,23 @@
 //! The network: vision encoder, connector, decoder; knows tensors, and no file but weights.
 //!
-//! Shapes in this crate: `b` rows, `t` positions, `n` pictures, `p` patches, `k` image tokens, `d` width,
-//! `h` heads, `g` key-value heads, `c` head width, `f` hidden width, `v` vocabulary.
+//! Shapes in this crate: `b` rows, `t` positions, `n` pictures (or new tokens in one row), `p` patches, `k` image
+//! tokens, `d` width, `h` heads, `g` key-value heads, `c` head width, `f` hidden width, `v` vocabulary, `s` the side
+//! of a picture in pixels. Weight matrices are stored `[in, out]`; pictures and maps are channels last.
 
+pub mod attention;
+pub mod cache;
+pub mod clip;
 pub mod config;
+pub mod connector;
+pub mod init;
+pub mod lm;
+pub mod mlp;
+pub mod mm1;
+pub mod ops;
+pub mod vision;
+pub mod weights;
+
+pub use cache::Cache;
+pub use config::Mm1Config;
+pub use mm1::{Input, Mm1, Piece};
+pub use ops::{Layout, Span};

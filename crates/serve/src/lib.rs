@@ -1,1 +1,9 @@
-//! Generation: prefill, decode and sampling over a key-value cache.
+//! Generation: prompts of text and pictures in, text out, over a key-value cache.
+//!
+//! [`generate::Generator`] answers many prompts side by side, [`generate::Session`] talks with one person. What comes
+//! out is a pure function of the prompt, its index and the options: it depends on no neighbour in the batch.
+
+mod answer;
+pub mod generate;
+pub mod sampler;
+mod session;

@@ -1,1 +1,15 @@
 //! One optimisation step and all it takes to resume it.
+
+pub mod checkpoint;
+pub mod law;
+pub mod objective;
+pub mod optim;
+mod parameters;
+pub mod schedule;
+pub mod step;
+mod tensors;
+
+pub use checkpoint::{Checkpoint, Snapshot};
+pub use optim::{OptimizerConfig, Part};
+pub use schedule::Schedule;
+pub use step::{MicroBatch, StepReport, Trainer};

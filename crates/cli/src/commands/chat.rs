@@ -1,0 +1,170 @@
+//! `mm1 chat`: questions to a run's model, about pictures or without.
+
+use std::io::{BufRead, IsTerminal, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use mm1_data::document::{Picture, Segment};
+use mm1_data::image::{MAX_SIDE, decode};
+use mm1_data::tokenizer::Tokenizer;
+use mm1_serve::generate::{GenerateOptions, Generator, Session};
+use mm1_serve::sampler::Sampling;
+use serde_json::json;
+
+use crate::error::{InputError, input};
+use crate::recipe::{Recipe, Stage};
+use crate::stage::model;
+
+#[derive(Debug, Args)]
+pub(crate) struct ChatArgs {
+    /// The run folder.
+    #[arg(long)]
+    run: PathBuf,
+    /// A picture (JPEG, PNG, WebP) that the first message is about. May be repeated.
+    #[arg(long = "image", value_name = "FILE")]
+    images: Vec<PathBuf>,
+    /// The longest answer in tokens.
+    #[arg(long, default_value_t = 64)]
+    max_tokens: usize,
+    /// Above 0: draw tokens at random, the more the higher.
+    #[arg(long, default_value_t = 0.0)]
+    temperature: f64,
+    /// From which random draws follow.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+    /// The message; without it a conversation begins.
+    prompt: Option<String>,
+}
+
+/// Answers one prompt, or talks until the input ends.
+///
+/// # Errors
+/// A folder without a trained model, a picture that can't be read, or a context that is full.
+pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
+    ensure_temperature(args.temperature)?;
+    let pictures = args.images.iter().map(|p| picture(p)).collect::<Result<Vec<_>>>()?;
+    let generator = generator(&args.run)?;
+    let mut talk = Talk { session: generator.session(), args };
+    match &args.prompt {
+        Some(prompt) => {
+            let answer = talk.say(pictures, prompt)?;
+            if args.json {
+                println!("{}", json!({ "prompt": prompt, "images": args.images, "answer": answer }));
+            }
+            Ok(())
+        }
+        None => talk.converse(pictures),
+    }
+}
+
+fn ensure_temperature(temperature: f64) -> Result<()> {
+    input((|| {
+        ensure!(
+            temperature.is_finite() && temperature >= 0.0,
+            "--temperature {temperature} must be a finite number of at least 0"
+        );
+        Ok(())
+    })())
+}
+
+struct Talk<'a> {
+    session: Session<'a>,
+    args: &'a ChatArgs,
+}
+
+impl Talk<'_> {
+    /// One turn: the answer appears as it is made.
+    fn say(&mut self, pictures: Vec<Arc<Picture>>, text: &str) -> Result<String> {
+        let mut segments: Vec<Segment> = pictures.into_iter().map(Segment::Image).collect();
+        segments.push(Segment::prompt(text));
+        let sampling = match self.args.temperature {
+            0.0 => Sampling::Greedy,
+            temperature => Sampling::Random { temperature, top_k: 0, top_p: 1.0, seed: self.args.seed },
+        };
+        let options =
+            GenerateOptions { max_tokens: self.args.max_tokens, stop: Vec::new(), sampling, batch: 1 };
+        let mut out = std::io::stdout();
+        let quiet = self.args.json;
+        let answer = input(self.session.say(&segments, &options, &mut |piece| {
+            if !quiet {
+                // A closed pipe ends the reader's interest, not the answer.
+                let _ = write!(out, "{piece}").and_then(|()| out.flush());
+            }
+        }))?;
+        if !quiet {
+            println!();
+        }
+        Ok(answer)
+    }
+
+    /// Reads messages line by line; `/image FILE` adds a picture to the next one.
+    fn converse(&mut self, mut pictures: Vec<Arc<Picture>>) -> Result<()> {
+        let terminal = std::io::stdin().is_terminal();
+        if terminal {
+            eprintln!("Ask about the pictures. /image FILE adds one to the next message, /quit ends.");
+        }
+        let mut line = String::new();
+        loop {
+            if terminal {
+                eprint!("> ");
+            }
+            line.clear();
+            if std::io::stdin().lock().read_line(&mut line)? == 0 {
+                return Ok(());
+            }
+            let text = line.trim();
+            if let Some(file) = text.strip_prefix("/image ") {
+                match picture(Path::new(file.trim())) {
+                    Ok(p) => pictures.push(p),
+                    Err(e) if terminal => eprintln!("mm1: {e:#}"),
+                    Err(e) => return Err(e),
+                }
+            } else if text == "/quit" {
+                return Ok(());
+            } else if !text.is_empty() {
+                self.say(std::mem::take(&mut pictures), text)?;
+            }
+        }
+    }
+}
+
+fn picture(path: &Path) -> Result<Arc<Picture>> {
+    let bytes =
+        std::fs::read(path).map_err(|e| InputError::new(format!("--image {}: {e}", path.display())))?;
+    let picture = decode(&bytes, MAX_SIDE);
+    Ok(Arc::new(picture.map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?))
+}
+
+/// The newest model of the run at `root`.
+fn generator(root: &Path) -> Result<Generator> {
+    let path = root.join("plan.toml");
+    let missing = |e: &dyn std::fmt::Display| {
+        InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
+    };
+    let plan: toml::Table =
+        std::fs::read_to_string(&path).map_err(|e| missing(&e))?.parse().map_err(|e| missing(&e))?;
+    let recipe: Recipe = plan
+        .get("settled")
+        .and_then(|s| s.get("recipe"))
+        .cloned()
+        .ok_or_else(|| missing(&"plan.toml has no recipe"))?
+        .try_into()
+        .map_err(|e| missing(&e))?;
+    let trained = |s: &&Stage| {
+        matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && model::checkpoints(root, s.name()).is_dir()
+    };
+    let last = recipe.stage.iter().rposition(|s| trained(&s));
+    let last = last.ok_or_else(|| missing(&"no stage has a checkpoint yet"))?;
+    if matches!(recipe.stage[last], Stage::Pretrain(_)) {
+        eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", recipe.stage[last].name());
+    }
+    let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;
+    let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
+    Ok(Generator::new(model, tokenizer, recipe.image_spec()))
+}

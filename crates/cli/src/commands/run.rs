@@ -1,0 +1,83 @@
+//! `mm1 run`: all stages of a recipe, in order, each continued where it stopped.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result};
+use serde_json::json;
+
+use crate::plan::Plan;
+use crate::progress::clock;
+use crate::recipe::{Recipe, Stage};
+use crate::run_folder::RunFolder;
+use crate::stage;
+
+/// What every stage needs.
+pub(crate) struct Context {
+    pub(crate) plan: Plan,
+    pub(crate) folder: RunFolder,
+    pub(crate) threads: usize,
+    /// Set by an interrupt; a stage then writes a checkpoint and stops.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+/// Runs the recipe in the folder `out`.
+///
+/// # Errors
+/// Wrong input, an interrupt, or a failure; what was done stays and is continued by the same command.
+pub(crate) fn run(
+    recipe: &Path,
+    edits: &[String],
+    out: &Path,
+    threads: Option<u16>,
+    json: bool,
+) -> Result<()> {
+    let started = Instant::now();
+    let recipe = Recipe::read(recipe, edits)?;
+    let folder = RunFolder::open(out)?;
+    let plan = Plan::resolve(recipe, Some(&folder))?;
+    folder.settle_plan(&plan.to_table()?)?;
+    eprint!("{}", plan.summary());
+    let context = Context { plan, folder, threads: settle_threads(threads)?, stop: stop_flag()? };
+    for stage in &context.plan.recipe.stage {
+        match stage {
+            Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),
+            Stage::Eval(s) => stage::evaluate::run(&context, s),
+        }
+        .with_context(|| format!("stage {}", stage.name()))?;
+    }
+    let report = mm1_lab::report::write(context.folder.root())?;
+    eprintln!("done in {}; open {}", clock(started.elapsed().as_secs_f64()), report.display());
+    if json {
+        let scores = stage::evaluate::records(&context.folder)?;
+        let out =
+            json!({"run": out, "report": report, "seconds": started.elapsed().as_secs_f64(), "eval": scores});
+        println!("{out}");
+    }
+    Ok(())
+}
+
+fn settle_threads(threads: Option<u16>) -> Result<usize> {
+    let threads = match threads {
+        Some(n) => usize::from(n),
+        None => std::thread::available_parallelism().map_or(1, usize::from),
+    };
+    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("starting the threads")?;
+    Ok(threads)
+}
+
+/// The first interrupt asks for a checkpoint, the second ends the process.
+fn stop_flag() -> Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let flag = stop.clone();
+    ctrlc::set_handler(move || {
+        if flag.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        eprintln!("\nstopping after this step, with a checkpoint; once more to stop at once");
+    })
+    .context("catching interrupts")?;
+    Ok(stop)
+}

@@ -1,0 +1,371 @@
+//! The [`Plan`]: a recipe with everything checked and everything derived, before the first step.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use anyhow::{Context, Result, ensure};
+use burn::tensor::Device;
+use mm1_data::image::ImageSpec;
+use mm1_data::mixture::{Mixture, Part};
+use mm1_data::source::{Source, SourceConfig, Split};
+use mm1_data::tokenizer::Tokenizer;
+#[cfg(feature = "emoji")]
+use mm1_data::world::World;
+use mm1_model::Mm1;
+use mm1_model::weights::{Counts, Group, counts};
+use serde::Serialize;
+use toml::Table;
+
+use crate::error::input;
+use crate::recipe::{
+    EvalStage, LearningRate, Objective, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage,
+};
+use crate::run_folder::RunFolder;
+
+/// A run as it will be done.
+pub(crate) struct Plan {
+    /// The recipe, with the vocabulary filled in.
+    pub(crate) recipe: Recipe,
+    /// The opened sources by name.
+    pub(crate) sources: BTreeMap<String, Arc<dyn Source>>,
+    /// The built-in world, when a source or a task needs it.
+    #[cfg(feature = "emoji")]
+    pub(crate) world: Option<Arc<World>>,
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) image: ImageSpec,
+    pub(crate) derived: Derived,
+}
+
+/// What follows from the recipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Derived {
+    /// Image tokens for a picture.
+    pub(crate) image_tokens: usize,
+    pub(crate) parameters: Counts,
+    /// Hash of the tokenizer's vocabulary and merges.
+    pub(crate) tokenizer: String,
+    /// Memory of weights, gradients and optimizer state in MiB; activations come on top.
+    pub(crate) state_mib: u64,
+    /// Peak learning rate of each training stage.
+    pub(crate) lr: BTreeMap<String, f64>,
+    /// Positions in a step of each training stage.
+    pub(crate) positions_per_step: BTreeMap<String, u64>,
+}
+
+impl Plan {
+    /// Checks all of `recipe` and computes what follows from it. With a `folder` its tokenizer is taken, or trained
+    /// and kept there.
+    ///
+    /// # Errors
+    /// [`crate::error::InputError`]: one line that names the field and the remedy.
+    pub(crate) fn resolve(recipe: Recipe, folder: Option<&RunFolder>) -> Result<Self> {
+        input(Self::resolve_inner(recipe, folder))
+    }
+
+    fn resolve_inner(mut recipe: Recipe, folder: Option<&RunFolder>) -> Result<Self> {
+        check_stages(&recipe)?;
+        #[cfg(feature = "emoji")]
+        let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
+        let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
+            #[cfg(not(feature = "emoji"))]
+            let world = None::<Arc<mm1_data::source::World>>;
+            let source = config.open(name, recipe.seed, world.as_ref());
+            Ok((name.clone(), source.with_context(|| format!("data.{name}"))?))
+        };
+        let sources = recipe.data.iter().map(open).collect::<Result<BTreeMap<_, _>>>()?;
+        let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
+        let lm = &mut recipe.model.lm;
+        ensure!(
+            lm.vocab == 0 || lm.vocab == tokenizer.vocab(),
+            "model.lm.vocab = {} but the tokenizer has {} entries; leave it out to take the tokenizer's",
+            lm.vocab,
+            tokenizer.vocab()
+        );
+        lm.vocab = tokenizer.vocab();
+        recipe.model.check()?;
+        let derived = Derived::of(&recipe, &tokenizer)?;
+        for stage in &recipe.stage {
+            if let Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) = stage {
+                ensure!(
+                    s.length > derived.image_tokens + 1,
+                    "stage.{}.length = {} leaves no room for text beside the {} tokens of one picture",
+                    s.name,
+                    s.length,
+                    derived.image_tokens
+                );
+            }
+        }
+        Ok(Self {
+            sources,
+            #[cfg(feature = "emoji")]
+            world,
+            tokenizer,
+            image: recipe.image_spec(),
+            derived,
+            recipe,
+        })
+    }
+
+    /// The mixture of a training stage.
+    pub(crate) fn mixture(&self, stage: &TrainStage) -> Result<Mixture> {
+        let part = |(name, &weight): (&String, &f64)| Part {
+            name: name.clone(),
+            source: self.sources[name].clone(),
+            weight,
+        };
+        input(
+            Mixture::new(stage.mixture.iter().map(part).collect())
+                .with_context(|| format!("stage.{}.mixture", stage.name)),
+        )
+    }
+
+    /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is continued.
+    pub(crate) fn to_table(&self) -> Result<Table> {
+        #[derive(Serialize)]
+        struct Settled<'a> {
+            recipe: &'a Recipe,
+            derived: &'a Derived,
+        }
+        #[derive(Serialize)]
+        struct File<'a> {
+            version: &'a str,
+            commit: &'a str,
+            settled: Settled<'a>,
+        }
+        let settled = Settled { recipe: &self.recipe, derived: &self.derived };
+        let file = File { version: env!("CARGO_PKG_VERSION"), commit: env!("MM1_COMMIT"), settled };
+        // Through text, so that the table compares equal to the one read back.
+        Ok(toml::to_string(&file)?.parse()?)
+    }
+
+    /// The bill, as a person reads it.
+    pub(crate) fn summary(&self) -> String {
+        let (d, mut text) = (&self.derived, String::new());
+        let p = &d.parameters;
+        let _ = writeln!(
+            text,
+            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, vocabulary {}",
+            self.recipe.name,
+            thousands(p.total() as u64),
+            thousands(p.vision as u64),
+            thousands(p.connector as u64),
+            thousands(p.lm as u64),
+            thousands(p.embedding as u64),
+            d.image_tokens,
+            self.tokenizer.vocab()
+        );
+        for stage in &self.recipe.stage {
+            let _ = match stage {
+                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => writeln!(
+                    text,
+                    "  {}: {} steps of {} positions, peak lr {:.2e}",
+                    s.name,
+                    s.steps,
+                    thousands(d.positions_per_step[&s.name]),
+                    d.lr[&s.name]
+                ),
+                Stage::Eval(s) => writeln!(
+                    text,
+                    "  {}: {} with {:?} shots, {} questions each",
+                    s.name,
+                    s.tasks.join(", "),
+                    s.shots,
+                    s.questions
+                ),
+            };
+        }
+        text
+    }
+}
+
+impl Derived {
+    fn of(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Self> {
+        let parameters = counts(&Mm1::new(&recipe.model, recipe.seed, &Device::flex())?);
+        let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
+        for stage in &recipe.stage {
+            let (s, trained) = match stage {
+                Stage::Pretrain(s) | Stage::Sft(s) => (s, parameters.lm),
+                Stage::Encoder(s) => (s, parameters.vision),
+                Stage::Eval(_) => continue,
+            };
+            lr.insert(s.name.clone(), peak(&s.optimizer, trained));
+            positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
+        }
+        Ok(Self {
+            image_tokens: recipe.model.connector.tokens(),
+            parameters,
+            tokenizer: tokenizer.fingerprint().to_string(),
+            // Weights, gradients and two moments of four bytes each.
+            state_mib: (parameters.total() as u64 * 16).div_ceil(1 << 20),
+            lr,
+            positions_per_step,
+        })
+    }
+}
+
+fn peak(optimizer: &OptimizerConfig, parameters: usize) -> f64 {
+    match optimizer.lr {
+        LearningRate::Value(lr) => lr,
+        LearningRate::Law(_) => mm1_train::law::learning_rate(parameters),
+    }
+}
+
+impl Recipe {
+    #[cfg(feature = "emoji")]
+    fn needs_world(&self) -> bool {
+        self.data.values().any(|s| !matches!(s, SourceConfig::Folder { .. }))
+            || self
+                .stage
+                .iter()
+                .any(|s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| !t.starts_with("captions:"))))
+    }
+}
+
+fn check_stages(recipe: &Recipe) -> Result<()> {
+    ensure!(!recipe.stage.is_empty(), "stage: a recipe needs at least one [[stage]]");
+    for (i, stage) in recipe.stage.iter().enumerate() {
+        let name = stage.name();
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        ensure!(
+            !name.is_empty() && name.chars().all(plain),
+            "stage.{i}.name = \"{name}\" must be letters, digits, - and _"
+        );
+        ensure!(
+            recipe.stage[..i].iter().all(|s| s.name() != name),
+            "stage.{i}.name = \"{name}\" is taken by an earlier stage"
+        );
+        match stage {
+            Stage::Pretrain(s) | Stage::Sft(s) => check_train(recipe, s, Objective::Language),
+            Stage::Encoder(s) => check_train(recipe, s, Objective::Clip),
+            Stage::Eval(s) => check_eval(recipe, s),
+        }
+        .with_context(|| format!("stage.{name}"))?;
+    }
+    Ok(())
+}
+
+fn positive(fields: &[(&str, u64)]) -> Result<()> {
+    for (field, value) in fields {
+        ensure!(*value > 0, "{field} must be at least 1");
+    }
+    Ok(())
+}
+
+fn check_source(recipe: &Recipe, field: &str, name: &str) -> Result<()> {
+    let known: Vec<&str> = recipe.data.keys().map(String::as_str).collect();
+    ensure!(recipe.data.contains_key(name), "{field}: no [data.{name}]; known: {}", known.join(", "));
+    Ok(())
+}
+
+fn check_train(recipe: &Recipe, s: &TrainStage, objective: Objective) -> Result<()> {
+    ensure!(s.objective == objective, "objective must be \"{}\" in this kind of stage", objective.name());
+    ensure!(
+        objective == Objective::Language || s.accumulate == 1,
+        "accumulate must be 1 for a contrast: it takes all pairs of a step together"
+    );
+    positive(&[
+        ("steps", s.steps),
+        ("rows", s.rows as u64),
+        ("accumulate", s.accumulate as u64),
+        ("length", s.length as u64),
+        ("checkpoint.every", s.checkpoint.every),
+        ("checkpoint.keep", s.checkpoint.keep as u64),
+    ])?;
+    ensure!(!s.mixture.is_empty(), "mixture names no source");
+    for name in s.mixture.keys() {
+        check_source(recipe, "mixture", name)?;
+    }
+    check_optimizer(&s.optimizer)
+}
+
+fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
+    positive(&[("questions", s.questions as u64), ("batch", s.batch as u64)])?;
+    ensure!(!s.tasks.is_empty(), "tasks is empty");
+    ensure!(!s.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
+    for task in &s.tasks {
+        match task.strip_prefix("captions:") {
+            Some(source) => check_source(recipe, "tasks", source)?,
+            None => ensure!(
+                crate::stage::evaluate::BUILT_IN.contains(&task.as_str()),
+                "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE",
+                crate::stage::evaluate::BUILT_IN.join(", ")
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn check_optimizer(o: &OptimizerConfig) -> Result<()> {
+    let finite = |field: &str, v: f64, least: f64| -> Result<()> {
+        ensure!(
+            v.is_finite() && v >= least,
+            "optimizer.{field} = {v} must be a finite number of at least {least}"
+        );
+        Ok(())
+    };
+    if let LearningRate::Value(lr) = o.lr {
+        ensure!(lr.is_finite() && lr > 0.0, "optimizer.lr = {lr} must be above 0, or \"law\"");
+    }
+    finite("weight_decay", o.weight_decay, 0.0)?;
+    ensure!(
+        o.clip_norm.is_finite() && o.clip_norm > 0.0,
+        "optimizer.clip_norm = {} must be above 0",
+        o.clip_norm
+    );
+    finite("scale.vision", o.scale.vision, 0.0)?;
+    finite("scale.connector", o.scale.connector, 0.0)?;
+    finite("scale.lm", o.scale.lm, 0.0)?;
+    for group in &o.freeze {
+        let names = Group::ALL.map(Group::name);
+        ensure!(
+            names.contains(&group.as_str()),
+            "optimizer.freeze: unknown part \"{group}\"; known: {}",
+            names.join(", ")
+        );
+    }
+    Ok(())
+}
+
+fn tokenizer(
+    recipe: &Recipe,
+    sources: &BTreeMap<String, Arc<dyn Source>>,
+    folder: Option<&RunFolder>,
+) -> Result<Tokenizer> {
+    let (vocab, documents) = match &recipe.tokenizer {
+        TokenizerConfig::File { path } => {
+            return Tokenizer::load(path).with_context(|| format!("tokenizer.path = {}", path.display()));
+        }
+        TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
+    };
+    if let Some(path) = folder.map(RunFolder::tokenizer).filter(|p| p.exists()) {
+        return Tokenizer::load(&path);
+    }
+    positive(&[("tokenizer.documents", documents)])?;
+    let mut texts = Vec::new();
+    for source in sources.values() {
+        let there = source.len(Split::Train).unwrap_or(u64::MAX).min(documents);
+        // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
+        for document in (0..there).filter_map(|i| source.document(Split::Train, i).ok()) {
+            texts.extend(document.texts().map(str::to_string));
+        }
+    }
+    let tokenizer = Tokenizer::train(texts.into_iter(), vocab)?;
+    if let Some(folder) = folder {
+        tokenizer.save(&folder.tokenizer())?;
+    }
+    Ok(tokenizer)
+}
+
+/// `1234567` as `1,234,567`.
+pub(crate) fn thousands(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}

@@ -1,0 +1,153 @@
+//! Scores after the stages before: each task with each number of shots, beside its baselines.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use burn::tensor::Device;
+use mm1_data::source::SourceConfig;
+use mm1_data::source::folder::Folder;
+use mm1_eval::baseline;
+use mm1_eval::record::{self, Record, Sample};
+use mm1_eval::run::{Options, Outcome, evaluate};
+use mm1_eval::shots::{Prompt, Style};
+use mm1_eval::task::Task;
+use mm1_eval::tasks::folder::FolderCaptions;
+#[cfg(feature = "emoji")]
+use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
+use mm1_serve::generate::{GenerateOptions, Generator};
+use mm1_serve::sampler::Sampling;
+
+use crate::commands::run::Context;
+use crate::error::{Interrupted, input};
+use crate::progress::Progress;
+use crate::recipe::{EvalStage, Stage};
+use crate::run_folder::RunFolder;
+use crate::stage::model;
+
+/// Tasks that need no files.
+pub(crate) const BUILT_IN: [&str; 2] = ["scene-captions", "scene-vqa"];
+
+/// The longest caption of a folder's picture.
+const CAPTION_TOKENS: usize = 96;
+
+/// Rows of each evaluation whose pictures go into the report.
+const SHOWN: usize = 24;
+
+/// The scores so far.
+pub(crate) fn records(folder: &RunFolder) -> Result<Vec<Record>> {
+    Ok(folder.read_json("eval.json")?.unwrap_or_default())
+}
+
+/// Evaluates the model; a stage whose scores are in `eval.json` is not done again.
+pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
+    let mut records = records(&context.folder)?;
+    if records.iter().any(|r| r.stage == stage.name) {
+        return Ok(());
+    }
+    let mut samples: Vec<Sample> = context.folder.read_json("samples.json")?.unwrap_or_default();
+    samples.retain(|s| s.stage != stage.name); // left by a kill between the two files
+    let model = model::before(&context.plan.recipe, context.folder.root(), &stage.name, &Device::flex())?;
+    let generator = Generator::new(model, context.plan.tokenizer.clone(), context.plan.image.clone());
+    let style = style(context, stage);
+    let tasks = stage.tasks.iter().map(|t| task(context, t)).collect::<Result<Vec<_>>>()?;
+    for task in &tasks {
+        for &shots in &stage.shots {
+            let ask = Ask { context, stage, task: task.as_ref(), shots, style };
+            let seeing = ask.answer(&generator, false)?;
+            let blind = if stage.blind { Some(ask.answer(&generator, true)?) } else { None };
+            let baselines = baseline::baselines(task.as_ref(), &seeing.rows, context.plan.recipe.seed)?;
+            for skipped in seeing.skipped.iter().chain(&baselines.skipped) {
+                eprintln!("{:>14} skipped {}: {}", stage.name, skipped.id, skipped.reason);
+            }
+            eprintln!("{:>14} {}", stage.name, shown(&seeing, blind.as_ref()));
+            records.extend(record::records(&stage.name, &seeing, &baselines, blind.as_ref()));
+            samples.extend(record::samples(&stage.name, &seeing, SHOWN));
+        }
+    }
+    // The scores last: they say that the stage is done.
+    context.folder.write("samples.json", &serde_json::to_vec(&samples)?)?;
+    context.folder.write("eval.json", &serde_json::to_vec_pretty(&records)?)
+}
+
+/// One task with one number of shots.
+struct Ask<'a> {
+    context: &'a Context,
+    stage: &'a EvalStage,
+    task: &'a dyn Task,
+    shots: usize,
+    style: Style,
+}
+
+impl Ask<'_> {
+    fn answer(&self, generator: &Generator, blind: bool) -> Result<Outcome> {
+        let Self { context, stage, task, shots, style } = *self;
+        let sight = if blind { ", blind" } else { "" };
+        let title = format!("{} {shots}-shot{sight}", task.name());
+        let progress = RefCell::new(Progress::new(&stage.name, 0, task.tests().min(stage.questions as u64)));
+        let options = Options {
+            n: stage.questions as u64,
+            batch: stage.batch,
+            seed: context.plan.recipe.seed,
+            blind,
+            keep_pictures: if blind { 0 } else { SHOWN },
+            context: generator.context(),
+            tokens: &|segments| generator.tokens(segments),
+            progress: &|done, _| progress.borrow_mut().update(done, &title),
+        };
+        let ask = GenerateOptions {
+            max_tokens: task.max_tokens(),
+            stop: task.stop().iter().map(|s| (*s).to_string()).collect(),
+            sampling: Sampling::Greedy,
+            batch: stage.batch,
+        };
+        let mut generate = |prompts: &[Prompt]| -> Result<Vec<String>> {
+            if context.stop.load(std::sync::atomic::Ordering::Relaxed) {
+                return Err(Interrupted.into());
+            }
+            let segments: Vec<_> = prompts.iter().map(|p| p.segments.clone()).collect();
+            generator.generate(&segments, &ask, None)
+        };
+        evaluate(task, shots, style, &mut generate, &options)
+    }
+}
+
+fn shown(seeing: &Outcome, blind: Option<&Outcome>) -> String {
+    let [low, high] = seeing.score.ci95;
+    let blind = blind.map_or(String::new(), |b| format!(", blind {:.1}", b.score.value));
+    format!("{} {}-shot {:.1} [{low:.1}, {high:.1}]{blind}", seeing.task, seeing.shots, seeing.score.value)
+}
+
+/// A tuned model is asked in turns of a conversation, one that was only pre-trained in running text.
+fn style(context: &Context, stage: &EvalStage) -> Style {
+    let before = context.plan.recipe.stage.iter().take_while(|s| s.name() != stage.name);
+    match before.filter(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_))).last() {
+        Some(Stage::Sft(_)) => Style::Chat,
+        _ => Style::Pretrained,
+    }
+}
+
+fn task(context: &Context, name: &str) -> Result<Box<dyn Task>> {
+    input(named_task(context, name).with_context(|| format!("task {name}")))
+}
+
+fn named_task(context: &Context, name: &str) -> Result<Box<dyn Task>> {
+    if let Some(source) = name.strip_prefix("captions:") {
+        let recipe = &context.plan.recipe;
+        let SourceConfig::Folder { path, test_share } = &recipe.data[source] else {
+            anyhow::bail!(
+                "data.{source} is not a folder: the built-in pictures have the task scene-captions"
+            );
+        };
+        let folder = Arc::new(Folder::open(source, path, *test_share, recipe.seed)?);
+        return Ok(Box::new(FolderCaptions { name: name.to_string(), folder, max_tokens: CAPTION_TOKENS }));
+    }
+    #[cfg(feature = "emoji")]
+    if let Some(world) = &context.plan.world {
+        return Ok(match name {
+            "scene-captions" => Box::new(SceneCaptions(world.clone())),
+            _ => Box::new(SceneVqa(world.clone())),
+        });
+    }
+    anyhow::bail!("it needs the built-in pictures: build with the cargo feature \"emoji\"")
+}

@@ -1,0 +1,5 @@
+//! The stations of a run.
+
+pub(crate) mod evaluate;
+pub(crate) mod model;
+pub(crate) mod train;

@@ -1,0 +1,269 @@
+//! [`Loader`]: batches in an exact order, prepared ahead by threads, resumed from a [`Cursor`].
+//!
+//! Row `r` comes from the source that the mixture draws for `(seed, r)` and takes that source's next documents until
+//! one does not fit, which then begins the source's next row. So the order is a pure function of (mixture, packing,
+//! seed, cursor): threads change only the time.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::thread::{Builder, JoinHandle};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::batch::Batch;
+use crate::document::Special;
+use crate::mixture::Mixture;
+use crate::pack::{Packing, Row};
+use crate::prefetch::{Failure, Prefetch};
+use crate::source::Split;
+
+/// Batches that are held ready.
+const BATCHES_AHEAD: usize = 2;
+/// Documents of a source before its share of damaged ones is judged.
+const JUDGED: u64 = 20;
+/// Damaged documents of a source one after the other that stop the run, whatever their share.
+const IN_A_ROW: usize = 1000;
+/// Damaged documents that are listed; all are counted.
+const LISTED: usize = 1000;
+
+/// What a loader is made of.
+#[derive(Clone)]
+pub struct LoaderConfig {
+    /// The sources and their weights.
+    pub mixture: Mixture,
+    /// How documents become rows.
+    pub packing: Packing,
+    /// Rows in a batch.
+    pub rows: usize,
+    /// Seed of the mixture's draws.
+    pub seed: u64,
+    /// Threads that prepare documents; they do not change the order.
+    pub threads: usize,
+    /// The share of damaged documents, of at least 20, above which a source stops the run.
+    pub max_skipped_share: f64,
+}
+
+/// Where a run is in its data. A source that leaves the mixture and comes back goes on where it was.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cursor {
+    /// The next row.
+    pub row: u64,
+    /// The place in each source, by the name of the part.
+    pub sources: BTreeMap<String, SourceCursor>,
+}
+
+/// Where a run is in one source.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SourceCursor {
+    /// The next index; so also the number of documents that were taken.
+    pub next: u64,
+    /// How many of them were damaged and skipped.
+    pub skipped: u64,
+    /// How many were longer than a row and cut.
+    pub truncated: u64,
+}
+
+impl Cursor {
+    /// Damaged documents that were skipped.
+    pub fn skipped(&self) -> u64 {
+        self.sources.values().map(|s| s.skipped).sum()
+    }
+
+    /// Documents that were longer than a row and cut.
+    pub fn truncated(&self) -> u64 {
+        self.sources.values().map(|s| s.truncated).sum()
+    }
+}
+
+/// A damaged document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Skipped {
+    /// `source/train/index`.
+    pub id: String,
+    /// What is wrong with it, and with which file.
+    pub reason: String,
+}
+
+/// A batch, the cursor after it, and what was skipped on the way.
+type Step = (Batch, Cursor, Vec<Skipped>);
+
+/// Yields the batches of a run. Dropping it ends its threads.
+pub struct Loader {
+    steps: Option<Receiver<Result<Step>>>,
+    stop: Arc<AtomicBool>,
+    producer: Option<JoinHandle<()>>,
+    skipped: Vec<Skipped>,
+}
+
+impl Loader {
+    /// Starts the threads at `cursor`; `Cursor::default()` is the beginning.
+    ///
+    /// # Errors
+    /// A setting out of its range, a source without training documents.
+    pub fn start(config: LoaderConfig, cursor: Cursor) -> Result<Self> {
+        config.check()?;
+        let mixture = Arc::new(config.mixture.clone());
+        let start = |p: &crate::mixture::Part| cursor.sources.get(&p.name).map_or(0, |s| s.next);
+        let starts: Vec<u64> = mixture.parts().iter().map(start).collect();
+        let prefetch = Prefetch::start(mixture, config.packing.clone(), &starts, config.threads)?;
+        let (send, steps) = sync_channel(BATCHES_AHEAD);
+        let stop = Arc::new(AtomicBool::new(false));
+        let producer = Producer {
+            held: vec![None; starts.len()],
+            config,
+            cursor,
+            prefetch,
+            skipped: Vec::new(),
+            stop: Arc::clone(&stop),
+        };
+        let producer = Builder::new().name("data-rows".to_owned()).spawn(move || producer.run(&send))?;
+        Ok(Self { steps: Some(steps), stop, producer: Some(producer), skipped: Vec::new() })
+    }
+
+    /// The next batch and the cursor after it; waits where it is not ready.
+    ///
+    /// # Errors
+    /// Too many damaged documents, or a bug in a source. The loader is over then.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it has no end, so an Option around each batch says nothing"
+    )]
+    pub fn next(&mut self) -> Result<(Batch, Cursor)> {
+        let step = self.steps.as_ref().and_then(|steps| steps.recv().ok());
+        let (batch, cursor, skipped) = step.context("the loader has stopped after an error")??;
+        let room = LISTED - self.skipped.len();
+        self.skipped.extend(skipped.into_iter().take(room));
+        Ok((batch, cursor))
+    }
+
+    /// The first 1,000 damaged documents among the batches that this loader has yielded; their whole number is in the
+    /// cursor.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.skipped
+    }
+}
+
+impl Drop for Loader {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.steps = None;
+        if let Some(producer) = self.producer.take() {
+            // Its panic, if any, has closed the channel, which `next` reports.
+            let _ = producer.join();
+        }
+    }
+}
+
+impl LoaderConfig {
+    fn check(&self) -> Result<()> {
+        let Packing { image_tokens, length, image, .. } = &self.packing;
+        image.check()?;
+        ensure!(self.rows >= 1, "rows = {}: a batch has at least 1", self.rows);
+        ensure!(self.threads >= 1, "threads = {}: give at least 1", self.threads);
+        ensure!(*length >= 2, "length = {length}: a row has at least 2 tokens");
+        ensure!(*image_tokens >= 1, "image_tokens = {image_tokens}: give at least 1");
+        ensure!(
+            image_tokens < length,
+            "length = {length}: a row must hold more than the {image_tokens} tokens of a picture"
+        );
+        let share = self.max_skipped_share;
+        ensure!(
+            (0.0..1.0).contains(&share),
+            "max_skipped_share = {share}: give a number from 0 up to, not including, 1"
+        );
+        for part in self.mixture.parts().iter().filter(|p| p.weight > 0.0) {
+            let empty = part.source.len(Split::Train) == Some(0);
+            ensure!(!empty, "source `{}` has no training documents", part.name);
+        }
+        Ok(())
+    }
+}
+
+/// The thread that puts rows together.
+struct Producer {
+    config: LoaderConfig,
+    cursor: Cursor,
+    prefetch: Prefetch,
+    /// For each part the example that did not fit into its last row.
+    held: Vec<Option<crate::pack::Example>>,
+    skipped: Vec<Skipped>,
+    stop: Arc<AtomicBool>,
+}
+
+impl Producer {
+    fn run(mut self, steps: &SyncSender<Result<Step>>) {
+        loop {
+            let step = self.step();
+            let failed = step.is_err();
+            // Sending fails when the loader was dropped.
+            if steps.send(step).is_err() || failed {
+                return;
+            }
+        }
+    }
+
+    fn step(&mut self) -> Result<Step> {
+        let LoaderConfig { packing, rows, .. } = &self.config;
+        let (packing, rows) = (packing.clone(), *rows);
+        let rows = (0..rows).map(|_| self.row()).collect::<Result<Vec<_>>>()?;
+        let pad = packing.tokenizer.id(Special::Pad);
+        let batch = Batch::assemble(&rows, packing.length, &packing.image, pad);
+        Ok((batch, self.cursor.clone(), std::mem::take(&mut self.skipped)))
+    }
+
+    fn row(&mut self) -> Result<Row> {
+        let part = self.config.mixture.draw(self.config.seed, self.cursor.row);
+        let name = self.config.mixture.parts()[part].name.clone();
+        let mut at = self.cursor.sources.get(&name).cloned().unwrap_or_default();
+        let mut row = Row::new(self.config.packing.length);
+        let mut in_a_row = 0;
+        while !row.is_full() {
+            ensure!(!self.stop.load(Ordering::Relaxed), "the loader was dropped");
+            let prepared = self.held[part].take().map_or_else(|| self.prefetch.take(part, at.next), Ok);
+            match prepared {
+                Ok(example) => {
+                    let truncated = u64::from(example.truncated);
+                    if let Err(example) = row.push(example) {
+                        self.held[part] = Some(example);
+                        break;
+                    }
+                    (at.next, at.truncated, in_a_row) = (at.next + 1, at.truncated + truncated, 0);
+                }
+                Err(Failure::Damaged(reason)) => {
+                    let skipped =
+                        Skipped { id: format!("{name}/{}/{}", Split::Train.name(), at.next), reason };
+                    (at.next, at.skipped, in_a_row) = (at.next + 1, at.skipped + 1, in_a_row + 1);
+                    self.config.judge(&at, in_a_row, &skipped)?;
+                    self.skipped.push(skipped);
+                }
+                Err(Failure::Panicked(text)) => {
+                    bail!("source `{name}` panicked at document {}: {text}", at.next)
+                }
+            }
+        }
+        self.cursor.sources.insert(name, at);
+        self.cursor.row += 1;
+        Ok(row)
+    }
+}
+
+impl LoaderConfig {
+    /// Stops where a source has too many damaged documents.
+    fn judge(&self, at: &SourceCursor, in_a_row: usize, last: &Skipped) -> Result<()> {
+        let SourceCursor { next, skipped, .. } = *at;
+        let too_many = next >= JUDGED && skipped as f64 > self.max_skipped_share * next as f64;
+        ensure!(
+            !too_many && in_a_row < IN_A_ROW,
+            "{skipped} of the first {next} documents are damaged, above max_skipped_share = {}; the last is {}: {}",
+            self.max_skipped_share,
+            last.id,
+            last.reason
+        );
+        Ok(())
+    }
+}

@@ -1,0 +1,122 @@
+//! Packing: documents become [`Example`]s of token ids, examples fill [`Row`]s of a fixed length.
+
+use std::sync::Arc;
+
+use anyhow::{Result, bail};
+
+use crate::document::{Document, Segment, Special};
+use crate::image::{ImageSpec, prepare};
+use crate::tokenizer::Tokenizer;
+
+/// How documents become examples.
+#[derive(Clone)]
+pub struct Packing {
+    /// Text to ids.
+    pub tokenizer: Arc<Tokenizer>,
+    /// What the image encoder takes.
+    pub image: ImageSpec,
+    /// Image tokens that the connector makes of a picture.
+    pub image_tokens: usize,
+    /// Positions in a row.
+    pub length: usize,
+}
+
+/// A document as ids and pixels.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Example {
+    /// The document's id.
+    pub id: String,
+    /// Token ids; `image_tokens` times the image token in the place of a picture.
+    pub ids: Vec<u32>,
+    /// For each token whether the loss is taken on predicting it.
+    pub learn: Vec<bool>,
+    /// For each picture the place of its first image token in `ids`, and its prepared pixels `[size, size, 3]`.
+    pub images: Vec<(usize, Vec<u8>)>,
+    /// Whether the document was longer than a row and lost its end.
+    pub truncated: bool,
+}
+
+impl Packing {
+    /// Tokenises the document and prepares its pictures. What is longer than a row is cut: text after any token,
+    /// pictures as a whole.
+    ///
+    /// # Errors
+    /// A picture that can't be prepared; a padding or image token given as a segment.
+    pub fn example(&self, document: &Document) -> Result<Example> {
+        let mut example = Example { id: document.id.clone(), ..Example::default() };
+        for segment in &document.segments {
+            let room = self.length - example.ids.len();
+            match segment {
+                Segment::Text { text, learn } => {
+                    let ids = self.tokenizer.encode(text);
+                    example.truncated = ids.len() > room;
+                    example.append(&ids[..ids.len().min(room)], *learn);
+                }
+                Segment::Image(_) if self.image_tokens > room => example.truncated = true,
+                Segment::Image(picture) => {
+                    example.images.push((example.ids.len(), prepare(picture, &self.image)?));
+                    example.append(&vec![self.tokenizer.id(Special::Image); self.image_tokens], false);
+                }
+                Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
+                    bail!("{}: a document can't hold the bare token {token:?}", document.id)
+                }
+                Segment::Token { .. } if room == 0 => example.truncated = true,
+                Segment::Token { token, learn } => example.append(&[self.tokenizer.id(*token)], *learn),
+            }
+            if example.truncated {
+                break;
+            }
+        }
+        Ok(example)
+    }
+}
+
+impl Example {
+    /// Whether any position has a target.
+    pub fn teaches(&self) -> bool {
+        self.learn.iter().skip(1).any(|&l| l)
+    }
+
+    fn append(&mut self, ids: &[u32], learn: bool) {
+        self.ids.extend_from_slice(ids);
+        self.learn.resize(self.ids.len(), learn);
+    }
+}
+
+/// A row being filled with consecutive examples of one source.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Row {
+    length: usize,
+    used: usize,
+    examples: Vec<Example>,
+}
+
+impl Row {
+    /// An empty row of `length` positions.
+    pub fn new(length: usize) -> Self {
+        Self { length, used: 0, examples: Vec::new() }
+    }
+
+    /// Adds an example, or gives it back where it does not fit: the row is then done.
+    ///
+    /// # Errors
+    /// The example itself.
+    pub fn push(&mut self, example: Example) -> Result<(), Example> {
+        if self.used + example.ids.len() > self.length {
+            return Err(example);
+        }
+        self.used += example.ids.len();
+        self.examples.push(example);
+        Ok(())
+    }
+
+    /// Whether no position is left.
+    pub fn is_full(&self) -> bool {
+        self.used == self.length
+    }
+
+    /// The examples in order.
+    pub fn examples(&self) -> &[Example] {
+        &self.examples
+    }
+}

@@ -1,0 +1,182 @@
+//! [`Prefetch`]: threads that prepare the examples of each source ahead of their use, handed out in order of index.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use anyhow::{Result, ensure};
+
+use crate::mixture::Mixture;
+use crate::pack::{Example, Packing};
+use crate::source::Split;
+
+/// Rows of each source that are held ready.
+const ROWS_AHEAD: usize = 2;
+
+/// Why a document gave no example.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It is skipped.
+    Damaged(String),
+    /// A bug: the run stops.
+    Panicked(String),
+}
+
+type Prepared = Result<Example, Failure>;
+
+/// The threads and what they have prepared.
+pub(crate) struct Prefetch {
+    shared: Arc<Shared>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+struct Shared {
+    mixture: Arc<Mixture>,
+    packing: Packing,
+    state: Mutex<State>,
+    /// A queue has room, or it is over.
+    room: Condvar,
+    /// An example is ready.
+    ready: Condvar,
+}
+
+struct State {
+    queues: Vec<Queue>,
+    stopped: bool,
+}
+
+/// The examples of one source that are ready or being prepared.
+struct Queue {
+    /// Whether any row is taken from it.
+    drawn: bool,
+    /// The next index to prepare.
+    next: u64,
+    working: usize,
+    ready: BTreeMap<u64, Prepared>,
+    /// Tokens in `ready`.
+    tokens: usize,
+}
+
+impl Prefetch {
+    /// Starts `threads` workers; `starts` are the first indices, one for each part of the mixture.
+    pub(crate) fn start(
+        mixture: Arc<Mixture>,
+        packing: Packing,
+        starts: &[u64],
+        threads: usize,
+    ) -> Result<Self> {
+        let queue = |(part, &next): (&crate::mixture::Part, _)| Queue {
+            drawn: part.weight > 0.0,
+            next,
+            working: 0,
+            ready: BTreeMap::new(),
+            tokens: 0,
+        };
+        let queues = mixture.parts().iter().zip(starts).map(queue).collect();
+        let shared = Arc::new(Shared {
+            mixture,
+            packing,
+            state: Mutex::new(State { queues, stopped: false }),
+            room: Condvar::new(),
+            ready: Condvar::new(),
+        });
+        let mut prefetch = Self { shared, workers: Vec::new() };
+        for i in 0..threads {
+            let shared = Arc::clone(&prefetch.shared);
+            prefetch.workers.push(Builder::new().name(format!("data-{i}")).spawn(move || shared.work())?);
+        }
+        Ok(prefetch)
+    }
+
+    /// The example at `index` of a part, waiting for it. Each index is to be taken once, in order.
+    pub(crate) fn take(&self, part: usize, index: u64) -> Prepared {
+        let mut state = self.shared.lock();
+        loop {
+            let queue = &mut state.queues[part];
+            if let Some(prepared) = queue.ready.remove(&index) {
+                queue.tokens -= self.shared.cost(&prepared);
+                self.shared.room.notify_all();
+                return prepared;
+            }
+            state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+impl Drop for Prefetch {
+    fn drop(&mut self) {
+        self.shared.lock().stopped = true;
+        self.shared.room.notify_all();
+        for worker in self.workers.drain(..) {
+            // A worker's panic has already been reported as a `Failure`.
+            let _ = worker.join();
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tokens, or for a short or damaged document a sixteenth of a row, so that the number of documents is bounded too.
+    fn cost(&self, prepared: &Prepared) -> usize {
+        prepared.as_ref().map_or(0, |e| e.ids.len()).max(self.packing.length / 16)
+    }
+
+    fn work(&self) {
+        while let Some((part, index)) = self.claim() {
+            let prepared = self.prepare(part, index);
+            let cost = self.cost(&prepared);
+            let mut state = self.lock();
+            let queue = &mut state.queues[part];
+            queue.working -= 1;
+            queue.tokens += cost;
+            queue.ready.insert(index, prepared);
+            self.ready.notify_one();
+        }
+    }
+
+    /// The next document to prepare, of the source with the least in store; sleeps while all have enough. `None` when
+    /// it is over.
+    fn claim(&self) -> Option<(usize, u64)> {
+        let length = self.packing.length;
+        let mut state = self.lock();
+        while !state.stopped {
+            let held = |queue: &Queue| queue.tokens + queue.working * (length / 16);
+            let parts = state.queues.iter_mut().enumerate().filter(|(_, queue)| queue.drawn);
+            match parts.min_by_key(|(_, queue)| held(queue)) {
+                Some((part, queue)) if held(queue) < ROWS_AHEAD * length => {
+                    queue.working += 1;
+                    queue.next += 1;
+                    return Some((part, queue.next - 1));
+                }
+                _ => state = self.room.wait(state).unwrap_or_else(PoisonError::into_inner),
+            }
+        }
+        None
+    }
+
+    fn prepare(&self, part: usize, index: u64) -> Prepared {
+        let example = || {
+            let document = self.mixture.parts()[part].source.document(Split::Train, index)?;
+            let example = self.packing.example(&document)?;
+            ensure!(
+                example.teaches(),
+                "{}: nothing to learn in the first {} tokens",
+                example.id,
+                self.packing.length
+            );
+            Ok(example)
+        };
+        match catch_unwind(AssertUnwindSafe(example)) {
+            Ok(result) => result.map_err(|e| Failure::Damaged(format!("{e:#}"))),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().map(String::as_str);
+                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+                Err(Failure::Panicked(text.unwrap_or("a panic without a message").to_owned()))
+            }
+        }
+    }
+}

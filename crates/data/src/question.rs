@@ -1,0 +1,20 @@
+//! [`Question`]: one test or demonstration item of a benchmark.
+
+use std::sync::Arc;
+
+use crate::document::Picture;
+
+/// Pictures, a question about them and its accepted answers. A captioning item has an empty `text`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Question {
+    /// `task/split/index`.
+    pub id: String,
+    /// The kind of question, for scores by kind: `what`, `colour`, `count`, `where`, `yes-no`, `caption`, …
+    pub category: String,
+    /// The pictures it is about, in order.
+    pub pictures: Vec<Arc<Picture>>,
+    /// The question; empty for captioning.
+    pub text: String,
+    /// The accepted answers or reference captions; never empty.
+    pub answers: Vec<String>,
+}

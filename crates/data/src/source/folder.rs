@@ -1,0 +1,284 @@
+//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`) beside `x.txt`, or a JSON-lines file of
+//! `{"path": …, "caption": …}` (`captions.jsonl` in the folder, or any file named in the recipe).
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+
+use super::{Source, Split};
+use crate::document::{Document, Kind, Picture, Segment, Special};
+use crate::image::{MAX_SIDE, decode};
+use crate::question::Question;
+
+const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
+/// The file of captions that is looked for in a folder.
+const LIST: &str = "captions.jsonl";
+/// The largest picture file that is read.
+const MAX_FILE: u64 = 256 << 20;
+
+/// Captioned pictures on disk. Only the captions are held in memory.
+pub struct Folder {
+    name: String,
+    root: PathBuf,
+    seed: u64,
+    train: Vec<Entry>,
+    test: Vec<Entry>,
+}
+
+struct Entry {
+    /// Relative to the root, with `/`.
+    path: String,
+    /// At least one.
+    captions: Vec<String>,
+}
+
+impl Folder {
+    /// Lists the pictures and reads the captions. `test_share` of the pictures, chosen by the hash of their path, is
+    /// held out: at least one, and at least one is left for training, where there are two. With a share of 0 nothing is
+    /// held out.
+    ///
+    /// # Errors
+    /// A missing or empty folder, pictures without captions, a list that is not valid or leaves its folder.
+    pub fn open(name: &str, path: &Path, test_share: f64, seed: u64) -> Result<Self> {
+        ensure!(
+            (0.0..1.0).contains(&test_share),
+            "source `{name}`: test_share = {test_share} must be from 0 up to, but not including, 1"
+        );
+        let (root, captions) = read(path).with_context(|| format!("source `{name}`: {}", path.display()))?;
+        let entries = captions.into_iter().map(|(path, captions)| Entry { path, captions }).collect();
+        let (train, test) = split(entries, test_share);
+        Ok(Self { name: name.to_owned(), root, seed, train, test })
+    }
+
+    /// The captions of a split, pictures sorted by name.
+    pub fn captions(&self, split: Split) -> impl Iterator<Item = &str> {
+        self.entries(split).iter().flat_map(|e| &e.captions).map(String::as_str)
+    }
+
+    /// The picture at `index` of a split, sorted by name, as a captioning item with all its captions.
+    ///
+    /// # Errors
+    /// An index beyond the end; a damaged picture.
+    pub fn question(&self, split: Split, index: u64) -> Result<Question> {
+        let entry = self.entry(split, index)?;
+        Ok(Question {
+            id: self.id(split, entry),
+            category: "caption".to_owned(),
+            pictures: vec![self.picture(entry)?],
+            text: String::new(),
+            answers: entry.captions.clone(),
+        })
+    }
+
+    fn entries(&self, split: Split) -> &[Entry] {
+        match split {
+            Split::Train => &self.train,
+            Split::Test => &self.test,
+        }
+    }
+
+    fn entry(&self, split: Split, index: u64) -> Result<&Entry> {
+        let entries = self.entries(split);
+        entries.get(index as usize).with_context(|| {
+            format!(
+                "source `{}` has {} pictures in {}, not one at {index}",
+                self.name,
+                entries.len(),
+                split.name()
+            )
+        })
+    }
+
+    fn id(&self, split: Split, entry: &Entry) -> String {
+        format!("{}/{}/{}", self.name, split.name(), entry.path)
+    }
+
+    fn picture(&self, entry: &Entry) -> Result<Arc<Picture>> {
+        let read = || {
+            let file = self.root.join(&entry.path).canonicalize()?;
+            ensure!(file.starts_with(&self.root), "a link that leaves the folder");
+            let bytes = fs::metadata(&file)?.len();
+            ensure!(bytes <= MAX_FILE, "a file of {bytes} bytes; the limit is {MAX_FILE}");
+            decode(&fs::read(&file)?, MAX_SIDE)
+        };
+        Ok(Arc::new(read().with_context(|| self.root.join(&entry.path).display().to_string())?))
+    }
+}
+
+impl Source for Folder {
+    fn document(&self, split: Split, index: u64) -> Result<Document> {
+        let len = self.entries(split).len() as u64;
+        let (place, epoch) = match split {
+            Split::Train if len > 0 => {
+                let epoch = index / len;
+                (shuffled(index % len, len, xxh3_64_with_seed(&epoch.to_le_bytes(), self.seed)), epoch)
+            }
+            _ => (index, 0),
+        };
+        let entry = self.entry(split, place)?;
+        let caption = &entry.captions[(epoch % entry.captions.len() as u64) as usize];
+        Ok(Document {
+            id: self.id(split, entry),
+            kind: Kind::Captioned,
+            segments: vec![
+                Segment::Image(self.picture(entry)?),
+                Segment::text(caption),
+                Segment::Token { token: Special::End, learn: true },
+            ],
+        })
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        Some(self.entries(split).len() as u64)
+    }
+}
+
+/// Captions by path.
+type Captions = BTreeMap<String, Vec<String>>;
+
+/// One line of the list. Other fields are allowed and not read.
+#[derive(Deserialize)]
+struct Line {
+    path: String,
+    caption: String,
+}
+
+/// The canonical root of a folder or list, and its captions.
+fn read(path: &Path) -> Result<(PathBuf, Captions)> {
+    let kind = fs::metadata(path).context("can't be read: give a folder of pictures with captions")?;
+    let path = path.canonicalize()?;
+    let (root, list) = match path.parent() {
+        Some(root) if kind.is_file() => (root, path.clone()),
+        _ => (path.as_path(), path.join(LIST)),
+    };
+    let captions = if list.is_file() { from_list(&list)? } else { from_pairs(root)? };
+    Ok((root.to_path_buf(), captions))
+}
+
+fn from_list(list: &Path) -> Result<Captions> {
+    let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
+    let mut captions = Captions::new();
+    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let (path, caption) =
+            parse(line).with_context(|| format!("{} line {}", list.display(), number + 1))?;
+        captions.entry(path).or_default().push(caption);
+    }
+    ensure!(!captions.is_empty(), "{} has no line", list.display());
+    Ok(captions)
+}
+
+fn parse(line: &str) -> Result<(String, String)> {
+    let Line { path, caption } =
+        serde_json::from_str(line).context("not an object with `path` and `caption`")?;
+    let inside = |part| match part {
+        Component::Normal(name) => name.to_str().map(Some),
+        Component::CurDir => Some(None),
+        _ => None,
+    };
+    let parts: Option<Vec<_>> = Path::new(&path).components().map(inside).collect();
+    let name = parts.unwrap_or_default().into_iter().flatten().collect::<Vec<_>>().join("/");
+    ensure!(!name.is_empty(), "path {path:?} must name a file inside the folder");
+    Ok((name, non_empty(&caption)?))
+}
+
+fn non_empty(caption: &str) -> Result<String> {
+    let caption = caption.trim();
+    ensure!(!caption.is_empty(), "the caption is empty");
+    Ok(caption.to_owned())
+}
+
+fn from_pairs(root: &Path) -> Result<Captions> {
+    let mut pictures = Vec::new();
+    walk(root, &mut pictures)?;
+    pictures.sort();
+    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp) and no {LIST}");
+    let (with, without): (Vec<_>, Vec<_>) = pictures.iter().partition(|p| p.with_extension("txt").is_file());
+    if let Some(first) = without.first() {
+        ensure!(!with.is_empty(), "no captions: put x.txt beside x.jpg, or add {LIST}");
+        bail!(
+            "{} pictures lack a caption (x.txt beside x.jpg), the first is {}",
+            without.len(),
+            first.display()
+        );
+    }
+    let mut captions = Captions::new();
+    for picture in with {
+        let file = picture.with_extension("txt");
+        let caption = fs::read_to_string(&file).map_err(anyhow::Error::new).and_then(|text| non_empty(&text));
+        let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
+        captions.insert(name.join("/"), vec![caption.with_context(|| file.display().to_string())?]);
+    }
+    Ok(captions)
+}
+
+/// Collects the pictures under a folder; hidden files are left out, and links to folders are not followed.
+fn walk(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<()> {
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        let path = entry.path();
+        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        if entry.file_name().to_string_lossy().starts_with('.') {
+            continue;
+        } else if entry.file_type()?.is_dir() {
+            walk(&path, pictures)?;
+        } else if PICTURES.contains(&extension.as_str()) && path.is_file() {
+            pictures.push(path);
+        }
+    }
+    Ok(())
+}
+
+/// Entries for training and held-out entries.
+fn split(entries: Vec<Entry>, test_share: f64) -> (Vec<Entry>, Vec<Entry>) {
+    let hashes: Vec<u64> = entries.iter().map(|e| xxh3_64(e.path.as_bytes())).collect();
+    let mut below = (test_share * u64::MAX as f64) as u64;
+    if let (Some(&lowest), Some(&highest)) = (hashes.iter().min(), hashes.iter().max())
+        && test_share > 0.0
+    {
+        // The bounds leave at least one entry on each side; a single entry is for training.
+        below = below.max(lowest.saturating_add(1)).min(highest);
+    }
+    let mut hash = hashes.into_iter();
+    entries.into_iter().partition(|_| hash.next().is_some_and(|h| h >= below))
+}
+
+/// The place of `position` in the shuffle of `0..len` that `key` draws: a Feistel network over the next power of
+/// four, walked until it falls inside (Black and Rogaway 2002). It needs no table.
+fn shuffled(position: u64, len: u64, key: u64) -> u64 {
+    let half = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2).max(1);
+    let mask = (1 << half) - 1;
+    let mut place = position;
+    loop {
+        let (mut left, mut right) = (place >> half, place & mask);
+        for round in 0..4_u64 {
+            let mixed = xxh3_64_with_seed(&(right << 2 | round).to_le_bytes(), key);
+            (left, right) = (right, left ^ (mixed & mask));
+        }
+        place = left << half | right;
+        if place < len {
+            return place;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_shuffle_is_a_permutation_that_changes_with_the_key() {
+        for len in [1, 2, 3, 4, 5, 17, 64, 1000] {
+            let order = |key| (0..len).map(|i| shuffled(i, len, key)).collect::<Vec<_>>();
+            let mut sorted = order(1);
+            sorted.sort_unstable();
+            assert_eq!(sorted, (0..len).collect::<Vec<_>>());
+            assert!(len < 17 || order(1) != order(2));
+            assert!(len < 17 || order(1) != sorted);
+        }
+    }
+}

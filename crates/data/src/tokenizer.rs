@@ -1,0 +1,185 @@
+//! [`Tokenizer`]: byte-level BPE in the standard `tokenizer.json`.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use tokenizers::models::bpe::{BPE, BpeTrainer};
+use tokenizers::models::{ModelWrapper, TrainerWrapper};
+use tokenizers::pre_tokenizers::byte_level::ByteLevel;
+use tokenizers::{AddedToken, Model as _};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::document::Special;
+
+/// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this order.
+const SPECIALS: [(Special, &str); 6] = [
+    (Special::Pad, "<|pad|>"),
+    (Special::End, "<|end|>"),
+    (Special::Image, "<|image|>"),
+    (Special::User, "<|user|>"),
+    (Special::Assistant, "<|assistant|>"),
+    (Special::System, "<|system|>"),
+];
+
+/// The smallest vocabulary: the special tokens and every byte.
+const LEAST: usize = SPECIALS.len() + 256;
+
+/// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token; any text is encodable,
+/// and text that spells a special token stays text.
+pub struct Tokenizer {
+    inner: tokenizers::Tokenizer,
+    specials: [u32; SPECIALS.len()],
+    /// The bytes of each id; none for a special token and for an id that is not in use.
+    bytes: Vec<Vec<u8>>,
+    fingerprint: String,
+}
+
+impl Tokenizer {
+    /// Learns a vocabulary of at most `vocab` tokens from texts. The result depends on the words and their counts only.
+    ///
+    /// # Errors
+    /// A vocabulary too small for the bytes and the special tokens.
+    pub fn train(texts: impl Iterator<Item = String> + Send, vocab: usize) -> Result<Self> {
+        ensure!(
+            vocab >= LEAST,
+            "tokenizer.vocab = {vocab}: give at least {LEAST}, for the bytes and special tokens"
+        );
+        let trainer = BpeTrainer::builder()
+            .vocab_size(vocab)
+            .min_frequency(2)
+            .show_progress(false)
+            .special_tokens(SPECIALS.map(|(_, name)| AddedToken::from(name, true)).to_vec())
+            .initial_alphabet(ByteLevel::alphabet().into_iter().collect())
+            .build();
+        let byte_level = ByteLevel::default().add_prefix_space(false);
+        let mut inner = tokenizers::Tokenizer::new(ModelWrapper::BPE(BPE::default()));
+        inner.with_pre_tokenizer(Some(byte_level)).with_decoder(Some(byte_level));
+        inner
+            .train(&mut TrainerWrapper::from(trainer), texts)
+            .map_err(|e| anyhow!(e).context("tokenizer"))?;
+        Self::new(inner)
+    }
+
+    /// Reads a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// An unreadable file; a tokenizer that is not byte-level BPE or lacks a special token.
+    pub fn load(path: &Path) -> Result<Self> {
+        let read = || {
+            let json = std::fs::read(path)?;
+            Self::new(tokenizers::Tokenizer::from_bytes(json).map_err(|e| anyhow!(e))?)
+        };
+        read().with_context(|| format!("tokenizer {}", path.display()))
+    }
+
+    /// Writes a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn save(&self, path: &Path) -> Result<()> {
+        let json = self.inner.to_string(true).map_err(|e| anyhow!(e))?;
+        std::fs::write(path, json).with_context(|| format!("tokenizer {}", path.display()))
+    }
+
+    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
+        inner.set_encode_special_tokens(true);
+        let fingerprint =
+            format!("{:016x}", xxh3_64(inner.to_string(false).map_err(|e| anyhow!(e))?.as_bytes()));
+        let mut specials = [0; SPECIALS.len()];
+        for (slot, (_, name)) in specials.iter_mut().zip(SPECIALS) {
+            *slot = inner.token_to_id(name).with_context(|| format!("it lacks the special token {name}"))?;
+        }
+        let mut bytes = Vec::new();
+        let mut vocab: Vec<_> = inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+        vocab.sort_unstable();
+        let added = inner.get_added_tokens_decoder();
+        for (id, token) in vocab {
+            bytes.resize(id as usize + 1, Vec::new());
+            bytes[id as usize] = match added.get(&id) {
+                Some(token) if token.special => Vec::new(),
+                Some(token) => token.content.clone().into_bytes(),
+                None => bytes_of(&token)?,
+            };
+        }
+        let tokenizer = Self { inner, specials, bytes, fingerprint };
+        tokenizer.check_bytes()?;
+        Ok(tokenizer)
+    }
+
+    fn check_bytes(&self) -> Result<()> {
+        let alphabet = ByteLevel::alphabet();
+        let known = |c: &char| self.inner.get_model().token_to_id(&c.to_string()).is_some();
+        ensure!(alphabet.iter().all(known), "not a byte-level BPE: some bytes have no token");
+        Ok(())
+    }
+
+    /// The ids of a text.
+    pub fn encode(&self, text: &str) -> Vec<u32> {
+        let encoding = self.inner.encode_fast(text, false);
+        encoding.expect("byte-level BPE with a token for each byte encodes any text").get_ids().to_vec()
+    }
+
+    /// The text of ids, without the special tokens; U+FFFD where the bytes are no text.
+    pub fn decode(&self, ids: &[u32]) -> String {
+        let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// The bytes of a token: often a part of a character only. None for a special token.
+    pub fn bytes(&self, id: u32) -> &[u8] {
+        self.bytes.get(id as usize).map_or(&[], Vec::as_slice)
+    }
+
+    /// The id of a special token.
+    pub fn id(&self, special: Special) -> u32 {
+        self.specials[special as usize]
+    }
+
+    /// Number of ids: one more than the largest.
+    pub fn vocab(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// A hash of the whole tokenizer, in 16 hexadecimal digits.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
+    }
+}
+
+/// Undoes GPT-2's map of bytes to printable characters.
+fn bytes_of(token: &str) -> Result<Vec<u8>> {
+    let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
+    let byte = |c: char| match u32::from(c) {
+        code @ 0..=0xFF => u8::try_from(code).ok().filter(printable),
+        code => (0..=u8::MAX).filter(|b| !printable(b)).nth(code as usize - 0x100),
+    };
+    match token.chars().map(byte).collect() {
+        Some(bytes) => Ok(bytes),
+        None => bail!("not a byte-level BPE: its token {token:?} is not written in GPT-2's bytes"),
+    }
+}
+
+/// Joins the bytes of tokens to text as they come: a character that spans tokens is held back until it is whole.
+#[derive(Clone, Debug, Default)]
+pub struct TextStream {
+    pending: Vec<u8>,
+}
+
+impl TextStream {
+    /// The text that is whole with these further bytes.
+    pub fn push(&mut self, bytes: &[u8]) -> String {
+        self.pending.extend_from_slice(bytes);
+        let open = self.pending.utf8_chunks().last().map_or(0, |chunk| {
+            let tail = chunk.invalid();
+            let incomplete = std::str::from_utf8(tail).is_err_and(|e| e.error_len().is_none());
+            if incomplete { tail.len() } else { 0 }
+        });
+        let rest = self.pending.split_off(self.pending.len() - open);
+        String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)).into_owned()
+    }
+
+    /// What is left at the end.
+    pub fn finish(self) -> String {
+        String::from_utf8_lossy(&self.pending).into_owned()
+    }
+}

@@ -1,0 +1,275 @@
+//! The built-in world: all of MM1's streams from 72-pixel Twemoji pictures and their CLDR names, without files.
+//!
+//! Everything is a pure function of (configuration, seed, split, index) and has no end. The seed also draws the
+//! split, so runs that are to share a test side share a seed. A text after a picture starts directly with its first
+//! word, without a space; items of a document are separated by a line break.
+
+mod captioned;
+mod conversations;
+mod interleaved;
+mod lexicon;
+mod pairs;
+mod prose;
+mod questions;
+mod scene;
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use rand::{Rng as _, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+pub use self::lexicon::{COLOURS, Class, Emoji, available};
+pub use self::questions::{Asked, Category};
+pub use self::scene::{Object, Place, Scene, Size};
+
+use self::pairs::{FEWEST, Pairs};
+use crate::document::{Document, Kind, Picture, Segment, Special};
+use crate::source::{Source, Split};
+
+/// Size of the world.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct WorldConfig {
+    /// Number of different emoji.
+    pub emoji: usize,
+    /// Side of a picture in pixels.
+    pub picture_size: u32,
+    /// Share of the pairs of emoji and background colour that only the test side has.
+    pub test_share: f64,
+}
+
+impl Default for WorldConfig {
+    fn default() -> Self {
+        Self { emoji: 120, picture_size: 64, test_share: 0.2 }
+    }
+}
+
+/// A stream of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// One emoji with a short, noisy text: MM1's captioned data.
+    Captioned,
+    /// Scenes with a full description: MM1's synthetic captions.
+    Scenes,
+    /// Pages with several pictures.
+    Interleaved,
+    /// Prose without pictures.
+    Text,
+    /// Conversations for tuning.
+    Chat,
+}
+
+impl Stream {
+    /// Every stream.
+    pub const ALL: [Self; 5] = [Self::Captioned, Self::Scenes, Self::Interleaved, Self::Text, Self::Chat];
+
+    /// As sample ids write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Captioned => "emoji-captioned",
+            Self::Scenes => "emoji-scenes",
+            Self::Interleaved => "emoji-interleaved",
+            Self::Text => "emoji-text",
+            Self::Chat => "emoji-chat",
+        }
+    }
+
+    /// The kind of its documents.
+    pub fn kind(self) -> Kind {
+        match self {
+            Self::Captioned => Kind::Captioned,
+            Self::Scenes => Kind::Synthetic,
+            Self::Interleaved => Kind::Interleaved,
+            Self::Text => Kind::TextOnly,
+            Self::Chat => Kind::Conversation,
+        }
+    }
+}
+
+/// The world: its emoji with their pictures, and the split.
+pub struct World {
+    config: WorldConfig,
+    seed: u64,
+    emoji: Vec<Emoji>,
+    pairs: Pairs,
+}
+
+impl World {
+    /// Decodes the pictures (21 kB each) and draws the split.
+    ///
+    /// # Errors
+    /// A number out of its range.
+    pub fn new(config: &WorldConfig, seed: u64) -> Result<Arc<Self>> {
+        let WorldConfig { emoji, picture_size, test_share } = *config;
+        let (least, most) = (2 * FEWEST, available());
+        ensure!(
+            (least..=most).contains(&emoji),
+            "world.emoji = {emoji}: there are {most} built-in emoji, give {least} to {most}"
+        );
+        ensure!(
+            (16..=1024).contains(&picture_size),
+            "world.picture_size = {picture_size}: give 16 to 1024 pixels"
+        );
+        ensure!(
+            (0.1..=0.9).contains(&test_share),
+            "world.test_share = {test_share}: give 0.1 to 0.9, so that each emoji has one of the {} colours on both sides",
+            COLOURS.len()
+        );
+        let emoji = lexicon::emoji(emoji)?;
+        let pairs = Pairs::new(&emoji, test_share, seed);
+        Ok(Arc::new(Self { config: config.clone(), seed, emoji, pairs }))
+    }
+
+    /// The documents of a stream, without end.
+    pub fn source(self: &Arc<Self>, stream: Stream) -> Arc<dyn Source> {
+        Arc::new(WorldSource { world: Arc::clone(self), stream })
+    }
+
+    /// The scenes that a document of `stream` shows or, in text, tells of, in order.
+    pub fn scenes(&self, stream: Stream, split: Split, index: u64) -> Vec<Scene> {
+        self.page(stream, split, index).scenes
+    }
+
+    /// Its emoji; [`Object::emoji`] counts in this list.
+    pub fn emoji(&self) -> &[Emoji] {
+        &self.emoji
+    }
+
+    /// Whether `split` may show this emoji on this colour (a place in [`COLOURS`]). True for exactly one split.
+    pub fn allows(&self, split: Split, emoji: usize, colour: usize) -> bool {
+        self.pairs.emoji(split, colour).binary_search(&emoji).is_ok()
+    }
+
+    fn page(&self, stream: Stream, split: Split, index: u64) -> Page<'_> {
+        let mut author = Author { world: self, split, rng: self.rng(stream.name(), split, index) };
+        match stream {
+            Stream::Captioned => captioned::alt_text(&mut author),
+            Stream::Scenes => captioned::description(&mut author),
+            Stream::Interleaved => interleaved::page(&mut author),
+            Stream::Text => prose::page(&mut author),
+            Stream::Chat => conversations::page(&mut author),
+        }
+    }
+
+    /// Random numbers of one sample: a generator per (seed, stream, split), a stream of it per index.
+    fn rng(&self, stream: &str, split: Split, index: u64) -> ChaCha8Rng {
+        let key = format!("{}/{stream}/{}", self.seed, split.name());
+        let mut rng = ChaCha8Rng::seed_from_u64(xxh3_64(key.as_bytes()));
+        rng.set_stream(index);
+        rng
+    }
+}
+
+struct WorldSource {
+    world: Arc<World>,
+    stream: Stream,
+}
+
+impl Source for WorldSource {
+    fn document(&self, split: Split, index: u64) -> Result<Document> {
+        Ok(Document {
+            id: format!("{}/{}/{index}", self.stream.name(), split.name()),
+            kind: self.stream.kind(),
+            segments: self.world.page(self.stream, split, index).segments,
+        })
+    }
+
+    fn len(&self, _: Split) -> Option<u64> {
+        None
+    }
+}
+
+/// A document being written, and the scenes that it shows.
+struct Page<'a> {
+    world: &'a World,
+    segments: Vec<Segment>,
+    scenes: Vec<Scene>,
+}
+
+impl<'a> Page<'a> {
+    fn new(world: &'a World) -> Self {
+        Self { world, segments: Vec::new(), scenes: Vec::new() }
+    }
+
+    /// Adds learned text, joined to the text before it, so that a text between two pictures is one segment.
+    fn text(&mut self, more: impl AsRef<str>) {
+        match self.segments.last_mut() {
+            Some(Segment::Text { text, .. }) => text.push_str(more.as_ref()),
+            _ => self.segments.push(Segment::text(more.as_ref())),
+        }
+    }
+
+    /// Begins a new item: a line break, unless the page is empty.
+    fn line(&mut self) {
+        if !self.segments.is_empty() {
+            self.text("\n");
+        }
+    }
+
+    /// Adds a picture with text after it on a line of its own.
+    fn item(&mut self, scene: &Scene, text: impl AsRef<str>) {
+        self.line();
+        self.picture(scene);
+        self.text(text);
+    }
+
+    /// Adds the picture of a scene.
+    fn picture(&mut self, scene: &Scene) {
+        self.segments.push(Segment::Image(self.world.picture(scene)));
+        self.scenes.push(scene.clone());
+    }
+
+    /// Closes a document of pre-training.
+    fn end(mut self) -> Self {
+        self.segments.push(Segment::Token { token: Special::End, learn: true });
+        self
+    }
+}
+
+/// What writing a document takes: the world, the side of the split and the sample's own random numbers.
+struct Author<'a> {
+    world: &'a World,
+    split: Split,
+    rng: ChaCha8Rng,
+}
+
+impl<'a> Author<'a> {
+    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
+        items[self.rng.random_range(0..items.len())]
+    }
+
+    fn chance(&mut self, probability: f64) -> bool {
+        self.rng.random_bool(probability)
+    }
+
+    /// An item with a probability in proportion to its weight.
+    fn weighted<T: Copy>(&mut self, items: &[(u32, T)]) -> T {
+        let mut at = self.rng.random_range(0..items.iter().map(|i| i.0).sum());
+        for &(weight, item) in items {
+            if at < weight {
+                return item;
+            }
+            at -= weight;
+        }
+        unreachable!("`at` is below the sum of the weights")
+    }
+
+    fn name(&self, emoji: usize) -> &'static str {
+        self.world.emoji[emoji].name
+    }
+
+    fn page(&self) -> Page<'a> {
+        Page::new(self.world)
+    }
+}
+
+impl World {
+    /// The picture of a scene, `[picture_size, picture_size, 3]`.
+    pub fn picture(&self, scene: &Scene) -> Arc<Picture> {
+        Arc::new(scene::render(scene, &self.emoji, self.config.picture_size))
+    }
+}

@@ -1,0 +1,279 @@
+//! [`Scene`]: one to four emoji on a coloured background: how it is composed, drawn and described.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
+
+use super::lexicon::{COLOURS, Emoji, SPRITE, enumerate, with_article};
+use super::{Author, World};
+use crate::document::Picture;
+use crate::source::Split;
+
+/// Where an object stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// The upper left quarter.
+    TopLeft,
+    /// The upper right quarter.
+    TopRight,
+    /// The lower left quarter.
+    BottomLeft,
+    /// The lower right quarter.
+    BottomRight,
+    /// The middle of the picture; only where the object is alone.
+    Centre,
+}
+
+impl Place {
+    /// The quarters in reading order.
+    pub const QUARTERS: [Self; 4] = [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight];
+
+    /// As in "in the top left".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::TopLeft => "top left",
+            Self::TopRight => "top right",
+            Self::BottomLeft => "bottom left",
+            Self::BottomRight => "bottom right",
+            Self::Centre => "centre",
+        }
+    }
+}
+
+/// How large an object is for its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Size {
+    /// About a third of the picture's side in a quarter, half of it in the centre.
+    Small,
+    /// About half of the picture's side in a quarter, three quarters of it in the centre.
+    Large,
+}
+
+impl Size {
+    /// `small` or `large`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Small => "small",
+            Self::Large => "large",
+        }
+    }
+
+    /// Side of the object as a share of the picture's side.
+    fn share(self, place: Place) -> f64 {
+        match (place, self) {
+            (Place::Centre, Self::Large) => 0.75,
+            (Place::Centre, Self::Small) => 0.5,
+            (_, Self::Large) => 0.48,
+            (_, Self::Small) => 0.34,
+        }
+    }
+}
+
+/// One emoji in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Object {
+    /// Which: a place in [`World::emoji`].
+    pub emoji: usize,
+    /// Where it stands.
+    pub place: Place,
+    /// How large it is.
+    pub size: Size,
+    /// Pixels between the picture's left edge and it.
+    pub left: u32,
+    /// Pixels between the picture's top edge and it.
+    pub top: u32,
+    /// Its width and height in pixels.
+    pub side: u32,
+}
+
+/// A composition: everything that its picture shows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scene {
+    /// The background colour: a place in [`COLOURS`].
+    pub colour: usize,
+    /// The colour's shade in this picture.
+    pub shade: [u8; 3],
+    /// One to four different emoji in reading order.
+    pub objects: Vec<Object>,
+}
+
+/// The usual shares of scenes of one to four objects.
+const NUMBERS: [(u32, usize); 4] = [(40, 1), (30, 2), (20, 3), (10, 4)];
+
+impl Author<'_> {
+    /// A scene of one to four objects.
+    pub(super) fn scene(&mut self) -> Scene {
+        let number = self.weighted(&NUMBERS);
+        self.scene_of(number)
+    }
+
+    /// A scene of `number` objects.
+    pub(super) fn scene_of(&mut self, number: usize) -> Scene {
+        let emoji = self.rng.random_range(0..self.world.emoji.len());
+        self.scene_with(emoji, number)
+    }
+
+    /// A scene of `number` objects, `emoji` among them; fewer where the colour has too few emoji.
+    pub(super) fn scene_with(&mut self, emoji: usize, number: usize) -> Scene {
+        let colour = self.pick(self.world.pairs.colours(self.split, emoji));
+        self.scene_on(colour, emoji, number)
+    }
+
+    /// A scene of `number` objects on `colour`, `emoji` among them, which the split allows there.
+    pub(super) fn scene_on(&mut self, colour: usize, emoji: usize, number: usize) -> Scene {
+        let allowed = self.world.pairs.emoji(self.split, colour);
+        // One emoji stays out, for a question about what is not there.
+        let number = number.min(allowed.len() - 1);
+        let mut chosen = vec![emoji];
+        while chosen.len() < number {
+            let next = self.pick(allowed);
+            if !chosen.contains(&next) {
+                chosen.push(next);
+            }
+        }
+        let mut places = Place::QUARTERS;
+        places.shuffle(&mut self.rng);
+        if number == 1 && self.chance(0.6) {
+            places[0] = Place::Centre;
+        }
+        let mut objects: Vec<Object> =
+            chosen.into_iter().zip(places).map(|(emoji, place)| self.object(emoji, place)).collect();
+        objects.sort_by_key(|o| o.place);
+        Scene { colour, shade: self.shade(colour), objects }
+    }
+
+    /// An emoji that this split allows on the scene's colour and that is not in it.
+    pub(super) fn absent(&mut self, scene: &Scene) -> usize {
+        let allowed = self.world.pairs.emoji(self.split, scene.colour);
+        let free: Vec<usize> = allowed.iter().copied().filter(|&e| scene.find(e).is_none()).collect();
+        self.pick(&free)
+    }
+
+    fn object(&mut self, emoji: usize, place: Place) -> Object {
+        let picture = self.world.config.picture_size;
+        let size = self.pick(&[Size::Small, Size::Large]);
+        let side = (f64::from(picture) * size.share(place)).round() as u32;
+        let half = picture / 2;
+        // The first pixel of the part in which the object may stand, and that part's side.
+        let (left, top, room) = match place {
+            Place::TopLeft => (0, 0, half),
+            Place::TopRight => (picture - half, 0, half),
+            Place::BottomLeft => (0, picture - half, half),
+            Place::BottomRight => (picture - half, picture - half, half),
+            Place::Centre => {
+                let room = side + picture / 8;
+                ((picture - room) / 2, (picture - room) / 2, room)
+            }
+        };
+        let left = left + self.rng.random_range(0..=room - side);
+        let top = top + self.rng.random_range(0..=room - side);
+        Object { emoji, place, size, left, top, side }
+    }
+
+    /// The colour a little lighter or darker, and each channel a little off.
+    fn shade(&mut self, colour: usize) -> [u8; 3] {
+        let light = self.rng.random_range(-9i16..=9);
+        COLOURS[colour].1.map(|c| {
+            let off = light + self.rng.random_range(-5i16..=5);
+            (i16::from(c) + off).clamp(0, 255) as u8
+        })
+    }
+}
+
+impl Scene {
+    /// The name of the background colour.
+    pub fn colour_name(&self) -> &'static str {
+        COLOURS[self.colour].0
+    }
+
+    /// The object that shows `emoji`.
+    pub fn find(&self, emoji: usize) -> Option<&Object> {
+        self.objects.iter().find(|o| o.emoji == emoji)
+    }
+
+    /// Whether each of its pairs of emoji and colour belongs to `split`.
+    pub fn belongs(&self, world: &World, split: Split) -> bool {
+        self.objects.iter().all(|o| world.allows(split, o.emoji, self.colour))
+    }
+
+    /// The description in the words of `wording`, without a capital or a full stop.
+    pub(super) fn description(&self, world: &World, wording: Wording) -> String {
+        let mut objects: Vec<String> = self.objects.iter().map(|o| o.phrase(world, wording)).collect();
+        objects.rotate_left(wording.first % self.objects.len());
+        if wording.backwards {
+            objects.reverse();
+        }
+        let (objects, background) =
+            (enumerate(&objects), with_article(&format!("{} background", self.colour_name())));
+        if wording.background_first {
+            format!("{background} with {objects}")
+        } else {
+            format!("{objects} on {background}")
+        }
+    }
+}
+
+/// How a scene is described. The default is the canonical wording: "a small dog face in the top left and a large red
+/// apple in the bottom right on a blue background".
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Wording {
+    /// Leaves out the sizes.
+    pub(super) sizeless: bool,
+    /// Leaves out the places.
+    pub(super) placeless: bool,
+    /// Names the background before the objects.
+    pub(super) background_first: bool,
+    /// Begins with this object and goes round.
+    pub(super) first: usize,
+    /// Goes against the reading order.
+    pub(super) backwards: bool,
+}
+
+impl Object {
+    /// "a small dog face in the top left"
+    pub(super) fn phrase(&self, world: &World, wording: Wording) -> String {
+        let name = world.emoji[self.emoji].name;
+        let mut phrase = if wording.sizeless {
+            with_article(name)
+        } else {
+            with_article(&format!("{} {name}", self.size.name()))
+        };
+        if !wording.placeless {
+            phrase.push_str(" in the ");
+            phrase.push_str(self.place.name());
+        }
+        phrase
+    }
+}
+
+/// Draws a scene of `side` by `side` pixels: the shade, then each emoji scaled and blended over it.
+pub(super) fn render(scene: &Scene, emoji: &[Emoji], side: u32) -> Picture {
+    let mut rgb = scene.shade.repeat((side * side) as usize);
+    let mut resizer = Resizer::new();
+    for object in &scene.objects {
+        let sprite = scale(&mut resizer, &emoji[object.emoji].sprite, object.side);
+        let row_bytes = object.side as usize * 4;
+        for (row, pixels) in sprite.chunks_exact(row_bytes).enumerate() {
+            let start = ((object.top as usize + row) * side as usize + object.left as usize) * 3;
+            let target = &mut rgb[start..start + object.side as usize * 3];
+            for (below, above) in target.chunks_exact_mut(3).zip(pixels.chunks_exact(4)) {
+                let through = 255 - u16::from(above[3]);
+                for (below, &above) in below.iter_mut().zip(&above[..3]) {
+                    *below = above.saturating_add(((u16::from(*below) * through + 127) / 255) as u8);
+                }
+            }
+        }
+    }
+    Picture { width: side, height: side, rgb }
+}
+
+/// A sprite of [`SPRITE`] pixels scaled to `side`, `[side, side, 4]`. Colours are multiplied by alpha already.
+fn scale(resizer: &mut Resizer, sprite: &[u8], side: u32) -> Vec<u8> {
+    let options =
+        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
+    let source = ImageRef::new(SPRITE, SPRITE, sprite, PixelType::U8x4).expect("72 x 72 x 4 bytes");
+    let mut target = Image::new(side, side, PixelType::U8x4);
+    resizer.resize(&source, &mut target, &options).expect("both pictures are U8x4 and not empty");
+    target.into_vec()
+}

@@ -1,0 +1,183 @@
+//! Pictures against Pillow; the files come from scripts/make_image_golden.py.
+
+use std::fs;
+
+use image::ImageFormat;
+use mm1_data::document::Picture;
+use mm1_data::image::{Fit, ImageSpec, MAX_SIDE, decode, normalise_into, prepare};
+
+use crate::{plain, testdata};
+
+fn picture(name: &str) -> Picture {
+    decode(&fs::read(testdata("image").join(name)).unwrap(), MAX_SIDE).unwrap()
+}
+
+/// The largest difference of a byte, and the share of bytes that differ by more than 1.
+fn difference(ours: &[u8], theirs: &[u8]) -> (u8, f64) {
+    assert_eq!(ours.len(), theirs.len());
+    let differences: Vec<u8> = ours.iter().zip(theirs).map(|(&a, &b)| a.abs_diff(b)).collect();
+    let above_one = differences.iter().filter(|&&d| d > 1).count();
+    (*differences.iter().max().unwrap(), above_one as f64 / ours.len() as f64)
+}
+
+#[test]
+fn resizing_agrees_with_pillow() {
+    let source = picture("source.png");
+    for (mode, size, golden) in [
+        (Fit::Squash, 32, "squash-32.png"),
+        (Fit::Squash, 140, "squash-140.png"),
+        (Fit::CentreCrop, 32, "centre-crop-32.png"),
+        (Fit::Pad, 32, "pad-32.png"),
+    ] {
+        let spec = ImageSpec { mode, ..ImageSpec::new(size) };
+        let (_, off) = difference(&prepare(&source, &spec).unwrap(), &picture(golden).rgb);
+        assert!(off <= 0.01, "{golden}: {off} of the bytes differ by more than 1");
+    }
+}
+
+#[test]
+fn every_kind_decodes_as_in_pillow() {
+    // JPEG decoders differ in the last bits of the inverse transform, and CMYK and lossy WebP in their arithmetic.
+    for (name, most) in [
+        ("rgba.png", 1),
+        ("grey-alpha.png", 1),
+        ("grey16.png", 1),
+        ("palette.png", 1),
+        ("lossless.webp", 1),
+        ("animated.webp", 0),
+        ("lossy.webp", 6),
+        ("grey.jpg", 3),
+        ("rgb.jpg", 4),
+        ("progressive.jpg", 4),
+        ("rotated.jpg", 4),
+        ("cmyk.jpg", 4),
+    ] {
+        let (ours, theirs) = (picture(name), picture(&format!("{name}.rgb.png")));
+        assert_eq!((ours.width, ours.height), (theirs.width, theirs.height), "{name}");
+        let (largest, _) = difference(&ours.rgb, &theirs.rgb);
+        assert!(largest <= most, "{name}: a byte differs by {largest}");
+    }
+}
+
+#[test]
+fn a_picture_of_the_right_size_stays_as_it_is() {
+    let source = picture("squash-32.png");
+    assert_eq!(prepare(&source, &ImageSpec::new(32)).unwrap(), source.rgb);
+}
+
+#[test]
+fn a_picture_of_one_pixel_or_one_row_works_in_every_mode() {
+    for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
+        let spec = ImageSpec { mode, ..ImageSpec::new(8) };
+        assert_eq!(prepare(&plain(1, 1, [9, 8, 7]), &spec).unwrap(), [9, 8, 7].repeat(64));
+        assert_eq!(prepare(&plain(5000, 1, [9, 8, 7]), &spec).unwrap().len(), spec.bytes());
+    }
+}
+
+#[test]
+fn a_picture_with_the_wrong_number_of_bytes_is_an_error() {
+    let wrong = Picture { width: 4, height: 4, rgb: vec![0; 47] };
+    assert!(prepare(&wrong, &ImageSpec::new(8)).unwrap_err().to_string().contains("4x4"));
+    let none = Picture { width: 0, height: 4, rgb: vec![] };
+    assert!(prepare(&none, &ImageSpec::new(8)).is_err());
+}
+
+/// A PNG that claims the size and holds next to nothing.
+pub(crate) fn bomb(width: u32, height: u32) -> Vec<u8> {
+    let mut png = b"\x89PNG\r\n\x1a\n".to_vec();
+    let header = [width.to_be_bytes(), height.to_be_bytes()].concat();
+    for (kind, data) in [(b"IHDR", [&header[..], &[8, 2, 0, 0, 0]].concat()), (b"IDAT", vec![0x78, 0x9c])] {
+        let body = [&kind[..], &data].concat();
+        png.extend((data.len() as u32).to_be_bytes());
+        png.extend(&body);
+        png.extend(crc32(&body).to_be_bytes());
+    }
+    png
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &b| {
+        (0..8).fold(crc ^ u32::from(b), |c, _| if c & 1 == 1 { 0xEDB8_8320 ^ (c >> 1) } else { c >> 1 })
+    })
+}
+
+#[test]
+fn bombs_are_refused_in_one_line() {
+    for (width, height) in [(30_000, 30_000), (10_001, 1), (u32::MAX >> 1, u32::MAX >> 1)] {
+        let error = format!("{:#}", decode(&bomb(width, height), MAX_SIDE).unwrap_err());
+        assert!(!error.contains('\n') && error.contains("10000"), "{error}");
+    }
+    let mut webp = fs::read(testdata("image/lossy.webp")).unwrap();
+    let frame = webp.windows(3).position(|w| w == [0x9d, 0x01, 0x2a]).unwrap();
+    webp[frame + 3..frame + 7].copy_from_slice(&[0xff, 0x3f, 0xff, 0x3f]);
+    assert!(decode(&webp, MAX_SIDE).is_err());
+    let mut jpeg = fs::read(testdata("image/rgb.jpg")).unwrap();
+    let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xff, 0xff, 0xff]);
+    assert!(format!("{:#}", decode(&jpeg, MAX_SIDE).unwrap_err()).contains("10000"));
+}
+
+#[test]
+fn every_truncation_is_an_error_and_no_panic() {
+    for name in
+        ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "rgba.png", "grey16.png", "lossless.webp", "lossy.webp"]
+    {
+        let whole = fs::read(testdata("image").join(name)).unwrap();
+        for cut in (0..whole.len() - 20).step_by(7) {
+            assert!(decode(&whole[..cut], MAX_SIDE).is_err(), "{name} cut at {cut} of {}", whole.len());
+        }
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic() {
+    for name in
+        ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "rgba.png", "palette.png", "lossless.webp", "lossy.webp"]
+    {
+        let whole = fs::read(testdata("image").join(name)).unwrap();
+        for at in 0..whole.len().min(600) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xFF;
+            let (Ok(_) | Err(_)) = decode(&damaged, MAX_SIDE);
+        }
+    }
+    assert!(decode(b"GIF89a", MAX_SIDE).unwrap_err().to_string().contains("not a JPEG"));
+}
+
+#[test]
+fn a_preview_inside_a_truncated_jpeg_does_not_hide_the_damage() {
+    let jpeg = fs::read(testdata("image/rgb.jpg")).unwrap();
+    let mut cut = jpeg[..2].to_vec();
+    cut.extend([0xFF, 0xE5]);
+    cut.extend((jpeg.len() as u16 + 2).to_be_bytes());
+    cut.extend(&jpeg);
+    cut.extend(&jpeg[2..]);
+    assert!(decode(&cut, MAX_SIDE).is_ok());
+    assert!(decode(&cut[..cut.len() - 40], MAX_SIDE).is_err());
+}
+
+#[test]
+fn normalising_is_the_formula() {
+    let spec = ImageSpec { mean: [0.1, 0.2, 0.3], std: [0.5, 0.25, 2.0], ..ImageSpec::new(1) };
+    let mut out = vec![7.0];
+    normalise_into(&[0, 51, 255, 255, 0, 102], &spec, &mut out);
+    let expected = [7.0, -0.2, 0.0, 0.35, 1.8, -0.8, 0.05];
+    assert_eq!(out.len(), expected.len());
+    assert!(out.iter().zip(expected).all(|(a, b): (&f32, f32)| (a - b).abs() < 1e-6), "{out:?}");
+}
+
+#[test]
+fn the_spec_is_checked() {
+    for spec in [
+        ImageSpec::new(0),
+        ImageSpec { std: [0.5, 0.0, 0.5], ..ImageSpec::new(8) },
+        ImageSpec { mean: [0.5, f32::NAN, 0.5], ..ImageSpec::new(8) },
+    ] {
+        assert!(spec.check().unwrap_err().to_string().starts_with("image."));
+    }
+    let spec: ImageSpec = serde_json::from_str(r#"{"size": 64, "mode": "centre-crop"}"#).unwrap();
+    assert_eq!(spec, ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(64) });
+    assert!(serde_json::from_str::<ImageSpec>(r#"{"size": 64, "crop": true}"#).is_err());
+    // The test's own decoder is the one under test: it must at least tell the formats apart.
+    assert_eq!(image::guess_format(&bomb(1, 1)).unwrap(), ImageFormat::Png);
+}

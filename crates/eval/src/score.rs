@@ -1,0 +1,7 @@
+//! Metrics, each equal to its reference implementation.
+
+pub mod bootstrap;
+pub mod cider;
+pub mod exact;
+pub mod ptb;
+pub mod vqa;

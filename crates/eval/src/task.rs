@@ -1,0 +1,52 @@
+//! [`Task`]: a benchmark. [`Metric`]: how its answers are scored.
+
+use anyhow::Result;
+use mm1_data::question::Question;
+use serde::{Deserialize, Serialize};
+
+/// A benchmark: test items, and training items to demonstrate with. Items are pure functions of their index.
+pub trait Task: Send + Sync {
+    /// The name in `eval.json`.
+    fn name(&self) -> &str;
+
+    /// How answers are scored.
+    fn metric(&self) -> Metric;
+
+    /// Number of test items.
+    fn tests(&self) -> u64;
+
+    /// Number of training items.
+    fn demonstrations(&self) -> u64;
+
+    /// The test item `index < tests()`.
+    ///
+    /// # Errors
+    /// A damaged item; it is skipped and listed.
+    fn test(&self, index: u64) -> Result<Question>;
+
+    /// The training item `index < demonstrations()`.
+    ///
+    /// # Errors
+    /// A damaged item; it is skipped and listed.
+    fn demonstration(&self, index: u64) -> Result<Question>;
+
+    /// The most tokens that an answer may take.
+    fn max_tokens(&self) -> usize;
+
+    /// The answer ends before the first of these.
+    fn stop(&self) -> &[&str] {
+        &["\n"]
+    }
+}
+
+/// How answers are scored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Metric {
+    /// Captions: CIDEr × 100.
+    Cider,
+    /// Short answers: VQA accuracy in percent.
+    VqaAccuracy,
+    /// Exact match in percent.
+    ExactMatch,
+}

@@ -1,0 +1,121 @@
+//! Activations on rows: SwiGLU (Shazeer 2020), GELU with the exact error function, SiLU.
+
+use crate::cpu::tiered;
+use crate::math::{normal, sigmoid};
+use rayon::prelude::*;
+
+/// Values in a piece, about.
+const PIECE: usize = 8192;
+
+/// What happens to a row before the next product.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// The row is gate|up of twice the width: `silu(gate) * up`.
+    Swiglu,
+    /// `x * Phi(x)`, Phi being the normal distribution's function.
+    Gelu,
+    /// `x * sigmoid(x)`.
+    Silu,
+}
+
+impl Activation {
+    /// Input values for one output value.
+    pub fn inputs(self) -> usize {
+        if self == Self::Swiglu { 2 } else { 1 }
+    }
+
+    /// Writes the activation of `h` `[n, inputs * width]` to `a` `[n, width]`.
+    pub fn forward(self, h: &[f32], width: usize, a: &mut [f32]) {
+        let rows = self.piece(h.len(), width, a.len());
+        (h.par_chunks(rows * self.inputs() * width), a.par_chunks_mut(rows * width))
+            .into_par_iter()
+            .for_each(|(h, a)| forward_piece(self, h, width, a));
+    }
+
+    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]` holds the gradient of the
+    /// activation and then the activation itself, computed again for the gradient of the product behind it.
+    pub fn backward(self, h: &[f32], width: usize, grad: &mut [f32], dh: &mut [f32]) {
+        let rows = self.piece(h.len(), width, grad.len());
+        assert_eq!(h.len(), dh.len(), "input and gradient differ in length");
+        let wide = rows * self.inputs() * width;
+        (h.par_chunks(wide), grad.par_chunks_mut(rows * width), dh.par_chunks_mut(wide))
+            .into_par_iter()
+            .for_each(|(h, grad, dh)| backward_piece(self, h, width, (grad, dh)));
+    }
+
+    /// Rows in a piece, after a check of the lengths.
+    fn piece(self, input: usize, width: usize, output: usize) -> usize {
+        assert!(width > 0 && output.is_multiple_of(width), "{output} values are not rows of {width}");
+        assert_eq!(input, self.inputs() * output, "{self:?}: input and output do not fit");
+        PIECE.div_ceil(width)
+    }
+}
+
+tiered! {
+    fn forward_piece(activation: Activation, h: &[f32], width: usize, a: &mut [f32]) {
+        match activation {
+            Activation::Swiglu => {
+                for (h, a) in h.chunks_exact(2 * width).zip(a.chunks_exact_mut(width)) {
+                    let (gate, up) = h.split_at(width);
+                    for ((a, &gate), &up) in a.iter_mut().zip(gate).zip(up) {
+                        *a = gate * sigmoid(gate) * up;
+                    }
+                }
+            }
+            Activation::Gelu => {
+                for (a, &x) in a.iter_mut().zip(h) {
+                    *a = x * normal(x).0;
+                }
+            }
+            Activation::Silu => {
+                for (a, &x) in a.iter_mut().zip(h) {
+                    *a = x * sigmoid(x);
+                }
+            }
+        }
+    }
+}
+
+tiered! {
+    fn backward_piece(activation: Activation, h: &[f32], width: usize, (grad, dh): (&mut [f32], &mut [f32])) {
+        match activation {
+            Activation::Swiglu => {
+                let rows = h.chunks_exact(2 * width).zip(grad.chunks_exact_mut(width));
+                for ((h, grad), dh) in rows.zip(dh.chunks_exact_mut(2 * width)) {
+                    let ((gate, up), (dgate, dup)) = (h.split_at(width), dh.split_at_mut(width));
+                    swiglu_row_backward(gate, up, grad, dgate, dup);
+                }
+            }
+            Activation::Gelu => {
+                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let (cdf, density) = normal(x);
+                    *dh = *grad * (cdf + x * density);
+                    *grad = x * cdf;
+                }
+            }
+            Activation::Silu => {
+                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let s = sigmoid(x);
+                    let silu = x * s;
+                    *dh = *grad * (s + silu * (1.0 - s));
+                    *grad = silu;
+                }
+            }
+        }
+    }
+}
+
+/// A function of its own, so that the compiler knows that the slices do not overlap; with indices, because it does not
+/// vectorise a zip of five.
+#[inline(always)]
+fn swiglu_row_backward(gate: &[f32], up: &[f32], grad: &mut [f32], dgate: &mut [f32], dup: &mut [f32]) {
+    let n = grad.len();
+    let (gate, up, dgate, dup) = (&gate[..n], &up[..n], &mut dgate[..n], &mut dup[..n]);
+    for i in 0..n {
+        let s = sigmoid(gate[i]);
+        let silu = gate[i] * s;
+        dgate[i] = grad[i] * up[i] * (s + silu * (1.0 - s));
+        dup[i] = grad[i] * silu;
+        grad[i] = silu * up[i];
+    }
+}

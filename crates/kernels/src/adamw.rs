@@ -1,0 +1,88 @@
+//! AdamW (Loshchilov and Hutter 2019, algorithm 2) in one pass over parameter, gradient and moments.
+
+use crate::cpu::tiered;
+use rayon::prelude::*;
+
+/// Values in a piece: fixed, so that no sum depends on the number of threads.
+const PIECE: usize = 16_384;
+
+/// The numbers of one step.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct AdamW {
+    /// Learning rate.
+    pub lr: f32,
+    /// Decay of the first moment.
+    pub beta1: f32,
+    /// Decay of the second moment.
+    pub beta2: f32,
+    /// Added to the root of the second moment.
+    pub eps: f32,
+    /// Weight decay; a step shrinks the parameter by `lr * weight_decay` of itself, as PyTorch's AdamW does.
+    pub weight_decay: f32,
+    /// The step, from 1, for the correction of the moments' bias.
+    pub time: u32,
+    /// Multiplies the gradient: less than 1 where the gradient is clipped.
+    pub grad_scale: f32,
+}
+
+/// The moments of one parameter, each as long as it; zeros before the first step.
+#[derive(Debug)]
+pub struct Moments<'a> {
+    /// Running mean of the gradient.
+    pub first: &'a mut [f32],
+    /// Running mean of its square.
+    pub second: &'a mut [f32],
+}
+
+impl AdamW {
+    /// Takes one step: `param` and the moments change in place.
+    pub fn step(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_>) {
+        let n = param.len();
+        assert_eq!(grad.len(), n, "parameter and gradient differ in length");
+        assert!(
+            moments.first.len() == n && moments.second.len() == n,
+            "parameter and moments differ in length"
+        );
+        assert!(self.time > 0, "steps count from 1");
+        let pieces = (param.par_chunks_mut(PIECE), grad.par_chunks(PIECE));
+        (pieces.0, pieces.1, moments.first.par_chunks_mut(PIECE), moments.second.par_chunks_mut(PIECE))
+            .into_par_iter()
+            .for_each(|(p, g, m, v)| step_piece(self, p, g, (m, v)));
+    }
+}
+
+tiered! {
+    fn step_piece(adam: &AdamW, param: &mut [f32], grad: &[f32], moments: (&mut [f32], &mut [f32])) {
+        let AdamW { lr, beta1, beta2, eps, weight_decay, time, grad_scale } = *adam;
+        let correction = |beta: f32| (1.0 - f64::from(beta).powi(time.cast_signed())) as f32;
+        let (rate, keep) = (lr / correction(beta1), 1.0 - lr * weight_decay);
+        let root = 1.0 / correction(beta2).sqrt();
+        for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(moments.0).zip(moments.1) {
+            let g = g * grad_scale;
+            *m = beta1 * *m + (1.0 - beta1) * g;
+            *v = beta2 * *v + (1.0 - beta2) * g * g;
+            *p = keep * *p - rate * *m / (v.sqrt() * root + eps);
+        }
+    }
+}
+
+/// Sum of the squares, for the norm of a gradient: in f64, over pieces of a fixed size.
+pub fn sum_of_squares(x: &[f32]) -> f64 {
+    x.par_chunks(PIECE).map(sum_of_squares_piece).collect::<Vec<f64>>().iter().sum()
+}
+
+tiered! {
+    fn sum_of_squares_piece(x: &[f32]) -> f64 {
+        let mut lanes = [0.0; 16];
+        let (chunks, rest) = x.as_chunks::<16>();
+        for chunk in chunks {
+            for (lane, &v) in lanes.iter_mut().zip(chunk) {
+                *lane += f64::from(v) * f64::from(v);
+            }
+        }
+        for (lane, &v) in lanes.iter_mut().zip(rest) {
+            *lane += f64::from(v) * f64::from(v);
+        }
+        lanes.iter().sum()
+    }
+}

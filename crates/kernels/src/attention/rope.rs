@@ -1,0 +1,107 @@
+//! Rotary position embedding (Su et al. 2021), half-split: element `j` of a head is paired with `j + width / 2`.
+
+use crate::buffer::RowsMut;
+use crate::cpu::tiered;
+
+/// Cosines and sines of positions: pair `j` at position `p` turns by `p / base^(2 j / width)`.
+#[derive(Clone, Debug)]
+pub struct RopeTable {
+    /// `[positions, width]`: cosines of the pairs, then their sines.
+    values: Vec<f32>,
+    width: usize,
+}
+
+impl RopeTable {
+    /// For heads `width` wide (even) and positions below `positions`.
+    pub fn new(base: f64, width: usize, positions: usize) -> Self {
+        assert!(width > 0 && width.is_multiple_of(2), "a head of width {width} has no pairs");
+        let angle = |p: usize, j: usize| p as f64 / base.powf((2 * j) as f64 / width as f64);
+        let mut values = Vec::with_capacity(positions * width);
+        for p in 0..positions {
+            values.extend((0..width / 2).map(|j| angle(p, j).cos() as f32));
+            values.extend((0..width / 2).map(|j| angle(p, j).sin() as f32));
+        }
+        Self { values, width }
+    }
+
+    /// Width of a head.
+    pub fn width(&self) -> usize {
+        self.width
+    }
+
+    /// Number of positions.
+    pub fn positions(&self) -> usize {
+        self.values.len() / self.width
+    }
+
+    /// Cosines and sines from a position on.
+    pub(super) fn from(&self, position: usize) -> &[f32] {
+        &self.values[position * self.width..]
+    }
+}
+
+tiered! {
+    /// Turns rows that are `stride` apart by their positions (by none without a table) and scales them: `to [rows, width]`.
+    pub(super) fn rotate((from, stride): (&[f32], usize), to: &mut [f32], width: usize, table: &[f32], scale: f32) {
+        for (i, to) in to.chunks_exact_mut(width).enumerate() {
+            rotate_row(&from[i * stride..][..width], to, table.get(i * width..(i + 1) * width), (scale, 1.0));
+        }
+    }
+}
+
+tiered! {
+    /// Turns rows `[rows, width]` back by their positions and scales them.
+    pub(super) fn rotate_back(from: &[f32], to: &mut RowsMut<'_>, width: usize, table: &[f32], scale: f32) {
+        for (i, from) in from.chunks_exact(width).enumerate() {
+            rotate_row(from, to.row(i), table.get(i * width..(i + 1) * width), (scale, -1.0));
+        }
+    }
+}
+
+/// Pairs that are turned at once.
+const LANES: usize = 16;
+
+#[inline(always)]
+fn rotate_row(from: &[f32], to: &mut [f32], table: Option<&[f32]>, (scale, sign): (f32, f32)) {
+    let Some(table) = table else {
+        let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<LANES>(), to.as_chunks_mut::<LANES>());
+        for (to, from) in to.iter_mut().zip(from) {
+            *to = lanes(|i| from[i] * scale);
+        }
+        for (to, &x) in to_rest.iter_mut().zip(from_rest) {
+            *to = x * scale;
+        }
+        return;
+    };
+    let half = from.len() / 2;
+    let ((a, b), (cos, sin)) = (from.split_at(half), table.split_at(half));
+    let (to_a, to_b) = to.split_at_mut(half);
+    let whole = half / LANES * LANES;
+    for at in (0..whole).step_by(LANES) {
+        let [a, b, cos, sin] = [a, b, cos, sin].map(|side| chunk(side, at));
+        let turned = lanes(|i| a[i] * (cos[i] * scale) - b[i] * (sin[i] * (scale * sign)));
+        to_b[at..at + LANES].copy_from_slice(&lanes(|i| b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign))));
+        to_a[at..at + LANES].copy_from_slice(&turned);
+    }
+    for i in whole..half {
+        to_a[i] = a[i] * (cos[i] * scale) - b[i] * (sin[i] * (scale * sign));
+        to_b[i] = b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign));
+    }
+}
+
+/// A vector of values, made before any is stored.
+#[inline(always)]
+fn lanes(value: impl Fn(usize) -> f32) -> [f32; LANES] {
+    let mut lanes = [0.0; LANES];
+    for (i, lane) in lanes.iter_mut().enumerate() {
+        *lane = value(i);
+    }
+    lanes
+}
+
+#[inline(always)]
+fn chunk(side: &[f32], at: usize) -> [f32; LANES] {
+    let mut chunk = [0.0; LANES];
+    chunk.copy_from_slice(&side[at..at + LANES]);
+    chunk
+}

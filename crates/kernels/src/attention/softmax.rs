@@ -1,0 +1,158 @@
+//! What happens to rows of scores between the products.
+
+use crate::buffer::RowsMut;
+use crate::cpu::tiered;
+use crate::math::exp;
+
+/// Scores that are handled at once; rows of scores are a multiple of it long.
+pub(super) const LANES: usize = 16;
+
+/// How many keys the rows of a strip see.
+#[derive(Clone, Copy)]
+pub(super) enum Sight {
+    /// All, so many.
+    All(usize),
+    /// One key more for each row, the first row so many.
+    Causal(usize),
+}
+
+impl Sight {
+    /// Keys that row `i` of the strip sees.
+    #[inline(always)]
+    pub(super) fn keys(self, i: usize) -> usize {
+        match self {
+            Self::All(keys) => keys,
+            Self::Causal(first) => first + i,
+        }
+    }
+
+    /// The same for the strip that starts at row `i`.
+    pub(super) fn from(self, i: usize) -> Self {
+        match self {
+            Self::All(keys) => Self::All(keys),
+            Self::Causal(first) => Self::Causal(first + i),
+        }
+    }
+}
+
+tiered! {
+    /// Turns rows of scores `[rows, stride]` into `e^(score - largest)`, and zeros where a row does not see.
+    /// `sums` `[rows]` takes the inverse of a row's sum, `lse` `[rows]` the logarithm of the sum of `e^score`.
+    pub(super) fn exponentiate(scores: &mut [f32], stride: usize, sight: Sight, (inverse, lse): (&mut [f32], &mut [f32])) {
+        for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
+            let keys = sight.keys(i);
+            let (seen, rest) = row.split_at_mut(keys.next_multiple_of(LANES));
+            rest.fill(0.0);
+            seen[keys..].fill(f32::NEG_INFINITY);
+            let (seen, _) = seen.as_chunks_mut::<LANES>();
+            let largest = largest(seen);
+            let mut sums = [0.0; LANES];
+            for chunk in seen {
+                for (sum, score) in sums.iter_mut().zip(chunk) {
+                    *score = exp(*score - largest);
+                    *sum += *score;
+                }
+            }
+            let sum = total(sums);
+            inverse[i] = 1.0 / sum;
+            lse[i] = largest + sum.ln();
+        }
+    }
+}
+
+tiered! {
+    /// Turns scores into probabilities and the probabilities' gradients `slopes` into the scores', both
+    /// `[rows, stride]`; `lse` and `drop` (the row's `sum dO O`) are `[rows]`.
+    pub(super) fn differentiate(
+        (scores, slopes): (&mut [f32], &mut [f32]),
+        stride: usize,
+        sight: Sight,
+        (lse, drop): (&[f32], &[f32]),
+    ) {
+        let rows = scores.chunks_exact_mut(stride).zip(slopes.chunks_exact_mut(stride));
+        for (i, ((scores, slopes), (&lse, &drop))) in rows.zip(lse.iter().zip(drop)).enumerate() {
+            let keys = sight.keys(i);
+            let padded = keys.next_multiple_of(LANES);
+            scores[keys..padded].fill(f32::NEG_INFINITY);
+            slopes[keys..padded].fill(0.0);
+            scores[padded..].fill(0.0);
+            slopes[padded..].fill(0.0);
+            let (scores, slopes) = (scores[..padded].as_chunks_mut::<LANES>(), slopes[..padded].as_chunks_mut::<LANES>());
+            for (scores, slopes) in scores.0.iter_mut().zip(slopes.0) {
+                for (score, slope) in scores.iter_mut().zip(slopes) {
+                    *score = exp(*score - lse);
+                    *slope = *score * (*slope - drop);
+                }
+            }
+        }
+    }
+}
+
+tiered! {
+    /// `sum a b` of rows `a` `[rows, stride]` and `b`, of which the first `width` values count.
+    pub(super) fn row_products((a, b): (&[f32], &[f32]), stride: usize, width: usize, out: &mut [f32]) {
+        for ((a, b), out) in a.chunks(stride).zip(b.chunks(stride)).zip(out) {
+            *out = dot(&a[..width], &b[..width]);
+        }
+    }
+}
+
+tiered! {
+    /// Writes rows `[scales, width]`, each times its scale, to the rows from `first` on.
+    pub(super) fn scale_rows(from: &[f32], scales: &[f32], (to, first): (&mut RowsMut<'_>, usize)) {
+        let width = from.len() / scales.len();
+        for (i, (row, &scale)) in from.chunks_exact(width).zip(scales).enumerate() {
+            for (to, &x) in to.row(first + i).iter_mut().zip(row) {
+                *to = x * scale;
+            }
+        }
+    }
+}
+
+/// The largest, NaN not counted.
+#[inline(always)]
+pub(super) fn largest(chunks: &[[f32; LANES]]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    for chunk in chunks {
+        for (lane, &x) in lanes.iter_mut().zip(chunk) {
+            *lane = if x > *lane { x } else { *lane };
+        }
+    }
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] = if lanes[i + half] > lanes[i] { lanes[i + half] } else { lanes[i] };
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// The sum of lanes, in a fixed order.
+#[inline(always)]
+pub(super) fn total(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}
+
+/// `sum a b`, in a fixed order.
+#[inline(always)]
+pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a.iter().zip(b) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += a * b;
+        }
+    }
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += a * b;
+    }
+    total(lanes)
+}

@@ -1,0 +1,170 @@
+//! The instruction set in use, functions compiled for each of them, and parallel pieces.
+
+use rayon::prelude::*;
+use std::cell::Cell;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Instruction sets that the kernels are compiled for, from the least to the most capable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Isa {
+    /// What the target always has: SSE2 on x86-64, NEON on AArch64.
+    Plain,
+    /// AVX2 and FMA.
+    Avx2,
+    /// AVX-512 F, BW, VL and DQ.
+    Avx512,
+    /// AVX-512 with products of bfloat16.
+    Avx512Bf16,
+}
+
+impl Isa {
+    /// All, from the least to the most capable.
+    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+
+    /// The name that `MM1_ISA` takes.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+            Self::Avx512Bf16 => "avx512bf16",
+        }
+    }
+
+    /// The fastest set of this machine: that of [`Self::detect`], but Intel's product of bfloat16 takes four times as
+    /// long as that of f32 (measured on Emerald Rapids), so it is not used there.
+    pub fn fastest() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let vendor = std::arch::x86_64::__cpuid(0);
+            if [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel" {
+                return Self::detect().min(Self::Avx512);
+            }
+        }
+        Self::detect()
+    }
+
+    /// The most capable set of this machine.
+    pub fn detect() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx512 = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vl")
+                && is_x86_feature_detected!("avx512dq");
+            if !(is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma")) {
+                Self::Plain
+            } else if !avx512 {
+                Self::Avx2
+            } else if !is_x86_feature_detected!("avx512bf16") {
+                Self::Avx512
+            } else {
+                Self::Avx512Bf16
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::Plain
+    }
+}
+
+/// The set to use: that of `MM1_ISA`, or the machine's fastest.
+///
+/// # Errors
+/// `MM1_ISA` names no set, or one that this machine lacks. A program should ask once when it starts; the kernels
+/// themselves then take the machine's fastest.
+pub fn requested() -> Result<Isa, String> {
+    let best = Isa::detect();
+    let Ok(name) = std::env::var("MM1_ISA") else { return Ok(Isa::fastest()) };
+    match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
+        Some(isa) if isa <= best => Ok(isa),
+        Some(_) => Err(format!("MM1_ISA={name}: this machine has only {}", best.name())),
+        None => Err(format!("MM1_ISA={name}: expected plain, avx2, avx512 or avx512bf16")),
+    }
+}
+
+thread_local! {
+    static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
+}
+
+/// The instruction set in use: `MM1_ISA` or the machine's fastest, unless inside of [`with_isa`].
+pub fn isa() -> Isa {
+    static ISA: OnceLock<Isa> = OnceLock::new();
+    CHOSEN.get().unwrap_or_else(|| *ISA.get_or_init(|| requested().unwrap_or_else(|_| Isa::fastest())))
+}
+
+/// Runs `f` on a thread pool of its own with another instruction set, at most the machine's most capable: for tests and
+/// measurements.
+///
+/// # Panics
+/// If the threads cannot be started.
+pub fn with_isa<R: Send>(isa: Isa, threads: usize, f: impl FnOnce() -> R + Send) -> R {
+    let isa = isa.min(Isa::detect());
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .start_handler(move |_| CHOSEN.set(Some(isa)))
+        .build()
+        .expect("cannot start threads")
+        .install(f)
+}
+
+/// Runs `f` on the pieces of `0..n` that are `piece` long (the last may be shorter), in parallel.
+pub fn rows(n: usize, piece: usize, f: impl Fn(Range<usize>) + Sync + Send) {
+    if n <= piece {
+        if n > 0 {
+            f(0..n);
+        }
+        return;
+    }
+    (0..n.div_ceil(piece))
+        .into_par_iter()
+        .with_max_len(1)
+        .for_each(|i| f(i * piece..((i + 1) * piece).min(n)));
+}
+
+/// As [`rows`], with the results in the order of the pieces.
+pub fn map_rows<T: Send>(n: usize, piece: usize, f: impl Fn(Range<usize>) -> T + Sync + Send) -> Vec<T> {
+    let pieces = (0..n.div_ceil(piece.max(1))).into_par_iter().with_max_len(1);
+    pieces.map(|i| f(i * piece..((i + 1) * piece).min(n))).collect()
+}
+
+/// Runs `f` on the pieces of `data` that are `piece` long, with their numbers, in parallel.
+pub fn chunks<T: Send>(data: &mut [T], piece: usize, f: impl Fn(usize, &mut [T]) + Sync + Send) {
+    data.par_chunks_mut(piece).with_max_len(1).enumerate().for_each(|(i, chunk)| f(i, chunk));
+}
+
+/// Compiles a function for each instruction set; a call runs the one of [`isa`].
+///
+/// The body is plain Rust that the compiler turns into vector instructions, so it must avoid calls that are not
+/// inlined. Arguments may be names or tuples of names.
+macro_rules! tiered {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident($($arg:tt: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+        $(#[$meta])*
+        #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls code for the detected instruction set"))]
+        $vis fn $name($($arg: $type),*) $(-> $out)? {
+            #[inline(always)]
+            fn plain($($arg: $type),*) $(-> $out)? $body
+            #[cfg(target_arch = "x86_64")]
+            {
+                #[target_feature(enable = "avx2,fma")]
+                fn avx2($($arg: $type),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
+                fn avx512($($arg: $type),*) $(-> $out)? {
+                    plain($($arg),*)
+                }
+                match $crate::cpu::isa() {
+                    $crate::cpu::Isa::Plain => plain($($arg),*),
+                    // SAFETY: `isa` gives no more than the machine has.
+                    $crate::cpu::Isa::Avx2 => unsafe { avx2($($arg),*) },
+                    // SAFETY: as above.
+                    _ => unsafe { avx512($($arg),*) },
+                }
+            }
+            #[cfg(not(target_arch = "x86_64"))]
+            plain($($arg),*)
+        }
+    };
+}
+pub(crate) use tiered;

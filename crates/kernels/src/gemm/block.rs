@@ -1,0 +1,69 @@
+//! Products of blocks inside of one task, of operands packed to the thread's scratch.
+
+use super::kernel::Kernel;
+use super::operand::{Operand, Source, blocks};
+use super::plan::Product;
+use super::{KC, Matrix};
+use crate::buffer::{Scratch, Shared};
+use std::ops::Range;
+
+/// A packed operand in scratch.
+pub(crate) struct Panels {
+    kernel: &'static Kernel,
+    words: Scratch,
+    rows: usize,
+    k: usize,
+    height: usize,
+}
+
+impl Panels {
+    /// A left operand `[m, k]`.
+    pub(crate) fn left(kernel: &'static Kernel, view: Matrix<'_>) -> Self {
+        Self::new(kernel, view, kernel.rows)
+    }
+
+    /// A right operand `[k, n]`.
+    pub(crate) fn right(kernel: &'static Kernel, view: Matrix<'_>) -> Self {
+        Self::new(kernel, view.transposed(), kernel.cols)
+    }
+
+    fn new(kernel: &'static Kernel, view: Matrix<'_>, height: usize) -> Self {
+        let operand = Operand { rows: view.rows(), k: view.cols(), height, source: Source::View(view) };
+        let mut words = Scratch::new(operand.size(kernel));
+        let mut rest = &mut words[..];
+        for k in blocks(view.cols()) {
+            let piece = operand.panels() * height * kernel.words(k.len());
+            operand.block(kernel, 0..operand.panels(), k, rest);
+            rest = &mut rest[piece..];
+        }
+        Self { kernel, words, rows: view.rows(), k: view.cols(), height }
+    }
+
+    fn operand(&self) -> Operand<'_> {
+        Operand { rows: self.rows, k: self.k, height: self.height, source: Source::Panels(&self.words) }
+    }
+
+    /// `c = a b`, or `c += a b` if `add`: some rows of this operand (from a multiple of the kernel's rows on) times the
+    /// first `cols` columns of `b`, to rows `stride` apart in `c`. Of `b`'s k, as much is used as this one has.
+    pub(crate) fn multiply(
+        &self,
+        rows: Range<usize>,
+        (b, cols): (&Self, usize),
+        (c, stride): (&mut [f32], usize),
+        add: bool,
+    ) {
+        if rows.is_empty() || cols == 0 {
+            return;
+        }
+        assert!(rows.start.is_multiple_of(self.height) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
+        assert!(self.k <= b.k && cols <= b.rows && cols <= stride && (rows.len() - 1) * stride + cols <= c.len());
+        let (kernel, a, b) = (self.kernel, self.operand(), b.operand());
+        let product = Product { kernel, a, b, c: Shared::new(c), stride, add };
+        for k in blocks(self.k) {
+            let left = a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);
+            let whole = k.start..(k.start + KC).min(b.k);
+            let right = b.block(kernel, 0..cols.div_ceil(b.height), whole, &mut []);
+            product.tiles(k, (left, 0..rows.len()), (right, 0..cols));
+        }
+    }
+}

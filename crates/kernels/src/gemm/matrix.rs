@@ -1,0 +1,151 @@
+//! Views of matrices in slices.
+
+use std::ops::Range;
+
+/// A matrix `[rows, cols]` in a slice; element `(i, j)` is at `i * row_stride + j * col_stride`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a> {
+    data: &'a [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+    col_stride: usize,
+}
+
+impl<'a> Matrix<'a> {
+    /// Rows one after another.
+    ///
+    /// # Panics
+    /// If `data` is not `rows * cols` long.
+    pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(
+            Some(data.len()),
+            rows.checked_mul(cols),
+            "{} values are not [{rows}, {cols}]",
+            data.len()
+        );
+        Self { data, rows, cols, row_stride: cols, col_stride: 1 }
+    }
+
+    /// Rows `stride` apart.
+    ///
+    /// # Panics
+    /// If an element lies outside of `data`.
+    pub fn strided(data: &'a [f32], [rows, cols]: [usize; 2], [row_stride, col_stride]: [usize; 2]) -> Self {
+        if rows > 0 && cols > 0 {
+            let last =
+                (rows - 1).saturating_mul(row_stride).saturating_add((cols - 1).saturating_mul(col_stride));
+            assert!(
+                last < data.len(),
+                "[{rows}, {cols}] with strides {row_stride}, {col_stride} in {}",
+                data.len()
+            );
+        }
+        Self { data, rows, cols, row_stride, col_stride }
+    }
+
+    /// Rows and columns exchanged.
+    pub fn transposed(self) -> Self {
+        let Self { data, rows, cols, row_stride, col_stride } = self;
+        Self { data, rows: cols, cols: rows, row_stride: col_stride, col_stride: row_stride }
+    }
+
+    /// Some of the rows.
+    ///
+    /// # Panics
+    /// If the range is outside of the matrix.
+    pub fn row_range(self, range: Range<usize>) -> Self {
+        assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
+        let start = if range.is_empty() || self.cols == 0 { 0 } else { range.start * self.row_stride };
+        Self { data: &self.data[start..], rows: range.len(), ..self }
+    }
+
+    /// Some of the columns.
+    ///
+    /// # Panics
+    /// If the range is outside of the matrix.
+    pub fn col_range(self, range: Range<usize>) -> Self {
+        self.transposed().row_range(range).transposed()
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// Elements between the starts of two rows.
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    /// Elements between two of a row.
+    pub(crate) fn col_stride(&self) -> usize {
+        self.col_stride
+    }
+
+    /// The elements, the first being `(0, 0)`.
+    pub(crate) fn data(&self) -> &'a [f32] {
+        self.data
+    }
+}
+
+/// A matrix `[rows, cols]` to write to; rows are `row_stride` apart, elements of a row side by side.
+#[derive(Debug)]
+pub struct MatrixMut<'a> {
+    data: &'a mut [f32],
+    rows: usize,
+    cols: usize,
+    row_stride: usize,
+}
+
+impl<'a> MatrixMut<'a> {
+    /// Rows one after another.
+    ///
+    /// # Panics
+    /// If `data` is not `rows * cols` long.
+    pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
+        assert_eq!(
+            Some(data.len()),
+            rows.checked_mul(cols),
+            "{} values are not [{rows}, {cols}]",
+            data.len()
+        );
+        Self { data, rows, cols, row_stride: cols }
+    }
+
+    /// Rows `row_stride` apart: with `&mut data[start..]`, some columns of a wider matrix.
+    ///
+    /// # Panics
+    /// If an element lies outside of `data`, or rows overlap.
+    pub fn strided(data: &'a mut [f32], [rows, cols]: [usize; 2], row_stride: usize) -> Self {
+        assert!(rows < 2 || cols <= row_stride, "rows of {cols} overlap at stride {row_stride}");
+        if rows > 0 && cols > 0 {
+            let end = (rows - 1).saturating_mul(row_stride).saturating_add(cols);
+            assert!(end <= data.len(), "[{rows}, {cols}] is outside of {}", data.len());
+        }
+        Self { data, rows, cols, row_stride }
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Number of columns.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    pub(crate) fn row_stride(&self) -> usize {
+        self.row_stride
+    }
+
+    pub(crate) fn data(&mut self) -> &mut [f32] {
+        self.data
+    }
+}

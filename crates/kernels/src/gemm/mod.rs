@@ -1,0 +1,62 @@
+//! Matrix product in f32 or bfloat16, with sums in f32.
+//!
+//! The sum of an element of the product depends on its row of A and its column of B alone: it is made of blocks of
+//! [`KC`] terms, each added in the order of k, and the blocks are added in their order. So a row comes out with the same
+//! bits whatever the number of rows, their neighbours, the number of threads, and whether operands were packed before.
+//!
+//! Products of bfloat16 use the instruction of AVX-512 for them where it is, and otherwise round the operands and
+//! multiply in f32; the two agree but for the rounding of sums.
+
+#![expect(unsafe_code, reason = "microkernels take pointers; matrices are checked where they are made")]
+
+mod block;
+mod kernel;
+mod matrix;
+mod operand;
+mod pack;
+mod plan;
+mod tile;
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod x86;
+
+pub(crate) use block::Panels;
+pub(crate) use kernel::Kernel;
+pub use matrix::{Matrix, MatrixMut};
+pub use operand::{Left, PackedA, PackedB, Right};
+
+/// Precision of a product's inputs; sums are always f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precision {
+    /// Inputs as they are.
+    F32,
+    /// Inputs rounded to bfloat16.
+    Bf16,
+}
+
+/// Terms that are added one after another before they are added to the element.
+const KC: usize = 512;
+
+/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`. An operand is a [`Matrix`] or packed before.
+///
+/// # Panics
+/// If the shapes do not fit, or a packed operand has another precision.
+pub fn gemm<'a>(
+    precision: Precision,
+    a: impl Into<Left<'a>>,
+    b: impl Into<Right<'a>>,
+    c: MatrixMut<'_>,
+    accumulate: bool,
+) {
+    let (kernel, a, b) = operand::operands(precision, a.into(), b.into());
+    let (m, n) = (c.rows(), c.cols());
+    assert!(
+        a.rows == m && b.rows == n && a.k == b.k,
+        "[{}, {}] x [{}, {}] is not [{m}, {n}]",
+        a.rows,
+        a.k,
+        b.k,
+        b.rows
+    );
+    plan::product(kernel, a, b, c, accumulate);
+}

@@ -1,0 +1,244 @@
+//! Operands of a product: views, or panels packed before.
+
+use super::kernel::Kernel;
+use super::{KC, Matrix, Precision};
+use crate::buffer::{Scratch, Words};
+use crate::cpu;
+use std::ops::Range;
+
+/// The left operand `[m, k]`, packed for many products.
+#[derive(Clone)]
+pub struct PackedA(Packed);
+
+/// The right operand `[k, n]`, packed for many products: a weight, for example.
+#[derive(Clone)]
+pub struct PackedB(Packed);
+
+#[derive(Clone)]
+struct Packed {
+    kernel: &'static Kernel,
+    precision: Precision,
+    words: Words,
+    rows: usize,
+    k: usize,
+}
+
+impl PackedA {
+    /// Packs a matrix.
+    pub fn new(precision: Precision, a: Matrix<'_>) -> Self {
+        Self(Packed::new(precision, a, |kernel| kernel.rows))
+    }
+}
+
+impl PackedB {
+    /// Packs a matrix.
+    pub fn new(precision: Precision, b: Matrix<'_>) -> Self {
+        Self(Packed::new(precision, b.transposed(), |kernel| kernel.cols))
+    }
+}
+
+impl Packed {
+    fn new(precision: Precision, view: Matrix<'_>, height: impl Fn(&Kernel) -> usize) -> Self {
+        let kernel = Kernel::of(precision);
+        let operand =
+            Operand { rows: view.rows(), k: view.cols(), height: height(kernel), source: Source::View(view) };
+        let mut words = Words::zeros(operand.size(kernel));
+        operand.pack(kernel, &mut words);
+        Self { kernel, precision, words, rows: view.rows(), k: view.cols() }
+    }
+
+    fn operand(&self, height: usize) -> Operand<'_> {
+        Operand { rows: self.rows, k: self.k, height, source: Source::Panels(&self.words) }
+    }
+}
+
+/// The left operand of a product.
+#[derive(Clone, Copy)]
+pub enum Left<'a> {
+    /// A view `[m, k]`.
+    View(Matrix<'a>),
+    /// Packed before.
+    Packed(&'a PackedA),
+}
+
+/// The right operand of a product.
+#[derive(Clone, Copy)]
+pub enum Right<'a> {
+    /// A view `[k, n]`.
+    View(Matrix<'a>),
+    /// Packed before.
+    Packed(&'a PackedB),
+}
+
+impl<'a> From<Matrix<'a>> for Left<'a> {
+    fn from(view: Matrix<'a>) -> Self {
+        Self::View(view)
+    }
+}
+
+impl<'a> From<&'a PackedA> for Left<'a> {
+    fn from(packed: &'a PackedA) -> Self {
+        Self::Packed(packed)
+    }
+}
+
+impl<'a> From<Matrix<'a>> for Right<'a> {
+    fn from(view: Matrix<'a>) -> Self {
+        Self::View(view)
+    }
+}
+
+impl<'a> From<&'a PackedB> for Right<'a> {
+    fn from(packed: &'a PackedB) -> Self {
+        Self::Packed(packed)
+    }
+}
+
+/// Both operands for one kernel: that of the packed ones, which must agree with the precision.
+pub(super) fn operands<'a>(
+    precision: Precision,
+    a: Left<'a>,
+    b: Right<'a>,
+) -> (&'static Kernel, Operand<'a>, Operand<'a>) {
+    let packed = [
+        if let Left::Packed(a) = a { Some(&a.0) } else { None },
+        if let Right::Packed(b) = b { Some(&b.0) } else { None },
+    ];
+    let kernel = packed.iter().flatten().next().map_or_else(|| Kernel::of(precision), |p| p.kernel);
+    for p in packed.into_iter().flatten() {
+        assert_eq!(p.precision, precision, "an operand is packed in another precision");
+        assert!(std::ptr::eq(p.kernel, kernel), "the operands are packed for different instruction sets");
+    }
+    let view = |view: Matrix<'a>, height| Operand {
+        rows: view.rows(),
+        k: view.cols(),
+        height,
+        source: Source::View(view),
+    };
+    let a = match a {
+        Left::View(a) => view(a, kernel.rows),
+        Left::Packed(a) => a.0.operand(kernel.rows),
+    };
+    let b = match b {
+        Right::View(b) => view(b.transposed(), kernel.cols),
+        Right::Packed(b) => b.0.operand(kernel.cols),
+    };
+    (kernel, a, b)
+}
+
+/// Rows of A or columns of B, `[rows, k]`, in panels of `height`.
+#[derive(Clone, Copy)]
+pub(super) struct Operand<'a> {
+    pub(super) rows: usize,
+    pub(super) k: usize,
+    pub(super) height: usize,
+    pub(super) source: Source<'a>,
+}
+
+#[derive(Clone, Copy)]
+pub(super) enum Source<'a> {
+    View(Matrix<'a>),
+    /// For each of the [`blocks`] of k, panel after panel.
+    Panels(&'a [u32]),
+}
+
+/// Some panels over some length of k.
+#[derive(Clone, Copy)]
+pub(super) struct Block<'a> {
+    pub(super) words: &'a [u32],
+    /// Words from one panel to the next.
+    pub(super) stride: usize,
+}
+
+impl<'a> Operand<'a> {
+    pub(super) fn panels(&self) -> usize {
+        self.rows.div_ceil(self.height)
+    }
+
+    /// Words of all panels.
+    pub(super) fn size(&self, kernel: &Kernel) -> usize {
+        self.panels() * self.height * kernel.words(self.k)
+    }
+
+    /// Rows of panels.
+    pub(super) fn range(&self, panels: Range<usize>) -> Range<usize> {
+        panels.start * self.height..(panels.end * self.height).min(self.rows)
+    }
+
+    /// Packs a view whole, in parallel.
+    fn pack(&self, kernel: &Kernel, mut words: &mut [u32]) {
+        let Source::View(view) = self.source else { unreachable!("panels are packed once") };
+        let mut pieces = Vec::new();
+        for k in blocks(self.k) {
+            let some = (PACK_WORDS / (self.height * kernel.words(k.len()))).max(1);
+            for first in (0..self.panels()).step_by(some) {
+                let panels = first..(first + some).min(self.panels());
+                let piece;
+                (piece, words) = words.split_at_mut(panels.len() * self.height * kernel.words(k.len()));
+                pieces.push((view.col_range(k.clone()).row_range(self.range(panels)), piece));
+            }
+        }
+        cpu::chunks(&mut pieces, 1, |_, pieces| {
+            for (view, piece) in pieces {
+                kernel.pack(*view, self.height, piece);
+            }
+        });
+    }
+
+    /// The operand as panels: packed to `scratch` if it is a view.
+    pub(super) fn packed<'s>(self, kernel: &Kernel, scratch: &'s mut Option<Scratch>) -> Operand<'s>
+    where
+        'a: 's,
+    {
+        match self.source {
+            Source::Panels(_) => self,
+            Source::View(_) => {
+                let words = scratch.insert(Scratch::new(self.size(kernel)));
+                self.pack(kernel, words);
+                Operand { source: Source::Panels(words), ..self }
+            }
+        }
+    }
+
+    /// Panels over one of the [`blocks`] of k: packed to `scratch` if it is a view.
+    pub(super) fn block<'s>(
+        &self,
+        kernel: &Kernel,
+        panels: Range<usize>,
+        k: Range<usize>,
+        scratch: &'s mut [u32],
+    ) -> Block<'s>
+    where
+        'a: 's,
+    {
+        let stride = self.height * kernel.words(k.len());
+        let words = match self.source {
+            Source::Panels(words) => {
+                let before = self.panels() * self.height * kernel.words(k.start);
+                &words[before + panels.start * stride..][..panels.len() * stride]
+            }
+            Source::View(view) => {
+                let words = &mut scratch[..panels.len() * stride];
+                kernel.pack(view.col_range(k).row_range(self.range(panels)), self.height, words);
+                words
+            }
+        };
+        Block { words, stride }
+    }
+
+    /// Words that [`Self::block`] needs in `scratch` for so many panels.
+    pub(super) fn block_size(&self, kernel: &Kernel, panels: usize) -> usize {
+        match self.source {
+            Source::Panels(_) => 0,
+            Source::View(_) => panels * self.height * kernel.words(self.k.min(KC)),
+        }
+    }
+}
+
+/// Words that are packed in one piece, about.
+const PACK_WORDS: usize = 1 << 16;
+
+/// Blocks of k.
+pub(super) fn blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..k).step_by(KC).map(move |start| start..(start + KC).min(k))
+}

@@ -1,0 +1,107 @@
+//! Packing: the rows of a view become a panel, word after word along k.
+
+use super::Matrix;
+use super::tile::prefetch;
+use super::vector::Vector;
+
+/// Packs `view` `[rows, k]` to panels of `height` rows, `out` `[panels, words, height]`; rows that lack are zeros. `PAIR` elements make a word.
+///
+/// # Safety
+/// As for [`Vector`]; `out` holds the panels.
+#[inline(always)]
+pub(super) unsafe fn pack<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        if view.rows() == 0 || view.cols() == 0 {
+            return;
+        }
+        if view.row_stride() == 1 && view.col_stride() > 1 {
+            across::<V, PAIR>(view, height, out);
+        } else {
+            let size = view.cols().div_ceil(PAIR) * height;
+            for first in (0..view.rows()).step_by(height) {
+                let (out, some) = (out.add(first / height * size), first..(first + height).min(view.rows()));
+                if view.col_stride() == 1 {
+                    along::<V, PAIR>(view.row_range(some), height, out);
+                } else {
+                    gather::<V, PAIR>(view.row_range(some), height, out);
+                }
+            }
+        }
+    }
+}
+
+/// Rows lie along k: squares of words are transposed in registers.
+#[inline(always)]
+unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+    let (data, words) = (view.data().as_ptr(), view.cols().div_ceil(PAIR));
+    for top in (0..height).step_by(V::LANES) {
+        let rows = view.rows().saturating_sub(top);
+        // SAFETY: `load_along` reads to the end of a row of the view, at most; lanes and words are inside of the panel.
+        unsafe {
+            let lanes = V::mask(height - top);
+            for word in (0..words).step_by(V::LANES) {
+                let mut square = [V::zero(); 16];
+                for (i, row) in square.iter_mut().enumerate().take(V::LANES) {
+                    if i < rows {
+                        let from = data.add((top + i) * view.row_stride() + word * PAIR);
+                        *row = V::load_along(from, view.cols() - word * PAIR);
+                    }
+                }
+                V::transpose(&mut square);
+                let to = out.add(word * height + top);
+                for (i, row) in square.iter().enumerate().take(V::LANES) {
+                    if word + i < words {
+                        row.store_masked(to.add(i * height).cast(), lanes);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Rows lie side by side: they are copied, to all panels at once so that memory is read in its order.
+#[inline(always)]
+unsafe fn across<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+    let (data, words) = (view.data().as_ptr(), view.cols().div_ceil(PAIR));
+    for word in 0..words {
+        let next = word * PAIR + 1 < view.cols();
+        for first in (0..view.rows()).step_by(height) {
+            for top in (0..height).step_by(V::LANES) {
+                // SAFETY: both rows are in the view; masks keep to its rows and to the panel's.
+                unsafe {
+                    let from = data.add(word * PAIR * view.col_stride()).wrapping_add(first + top);
+                    for ahead in 0..PAIR {
+                        prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
+                    }
+                    let next = if PAIR == 2 && next { from.wrapping_add(view.col_stride()) } else { std::ptr::null() };
+                    let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(first + top)));
+                    let to = out.add((first * words) + word * height + top);
+                    row.store_masked(to.cast(), V::mask(height - top));
+                }
+            }
+        }
+    }
+}
+
+/// Rows that are asked for before they are copied.
+const AHEAD: usize = 24;
+
+/// Any strides: one element at a time.
+#[inline(always)]
+unsafe fn gather<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+    for row in 0..height {
+        for word in 0..view.cols().div_ceil(PAIR) {
+            let element = |k: usize| {
+                let there = row < view.rows() && k < view.cols();
+                if there { view.data()[row * view.row_stride() + k * view.col_stride()] } else { 0.0 }
+            };
+            let pair = [element(word * PAIR), element(word * PAIR + 1)];
+            // SAFETY: both elements of the pair are there; the word is in the panel.
+            unsafe {
+                V::load_along(pair.as_ptr(), PAIR)
+                    .store_masked(out.add(word * height + row).cast(), V::mask(1));
+            }
+        }
+    }
+}

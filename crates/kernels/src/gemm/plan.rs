@@ -1,0 +1,198 @@
+//! How a product is split for caches and threads. No split changes the order in which terms are added.
+
+use super::KC;
+use super::kernel::Kernel;
+use super::matrix::MatrixMut;
+use super::operand::{Block, Operand, Source, blocks};
+use super::tile::{Narrow, Tile};
+use crate::buffer::{Scratch, Shared};
+use crate::cpu;
+use std::ops::Range;
+
+/// Panels of A that the second cache holds.
+const STRIP: usize = 16;
+/// Panels of B that one task packs.
+const COLUMNS: usize = 8;
+/// Products with fewer terms are left to one thread.
+const SERIAL: usize = 1 << 19;
+/// The longest side of a product that is split along k.
+const SPLIT: usize = 512;
+
+/// The product into a shared matrix.
+pub(super) struct Product<'a> {
+    pub(super) kernel: &'static Kernel,
+    pub(super) a: Operand<'a>,
+    pub(super) b: Operand<'a>,
+    pub(super) c: Shared<'a, f32>,
+    /// Floats from one row of `c` to the next.
+    pub(super) stride: usize,
+    pub(super) add: bool,
+}
+
+/// `c = a b`, or `c += a b` if `add`.
+pub(super) fn product(
+    kernel: &'static Kernel,
+    a: Operand<'_>,
+    b: Operand<'_>,
+    mut c: MatrixMut<'_>,
+    add: bool,
+) {
+    let (m, n, k, stride) = (a.rows, b.rows, a.k, c.row_stride());
+    if m == 0 || n == 0 {
+        return;
+    }
+    if k == 0 {
+        if !add {
+            c.data().chunks_mut(stride).take(m).for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    let threads = if m * n * k < SERIAL { 1 } else { rayon::current_num_threads() };
+    if k >= 2 * threads.max(2) * KC && m.max(n) <= SPLIT {
+        return split(kernel, a, b, c, add);
+    }
+    let product = Product { kernel, a, b, stride, c: Shared::new(c.data()), add };
+    match b.source {
+        Source::View(view) if m <= kernel.rows && view.row_stride() == 1 => product.narrow(threads),
+        _ if m >= n => product.by_rows(threads),
+        _ => product.by_columns(threads),
+    }
+}
+
+/// A piece of `n` things, at most `most`, so that each thread has some.
+fn piece(n: usize, threads: usize, most: usize) -> usize {
+    if threads == 1 { most } else { n.div_ceil(4 * threads).clamp(1, most) }
+}
+
+impl Product<'_> {
+    /// B is packed whole; each task packs and multiplies some rows of A.
+    fn by_rows(&self, threads: usize) {
+        let mut scratch = None;
+        let b = self.b.packed(self.kernel, &mut scratch);
+        let panels = self.a.panels();
+        cpu::rows(panels, piece(panels, threads, STRIP), |panels| {
+            let mut scratch = Scratch::new(self.a.block_size(self.kernel, panels.len()));
+            for k in blocks(self.a.k) {
+                let a = self.a.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
+                let b = b.block(self.kernel, 0..self.b.panels(), k.clone(), &mut []);
+                self.tiles(k, (a, self.a.range(panels.clone())), (b, 0..self.b.rows));
+            }
+        });
+    }
+
+    /// A is packed whole; each task packs and multiplies some columns of B.
+    fn by_columns(&self, threads: usize) {
+        let mut scratch = None;
+        let a = self.a.packed(self.kernel, &mut scratch);
+        let panels = self.b.panels();
+        cpu::rows(panels, piece(panels, threads, COLUMNS), |panels| {
+            let mut scratch = Scratch::new(self.b.block_size(self.kernel, panels.len()));
+            for k in blocks(self.a.k) {
+                let b = self.b.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
+                for strip in (0..self.a.panels()).step_by(STRIP) {
+                    let strip = strip..(strip + STRIP).min(self.a.panels());
+                    let a = a.block(self.kernel, strip.clone(), k.clone(), &mut []);
+                    self.tiles(k.clone(), (a, self.a.range(strip)), (b, self.b.range(panels.clone())));
+                }
+            }
+        });
+    }
+
+    /// Adds one block of k to rows and columns of the product.
+    pub(super) fn tiles(
+        &self,
+        k: Range<usize>,
+        (a, rows): (Block<'_>, Range<usize>),
+        (b, cols): (Block<'_>, Range<usize>),
+    ) {
+        let kernel = self.kernel;
+        let words = kernel.words(k.len());
+        for (q, col) in cols.clone().step_by(kernel.cols).enumerate() {
+            let b = &b.words[q * b.stride..][..words * kernel.cols];
+            for (p, row) in rows.clone().step_by(kernel.rows).enumerate() {
+                let a = &a.words[p * a.stride..][..words * kernel.rows];
+                let (height, width) = ((rows.end - row).min(kernel.rows), (cols.end - col).min(kernel.cols));
+                let c = self.c.pointer(row * self.stride + col);
+                let add = self.add || k.start > 0;
+                let tile =
+                    Tile { words, a: a.as_ptr(), b: b.as_ptr(), c, stride: self.stride, cols: width, add };
+                // SAFETY: the panels hold the words (sliced above); the tile is inside of `c`, whose shape `gemm`
+                // checked, and no other task has it.
+                unsafe { kernel.tile(height, &tile) }
+            }
+        }
+    }
+
+    /// A few rows: B is read where it is, once.
+    fn narrow(&self, threads: usize) {
+        let (kernel, m, n) = (self.kernel, self.a.rows, self.b.rows);
+        let Source::View(b) = self.b.source else { unreachable!("packed columns go by columns") };
+        let mut scratch = None;
+        let a = self.a.packed(kernel, &mut scratch);
+        let width = kernel.narrow_cols(m);
+        let groups = n.div_ceil(width);
+        cpu::rows(groups, piece(groups, threads, usize::MAX), |groups| {
+            for start in groups.map(|group| group * width) {
+                for k in blocks(self.a.k) {
+                    let t = Narrow {
+                        k: k.len(),
+                        a: a.block(kernel, 0..1, k.clone(), &mut []).words.as_ptr(),
+                        b: b.data()[k.start * b.col_stride() + start..].as_ptr(),
+                        b_stride: b.col_stride(),
+                        c: self.c.pointer(start),
+                        stride: self.stride,
+                        cols: (n - start).min(width),
+                        add: self.add || k.start > 0,
+                    };
+                    // SAFETY: A holds one panel; the rows of B and the columns of `c` are in their matrices, and no
+                    // other task has these columns.
+                    unsafe { kernel.narrow(m, &t) }
+                }
+            }
+        });
+    }
+}
+
+/// Long sums: each task makes one block of k for the whole product, and the blocks are added in their order.
+fn split(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, mut c: MatrixMut<'_>, add: bool) {
+    let (m, n, stride) = (a.rows, b.rows, c.row_stride());
+    let mut partial = Scratch::new(a.k.div_ceil(KC) * m * n);
+    let partial = partial.floats();
+    cpu::chunks(partial, m * n, |i, block| {
+        let k = i * KC..((i + 1) * KC).min(a.k);
+        let product = Product { kernel, a, b, stride: n, c: Shared::new(block), add: false };
+        let (mut left, mut right) =
+            (Scratch::new(a.block_size(kernel, a.panels())), Scratch::new(b.block_size(kernel, COLUMNS)));
+        let left = a.block(kernel, 0..a.panels(), k.clone(), &mut left);
+        for panels in (0..b.panels()).step_by(COLUMNS) {
+            let panels = panels..(panels + COLUMNS).min(b.panels());
+            let right = b.block(kernel, panels.clone(), k.clone(), &mut right);
+            product.tiles(0..k.len(), (left, 0..m), (right, b.range(panels)));
+        }
+    });
+    let rows = c.data().len().min(m * stride).div_ceil(stride);
+    debug_assert_eq!(rows, m);
+    cpu::chunks(&mut c.data()[..(m - 1) * stride + n], stride * ROWS_ADDED, |i, rows| {
+        add_blocks(partial, (m, n, i * ROWS_ADDED), rows, (stride, add));
+    });
+}
+
+/// Rows whose blocks one task adds.
+const ROWS_ADDED: usize = 16;
+
+cpu::tiered! {
+    /// Adds the blocks `[blocks, m, n]` to rows from `first` on.
+    fn add_blocks(blocks: &[f32], (m, n, first): (usize, usize, usize), rows: &mut [f32], (stride, add): (usize, bool)) {
+        for (i, row) in rows.chunks_mut(stride).enumerate() {
+            let mut blocks = blocks.chunks_exact(m * n).map(|block| &block[(first + i) * n..][..n]);
+            if !add && let Some(block) = blocks.next() {
+                row[..n].copy_from_slice(block);
+            }
+            for block in blocks {
+                for (c, &x) in row[..n].iter_mut().zip(block) {
+                    *c += x;
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! Microkernels: a tile of the product held in registers.
+
+use super::vector::Vector;
+
+/// A tile `[M, cols]` of the product of two packed panels. For each word along k, `a` holds `R` words (one of each row)
+/// and `b` holds `2 * LANES` (one of each column).
+pub(super) struct Tile {
+    pub(super) words: usize,
+    pub(super) a: *const u32,
+    pub(super) b: *const u32,
+    pub(super) c: *mut f32,
+    /// Floats from one row of `c` to the next.
+    pub(super) stride: usize,
+    /// Columns to store.
+    pub(super) cols: usize,
+    /// Whether to add to `c`.
+    pub(super) add: bool,
+}
+
+/// Computes a tile of `M` rows and `N` vectors of columns.
+///
+/// # Safety
+/// As for [`Vector`]; `a` and `b` hold `words` groups, `c` holds `M` rows of `cols` floats.
+#[inline(always)]
+pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: usize>(t: &Tile) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let (mut a, mut b) = (t.a, t.b);
+        for i in 0..M {
+            for j in 0..N {
+                prefetch_write(t.c.wrapping_add(i * t.stride + j * V::LANES));
+            }
+        }
+        let mut sums = [[V::zero(); N]; M];
+        for _ in 0..t.words {
+            let columns: [V; N] = std::array::from_fn(|j| V::load(b.add(j * V::LANES)));
+            prefetch(b.wrapping_add(8 * 2 * V::LANES));
+            prefetch(b.wrapping_add(8 * 2 * V::LANES + 16));
+            for (i, row) in sums.iter_mut().enumerate() {
+                let x = V::splat(a.add(i));
+                for (sum, column) in row.iter_mut().zip(columns) {
+                    *sum = sum.mul_add(x, column);
+                }
+            }
+            a = a.add(R);
+            b = b.add(2 * V::LANES);
+        }
+        store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
+    }
+}
+
+/// A few rows times columns of a matrix that is not packed.
+pub(super) struct Narrow {
+    /// Length of the sums.
+    pub(super) k: usize,
+    /// A packed panel.
+    pub(super) a: *const u32,
+    /// The first of `k` rows.
+    pub(super) b: *const f32,
+    /// Floats from one row of `b` to the next.
+    pub(super) b_stride: usize,
+    pub(super) c: *mut f32,
+    pub(super) stride: usize,
+    /// Columns, at most `N * LANES`.
+    pub(super) cols: usize,
+    pub(super) add: bool,
+}
+
+/// As [`tile`], adding the same terms in the same order, with `b` read where it is. `PAIR` rows make a word.
+///
+/// # Safety
+/// As for [`Vector`]; `a` holds the words, `b` holds `k` rows of `cols` floats and `c` holds `M`.
+#[inline(always)]
+pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const M: usize, const N: usize>(
+    t: &Narrow,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let masks: [V::Mask; N] = std::array::from_fn(|j| V::mask(t.cols.saturating_sub(j * V::LANES)));
+        let mut sums = [[V::zero(); N]; M];
+        for word in 0..t.k.div_ceil(PAIR) {
+            let row = t.b.add(word * PAIR * t.b_stride);
+            let next = if PAIR == 2 && word * 2 + 1 < t.k { row.add(t.b_stride) } else { std::ptr::null() };
+            let ahead = row.wrapping_add(AHEAD * t.b_stride);
+            for j in 0..N {
+                for row in 0..PAIR {
+                    prefetch(ahead.wrapping_add(row * t.b_stride + j * V::LANES).cast());
+                }
+                // Wrapping: beyond the last column nothing is read.
+                let at = j * V::LANES;
+                let next = if next.is_null() { next } else { next.wrapping_add(at) };
+                let column = V::load_rows(row.wrapping_add(at), next, masks[j]);
+                for (i, sums) in sums.iter_mut().enumerate() {
+                    sums[j] = sums[j].mul_add(V::splat(t.a.add(word * R + i)), column);
+                }
+            }
+        }
+        store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
+    }
+}
+
+/// Rows that are asked for before they are needed.
+const AHEAD: usize = 8;
+
+#[inline(always)]
+unsafe fn store<V: Vector, const M: usize, const N: usize>(
+    sums: &[[V; N]; M],
+    c: *mut f32,
+    stride: usize,
+    cols: usize,
+    add: bool,
+) {
+    // SAFETY: `c` holds `M` rows of `cols` floats; masks keep to them.
+    unsafe {
+        let masks: [V::Mask; N] = std::array::from_fn(|j| V::mask(cols.saturating_sub(j * V::LANES)));
+        for (i, row) in sums.iter().enumerate() {
+            for (j, (&sum, &mask)) in row.iter().zip(&masks).enumerate() {
+                let to = c.add(i * stride).wrapping_add(j * V::LANES);
+                let sum = if add { V::load_masked(to, mask).add(sum) } else { sum };
+                sum.store_masked(to, mask);
+            }
+        }
+    }
+}
+
+/// Asks for a cache line to write to; any address will do.
+#[inline(always)]
+fn prefetch_write(address: *const f32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is always there, and a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_ET0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}
+
+/// Asks for a cache line; any address will do.
+#[inline(always)]
+pub(super) fn prefetch(address: *const u32) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: SSE is always there, and a prefetch never faults.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(address.cast());
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = address;
+}

@@ -1,0 +1,122 @@
+//! Vectors of each instruction set, as the microkernels need them.
+
+/// A vector of 32-bit words and the arithmetic of one form of operands.
+///
+/// # Safety
+/// Methods may be called only on a machine with the instruction set, and inlined into a function compiled for it.
+/// Pointers must be valid for the words read or written, in any alignment; null is allowed where said.
+pub(super) trait Vector: Copy {
+    /// Words in a vector.
+    const LANES: usize;
+    /// Which lanes are read or written.
+    type Mask: Copy;
+
+    /// The first `n` lanes; all if there are no more than `n`.
+    unsafe fn mask(n: usize) -> Self::Mask;
+    unsafe fn zero() -> Self;
+    /// One word in all lanes.
+    unsafe fn splat(from: *const u32) -> Self;
+    /// `LANES` words.
+    unsafe fn load(from: *const u32) -> Self;
+    /// The words of the mask, and zeros.
+    unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self;
+    /// Stores the words of the mask.
+    unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask);
+    unsafe fn add(self, other: Self) -> Self;
+    /// `self + a * b`: of floats, or of the two products of pairs of bfloat16 in each word.
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self;
+    /// The words of an operand that `mul_add` takes, from one row of it and the next (zeros if null; read only where
+    /// words are pairs).
+    unsafe fn load_rows(row: *const f32, next: *const f32, mask: Self::Mask) -> Self;
+    /// The words of `n` elements that lie side by side (of those that make a vector if there are more), then zeros.
+    unsafe fn load_along(from: *const f32, n: usize) -> Self;
+    /// Exchanges rows and columns of the first `LANES` vectors.
+    unsafe fn transpose(square: &mut [Self; 16]);
+}
+
+/// The bits of `x` rounded to bfloat16, ties to even, as a float's bits.
+#[inline(always)]
+pub(super) fn round_bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    // The carry must not turn NaN into infinity.
+    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
+}
+
+/// Four floats in plain Rust, rounded to bfloat16 when loaded if `ROUND`.
+#[derive(Clone, Copy)]
+pub(super) struct Plain<const ROUND: bool>([f32; 4]);
+
+impl<const ROUND: bool> Vector for Plain<ROUND> {
+    const LANES: usize = 4;
+    type Mask = usize;
+
+    #[inline(always)]
+    unsafe fn mask(n: usize) -> usize {
+        n.min(4)
+    }
+    #[inline(always)]
+    unsafe fn zero() -> Self {
+        Self([0.0; 4])
+    }
+    #[inline(always)]
+    unsafe fn splat(from: *const u32) -> Self {
+        // SAFETY: the trait's rule.
+        Self([unsafe { from.cast::<f32>().read() }; 4])
+    }
+    #[inline(always)]
+    unsafe fn load(from: *const u32) -> Self {
+        // SAFETY: the trait's rule.
+        Self(unsafe { from.cast::<[f32; 4]>().read_unaligned() })
+    }
+    #[inline(always)]
+    unsafe fn load_masked(from: *const f32, mask: usize) -> Self {
+        if mask == 4 {
+            // SAFETY: the trait's rule.
+            return unsafe { Self::load(from.cast()) };
+        }
+        let mut lanes = [0.0; 4];
+        for (i, lane) in lanes.iter_mut().enumerate().take(mask) {
+            // SAFETY: the trait's rule.
+            *lane = unsafe { from.add(i).read() };
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn store_masked(self, to: *mut f32, mask: usize) {
+        for (i, &lane) in self.0.iter().enumerate().take(mask) {
+            // SAFETY: the trait's rule.
+            unsafe { to.add(i).write(lane) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn add(self, other: Self) -> Self {
+        Self(std::array::from_fn(|i| self.0[i] + other.0[i]))
+    }
+    #[inline(always)]
+    unsafe fn mul_add(self, a: Self, b: Self) -> Self {
+        // Without the instruction, `f32::mul_add` is a slow call.
+        let fused = cfg!(any(target_arch = "aarch64", target_feature = "fma"));
+        Self(std::array::from_fn(|i| {
+            if fused { a.0[i].mul_add(b.0[i], self.0[i]) } else { self.0[i] + a.0[i] * b.0[i] }
+        }))
+    }
+    #[inline(always)]
+    unsafe fn load_rows(row: *const f32, _: *const f32, mask: usize) -> Self {
+        // SAFETY: the trait's rule.
+        let row = unsafe { Self::load_masked(row, mask) };
+        if ROUND { Self(row.0.map(|x| f32::from_bits(round_bf16(x)))) } else { row }
+    }
+    #[inline(always)]
+    unsafe fn load_along(from: *const f32, n: usize) -> Self {
+        // SAFETY: the trait's rule.
+        unsafe { Self::load_rows(from, from, Self::mask(n)) }
+    }
+    #[inline(always)]
+    unsafe fn transpose(square: &mut [Self; 16]) {
+        let rows = [square[0].0, square[1].0, square[2].0, square[3].0];
+        for (i, row) in square.iter_mut().enumerate().take(4) {
+            row.0 = rows.map(|r| r[i]);
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! Sums, biases and residuals over rows.
+
+use crate::cpu::tiered;
+use rayon::prelude::*;
+
+/// Rows in a piece: fixed, so that no sum depends on the number of threads.
+const PIECE: usize = 64;
+/// Values in a piece where rows do not matter.
+const VALUES: usize = 8192;
+/// Partial sums that a row is split into.
+const LANES: usize = 32;
+
+/// Columns `start .. start + width` of a matrix whose rows are `stride` long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns {
+    /// Length of a row in memory.
+    pub stride: usize,
+    /// First column.
+    pub start: usize,
+    /// Number of columns.
+    pub width: usize,
+}
+
+impl Columns {
+    /// All columns of a matrix `width` wide.
+    pub fn all(width: usize) -> Self {
+        Self { stride: width, start: 0, width }
+    }
+
+    /// Checks that the columns lie inside whole rows of `values`.
+    fn check(&self, values: usize) {
+        assert!(
+            self.stride > 0 && values.is_multiple_of(self.stride),
+            "{values} values are not rows of {}",
+            self.stride
+        );
+        assert!(self.start + self.width <= self.stride, "columns outside of the row");
+    }
+
+    fn range(&self) -> std::ops::Range<usize> {
+        self.start..self.start + self.width
+    }
+}
+
+/// Sums the columns of `y` `[n, stride]`: the gradient of a bias `[width]`.
+pub fn column_sums(y: &[f32], columns: Columns) -> Vec<f32> {
+    columns.check(y.len());
+    let mut partial = vec![0.0; (y.len() / columns.stride).div_ceil(PIECE) * columns.width];
+    if columns.width == 0 {
+        return partial;
+    }
+    (partial.par_chunks_mut(columns.width), y.par_chunks(PIECE * columns.stride))
+        .into_par_iter()
+        .for_each(|(sums, y)| column_sums_piece(y, columns, sums));
+    add_pieces(&partial, columns.width)
+}
+
+tiered! {
+    fn column_sums_piece(y: &[f32], columns: Columns, sums: &mut [f32]) {
+        for row in y.chunks_exact(columns.stride) {
+            for (s, &v) in sums.iter_mut().zip(&row[columns.range()]) {
+                *s += v;
+            }
+        }
+    }
+}
+
+/// Writes the bias `[width]` to each row of those columns of `y` `[n, stride]`, for a product to be added to.
+pub fn fill_rows(y: &mut [f32], columns: Columns, bias: &[f32]) {
+    columns.check(y.len());
+    assert_eq!(bias.len(), columns.width, "one bias for each column");
+    y.par_chunks_mut(PIECE * columns.stride).for_each(|y| {
+        for row in y.chunks_exact_mut(columns.stride) {
+            row[columns.range()].copy_from_slice(bias);
+        }
+    });
+}
+
+/// Adds the bias `[d]` to each row of `y` `[n, d]`.
+pub fn add_bias(y: &mut [f32], bias: &[f32]) {
+    Columns::all(bias.len()).check(y.len());
+    y.par_chunks_mut(PIECE * bias.len()).for_each(|y| add_bias_piece(y, bias));
+}
+
+tiered! {
+    fn add_bias_piece(y: &mut [f32], bias: &[f32]) {
+        for row in y.chunks_exact_mut(bias.len()) {
+            for (y, &b) in row.iter_mut().zip(bias) {
+                *y += b;
+            }
+        }
+    }
+}
+
+/// `y += x`, for vectors of one length.
+pub fn add(y: &mut [f32], x: &[f32]) {
+    assert_eq!(y.len(), x.len(), "the terms differ in length");
+    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| add_piece(y, x));
+}
+
+tiered! {
+    fn add_piece(y: &mut [f32], x: &[f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
+}
+
+/// `y *= factor`.
+pub fn scale(y: &mut [f32], factor: f32) {
+    y.par_chunks_mut(VALUES).for_each(|y| scale_piece(y, factor));
+}
+
+tiered! {
+    fn scale_piece(y: &mut [f32], factor: f32) {
+        for y in y {
+            *y *= factor;
+        }
+    }
+}
+
+/// `y = x`, on all threads.
+pub fn copy(y: &mut [f32], x: &[f32]) {
+    assert_eq!(y.len(), x.len(), "source and target differ in length");
+    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| y.copy_from_slice(x));
+}
+
+/// Adds up pieces of `d` values `[pieces, d]`, in their order.
+pub(crate) fn add_pieces(partial: &[f32], d: usize) -> Vec<f32> {
+    let mut total = vec![0.0; d];
+    for piece in partial.chunks_exact(d.max(1)) {
+        for (t, &p) in total.iter_mut().zip(piece) {
+            *t += p;
+        }
+    }
+    total
+}
+
+/// Sum of `f` over a row, in a fixed order that suits vector registers.
+#[inline(always)]
+pub(crate) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let (chunks, rest) = row.as_chunks::<LANES>();
+    for chunk in chunks {
+        for (lane, &v) in lanes.iter_mut().zip(chunk) {
+            *lane += f(v);
+        }
+    }
+    for (lane, &v) in lanes.iter_mut().zip(rest) {
+        *lane += f(v);
+    }
+    fold(lanes)
+}
+
+/// Sum of `f` over the pairs of two rows of one length, in the order of [`sum`].
+#[inline(always)]
+pub(crate) fn dot(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0; LANES];
+    let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
+    for (a, b) in a_chunks.iter().zip(b_chunks) {
+        for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
+            *lane += f(a, b);
+        }
+    }
+    for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
+        *lane += f(a, b);
+    }
+    fold(lanes)
+}
+
+/// Adds the upper half of the lanes to the lower until one is left.
+#[inline(always)]
+fn fold(mut lanes: [f32; LANES]) -> f32 {
+    let mut half = LANES / 2;
+    while half > 0 {
+        for i in 0..half {
+            lanes[i] += lanes[i + half];
+        }
+        half /= 2;
+    }
+    lanes[0]
+}

@@ -1,0 +1,66 @@
+//! What the tests share: numbers, comparison, threads.
+
+/// `n` numbers in `-1 .. 1`, the same for the same `seed`.
+pub(crate) fn numbers(seed: u64, n: usize) -> Vec<f32> {
+    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 40) as f32 / (1u32 << 23) as f32 - 1.0
+    };
+    next();
+    (0..n).map(|_| next()).collect()
+}
+
+/// Fails unless every value is within `tolerance` times the largest reference.
+#[track_caller]
+pub(crate) fn assert_near(name: &str, got: &[f32], reference: &[f64], tolerance: f64) {
+    assert_eq!(got.len(), reference.len(), "{name}: length");
+    let largest = reference.iter().fold(1e-30f64, |m, v| m.max(v.abs()));
+    for (i, (&got, &wanted)) in got.iter().zip(reference).enumerate() {
+        let error = (f64::from(got) - wanted).abs() / largest;
+        assert!(
+            error <= tolerance,
+            "{name}[{i}] = {got}, reference {wanted}: {error:e} of the largest, {largest}"
+        );
+    }
+}
+
+/// The gradient of `f` at `x` by central differences, in f64.
+pub(crate) fn gradient(x: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
+    let mut point = wide(x);
+    (0..x.len())
+        .map(|i| {
+            let (at, step) = (point[i], 1e-5);
+            point[i] = at + step;
+            let above = f(&point);
+            point[i] = at - step;
+            let below = f(&point);
+            point[i] = at;
+            (above - below) / (2.0 * step)
+        })
+        .collect()
+}
+
+/// The numbers in f64.
+pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
+    x.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// `sum a * b`.
+pub(crate) fn inner(a: &[f64], b: &[f32]) -> f64 {
+    a.iter().zip(b).map(|(a, &b)| a * f64::from(b)).sum()
+}
+
+/// Fails unless `f` gives the same bits on 1, 2 and 7 threads.
+#[track_caller]
+pub(crate) fn assert_same_on_any_threads(f: impl Fn() -> Vec<f32> + Sync) {
+    let bits = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+        pool.install(|| f().iter().map(|v| v.to_bits()).collect::<Vec<u32>>())
+    };
+    let one = bits(1);
+    assert!(!one.is_empty());
+    for threads in [2, 7] {
+        assert!(one == bits(threads), "{threads} threads give other bits than 1");
+    }
+}

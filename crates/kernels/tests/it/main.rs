@@ -1,0 +1,12 @@
+//! Each kernel beside its definition in f64.
+
+mod activation;
+mod adamw;
+mod attention;
+mod check;
+mod conv;
+mod embedding;
+mod gemm;
+mod loss;
+mod norm;
+mod rows;

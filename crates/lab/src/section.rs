@@ -1,0 +1,181 @@
+//! The report's frame: what was run, how training went, what was left out, the plan.
+
+use crate::plot::{Curve, escape, smooth};
+use crate::run::{Run, Stage, Step};
+
+/// The title and one line about the run.
+pub(crate) fn header(run: &Run) -> String {
+    let mut facts = Vec::new();
+    if let Some(parts) = run.planned("parameters").and_then(toml::Value::as_table) {
+        let all: i64 = parts.values().filter_map(toml::Value::as_integer).sum();
+        let of = |(name, n): (&String, &toml::Value)| {
+            format!("{name} {}", count(n.as_integer().unwrap_or(0) as f64))
+        };
+        let parts = parts.iter().map(of).collect::<Vec<_>>().join(", ");
+        facts.push(format!("{} parameters ({parts})", count(all as f64)));
+    }
+    if let Some(n) = run.planned("image_tokens").and_then(toml::Value::as_integer) {
+        facts.push(format!("{n} image tokens a picture"));
+    }
+    let steps: usize = run.stages.iter().map(|s| s.steps.len()).sum();
+    let total = |value: fn(&Step) -> Option<f64>| run.stages.iter().map(|s| s.sum(value)).sum::<f64>();
+    facts.push(format!("{} training steps", grouped(steps as u64)));
+    facts.push(format!("{} tokens", count(total(|s| s.tokens))));
+    facts.push(format!("{} pictures", count(total(|s| s.images))));
+    facts.push(format!("{} of training", duration(total(|s| s.seconds))));
+    for key in ["seed", "commit"] {
+        if let Some(value) = run.planned(key) {
+            let text = value.as_str().map_or_else(|| value.to_string(), Into::into);
+            facts.push(format!("{key} {text}"));
+        }
+    }
+    let facts: String = facts.iter().map(|f| format!("<li>{}</li>", escape(f))).collect();
+    format!("<header>\n<h1>{}</h1>\n<ul class=\"facts\">{facts}</ul>\n</header>\n", escape(&run.name))
+}
+
+/// What is missing or broken; nothing where all is well.
+pub(crate) fn notes(run: &Run) -> String {
+    if run.notes.is_empty() {
+        return String::new();
+    }
+    let notes: String = run.notes.iter().map(|n| format!("<li>{}</li>", escape(n))).collect();
+    format!(
+        "<aside class=\"notes\" role=\"note\"><h2>This report is incomplete</h2><ul>{notes}</ul></aside>\n"
+    )
+}
+
+/// Throughput of all stages, and the curves of each.
+pub(crate) fn training(run: &Run) -> String {
+    if run.stages.iter().all(|s| s.steps.is_empty()) {
+        return "<section><h2>Training</h2><p>No training step is recorded.</p></section>\n".into();
+    }
+    let rows: String = run.stages.iter().map(row).collect();
+    let curves: String = run.stages.iter().filter(|s| !s.steps.is_empty()).map(curves).collect();
+    format!(
+        r#"<section><h2>Training</h2>
+<div class="scroll"><table><thead><tr><th scope="col">Stage</th><th scope="col">Steps</th><th scope="col">Tokens</th><th scope="col">Pictures</th><th scope="col">Time</th><th scope="col">Tokens/s</th><th scope="col">Pictures/s</th><th scope="col">Waiting for data</th><th scope="col">Loss, first → last</th></tr></thead>
+<tbody>{rows}</tbody></table></div>
+<p class="caption">Rates are means over the stage. The last loss is the end of the moving average.</p>
+{curves}</section>
+"#
+    )
+}
+
+fn row(stage: &Stage) -> String {
+    let (tokens, images) = (stage.sum(|s| s.tokens), stage.sum(|s| s.images));
+    let (seconds, waiting) = (stage.sum(|s| s.seconds), stage.sum(|s| s.data_seconds));
+    let rate = |n: f64| if seconds > 0.0 { count(n / seconds) } else { "–".into() };
+    let share = if seconds > 0.0 { format!("{:.1} %", 100.0 * waiting / seconds) } else { "–".into() };
+    let points = stage.points(|s| s.loss);
+    let first = points.iter().find(|p| p.1.is_finite()).map(|p| p.1);
+    let loss = match (first, smooth(&points).last()) {
+        (Some(first), Some(last)) => format!("{first:.3} → {:.3}", last.1),
+        _ => "–".into(),
+    };
+    let done = grouped(stage.steps.len() as u64);
+    let steps = match stage.planned {
+        Some(planned) if planned != stage.steps.len() as u64 => format!("{done} of {}", grouped(planned)),
+        _ => done,
+    };
+    format!(
+        "<tr><th scope=\"row\">{}</th><td>{steps}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{share}</td><td>{loss}</td></tr>\n",
+        escape(&stage.name),
+        count(tokens),
+        count(images),
+        duration(seconds),
+        rate(tokens),
+        rate(images),
+    )
+}
+
+fn curves(stage: &Stage) -> String {
+    let step = "step";
+    let panel = |title: &str, y: &str, points: Vec<(f64, f64)>, smooth: bool, log: bool| {
+        if points.iter().all(|p| p.1.is_nan()) {
+            return format!("<figure><figcaption>{title}</figcaption><p>Not recorded.</p></figure>\n");
+        }
+        let spoken = format!("{title} of stage {}", stage.name);
+        let svg = Curve { title: &spoken, x: step, y, points: &points, smooth, log }.svg();
+        format!("<figure><figcaption>{title}</figcaption>{svg}</figure>\n")
+    };
+    let panels = [
+        panel("Loss", "nats a token", stage.points(|s| s.loss), true, true),
+        panel("Learning rate", "learning rate", stage.points(|s| s.lr), false, false),
+        panel("Throughput", "tokens a second", stage.points(Step::throughput), true, false),
+        panel("Gradient norm", "norm before clipping", stage.points(|s| s.grad_norm), true, true),
+    ]
+    .concat();
+    format!(
+        "<h3>{}</h3>\n<div class=\"plots\">{panels}</div>\n<p class=\"caption\">Thin lines: every step; bold lines: moving average.</p>\n",
+        escape(&stage.name)
+    )
+}
+
+/// Samples that could not be used.
+pub(crate) fn skipped(run: &Run) -> String {
+    if run.skipped.is_empty() {
+        return String::new();
+    }
+    let rows: String = run
+        .skipped
+        .iter()
+        .map(|s| {
+            format!(
+                "<tr><td class=\"id\">{}</td><td class=\"text\">{}</td></tr>\n",
+                escape(&s.id),
+                escape(&s.reason)
+            )
+        })
+        .collect();
+    format!(
+        "<section><h2>Skipped samples</h2>\n<p>{} could not be read and took no part in the run.</p>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Sample</th><th scope=\"col\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div></section>\n",
+        grouped(run.skipped.len() as u64)
+    )
+}
+
+/// The plan as it was written before the first step, folded away.
+pub(crate) fn plan(run: &Run) -> String {
+    match &run.plan_text {
+        Some(text) => format!(
+            "<section><h2>Plan</h2>\n<details><summary>plan.toml, as written before the first step</summary><pre>{}</pre></details></section>\n",
+            escape(text)
+        ),
+        None => String::new(),
+    }
+}
+
+/// `1.31 M`, with three digits.
+pub(crate) fn count(n: f64) -> String {
+    let (unit, name) = match n {
+        n if n >= 999.5e6 => (1e9, " G"),
+        n if n >= 999.5e3 => (1e6, " M"),
+        n if n >= 9_999.5 => (1e3, " k"),
+        _ => return if n == n.round() || n >= 100.0 { format!("{n:.0}") } else { format!("{n:.1}") },
+    };
+    let value = n / unit;
+    let digits = if value < 9.995 { 2 } else { usize::from(value < 99.95) };
+    format!("{value:.digits$}{name}")
+}
+
+/// `12,345`.
+pub(crate) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut out = String::new();
+    for (i, c) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(c);
+    }
+    out
+}
+
+/// `4 min 12 s`.
+pub(crate) fn duration(seconds: f64) -> String {
+    let whole = seconds.round() as u64;
+    match (whole / 3600, whole / 60 % 60, whole % 60) {
+        (0, 0, _) => format!("{seconds:.1} s"),
+        (0, m, s) => format!("{m} min {s} s"),
+        (h, m, _) => format!("{h} h {m} min"),
+    }
+}

@@ -1,0 +1,257 @@
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mm1_lab::report::write;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+use crate::html::elements;
+
+/// One pixel.
+const PNG: &str =
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAIAAACQd1PeAAAADElEQVR4nGP4z8AAAAMBAQDJ/pLvAAAAAElFTkSuQmCC";
+
+const PLAN: &str = r#"
+commit = "3f2c1ab"
+[settled.derived]
+image_tokens = 16
+[settled.derived.parameters]
+vision = 1000000
+connector = 12896
+lm = 200000
+embedding = 100000
+[settled.recipe]
+name = "quick <script>alert('name')</script>"
+seed = 7
+[[settled.recipe.stage]]
+kind = "pretrain"
+name = "pretrain"
+steps = 40
+[[settled.recipe.stage]]
+kind = "sft"
+name = "sft"
+steps = 10
+[[settled.recipe.stage]]
+kind = "eval"
+name = "eval"
+"#;
+
+fn line(stage: &str, step: u64, loss: Value) -> String {
+    let line = json!({
+        "step": step, "stage": stage, "loss": loss, "lr": 1e-3 / step as f64, "tokens": 2000, "images": 30,
+        "seconds": 0.5, "grad_norm": 1.5, "data_seconds": 0.05, "tokens_per_second": 4000.0,
+    });
+    format!("{line}\n")
+}
+
+fn score(task: &str, stage: &str, shots: u64, value: f64) -> Value {
+    json!({
+        "stage": stage, "task": task, "shots": shots, "metric": "vqa-accuracy", "value": value,
+        "ci95": [value - 2.5, value + 3.5], "n": 512, "baselines": {"blind": 11.25, "constant": 9.75},
+    })
+}
+
+fn sample(id: u64, stage: &str, output: &str, score: f64) -> Value {
+    json!({
+        "id": format!("scene-vqa/test/{id}"), "category": "what", "stage": stage, "task": "scene-vqa", "shots": 0,
+        "question": "What is <b>this</b>?", "answers": ["a \"red\" apple"], "output": output, "prompt": "",
+        "score": score, "pictures": [{"width": 1, "height": 1, "png_base64": PNG}],
+    })
+}
+
+struct Folder(TempDir);
+
+impl Folder {
+    fn new() -> Self {
+        Self(tempfile::tempdir().unwrap())
+    }
+
+    fn whole() -> Self {
+        let folder = Self::new();
+        let steps =
+            |stage, n| (1..=n).map(move |i| line(stage, i, json!(5.0 / i as f64 + 0.5))).collect::<String>();
+        folder.put("plan.toml", PLAN);
+        folder.put("metrics.jsonl", &(steps("pretrain", 40) + &steps("sft", 10)));
+        let mut scores = Vec::new();
+        for (stage, base) in [("pretrain", 20.0), ("sft", 60.0)] {
+            for shots in [0, 4, 8] {
+                scores.push(score("scene-vqa", stage, shots, base + shots as f64));
+                scores.push(score("scene-vqa/colour", stage, shots, base + 0.4));
+            }
+        }
+        folder.put("eval.json", &Value::from(scores).to_string());
+        let samples = [
+            sample(0, "pretrain", "<script>alert(1)</script>", 0.0),
+            sample(0, "sft", "a red apple", 100.0),
+            sample(1, "sft", "an apple", 33.3),
+        ];
+        folder.put("samples.json", &Value::from(samples.to_vec()).to_string());
+        folder.put("skipped.json", r#"[{"id": "a&b.jpg", "reason": "truncated"}]"#);
+        folder
+    }
+
+    fn path(&self) -> PathBuf {
+        self.0.path().to_path_buf()
+    }
+
+    fn put(&self, name: &str, text: &str) {
+        fs::write(self.0.path().join(name), text).unwrap();
+    }
+
+    /// Writes the report and checks what holds for every one.
+    fn report(&self) -> String {
+        let path = write(&self.path()).unwrap();
+        assert_eq!(path, self.path().join("report.html"));
+        let page = fs::read_to_string(path).unwrap();
+        let names = elements(&page);
+        assert!(
+            !names.iter().any(|n| n == "script" || n == "link" || n == "iframe"),
+            "only our own elements"
+        );
+        for outside in ["http:", "https:", "url(", "@import", "src=\"/", "href"] {
+            assert!(!page.contains(outside), "the page needs {outside}");
+        }
+        assert!(!page.contains("NaN") && !page.contains("inf"), "a broken number is on the page");
+        page
+    }
+}
+
+fn count(page: &str, text: &str) -> usize {
+    page.matches(text).count()
+}
+
+#[test]
+fn a_whole_run_is_shown_with_its_numbers() {
+    let page = Folder::whole().report();
+    assert!(!page.contains("incomplete"));
+    for text in [
+        "1.31 M parameters (vision 1.00 M, connector 12.9 k, lm 200 k, embedding 100 k)",
+        "16 image tokens a picture",
+        "50 training steps",
+        "100 k tokens",
+        "25.0 s of training",
+        "seed 7",
+        "commit 3f2c1ab",
+        "<b>24.0</b> <small>[21.5, 27.5]</small>",
+        "<b>68.0</b> <small>[65.5, 71.5]</small>",
+        "11.2", // blind 11.25
+        "9.8",  // constant 9.75
+        "scene-vqa/colour",
+        "10.0 %", // waiting for data
+        "5.500 → ",
+        "a &quot;red&quot; apple",
+        "a&amp;b.jpg",
+        "steps = 40",
+        PNG,
+    ] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+    assert_eq!(count(&page, "<article"), 2, "one card a question");
+    assert_eq!(count(&page, "✓</td>"), 1);
+    assert_eq!(count(&page, "✗</td>"), 1);
+    assert_eq!(count(&page, ">33.3</td>"), 1);
+    assert_eq!(count(&page, "<svg class=\"plot\""), 2 * 4 + 1, "four curves a stage and one plot a task");
+}
+
+#[test]
+fn text_of_the_run_stays_text() {
+    let page = Folder::whole().report();
+    assert!(page.contains("quick &lt;script&gt;alert(&#39;name&#39;)&lt;/script&gt;"));
+    assert!(page.contains("&lt;script&gt;alert(1)&lt;/script&gt;"));
+    assert!(page.contains("What is &lt;b&gt;this&lt;/b&gt;?"));
+    assert!(!page.contains("<script>"));
+}
+
+#[test]
+fn a_killed_run_says_how_far_it_came() {
+    let folder = Folder::new();
+    folder.put("plan.toml", PLAN);
+    let steps: String = (1..=7).map(|i| line("pretrain", i, json!(3.0))).collect();
+    folder.put("metrics.jsonl", &(steps + "{\"step\": 8, \"stage\": \"pre"));
+    let page = folder.report();
+    for text in [
+        "This report is incomplete",
+        "stage pretrain has 7 of 40 steps",
+        "stage sft has 0 of 10 steps",
+        "line 8",
+        "eval.json is missing",
+        "samples.json is missing",
+    ] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+}
+
+#[test]
+fn losses_that_are_no_number_are_named_and_leave_a_gap() {
+    let folder = Folder::new();
+    let steps: String = (1..=9)
+        .map(|i| line("pretrain", i, if i == 4 { Value::Null } else { json!(2.0 + i as f64) }))
+        .collect();
+    folder.put("metrics.jsonl", &steps);
+    let page = folder.report();
+    assert!(page.contains("Stage pretrain: the loss is not a number at step 4."));
+    let raw = page.split("<path class=\"raw\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+    assert_eq!(count(raw, "M"), 2, "the measured line is broken in two: {raw}");
+
+    let all: String = (1..=9).map(|i| line("pretrain", i, Value::Null)).collect();
+    folder.put("metrics.jsonl", &all);
+    assert!(folder.report().contains("at step 1, 2, 3, 4, 5 and 4 more."));
+}
+
+#[test]
+fn a_step_done_again_replaces_the_one_before() {
+    let folder = Folder::new();
+    let steps = [1, 2, 3, 2, 3].map(|i| line("pretrain", i, json!(i as f64)));
+    folder.put("metrics.jsonl", &steps.concat());
+    assert!(folder.report().contains("3 training steps"));
+}
+
+#[test]
+fn empty_and_damaged_folders_give_a_report() {
+    let folder = Folder::new();
+    let page = folder.report();
+    assert!(
+        page.contains("plan.toml")
+            && page.contains("metrics.jsonl")
+            && page.contains("No training step is recorded.")
+    );
+
+    folder.put("plan.toml", "name = ");
+    folder.put("metrics.jsonl", "");
+    folder.put("eval.json", r#"[{"stage": 3}, 7]"#);
+    folder.put("samples.json", "{\"not\": \"a list\"}");
+    folder.put("skipped.json", "[");
+    let page = folder.report();
+    for text in [
+        "plan.toml is damaged",
+        "metrics.jsonl is empty",
+        "eval.json: left out are the entries 1 (",
+        "samples.json is damaged",
+        "skipped.json is damaged",
+    ] {
+        assert!(page.contains(text), "{text} is missing");
+    }
+}
+
+#[test]
+fn what_is_no_folder_is_refused() {
+    let error = write(Path::new("no/such/run")).unwrap_err().to_string();
+    assert!(error.starts_with("no/such/run: not a run folder"), "{error}");
+}
+
+#[test]
+fn a_long_run_keeps_its_spike_and_stays_small() {
+    let folder = Folder::new();
+    let loss = |i: u64| if i == 31_234 { 77.0 } else { 2.0 };
+    let steps: String = (1..=60_000).map(|i| line("pretrain", i, json!(loss(i)))).collect();
+    folder.put("metrics.jsonl", &steps);
+    let page = folder.report();
+    assert!(page.len() < 150_000, "{} bytes", page.len());
+    let raw = page.split("<path class=\"raw\" d=\"").nth(1).unwrap().split('"').next().unwrap();
+    let highest = |path: &str| -> f64 {
+        path.split(['M', 'L'])
+            .filter_map(|p| p.split(',').nth(1)?.trim_end_matches("h0").parse().ok())
+            .fold(1e9, f64::min)
+    };
+    assert!(highest(raw) < 30.0, "the spike of 77 on an axis to 80 is near the top: {}", highest(raw));
+}

@@ -1,0 +1,97 @@
+//! Self-attention with its norm in front and the residual around it; the same for the encoder and the decoder.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::cache::LayerCache;
+use crate::init::{Fill, Init, STD};
+use crate::ops::{self, Activation, Heads, Layout, Norm, Rope, Step};
+
+/// The parameters of a norm: RMSNorm where there is no `beta`, else LayerNorm.
+#[derive(Module, Debug)]
+pub struct NormWeights {
+    /// `[d]`
+    pub gamma: Param<Tensor<1>>,
+    /// `[d]`
+    pub beta: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    eps: f64,
+}
+
+impl NormWeights {
+    /// RMSNorm of width `dim`.
+    pub fn rms(init: &Init<'_>, dim: usize, eps: f64) -> Self {
+        Self { gamma: init.param("gamma", [dim], Fill::Ones), beta: None, eps }
+    }
+
+    /// LayerNorm of width `dim`.
+    pub fn layer(init: &Init<'_>, dim: usize, eps: f64) -> Self {
+        Self { beta: Some(init.param("beta", [dim], Fill::Zeros)), ..Self::rms(init, dim, eps) }
+    }
+
+    /// As the operations take it.
+    pub fn norm(&self) -> Norm {
+        let (gamma, eps) = (self.gamma.val(), self.eps);
+        match &self.beta {
+            None => Norm::Rms { gamma, eps },
+            Some(beta) => Norm::Layer { gamma, beta: beta.val(), eps },
+        }
+    }
+}
+
+/// `x + attention(norm(x)) out`.
+#[derive(Module, Debug)]
+pub struct Attention {
+    /// Before the projections.
+    pub norm: NormWeights,
+    /// Queries, keys and values side by side: `[d, (h + 2g) c]`.
+    pub qkv: Param<Tensor<2>>,
+    /// `[(h + 2g) c]`, in the encoder only.
+    pub qkv_bias: Option<Param<Tensor<1>>>,
+    /// `[h c, d]`
+    pub out: Param<Tensor<2>>,
+    /// `[d]`, in the encoder only.
+    pub out_bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    heads: Heads,
+}
+
+impl Attention {
+    /// With biases where the norm has one; `layers` is the depth of the network that it is in.
+    pub fn new(init: &Init<'_>, norm: NormWeights, heads: Heads, layers: usize) -> Self {
+        let [dim] = norm.gamma.dims();
+        let (inner, qkv) = (heads.heads * heads.width, (heads.heads + 2 * heads.kv_heads) * heads.width);
+        let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
+        Self {
+            qkv: init.param("qkv", [dim, qkv], Fill::Normal(STD)),
+            qkv_bias: bias("qkv_bias", qkv),
+            out: init.param("out", [inner, dim], Fill::residual(layers)),
+            out_bias: bias("out_bias", dim),
+            norm,
+            heads,
+        }
+    }
+
+    /// `[b, t, d] -> [b, t, d]`
+    pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+        let mixed = ops::attention(self.project(x.clone()), self.heads, layout, rope);
+        self.merge(mixed, x)
+    }
+
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
+    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut LayerCache) -> Tensor<3> {
+        let mixed = ops::attention_cached(self.project(x.clone()), self.heads, rope, steps, cache);
+        self.merge(mixed, x)
+    }
+
+    fn project(&self, x: Tensor<3>) -> Tensor<3> {
+        let bias = self.qkv_bias.as_ref().map(Param::val);
+        let biases: Vec<&Tensor<1>> = bias.iter().collect();
+        ops::norm_linear(x, &self.norm.norm(), &[&self.qkv.val()], &biases)
+    }
+
+    fn merge(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        let bias = self.out_bias.as_ref().map(Param::val);
+        ops::act_linear_residual(mixed, Activation::None, &self.out.val(), bias.as_ref(), Some(x))
+    }
+}

@@ -1,0 +1,77 @@
+//! Attention pooling: learned queries look at the patches once, then an MLP and a linear map.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::attention::NormWeights;
+use crate::config::VisionConfig;
+use crate::init::{Fill, Init, STD};
+use crate::mlp::Mlp;
+use crate::ops::{self, Activation};
+
+/// One pre-norm cross-attention layer of the encoder's width. The queries need no norm, being parameters, and the
+/// features none, the encoder ending in one; the MLP's hidden layer is four times the width.
+#[derive(Module, Debug)]
+pub struct AttentionPool {
+    /// Learned queries `[k, d]`.
+    pub queries: Param<Tensor<2>>,
+    /// `[d, d]`
+    pub q: Param<Tensor<2>>,
+    /// `[d]`
+    pub q_bias: Param<Tensor<1>>,
+    /// Keys and values side by side `[d, 2d]`.
+    pub kv: Param<Tensor<2>>,
+    /// `[2d]`
+    pub kv_bias: Param<Tensor<1>>,
+    /// `[d, d]`
+    pub out: Param<Tensor<2>>,
+    /// `[d]`
+    pub out_bias: Param<Tensor<1>>,
+    /// Works on each query.
+    pub mlp: Mlp,
+    /// Before the last map.
+    pub norm: NormWeights,
+    /// `[d, D]`
+    pub project: Param<Tensor<2>>,
+    /// `[D]`
+    pub project_bias: Param<Tensor<1>>,
+    #[module(skip)]
+    heads: usize,
+}
+
+impl AttentionPool {
+    /// With (image tokens, heads); from the encoder's width to `out`.
+    pub fn new(init: &Init<'_>, vision: &VisionConfig, (tokens, heads): (usize, usize), out: usize) -> Self {
+        let (dim, eps) = (vision.dim, vision.norm_eps);
+        let mlp = init.at("mlp");
+        Self {
+            queries: init.param("queries", [tokens, dim], Fill::Normal(STD)),
+            q: init.param("q", [dim, dim], Fill::Normal(STD)),
+            q_bias: init.param("q_bias", [dim], Fill::Zeros),
+            kv: init.param("kv", [dim, 2 * dim], Fill::Normal(STD)),
+            kv_bias: init.param("kv_bias", [2 * dim], Fill::Zeros),
+            out: init.param("out", [dim, dim], Fill::residual(1)),
+            out_bias: init.param("out_bias", [dim], Fill::Zeros),
+            mlp: Mlp::new(&mlp, NormWeights::layer(&mlp.at("norm"), dim, eps), 4 * dim, 1),
+            norm: NormWeights::layer(&init.at("norm"), dim, eps),
+            project: init.param("project", [dim, out], Fill::Normal(STD)),
+            project_bias: init.param("project_bias", [out], Fill::Zeros),
+            heads,
+        }
+    }
+
+    /// `[n, p, d] -> [n, k, D]`
+    pub fn forward(&self, features: Tensor<3>) -> Tensor<3> {
+        let n = features.dims()[0];
+        let queries = self.queries.val().unsqueeze::<3>();
+        let [_, k, d] = queries.dims();
+        let q = ops::linear(queries.clone(), &self.q.val(), Some(&self.q_bias.val()));
+        let kv = ops::linear(features, &self.kv.val(), Some(&self.kv_bias.val()));
+        let seen = ops::cross_attention(q.expand([n, k, d]), kv, self.heads);
+        let (bias, residual) = (self.out_bias.val(), queries.expand([n, k, d]));
+        let x =
+            ops::act_linear_residual(seen, Activation::None, &self.out.val(), Some(&bias), Some(residual));
+        let x = self.mlp.forward(x);
+        ops::norm_linear(x, &self.norm.norm(), &[&self.project.val()], &[&self.project_bias.val()])
+    }
+}

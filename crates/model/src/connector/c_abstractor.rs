@@ -1,0 +1,168 @@
+//! C-Abstractor (Honeybee, Cha et al. 2023, section 3.2): RegNet blocks, adaptive average pooling, RegNet blocks.
+
+use burn::module::{Module, Param};
+use burn::tensor::{Tensor, activation};
+
+use super::{list, map};
+use crate::attention::NormWeights;
+use crate::config::VisionConfig;
+use crate::init::{Fill, Init, STD};
+use crate::ops::{self, Activation, Norm};
+
+/// LayerNorm's epsilon in the blocks.
+const EPS: f64 = 1e-5;
+
+/// The parameters.
+#[derive(Module, Debug)]
+pub struct CAbstractor {
+    /// Learned positions of the patches, row by row: `[p, d]`.
+    pub position: Param<Tensor<2>>,
+    /// Blocks at the encoder's resolution.
+    pub before: Vec<Abstraction>,
+    /// Blocks at the image tokens' resolution.
+    pub after: Vec<Abstraction>,
+    /// First map of the read-out `[w, D]`.
+    pub readout: Param<Tensor<2>>,
+    /// `[D]`
+    pub readout_bias: Param<Tensor<1>>,
+    /// Second map of the read-out, after SiLU, `[D, D]`.
+    pub project: Param<Tensor<2>>,
+    /// `[D]`
+    pub project_bias: Param<Tensor<1>>,
+    #[module(skip)]
+    side: usize,
+}
+
+/// One RegNet bottleneck block from width `i` to `o`. All convolutions are without bias.
+#[derive(Module, Debug)]
+pub struct Abstraction {
+    /// 1x1 convolution `[i, o]`.
+    pub expand: Param<Tensor<2>>,
+    /// After it.
+    pub expand_norm: NormWeights,
+    /// Depthwise 3x3 convolution `[9, o]`.
+    pub depthwise: Param<Tensor<2>>,
+    /// After it.
+    pub depthwise_norm: NormWeights,
+    /// From the mean over positions `[o, i / 4]`.
+    pub squeeze: Param<Tensor<2>>,
+    /// `[i / 4]`
+    pub squeeze_bias: Param<Tensor<1>>,
+    /// To the gates of the channels `[i / 4, o]`.
+    pub excite: Param<Tensor<2>>,
+    /// `[o]`
+    pub excite_bias: Param<Tensor<1>>,
+    /// 1x1 convolution `[o, o]`.
+    pub reduce: Param<Tensor<2>>,
+    /// After it.
+    pub reduce_norm: NormWeights,
+    /// Around the block where the widths differ.
+    pub shortcut: Option<Shortcut>,
+}
+
+/// 1x1 convolution and norm.
+#[derive(Module, Debug)]
+pub struct Shortcut {
+    /// `[i, o]`
+    pub weight: Param<Tensor<2>>,
+    /// After it.
+    pub norm: NormWeights,
+}
+
+impl CAbstractor {
+    /// With (side of the square of image tokens, width, depth); from the encoder's width to `out`.
+    pub fn new(
+        init: &Init<'_>,
+        vision: &VisionConfig,
+        (side, width, depth): (usize, usize, usize),
+        out: usize,
+    ) -> Self {
+        let stage = |name: &str, first: usize| {
+            let inputs = |block| if block == 0 { first } else { width };
+            (0..depth).map(|block| Abstraction::new(&init.at(name).at(block), inputs(block), width)).collect()
+        };
+        Self {
+            position: init.param("position", [vision.grid().pow(2), vision.dim], Fill::Normal(STD)),
+            before: stage("before", vision.dim),
+            after: stage("after", width),
+            readout: init.param("readout", [width, out], Fill::Normal(STD)),
+            readout_bias: init.param("readout_bias", [out], Fill::Zeros),
+            project: init.param("project", [out, out], Fill::Normal(STD)),
+            project_bias: init.param("project_bias", [out], Fill::Zeros),
+            side,
+        }
+    }
+
+    /// `[n, p, d] -> [n, k, D]`
+    pub fn forward(&self, features: Tensor<3>) -> Tensor<3> {
+        let x = map(features + self.position.val().unsqueeze::<3>());
+        let x = self.before.iter().fold(x, |x, block| block.forward(x));
+        let x = ops::adaptive_avg_pool(x, self.side);
+        let x = list(self.after.iter().fold(x, |x, block| block.forward(x)));
+        let x = ops::linear(x, &self.readout.val(), Some(&self.readout_bias.val()));
+        let bias = self.project_bias.val();
+        ops::act_linear_residual(x, Activation::Silu, &self.project.val(), Some(&bias), None)
+    }
+}
+
+impl Abstraction {
+    /// From width `inputs` to `width`.
+    fn new(init: &Init<'_>, inputs: usize, width: usize) -> Self {
+        let squeezed = (inputs / 4).max(1);
+        let conv = |name, inputs, out| init.param(name, [inputs, out], Fill::fan_in(inputs));
+        let norm = |name: &str| NormWeights::layer(&init.at(name), width, EPS);
+        let shortcut = (inputs != width).then(|| {
+            let init = init.at("shortcut");
+            let weight = init.param("weight", [inputs, width], Fill::fan_in(inputs));
+            Shortcut { weight, norm: NormWeights::layer(&init.at("norm"), width, EPS) }
+        });
+        Self {
+            expand: conv("expand", inputs, width),
+            expand_norm: norm("expand_norm"),
+            depthwise: conv("depthwise", 9, width),
+            depthwise_norm: norm("depthwise_norm"),
+            squeeze: conv("squeeze", width, squeezed),
+            squeeze_bias: init.param("squeeze_bias", [squeezed], Fill::Zeros),
+            excite: conv("excite", squeezed, width),
+            excite_bias: init.param("excite_bias", [width], Fill::Zeros),
+            reduce: conv("reduce", width, width),
+            reduce_norm: norm("reduce_norm"),
+            shortcut,
+        }
+    }
+
+    /// `[n, h, w, i] -> [n, h, w, o]`
+    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+        let [n, h, w, _] = x.dims();
+        let x = list(x);
+        let y = ops::linear(x.clone(), &self.expand.val(), None);
+        let y = ops::norm_activation(y, &self.expand_norm.norm(), Activation::Silu);
+        let width = y.dims()[2];
+        let y = list(ops::depthwise3x3(y.reshape([n, h, w, width]), &self.depthwise.val()));
+        let y = ops::norm_activation(y, &self.depthwise_norm.norm(), Activation::Silu);
+        let y = y.clone() * self.gates(y);
+        let y = ops::linear(y, &self.reduce.val(), None);
+        let y = ops::norm(y, &self.reduce_norm.norm());
+        let around = match &self.shortcut {
+            None => x,
+            Some(shortcut) => shortcut.forward(x),
+        };
+        activation::silu(y + around).reshape([n, h, w, width])
+    }
+
+    /// Squeeze-and-excite (Hu et al. 2018): `[n, h w, o] -> [n, 1, o]` in (0, 1).
+    fn gates(&self, y: Tensor<3>) -> Tensor<3> {
+        let mean = ops::linear(y.mean_dim(1), &self.squeeze.val(), Some(&self.squeeze_bias.val()));
+        let bias = self.excite_bias.val();
+        let gates = ops::act_linear_residual(mean, Activation::Silu, &self.excite.val(), Some(&bias), None);
+        activation::sigmoid(gates)
+    }
+}
+
+impl Shortcut {
+    /// `[n, p, i] -> [n, p, o]`
+    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let norm: Norm = self.norm.norm();
+        ops::norm(ops::linear(x, &self.weight.val(), None), &norm)
+    }
+}

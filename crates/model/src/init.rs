@@ -1,0 +1,103 @@
+//! Every initial value of the network, in one file.
+//!
+//! A parameter's values are a function of (seed, its path) alone, so adding one changes no other.
+//!
+//! | parameters | values |
+//! |---|---|
+//! | gammas of norms | 1 |
+//! | betas of norms, biases | 0 |
+//! | embedding, output head, position tables, class token, learned queries, linear maps of the blocks and of the connector's read-out | normal 0.02, cut at two standard deviations (GPT-2, ViT) |
+//! | the blocks' linear maps that write to the residual stream (`attention.out`, `mlp.down`) | the same with 0.02 / sqrt(2 * layers) (GPT-2) |
+//! | patch map, convolutions, squeeze-and-excite maps | the same with 1 / sqrt(fan in) (LeCun) |
+
+use burn::module::{Param, ParamId};
+use burn::tensor::{Device, Tensor, TensorData};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Standard deviation of most matrices.
+pub const STD: f64 = 0.02;
+
+/// Where a parameter's first values come from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Fill {
+    /// 0.
+    Zeros,
+    /// 1.
+    Ones,
+    /// Normal of this standard deviation, cut at twice that.
+    Normal(f64),
+}
+
+impl Fill {
+    /// Normal of 1 / sqrt(`fan_in`).
+    pub fn fan_in(fan_in: usize) -> Self {
+        Self::Normal((fan_in as f64).sqrt().recip())
+    }
+
+    /// Normal of 0.02 / sqrt(2 * `layers`), for the two maps of each block that write to the residual stream.
+    pub fn residual(layers: usize) -> Self {
+        Self::Normal(STD / (2.0 * layers.max(1) as f64).sqrt())
+    }
+}
+
+/// Makes parameters, knowing their place in the network.
+#[derive(Clone, Debug)]
+pub struct Init<'a> {
+    seed: u64,
+    device: &'a Device,
+    path: String,
+}
+
+impl<'a> Init<'a> {
+    /// At the root of the network.
+    pub fn new(seed: u64, device: &'a Device) -> Self {
+        Self { seed, device, path: String::new() }
+    }
+
+    /// One level down: the field or index `name`.
+    pub fn at(&self, name: impl std::fmt::Display) -> Self {
+        let path = if self.path.is_empty() { name.to_string() } else { format!("{}.{name}", self.path) };
+        Self { path, ..*self }
+    }
+
+    /// The parameter in the field `name`. Its id is a function of its path, so that an optimizer's state finds it
+    /// again in another process.
+    pub fn param<const D: usize>(&self, name: &str, shape: [usize; D], fill: Fill) -> Param<Tensor<D>> {
+        let path = self.at(name).path;
+        let data = TensorData::new(values(self.seed, &path, shape.iter().product(), fill), shape);
+        let mut param = Param::from_tensor(Tensor::from_data(data, self.device));
+        param.id = ParamId::from(fnv1a(path.as_bytes()));
+        param
+    }
+}
+
+/// The first `count` values of the parameter at `path`.
+fn values(seed: u64, path: &str, count: usize, fill: Fill) -> Vec<f32> {
+    let std = match fill {
+        Fill::Zeros => return vec![0.0; count],
+        Fill::Ones => return vec![1.0; count],
+        Fill::Normal(std) => std,
+    };
+    let mut key = [0; 32];
+    key[..8].copy_from_slice(&seed.to_le_bytes());
+    key[8..16].copy_from_slice(&fnv1a(path.as_bytes()).to_le_bytes());
+    let mut rng = ChaCha8Rng::from_seed(key);
+    (0..count).map(|_| (cut_normal(&mut rng) * std) as f32).collect()
+}
+
+/// A standard normal value in [-2, 2] (Box and Muller, drawn again outside).
+fn cut_normal(rng: &mut ChaCha8Rng) -> f64 {
+    loop {
+        let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
+        let z = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
+        if z.abs() <= 2.0 {
+            return z;
+        }
+    }
+}
+
+/// 64-bit FNV-1a.
+fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, &b| (hash ^ u64::from(b)).wrapping_mul(0x0100_0000_01b3))
+}

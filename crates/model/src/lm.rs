@@ -1,0 +1,102 @@
+//! The decoder-only language model: RMSNorm, RoPE, SwiGLU, grouped-query attention, no biases (Llama's form).
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::attention::{Attention, NormWeights};
+use crate::cache::Cache;
+use crate::config::LmConfig;
+use crate::init::{Fill, Init, STD};
+use crate::mlp::{Block, Mlp};
+use crate::ops::{self, Head, Heads, Layout, Rope, Step};
+
+/// Embedded tokens to logits.
+#[derive(Module, Debug)]
+pub struct Lm {
+    /// `[v, d]`
+    pub embedding: Param<Tensor<2>>,
+    /// The transformer.
+    pub blocks: Vec<Block>,
+    /// After the last block.
+    pub norm: NormWeights,
+    /// `[d, v]`; without it the head is the embedding.
+    pub head: Option<Param<Tensor<2>>>,
+    #[module(skip)]
+    rope_base: f64,
+    #[module(skip)]
+    head_width: usize,
+}
+
+impl Lm {
+    /// `config` must have passed its check.
+    pub fn new(init: &Init<'_>, config: &LmConfig) -> Self {
+        let (dim, layers) = (config.dim, config.layers);
+        let heads = Heads { heads: config.heads, kv_heads: config.kv_heads, width: dim / config.heads };
+        let blocks = (0..layers).map(|layer| {
+            let (attention, mlp) =
+                (init.at("blocks").at(layer).at("attention"), init.at("blocks").at(layer).at("mlp"));
+            let norm = |init: &Init<'_>| NormWeights::rms(&init.at("norm"), dim, config.norm_eps);
+            Block {
+                attention: Attention::new(&attention, norm(&attention), heads, layers),
+                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, layers),
+            }
+        });
+        Self {
+            embedding: init.param("embedding", [config.vocab, dim], Fill::Normal(STD)),
+            blocks: blocks.collect(),
+            norm: NormWeights::rms(&init.at("norm"), dim, config.norm_eps),
+            head: (!config.tied).then(|| init.param("head", [dim, config.vocab], Fill::Normal(STD))),
+            rope_base: config.rope_base,
+            head_width: heads.width,
+        }
+    }
+
+    /// `ids` as `[rows, length, d]`.
+    pub fn embed(&self, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
+        ops::embedding(&self.embedding.val(), ids, rows, length)
+    }
+
+    /// All blocks and the last norm: `[b, t, d] -> [b, t, d]`.
+    pub fn forward(&self, mut x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+        let rope = Rope::new(self.rope_base, self.head_width, layout.longest());
+        for block in &self.blocks {
+            x = block.forward(x, layout, Some(&rope));
+        }
+        ops::norm(x, &self.norm.norm())
+    }
+
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d]` -> the last token's of each
+    /// step, after the last norm, `[1, steps, d]`.
+    pub fn extend(&self, mut x: Tensor<3>, steps: &[Step], cache: &mut Cache) -> Tensor<3> {
+        for step in steps {
+            cache.lens[step.sequence] += step.len;
+            cache.rope.reach(cache.lens[step.sequence]);
+        }
+        for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
+            x = block.extend(x, &cache.rope, steps, layer);
+        }
+        let mut end = 0;
+        let last = steps.iter().map(|step| {
+            end += step.len;
+            x.clone().narrow(1, end - 1, 1)
+        });
+        ops::norm(Tensor::cat(last.collect(), 1), &self.norm.norm())
+    }
+
+    /// `[b, t, d] -> [b, t, v]`
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.with_head(|head| ops::logits(hidden, head))
+    }
+
+    /// The sum of `weight * -log p(target)` over the positions of `hidden` `[b, t, d]`, as `[1]`.
+    pub fn loss(&self, hidden: Tensor<3>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+        self.with_head(|head| ops::linear_cross_entropy(hidden, head, targets, weights))
+    }
+
+    fn with_head<T>(&self, work: impl FnOnce(Head<'_>) -> T) -> T {
+        match &self.head {
+            Some(head) => work(Head::Linear(&head.val())),
+            None => work(Head::Tied(&self.embedding.val())),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! The two-layer network of a transformer block with its norm in front and the residual around it, and the block.
+
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+
+use crate::attention::{Attention, NormWeights};
+use crate::cache::LayerCache;
+use crate::init::{Fill, Init, STD};
+use crate::ops::{self, Activation, Layout, Rope, Step};
+
+/// `x + activation(norm(x) up) down`: GELU with biases in the encoder, SwiGLU without in the decoder.
+#[derive(Module, Debug)]
+pub struct Mlp {
+    /// Before the projections.
+    pub norm: NormWeights,
+    /// `[d, f]`; for SwiGLU gate and up side by side, `[d, 2f]`.
+    pub up: Param<Tensor<2>>,
+    /// `[f]`, with GELU only.
+    pub up_bias: Option<Param<Tensor<1>>>,
+    /// `[f, d]`
+    pub down: Param<Tensor<2>>,
+    /// `[d]`, with GELU only.
+    pub down_bias: Option<Param<Tensor<1>>>,
+}
+
+impl Mlp {
+    /// Of hidden width `ffn`: GELU with biases where the norm has one, else SwiGLU without; `layers` is the depth of
+    /// the network that it is in.
+    pub fn new(init: &Init<'_>, norm: NormWeights, ffn: usize, layers: usize) -> Self {
+        let [dim] = norm.gamma.dims();
+        let (gelu, inner) = match norm.beta {
+            Some(_) => (true, ffn),
+            None => (false, 2 * ffn),
+        };
+        let bias = |name, width| gelu.then(|| init.param(name, [width], Fill::Zeros));
+        Self {
+            up: init.param("up", [dim, inner], Fill::Normal(STD)),
+            up_bias: bias("up_bias", inner),
+            down: init.param("down", [ffn, dim], Fill::residual(layers)),
+            down_bias: bias("down_bias", dim),
+            norm,
+        }
+    }
+
+    /// `[b, t, d] -> [b, t, d]`
+    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
+        let (up_bias, down_bias) =
+            (self.up_bias.as_ref().map(Param::val), self.down_bias.as_ref().map(Param::val));
+        let biases: Vec<&Tensor<1>> = up_bias.iter().collect();
+        let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), &[&self.up.val()], &biases);
+        let activation = if self.up_bias.is_some() { Activation::Gelu } else { Activation::Swiglu };
+        ops::act_linear_residual(hidden, activation, &self.down.val(), down_bias.as_ref(), Some(x))
+    }
+}
+
+/// A pre-norm transformer block.
+#[derive(Module, Debug)]
+pub struct Block {
+    /// Mixes positions.
+    pub attention: Attention,
+    /// Works on each position.
+    pub mlp: Mlp,
+}
+
+impl Block {
+    /// `[b, t, d] -> [b, t, d]`
+    pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+        self.mlp.forward(self.attention.forward(x, layout, rope))
+    }
+
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
+    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut LayerCache) -> Tensor<3> {
+        self.mlp.forward(self.attention.extend(x, rope, steps, cache))
+    }
+}

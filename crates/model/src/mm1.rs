@@ -1,0 +1,252 @@
+//! The whole network: pictures and tokens in, logits and losses out.
+
+use anyhow::{Result, ensure};
+use burn::module::Module;
+use burn::tensor::{Device, Tensor, TensorData};
+
+use crate::cache::Cache;
+use crate::config::Mm1Config;
+use crate::connector::Connector;
+use crate::init::Init;
+use crate::lm::Lm;
+use crate::ops::{self, Layout, Step};
+use crate::vision::Vision;
+
+/// Image encoder, connector, decoder (paper, section 3.1).
+#[derive(Module, Debug)]
+pub struct Mm1 {
+    /// Pictures to patch features.
+    pub vision: Vision,
+    /// Patch features to image tokens.
+    pub connector: Connector,
+    /// Image tokens and text to logits.
+    pub lm: Lm,
+    #[module(skip)]
+    config: Mm1Config,
+}
+
+/// Packed rows with their pictures.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// Number of rows.
+    pub rows: usize,
+    /// Positions in a row.
+    pub length: usize,
+    /// Token ids `[rows * length]`; at the places of image tokens any valid id.
+    pub ids: &'a [u32],
+    /// The examples in the rows.
+    pub layout: &'a Layout,
+    /// Pictures `[n, s, s, 3]`, rows from the top, normalised.
+    pub pixels: &'a [f32],
+    /// For each picture the flat position (`row * length + column`) of the first of its image tokens.
+    pub image_slots: &'a [usize],
+}
+
+/// What one sequence reads next.
+#[derive(Clone, Copy, Debug)]
+pub struct Piece<'a> {
+    /// The sequence in the cache.
+    pub sequence: usize,
+    /// Its new token ids, at least one; at the places of image tokens any valid id.
+    pub ids: &'a [u32],
+    /// Pictures `[n, s, s, 3]`, rows from the top, normalised.
+    pub pixels: &'a [f32],
+    /// For each picture the index into `ids` of the first of its image tokens.
+    pub image_slots: &'a [usize],
+}
+
+impl Mm1 {
+    /// With the initial values of [`crate::init`]. On an autodiff device the parameters collect gradients.
+    ///
+    /// # Errors
+    /// When `config` does not pass its check.
+    pub fn new(config: &Mm1Config, seed: u64, device: &Device) -> Result<Self> {
+        config.check()?;
+        let init = Init::new(seed, device);
+        Ok(Self {
+            vision: Vision::new(&init.at("vision"), &config.vision),
+            connector: Connector::new(&init.at("connector"), config),
+            lm: Lm::new(&init.at("lm"), &config.lm),
+            config: config.clone(),
+        })
+    }
+
+    /// Its shape.
+    pub fn config(&self) -> &Mm1Config {
+        &self.config
+    }
+
+    /// Where its parameters are.
+    pub fn device(&self) -> Device {
+        self.lm.embedding.val().device()
+    }
+
+    /// The image tokens of pictures: `[n, s, s, 3] -> [n, k, d]`.
+    pub fn image_tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.connector.forward(self.vision.forward(pixels))
+    }
+
+    /// What the decoder makes of every position, after its last norm: `[rows, length, d]`. Without pictures the
+    /// encoder and the connector do nothing.
+    ///
+    /// # Errors
+    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row or overlap.
+    pub fn hidden(&self, input: &Input<'_>) -> Result<Tensor<3>> {
+        let Input { rows, length, .. } = *input;
+        ensure!(
+            input.ids.len() == rows * length,
+            "{} token ids for {rows} rows of {length} positions: need {}",
+            input.ids.len(),
+            rows * length
+        );
+        check_spans(input)?;
+        let embeds = self.embed(input.ids, (rows, length), input.pixels, input.image_slots)?;
+        Ok(self.lm.forward(embeds, input.layout))
+    }
+
+    /// `[b, t, d] -> [b, t, v]`
+    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
+        self.lm.logits(hidden)
+    }
+
+    /// The SUM of `weight * -log p(target)` over all positions, as `[1]`; the caller divides by the weight of the
+    /// whole step. `targets` and `weights` are `[rows * length]`.
+    ///
+    /// # Errors
+    /// As [`Self::hidden`], and when a target with a weight is outside the vocabulary.
+    pub fn loss(&self, input: &Input<'_>, targets: &[u32], weights: &[f32]) -> Result<Tensor<1>> {
+        let positions = input.rows * input.length;
+        ensure!(
+            targets.len() == positions && weights.len() == positions,
+            "{} targets and {} weights for {positions} positions",
+            targets.len(),
+            weights.len()
+        );
+        self.check_ids(targets, "target")?;
+        Ok(self.lm.loss(self.hidden(input)?, targets, weights))
+    }
+
+    /// Reads new tokens of several sequences, each after what `cache` holds of it, and gives the logits of the LAST
+    /// new token of each piece: `[pieces, v]`. Reading a prompt and making a token are the same: pieces of any lengths
+    /// go through the network side by side in one row. No gradients.
+    ///
+    /// # Errors
+    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
+    /// [`Self::hidden`]; the cache is then as it was.
+    pub fn extend(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
+        ensure!(!pieces.is_empty(), "nothing to read: no pieces");
+        ensure!(
+            cache.layers.len() == self.lm.blocks.len(),
+            "a cache of {} layers for a model of {}",
+            cache.layers.len(),
+            self.lm.blocks.len()
+        );
+        let (mut ids, mut pixels, mut slots, mut steps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        for piece in pieces {
+            let sequence = piece.sequence;
+            ensure!(!piece.ids.is_empty(), "sequence {sequence} has nothing to read");
+            ensure!(
+                sequence < cache.sequences(),
+                "sequence {sequence} is not in the cache, which has {}",
+                cache.sequences()
+            );
+            ensure!(
+                steps.iter().all(|s: &Step| s.sequence != sequence),
+                "sequence {sequence} comes twice in one call"
+            );
+            self.check_images(piece.pixels, piece.image_slots, (1, piece.ids.len()))?;
+            slots.extend(piece.image_slots.iter().map(|slot| ids.len() + slot));
+            ids.extend_from_slice(piece.ids);
+            pixels.extend_from_slice(piece.pixels);
+            steps.push(Step { sequence, len: piece.ids.len() });
+        }
+        let embeds = self.embed(&ids, (1, ids.len()), &pixels, &slots)?;
+        let logits = self.lm.logits(self.lm.extend(embeds, &steps, cache));
+        let [_, n, v] = logits.dims();
+        Ok(logits.reshape([n, v]))
+    }
+
+    /// Tokens and pictures as the decoder's input `[rows, length, d]`.
+    fn embed(
+        &self,
+        ids: &[u32],
+        (rows, length): (usize, usize),
+        pixels: &[f32],
+        slots: &[usize],
+    ) -> Result<Tensor<3>> {
+        self.check_ids(ids, "token")?;
+        self.check_images(pixels, slots, (rows, length))?;
+        let embeds = self.lm.embed(ids, rows, length);
+        if slots.is_empty() {
+            return Ok(embeds);
+        }
+        let side = self.config.vision.image_size;
+        let pixels = TensorData::new(pixels.to_vec(), [slots.len(), side, side, 3]);
+        let image_tokens = self.image_tokens(Tensor::from_data(pixels, &self.device()));
+        Ok(ops::splice(embeds, image_tokens, slots))
+    }
+
+    fn check_ids(&self, ids: &[u32], what: &str) -> Result<()> {
+        let vocab = self.config.lm.vocab;
+        let bad = ids.iter().position(|&id| id as usize >= vocab);
+        ensure!(
+            bad.is_none(),
+            "{what} id {} at position {} is not below the model's vocabulary of {vocab}",
+            bad.map_or(0, |i| ids[i]),
+            bad.unwrap_or(0)
+        );
+        Ok(())
+    }
+
+    fn check_images(&self, pixels: &[f32], slots: &[usize], (rows, length): (usize, usize)) -> Result<()> {
+        let (tokens, side) = (self.config.connector.tokens(), self.config.vision.image_size);
+        ensure!(
+            pixels.len() == slots.len() * side * side * 3,
+            "{} pixel values for {} pictures of {side}x{side}x3: need {}",
+            pixels.len(),
+            slots.len(),
+            slots.len() * side * side * 3
+        );
+        for &slot in slots {
+            ensure!(
+                slot < rows * length && slot % length + tokens <= length,
+                "a picture's {tokens} image tokens from position {} of row {} on leave its {length} positions",
+                slot % length.max(1),
+                slot / length.max(1)
+            );
+        }
+        let mut sorted = slots.to_vec();
+        sorted.sort_unstable();
+        for pair in sorted.windows(2) {
+            ensure!(
+                pair[0] + tokens <= pair[1],
+                "pictures at flat positions {} and {} overlap: each takes {tokens} image tokens",
+                pair[0],
+                pair[1]
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Spans lie in their rows and do not overlap.
+fn check_spans(input: &Input<'_>) -> Result<()> {
+    let mut spans: Vec<_> = input.layout.spans.iter().map(|s| (s.row, s.start, s.len)).collect();
+    spans.sort_unstable();
+    for &(row, start, len) in &spans {
+        ensure!(
+            row < input.rows && start + len <= input.length,
+            "span of {len} positions from {start} in row {row} leaves {} rows of {} positions",
+            input.rows,
+            input.length
+        );
+    }
+    for pair in spans.windows(2) {
+        let ((row, start, len), (next_row, next, _)) = (pair[0], pair[1]);
+        ensure!(
+            row != next_row || start + len <= next,
+            "spans at {start} (length {len}) and {next} of row {row} overlap"
+        );
+    }
+    Ok(())
+}

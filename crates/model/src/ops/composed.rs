@@ -1,0 +1,323 @@
+//! The operations of [`super`] made of the engine's own: on every backend, and the reference of fused forms.
+
+use burn::tensor::{Device, Int, Tensor, TensorData, activation};
+
+use super::{Activation, Head, Heads, Layout, Norm, Rope, Step};
+use crate::cache::LayerCache;
+
+/// A score that the softmax turns into an exact zero.
+const MASKED: f32 = -1e30;
+
+/// See [`super::norm`].
+pub fn norm(x: Tensor<3>, norm: &Norm) -> Tensor<3> {
+    match norm {
+        Norm::Rms { gamma, eps } => {
+            let scale = x.clone().square().mean_dim(2).add_scalar(*eps).sqrt();
+            x / scale * gamma.clone().unsqueeze()
+        }
+        Norm::Layer { gamma, beta, eps } => {
+            let x = x.clone() - x.mean_dim(2);
+            let scale = x.clone().square().mean_dim(2).add_scalar(*eps).sqrt();
+            x / scale * gamma.clone().unsqueeze() + beta.clone().unsqueeze()
+        }
+    }
+}
+
+/// See [`super::norm_activation`].
+pub fn norm_activation(x: Tensor<3>, by: &Norm, activation: Activation) -> Tensor<3> {
+    activate(norm(x, by), activation)
+}
+
+fn activate(x: Tensor<3>, by: Activation) -> Tensor<3> {
+    match by {
+        Activation::Swiglu => {
+            let width = x.dims()[2] / 2;
+            activation::silu(x.clone().narrow(2, 0, width)) * x.narrow(2, width, width)
+        }
+        Activation::Gelu => activation::gelu(x),
+        Activation::Silu => activation::silu(x),
+        Activation::None => x,
+    }
+}
+
+/// See [`super::linear`].
+pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    let ([b, t, i], [_, o]) = (x.dims(), w.dims());
+    let y = x.reshape([b * t, i]).matmul(w.clone()).reshape([b, t, o]);
+    match bias {
+        None => y,
+        Some(bias) => y + bias.clone().unsqueeze(),
+    }
+}
+
+/// See [`super::norm_linear`].
+pub fn norm_linear(x: Tensor<3>, by: &Norm, weights: &[&Tensor<2>], biases: &[&Tensor<1>]) -> Tensor<3> {
+    let x = norm(x, by);
+    let outputs =
+        weights.iter().enumerate().map(|(i, w)| linear(x.clone(), w, biases.get(i).copied())).collect();
+    Tensor::cat(outputs, 2)
+}
+
+/// See [`super::act_linear_residual`].
+pub fn act_linear_residual(
+    h: Tensor<3>,
+    activation: Activation,
+    w: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    residual: Option<Tensor<3>>,
+) -> Tensor<3> {
+    let y = linear(activate(h, activation), w, bias);
+    match residual {
+        None => y,
+        Some(residual) => residual + y,
+    }
+}
+
+/// See [`super::attention`].
+pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+    let ([b, t, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), heads);
+    let device = qkv.device();
+    let part = |start: usize, heads: usize| {
+        qkv.clone().narrow(2, start * c, heads * c).reshape([b, t, heads, c]).swap_dims(1, 2)
+    };
+    let (mut q, mut k, v) = (part(0, h), part(h, g), part(h + g, g));
+    if let Some(rope) = rope {
+        let (cos, sin) = angles(rope, layout, [b, t], &device);
+        q = turn(q, &cos, &sin);
+        k = turn(k, &cos, &sin);
+    }
+    let whole = layout.spans.len() == b && layout.spans.iter().all(|s| s.len == t);
+    let scores = q.matmul(repeat(k, h).transpose()).mul_scalar((c as f64).sqrt().recip());
+    let scores = if whole && !layout.causal { scores } else { scores + mask(layout, [b, t], &device) };
+    let mixed = activation::softmax(scores, 3).matmul(repeat(v, h));
+    let mixed = mixed.swap_dims(1, 2).reshape([b, t, h * c]);
+    if whole { mixed } else { mixed * inside(layout, [b, t], &device) }
+}
+
+/// Key-value heads as the query heads read them: `[b, g, t, c] -> [b, h, t, c]`.
+fn repeat(x: Tensor<4>, heads: usize) -> Tensor<4> {
+    let [b, g, t, c] = x.dims();
+    if g == heads {
+        return x;
+    }
+    x.unsqueeze_dim::<5>(2).expand([b, g, heads / g, t, c]).reshape([b, heads, t, c])
+}
+
+/// Cosines and sines of the positions in their spans, each `[b, 1, t, c / 2]`; 1 and 0 outside.
+fn angles(rope: &Rope, layout: &Layout, [b, t]: [usize; 2], device: &Device) -> (Tensor<4>, Tensor<4>) {
+    let half = rope.half();
+    let (mut cos, mut sin) = (vec![1.0; b * t * half], vec![0.0; b * t * half]);
+    for span in &layout.spans {
+        let (at, n) = ((span.row * t + span.start) * half, span.len * half);
+        cos[at..at + n].copy_from_slice(&rope.cos()[..n]);
+        sin[at..at + n].copy_from_slice(&rope.sin()[..n]);
+    }
+    let tensor = |values| Tensor::from_data(TensorData::new(values, [b, 1, t, half]), device);
+    (tensor(cos), tensor(sin))
+}
+
+/// Turns component `i` of each head together with component `i + c / 2`.
+fn turn(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
+    let half = x.dims()[3] / 2;
+    let (a, b) = (x.clone().narrow(3, 0, half), x.narrow(3, half, half));
+    let turned = a.clone() * cos.clone() - b.clone() * sin.clone();
+    Tensor::cat(vec![turned, b * cos.clone() + a * sin.clone()], 3)
+}
+
+/// What is added to the scores: 0 where a position sees another, else [`MASKED`]; `[b, 1, t, t]`.
+fn mask(layout: &Layout, [b, t]: [usize; 2], device: &Device) -> Tensor<4> {
+    let mut mask = vec![MASKED; b * t * t];
+    for span in &layout.spans {
+        for i in span.start..span.start + span.len {
+            let end = if layout.causal { i + 1 } else { span.start + span.len };
+            let row = (span.row * t + i) * t;
+            mask[row + span.start..row + end].fill(0.0);
+        }
+    }
+    Tensor::from_data(TensorData::new(mask, [b, 1, t, t]), device)
+}
+
+/// 1 inside a span, 0 outside: `[b, t, 1]`.
+fn inside(layout: &Layout, [b, t]: [usize; 2], device: &Device) -> Tensor<3> {
+    let mut inside = vec![0f32; b * t];
+    for span in &layout.spans {
+        inside[span.row * t + span.start..][..span.len].fill(1.0);
+    }
+    Tensor::from_data(TensorData::new(inside, [b, t, 1]), device)
+}
+
+/// See [`super::cross_attention`].
+pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let ([n, k, d], p) = (q.dims(), kv.dims()[1]);
+    let width = d / heads;
+    let split = |x: Tensor<3>, rows: usize| x.reshape([n, rows, heads, width]).swap_dims(1, 2);
+    let (q, keys, values) = (split(q, k), split(kv.clone().narrow(2, 0, d), p), split(kv.narrow(2, d, d), p));
+    let scores = q.matmul(keys.transpose()).mul_scalar((width as f64).sqrt().recip());
+    activation::softmax(scores, 3).matmul(values).swap_dims(1, 2).reshape([n, k, d])
+}
+
+/// See [`super::logits`].
+pub fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
+    match head {
+        Head::Linear(w) => linear(x, w, None),
+        Head::Tied(table) => linear(x, &table.clone().transpose(), None),
+    }
+}
+
+/// See [`super::linear_cross_entropy`].
+pub fn linear_cross_entropy(x: Tensor<3>, head: Head<'_>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+    let ([b, t, d], device) = (x.dims(), x.device());
+    let learned: Vec<usize> = (0..b * t).filter(|&i| weights[i] > 0.0).collect();
+    let m = learned.len();
+    if m == 0 {
+        return x.sum().mul_scalar(0.0);
+    }
+    let rows = x.reshape([b * t, d]).select(0, indices(learned.iter().copied(), &device));
+    let scores = logits(rows.unsqueeze(), head).squeeze_dim::<2>(0);
+    let targets = indices(learned.iter().map(|&i| targets[i] as usize), &device).reshape([m, 1]);
+    let weights: Vec<f32> = learned.iter().map(|&i| weights[i]).collect();
+    let weights = Tensor::from_data(TensorData::new(weights, [m, 1]), &device);
+    (activation::log_softmax(scores, 1).gather(1, targets) * weights).sum().neg()
+}
+
+fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, Int> {
+    let values: Vec<i64> = values.map(|i| i as i64).collect();
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// See [`super::embedding`].
+pub fn embedding(table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
+    let d = table.dims()[1];
+    let ids = indices(ids.iter().map(|&id| id as usize), &table.device());
+    table.clone().select(0, ids).reshape([rows, length, d])
+}
+
+/// See [`super::splice`].
+pub fn splice(embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Tensor<3> {
+    let ([b, t, d], [n, k, _]) = (embeds.dims(), image_tokens.dims());
+    let mut sources: Vec<usize> = (0..b * t).collect();
+    for (picture, &slot) in slots.iter().enumerate() {
+        for token in 0..k {
+            sources[slot + token] = b * t + picture * k + token;
+        }
+    }
+    let sources = indices(sources.into_iter(), &embeds.device());
+    let all = Tensor::cat(vec![embeds.reshape([b * t, d]), image_tokens.reshape([n * k, d])], 0);
+    all.select(0, sources).reshape([b, t, d])
+}
+
+/// See [`super::patches`].
+pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
+    let [n, s, _, c] = pixels.dims();
+    let g = s / patch;
+    let cut: Tensor<6> = pixels.reshape([n, g, patch, g, patch, c]).permute([0, 1, 3, 2, 4, 5]);
+    cut.reshape([n, g * g, patch * patch * c])
+}
+
+/// The 3x3 neighbours of every `stride`-th place, zeros outside: `[n, h, w, c] -> [n, h' w' 9, c]`, and h', w'.
+fn neighbours(x: Tensor<4>, stride: usize) -> (Tensor<3>, [usize; 2]) {
+    let ([n, h, w, c], device) = (x.dims(), x.device());
+    let (rows, columns) = (h.div_ceil(stride), w.div_ceil(stride));
+    let mut sources = Vec::with_capacity(rows * columns * 9);
+    for place in 0..rows * columns {
+        let (row, column) = (place / columns * stride, place % columns * stride);
+        for offset in 0..9 {
+            let (y, x) = (row + offset / 3, column + offset % 3); // one too far down and right, for the padding
+            let outside = y == 0 || x == 0 || y > h || x > w;
+            sources.push(if outside { h * w } else { (y - 1) * w + x - 1 });
+        }
+    }
+    let padded = Tensor::cat(vec![x.reshape([n, h * w, c]), Tensor::zeros([n, 1, c], &device)], 1);
+    (padded.select(1, indices(sources.into_iter(), &device)), [rows, columns])
+}
+
+/// See [`super::conv3x3`].
+pub fn conv3x3(x: Tensor<4>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, stride: usize) -> Tensor<4> {
+    let ([n, _, _, c], o) = (x.dims(), weight.dims()[1]);
+    let (x, [h, w]) = neighbours(x, stride);
+    linear(x.reshape([n, h * w, 9 * c]), weight, bias).reshape([n, h, w, o])
+}
+
+/// See [`super::depthwise3x3`].
+pub fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
+    let [n, _, _, c] = x.dims();
+    let (x, [h, w]) = neighbours(x, 1);
+    let products: Tensor<4> = x.reshape([n, h * w, 9, c]) * weight.clone().unsqueeze();
+    products.sum_dim(2).reshape([n, h, w, c])
+}
+
+/// See [`super::adaptive_avg_pool`].
+pub fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
+    let [n, h, w, c] = x.dims();
+    let window = |i: usize, size: usize| i * size / out..((i + 1) * size).div_ceil(out);
+    let mut weights = vec![0f32; out * out * h * w];
+    for place in 0..out * out {
+        let (rows, columns) = (window(place / out, h), window(place % out, w));
+        let share = ((rows.len() * columns.len()) as f32).recip();
+        for row in rows {
+            weights[(place * h + row) * w..][columns.clone()].fill(share);
+        }
+    }
+    let weights: Tensor<3> = Tensor::from_data(TensorData::new(weights, [1, out * out, h * w]), &x.device());
+    weights.expand([n, out * out, h * w]).matmul(x.reshape([n, h * w, c])).reshape([n, out, out, c])
+}
+
+/// See [`super::attention_cached`]. It works on the host, one token after the other, so that a result depends on
+/// nothing but its own sequence.
+pub fn attention_cached(
+    qkv: Tensor<3>,
+    heads: Heads,
+    rope: &Rope,
+    steps: &[Step],
+    cache: &mut LayerCache,
+) -> Tensor<3> {
+    let ([_, n, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), heads);
+    let device = qkv.device();
+    let mut rows: Vec<f32> = qkv.into_data().iter::<f32>().collect();
+    let (mut tokens, mut mixed) = (rows.chunks_exact_mut((h + 2 * g) * c), vec![0f32; n * h * c]);
+    let mut outputs = mixed.chunks_exact_mut(h * c);
+    for step in steps {
+        let (keys, values) = (&mut cache.keys[step.sequence], &mut cache.values[step.sequence]);
+        for (token, output) in tokens.by_ref().zip(outputs.by_ref()).take(step.len) {
+            let position = keys.len() / (g * c);
+            token[..(h + g) * c].chunks_exact_mut(c).for_each(|head| turn_head(head, rope, position));
+            keys.extend_from_slice(&token[h * c..(h + g) * c]);
+            values.extend_from_slice(&token[(h + g) * c..]);
+            for (head, (q, output)) in token.chunks_exact(c).zip(output.chunks_exact_mut(c)).enumerate() {
+                let at = head / (h / g) * c;
+                attend(q, (keys, values), (at, g * c), output);
+            }
+        }
+    }
+    Tensor::from_data(TensorData::new(mixed, [1, n, h * c]), &device)
+}
+
+fn turn_head(head: &mut [f32], rope: &Rope, position: usize) {
+    let half = rope.half();
+    let (cos, sin) = (&rope.cos()[position * half..], &rope.sin()[position * half..]);
+    let (first, second) = head.split_at_mut(half);
+    for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
+        (*a, *b) = (*a * cos[i] - *b * sin[i], *b * cos[i] + *a * sin[i]);
+    }
+}
+
+/// One query `[c]` over all keys and values, which for its head start at `at` in rows of `stride`.
+fn attend(q: &[f32], (keys, values): (&[f32], &[f32]), (at, stride): (usize, usize), output: &mut [f32]) {
+    let c = q.len();
+    let scale = (c as f32).sqrt().recip();
+    let mut shares: Vec<f32> =
+        keys.chunks_exact(stride).map(|key| dot(q, &key[at..at + c]) * scale).collect();
+    let highest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    shares.iter_mut().for_each(|share| *share = (*share - highest).exp());
+    let sum: f32 = shares.iter().sum();
+    for (share, value) in shares.iter().zip(values.chunks_exact(stride)) {
+        for (o, v) in output.iter_mut().zip(&value[at..at + c]) {
+            *o += share / sum * v;
+        }
+    }
+}
+
+fn dot(a: &[f32], b: &[f32]) -> f32 {
+    a.iter().zip(b).map(|(a, b)| a * b).sum()
+}

@@ -1,0 +1,106 @@
+//! `activation(h) w + bias + residual`, of which a linear map and the decoder's logits are cases.
+
+use burn::backend::Flex;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
+
+use super::weight::Weight;
+use super::{Back, Operand, floats, node, record, shape, tensor};
+use crate::ops::{Activation, Head};
+
+/// See [`crate::ops::linear`].
+pub(in crate::ops) fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    act_linear(x, Activation::None, Head::Linear(w), bias, None)
+}
+
+/// See [`crate::ops::act_linear_residual`].
+pub(in crate::ops) fn act_linear_residual(
+    h: Tensor<3>,
+    activation: Activation,
+    w: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    residual: Option<Tensor<3>>,
+) -> Tensor<3> {
+    act_linear(h, activation, Head::Linear(w), bias, residual)
+}
+
+/// See [`crate::ops::logits`].
+pub(in crate::ops) fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
+    act_linear(x, Activation::None, head, None, None)
+}
+
+fn act_linear(
+    h: Tensor<3>,
+    activation: Activation,
+    w: Head<'_>,
+    bias: Option<&Tensor<1>>,
+    residual: Option<Tensor<3>>,
+) -> Tensor<3> {
+    let [b, t, width] = h.dims();
+    let (h, (w, w_node)) = (Operand::new(h), Weight::of(w));
+    let (bias, residual) = (bias.cloned().map(Operand::new), residual.map(Operand::new));
+    let ([_, o], f) = (w.dims(), activation.width(width));
+    let mut y = vec![0.0; b * t * o];
+    match (&residual, &bias) {
+        (None, None) => {}
+        (None, Some(bias)) => fill_rows(&mut y, Columns::all(o), bias.values()),
+        (Some(residual), None) => copy(&mut y, residual.values()),
+        (Some(residual), Some(bias)) => {
+            copy(&mut y, residual.values());
+            add_bias(&mut y, bias.values());
+        }
+    }
+    let add = bias.is_some() || residual.is_some();
+    match activation.kernel() {
+        None => w.multiply(h.values(), &mut y, add),
+        Some(activation) => {
+            let mut a = vec![0.0; b * t * f];
+            activation.forward(h.values(), f, &mut a);
+            w.multiply(&a, &mut y, add);
+        }
+    }
+    let parents = [h.node, w_node, node(bias), node(residual)];
+    record(ActLinear, parents, tensor(y, [b, t, o]), || State { h: h.value, activation, w })
+}
+
+#[derive(Debug)]
+struct ActLinear;
+
+#[derive(Clone, Debug)]
+struct State {
+    h: FlexTensor,
+    activation: Activation,
+    w: Weight,
+}
+
+impl Backward<Flex, 4> for ActLinear {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (dy, State { h, activation, w }, mut back) = Back::start(ops, grads);
+        let [f, o] = w.dims();
+        back.give(3, || dy.clone());
+        let dy = floats(&dy);
+        back.give(2, || tensor(column_sums(dy, Columns::all(o)), [o]));
+        let Some(activation) = activation.kernel() else {
+            back.give(1, || w.weight_grad(floats(&h), dy));
+            back.give(0, || tensor(w.input_grad(dy), shape(&h)));
+            return;
+        };
+        let activated = if back.wants(0) {
+            let (mut a, mut dh) = (w.input_grad(dy), vec![0.0; floats(&h).len()]);
+            activation.backward(floats(&h), f, &mut a, &mut dh);
+            back.give(0, || tensor(dh, shape(&h)));
+            a
+        } else {
+            let mut a = vec![0.0; dy.len() / o * f];
+            activation.forward(floats(&h), f, &mut a);
+            a
+        };
+        back.give(1, || w.weight_grad(&activated, dy));
+    }
+}

@@ -1,0 +1,115 @@
+//! Attention over packed examples, and of learned queries over patches.
+
+use std::sync::Arc;
+
+use burn::backend::Flex;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
+use mm1_kernels::gemm::Precision;
+
+use super::{Back, Operand, floats, record, shape, tensor};
+use crate::ops::{Heads, Layout, Rope, precision};
+
+/// See [`crate::ops::attention`].
+pub(in crate::ops) fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+    let [b, t, _] = qkv.dims();
+    let qkv = Operand::new(qkv);
+    let mut spans: Vec<Span> =
+        layout.spans.iter().map(|s| Span { offset: s.row * t + s.start, len: s.len }).collect();
+    spans.sort_unstable_by_key(|span| span.offset);
+    let plan = Plan {
+        heads,
+        spans: Arc::new(spans),
+        causal: layout.causal,
+        rope: rope.cloned(),
+        precision: precision(),
+    };
+    let width = heads.out_width();
+    let mut out = vec![0.0; b * t * width];
+    let lse = plan.kernel().forward(qkv.values(), &mut out);
+    let out = tensor(out, [b, t, width]);
+    record(Attention, [qkv.node], out.clone(), || State { qkv: qkv.value, out, lse: Arc::new(lse), plan })
+}
+
+/// Which attention it is, as kept for the way back.
+#[derive(Clone, Debug)]
+struct Plan {
+    heads: Heads,
+    spans: Arc<Vec<Span>>,
+    causal: bool,
+    rope: Option<Rope>,
+    precision: Precision,
+}
+
+impl Plan {
+    fn kernel(&self) -> Kernel<'_> {
+        let Self { heads, spans, causal, rope, precision } = self;
+        Kernel { heads: *heads, spans, causal: *causal, rope: rope.as_ref(), precision: *precision }
+    }
+}
+
+#[derive(Debug)]
+struct Attention;
+
+#[derive(Clone, Debug)]
+struct State {
+    qkv: FlexTensor,
+    out: FlexTensor,
+    lse: Arc<Vec<f32>>,
+    plan: Plan,
+}
+
+impl Backward<Flex, 1> for Attention {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (dy, State { qkv, out, lse, plan }, mut back) = Back::start(ops, grads);
+        back.give(0, || {
+            let mut grad = vec![0.0; floats(&qkv).len()];
+            let saved = Saved { qkv: floats(&qkv), out: floats(&out), lse: &lse };
+            plan.kernel().backward(saved, floats(&dy), &mut grad);
+            tensor(grad, shape(&qkv))
+        });
+    }
+}
+
+/// See [`crate::ops::cross_attention`].
+pub(in crate::ops) fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+    let ([n, queries, d], [_, keys, _]) = (q.dims(), kv.dims());
+    let (q, kv) = (Operand::new(q), Operand::new(kv));
+    let kernel = Cross { heads, width: d / heads, queries, keys, precision: precision() };
+    let mut out = vec![0.0; n * queries * d];
+    let lse = kernel.forward(q.values(), kv.values(), &mut out);
+    let out = tensor(out, [n, queries, d]);
+    let state = || CrossState { q: q.value, kv: kv.value, lse: Arc::new(lse), out: out.clone(), kernel };
+    record(CrossAttention, [q.node, kv.node], out.clone(), state)
+}
+
+#[derive(Debug)]
+struct CrossAttention;
+
+#[derive(Clone, Debug)]
+struct CrossState {
+    q: FlexTensor,
+    kv: FlexTensor,
+    out: FlexTensor,
+    lse: Arc<Vec<f32>>,
+    kernel: Cross,
+}
+
+impl Backward<Flex, 2> for CrossAttention {
+    type State = CrossState;
+
+    fn backward(self, ops: Ops<CrossState, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (dy, CrossState { q, kv, out, lse, kernel }, mut back) = Back::start(ops, grads);
+        let (mut d_q, mut d_kv) = (vec![0.0; floats(&q).len()], vec![0.0; floats(&kv).len()]);
+        let saved = CrossSaved { q: floats(&q), kv: floats(&kv), out: floats(&out), lse: &lse };
+        kernel.backward(saved, floats(&dy), &mut d_q, &mut d_kv);
+        back.give(0, || tensor(d_q, shape(&q)));
+        back.give(1, || tensor(d_kv, shape(&kv)));
+    }
+}

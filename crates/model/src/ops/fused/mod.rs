@@ -1,0 +1,139 @@
+//! The operations of [`super`] over `mm1_kernels`, each with its own backward pass: on the CPU backend, with or
+//! without gradients.
+//!
+//! An operation takes its operands' values and their nodes in the graph of gradients, computes its result, and records
+//! how to go back. Parents come in a fixed order; one that is missing or frozen costs no work on the way back.
+
+mod act_linear;
+// mod attention;
+mod conv;
+mod cross_entropy;
+mod embedding;
+mod norm;
+mod norm_linear;
+mod weight;
+
+use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::NodeId;
+use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
+use burn::backend::{Autodiff, AutodiffBackend, Flex, GradientCheckpointingStrategy};
+use burn::tensor::{DType, Device, Shape, Tensor};
+use burn_flex::{FlexTensor, Layout};
+use burn_std::Bytes;
+
+pub(super) use act_linear::{act_linear_residual, linear, logits};
+// pub(super) use attention::{attention, attention_cached, cross_attention};
+pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
+pub(super) use cross_entropy::linear_cross_entropy;
+pub(super) use embedding::{embedding, splice};
+pub(super) use norm::{norm, norm_activation};
+pub(super) use norm_linear::norm_linear;
+
+/// Whether a tensor is where these operations are: f32 on the CPU backend, without the engine's own checkpointing.
+pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
+    let device = tensor.device();
+    device == Device::flex()
+        && tensor.dtype() == DType::F32
+        && device.gradient_checkpointing_strategy() != Some(GradientCheckpointingStrategy::Balanced)
+}
+
+/// What an operation takes: values, and their node in the graph of gradients where there is one.
+#[derive(Debug)]
+struct Operand {
+    value: FlexTensor,
+    node: Option<NodeGuard>,
+    /// Whether its gradient is wanted.
+    tracked: bool,
+}
+
+impl Operand {
+    fn new<const D: usize>(tensor: Tensor<D>) -> Self {
+        match tensor.clone().try_into_primitive::<Autodiff<Flex>>() {
+            Ok(tensor) => {
+                let tracked = tensor.is_tracked();
+                let (value, node) = tensor.into_parts();
+                Self { value: value.to_contiguous(), node: Some(node), tracked }
+            }
+            Err(_) => {
+                let value = tensor.try_into_primitive::<Flex>().expect("operands are on one device");
+                Self { value: value.to_contiguous(), node: None, tracked: false }
+            }
+        }
+    }
+
+    fn values(&self) -> &[f32] {
+        floats(&self.value)
+    }
+}
+
+/// The node of an operand that may be missing.
+fn node(operand: Option<Operand>) -> Option<NodeGuard> {
+    operand.and_then(|o| o.node)
+}
+
+/// The values of a contiguous tensor.
+fn floats(tensor: &FlexTensor) -> &[f32] {
+    tensor.as_slice::<f32>().expect("a contiguous tensor of f32")
+}
+
+/// The values of a contiguous tensor as their own vector: copied only if somebody else holds them.
+fn owned(tensor: FlexTensor) -> Vec<f32> {
+    tensor.into_data().try_into_vec::<f32>().expect("a tensor of f32")
+}
+
+/// A tensor of `values`, without a copy.
+fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
+    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+}
+
+/// The shape of a tensor.
+fn shape(tensor: &FlexTensor) -> Shape {
+    tensor.layout().shape().clone()
+}
+
+/// Gives an operation's result its place in the graph of gradients; `state` is kept only if a parent is tracked.
+fn record<const D: usize, const N: usize, B: Backward<Flex, N>>(
+    operation: B,
+    parents: [Option<NodeGuard>; N],
+    output: FlexTensor,
+    state: impl FnOnce() -> B::State,
+) -> Tensor<D> {
+    if parents.iter().all(Option::is_none) {
+        return Tensor::from_primitive::<Flex>(output);
+    }
+    let constant = || Autodiff::<Flex>::from_inner(output.clone()).node();
+    let parents = parents.map(|parent| parent.unwrap_or_else(constant));
+    let output = match operation.prepare::<NoCheckpointing>(parents).compute_bound().stateful() {
+        OpsKind::Tracked(prepared) => prepared.finish(state(), output),
+        OpsKind::UnTracked(prepared) => prepared.finish(output),
+    };
+    Tensor::from_primitive::<Autodiff<Flex>>(output)
+}
+
+/// The way back through an operation with `N` parents.
+struct Back<'a, const N: usize> {
+    grads: &'a mut Gradients,
+    parents: [Option<NodeId>; N],
+}
+
+impl<'a, const N: usize> Back<'a, N> {
+    /// Gives the gradient of the operation's output and what it kept as well.
+    fn start<S>(ops: Ops<S, N>, grads: &'a mut Gradients) -> (FlexTensor, S, Self) {
+        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
+        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
+        (dy, ops.state, Self { grads, parents })
+    }
+
+    /// Whether a parent's gradient is wanted.
+    fn wants(&self, parent: usize) -> bool {
+        self.parents[parent].is_some()
+    }
+
+    /// Gives a parent its gradient, computed only if it is wanted.
+    fn give(&mut self, parent: usize, grad: impl FnOnce() -> FlexTensor) {
+        if let Some(id) = self.parents[parent] {
+            self.grads.register::<Flex>(id, grad());
+        }
+    }
+}

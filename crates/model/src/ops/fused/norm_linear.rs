@@ -1,0 +1,73 @@
+//! `norm(x) w + bias`; the normalised rows are computed again on the way back.
+
+use std::sync::Arc;
+
+use burn::backend::Flex;
+use burn::backend::autodiff::checkpoint::base::Checkpointer;
+use burn::backend::autodiff::grads::Gradients;
+use burn::backend::autodiff::ops::{Backward, Ops};
+use burn::tensor::Tensor;
+use burn_flex::FlexTensor;
+use mm1_kernels::norm::RowStats;
+use mm1_kernels::rows::{Columns, column_sums, fill_rows};
+
+use super::norm::{NormParams, operands};
+use super::weight::Weight;
+use super::{Back, Operand, floats, node, record, shape, tensor};
+use crate::ops::{Head, Norm};
+
+/// See [`crate::ops::norm_linear`].
+pub(in crate::ops) fn norm_linear(
+    x: Tensor<3>,
+    by: &Norm,
+    w: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+) -> Tensor<3> {
+    let [b, t, _] = x.dims();
+    let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
+    let ((w, w_node), bias) = (Weight::of(Head::Linear(w)), bias.cloned().map(Operand::new));
+    let [_, o] = w.dims();
+    let (mut normed, mut y) = (vec![0.0; x.values().len()], vec![0.0; b * t * o]);
+    let stats = norm.kernel().forward(x.values(), &mut normed);
+    if let Some(bias) = &bias {
+        fill_rows(&mut y, Columns::all(o), bias.values());
+    }
+    w.multiply(&normed, &mut y, bias.is_some());
+    let parents = [x.node, gamma, beta, w_node, node(bias)];
+    record(NormLinear, parents, tensor(y, [b, t, o]), || State { x: x.value, norm, stats: Arc::new(stats), w })
+}
+
+#[derive(Debug)]
+struct NormLinear;
+
+#[derive(Clone, Debug)]
+struct State {
+    x: FlexTensor,
+    norm: NormParams,
+    stats: Arc<Vec<RowStats>>,
+    w: Weight,
+}
+
+impl Backward<Flex, 5> for NormLinear {
+    type State = State;
+
+    fn backward(self, ops: Ops<State, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
+        let (dy, State { x, norm, stats, w }, mut back) = Back::start(ops, grads);
+        let (dy, norm, [_, o]) = (floats(&dy), norm.kernel(), w.dims());
+        back.give(4, || tensor(column_sums(dy, Columns::all(o)), [o]));
+        back.give(3, || {
+            let mut normed = vec![0.0; floats(&x).len()];
+            norm.apply(floats(&x), &stats, &mut normed);
+            w.weight_grad(&normed, dy)
+        });
+        if !(0..3).any(|parent| back.wants(parent)) {
+            return;
+        }
+        let mut dx = w.input_grad(dy);
+        let params = norm.backward(floats(&x), &stats, &mut dx);
+        let d = params.gamma.len();
+        back.give(0, || tensor(dx, shape(&x)));
+        back.give(1, || tensor(params.gamma, [d]));
+        back.give(2, || tensor(params.beta, [d]));
+    }
+}

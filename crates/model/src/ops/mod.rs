@@ -1,0 +1,220 @@
+//! The differentiable operations that model code calls, one function each, so that a fused form can be put behind any
+//! of them. [`composed`] has them made of the engine's own operations: the portable path, and the reference in tests.
+
+pub mod composed;
+mod rope;
+
+use burn::tensor::Tensor;
+
+use crate::cache::LayerCache;
+pub use rope::Rope;
+
+/// A normalisation over the last axis.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "made for one call and passed by reference")]
+pub enum Norm {
+    /// `x / sqrt(mean(x^2) + eps) * gamma` (Zhang and Sennrich 2019).
+    Rms {
+        /// `[d]`
+        gamma: Tensor<1>,
+        /// Added to the mean square.
+        eps: f64,
+    },
+    /// `(x - mean) / sqrt(var + eps) * gamma + beta`, the variance divided by `d` (Ba et al. 2016).
+    Layer {
+        /// `[d]`
+        gamma: Tensor<1>,
+        /// `[d]`
+        beta: Tensor<1>,
+        /// Added to the variance.
+        eps: f64,
+    },
+}
+
+/// What happens to a value before the next linear map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// The input is gate|up of width `2f`: `silu(gate) * up` of width `f` (Shazeer 2020).
+    Swiglu,
+    /// `x * Phi(x)` with the exact error function.
+    Gelu,
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// The value itself.
+    None,
+}
+
+impl Activation {
+    /// The width after the activation of an input of width `width`.
+    pub fn width(self, width: usize) -> usize {
+        if self == Self::Swiglu { width / 2 } else { width }
+    }
+}
+
+/// The heads of an attention.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heads {
+    /// Query heads `h`.
+    pub heads: usize,
+    /// Key and value heads `g`; query head `i` reads key-value head `i / (h / g)`.
+    pub kv_heads: usize,
+    /// Width of one head `c`.
+    pub width: usize,
+}
+
+/// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The row.
+    pub row: usize,
+    /// First position in the row.
+    pub start: usize,
+    /// Number of positions.
+    pub len: usize,
+}
+
+/// Which positions see which.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Layout {
+    /// The examples; they do not overlap. Positions outside every span are padding.
+    pub spans: Vec<Span>,
+    /// Whether a position sees only itself and those before it in its span.
+    pub causal: bool,
+}
+
+impl Layout {
+    /// One span a row: `rows` examples of `length` positions.
+    pub fn full(rows: usize, length: usize, causal: bool) -> Self {
+        Self { spans: (0..rows).map(|row| Span { row, start: 0, len: length }).collect(), causal }
+    }
+
+    /// Positions of the longest span.
+    pub fn longest(&self) -> usize {
+        self.spans.iter().map(|s| s.len).max().unwrap_or(0)
+    }
+}
+
+/// The output head of the decoder.
+#[derive(Clone, Copy, Debug)]
+pub enum Head<'a> {
+    /// A matrix of its own `[d, v]`.
+    Linear(&'a Tensor<2>),
+    /// The embedding table `[v, d]`.
+    Tied(&'a Tensor<2>),
+}
+
+/// The new tokens of one sequence among the new tokens of all that are in one row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The sequence in the cache.
+    pub sequence: usize,
+    /// Number of its new tokens.
+    pub len: usize,
+}
+
+/// `norm(x)`: `[b, t, d] -> [b, t, d]`.
+pub fn norm(x: Tensor<3>, norm: &Norm) -> Tensor<3> {
+    composed::norm(x, norm)
+}
+
+/// `activation(norm(x))`: `[b, t, d] -> [b, t, d]` (Swiglu: `[b, t, d / 2]`).
+pub fn norm_activation(x: Tensor<3>, norm: &Norm, activation: Activation) -> Tensor<3> {
+    composed::norm_activation(x, norm, activation)
+}
+
+/// `x w + bias`: `[b, t, i] -> [b, t, o]` with `w` `[i, o]` and `bias` `[o]`.
+pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    composed::linear(x, w, bias)
+}
+
+/// `norm(x)` times each of 1 to 3 weights `[d, o_i]`, plus its bias, side by side on the last axis:
+/// `[b, t, d] -> [b, t, sum of o_i]`. There are as many biases as weights, or none.
+pub fn norm_linear(x: Tensor<3>, norm: &Norm, weights: &[&Tensor<2>], biases: &[&Tensor<1>]) -> Tensor<3> {
+    composed::norm_linear(x, norm, weights, biases)
+}
+
+/// Self-attention on packed queries, keys and values: `[b, t, (h + 2g) c] -> [b, t, h c]`.
+///
+/// Attention never leaves a span of `layout`; positions for `rope` (half-split: component `i` turns with `i + c / 2`)
+/// start at 0 at the start of each span, so `rope` must reach the longest. Positions outside every span give zeros.
+pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+    composed::attention(qkv, heads, layout, rope)
+}
+
+/// Attention of queries `[n, k, d]` over keys and values packed as `[n, p, 2d]` -> `[n, k, d]`; each query sees all.
+pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+    composed::cross_attention(q, kv, heads)
+}
+
+/// `activation(h) w + bias + residual`: `h` is `[b, t, f]` (Swiglu: `[b, t, 2f]`), `w` `[f, o]`, the rest `[b, t, o]`.
+pub fn act_linear_residual(
+    h: Tensor<3>,
+    activation: Activation,
+    w: &Tensor<2>,
+    bias: Option<&Tensor<1>>,
+    residual: Option<Tensor<3>>,
+) -> Tensor<3> {
+    composed::act_linear_residual(h, activation, w, bias, residual)
+}
+
+/// Scores of every token of the vocabulary: `[b, t, d] -> [b, t, v]`.
+pub fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
+    composed::logits(x, head)
+}
+
+/// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the whole step's
+/// weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries. Only positions whose weight is above 0
+/// are computed.
+pub fn linear_cross_entropy(x: Tensor<3>, head: Head<'_>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+    composed::linear_cross_entropy(x, head, targets, weights)
+}
+
+/// The rows `ids` of `table` `[v, d]` as `[rows, length, d]`.
+pub fn embedding(table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
+    composed::embedding(table, ids, rows, length)
+}
+
+/// Puts image tokens `[n, k, d]` into `embeds` `[b, t, d]`: picture `i`'s take the `k` flat positions
+/// (`row * t + column`) from `slots[i]` on.
+pub fn splice(embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Tensor<3> {
+    composed::splice(embeds, image_tokens, slots)
+}
+
+/// Cuts pictures `[n, s, s, 3]` into patches `[n, (s / patch)^2, patch * patch * 3]`, both row by row.
+pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
+    composed::patches(pixels, patch)
+}
+
+/// 3x3 convolution with padding 1: `[n, h, w, c] -> [n, ceil(h / stride), ceil(w / stride), o]`; `weight` is
+/// `[9 * c, o]` in the order (ky, kx, c).
+pub fn conv3x3(x: Tensor<4>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, stride: usize) -> Tensor<4> {
+    composed::conv3x3(x, weight, bias, stride)
+}
+
+/// Each channel's own 3x3 convolution with padding 1: `[n, h, w, c] -> [n, h, w, c]`; `weight` is `[9, c]` in the
+/// order (ky, kx).
+pub fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
+    composed::depthwise3x3(x, weight)
+}
+
+/// Means over `out * out` windows, the i-th from `floor(i h / out)` to `ceil((i + 1) h / out)`:
+/// `[n, h, w, c] -> [n, out, out, c]`.
+pub fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
+    composed::adaptive_avg_pool(x, out)
+}
+
+/// Causal attention of new tokens to those in the cache and to themselves, without gradients:
+/// `[1, n, (h + 2g) c] -> [1, n, h c]`.
+///
+/// `steps` says whose the `n` tokens are, in order; a sequence comes once. Its new tokens follow its cached ones, at
+/// positions from `cache.len(sequence)` on, which `rope` must reach; their keys and values are appended in place. A
+/// sequence's result does not depend on the others.
+pub fn attention_cached(
+    qkv: Tensor<3>,
+    heads: Heads,
+    rope: &Rope,
+    steps: &[Step],
+    cache: &mut LayerCache,
+) -> Tensor<3> {
+    composed::attention_cached(qkv, heads, rope, steps, cache)
+}

@@ -1,0 +1,101 @@
+//! Reading piece by piece with a cache computes what a whole forward pass does.
+
+use burn::tensor::Device;
+use mm1_model::ops::Layout;
+use mm1_model::{Cache, Input, Mm1, Piece};
+
+use crate::case::{self, Case, difference, values};
+
+/// The first example, which has a picture, as a sequence: ids, pixels, slot.
+fn prompt(case: &Case) -> (&[u32], &[f32], usize) {
+    let pixels = case.values("input/pixels");
+    (&case.ids[..13], &pixels[..pixels.len() / 3], case.image_slots[0])
+}
+
+/// Logits of every position of the first example by a whole forward pass.
+fn whole(model: &Mm1, case: &Case) -> Vec<f32> {
+    let (ids, pixels, slot) = prompt(case);
+    let layout = Layout::full(1, ids.len(), true);
+    let input = Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels, image_slots: &[slot] };
+    values(model.logits(model.hidden(&input).unwrap()))
+}
+
+#[test]
+fn pieces_compute_what_the_whole_does() {
+    let device = Device::flex();
+    for name in case::NAMES {
+        let case = case::read(name);
+        let model = case.model(&device);
+        let (ids, pixels, slot) = prompt(&case);
+        let v = case.config.lm.vocab;
+        let expected = whole(&model, &case);
+        let mut cache = Cache::new(&case.config, 1);
+        // Up to behind the picture at once, then one token after the other.
+        let first = slot + case.config.connector.tokens();
+        let piece = Piece { sequence: 0, ids: &ids[..first], pixels, image_slots: &[slot] };
+        let mut got = values(model.extend(&[piece], &mut cache).unwrap());
+        for at in first..ids.len() {
+            assert_eq!(cache.len(0), at);
+            let piece = Piece { sequence: 0, ids: &ids[at..=at], pixels: &[], image_slots: &[] };
+            got.extend(values(model.extend(&[piece], &mut cache).unwrap()));
+        }
+        let apart = difference(&got, &expected[(first - 1) * v..]);
+        assert!(apart <= 1e-5, "{name}: {apart:e}");
+        // All at once.
+        let piece = Piece { sequence: 0, ids, pixels, image_slots: &[slot] };
+        let got = values(model.extend(&[piece], &mut Cache::new(&case.config, 1)).unwrap());
+        let apart = difference(&got, &expected[(ids.len() - 1) * v..]);
+        assert!(apart <= 1e-5, "{name}: {apart:e}");
+    }
+}
+
+#[test]
+fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
+    let device = Device::flex();
+    let case = case::read("c-abstractor");
+    let model = case.model(&device);
+    let (ids, pixels, slot) = prompt(&case);
+    let v = case.config.lm.vocab;
+    let tokens = |sequence, ids| Piece { sequence, ids, pixels: &[], image_slots: &[] };
+    let mut cache = Cache::new(&case.config, 2);
+    let picture = Piece { sequence: 1, ids, pixels, image_slots: &[slot] };
+    let both = values(model.extend(&[tokens(0, &[3, 1, 4]), picture], &mut cache).unwrap());
+    let expected = whole(&model, &case);
+    assert!(difference(&both[v..], &expected[12 * v..]) <= 1e-5);
+    assert_eq!((cache.len(0), cache.len(1)), (3, 13));
+
+    // The picture's sequence goes on in two ways, the other is removed.
+    let fork = cache.fork(1);
+    cache.retain(|sequence| sequence != 0);
+    assert_eq!((fork, cache.sequences()), (2, 2));
+    let two = values(model.extend(&[tokens(0, &[5]), tokens(1, &[9, 2])], &mut cache).unwrap());
+    for (answer, got) in [(&[5][..], &two[..v]), (&[9, 2][..], &two[v..])] {
+        let mut alone = Cache::new(&case.config, 1);
+        model.extend(&[Piece { sequence: 0, ..picture }], &mut alone).unwrap();
+        let expected = values(model.extend(&[tokens(0, answer)], &mut alone).unwrap());
+        assert!(difference(got, &expected) <= 1e-5);
+    }
+    assert_eq!((cache.len(0), cache.len(1)), (14, 15));
+}
+
+#[test]
+fn a_refused_call_leaves_the_cache_alone() {
+    let case = case::read("average-pool");
+    let model = case.model(&Device::flex());
+    let mut cache = Cache::new(&case.config, 2);
+    let piece = |sequence, ids| Piece { sequence, ids, pixels: &[], image_slots: &[] };
+    let mut refuse = |pieces: &[Piece<'_>], says: &str| {
+        let error = format!("{:#}", model.extend(pieces, &mut cache).unwrap_err());
+        assert!(error.contains(says), "{error}");
+        assert_eq!((cache.len(0), cache.len(1)), (0, 0));
+    };
+    refuse(&[], "no pieces");
+    refuse(&[piece(0, &[])], "sequence 0 has nothing to read");
+    refuse(&[piece(0, &[1]), piece(2, &[1])], "sequence 2 is not in the cache, which has 2");
+    refuse(&[piece(1, &[1]), piece(1, &[1])], "sequence 1 comes twice");
+    refuse(&[piece(0, &[41])], "token id 41 at position 0 is not below the model's vocabulary of 41");
+    refuse(
+        &[Piece { image_slots: &[0], ..piece(0, &[1; 4]) }],
+        "0 pixel values for 1 pictures of 20x20x3: need 1200",
+    );
+}

@@ -1,0 +1,73 @@
+//! Every block's output, the logits, the loss and every gradient against PyTorch (scripts/reference/golden.py).
+
+use burn::tensor::{Device, Tensor, TensorData};
+use mm1_model::ops::{Layout, Rope};
+use mm1_model::weights;
+
+use crate::case::{self, Case, difference, values};
+
+const CLOSE: f32 = 1e-5;
+
+fn check(case: &Case, name: &str, got: Vec<f32>, inside: Option<&[f32]>) {
+    let got = match inside {
+        None => got,
+        Some(inside) => {
+            let width = got.len() / inside.len();
+            got.iter().enumerate().map(|(i, x)| x * inside[i / width]).collect()
+        }
+    };
+    let apart = difference(&got, case.values(name));
+    assert!(apart <= CLOSE, "{name}: {apart:e}");
+}
+
+#[test]
+fn every_part_computes_what_pytorch_does() {
+    let device = Device::flex();
+    for name in case::NAMES {
+        let case = case::read(name);
+        let model = case.model(&device);
+        let mut x = model.vision.embed(case.pixels(&device));
+        check(&case, "output/stem", values(x.clone()), None);
+        let layout = Layout::full(case.image_slots.len(), x.dims()[1], false);
+        for (i, block) in model.vision.blocks.iter().enumerate() {
+            x = block.forward(x, &layout, None);
+            check(&case, &format!("output/vision.blocks.{i}"), values(x.clone()), None);
+        }
+        let features = model.vision.forward(case.pixels(&device));
+        check(&case, "output/vision", values(features.clone()), None);
+        check(&case, "output/connector", values(model.connector.forward(features)), None);
+
+        let inside = case.inside();
+        let lm = &case.config.lm;
+        let rope = Rope::new(lm.rope_base, lm.dim / lm.heads, case.layout.longest());
+        let embeds = case.values("output/embeds").to_vec();
+        let mut x: Tensor<3> =
+            Tensor::from_data(TensorData::new(embeds, [case.rows, case.length, lm.dim]), &device);
+        for (i, block) in model.lm.blocks.iter().enumerate() {
+            x = block.forward(x, &case.layout, Some(&rope));
+            check(&case, &format!("output/lm.blocks.{i}"), values(x.clone()), Some(&inside));
+        }
+        let hidden = model.hidden(&case.input()).unwrap();
+        check(&case, "output/hidden", values(hidden.clone()), Some(&inside));
+        check(&case, "output/logits", values(model.logits(hidden)), Some(&inside));
+    }
+}
+
+#[test]
+fn loss_and_every_gradient_are_pytorchs() {
+    let device = Device::flex().autodiff();
+    for name in case::NAMES {
+        let case = case::read(name);
+        let model = case.model(&device);
+        let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+        check(&case, "loss", values(loss.clone()), None);
+        let found = weights::gradients(&model, &loss.backward());
+        let expected = case.gradients();
+        assert_eq!(found.len(), expected.len(), "{name}");
+        for (path, _, gradient) in found {
+            let apart = difference(&gradient, expected[path.as_str()]);
+            assert!(apart <= CLOSE, "{name} {path}: {apart:e}");
+            assert!(gradient.iter().any(|&g| g != 0.0), "{name} {path}: no gradient");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! Tests of the network.
+
+#![expect(clippy::unwrap_used, reason = "a test may stop at once")]
+
+mod case;
+mod cost;
+mod extend;
+mod golden;
+mod gradient;
+mod init;
+mod ops;
+mod packing;
+mod refuse;
+mod weights;

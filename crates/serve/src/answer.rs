@@ -1,0 +1,169 @@
+//! [`Answer`]: one answer in the making. [`Text`]: its text, cut at a stop string and shown as it becomes certain.
+
+use anyhow::Result;
+use mm1_data::document::Special;
+use mm1_data::tokenizer::{TextStream, Tokenizer};
+
+use crate::generate::{GenerateOptions, Reading};
+use crate::sampler::Sampler;
+
+/// One answer in the making, and what the model has yet to read for its next token.
+pub(crate) struct Answer {
+    /// First the prompt, then the token before.
+    pub(crate) unread: Reading,
+    /// The answer so far.
+    pub(crate) text: Text,
+    sampler: Sampler,
+    tokens_left: usize,
+}
+
+impl Answer {
+    /// The answer to what `unread` ends with; `stream` numbers its random draws.
+    pub(crate) fn new(unread: Reading, options: &GenerateOptions, stream: u64) -> Result<Self> {
+        Ok(Self {
+            unread,
+            text: Text::new(&options.stop),
+            sampler: Sampler::new(options.sampling, stream)?,
+            tokens_left: options.max_tokens,
+        })
+    }
+
+    /// Takes the next token from its logits, and says whether the answer is done.
+    pub(crate) fn take(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Result<bool> {
+        let id = self.sampler.sample(logits)?;
+        self.tokens_left -= 1;
+        let end = id == tokenizer.id(Special::End);
+        self.unread = if end { Reading::default() } else { Reading::token(id) };
+        let stopped = !end && self.text.push(tokenizer.bytes(id));
+        let done = end || stopped || self.tokens_left == 0;
+        if done {
+            self.text.finish();
+        }
+        Ok(done)
+    }
+}
+
+/// Bytes of tokens to text. The text ends before the first stop string; a piece is only shown when neither a further
+/// byte nor a stop string can change it.
+pub(crate) struct Text {
+    stream: TextStream,
+    text: String,
+    shown: usize,
+    stop: Vec<String>,
+    stopped: bool,
+    finished: bool,
+}
+
+impl Text {
+    pub(crate) fn new(stop: &[String]) -> Self {
+        Self {
+            stream: TextStream::default(),
+            text: String::new(),
+            shown: 0,
+            stop: stop.to_vec(),
+            stopped: false,
+            finished: false,
+        }
+    }
+
+    /// Appends the bytes of a token, and says whether a stop string is reached.
+    pub(crate) fn push(&mut self, bytes: &[u8]) -> bool {
+        let more = self.stream.push(bytes);
+        self.append(&more);
+        self.stopped
+    }
+
+    /// There are no further tokens: what was held back is text.
+    pub(crate) fn finish(&mut self) {
+        if !self.stopped {
+            let rest = std::mem::take(&mut self.stream).finish();
+            self.append(&rest);
+        }
+        self.finished = true;
+    }
+
+    /// The part of the text that has become certain since the last call.
+    pub(crate) fn show(&mut self) -> &str {
+        let until = if self.finished { self.text.len() } else { self.certain() };
+        let from = std::mem::replace(&mut self.shown, until);
+        &self.text[from..until]
+    }
+
+    pub(crate) fn into_string(self) -> String {
+        self.text
+    }
+
+    fn append(&mut self, more: &str) {
+        // A stop string that ends in `more` begins at most its own length before.
+        let longest = self.stop.iter().map(String::len).max().unwrap_or(0);
+        let from = self.text.floor_char_boundary(self.text.len().saturating_sub(longest));
+        self.text.push_str(more);
+        let first = self.stop.iter().filter_map(|s| self.text[from..].find(s.as_str())).min();
+        if let Some(cut) = first {
+            self.text.truncate(from + cut);
+            self.stopped = true;
+        }
+    }
+
+    /// Where the longest end of the text begins that a stop string begins with.
+    fn certain(&self) -> usize {
+        let open = |from: &usize| self.stop.iter().any(|s| s.starts_with(&self.text[*from..]));
+        let mut starts = self.text[self.shown..].char_indices().map(|(i, _)| self.shown + i);
+        starts.find(open).unwrap_or(self.text.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The pieces that are shown, token by token, and the whole text.
+    fn run(tokens: &[&[u8]], stop: &[&str]) -> (Vec<String>, String) {
+        let mut text = Text::new(&stop.iter().map(|s| (*s).to_string()).collect::<Vec<_>>());
+        let mut pieces = Vec::new();
+        for token in tokens {
+            let stopped = text.push(token);
+            pieces.push(text.show().to_string());
+            if stopped {
+                break;
+            }
+        }
+        text.finish();
+        pieces.push(text.show().to_string());
+        assert_eq!(pieces.concat(), text.text, "the pieces join to the text");
+        (pieces, text.into_string())
+    }
+
+    #[test]
+    fn a_stop_string_in_one_token_cuts_the_text_before_it() {
+        assert_eq!(run(&[b"red\nblue"], &["\n"]).1, "red");
+        assert_eq!(run(&[b"a", b"b,c.d", b"e"], &[".", ","]).1, "ab");
+        assert_eq!(run(&[b"\n"], &["\n"]).1, "");
+    }
+
+    #[test]
+    fn a_stop_string_over_several_tokens_is_never_shown() {
+        let (pieces, text) = run(&[b"one", b" E", b"N", b"D two"], &["END"]);
+        assert_eq!(pieces, ["one", " ", "", "", ""]);
+        assert_eq!(text, "one ");
+    }
+
+    #[test]
+    fn what_only_began_like_a_stop_string_is_shown_late() {
+        let (pieces, _) = run(&[b"aa", b"b", b"a", b"a"], &["aabc"]);
+        assert_eq!(pieces, ["", "", "", "aab", "", "aa"]);
+        assert_eq!(run(&[b"aab", b"aabc"], &["aabc"]).1, "aab");
+        assert_eq!(run(&[b"EN"], &["END"]).1, "EN");
+    }
+
+    #[test]
+    fn a_character_over_several_tokens_is_shown_whole() {
+        let smile = "😀".as_bytes();
+        let (pieces, text) = run(&[b"a", &smile[..1], &smile[1..3], &smile[3..], b"b"], &[]);
+        assert_eq!(pieces, ["a", "", "", "😀", "b", ""]);
+        assert_eq!(text, "a😀b");
+        // Stop strings of several bytes a character, and one cut by the end of generation.
+        assert_eq!(run(&["é".as_bytes(), "üö".as_bytes()], &["ö"]).1, "éü");
+        assert_eq!(run(&[b"a", &smile[..2]], &[]).1, "a\u{fffd}");
+    }
+}

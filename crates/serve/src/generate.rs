@@ -1,0 +1,220 @@
+//! [`Generator`]: prompts to answers. Reading a prompt and making a token are the same step, so that a finished answer
+//! leaves the batch at once and the next prompt takes its place.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::document::{Segment, Special};
+use mm1_data::image::{ImageSpec, normalise_into, prepare};
+use mm1_data::tokenizer::Tokenizer;
+use mm1_model::{Cache, Mm1, Piece};
+
+use crate::answer::Answer;
+use crate::sampler::{Sampler, Sampling};
+pub use crate::session::Session;
+
+/// Positions that a prompt and its answer may take together, unless told otherwise: the paper's sequence length.
+const CONTEXT: usize = 4096;
+
+/// Positions of prompts that are read in one step: bounds the memory, and no result depends on it.
+const POSITIONS_PER_STEP: usize = 2048;
+
+/// A model that answers.
+pub struct Generator {
+    model: Mm1,
+    tokenizer: Arc<Tokenizer>,
+    image: ImageSpec,
+    context: usize,
+}
+
+/// Is told the index of a prompt and the next piece of its answer.
+pub type OnToken<'a> = &'a mut dyn FnMut(usize, &str);
+
+/// What an answer may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateOptions {
+    /// The most tokens of an answer; at least 1.
+    pub max_tokens: usize,
+    /// The answer ends before the first of these; it always ends at [`Special::End`].
+    pub stop: Vec<String>,
+    /// How tokens are chosen.
+    pub sampling: Sampling,
+    /// Answers that are made side by side; at least 1.
+    pub batch: usize,
+}
+
+impl Generator {
+    /// The tokenizer and the picture's size and range must be those that the model was trained with.
+    pub fn new(model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
+        Self { model, tokenizer, image, context: CONTEXT }
+    }
+
+    /// The same with another limit on the positions of a prompt and its answer together.
+    pub fn with_context(self, positions: usize) -> Self {
+        Self { context: positions, ..self }
+    }
+
+    /// Positions that a prompt and its answer may take together: 4096, or what [`Self::with_context`] was given.
+    pub fn context(&self) -> usize {
+        self.context
+    }
+
+    /// Positions that the segments take.
+    pub fn tokens(&self, segments: &[Segment]) -> usize {
+        let tokens = |segment: &Segment| match segment {
+            Segment::Text { text, .. } => self.tokenizer.encode(text).len(),
+            Segment::Image(_) => self.image_tokens(),
+            Segment::Token { .. } => 1,
+        };
+        segments.iter().map(tokens).sum()
+    }
+
+    /// One answer for each prompt. `on_token` is told the prompt's index and a piece of its answer as soon as no
+    /// further token can change it; the pieces of an answer join to it.
+    ///
+    /// # Errors
+    /// Before any work: an option out of its range, a prompt that is empty or has no room for its answer. Later: a
+    /// picture that can't be prepared, logits that are no numbers.
+    pub fn generate(
+        &self,
+        prompts: &[Vec<Segment>],
+        options: &GenerateOptions,
+        mut on_token: Option<OnToken<'_>>,
+    ) -> Result<Vec<String>> {
+        options.check()?;
+        for (i, prompt) in prompts.iter().enumerate() {
+            self.check_room(self.tokens(prompt), options.max_tokens)
+                .with_context(|| format!("prompt {i}"))?;
+        }
+        let mut texts = vec![String::new(); prompts.len()];
+        let mut waiting = prompts.iter().enumerate();
+        let mut active: Vec<(usize, Answer)> = Vec::new();
+        let mut cache = Cache::new(self.model.config(), 0);
+        loop {
+            let mut positions = active.len();
+            while active.len() < options.batch && positions < POSITIONS_PER_STEP {
+                let Some((i, prompt)) = waiting.next() else { break };
+                let reading = self.read(prompt).with_context(|| format!("prompt {i}"))?;
+                positions += reading.ids.len();
+                active.push((i, Answer::new(reading, options, i as u64)?));
+                cache.push();
+            }
+            if active.is_empty() {
+                return Ok(texts);
+            }
+            let unread: Vec<&Reading> = active.iter().map(|(_, answer)| &answer.unread).collect();
+            let logits = self.extend(&unread, &mut cache)?;
+            let mut done = Vec::with_capacity(active.len());
+            for ((i, answer), logits) in active.iter_mut().zip(&logits) {
+                done.push(answer.take(logits, &self.tokenizer)?);
+                let piece = answer.text.show();
+                if let Some(on_token) = on_token.as_mut().filter(|_| !piece.is_empty()) {
+                    on_token(*i, piece);
+                }
+            }
+            cache.retain(|sequence| !done[sequence]);
+            let mut done = done.into_iter();
+            for (i, answer) in active.extract_if(.., |_| done.next().unwrap_or(false)) {
+                texts[i] = answer.text.into_string();
+            }
+        }
+    }
+
+    /// A conversation that has not begun.
+    pub fn session(&self) -> Session<'_> {
+        Session::new(self)
+    }
+
+    /// The segments as the model reads them.
+    pub(crate) fn read(&self, segments: &[Segment]) -> Result<Reading> {
+        let mut reading = Reading::default();
+        for segment in segments {
+            match segment {
+                Segment::Text { text, .. } => reading.ids.extend(self.tokenizer.encode(text)),
+                Segment::Image(picture) => {
+                    reading.image_slots.push(reading.ids.len());
+                    let places = std::iter::repeat_n(self.tokenizer.id(Special::Image), self.image_tokens());
+                    reading.ids.extend(places);
+                    normalise_into(&prepare(picture, &self.image)?, &self.image, &mut reading.pixels);
+                }
+                Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
+                    bail!("the token {token:?} can't be given by itself; give the picture")
+                }
+                Segment::Token { token, .. } => reading.ids.push(self.tokenizer.id(*token)),
+            }
+        }
+        Ok(reading)
+    }
+
+    /// Sequence `i` of the cache reads `unread[i]`; gives the logits `[v]` after each.
+    pub(crate) fn extend(&self, unread: &[&Reading], cache: &mut Cache) -> Result<Vec<Vec<f32>>> {
+        let pieces: Vec<Piece<'_>> = unread.iter().enumerate().map(|(i, reading)| reading.piece(i)).collect();
+        let logits = self.model.extend(&pieces, cache)?;
+        let [_, vocab] = logits.dims();
+        let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
+        Ok(values.chunks_exact(vocab).map(<[f32]>::to_vec).collect())
+    }
+
+    pub(crate) fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    pub(crate) fn new_cache(&self) -> Cache {
+        Cache::new(self.model.config(), 1)
+    }
+
+    /// Whether `read` positions and an answer fit.
+    pub(crate) fn check_room(&self, read: usize, max_tokens: usize) -> Result<()> {
+        ensure!(read > 0, "there is nothing to answer: it is empty");
+        ensure!(
+            read + max_tokens <= self.context,
+            "{read} tokens and an answer of up to {max_tokens} do not fit into the context of {}: shorten it, or take fewer pictures or shots",
+            self.context
+        );
+        Ok(())
+    }
+
+    fn image_tokens(&self) -> usize {
+        self.model.config().connector.tokens()
+    }
+}
+
+impl GenerateOptions {
+    /// Checks the ranges.
+    ///
+    /// # Errors
+    /// One line that names the option.
+    pub(crate) fn check(&self) -> Result<()> {
+        ensure!(self.max_tokens > 0, "max_tokens = 0: give at least 1");
+        ensure!(self.batch > 0, "batch = 0: give at least 1");
+        ensure!(!self.stop.iter().any(String::is_empty), "a stop string is empty: leave it out");
+        Sampler::new(self.sampling, 0)?;
+        Ok(())
+    }
+}
+
+/// Token ids and pictures in the form that the model reads.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Reading {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) pixels: Vec<f32>,
+    pub(crate) image_slots: Vec<usize>,
+}
+
+impl Reading {
+    pub(crate) fn token(id: u32) -> Self {
+        Self { ids: vec![id], ..Self::default() }
+    }
+
+    /// As sequence `sequence` of a cache reads it.
+    fn piece(&self, sequence: usize) -> Piece<'_> {
+        Piece { sequence, ids: &self.ids, pixels: &self.pixels, image_slots: &self.image_slots }
+    }
+
+    /// Appends what is read after.
+    pub(crate) fn append(&mut self, after: Self) {
+        self.image_slots.extend(after.image_slots.iter().map(|slot| self.ids.len() + slot));
+        self.ids.extend(after.ids);
+        self.pixels.extend(after.pixels);
+    }
+}

@@ -1,0 +1,192 @@
+//! [`Sampling`]: how the next token is chosen from the logits.
+
+use std::cmp::Ordering;
+
+use anyhow::{Result, ensure};
+use rand::{Rng, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+/// How tokens are chosen. Of equal logits the lowest id comes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Sampling {
+    /// The most likely token: what the paper's scores are measured with.
+    #[default]
+    Greedy,
+    /// A draw from the softmax, restricted by `top_k`, then by `top_p`.
+    Random {
+        /// Divides the logits; above 0.
+        temperature: f64,
+        /// Only this many most likely tokens; 0 keeps all.
+        top_k: usize,
+        /// Only the fewest most likely tokens that have this probability together (Holtzman et al. 2020); 1 keeps all.
+        top_p: f64,
+        /// From which every draw follows.
+        seed: u64,
+    },
+}
+
+/// Chooses the tokens of one answer.
+#[derive(Clone, Debug)]
+pub struct Sampler {
+    sampling: Sampling,
+    rng: ChaCha8Rng,
+}
+
+impl Sampler {
+    /// The sampler of answer number `stream`; each stream has draws of its own.
+    ///
+    /// # Errors
+    /// A setting outside its range.
+    pub fn new(sampling: Sampling, stream: u64) -> Result<Self> {
+        let seed = match sampling {
+            Sampling::Greedy => 0,
+            Sampling::Random { temperature, top_p, seed, .. } => {
+                ensure!(
+                    temperature > 0.0 && temperature.is_finite(),
+                    "temperature = {temperature}: give a number above 0, or sample greedily"
+                );
+                ensure!(top_p > 0.0 && top_p <= 1.0, "top_p = {top_p}: give a number above 0, up to 1");
+                seed
+            }
+        };
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        rng.set_stream(stream);
+        Ok(Self { sampling, rng })
+    }
+
+    /// The next token's id from its logits `[v]`.
+    ///
+    /// # Errors
+    /// A logit that is NaN or +∞, or no logit above -∞.
+    pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
+        let best = highest(logits)?;
+        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else {
+            return Ok(best as u32);
+        };
+        let mut ids: Vec<usize> = (0..logits.len()).collect();
+        ids.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(Ordering::Equal));
+        if top_k > 0 {
+            ids.truncate(top_k);
+        }
+        let shifted = |id: usize| f64::from(logits[id] - logits[best]) / temperature;
+        let mut weights: Vec<f64> = ids.iter().map(|&id| shifted(id).exp()).collect();
+        keep_top_p(&mut weights, top_p);
+        let mut left = self.rng.random::<f64>() * weights.iter().sum::<f64>();
+        let drawn = weights.iter().position(|w| {
+            left -= w;
+            left < 0.0
+        });
+        // Rounding may leave a rest after the last: it belongs to the last.
+        Ok(ids[drawn.unwrap_or(weights.len() - 1)] as u32)
+    }
+}
+
+/// The lowest of the ids with the highest logit.
+fn highest(logits: &[f32]) -> Result<usize> {
+    let mut best = None;
+    for (id, &logit) in logits.iter().enumerate() {
+        ensure!(
+            !logit.is_nan() && logit != f32::INFINITY,
+            "the logit of token {id} is {logit}: the weights are damaged, or training has diverged"
+        );
+        if logit > best.map_or(f32::NEG_INFINITY, |b: usize| logits[b]) {
+            best = Some(id);
+        }
+    }
+    best.ok_or_else(|| anyhow::anyhow!("no token is possible: all {} logits are -∞", logits.len()))
+}
+
+/// Cuts descending `weights` after the first that brings them to the share `top_p` of their sum.
+fn keep_top_p(weights: &mut Vec<f64>, top_p: f64) {
+    if top_p >= 1.0 {
+        return;
+    }
+    let enough = top_p * weights.iter().sum::<f64>();
+    let mut sum = 0.0;
+    let last = weights.iter().position(|w| {
+        sum += w;
+        sum >= enough
+    });
+    weights.truncate(last.map_or(weights.len(), |i| i + 1));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn random(temperature: f64, top_k: usize, top_p: f64) -> Sampling {
+        Sampling::Random { temperature, top_k, top_p, seed: 7 }
+    }
+
+    /// How often each id is drawn in 20,000 draws.
+    fn shares(sampling: Sampling, logits: &[f32]) -> Vec<f64> {
+        let mut sampler = Sampler::new(sampling, 0).unwrap();
+        let mut counts = vec![0.0; logits.len()];
+        for _ in 0..20_000 {
+            counts[sampler.sample(logits).unwrap() as usize] += 1.0 / 20_000.0;
+        }
+        counts
+    }
+
+    fn close(found: &[f64], expected: &[f64]) {
+        for (f, e) in found.iter().zip(expected) {
+            // Four standard deviations of a share of 20,000 draws.
+            let near = 4.0 * (e * (1.0 - e) / 20_000.0).sqrt();
+            assert!((f - e).abs() <= near, "{found:?} instead of {expected:?}");
+        }
+    }
+
+    #[test]
+    fn greedy_takes_the_highest_and_of_equals_the_lowest_id() {
+        let mut sampler = Sampler::new(Sampling::Greedy, 0).unwrap();
+        assert_eq!(sampler.sample(&[0.0, 3.0, f32::NEG_INFINITY, 3.0]).unwrap(), 1);
+        assert_eq!(sampler.sample(&[-5.0, -0.0, 0.0]).unwrap(), 1);
+    }
+
+    #[test]
+    fn draws_follow_the_softmax() {
+        // ln of 1 : 2 : 5 gives shares of 1/8, 2/8, 5/8; at temperature 0.5 the weights are squared.
+        let logits = [0.0, 2f32.ln(), 5f32.ln(), f32::NEG_INFINITY];
+        close(&shares(random(1.0, 0, 1.0), &logits), &[0.125, 0.25, 0.625, 0.0]);
+        close(&shares(random(0.5, 0, 1.0), &logits), &[1.0 / 30.0, 4.0 / 30.0, 25.0 / 30.0, 0.0]);
+    }
+
+    #[test]
+    fn top_k_and_top_p_keep_the_likeliest() {
+        let logits = [0.0, 2f32.ln(), 5f32.ln()];
+        close(&shares(random(1.0, 2, 1.0), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
+        close(&shares(random(1.0, 0, 0.6), &logits), &[0.0, 0.0, 1.0]);
+        close(&shares(random(1.0, 0, 0.7), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
+        close(&shares(random(1.0, 0, 1e-9), &logits), &[0.0, 0.0, 1.0]);
+        // Equal logits: the lowest id is kept.
+        close(&shares(random(1.0, 1, 1.0), &[1.0, 1.0]), &[1.0, 0.0]);
+    }
+
+    #[test]
+    fn draws_repeat_by_seed_and_differ_by_stream() {
+        let draws = |stream| {
+            let mut sampler = Sampler::new(random(1.0, 0, 1.0), stream).unwrap();
+            (0..50).map(|_| sampler.sample(&[0.0; 100]).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(draws(3), draws(3));
+        assert_ne!(draws(3), draws(4));
+    }
+
+    #[test]
+    fn broken_logits_and_settings_are_refused() {
+        for sampling in [Sampling::Greedy, random(1.0, 0, 1.0)] {
+            let mut sampler = Sampler::new(sampling, 0).unwrap();
+            for logits in [[0.0, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
+                assert!(sampler.sample(&logits).is_err(), "{logits:?}");
+            }
+            assert!(sampler.sample(&[]).is_err());
+        }
+        for (temperature, top_p) in
+            [(0.0, 1.0), (-1.0, 1.0), (f64::NAN, 1.0), (1.0, 0.0), (1.0, 1.1), (1.0, f64::NAN)]
+        {
+            assert!(Sampler::new(random(temperature, 0, top_p), 0).is_err(), "{temperature} {top_p}");
+        }
+    }
+}

@@ -1,0 +1,142 @@
+use mm1_data::document::{Segment, Special};
+use mm1_serve::generate::GenerateOptions;
+use mm1_serve::sampler::Sampling;
+
+use crate::case::{Case, greedy, picture, prompts};
+
+fn random(seed: u64, batch: usize) -> GenerateOptions {
+    let sampling = Sampling::Random { temperature: 1.0, top_k: 0, top_p: 0.95, seed };
+    GenerateOptions { max_tokens: 40, stop: vec!["e".into(), "o\n".into()], sampling, batch }
+}
+
+#[test]
+fn the_cache_gives_what_the_whole_prompt_gives() {
+    for seed in [1, 2] {
+        let case = Case::new(seed);
+        let texts = case.generator().generate(&prompts(), &greedy(24), None).unwrap();
+        for (prompt, text) in prompts().iter().zip(&texts) {
+            let (ids, pixels, slots) = case.read(prompt);
+            let expected = case.reference(&ids, &pixels, &slots, 24);
+            assert_eq!(*text, case.tokenizer.decode(&expected), "{prompt:?}");
+        }
+        let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
+        assert!(distinct.len() > 6, "the prompts matter: {texts:?}");
+    }
+}
+
+#[test]
+fn answers_depend_on_pictures() {
+    let generator = Case::new(1).generator();
+    let ask = |seed| vec![picture(seed), Segment::prompt("what is this?")];
+    let texts = generator.generate(&[ask(1), ask(2), ask(1)], &greedy(24), None).unwrap();
+    assert_ne!(texts[0], texts[1]);
+    assert_eq!(texts[0], texts[2]);
+}
+
+#[test]
+fn answers_do_not_depend_on_batch_size_or_neighbours() {
+    let generator = Case::new(3).generator();
+    let alone = generator.generate(&prompts(), &random(5, 1), None).unwrap();
+    for batch in [2, 7, 100] {
+        assert_eq!(generator.generate(&prompts(), &random(5, batch), None).unwrap(), alone, "batch {batch}");
+    }
+    let lengths: std::collections::BTreeSet<_> = alone.iter().map(String::len).collect();
+    assert!(lengths.len() > 3, "answers end at different times: {alone:?}");
+    let others: Vec<_> = prompts().into_iter().take(3).chain([vec![Segment::prompt("other")]]).collect();
+    assert_eq!(
+        generator.generate(&others, &random(5, 7), None).unwrap()[..3],
+        alone[..3],
+        "other neighbours"
+    );
+    assert_ne!(generator.generate(&prompts(), &random(6, 7), None).unwrap(), alone, "the seed matters");
+}
+
+#[test]
+fn many_long_prompts_are_read_over_several_steps() {
+    let generator = Case::new(3).generator();
+    let prompt = |i: usize| vec![Segment::prompt("the red apple and the owl ".repeat(60 + i))];
+    let prompts: Vec<_> = (0..9).map(prompt).collect();
+    let positions: usize = prompts.iter().map(|p| generator.tokens(p)).sum();
+    assert!(positions > 2 * 2048, "{positions} positions are more than two steps' worth");
+    let together = generator.generate(&prompts, &greedy(5), None).unwrap();
+    for (prompt, text) in prompts.into_iter().zip(together) {
+        assert_eq!(generator.generate(&[prompt], &greedy(5), None).unwrap(), [text]);
+    }
+}
+
+#[test]
+fn pieces_join_to_the_answers() {
+    let generator = Case::new(3).generator();
+    let mut streamed = vec![String::new(); prompts().len()];
+    let mut pieces = 0;
+    let mut on_token = |i: usize, piece: &str| {
+        assert!(!piece.is_empty());
+        assert!(!piece.contains('e'), "a stop string is shown");
+        streamed[i].push_str(piece);
+        pieces += 1;
+    };
+    let texts = generator.generate(&prompts(), &random(5, 4), Some(&mut on_token)).unwrap();
+    assert_eq!(streamed, texts);
+    assert!(pieces > 3 * prompts().len(), "the text comes in pieces: {pieces}");
+}
+
+#[test]
+fn a_stop_string_cuts_what_would_have_come() {
+    let generator = Case::new(1).generator();
+    let whole = generator.generate(&prompts(), &greedy(24), None).unwrap();
+    for (i, text) in whole.iter().enumerate() {
+        // Two characters from the middle: mostly parts of two tokens.
+        let stop: String = text.chars().skip(text.chars().count() / 2).take(2).collect();
+        let options = GenerateOptions { stop: vec![stop.clone()], ..greedy(24) };
+        let cut = &generator.generate(&prompts(), &options, None).unwrap()[i];
+        assert_eq!(Some(cut.as_str()), text.split(stop.as_str()).next());
+        assert!(cut.len() < text.len());
+    }
+}
+
+#[test]
+fn the_end_token_ends_an_answer() {
+    let mut ended = 0;
+    for seed in 0..6 {
+        let case = Case::new(seed);
+        let end = case.tokenizer.id(Special::End);
+        let prompt = vec![Segment::prompt("the"), Segment::Token { token: Special::Assistant, learn: false }];
+        let options = GenerateOptions { stop: Vec::new(), max_tokens: 400, ..random(seed, 1) };
+        let mut tokens = 0;
+        let text = &case.generator().generate(&[prompt], &options, Some(&mut |_, _| tokens += 1)).unwrap()[0];
+        ended += usize::from(tokens < 390);
+        assert!(!text.contains("<|end|>") && end != 0);
+    }
+    assert!(ended > 0, "with 290 tokens some of 6 answers of 400 meet the end token");
+}
+
+#[test]
+fn what_cannot_be_done_is_refused_before_any_work() {
+    let generator = Case::new(1).generator().with_context(30);
+    let refuse = |prompts: &[Vec<Segment>], options: &GenerateOptions| {
+        let mut on_token = |_: usize, _: &str| panic!("work was done");
+        format!("{:#}", generator.generate(prompts, options, Some(&mut on_token)).unwrap_err())
+    };
+    let short = vec![Segment::prompt("owl")];
+    let long = vec![Segment::prompt("owl ".repeat(20))];
+    let tokens = generator.tokens(&long);
+    let error = refuse(&[short.clone(), long], &greedy(10));
+    assert!(
+        error.contains("prompt 1")
+            && error.contains(&format!("{tokens} tokens"))
+            && error.contains("context of 30")
+    );
+    assert!(
+        refuse(&[short.clone(), vec![]], &greedy(10)).starts_with("prompt 1: there is nothing to answer")
+    );
+    let one = [short];
+    assert!(refuse(&one, &greedy(0)).contains("max_tokens"));
+    assert!(refuse(&one, &GenerateOptions { batch: 0, ..greedy(1) }).contains("batch"));
+    assert!(refuse(&one, &GenerateOptions { stop: vec![String::new()], ..greedy(1) }).contains("stop"));
+    let cold = Sampling::Random { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
+    assert!(refuse(&one, &GenerateOptions { sampling: cold, ..greedy(1) }).contains("temperature"));
+    let bare = Segment::Token { token: Special::Image, learn: false };
+    assert!(refuse(&[vec![bare]], &greedy(1)).contains("give the picture"));
+    assert_eq!(generator.generate(&[], &greedy(1), None).unwrap(), Vec::<String>::new());
+    assert!(generator.generate(&one, &greedy(1), None).is_ok());
+}

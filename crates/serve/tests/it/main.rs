@@ -1,0 +1,6 @@
+//! Generation with a tiny random model.
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+mod case;
+mod generate;
+mod session;

@@ -1,0 +1,161 @@
+//! A module's parameters without the engine's types: path, shape and flat values.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, anyhow, bail, ensure};
+use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::tensor::{Device, Gradients, Tensor, TensorData};
+
+/// One parameter.
+#[derive(Clone, Debug)]
+pub(crate) struct Parameter {
+    pub(crate) shape: Vec<usize>,
+    /// Its values, flat and outside of any graph.
+    pub(crate) values: Tensor<1>,
+    /// Whether it gets a gradient.
+    pub(crate) trained: bool,
+}
+
+/// All parameters by path.
+pub(crate) fn collect<M: Module>(model: &M) -> BTreeMap<String, Parameter> {
+    let mut visit = Collect::default();
+    model.visit(&mut visit);
+    visit.found
+}
+
+/// Adds the gradients of `model` to `sums`, by path.
+pub(crate) fn add_gradients<M: Module>(model: &M, grads: Gradients, sums: &mut BTreeMap<String, Tensor<1>>) {
+    model.visit(&mut Add { path: Path::default(), grads, sums });
+}
+
+/// Replaces the values of each parameter by what `change` makes of its path, shape and flat values, which nothing else
+/// refers to, if nothing else refers to `model`: they can be written in place.
+pub(crate) fn map<M: Module>(model: M, change: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> M {
+    model.map(&mut Map { path: Path::default(), change })
+}
+
+/// `values` on the host, with the shape of its parameter.
+pub(crate) fn download(values: &Tensor<1>, shape: &[usize]) -> TensorData {
+    let (bytes, _, dtype) = values.to_data().into_parts();
+    TensorData::from_bytes(bytes, shape.to_vec(), dtype)
+}
+
+/// `tensors` as flat values on `device`, if their names and shapes are the `expected` ones.
+pub(crate) fn upload<'a>(
+    mut tensors: BTreeMap<String, TensorData>,
+    expected: impl Iterator<Item = (String, &'a [usize])>,
+    device: &Device,
+) -> Result<BTreeMap<String, Tensor<1>>> {
+    let mut loaded = BTreeMap::new();
+    for (name, shape) in expected {
+        let data = tensors.remove(&name).with_context(|| format!("the checkpoint lacks {name}"))?;
+        let found = data.shape().as_slice();
+        ensure!(found == shape, "{name} is {found:?} in the checkpoint and {shape:?} in this model");
+        let (bytes, _, dtype) = data.into_parts();
+        let count: usize = shape.iter().product();
+        let data = TensorData::try_from_bytes(bytes, [count], dtype).map_err(|e| anyhow!("{name}: {e}"))?;
+        loaded.insert(name, Tensor::from_data(data, device));
+    }
+    match tensors.keys().next() {
+        Some(name) => bail!("the checkpoint's {name} has no place in this model and its optimizer"),
+        None => Ok(loaded),
+    }
+}
+
+/// Where a visit is. The variant of an enum is no part of a path: the same names as in the model's weights files.
+#[derive(Default)]
+struct Path(Vec<String>);
+
+impl Path {
+    fn enter(&mut self, name: &str, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.push(name.to_string());
+        }
+    }
+    fn exit(&mut self, container: &str) {
+        if !container.starts_with("Enum:") {
+            self.0.pop();
+        }
+    }
+    fn join(&self) -> String {
+        self.0.join(".")
+    }
+}
+
+#[derive(Default)]
+struct Collect {
+    path: Path,
+    found: BTreeMap<String, Parameter>,
+}
+
+impl ModuleVisitor for Collect {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
+        let (shape, trained) = (tensor.dims().to_vec(), tensor.is_require_grad());
+        self.found.insert(self.path.join(), Parameter { shape, trained, values: flat(tensor.inner()) });
+    }
+}
+
+struct Add<'a> {
+    path: Path,
+    grads: Gradients,
+    sums: &'a mut BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for Add<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        if let Some(grad) = param.val().grad_remove(&mut self.grads) {
+            let path = self.path.join();
+            let sum = match self.sums.remove(&path) {
+                Some(sum) => sum + flat(grad),
+                None => flat(grad),
+            };
+            self.sums.insert(path, sum);
+        }
+    }
+}
+
+struct Map<F> {
+    path: Path,
+    change: F,
+}
+
+impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        // `consume` drops the parameter's own reference to its values.
+        let (id, tensor, mapper) = param.consume();
+        let (dims, trained) = (tensor.dims(), tensor.is_require_grad());
+        let graph = tensor.gradient_checkpointing_strategy();
+        let values = (self.change)(&self.path.join(), &dims, flat(tensor.inner())).reshape(dims);
+        let tensor = match graph {
+            Some(strategy) => {
+                values.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(trained)
+            }
+            None => values,
+        };
+        Param::from_mapped_value(id, tensor, mapper)
+    }
+}
+
+fn flat<const D: usize>(tensor: Tensor<D>) -> Tensor<1> {
+    let count = tensor.dims().iter().product::<usize>();
+    tensor.reshape([count])
+}

@@ -1,0 +1,202 @@
+use anyhow::Result;
+use burn::tensor::Tensor;
+use mm1_data::batch::Batch;
+use mm1_model::Mm1;
+use mm1_train::{MicroBatch, OptimizerConfig, Part, Snapshot, Trainer, checkpoint};
+use serde_json::{Value, json};
+
+use crate::toy::{Toy, batch, model, text_only};
+
+fn trainer() -> Trainer<Mm1> {
+    Trainer::new(model(), OptimizerConfig::default()).unwrap()
+}
+
+/// Losses of `steps`, with a learning rate and batches that depend on the step alone.
+fn run(trainer: &mut Trainer<Mm1>, steps: std::ops::Range<usize>) -> Vec<u64> {
+    let losses = steps.map(|step| {
+        let batches = [batch(step, 0..3), text_only(batch(step, 3..5))];
+        trainer.step(&batches, 1e-2 / (1.0 + step as f64)).unwrap().loss.to_bits()
+    });
+    losses.collect()
+}
+
+fn snapshot(trainer: &Trainer<Mm1>) -> Snapshot {
+    trainer.snapshot(json!({ "cursor": 5 }))
+}
+
+#[test]
+fn a_step_does_not_depend_on_how_it_is_cut() {
+    let whole = [batch(1, 0..8)];
+    let parts: Vec<Batch> = (0..4).map(|i| batch(1, 2 * i..2 * i + 2)).collect();
+    let weights: Vec<f64> = parts.iter().map(Batch::weight).collect();
+    assert!(weights[0] < weights[3], "a mean of means would pass with equal weights: {weights:?}");
+    let (mut a, mut b) = (trainer(), trainer());
+    let (ra, rb) = (a.step(&whole, 1e-3).unwrap(), b.step(&parts, 1e-3).unwrap());
+    assert!((ra.loss - rb.loss).abs() < 1e-6, "{} and {}", ra.loss, rb.loss);
+    assert!((ra.grad_norm - rb.grad_norm).abs() < 1e-6);
+    assert_eq!((ra.weight, ra.tokens, ra.images), (rb.weight, rb.tokens, rb.images));
+    assert_eq!((ra.tokens, ra.images), (8 * 22, 8));
+    // After one step the first moment is the clipped gradient times 0.1.
+    let clip = 1.0 / ra.grad_norm.max(1.0) as f32;
+    let moments = b.snapshot(Value::Null).optimizer;
+    for (path, data) in a.snapshot(Value::Null).optimizer.iter().filter(|(path, _)| path.ends_with(".m")) {
+        let pairs =
+            data.try_to_vec::<f32>().unwrap().into_iter().zip(moments[path].try_to_vec::<f32>().unwrap());
+        for (x, y) in pairs {
+            assert!((x - y).abs() / (0.1 * clip) < 1e-6, "{path}: gradients {x} and {y} (times 0.1)");
+        }
+    }
+}
+
+#[test]
+fn training_learns() {
+    let mut trainer = trainer();
+    let batches = [batch(3, 0..4)];
+    let losses: Vec<f64> = (0..60).map(|_| trainer.step(&batches, 1e-2).unwrap().loss).collect();
+    assert!((losses[0] - 50f64.ln()).abs() < 0.2, "the first loss is {}", losses[0]);
+    assert!(losses[59] < 0.5 * losses[0], "from {} to {} in 60 steps on one batch", losses[0], losses[59]);
+}
+
+#[test]
+fn every_parameter_is_trained() {
+    let mut trainer = trainer();
+    let before = snapshot(&trainer);
+    trainer.step(&[batch(0, 0..2)], 1e-3).unwrap();
+    for (path, data) in snapshot(&trainer).model {
+        assert_ne!(data, before.model[&path], "{path} has not changed");
+        assert!(before.optimizer.contains_key(&format!("{path}.m")), "{path} has no moments");
+    }
+}
+
+#[test]
+fn a_step_without_pictures_works() {
+    let mut trainer = trainer();
+    let report = trainer.step(&[text_only(batch(0, 0..2))], 1e-3).unwrap();
+    assert_eq!((report.images, report.tokens, report.weight), (0, 16, 12.0));
+    for (path, data) in snapshot(&trainer).optimizer {
+        let zero = data.try_to_vec::<f32>().unwrap().iter().all(|&m| m == 0.0);
+        assert_eq!(zero, !path.starts_with("lm."), "{path}");
+    }
+}
+
+#[test]
+fn a_step_with_nothing_to_learn_is_refused() {
+    let mut trainer = trainer();
+    let before = snapshot(&trainer);
+    let mut empty = batch(0, 0..2);
+    empty.weights.fill(0.0);
+    let error = format!("{:#}", trainer.step(&[empty], 1e-3).unwrap_err());
+    assert_eq!(error, "step 0: nothing to learn: every position of 1 micro-batches has weight 0");
+    assert_eq!(snapshot(&trainer), before);
+}
+
+#[test]
+fn a_loss_that_is_not_finite_stops_before_the_update() {
+    let mut trainer = trainer();
+    run(&mut trainer, 0..1);
+    let before = snapshot(&trainer);
+    let mut bad = batch(0, 4..5);
+    bad.pixels[7] = f32::NAN;
+    let error = format!("{:#}", trainer.step(&[batch(0, 0..2), bad], 1e-3).unwrap_err());
+    assert_eq!(error, "step 1: the loss is NaN on samples picture/0/4, text/0/4");
+    assert_eq!(snapshot(&trainer), before);
+}
+
+struct Root(Vec<String>);
+
+impl MicroBatch<Toy> for Root {
+    /// The root of 0 is finite, its slope is not.
+    fn loss(&self, model: &Toy) -> Result<Tensor<1>> {
+        Ok((model.lm.bias.val() * 0.0).sqrt().sum() + model.vision.matrix.val().sum())
+    }
+    fn weight(&self) -> f64 {
+        1.0
+    }
+    fn tokens(&self) -> usize {
+        0
+    }
+    fn images(&self) -> usize {
+        0
+    }
+    fn samples(&self) -> &[String] {
+        &self.0
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_stops_before_the_update() {
+    let count = |name: &str| match name {
+        "lm.bias" => 5,
+        "lm.matrix" => 20,
+        _ => 12,
+    };
+    let toy = Toy::new(|name| vec![1.0; count(name)]);
+    let mut trainer = Trainer::new(toy, OptimizerConfig::default()).unwrap();
+    let before = trainer.snapshot(Value::Null);
+    let error = trainer.step(&[Root(vec!["x".into()]), Root(vec!["y".into()])], 1.0).unwrap_err();
+    assert_eq!(format!("{error:#}"), "step 0, samples x, y: the gradient of lm.bias is not finite");
+    assert_eq!(trainer.snapshot(Value::Null), before);
+}
+
+#[test]
+fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
+    let mut unbroken = trainer();
+    let losses = run(&mut unbroken, 0..6);
+    let mut first = trainer();
+    assert_eq!(run(&mut first, 0..3), losses[..3]);
+    let dir = tempfile::tempdir().unwrap();
+    checkpoint::save(dir.path(), &snapshot(&first), 1).unwrap();
+    drop(first);
+    let found = checkpoint::latest(dir.path()).unwrap().unwrap();
+    let loaded = found.load().unwrap();
+    assert_eq!((found.step, &loaded.state), (3, &json!({ "cursor": 5 })));
+    // Another seed: nothing of the fresh model may survive.
+    let fresh = Mm1::new(&crate::toy::config(), 99, &crate::toy::device()).unwrap();
+    let mut second = Trainer::new(fresh, OptimizerConfig::default()).unwrap();
+    second.restore(loaded).unwrap();
+    assert_eq!(second.steps_done(), 3);
+    assert_eq!(run(&mut second, 3..6), losses[3..]);
+    assert_eq!(snapshot(&second), snapshot(&unbroken));
+}
+
+#[test]
+fn results_do_not_depend_on_the_number_of_threads() {
+    let on = |threads| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        pool.install(|| {
+            let mut trainer = trainer();
+            (run(&mut trainer, 0..3), snapshot(&trainer))
+        })
+    };
+    let one = on(1);
+    for threads in [2, 3, 5] {
+        assert!(on(threads) == one, "{threads} threads and one differ");
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_refused() {
+    let mut trainer = trainer();
+    let before = snapshot(&trainer);
+    let restore = |t: &mut Trainer<Mm1>, change: &dyn Fn(&mut Snapshot)| {
+        let mut other = before.clone();
+        change(&mut other);
+        t.restore(other).unwrap_err().to_string()
+    };
+    let error = restore(&mut trainer, &|s| drop(s.model.remove("lm.norm.gamma")));
+    assert_eq!(error, "the checkpoint lacks lm.norm.gamma");
+    let error = restore(&mut trainer, &|s| {
+        let bias = s.model["lm.norm.gamma"].clone();
+        s.model.insert("lm.embedding".into(), bias);
+    });
+    assert_eq!(error, "lm.embedding is [16] in the checkpoint and [50, 16] in this model");
+    let error = restore(&mut trainer, &|s| {
+        let moment = s.optimizer["lm.embedding.m"].clone();
+        s.optimizer.insert("lm.extra.m".into(), moment);
+    });
+    assert_eq!(error, "the checkpoint's lm.extra.m has no place in this model and its optimizer");
+    assert_eq!(snapshot(&trainer), before);
+    let frozen = OptimizerConfig { vision: Part { scale: 1.0, frozen: true }, ..Default::default() };
+    let error = Trainer::new(model(), frozen).unwrap().restore(before).unwrap_err().to_string();
+    assert!(error.starts_with("the checkpoint's vision."), "{error}");
+}

@@ -1,0 +1,164 @@
+"""Makes testdata/model/*.safetensors: what crates/model must compute, by the PyTorch network beside this file.
+
+    python3 scripts/reference/golden.py [--out testdata/model]
+
+Each file has in its metadata `config` (the [model] table), `spans` ([[row, start, len], ...]), `rows`, `length` and
+`adamw`, all JSON, and the tensors
+
+    weights/PATH     every parameter before the first step (f32)
+    input/…          ids, targets, image_slots (i64), weights, pixels (f32)
+    output/…         stem, vision.blocks.i, vision, connector, embeds, lm.blocks.i, hidden, logits
+    gradients/PATH   of the SUM of weight * nll
+    loss             that sum
+    losses           sum / weight before each of ten AdamW steps; tensors of two or more dimensions decay
+
+Computed in f64 from f32 weights, then rounded to f32. Positions outside every span are 0 in embeds, lm.blocks.i,
+hidden and logits.
+"""
+
+import argparse
+import copy
+import json
+import pathlib
+
+import torch
+from safetensors.torch import save_file
+
+from mm1 import Mm1, layout
+
+ADAMW = {"lr": 0.003, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1}
+ROWS, LENGTH = 2, 29
+
+
+def vision(**other):
+    base = {"image_size": 20, "patch": 4, "stem": "patch", "dim": 16, "layers": 2, "heads": 2, "ffn": 24}
+    return base | {"class_token": False, "norm_eps": 1e-6} | other
+
+
+def lm(**other):
+    base = {"vocab": 41, "dim": 24, "layers": 2, "heads": 4, "kv_heads": 2, "ffn": 20}
+    return base | {"rope_base": 10000.0, "norm_eps": 1e-5, "tied": True} | other
+
+
+CASES = {
+    # 5x5 patches to 2x2 tokens: the windows overlap.
+    "average-pool": {
+        "vision": vision(class_token=True),
+        "connector": {"kind": "average-pool", "tokens": 4},
+        "lm": lm(),
+    },
+    "attention-pool": {
+        "vision": vision(image_size=16, stem="conv"),
+        "connector": {"kind": "attention-pool", "tokens": 3, "heads": 4},
+        "lm": lm(kv_heads=4, tied=False),
+    },
+    # 3x3 patches to 2x2 tokens, a shortcut in the first block, one key-value head.
+    "c-abstractor": {
+        "vision": vision(image_size=24, patch=8, stem="conv", class_token=True),
+        "connector": {"kind": "c-abstractor", "tokens": 4, "dim": 20, "depth": 2},
+        "lm": lm(kv_heads=1, tied=False),
+    },
+}
+SPANS = [[0, 0, 13], [0, 13, 9], [1, 0, 7], [1, 7, 1], [1, 8, 18]]
+SLOTS = [2, 15, LENGTH + 11]
+
+
+def fill(model, generator):
+    """Values that make every part matter: matrices keep the scale of what they see, gammas and biases differ."""
+    for name, parameter in model.named_parameters():
+        noise = torch.randn(parameter.shape, generator=generator)
+        scale = parameter.shape[0] ** -0.5 if parameter.dim() == 2 else 0.1
+        if name.endswith(("embedding", "position", "class_token", "queries")):
+            scale = 0.5
+        parameter.data = (noise * scale + (1.0 if name.endswith("gamma") else 0.0)).float()
+
+
+def batch(config, generator):
+    size, vocab = config["vision"]["image_size"], config["lm"]["vocab"]
+    mask, positions = layout(SPANS, ROWS, LENGTH)
+    inside = torch.zeros(ROWS, LENGTH)
+    for row, start, count in SPANS:
+        inside[row, start : start + count] = 1
+    # Learned fully, half or not at all; never where there is padding.
+    weights = torch.tensor([1.0, 0.0, 0.5])[torch.randint(3, (ROWS, LENGTH), generator=generator)] * inside
+    return {
+        "ids": torch.randint(vocab, (ROWS, LENGTH), generator=generator),
+        "targets": torch.randint(vocab, (ROWS, LENGTH), generator=generator),
+        "weights": weights,
+        "pixels": torch.randn(len(SLOTS), size, size, 3, generator=generator),
+        "image_slots": torch.tensor(SLOTS),
+    }, {"mask": mask, "positions": positions, "inside": inside}
+
+
+def outputs(model, inputs, inside):
+    """Every part's output, caught on its way through a forward pass."""
+    found = {}
+
+    def catch(name):
+        return lambda module, arguments, output: found.__setitem__(name, output)
+
+    handles = [model.vision.register_forward_hook(catch("vision"))]
+    handles += [model.connector.register_forward_hook(catch("connector"))]
+    for i, block in enumerate(model.vision.blocks):
+        handles += [block.register_forward_hook(catch(f"vision.blocks.{i}"))]
+    for i, block in enumerate(model.lm.blocks):
+        handles += [block.register_forward_hook(catch(f"lm.blocks.{i}"))]
+    first = model.vision.blocks[0]
+    handles += [first.register_forward_pre_hook(lambda _, x: found.__setitem__("stem", x[0]))]
+    found["embeds"] = model.embed(inputs)
+    found["hidden"] = model.lm(found["embeds"], inputs["mask"], inputs["positions"])
+    found["logits"] = model.lm.logits(found["hidden"])
+    for handle in handles:
+        handle.remove()
+    padded = lambda name: name in ("embeds", "hidden", "logits") or name.startswith("lm.")
+    return {name: x * inside[:, :, None] if padded(name) else x for name, x in found.items()}
+
+
+def ten_losses(model, inputs):
+    matrices, others = [[p for p in model.parameters() if (p.dim() > 1) == many] for many in (True, False)]
+    optimizer = torch.optim.AdamW([{"params": matrices}, {"params": others, "weight_decay": 0.0}], **ADAMW)
+    losses = []
+    for _ in range(10):
+        optimizer.zero_grad()
+        loss = model.loss(inputs) / inputs["weights"].sum()
+        losses.append(loss.item())
+        loss.backward()
+        optimizer.step()
+    return losses
+
+
+def golden(name, config, seed):
+    generator = torch.Generator().manual_seed(seed)
+    model = Mm1(config)
+    fill(model, generator)
+    tensors = {f"weights/{path}": p.detach().clone() for path, p in model.named_parameters()}
+    given, derived = batch(config, generator)
+    tensors |= {f"input/{key}": value for key, value in given.items()}
+
+    model = model.double()
+    inputs = {k: v.double() if v.is_floating_point() else v for k, v in (given | derived).items()}
+    tensors |= {f"output/{key}": x for key, x in outputs(model, inputs, inputs["inside"]).items()}
+    loss = model.loss(inputs)
+    loss.backward()
+    tensors |= {f"gradients/{path}": p.grad.clone() for path, p in model.named_parameters()}
+    tensors["loss"] = loss.reshape(1)
+    tensors["losses"] = torch.tensor(ten_losses(copy.deepcopy(model), inputs))
+    tensors = {k: (v.detach().float() if v.is_floating_point() else v).contiguous() for k, v in tensors.items()}
+    about = {"config": config, "spans": SPANS, "rows": ROWS, "length": LENGTH, "adamw": ADAMW}
+    print(f"{name}: loss {loss.item():.6f}, ten losses {tensors['losses'].tolist()}")
+    return tensors, {key: json.dumps(value) for key, value in about.items()}
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--out", type=pathlib.Path, default="testdata/model")
+    out = parser.parse_args().out
+    out.mkdir(parents=True, exist_ok=True)
+    torch.set_num_threads(1)
+    for seed, (name, config) in enumerate(CASES.items()):
+        tensors, metadata = golden(name, config, seed)
+        save_file(tensors, out / f"{name}.safetensors", metadata)
+
+
+if __name__ == "__main__":
+    main()

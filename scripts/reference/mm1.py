@@ -1,0 +1,320 @@
+"""The network of crates/model in PyTorch: an independent reference for its golden tests, and the other side of
+bench/train. Parameters have the names and shapes of our safetensors files (matrices `[in, out]`, maps channels last).
+
+    model = Mm1(config)                       # the [model] table of a recipe as a dict
+    model.load(safetensors.torch.load_file(path))
+    loss = model.loss(batch)                  # sum of weight * nll
+"""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def matrix(*shape):
+    return nn.Parameter(torch.zeros(*shape))
+
+
+class Norm(nn.Module):
+    """LayerNorm where there is a beta, else RMSNorm."""
+
+    def __init__(self, dim, eps, layer):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.ones(dim))
+        self.beta = nn.Parameter(torch.zeros(dim)) if layer else None
+        self.eps = eps
+
+    def forward(self, x):
+        if self.beta is None:
+            return F.rms_norm(x, self.gamma.shape, self.gamma, self.eps)
+        return F.layer_norm(x, self.gamma.shape, self.gamma, self.beta, self.eps)
+
+
+def linear(x, weight, bias=None):
+    return F.linear(x, weight.t(), bias)
+
+
+def rotate(x, cos, sin):
+    """Component i of a head turns with component i + c/2. x: [b, h, t, c], cos and sin: [b, 1, t, c/2]."""
+    a, b = x.chunk(2, dim=-1)
+    return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads, kv_heads, eps, layer):
+        super().__init__()
+        self.heads, self.kv_heads, self.width = heads, kv_heads, dim // heads
+        inner = (heads + 2 * kv_heads) * self.width
+        self.norm = Norm(dim, eps, layer)
+        self.qkv, self.out = matrix(dim, inner), matrix(dim, dim)
+        self.qkv_bias = matrix(inner) if layer else None
+        self.out_bias = matrix(dim) if layer else None
+
+    def forward(self, x, mask=None, angles=None):
+        b, t, d = x.shape
+        h, g, c = self.heads, self.kv_heads, self.width
+        qkv = linear(self.norm(x), self.qkv, self.qkv_bias).view(b, t, h + 2 * g, c).transpose(1, 2)
+        q, k, v = qkv.split([h, g, g], dim=1)
+        if angles is not None:
+            q, k = rotate(q, *angles), rotate(k, *angles)
+        o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=h != g)
+        return x + linear(o.transpose(1, 2).reshape(b, t, d), self.out, self.out_bias)
+
+
+class Mlp(nn.Module):
+    """GELU with biases beside a LayerNorm, else SwiGLU without."""
+
+    def __init__(self, dim, ffn, eps, layer):
+        super().__init__()
+        self.norm = Norm(dim, eps, layer)
+        self.gelu = layer
+        self.up, self.down = matrix(dim, ffn if layer else 2 * ffn), matrix(ffn, dim)
+        self.up_bias = matrix(ffn) if layer else None
+        self.down_bias = matrix(dim) if layer else None
+
+    def forward(self, x):
+        y = linear(self.norm(x), self.up, self.up_bias)
+        if self.gelu:
+            y = F.gelu(y)
+        else:
+            gate, up = y.chunk(2, dim=-1)
+            y = F.silu(gate) * up
+        return x + linear(y, self.down, self.down_bias)
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads, kv_heads, ffn, eps, layer):
+        super().__init__()
+        self.attention = Attention(dim, heads, kv_heads, eps, layer)
+        self.mlp = Mlp(dim, ffn, eps, layer)
+
+    def forward(self, x, mask=None, angles=None):
+        return self.mlp(self.attention(x, mask, angles))
+
+
+class ConvStage(nn.Module):
+    def __init__(self, inputs, out, eps):
+        super().__init__()
+        self.weight = matrix(9 * inputs, out)
+        self.norm = Norm(out, eps, True)
+
+    def forward(self, x):
+        """[n, c, h, w] -> [n, o, h/2, w/2]"""
+        weight = self.weight.view(3, 3, x.shape[1], -1).permute(3, 2, 0, 1)
+        x = F.conv2d(x, weight, stride=2, padding=1)
+        return F.gelu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
+
+
+class Vision(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        dim, patch, eps = config["dim"], config["patch"], config["norm_eps"]
+        self.side = patch
+        stages = int(math.log2(patch)) if config["stem"] == "conv" else 0
+        widths = [3] + [dim >> (stages - 1 - i) for i in range(stages)]
+        self.stem = nn.ModuleList(ConvStage(widths[i], widths[i + 1], eps) for i in range(stages))
+        self.patch = matrix(dim if stages else patch * patch * 3, dim)
+        self.patch_bias = matrix(dim)
+        self.position = matrix((config["image_size"] // patch) ** 2, dim)
+        self.class_token = matrix(1, dim) if config["class_token"] else None
+        heads = config["heads"]
+        self.blocks = nn.ModuleList(
+            Block(dim, heads, heads, config["ffn"], eps, True) for _ in range(config["layers"])
+        )
+        self.norm = Norm(dim, eps, True)
+
+    def forward(self, pixels):
+        """[n, s, s, 3] -> [n, p, d]"""
+        n, s, _, _ = pixels.shape
+        if self.stem:
+            x = pixels.permute(0, 3, 1, 2)
+            for stage in self.stem:
+                x = stage(x)
+            x = x.flatten(2).transpose(1, 2)
+        else:
+            g, p = s // self.side, self.side
+            x = pixels.view(n, g, p, g, p, 3).transpose(2, 3).reshape(n, g * g, p * p * 3)
+        x = linear(x, self.patch, self.patch_bias) + self.position
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(n, 1, -1), x], dim=1)
+        for block in self.blocks:
+            x = block(x)
+        if self.class_token is not None:
+            x = x[:, 1:]
+        return self.norm(x)
+
+
+def as_map(x):
+    """[n, p, c] -> [n, c, sqrt(p), sqrt(p)]"""
+    n, p, c = x.shape
+    return x.transpose(1, 2).reshape(n, c, math.isqrt(p), math.isqrt(p))
+
+
+class AveragePool(nn.Module):
+    def __init__(self, config, vision, out):
+        super().__init__()
+        self.side = math.isqrt(config["tokens"])
+        self.project, self.project_bias = matrix(vision["dim"], out), matrix(out)
+
+    def forward(self, x):
+        x = F.adaptive_avg_pool2d(as_map(x), self.side).flatten(2).transpose(1, 2)
+        return linear(x, self.project, self.project_bias)
+
+
+class AttentionPool(nn.Module):
+    def __init__(self, config, vision, out):
+        super().__init__()
+        dim, eps = vision["dim"], vision["norm_eps"]
+        self.heads = config["heads"]
+        self.queries = matrix(config["tokens"], dim)
+        self.q, self.q_bias = matrix(dim, dim), matrix(dim)
+        self.kv, self.kv_bias = matrix(dim, 2 * dim), matrix(2 * dim)
+        self.out, self.out_bias = matrix(dim, dim), matrix(dim)
+        self.mlp = Mlp(dim, 4 * dim, eps, True)
+        self.norm = Norm(dim, eps, True)
+        self.project, self.project_bias = matrix(dim, out), matrix(out)
+
+    def forward(self, x):
+        n, p, d = x.shape
+        split = lambda y: y.reshape(n, -1, self.heads, d // self.heads).transpose(1, 2)
+        q = linear(self.queries, self.q, self.q_bias).expand(n, -1, -1)
+        k, v = linear(x, self.kv, self.kv_bias).chunk(2, dim=-1)
+        o = F.scaled_dot_product_attention(split(q), split(k), split(v)).transpose(1, 2).reshape(n, -1, d)
+        y = self.mlp(self.queries + linear(o, self.out, self.out_bias))
+        return linear(self.norm(y), self.project, self.project_bias)
+
+
+class Shortcut(nn.Module):
+    def __init__(self, inputs, width):
+        super().__init__()
+        self.weight, self.norm = matrix(inputs, width), Norm(width, 1e-5, True)
+
+    def forward(self, x):
+        return self.norm(linear(x, self.weight))
+
+
+class Abstraction(nn.Module):
+    """RegNet bottleneck block with squeeze-and-excite, channels last: [n, h, w, i] -> [n, h, w, o]."""
+
+    def __init__(self, inputs, width):
+        super().__init__()
+        squeezed = max(inputs // 4, 1)
+        self.expand, self.expand_norm = matrix(inputs, width), Norm(width, 1e-5, True)
+        self.depthwise, self.depthwise_norm = matrix(9, width), Norm(width, 1e-5, True)
+        self.squeeze, self.squeeze_bias = matrix(width, squeezed), matrix(squeezed)
+        self.excite, self.excite_bias = matrix(squeezed, width), matrix(width)
+        self.reduce, self.reduce_norm = matrix(width, width), Norm(width, 1e-5, True)
+        self.shortcut = Shortcut(inputs, width) if inputs != width else None
+
+    def forward(self, x):
+        y = F.silu(self.expand_norm(linear(x, self.expand)))
+        width = y.shape[-1]
+        weight = self.depthwise.t().reshape(width, 1, 3, 3)
+        y = F.conv2d(y.permute(0, 3, 1, 2), weight, padding=1, groups=width).permute(0, 2, 3, 1)
+        y = F.silu(self.depthwise_norm(y))
+        gate = F.silu(linear(y.mean((1, 2)), self.squeeze, self.squeeze_bias))
+        y = y * torch.sigmoid(linear(gate, self.excite, self.excite_bias))[:, None, None]
+        y = self.reduce_norm(linear(y, self.reduce))
+        return F.silu(y + (x if self.shortcut is None else self.shortcut(x)))
+
+
+class CAbstractor(nn.Module):
+    def __init__(self, config, vision, out):
+        super().__init__()
+        dim, width, depth = vision["dim"], config["dim"], config["depth"]
+        self.side = math.isqrt(config["tokens"])
+        self.position = matrix((vision["image_size"] // vision["patch"]) ** 2, dim)
+        self.before = nn.ModuleList(Abstraction(width if i else dim, width) for i in range(depth))
+        self.after = nn.ModuleList(Abstraction(width, width) for _ in range(depth))
+        self.readout, self.readout_bias = matrix(width, out), matrix(out)
+        self.project, self.project_bias = matrix(out, out), matrix(out)
+
+    def forward(self, x):
+        x = as_map(x + self.position).permute(0, 2, 3, 1)
+        for block in self.before:
+            x = block(x)
+        x = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.side).permute(0, 2, 3, 1)
+        for block in self.after:
+            x = block(x)
+        x = F.silu(linear(x.flatten(1, 2), self.readout, self.readout_bias))
+        return linear(x, self.project, self.project_bias)
+
+
+CONNECTORS = {"average-pool": AveragePool, "attention-pool": AttentionPool, "c-abstractor": CAbstractor}
+
+
+class Lm(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        dim, eps = config["dim"], config["norm_eps"]
+        self.width, self.base = dim // config["heads"], config["rope_base"]
+        self.embedding = matrix(config["vocab"], dim)
+        self.blocks = nn.ModuleList(
+            Block(dim, config["heads"], config["kv_heads"], config["ffn"], eps, False)
+            for _ in range(config["layers"])
+        )
+        self.norm = Norm(dim, eps, False)
+        self.head = None if config["tied"] else matrix(dim, config["vocab"])
+
+    def forward(self, x, mask, positions):
+        frequencies = self.base ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
+        angle = positions[:, None, :, None].to(torch.float64) * frequencies.to(x.device)
+        angles = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
+        for block in self.blocks:
+            x = block(x, mask, angles)
+        return self.norm(x)
+
+    def logits(self, hidden):
+        return F.linear(hidden, self.embedding) if self.head is None else linear(hidden, self.head)
+
+
+def layout(spans, rows, length):
+    """The attention mask [rows, 1, length, length] and each position's place in its span [rows, length]. A position
+    outside every span sees itself alone, so that no row of scores is empty; nobody sees it."""
+    example = torch.arange(-1, -1 - rows * length, -1).view(rows, length).clone()
+    positions = torch.zeros(rows, length, dtype=torch.long)
+    for number, (row, start, count) in enumerate(spans):
+        example[row, start : start + count] = number
+        positions[row, start : start + count] = torch.arange(count)
+    same = example[:, None, :, None] == example[:, None, None, :]
+    return same & torch.ones(length, length, dtype=torch.bool).tril(), positions
+
+
+class Mm1(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        connector = config["connector"]
+        self.vision = Vision(config["vision"])
+        self.connector = CONNECTORS[connector["kind"]](connector, config["vision"], config["lm"]["dim"])
+        self.lm = Lm(config["lm"])
+
+    def load(self, tensors):
+        self.load_state_dict(tensors, strict=True)
+
+    def image_tokens(self, pixels):
+        """[n, s, s, 3] -> [n, k, d]"""
+        return self.connector(self.vision(pixels))
+
+    def embed(self, batch):
+        x = F.embedding(batch["ids"], self.lm.embedding)
+        slots = batch["image_slots"]
+        if len(slots) == 0:
+            return x
+        image = self.image_tokens(batch["pixels"])
+        places = (slots[:, None] + torch.arange(image.shape[1], device=slots.device)).flatten()
+        return x.flatten(0, 1).index_copy(0, places, image.flatten(0, 1)).view_as(x)
+
+    def hidden(self, batch):
+        """`mask` and `positions` are of `layout`."""
+        return self.lm(self.embed(batch), batch["mask"], batch["positions"])
+
+    def loss(self, batch):
+        """Sum of weight * nll over the positions with a weight."""
+        weights = batch["weights"].flatten()
+        learned = weights.nonzero().flatten()
+        hidden = self.hidden(batch).flatten(0, 1)[learned]
+        losses = F.cross_entropy(self.lm.logits(hidden), batch["targets"].flatten()[learned], reduction="none")
+        return (losses * weights[learned]).sum()
