@@ -74,8 +74,11 @@ impl Isa {
 /// `MM1_ISA` names no set, or one that this machine lacks. A program should ask once when it starts; the kernels
 /// themselves then take the machine's fastest.
 pub fn requested() -> Result<Isa, String> {
-    let best = Isa::detect();
-    let Ok(name) = std::env::var("MM1_ISA") else { return Ok(Isa::fastest()) };
+    std::env::var("MM1_ISA").map_or_else(|_| Ok(Isa::fastest()), |name| named(&name, Isa::detect()))
+}
+
+/// The set of a name, at most the machine's best.
+fn named(name: &str, best: Isa) -> Result<Isa, String> {
     match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
         Some(isa) if isa <= best => Ok(isa),
         Some(_) => Err(format!("MM1_ISA={name}: this machine has only {}", best.name())),
@@ -168,3 +171,31 @@ macro_rules! tiered {
     };
 }
 pub(crate) use tiered;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_taken_by_name_if_the_machine_has_it() {
+        assert_eq!(named("avx2", Isa::Avx512), Ok(Isa::Avx2));
+        assert_eq!(named("plain", Isa::Plain), Ok(Isa::Plain));
+        assert!(named("avx512", Isa::Avx2).is_err_and(|e| e.contains("has only avx2")));
+        assert!(named("sse", Isa::Avx512).is_err_and(|e| e.contains("expected plain")));
+    }
+
+    #[test]
+    fn the_chosen_set_holds_on_all_threads() {
+        let seen = with_isa(Isa::Plain, 3, || map_rows(10, 1, |_| isa()));
+        assert_eq!(seen, [Isa::Plain; 10]);
+    }
+
+    #[test]
+    fn pieces_cover_everything_once_in_order() {
+        assert_eq!(map_rows(7, 3, |piece| piece), [0..3, 3..6, 6..7]);
+        assert!(map_rows(0, 3, |piece| piece).is_empty());
+        let mut data = [0; 7];
+        chunks(&mut data, 3, |i, chunk| chunk.fill(i));
+        assert_eq!(data, [0, 0, 0, 1, 1, 1, 2]);
+    }
+}

@@ -48,3 +48,30 @@ pub(crate) fn normal(x: f32) -> (f32, f32) {
     let cdf = if x < 0.0 { tail } else { 1.0 - tail };
     (cdf, e * 0.398_942_3)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_within_two_units_in_the_last_place() {
+        for i in -87_000..88_700 {
+            let x = i as f32 * 1e-3;
+            let exact = f64::from(x).exp();
+            let unit = f64::from(f32::from_bits((exact as f32).to_bits() + 1)) - f64::from(exact as f32);
+            assert!((f64::from(exp(x)) - exact).abs() <= 2.0 * unit, "exp({x}) = {}", exp(x));
+        }
+    }
+
+    #[test]
+    fn exp_at_its_ends() {
+        assert!(exp(f32::NAN).is_nan() && exp(f32::from_bits(0xffff_ffff)).is_nan());
+        assert_eq!(
+            [exp(f32::NEG_INFINITY), exp(-1e30), exp(-88.0), exp(0.0), exp(-0.0)],
+            [0.0, 0.0, 0.0, 1.0, 1.0]
+        );
+        assert_eq!([exp(f32::INFINITY), exp(1e30), exp(88.73)], [f32::INFINITY; 3]);
+        assert!(exp(88.72).is_finite());
+        assert_eq!([sigmoid(f32::INFINITY), sigmoid(f32::NEG_INFINITY), sigmoid(0.0)], [1.0, 0.0, 0.5]);
+    }
+}

@@ -3,9 +3,9 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::cache::LayerCache;
 use crate::init::{Fill, Init, STD};
 use crate::ops::{self, Activation, Heads, Layout, Norm, Rope, Step};
+use mm1_kernels::attention::KvCache;
 
 /// The parameters of a norm: RMSNorm where there is no `beta`, else LayerNorm.
 #[derive(Module, Debug)]
@@ -79,15 +79,14 @@ impl Attention {
     }
 
     /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
-    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut LayerCache) -> Tensor<3> {
+    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
         let mixed = ops::attention_cached(self.project(x.clone()), self.heads, rope, steps, cache);
         self.merge(mixed, x)
     }
 
     fn project(&self, x: Tensor<3>) -> Tensor<3> {
         let bias = self.qkv_bias.as_ref().map(Param::val);
-        let biases: Vec<&Tensor<1>> = bias.iter().collect();
-        ops::norm_linear(x, &self.norm.norm(), &[&self.qkv.val()], &biases)
+        ops::norm_linear(x, &self.norm.norm(), &self.qkv.val(), bias.as_ref())
     }
 
     fn merge(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {

@@ -1,34 +1,30 @@
 //! The keys and values of what has been read, by sequence.
 
-use crate::config::Mm1Config;
-use crate::ops::Rope;
+use mm1_kernels::attention::KvCache;
 
-/// Keys and values of one layer. Positions of a sequence follow one another, so that appending moves nothing else.
-#[derive(Clone, Debug, Default)]
-pub struct LayerCache {
-    /// For each sequence `[len, g, c]`, keys already turned by their positions.
-    pub keys: Vec<Vec<f32>>,
-    /// For each sequence `[len, g, c]`.
-    pub values: Vec<Vec<f32>>,
-}
+use crate::config::Mm1Config;
+use crate::ops::{Heads, Rope};
 
 /// What several sequences have read so far. Sequences are numbered from 0 and independent of one another.
 #[derive(Clone, Debug)]
 pub struct Cache {
-    pub(crate) layers: Vec<LayerCache>,
+    /// For each layer those of each sequence.
+    pub(crate) layers: Vec<Vec<KvCache>>,
     pub(crate) lens: Vec<usize>,
     pub(crate) rope: Rope,
+    heads: Heads,
 }
 
 impl Cache {
     /// Empty, for `sequences` sequences of a network of this shape.
     pub fn new(config: &Mm1Config, sequences: usize) -> Self {
         let lm = &config.lm;
-        let empty = LayerCache { keys: vec![Vec::new(); sequences], values: vec![Vec::new(); sequences] };
+        let heads = Heads { heads: lm.heads, kv_heads: lm.kv_heads, width: lm.dim / lm.heads };
         Self {
-            layers: vec![empty; lm.layers],
+            layers: vec![vec![KvCache::new(heads); sequences]; lm.layers],
             lens: vec![0; sequences],
-            rope: Rope::new(lm.rope_base, lm.dim / lm.heads, 0),
+            rope: Rope::new(lm.rope_base, heads.width, 0),
+            heads,
         }
     }
 
@@ -54,8 +50,7 @@ impl Cache {
             items.retain(|_| index.next().is_some_and(keep));
         }
         for layer in &mut self.layers {
-            sift(&mut layer.keys, &keep);
-            sift(&mut layer.values, &keep);
+            sift(layer, &keep);
         }
         sift(&mut self.lens, &keep);
     }
@@ -63,8 +58,7 @@ impl Cache {
     /// Adds a sequence that has read what `sequence` has, and gives its number: several answers to one prompt.
     pub fn fork(&mut self, sequence: usize) -> usize {
         for layer in &mut self.layers {
-            layer.keys.push(layer.keys[sequence].clone());
-            layer.values.push(layer.values[sequence].clone());
+            layer.push(layer[sequence].clone());
         }
         self.lens.push(self.lens[sequence]);
         self.lens.len() - 1
@@ -73,8 +67,7 @@ impl Cache {
     /// Adds an empty sequence and gives its number.
     pub fn push(&mut self) -> usize {
         for layer in &mut self.layers {
-            layer.keys.push(Vec::new());
-            layer.values.push(Vec::new());
+            layer.push(KvCache::new(self.heads));
         }
         self.lens.push(0);
         self.lens.len() - 1

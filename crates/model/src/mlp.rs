@@ -4,9 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
-use crate::cache::LayerCache;
 use crate::init::{Fill, Init, STD};
 use crate::ops::{self, Activation, Layout, Rope, Step};
+use mm1_kernels::attention::KvCache;
 
 /// `x + activation(norm(x) up) down`: GELU with biases in the encoder, SwiGLU without in the decoder.
 #[derive(Module, Debug)]
@@ -46,8 +46,7 @@ impl Mlp {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (up_bias, down_bias) =
             (self.up_bias.as_ref().map(Param::val), self.down_bias.as_ref().map(Param::val));
-        let biases: Vec<&Tensor<1>> = up_bias.iter().collect();
-        let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), &[&self.up.val()], &biases);
+        let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), &self.up.val(), up_bias.as_ref());
         let activation = if self.up_bias.is_some() { Activation::Gelu } else { Activation::Swiglu };
         ops::act_linear_residual(hidden, activation, &self.down.val(), down_bias.as_ref(), Some(x))
     }
@@ -69,7 +68,7 @@ impl Block {
     }
 
     /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
-    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut LayerCache) -> Tensor<3> {
+    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
         self.mlp.forward(self.attention.extend(x, rope, steps, cache))
     }
 }

@@ -36,11 +36,12 @@ pub(crate) fn run(
 ) -> Result<()> {
     let started = Instant::now();
     let recipe = Recipe::read(recipe, edits)?;
+    let threads = settle_threads(threads)?;
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
     folder.settle_plan(&plan.to_table()?)?;
     eprint!("{}", plan.summary());
-    let context = Context { plan, folder, threads: settle_threads(threads)?, stop: stop_flag()? };
+    let context = Context { plan, folder, threads, stop: stop_flag()? };
     for stage in &context.plan.recipe.stage {
         match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),

@@ -123,7 +123,7 @@ fn lesson(author: &mut Author, _: &mut Page) -> String {
     let first = author.pick(&[0, 1, 2, 3, 4]);
     let second = author.pick(&[1, 2, 3, 4]);
     let person = author.pick(&PEOPLE);
-    let mut sentences = vec![
+    let mut sentences = [
         is_a(author, a),
         is_not(author, b),
         format!("{} and {} make {}.", capital(number(first)), number(second), number(first + second)),

@@ -47,9 +47,9 @@ fn every_pair_belongs_to_one_split_and_both_splits_have_all_colours_and_emoji() 
             let train = |e, c| world.allows(Split::Train, e, c);
             let all = || (0..emoji).flat_map(|e| (0..COLOURS.len()).map(move |c| (e, c)));
             assert!(all().all(|(e, c)| test(e, c) != train(e, c)));
-            for c in 0..COLOURS.len() {
+            for (c, (name, _)) in COLOURS.iter().enumerate() {
                 let tests = (0..emoji).filter(|&e| test(e, c)).count();
-                assert!((4..=emoji - 4).contains(&tests), "{config:?}: {} has {tests}", COLOURS[c].0);
+                assert!((4..=emoji - 4).contains(&tests), "{config:?}: {name} has {tests}");
             }
             for e in 0..emoji {
                 let tests = (0..COLOURS.len()).filter(|&c| test(e, c)).count();

@@ -89,7 +89,10 @@ impl CachedAttention<'_> {
         let mut first = 0;
         let mut firsts = Vec::with_capacity(steps.len());
         for (cache, new) in steps.iter_mut() {
-            assert!(cache.width == heads.width && cache.keys.len() == heads.kv_heads, "a cache of other heads");
+            assert!(
+                cache.width == heads.width && cache.keys.len() == heads.kv_heads,
+                "a cache of other heads"
+            );
             let most = self.rope.map_or(usize::MAX, RopeTable::positions);
             assert!(cache.len() + *new <= most, "a sequence is longer than the rotation's {most} positions");
             cache.append(heads, self.rope, &qkv[first * stride..(first + *new) * stride]);

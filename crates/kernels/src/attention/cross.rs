@@ -52,7 +52,8 @@ impl Cross {
             let mut rotated = Scratch::new(t * c);
             let rotated = rotated.floats();
             rope::rotate((&q[picture * t * d + head * c..], d), rotated, c, &[], self.as_heads().scale());
-            let memory = Memory::new(kernel, self.side(kv, picture, head), self.side(kv, picture, self.heads + head));
+            let memory =
+                Memory::new(kernel, self.side(kv, picture, head), self.side(kv, picture, self.heads + head));
             // SAFETY: this head of this picture is this task's alone.
             let mut out = unsafe { RowsMut::new(out, picture * t * d + head * c, d, c) };
             let q = Matrix::new(rotated, t, c);
@@ -72,7 +73,12 @@ impl Cross {
         let kernel = Kernel::of(self.precision);
         let targets = (Shared::new(d_q), Shared::new(d_kv));
         cpu::rows(n * self.heads, 1, |task| {
-            self.backward_task(kernel, (task.start / self.heads, task.start % self.heads), (saved, d_out), targets);
+            self.backward_task(
+                kernel,
+                (task.start / self.heads, task.start % self.heads),
+                (saved, d_out),
+                targets,
+            );
         });
     }
 
@@ -87,7 +93,8 @@ impl Cross {
         let scale = self.as_heads().scale();
         let mut scratch: [Scratch; 4] = std::array::from_fn(|_| Scratch::new(t.max(p) * c));
         let [rotated, q, k, v] = scratch.each_mut().map(|scratch| scratch.floats());
-        let (rotated, slopes) = (&mut rotated[..t * c], Slopes { q: &mut q[..t * c], k: &mut k[..p * c], v: &mut v[..p * c] });
+        let (rotated, slopes) =
+            (&mut rotated[..t * c], Slopes { q: &mut q[..t * c], k: &mut k[..p * c], v: &mut v[..p * c] });
         let mut slopes = slopes;
         slopes.k.fill(0.0);
         slopes.v.fill(0.0);
@@ -95,8 +102,11 @@ impl Cross {
         rope::rotate((&saved.q[rows.clone()], d), rotated, c, &[], scale);
         let mut drop = Scratch::new(t);
         softmax::row_products((&d_out[rows.clone()], &saved.out[rows.clone()]), d, c, drop.floats());
-        let source =
-            Source::new(kernel, self.side(saved.kv, picture, head), self.side(saved.kv, picture, self.heads + head));
+        let source = Source::new(
+            kernel,
+            self.side(saved.kv, picture, head),
+            self.side(saved.kv, picture, self.heads + head),
+        );
         let queries = Queries {
             q: Matrix::new(rotated, t, c),
             d_out: Matrix::strided(&d_out[rows], [t, c], [d, 1]),
@@ -105,7 +115,9 @@ impl Cross {
         };
         head::differentiate(kernel, &queries, &source, Sight::All(p), &mut slopes);
         // SAFETY: this head of this picture is this task's alone.
-        let target = |shared, rows, width, start| unsafe { RowsMut::new(shared, picture * rows * width + start, width, c) };
+        let target = |shared, rows, width, start| unsafe {
+            RowsMut::new(shared, picture * rows * width + start, width, c)
+        };
         rope::rotate_back(slopes.q, &mut target(d_q, t, d, head * c), c, &[], scale);
         rope::rotate_back(slopes.k, &mut target(d_kv, p, 2 * d, head * c), c, &[], 1.0);
         rope::rotate_back(slopes.v, &mut target(d_kv, p, 2 * d, d + head * c), c, &[], 1.0);

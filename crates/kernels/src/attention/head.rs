@@ -122,11 +122,13 @@ pub(super) fn differentiate(
         softmax::differentiate((scores, grads), stride, sight, known);
         for top in (0..rows).step_by(kernel.rows) {
             let end = (top + kernel.rows).min(rows);
-            let strip = Matrix::strided(&grads[top * stride..], [end - top, sight.keys(end - 1)], [stride, 1]);
+            let strip =
+                Matrix::strided(&grads[top * stride..], [end - top, sight.keys(end - 1)], [stride, 1]);
             let to = &mut slopes.q[(first + top) * width..];
             Panels::left(kernel, strip).multiply(0..end - top, (&source.slopes, width), (to, width), false);
         }
-        let across = |scores| Panels::left(kernel, Matrix::strided(scores, [rows, keys], [stride, 1]).transposed());
+        let across =
+            |scores| Panels::left(kernel, Matrix::strided(scores, [rows, keys], [stride, 1]).transposed());
         let along = |rows: Matrix<'_>| Panels::right(kernel, rows.row_range(block.clone()));
         across(scores).multiply(0..keys, (&along(queries.d_out), width), (slopes.v, width), true);
         across(grads).multiply(0..keys, (&along(queries.q), width), (slopes.k, width), true);

@@ -69,7 +69,10 @@ impl Heads {
     fn check(&self, rope: Option<&RopeTable>) {
         assert!(self.width > 0 && self.kv_heads > 0 && self.heads > 0, "{self:?}: no heads");
         assert!(self.heads.is_multiple_of(self.kv_heads), "{self:?}: key heads do not divide the heads");
-        assert!(rope.is_none_or(|rope| rope.width() == self.width), "{self:?}: the rotation has another width");
+        assert!(
+            rope.is_none_or(|rope| rope.width() == self.width),
+            "{self:?}: the rotation has another width"
+        );
     }
 }
 
@@ -244,7 +247,8 @@ impl Attention<'_> {
         if t == 0 {
             return;
         }
-        let (n, width, qkv_width) = (saved.lse.len() / self.heads.heads, self.heads.out_width(), self.heads.qkv_width());
+        let (n, width, qkv_width) =
+            (saved.lse.len() / self.heads.heads, self.heads.out_width(), self.heads.qkv_width());
         // SAFETY: spans do not overlap (checked) and each head has one task, so these rows are this one's alone.
         let target = |start| unsafe { RowsMut::new(d_qkv, span.offset * qkv_width + start, qkv_width, c) };
         let mut scratch: [Scratch; 5] = std::array::from_fn(|_| Scratch::new(t * c));

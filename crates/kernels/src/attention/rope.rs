@@ -2,26 +2,39 @@
 
 use crate::buffer::RowsMut;
 use crate::cpu::tiered;
+use std::sync::Arc;
 
-/// Cosines and sines of positions: pair `j` at position `p` turns by `p / base^(2 j / width)`.
+/// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / base^(2 j / width)`. A clone shares
+/// them.
 #[derive(Clone, Debug)]
 pub struct RopeTable {
     /// `[positions, width]`: cosines of the pairs, then their sines.
-    values: Vec<f32>,
+    values: Arc<Vec<f32>>,
     width: usize,
+    base: f64,
 }
 
 impl RopeTable {
     /// For heads `width` wide (even) and positions below `positions`.
     pub fn new(base: f64, width: usize, positions: usize) -> Self {
         assert!(width > 0 && width.is_multiple_of(2), "a head of width {width} has no pairs");
-        let angle = |p: usize, j: usize| p as f64 / base.powf((2 * j) as f64 / width as f64);
-        let mut values = Vec::with_capacity(positions * width);
-        for p in 0..positions {
-            values.extend((0..width / 2).map(|j| angle(p, j).cos() as f32));
-            values.extend((0..width / 2).map(|j| angle(p, j).sin() as f32));
+        let mut table = Self { values: Arc::default(), width, base };
+        table.reach(positions);
+        table
+    }
+
+    /// Makes sure that positions below `positions` are there.
+    pub fn reach(&mut self, positions: usize) {
+        let (before, width) = (self.positions(), self.width);
+        if positions <= before {
+            return;
         }
-        Self { values, width }
+        let values = Arc::make_mut(&mut self.values);
+        for p in before..positions {
+            let angle = |j: usize| p as f64 / self.base.powf((2 * j) as f64 / width as f64);
+            values.extend((0..width / 2).map(|j| angle(j).cos() as f32));
+            values.extend((0..width / 2).map(|j| angle(j).sin() as f32));
+        }
     }
 
     /// Width of a head.
@@ -32,6 +45,11 @@ impl RopeTable {
     /// Number of positions.
     pub fn positions(&self) -> usize {
         self.values.len() / self.width
+    }
+
+    /// Cosines and sines of a position's pairs.
+    pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
+        self.values[position * self.width..][..self.width].split_at(self.width / 2)
     }
 
     /// Cosines and sines from a position on.
@@ -80,7 +98,8 @@ fn rotate_row(from: &[f32], to: &mut [f32], table: Option<&[f32]>, (scale, sign)
     for at in (0..whole).step_by(LANES) {
         let [a, b, cos, sin] = [a, b, cos, sin].map(|side| chunk(side, at));
         let turned = lanes(|i| a[i] * (cos[i] * scale) - b[i] * (sin[i] * (scale * sign)));
-        to_b[at..at + LANES].copy_from_slice(&lanes(|i| b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign))));
+        to_b[at..at + LANES]
+            .copy_from_slice(&lanes(|i| b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign))));
         to_a[at..at + LANES].copy_from_slice(&turned);
     }
     for i in whole..half {

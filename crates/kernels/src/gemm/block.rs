@@ -55,12 +55,19 @@ impl Panels {
         if rows.is_empty() || cols == 0 {
             return;
         }
-        assert!(rows.start.is_multiple_of(self.height) && rows.end <= self.rows, "rows {rows:?} of {}", self.rows);
-        assert!(self.k <= b.k && cols <= b.rows && cols <= stride && (rows.len() - 1) * stride + cols <= c.len());
+        assert!(
+            rows.start.is_multiple_of(self.height) && rows.end <= self.rows,
+            "rows {rows:?} of {}",
+            self.rows
+        );
+        assert!(
+            self.k <= b.k && cols <= b.rows && cols <= stride && (rows.len() - 1) * stride + cols <= c.len()
+        );
         let (kernel, a, b) = (self.kernel, self.operand(), b.operand());
         let product = Product { kernel, a, b, c: Shared::new(c), stride, add };
         for k in blocks(self.k) {
-            let left = a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);
+            let left =
+                a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);
             let whole = k.start..(k.start + KC).min(b.k);
             let right = b.block(kernel, 0..cols.div_ceil(b.height), whole, &mut []);
             product.tiles(k, (left, 0..rows.len()), (right, 0..cols));

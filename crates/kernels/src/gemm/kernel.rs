@@ -62,7 +62,12 @@ impl Kernel {
         unsafe { (self.pack)(view, height, out.as_mut_ptr()) }
     }
 
-    /// Columns that [`Self::narrow`] takes at once.
+    /// Rows that [`Self::narrow`] takes at once, of `m`.
+    pub(super) fn narrow_rows(&self, m: usize) -> usize {
+        m.div_ceil(m.div_ceil(self.narrow.len()))
+    }
+
+    /// Columns that [`Self::narrow`] takes at once with `m` rows.
     pub(super) fn narrow_cols(&self, m: usize) -> usize {
         self.narrow[m - 1].1
     }
@@ -99,7 +104,7 @@ const fn narrow_vectors(rows: usize, registers: usize) -> usize {
 
 /// The microkernels for a vector, compiled with its features.
 macro_rules! kernel {
-    ($name:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, pair: $pair:literal, registers: $registers:literal
+    ($name:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, few: [$($few:literal)*], pair: $pair:literal, registers: $registers:literal
      $(, #[$features:meta])?) => {
         static $name: Kernel = {
             $(#[$features])?
@@ -124,8 +129,8 @@ macro_rules! kernel {
                 pair: $pair,
                 tiles: &[$([tile_with::<$m, 1>, tile_with::<$m, 2>]),*],
                 narrow: &[$((
-                    narrow_with::<$m, { narrow_vectors($m, $registers) }>,
-                    narrow_vectors($m, $registers) * LANES
+                    narrow_with::<$few, { narrow_vectors($few, $registers) }>,
+                    narrow_vectors($few, $registers) * LANES
                 )),*],
                 pack: pack_with,
             }
@@ -133,20 +138,20 @@ macro_rules! kernel {
     };
 }
 
-kernel!(PLAIN, Plain<false>, rows: [1 2 3 4 5 6] of 6, pair: 1, registers: 12);
-kernel!(PLAIN_ROUNDED, Plain<true>, rows: [1 2 3 4 5 6] of 6, pair: 1, registers: 12);
+kernel!(PLAIN, Plain<false>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12);
+kernel!(PLAIN_ROUNDED, Plain<true>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2, Avx2<false>, rows: [1 2 3 4 5 6] of 6, pair: 1, registers: 12,
+kernel!(AVX2, Avx2<false>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12,
     #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2_ROUNDED, Avx2<true>, rows: [1 2 3 4 5 6] of 6, pair: 1, registers: 12,
+kernel!(AVX2_ROUNDED, Avx2<true>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12,
     #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512, Avx512<false>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1, registers: 28,
+kernel!(AVX512, Avx512<false>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, few: [1 2 3 4 5 6], pair: 1, registers: 28,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512_ROUNDED, Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1, registers: 28,
+kernel!(AVX512_ROUNDED, Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, few: [1 2 3 4 5 6], pair: 1, registers: 28,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512_BF16, Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 2, registers: 28,
+kernel!(AVX512_BF16, Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, few: [1 2 3 4 5 6], pair: 2, registers: 28,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]);

@@ -1,11 +1,12 @@
 //! Matrix product in f32 or bfloat16, with sums in f32.
 //!
 //! The sum of an element of the product depends on its row of A and its column of B alone: it is made of blocks of
-//! [`KC`] terms, each added in the order of k, and the blocks are added in their order. So a row comes out with the same
+//! 512 terms, each added in the order of k, and the blocks are added in their order. So a row comes out with the same
 //! bits whatever the number of rows, their neighbours, the number of threads, and whether operands were packed before.
 //!
-//! Products of bfloat16 use the instruction of AVX-512 for them where it is, and otherwise round the operands and
-//! multiply in f32; the two agree but for the rounding of sums.
+//! Products of bfloat16 use the instruction of AVX-512 for them where it is fast ([`crate::cpu::Isa::fastest`]), and
+//! otherwise round the operands and multiply in f32; the two agree but for the rounding of sums and denormals, which
+//! the instruction takes for zeros.
 
 #![expect(unsafe_code, reason = "microkernels take pointers; matrices are checked where they are made")]
 

@@ -74,7 +74,11 @@ unsafe fn across<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, 
                     for ahead in 0..PAIR {
                         prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
                     }
-                    let next = if PAIR == 2 && next { from.wrapping_add(view.col_stride()) } else { std::ptr::null() };
+                    let next = if PAIR == 2 && next {
+                        from.wrapping_add(view.col_stride())
+                    } else {
+                        std::ptr::null()
+                    };
                     let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(first + top)));
                     let to = out.add((first * words) + word * height + top);
                     row.store_masked(to.cast(), V::mask(height - top));

@@ -129,24 +129,29 @@ impl Product<'_> {
         let Source::View(b) = self.b.source else { unreachable!("packed columns go by columns") };
         let mut scratch = None;
         let a = self.a.packed(kernel, &mut scratch);
-        let width = kernel.narrow_cols(m);
+        let height = kernel.narrow_rows(m);
+        let width = kernel.narrow_cols(height);
         let groups = n.div_ceil(width);
         cpu::rows(groups, piece(groups, threads, usize::MAX), |groups| {
             for start in groups.map(|group| group * width) {
                 for k in blocks(self.a.k) {
-                    let t = Narrow {
-                        k: k.len(),
-                        a: a.block(kernel, 0..1, k.clone(), &mut []).words.as_ptr(),
-                        b: b.data()[k.start * b.col_stride() + start..].as_ptr(),
-                        b_stride: b.col_stride(),
-                        c: self.c.pointer(start),
-                        stride: self.stride,
-                        cols: (n - start).min(width),
-                        add: self.add || k.start > 0,
-                    };
-                    // SAFETY: A holds one panel; the rows of B and the columns of `c` are in their matrices, and no
-                    // other task has these columns.
-                    unsafe { kernel.narrow(m, &t) }
+                    let words = a.block(kernel, 0..1, k.clone(), &mut []).words;
+                    // The later rows find these columns in the cache.
+                    for row in (0..m).step_by(height) {
+                        let t = Narrow {
+                            k: k.len(),
+                            a: words[row..].as_ptr(),
+                            b: b.data()[k.start * b.col_stride() + start..].as_ptr(),
+                            b_stride: b.col_stride(),
+                            c: self.c.pointer(row * self.stride + start),
+                            stride: self.stride,
+                            cols: (n - start).min(width),
+                            add: self.add || k.start > 0,
+                        };
+                        // SAFETY: A holds one panel; the rows of B and the columns of `c` are in their matrices, and
+                        // no other task has these columns.
+                        unsafe { kernel.narrow((m - row).min(height), &t) }
+                    }
                 }
             }
         });

@@ -100,7 +100,7 @@ pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const 
 }
 
 /// Rows that are asked for before they are needed.
-const AHEAD: usize = 8;
+const AHEAD: usize = 6;
 
 #[inline(always)]
 unsafe fn store<V: Vector, const M: usize, const N: usize>(

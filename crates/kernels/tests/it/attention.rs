@@ -1,7 +1,9 @@
 //! Attention against its definition in f64, with the whole matrix of scores.
 
 use crate::check::{assert_near, assert_same_on_any_threads, numbers, wide};
-use mm1_kernels::attention::{Attention, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved, Span};
+use mm1_kernels::attention::{
+    Attention, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved, Span,
+};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_kernels::gemm::Precision;
 
@@ -125,7 +127,9 @@ impl Case {
 
     fn check(&self, precision: Precision, tolerance: f64) {
         let name = format!("{precision:?} {:?} causal {} spans {:?}", self.heads, self.causal, self.spans);
-        for ((got, expected), what) in self.run(precision).iter().zip(&self.reference()).zip(["out", "lse", "gradient"]) {
+        for ((got, expected), what) in
+            self.run(precision).iter().zip(&self.reference()).zip(["out", "lse", "gradient"])
+        {
             assert_near(&format!("{what} of {name}"), got, expected, tolerance);
         }
     }
@@ -170,7 +174,8 @@ fn a_span_has_the_same_bits_alone() {
     let heads = Heads { heads: 4, kv_heads: 2, width: 16 };
     let rope = RopeTable::new(10_000.0, 16, 64);
     let run = |qkv: &[f32], d_out: &[f32], spans: &[Span]| {
-        let attention = Attention { heads, spans, causal: true, rope: Some(&rope), precision: Precision::F32 };
+        let attention =
+            Attention { heads, spans, causal: true, rope: Some(&rope), precision: Precision::F32 };
         let (mut out, mut d_qkv) = (vec![0.0; d_out.len()], vec![0.0; qkv.len()]);
         let lse = attention.forward(qkv, &mut out);
         attention.backward(Saved { qkv, out: &out, lse: &lse }, d_out, &mut d_qkv);
@@ -198,7 +203,8 @@ fn nan_stays_in_its_span_and_reaches_all_later_tokens() {
     qkv[25 * heads.qkv_width() + 2 * 16] = f32::NAN;
     for isa in Isa::ALL {
         let mut out = vec![0.0; 60 * heads.out_width()];
-        let attention = Attention { heads, spans: &spans, causal: true, rope: None, precision: Precision::F32 };
+        let attention =
+            Attention { heads, spans: &spans, causal: true, rope: None, precision: Precision::F32 };
         let lse = with_isa(isa, 2, || attention.forward(&qkv, &mut out));
         let nan = |token: usize| out[token * 32..(token + 1) * 32].iter().any(|x| x.is_nan());
         assert!((0..20).chain(50..60).all(|token| !nan(token)), "{isa:?}");
@@ -228,7 +234,8 @@ fn cached_tokens_come_out_as_in_the_whole_sequence() {
     let mut whole = vec![0.0; n * narrow];
     let spans = [Span { offset: 0, len: n }];
     for isa in Isa::ALL {
-        let attention = Attention { heads, spans: &spans, causal: true, rope: Some(&rope), precision: Precision::F32 };
+        let attention =
+            Attention { heads, spans: &spans, causal: true, rope: Some(&rope), precision: Precision::F32 };
         with_isa(isa, 2, || attention.forward(&qkv, &mut whole));
         let cached = CachedAttention { heads, rope: Some(&rope), precision: Precision::F32 };
         // Prefill, some tokens one by one, a few at once, many at once.
@@ -285,7 +292,8 @@ fn cross_attention_and_its_gradient_are_their_definition() {
         let lse = cross.forward(&q, &kv, &mut out);
         let (mut d_q, mut d_kv) = (vec![0.0; q.len()], vec![0.0; kv.len()]);
         cross.backward(CrossSaved { q: &q, kv: &kv, out: &out, lse: &lse }, &d_out, &mut d_q, &mut d_kv);
-        let mut expected = [vec![0.0; q.len()], vec![0.0; lse.len()], vec![0.0; q.len()], vec![0.0; kv.len()]];
+        let mut expected =
+            [vec![0.0; q.len()], vec![0.0; lse.len()], vec![0.0; q.len()], vec![0.0; kv.len()]];
         for (picture, head) in (0..n).flat_map(|picture| (0..heads).map(move |head| (picture, head))) {
             let at = |i: usize, rows: usize, width: usize, start: usize| (picture * rows + i) * width + start;
             let rows = |x: &[f32], rows: usize, wide: usize, start: usize| -> Rows {

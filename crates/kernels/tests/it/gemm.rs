@@ -16,14 +16,19 @@ fn input(precision: Precision, x: f32) -> f64 {
 }
 
 /// `[m, k] x [k, n]`, of elements given by functions.
-fn reference([m, n, k]: [usize; 3], a: impl Fn(usize, usize) -> f64, b: impl Fn(usize, usize) -> f64) -> Vec<f64> {
+fn reference(
+    [m, n, k]: [usize; 3],
+    a: impl Fn(usize, usize) -> f64,
+    b: impl Fn(usize, usize) -> f64,
+) -> Vec<f64> {
     (0..m * n).map(|at| (0..k).map(|p| a(at / n, p) * b(p, at % n)).sum()).collect()
 }
 
 /// Checks one shape with every arrangement of the operands in memory.
 fn check_shape(precision: Precision, shape @ [m, n, k]: [usize; 3]) {
     let (a, b) = (numbers(1, m * k), numbers(2, k * n));
-    let expected = reference(shape, |i, p| input(precision, a[i * k + p]), |p, j| input(precision, b[p * n + j]));
+    let expected =
+        reference(shape, |i, p| input(precision, a[i * k + p]), |p, j| input(precision, b[p * n + j]));
     let transpose = |x: &[f32], rows: usize, cols: usize| -> Vec<f32> {
         (0..rows * cols).map(|at| x[at % rows * cols + at / rows]).collect()
     };
@@ -94,9 +99,18 @@ fn a_row_has_the_same_bits_in_any_company() {
             with_isa(isa, 3, || {
                 let whole = bits(precision, a, b, m, n);
                 for (rows, cols) in [(1, n), (2, 17), (6, n), (7, 100), (14, n), (15, n), (100, 1), (m, 33)] {
-                    let expected: Vec<u32> = whole.chunks(n).take(rows).flat_map(|row| &row[..cols]).copied().collect();
-                    assert_eq!(bits(precision, a, b, rows, cols), expected, "{isa:?} {precision:?} {rows} {cols}");
-                    assert_eq!(bits(precision, a, bt, rows, cols), expected, "{isa:?} {precision:?} transposed");
+                    let expected: Vec<u32> =
+                        whole.chunks(n).take(rows).flat_map(|row| &row[..cols]).copied().collect();
+                    assert_eq!(
+                        bits(precision, a, b, rows, cols),
+                        expected,
+                        "{isa:?} {precision:?} {rows} {cols}"
+                    );
+                    assert_eq!(
+                        bits(precision, a, bt, rows, cols),
+                        expected,
+                        "{isa:?} {precision:?} transposed"
+                    );
                     let packed = PackedB::new(precision, b.col_range(0..cols));
                     let mut c = vec![0.0; rows * cols];
                     gemm(precision, a.row_range(0..rows), &packed, MatrixMut::new(&mut c, rows, cols), false);
@@ -114,7 +128,13 @@ fn bits_do_not_depend_on_threads() {
         for precision in [Precision::F32, Precision::Bf16] {
             assert_same_on_any_threads(|| {
                 let mut c = vec![0.5; m * n];
-                gemm(precision, Matrix::new(&a, m, k), Matrix::new(&b, k, n), MatrixMut::new(&mut c, m, n), true);
+                gemm(
+                    precision,
+                    Matrix::new(&a, m, k),
+                    Matrix::new(&b, k, n),
+                    MatrixMut::new(&mut c, m, n),
+                    true,
+                );
                 c
             });
         }
@@ -129,8 +149,20 @@ fn empty_products_are_zero_or_nothing() {
     assert_eq!(c, [7.0; 8]);
     gemm(Precision::F32, none, Matrix::new(&[], 0, 2), MatrixMut::strided(&mut c, [3, 2], 3), false);
     assert_eq!(c, [0.0, 0.0, 7.0, 0.0, 0.0, 7.0, 0.0, 0.0]);
-    gemm(Precision::Bf16, Matrix::new(&[], 0, 4), Matrix::new(&[1.0; 8], 4, 2), MatrixMut::new(&mut [], 0, 2), false);
-    gemm(Precision::Bf16, Matrix::new(&[1.0; 8], 2, 4), Matrix::new(&[], 4, 0), MatrixMut::new(&mut [], 2, 0), false);
+    gemm(
+        Precision::Bf16,
+        Matrix::new(&[], 0, 4),
+        Matrix::new(&[1.0; 8], 4, 2),
+        MatrixMut::new(&mut [], 0, 2),
+        false,
+    );
+    gemm(
+        Precision::Bf16,
+        Matrix::new(&[1.0; 8], 2, 4),
+        Matrix::new(&[], 4, 0),
+        MatrixMut::new(&mut [], 2, 0),
+        false,
+    );
 }
 
 #[test]
@@ -145,13 +177,23 @@ fn nan_and_infinity_reach_their_row_and_column_only() {
             let mut c = vec![0.0; m * n];
             let mut one = vec![0.0; n];
             with_isa(isa, 2, || {
-                gemm(precision, Matrix::new(&a, m, k), Matrix::new(&b, k, n), MatrixMut::new(&mut c, m, n), false);
+                gemm(
+                    precision,
+                    Matrix::new(&a, m, k),
+                    Matrix::new(&b, k, n),
+                    MatrixMut::new(&mut c, m, n),
+                    false,
+                );
                 let row = Matrix::new(&a, m, k).row_range(17..18);
                 gemm(precision, row, Matrix::new(&b, k, n), MatrixMut::new(&mut one, 1, n), false);
             });
             for (i, c) in c.iter().enumerate() {
                 assert_eq!(c.is_nan(), i / n == 17, "{isa:?} {precision:?} element {i} is {c}");
-                assert_eq!(c.is_infinite(), i / n != 17 && i % n == 33, "{isa:?} {precision:?} element {i} is {c}");
+                assert_eq!(
+                    c.is_infinite(),
+                    i / n != 17 && i % n == 33,
+                    "{isa:?} {precision:?} element {i} is {c}"
+                );
             }
             assert!(one.iter().all(|c| c.is_nan()));
         }
@@ -166,7 +208,13 @@ fn denormals_are_kept_in_f32_and_may_be_zero_in_bf16() {
         for precision in [Precision::F32, Precision::Bf16] {
             let mut c = vec![1.0; 3 * 40];
             with_isa(isa, 1, || {
-                gemm(precision, Matrix::new(&a, 3, 20), Matrix::new(&b, 20, 40), MatrixMut::new(&mut c, 3, 40), false);
+                gemm(
+                    precision,
+                    Matrix::new(&a, 3, 20),
+                    Matrix::new(&b, 20, 40),
+                    MatrixMut::new(&mut c, 3, 40),
+                    false,
+                );
             });
             let expected = 20.0 * 0.5 * input(precision, tiny);
             for &c in &c {

@@ -72,6 +72,6 @@ impl AttentionPool {
         let x =
             ops::act_linear_residual(seen, Activation::None, &self.out.val(), Some(&bias), Some(residual));
         let x = self.mlp.forward(x);
-        ops::norm_linear(x, &self.norm.norm(), &[&self.project.val()], &[&self.project_bias.val()])
+        ops::norm_linear(x, &self.norm.norm(), &self.project.val(), Some(&self.project_bias.val()))
     }
 }

@@ -2,8 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, Head, Heads, Layout, Norm, Rope, Step};
-use crate::cache::LayerCache;
+use super::{Activation, Head, Heads, Layout, Norm, Rope};
 
 /// A score that the softmax turns into an exact zero.
 const MASKED: f32 = -1e30;
@@ -51,11 +50,8 @@ pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3
 }
 
 /// See [`super::norm_linear`].
-pub fn norm_linear(x: Tensor<3>, by: &Norm, weights: &[&Tensor<2>], biases: &[&Tensor<1>]) -> Tensor<3> {
-    let x = norm(x, by);
-    let outputs =
-        weights.iter().enumerate().map(|(i, w)| linear(x.clone(), w, biases.get(i).copied())).collect();
-    Tensor::cat(outputs, 2)
+pub fn norm_linear(x: Tensor<3>, by: &Norm, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    linear(norm(x, by), w, bias)
 }
 
 /// See [`super::act_linear_residual`].
@@ -105,12 +101,15 @@ fn repeat(x: Tensor<4>, heads: usize) -> Tensor<4> {
 
 /// Cosines and sines of the positions in their spans, each `[b, 1, t, c / 2]`; 1 and 0 outside.
 fn angles(rope: &Rope, layout: &Layout, [b, t]: [usize; 2], device: &Device) -> (Tensor<4>, Tensor<4>) {
-    let half = rope.half();
+    let half = rope.width() / 2;
     let (mut cos, mut sin) = (vec![1.0; b * t * half], vec![0.0; b * t * half]);
     for span in &layout.spans {
-        let (at, n) = ((span.row * t + span.start) * half, span.len * half);
-        cos[at..at + n].copy_from_slice(&rope.cos()[..n]);
-        sin[at..at + n].copy_from_slice(&rope.sin()[..n]);
+        for i in 0..span.len {
+            let at = (span.row * t + span.start + i) * half;
+            let (cosines, sines) = rope.at(i);
+            cos[at..at + half].copy_from_slice(cosines);
+            sin[at..at + half].copy_from_slice(sines);
+        }
     }
     let tensor = |values| Tensor::from_data(TensorData::new(values, [b, 1, t, half]), device);
     (tensor(cos), tensor(sin))
@@ -261,63 +260,4 @@ pub fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
     }
     let weights: Tensor<3> = Tensor::from_data(TensorData::new(weights, [1, out * out, h * w]), &x.device());
     weights.expand([n, out * out, h * w]).matmul(x.reshape([n, h * w, c])).reshape([n, out, out, c])
-}
-
-/// See [`super::attention_cached`]. It works on the host, one token after the other, so that a result depends on
-/// nothing but its own sequence.
-pub fn attention_cached(
-    qkv: Tensor<3>,
-    heads: Heads,
-    rope: &Rope,
-    steps: &[Step],
-    cache: &mut LayerCache,
-) -> Tensor<3> {
-    let ([_, n, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), heads);
-    let device = qkv.device();
-    let mut rows: Vec<f32> = qkv.into_data().iter::<f32>().collect();
-    let (mut tokens, mut mixed) = (rows.chunks_exact_mut((h + 2 * g) * c), vec![0f32; n * h * c]);
-    let mut outputs = mixed.chunks_exact_mut(h * c);
-    for step in steps {
-        let (keys, values) = (&mut cache.keys[step.sequence], &mut cache.values[step.sequence]);
-        for (token, output) in tokens.by_ref().zip(outputs.by_ref()).take(step.len) {
-            let position = keys.len() / (g * c);
-            token[..(h + g) * c].chunks_exact_mut(c).for_each(|head| turn_head(head, rope, position));
-            keys.extend_from_slice(&token[h * c..(h + g) * c]);
-            values.extend_from_slice(&token[(h + g) * c..]);
-            for (head, (q, output)) in token.chunks_exact(c).zip(output.chunks_exact_mut(c)).enumerate() {
-                let at = head / (h / g) * c;
-                attend(q, (keys, values), (at, g * c), output);
-            }
-        }
-    }
-    Tensor::from_data(TensorData::new(mixed, [1, n, h * c]), &device)
-}
-
-fn turn_head(head: &mut [f32], rope: &Rope, position: usize) {
-    let half = rope.half();
-    let (cos, sin) = (&rope.cos()[position * half..], &rope.sin()[position * half..]);
-    let (first, second) = head.split_at_mut(half);
-    for (i, (a, b)) in first.iter_mut().zip(second).enumerate() {
-        (*a, *b) = (*a * cos[i] - *b * sin[i], *b * cos[i] + *a * sin[i]);
-    }
-}
-
-/// One query `[c]` over all keys and values, which for its head start at `at` in rows of `stride`.
-fn attend(q: &[f32], (keys, values): (&[f32], &[f32]), (at, stride): (usize, usize), output: &mut [f32]) {
-    let c = q.len();
-    let scale = (c as f32).sqrt().recip();
-    let mut shares: Vec<f32> =
-        keys.chunks_exact(stride).map(|key| dot(q, &key[at..at + c]) * scale).collect();
-    let highest = shares.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    shares.iter_mut().for_each(|share| *share = (*share - highest).exp());
-    let sum: f32 = shares.iter().sum();
-    for (share, value) in shares.iter().zip(values.chunks_exact(stride)) {
-        for (o, v) in output.iter_mut().zip(&value[at..at + c]) {
-            *o += share / sum * v;
-        }
-    }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
 }

@@ -1,13 +1,17 @@
-//! The differentiable operations that model code calls, one function each, so that a fused form can be put behind any
-//! of them. [`composed`] has them made of the engine's own operations: the portable path, and the reference in tests.
+//! The differentiable operations that model code calls, one function each. On the CPU they are fused, over the kernels
+//! of `mm1_kernels`; [`composed`] has them made of the engine's own operations: the path of other backends, and the
+//! reference in tests.
 
 pub mod composed;
-mod rope;
+mod fused;
+mod precision;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Tensor, TensorData};
+use mm1_kernels::attention::{CachedAttention, KvCache};
 
-use crate::cache::LayerCache;
-pub use rope::Rope;
+pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
+use precision::precision;
+pub use precision::{Precision, with_precision};
 
 /// A normalisation over the last axis.
 #[derive(Clone, Debug)]
@@ -45,21 +49,20 @@ pub enum Activation {
 }
 
 impl Activation {
+    /// The kernel that computes it, if there is something to compute.
+    fn kernel(self) -> Option<mm1_kernels::activation::Activation> {
+        match self {
+            Self::Swiglu => Some(mm1_kernels::activation::Activation::Swiglu),
+            Self::Gelu => Some(mm1_kernels::activation::Activation::Gelu),
+            Self::Silu => Some(mm1_kernels::activation::Activation::Silu),
+            Self::None => None,
+        }
+    }
+
     /// The width after the activation of an input of width `width`.
     pub fn width(self, width: usize) -> usize {
         if self == Self::Swiglu { width / 2 } else { width }
     }
-}
-
-/// The heads of an attention.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Heads {
-    /// Query heads `h`.
-    pub heads: usize,
-    /// Key and value heads `g`; query head `i` reads key-value head `i / (h / g)`.
-    pub kv_heads: usize,
-    /// Width of one head `c`.
-    pub width: usize,
 }
 
 /// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
@@ -114,23 +117,30 @@ pub struct Step {
 
 /// `norm(x)`: `[b, t, d] -> [b, t, d]`.
 pub fn norm(x: Tensor<3>, norm: &Norm) -> Tensor<3> {
-    composed::norm(x, norm)
+    if fused::takes(&x) { fused::norm(x, norm) } else { composed::norm(x, norm) }
 }
 
 /// `activation(norm(x))`: `[b, t, d] -> [b, t, d]` (Swiglu: `[b, t, d / 2]`).
 pub fn norm_activation(x: Tensor<3>, norm: &Norm, activation: Activation) -> Tensor<3> {
-    composed::norm_activation(x, norm, activation)
+    if fused::takes(&x) {
+        fused::norm_activation(x, norm, activation)
+    } else {
+        composed::norm_activation(x, norm, activation)
+    }
 }
 
 /// `x w + bias`: `[b, t, i] -> [b, t, o]` with `w` `[i, o]` and `bias` `[o]`.
 pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
-    composed::linear(x, w, bias)
+    if fused::takes(&x) { fused::linear(x, w, bias) } else { composed::linear(x, w, bias) }
 }
 
-/// `norm(x)` times each of 1 to 3 weights `[d, o_i]`, plus its bias, side by side on the last axis:
-/// `[b, t, d] -> [b, t, sum of o_i]`. There are as many biases as weights, or none.
-pub fn norm_linear(x: Tensor<3>, norm: &Norm, weights: &[&Tensor<2>], biases: &[&Tensor<1>]) -> Tensor<3> {
-    composed::norm_linear(x, norm, weights, biases)
+/// `norm(x) w + bias`: `[b, t, d] -> [b, t, o]` with `w` `[d, o]` and `bias` `[o]`.
+pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    if fused::takes(&x) {
+        fused::norm_linear(x, norm, w, bias)
+    } else {
+        composed::norm_linear(x, norm, w, bias)
+    }
 }
 
 /// Self-attention on packed queries, keys and values: `[b, t, (h + 2g) c] -> [b, t, h c]`.
@@ -138,12 +148,20 @@ pub fn norm_linear(x: Tensor<3>, norm: &Norm, weights: &[&Tensor<2>], biases: &[
 /// Attention never leaves a span of `layout`; positions for `rope` (half-split: component `i` turns with `i + c / 2`)
 /// start at 0 at the start of each span, so `rope` must reach the longest. Positions outside every span give zeros.
 pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
-    composed::attention(qkv, heads, layout, rope)
+    if fused::takes(&qkv) {
+        fused::attention(qkv, heads, layout, rope)
+    } else {
+        composed::attention(qkv, heads, layout, rope)
+    }
 }
 
 /// Attention of queries `[n, k, d]` over keys and values packed as `[n, p, 2d]` -> `[n, k, d]`; each query sees all.
 pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
-    composed::cross_attention(q, kv, heads)
+    if fused::takes(&q) {
+        fused::cross_attention(q, kv, heads)
+    } else {
+        composed::cross_attention(q, kv, heads)
+    }
 }
 
 /// `activation(h) w + bias + residual`: `h` is `[b, t, f]` (Swiglu: `[b, t, 2f]`), `w` `[f, o]`, the rest `[b, t, o]`.
@@ -154,30 +172,46 @@ pub fn act_linear_residual(
     bias: Option<&Tensor<1>>,
     residual: Option<Tensor<3>>,
 ) -> Tensor<3> {
-    composed::act_linear_residual(h, activation, w, bias, residual)
+    if fused::takes(&h) {
+        fused::act_linear_residual(h, activation, w, bias, residual)
+    } else {
+        composed::act_linear_residual(h, activation, w, bias, residual)
+    }
 }
 
 /// Scores of every token of the vocabulary: `[b, t, d] -> [b, t, v]`.
 pub fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
-    composed::logits(x, head)
+    if fused::takes(&x) { fused::logits(x, head) } else { composed::logits(x, head) }
 }
 
 /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the whole step's
 /// weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries. Only positions whose weight is above 0
 /// are computed.
 pub fn linear_cross_entropy(x: Tensor<3>, head: Head<'_>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
-    composed::linear_cross_entropy(x, head, targets, weights)
+    if fused::takes(&x) {
+        fused::linear_cross_entropy(x, head, targets, weights)
+    } else {
+        composed::linear_cross_entropy(x, head, targets, weights)
+    }
 }
 
 /// The rows `ids` of `table` `[v, d]` as `[rows, length, d]`.
 pub fn embedding(table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
-    composed::embedding(table, ids, rows, length)
+    if fused::takes(table) {
+        fused::embedding(table, ids, rows, length)
+    } else {
+        composed::embedding(table, ids, rows, length)
+    }
 }
 
 /// Puts image tokens `[n, k, d]` into `embeds` `[b, t, d]`: picture `i`'s take the `k` flat positions
 /// (`row * t + column`) from `slots[i]` on.
 pub fn splice(embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Tensor<3> {
-    composed::splice(embeds, image_tokens, slots)
+    if fused::takes(&embeds) {
+        fused::splice(embeds, image_tokens, slots)
+    } else {
+        composed::splice(embeds, image_tokens, slots)
+    }
 }
 
 /// Cuts pictures `[n, s, s, 3]` into patches `[n, (s / patch)^2, patch * patch * 3]`, both row by row.
@@ -188,33 +222,46 @@ pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
 /// 3x3 convolution with padding 1: `[n, h, w, c] -> [n, ceil(h / stride), ceil(w / stride), o]`; `weight` is
 /// `[9 * c, o]` in the order (ky, kx, c).
 pub fn conv3x3(x: Tensor<4>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, stride: usize) -> Tensor<4> {
-    composed::conv3x3(x, weight, bias, stride)
+    if fused::takes(&x) {
+        fused::conv3x3(x, weight, bias, stride)
+    } else {
+        composed::conv3x3(x, weight, bias, stride)
+    }
 }
 
 /// Each channel's own 3x3 convolution with padding 1: `[n, h, w, c] -> [n, h, w, c]`; `weight` is `[9, c]` in the
 /// order (ky, kx).
 pub fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
-    composed::depthwise3x3(x, weight)
+    if fused::takes(&x) { fused::depthwise3x3(x, weight) } else { composed::depthwise3x3(x, weight) }
 }
 
 /// Means over `out * out` windows, the i-th from `floor(i h / out)` to `ceil((i + 1) h / out)`:
 /// `[n, h, w, c] -> [n, out, out, c]`.
 pub fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
-    composed::adaptive_avg_pool(x, out)
+    if fused::takes(&x) { fused::adaptive_avg_pool(x, out) } else { composed::adaptive_avg_pool(x, out) }
 }
 
 /// Causal attention of new tokens to those in the cache and to themselves, without gradients:
-/// `[1, n, (h + 2g) c] -> [1, n, h c]`.
+/// `[1, n, (h + 2g) c] -> [1, n, h c]`. It is computed on the host, whatever the backend.
 ///
 /// `steps` says whose the `n` tokens are, in order; a sequence comes once. Its new tokens follow its cached ones, at
-/// positions from `cache.len(sequence)` on, which `rope` must reach; their keys and values are appended in place. A
+/// positions from `cache[sequence].len()` on, which `rope` must reach; their keys and values are appended in place. A
 /// sequence's result does not depend on the others.
 pub fn attention_cached(
     qkv: Tensor<3>,
     heads: Heads,
     rope: &Rope,
     steps: &[Step],
-    cache: &mut LayerCache,
+    cache: &mut [KvCache],
 ) -> Tensor<3> {
-    composed::attention_cached(qkv, heads, rope, steps, cache)
+    let ([_, n, _], device) = (qkv.dims(), qkv.device());
+    let mut caches: Vec<Option<&mut KvCache>> = cache.iter_mut().map(Some).collect();
+    let mut steps: Vec<(&mut KvCache, usize)> = steps
+        .iter()
+        .map(|step| (caches[step.sequence].take().expect("a sequence comes once in a step"), step.len))
+        .collect();
+    let qkv: Vec<f32> = qkv.into_data().try_into_vec().expect("queries, keys and values are f32");
+    let mut out = vec![0.0; n * heads.out_width()];
+    CachedAttention { heads, rope: Some(rope), precision: precision() }.attend(&qkv, &mut steps, &mut out);
+    Tensor::from_data(TensorData::new(out, [1, n, heads.out_width()]), &device)
 }

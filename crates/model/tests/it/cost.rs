@@ -16,7 +16,13 @@ fn step_of_the_quickstarts_size() {
             "lm": {"vocab": 1024, "dim": 128, "layers": 3, "heads": 4, "kv_heads": 2, "ffn": 352}}"#,
     )
     .unwrap();
-    let model = Mm1::new(&config, 1, &Device::flex().autodiff()).unwrap();
+    let device = Device::flex().autodiff();
+    for (ops, device) in [("fused", device.clone()), ("composed", device.gradient_checkpointing())] {
+        steps(ops, &Mm1::new(&config, 1, &device).unwrap());
+    }
+}
+
+fn steps(ops: &str, model: &Mm1) {
     let (rows, length) = (16, 256);
     let spans: Vec<Span> = (0..rows * 8).map(|i| Span { row: i / 8, start: i % 8 * 32, len: 32 }).collect();
     let image_slots: Vec<usize> = spans.iter().map(|s| s.row * length + s.start).collect();
@@ -31,14 +37,14 @@ fn step_of_the_quickstarts_size() {
         image_slots: &image_slots,
     };
     let weights_of: Vec<f32> = (0..rows * length).map(|i| if i % 32 >= 16 { 1.0 } else { 0.0 }).collect();
-    let count = weights::counts(&model).total();
-    for step in 0..5 {
+    let count = weights::counts(model).total();
+    for step in 0..8 {
         let start = Instant::now();
         let loss = model.loss(&input, input.ids, &weights_of).unwrap();
         let forward = start.elapsed().as_secs_f64();
         let gradients = loss.backward();
         let whole = start.elapsed().as_secs_f64();
-        assert_eq!(weights::gradients(&model, &gradients).len(), weights::shapes(&model).len());
+        assert_eq!(weights::gradients(model, &gradients).len(), weights::shapes(model).len());
         println!(
             "step {step}: {count} parameters, forward {forward:.3} s, forward and backward {whole:.3} s"
         );

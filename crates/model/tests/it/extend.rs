@@ -73,7 +73,7 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
         let mut alone = Cache::new(&case.config, 1);
         model.extend(&[Piece { sequence: 0, ..picture }], &mut alone).unwrap();
         let expected = values(model.extend(&[tokens(0, answer)], &mut alone).unwrap());
-        assert!(difference(got, &expected) <= 1e-5);
+        assert!(got == expected, "{answer:?}: other sequences in the call change the last bits");
     }
     assert_eq!((cache.len(0), cache.len(1)), (14, 15));
 }

@@ -8,6 +8,15 @@ use crate::case::{self, Case, difference, values};
 
 const CLOSE: f32 = 1e-5;
 
+/// Every case where the fused operations are taken, and where the composed ones are: the engine's own checkpointing knows no
+/// operation but its own.
+fn runs() -> impl Iterator<Item = (Device, &'static str)> {
+    let fused = Device::flex().autodiff();
+    [fused.clone(), fused.gradient_checkpointing()]
+        .into_iter()
+        .flat_map(|device| case::NAMES.map(|name| (device.clone(), name)))
+}
+
 fn check(case: &Case, name: &str, got: Vec<f32>, inside: Option<&[f32]>) {
     let got = match inside {
         None => got,
@@ -22,8 +31,7 @@ fn check(case: &Case, name: &str, got: Vec<f32>, inside: Option<&[f32]>) {
 
 #[test]
 fn every_part_computes_what_pytorch_does() {
-    let device = Device::flex();
-    for name in case::NAMES {
+    for (device, name) in runs() {
         let case = case::read(name);
         let model = case.model(&device);
         let mut x = model.vision.embed(case.pixels(&device));
@@ -55,8 +63,7 @@ fn every_part_computes_what_pytorch_does() {
 
 #[test]
 fn loss_and_every_gradient_are_pytorchs() {
-    let device = Device::flex().autodiff();
-    for name in case::NAMES {
+    for (device, name) in runs() {
         let case = case::read(name);
         let model = case.model(&device);
         let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();

@@ -5,10 +5,12 @@
 mod case;
 mod cost;
 mod extend;
+mod fused;
 mod golden;
 mod gradient;
 mod init;
 mod ops;
 mod packing;
 mod refuse;
+mod step;
 mod weights;

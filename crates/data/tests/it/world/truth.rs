@@ -283,6 +283,7 @@ fn pages_are_true() {
                     claims += check(&world, &text, &shown) + binding(&text, &shown[0], &mut bound);
                 }
             }
+            assert!([0, 2].contains(&bound.len()), "{}: both new words come up: {bound:?}", document.id);
         }
     }
     assert!(claims > 40_000, "only {claims} claims");

@@ -15,7 +15,12 @@ use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Heads, Layout, Rope, precision};
 
 /// See [`crate::ops::attention`].
-pub(in crate::ops) fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+pub(in crate::ops) fn attention(
+    qkv: Tensor<3>,
+    heads: Heads,
+    layout: &Layout,
+    rope: Option<&Rope>,
+) -> Tensor<3> {
     let [b, t, _] = qkv.dims();
     let qkv = Operand::new(qkv);
     let mut spans: Vec<Span> =

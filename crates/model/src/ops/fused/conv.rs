@@ -87,9 +87,7 @@ impl Backward<Flex, 2> for Depthwise {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (x, weight), mut back) = Back::start(ops, grads);
         let (dy, grid) = (floats(&dy), grid(shape(&x).dims()));
-        back.give(1, || {
-            tensor(depthwise::weight_grad(grid, floats(&x), dy), shape(&weight))
-        });
+        back.give(1, || tensor(depthwise::weight_grad(grid, floats(&x), dy), shape(&weight)));
         back.give(0, || {
             let mut dx = vec![0.0; dy.len()];
             depthwise::input_grad(grid, dy, floats(&weight), &mut dx);

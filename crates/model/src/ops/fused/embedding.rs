@@ -54,7 +54,8 @@ impl Backward<Flex, 2> for Splice {
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (slots, [n, rows, dim]), mut back) = Back::start(ops, grads);
-        let (blocks, shape) = (Blocks { starts: &slots, rows, dim }, Shape::from(dy.layout().shape().dims::<3>()));
+        let (blocks, shape) =
+            (Blocks { starts: &slots, rows, dim }, Shape::from(dy.layout().shape().dims::<3>()));
         back.give(1, || {
             let mut tokens = vec![0.0; n * rows * dim];
             blocks.take(floats(&dy), &mut tokens);

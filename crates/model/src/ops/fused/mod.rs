@@ -5,7 +5,7 @@
 //! how to go back. Parents come in a fixed order; one that is missing or frozen costs no work on the way back.
 
 mod act_linear;
-// mod attention;
+mod attention;
 mod conv;
 mod cross_entropy;
 mod embedding;
@@ -13,9 +13,9 @@ mod norm;
 mod norm_linear;
 mod weight;
 
+use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
 use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::{Autodiff, AutodiffBackend, Flex, GradientCheckpointingStrategy};
 use burn::tensor::{DType, Device, Shape, Tensor};
@@ -23,7 +23,7 @@ use burn_flex::{FlexTensor, Layout};
 use burn_std::Bytes;
 
 pub(super) use act_linear::{act_linear_residual, linear, logits};
-// pub(super) use attention::{attention, attention_cached, cross_attention};
+pub(super) use attention::{attention, cross_attention};
 pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
 pub(super) use cross_entropy::linear_cross_entropy;
 pub(super) use embedding::{embedding, splice};

@@ -34,7 +34,12 @@ pub(in crate::ops) fn norm_linear(
     }
     w.multiply(&normed, &mut y, bias.is_some());
     let parents = [x.node, gamma, beta, w_node, node(bias)];
-    record(NormLinear, parents, tensor(y, [b, t, o]), || State { x: x.value, norm, stats: Arc::new(stats), w })
+    record(NormLinear, parents, tensor(y, [b, t, o]), || State {
+        x: x.value,
+        norm,
+        stats: Arc::new(stats),
+        w,
+    })
 }
 
 #[derive(Debug)]

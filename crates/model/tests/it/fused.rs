@@ -1,0 +1,328 @@
+//! The fused operations beside the composed ones: values, every gradient, frozen parents, no gradients at all.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use mm1_model::ops::{
+    self, Activation, Head, Heads, Layout, Norm, Precision, Rope, Span, composed, with_precision,
+};
+
+/// An operation on flat operands, with a flat result.
+type Operation<'a> = &'a dyn Fn(&[Tensor<1>]) -> Tensor<1>;
+
+/// `n` numbers in -1 .. 1.
+fn numbers(seed: usize, n: usize) -> Vec<f32> {
+    (0..n).map(|i| ((i * 7919 + seed * 104_729 + 13) % 2003) as f32 / 1001.5 - 1.0).collect()
+}
+
+fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let n = values.len();
+    Tensor::from_data(TensorData::new(values, [n]), device)
+}
+
+fn values(tensor: Tensor<1>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+/// Result and gradients with the operands that `tracked` names.
+fn run(operation: Operation<'_>, sizes: &[usize], tracked: impl Fn(usize) -> bool) -> Vec<Option<Vec<f32>>> {
+    let device = Device::flex().autodiff();
+    let operands: Vec<Tensor<1>> = sizes
+        .iter()
+        .enumerate()
+        .map(|(i, &n)| {
+            let operand = flat(numbers(i, n), &device);
+            if tracked(i) { operand.require_grad() } else { operand }
+        })
+        .collect();
+    let result = operation(&operands);
+    let probe = flat(numbers(99, result.dims()[0]), &device);
+    let grads = (result.clone() * probe).sum().backward();
+    let mut out = vec![Some(values(result.inner()))];
+    out.extend(operands.iter().map(|operand| operand.grad(&grads).map(values)));
+    out
+}
+
+/// Fails unless both agree within `tolerance` of the largest value.
+#[track_caller]
+fn assert_near(name: &str, got: &[f32], wanted: &[f32], tolerance: f32) {
+    assert_eq!(got.len(), wanted.len(), "{name}");
+    let largest = wanted.iter().fold(1e-20f32, |m, v| m.max(v.abs()));
+    for (i, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+        let error = (got - wanted).abs() / largest;
+        assert!(error <= tolerance, "{name}[{i}]: {got}, not {wanted}: {error:e} of {largest}");
+    }
+}
+
+/// Checks a fused operation against the composed one, on operands of these sizes.
+#[track_caller]
+fn check(name: &str, sizes: &[usize], fused: Operation<'_>, composed: Operation<'_>) {
+    let (got, wanted) = (run(fused, sizes, |_| true), run(composed, sizes, |_| true));
+    for (i, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
+        let what = if i == 0 { format!("{name}: result") } else { format!("{name}: gradient {}", i - 1) };
+        assert_near(&what, got.as_ref().unwrap(), wanted.as_ref().unwrap(), 1e-5);
+    }
+    for only in 0..sizes.len() {
+        let one = run(fused, sizes, |i| i == only);
+        for i in 0..sizes.len() {
+            let expected = (i == only).then(|| got[i + 1].clone().unwrap());
+            assert!(one[i + 1] == expected, "{name}: gradient {i} when only {only} is tracked");
+        }
+    }
+    let device = Device::flex();
+    let operands: Vec<_> = sizes.iter().enumerate().map(|(i, &n)| flat(numbers(i, n), &device)).collect();
+    let plain = values(fused(&operands));
+    assert!(Some(&plain) == got[0].as_ref(), "{name}: another result without gradients");
+}
+
+#[test]
+fn norms() {
+    for (b, t, d) in [(2, 3, 10), (1, 1, 3), (3, 70, 33)] {
+        for activation in [Activation::None, Activation::Silu, Activation::Gelu, Activation::Swiglu] {
+            if activation == Activation::Swiglu && d % 2 == 1 {
+                continue;
+            }
+            let rms = |o: &[Tensor<1>]| Norm::Rms { gamma: o[1].clone(), eps: 1e-5 };
+            let layer = |o: &[Tensor<1>]| Norm::Layer { gamma: o[1].clone(), beta: o[2].clone(), eps: 1e-5 };
+            let x = |o: &[Tensor<1>]| o[0].clone().reshape([b, t, d]);
+            check(
+                "rms",
+                &[b * t * d, d],
+                &|o| ops::norm_activation(x(o), &rms(o), activation).flatten(0, 2),
+                &|o| composed::norm_activation(x(o), &rms(o), activation).flatten(0, 2),
+            );
+            check(
+                "layer",
+                &[b * t * d, d, d],
+                &|o| ops::norm_activation(x(o), &layer(o), activation).flatten(0, 2),
+                &|o| composed::norm_activation(x(o), &layer(o), activation).flatten(0, 2),
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_maps() {
+    for (b, t, i, o) in [(2, 3, 10, 7), (1, 2, 8, 1), (1, 70, 33, 18)] {
+        let x = |o: &[Tensor<1>]| o[0].clone().reshape([b, t, i]);
+        let w = |operands: &[Tensor<1>]| operands[1].clone().reshape([i, o]);
+        check(
+            "linear",
+            &[b * t * i, i * o, o],
+            &|p| ops::linear(x(p), &w(p), Some(&p[2])).flatten(0, 2),
+            &|p| composed::linear(x(p), &w(p), Some(&p[2])).flatten(0, 2),
+        );
+        check(
+            "linear without bias",
+            &[b * t * i, i * o],
+            &|p| ops::linear(x(p), &w(p), None).flatten(0, 2),
+            &|p| composed::linear(x(p), &w(p), None).flatten(0, 2),
+        );
+        let norm = |p: &[Tensor<1>]| Norm::Layer { gamma: p[3].clone(), beta: p[4].clone(), eps: 1e-3 };
+        check(
+            "norm, linear",
+            &[b * t * i, i * o, o, i, i],
+            &|p| ops::norm_linear(x(p), &norm(p), &w(p), Some(&p[2])).flatten(0, 2),
+            &|p| composed::norm_linear(x(p), &norm(p), &w(p), Some(&p[2])).flatten(0, 2),
+        );
+        let rms = |p: &[Tensor<1>]| Norm::Rms { gamma: p[2].clone(), eps: 1e-3 };
+        check(
+            "RMSNorm, linear",
+            &[b * t * i, i * o, i],
+            &|p| ops::norm_linear(x(p), &rms(p), &w(p), None).flatten(0, 2),
+            &|p| composed::norm_linear(x(p), &rms(p), &w(p), None).flatten(0, 2),
+        );
+        let table = |p: &[Tensor<1>]| p[1].clone().reshape([o, i]);
+        check(
+            "logits",
+            &[b * t * i, i * o],
+            &|p| ops::logits(x(p), Head::Tied(&table(p))).flatten(0, 2),
+            &|p| composed::logits(x(p), Head::Tied(&table(p))).flatten(0, 2),
+        );
+    }
+}
+
+#[test]
+fn activations_linear_and_residual() {
+    for (b, t, f, o) in [(2, 3, 10, 7), (1, 70, 33, 18)] {
+        for activation in [Activation::None, Activation::Silu, Activation::Gelu, Activation::Swiglu] {
+            let wide = if activation == Activation::Swiglu { 2 * f } else { f };
+            let h = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, wide]);
+            let w = |p: &[Tensor<1>]| p[1].clone().reshape([f, o]);
+            let residual = |p: &[Tensor<1>]| Some(p[2].clone().reshape([b, t, o]));
+            let sizes = [b * t * wide, f * o, b * t * o, o];
+            check(
+                "activation, linear, residual",
+                &sizes[..3],
+                &|p| ops::act_linear_residual(h(p), activation, &w(p), None, residual(p)).flatten(0, 2),
+                &|p| composed::act_linear_residual(h(p), activation, &w(p), None, residual(p)).flatten(0, 2),
+            );
+            check(
+                "activation, linear, bias, residual",
+                &sizes,
+                &|p| {
+                    ops::act_linear_residual(h(p), activation, &w(p), Some(&p[3]), residual(p)).flatten(0, 2)
+                },
+                &|p| {
+                    composed::act_linear_residual(h(p), activation, &w(p), Some(&p[3]), residual(p))
+                        .flatten(0, 2)
+                },
+            );
+        }
+    }
+}
+
+#[test]
+fn linear_and_cross_entropy() {
+    for (t, d, v, weigh) in [(5, 6, 11, 0.5), (3, 1, 2, 0.0), (600, 9, 33, 2.0)] {
+        let targets: Vec<u32> = (0..2 * t as u32).map(|i| i * 7 % v as u32).collect();
+        let weights: Vec<f32> = (0..2 * t).map(|i| [0.0, weigh, 0.25][i % 3]).collect();
+        let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, t, d]);
+        let (linear, table) =
+            (|p: &[Tensor<1>]| p[1].clone().reshape([d, v]), |p: &[Tensor<1>]| p[1].clone().reshape([v, d]));
+        check(
+            "linear head",
+            &[2 * t * d, d * v],
+            &|p| ops::linear_cross_entropy(x(p), Head::Linear(&linear(p)), &targets, &weights),
+            &|p| composed::linear_cross_entropy(x(p), Head::Linear(&linear(p)), &targets, &weights),
+        );
+        check(
+            "tied head",
+            &[2 * t * d, d * v],
+            &|p| ops::linear_cross_entropy(x(p), Head::Tied(&table(p)), &targets, &weights),
+            &|p| composed::linear_cross_entropy(x(p), Head::Tied(&table(p)), &targets, &weights),
+        );
+    }
+}
+
+#[test]
+fn nothing_learned_gives_zeros() {
+    let operation = |p: &[Tensor<1>]| {
+        let (x, w) = (p[0].clone().reshape([1, 2, 3]), p[1].clone().reshape([3, 4]));
+        ops::linear_cross_entropy(x, Head::Linear(&w), &[0, 0], &[0.0, 0.0])
+    };
+    let got = run(&operation, &[6, 12], |_| true);
+    assert_eq!(got, [Some(vec![0.0]), Some(vec![0.0; 6]), Some(vec![0.0; 12])]);
+}
+
+#[test]
+fn embedding_and_image_tokens() {
+    let ids = [3, 0, 3, 2, 1, 3, 3, 0];
+    let table = |p: &[Tensor<1>]| p[0].clone().reshape([4, 5]);
+    check("embedding", &[20], &|p| ops::embedding(&table(p), &ids, 2, 4).flatten(0, 2), &|p| {
+        composed::embedding(&table(p), &ids, 2, 4).flatten(0, 2)
+    });
+    let operands = |p: &[Tensor<1>]| (p[0].clone().reshape([2, 4, 5]), p[1].clone().reshape([2, 2, 5]));
+    check("splice", &[40, 20], &|p| ops::splice(operands(p).0, operands(p).1, &[5, 1]).flatten(0, 2), &|p| {
+        composed::splice(operands(p).0, operands(p).1, &[5, 1]).flatten(0, 2)
+    });
+}
+
+#[test]
+fn convolutions_and_pooling() {
+    for (n, h, w, c, o) in [(2, 5, 4, 3, 7), (1, 1, 1, 1, 1), (9, 6, 7, 17, 5)] {
+        let x = |p: &[Tensor<1>]| p[0].clone().reshape([n, h, w, c]);
+        let weight = |p: &[Tensor<1>]| p[1].clone().reshape([9 * c, o]);
+        for stride in [1, 2] {
+            check(
+                "convolution",
+                &[n * h * w * c, 9 * c * o, o],
+                &|p| ops::conv3x3(x(p), &weight(p), Some(&p[2]), stride).flatten(0, 3),
+                &|p| composed::conv3x3(x(p), &weight(p), Some(&p[2]), stride).flatten(0, 3),
+            );
+            check(
+                "convolution without bias",
+                &[n * h * w * c, 9 * c * o],
+                &|p| ops::conv3x3(x(p), &weight(p), None, stride).flatten(0, 3),
+                &|p| composed::conv3x3(x(p), &weight(p), None, stride).flatten(0, 3),
+            );
+        }
+        let taps = |p: &[Tensor<1>]| p[1].clone().reshape([9, c]);
+        check(
+            "depthwise",
+            &[n * h * w * c, 9 * c],
+            &|p| ops::depthwise3x3(x(p), &taps(p)).flatten(0, 3),
+            &|p| composed::depthwise3x3(x(p), &taps(p)).flatten(0, 3),
+        );
+        for out in [1, 2, 4] {
+            check("pooling", &[n * h * w * c], &|p| ops::adaptive_avg_pool(x(p), out).flatten(0, 3), &|p| {
+                composed::adaptive_avg_pool(x(p), out).flatten(0, 3)
+            });
+        }
+    }
+}
+
+#[test]
+fn attention_over_packed_examples() {
+    let span = |row, start, len| Span { row, start, len };
+    let packed = vec![span(1, 3, 5), span(0, 0, 4), span(0, 4, 1), span(1, 0, 2), span(0, 6, 3)];
+    for (heads, kv_heads, width) in [(4, 2, 6), (1, 1, 2), (3, 1, 10)] {
+        let heads = Heads { heads, kv_heads, width };
+        let (b, t) = (2, 9);
+        let rope = Rope::new(100.0, width, 16);
+        for causal in [false, true] {
+            for (layout, rope) in
+                [(Layout { spans: packed.clone(), causal }, Some(&rope)), (Layout::full(b, t, causal), None)]
+            {
+                let qkv = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, heads.qkv_width()]);
+                check(
+                    "attention",
+                    &[b * t * heads.qkv_width()],
+                    &|p| ops::attention(qkv(p), heads, &layout, rope).flatten(0, 2),
+                    &|p| composed::attention(qkv(p), heads, &layout, rope).flatten(0, 2),
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn attention_of_queries_over_patches() {
+    for (n, queries, keys, heads, width) in [(2, 3, 7, 2, 5), (1, 17, 40, 1, 4)] {
+        let d = heads * width;
+        let q = |p: &[Tensor<1>]| p[0].clone().reshape([n, queries, d]);
+        let kv = |p: &[Tensor<1>]| p[1].clone().reshape([n, keys, 2 * d]);
+        check(
+            "cross-attention",
+            &[n * queries * d, n * keys * 2 * d],
+            &|p| ops::cross_attention(q(p), kv(p), heads).flatten(0, 2),
+            &|p| composed::cross_attention(q(p), kv(p), heads).flatten(0, 2),
+        );
+    }
+}
+
+#[test]
+fn views_are_read_in_their_order() {
+    // A transposed weight and a narrowed input are not contiguous.
+    let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, 4, 6]).narrow(1, 1, 2);
+    let w = |p: &[Tensor<1>]| p[1].clone().reshape([5, 6]).transpose();
+    check("views", &[48, 30], &|p| ops::linear(x(p), &w(p), None).flatten(0, 2), &|p| {
+        composed::linear(x(p), &w(p), None).flatten(0, 2)
+    });
+}
+
+#[test]
+fn constants_of_the_plain_device_mix_with_tracked_operands() {
+    let (plain, autodiff) = (Device::flex(), Device::flex().autodiff());
+    let x: Tensor<3> = flat(numbers(0, 6), &plain).reshape([1, 2, 3]);
+    let w = flat(numbers(1, 12), &autodiff).require_grad();
+    let y = ops::linear(x.clone(), &w.clone().reshape([3, 4]), None);
+    let grads = y.sum().backward();
+    let sums: Vec<f32> = values(x.sum_dim(1).flatten(0, 2)).iter().flat_map(|&s| [s; 4]).collect();
+    assert_near("gradient", &values(w.grad(&grads).unwrap()), &sums, 1e-6);
+}
+
+#[test]
+fn bfloat16_stays_near_and_is_used_on_the_way_back() {
+    let (b, t, i, o) = (2, 33, 64, 48);
+    let operation = |p: &[Tensor<1>]| {
+        let (x, w) = (p[0].clone().reshape([b, t, i]), p[1].clone().reshape([i, o]));
+        ops::linear(x, &w, None).flatten(0, 2)
+    };
+    let exact = run(&operation, &[b * t * i, i * o], |_| true);
+    let rounded = with_precision(Precision::Bf16, || run(&operation, &[b * t * i, i * o], |_| true));
+    for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
+        assert_near("bfloat16", rounded, exact, 1e-2);
+        assert!(rounded != exact, "the product was not in bfloat16");
+    }
+    let again = run(&operation, &[b * t * i, i * o], |_| true);
+    assert!(again == exact, "the precision outlived its scope");
+}

@@ -1,0 +1,82 @@
+//! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of JSON.
+//!
+//!     bench_step DIR init        writes DIR/weights.safetensors
+//!     bench_step DIR f32|bf16    starts from it
+//!
+//! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
+
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::Device;
+use mm1_data::batch::{Batch, Span};
+use mm1_model::ops::{Precision, with_precision};
+use mm1_model::{Mm1, Mm1Config, weights};
+use mm1_train::{OptimizerConfig, Trainer};
+use safetensors::SafeTensors;
+use serde_json::json;
+
+/// As the program itself has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// The learning rate of both sides.
+const LR: f64 = 1e-3;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
+        bail!("usage: bench_step DIR init|f32|bf16");
+    };
+    let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
+    let (model, file) = (Mm1::new(&config, 0, &Device::flex().autodiff())?, dir.join("weights.safetensors"));
+    match mode.as_str() {
+        "init" => weights::save(&model, &file),
+        "f32" => with_precision(Precision::F32, || serve(&dir, weights::load(model, &file)?)),
+        "bf16" => with_precision(Precision::Bf16, || serve(&dir, weights::load(model, &file)?)),
+        other => bail!("{other}: need init, f32 or bf16"),
+    }
+}
+
+fn serve(dir: &Path, model: Mm1) -> Result<()> {
+    let image_size = model.config().vision.image_size;
+    let mut trainer = Trainer::new(model, OptimizerConfig::default())?;
+    for _ in std::io::stdin().lock().lines() {
+        let batch = read(&dir.join(format!("{}.safetensors", trainer.steps_done())), image_size)?;
+        let started = Instant::now();
+        let report = trainer.step(&[batch], LR)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", json!({ "loss": report.loss, "grad_norm": report.grad_norm, "seconds": seconds }))?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+fn read(path: &Path, image_size: usize) -> Result<Batch> {
+    let bytes = std::fs::read(path).with_context(|| path.display().to_string())?;
+    let file = SafeTensors::deserialize(&bytes)?;
+    let integers = |name: &str| -> Result<Vec<usize>> {
+        let values = file.tensor(name)?.data().as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as usize);
+        Ok(values.collect())
+    };
+    let ids = |name: &str| -> Result<Vec<u32>> { Ok(integers(name)?.into_iter().map(|i| i as u32).collect()) };
+    let floats = |name: &str| -> Result<Vec<f32>> {
+        Ok(file.tensor(name)?.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
+    };
+    let spans = integers("spans")?;
+    Ok(Batch {
+        rows: file.tensor("ids")?.shape()[0],
+        length: file.tensor("ids")?.shape()[1],
+        ids: ids("ids")?,
+        targets: ids("targets")?,
+        weights: floats("weights")?,
+        spans: spans.as_chunks().0.iter().map(|&[row, start, len]| Span { row, start, len }).collect(),
+        pixels: floats("pixels")?,
+        image_size,
+        image_slots: integers("image_slots")?,
+        samples: Vec::new(),
+    })
+}
