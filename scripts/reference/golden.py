@@ -149,6 +149,17 @@ def golden(name, config, seed):
     return tensors, {key: json.dumps(value) for key, value in about.items()}
 
 
+def sort_metadata(path):
+    """safetensors writes the metadata in an order that changes from run to run."""
+    data = path.read_bytes()
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    path.write_bytes(len(text).to_bytes(8, "little") + text + data[end:])
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default="testdata/model")
@@ -157,7 +168,9 @@ def main():
     torch.set_num_threads(1)
     for seed, (name, config) in enumerate(CASES.items()):
         tensors, metadata = golden(name, config, seed)
-        save_file(tensors, out / f"{name}.safetensors", metadata)
+        path = out / f"{name}.safetensors"
+        save_file(tensors, path, metadata)
+        sort_metadata(path)
 
 
 if __name__ == "__main__":

@@ -233,10 +233,21 @@ fn card(samples: &[&Sample]) -> String {
         })
         .collect();
     format!(
-        "<article class=\"{class}\"><div class=\"images\">{images}</div><p class=\"question\">{}</p><p class=\"truth\"><span>Truth</span> {}</p><table>{answers}</table></article>\n",
+        "<article class=\"{class}\"><div class=\"images\">{images}</div><p class=\"question\">{}</p><p class=\"truth\"><span>Truth</span> {}</p>{}<table>{answers}</table></article>\n",
         escape(question),
-        escape(&first.answers.join("; "))
+        escape(first.answers.first().map_or("(none)", String::as_str)),
+        other_answers(first)
     )
+}
+
+/// The accepted answers after the first, folded away.
+fn other_answers(sample: &Sample) -> String {
+    let others = sample.answers.get(1..).unwrap_or_default();
+    if others.is_empty() {
+        return String::new();
+    }
+    let items: String = others.iter().map(|a| format!("<li>{}</li>", escape(a))).collect();
+    format!("<details><summary>or one of {} more</summary><ul>{items}</ul></details>", others.len())
 }
 
 /// Class, sign and spoken form of the score of a question.

@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::init::{Fill, Init, STD};
+use crate::init::{Fill, Init};
 use crate::ops::{self, Activation, Heads, Layout, Norm, Rope, Step};
 use mm1_kernels::attention::KvCache;
 
@@ -63,9 +63,9 @@ impl Attention {
         let (inner, qkv) = (heads.heads * heads.width, (heads.heads + 2 * heads.kv_heads) * heads.width);
         let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
         Self {
-            qkv: init.param("qkv", [dim, qkv], Fill::Normal(STD)),
+            qkv: init.param("qkv", [dim, qkv], Fill::fan_in(dim)),
             qkv_bias: bias("qkv_bias", qkv),
-            out: init.param("out", [inner, dim], Fill::residual(layers)),
+            out: init.param("out", [inner, dim], Fill::residual(inner, layers)),
             out_bias: bias("out_bias", dim),
             norm,
             heads,

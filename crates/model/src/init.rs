@@ -6,16 +6,16 @@
 //! |---|---|
 //! | gammas of norms | 1 |
 //! | betas of norms, biases | 0 |
-//! | embedding, output head, position tables, class token, learned queries, linear maps of the blocks and of the connector's read-out | normal 0.02, cut at two standard deviations (GPT-2, ViT) |
-//! | the blocks' linear maps that write to the residual stream (`attention.out`, `mlp.down`) | the same with 0.02 / sqrt(2 * layers) (GPT-2) |
-//! | patch map, convolutions, squeeze-and-excite maps | the same with 1 / sqrt(fan in) (LeCun) |
+//! | position tables, class token, learned queries | normal 0.02, cut at two standard deviations (ViT) |
+//! | every linear map and convolution, embedding and head too | the same with 1 / sqrt(fan in) (LeCun); GPT-2's 0.02 is about half of that at its width of 768, but a quarter of it at 128, and then a small model takes hundreds of steps before it sees (docs/LOG.md) |
+//! | the blocks' linear maps that write to the residual stream (`attention.out`, `mlp.down`) | the same, divided by sqrt(2 * layers) (GPT-2) |
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Standard deviation of most matrices.
+/// Standard deviation of what is no map: positions, class token, queries.
 pub const STD: f64 = 0.02;
 
 /// Where a parameter's first values come from.
@@ -35,9 +35,9 @@ impl Fill {
         Self::Normal((fan_in as f64).sqrt().recip())
     }
 
-    /// Normal of 0.02 / sqrt(2 * `layers`), for the two maps of each block that write to the residual stream.
-    pub fn residual(layers: usize) -> Self {
-        Self::Normal(STD / (2.0 * layers.max(1) as f64).sqrt())
+    /// Normal of 1 / sqrt(2 * `layers` * `fan_in`), for the two maps of each block that write to the residual stream.
+    pub fn residual(fan_in: usize, layers: usize) -> Self {
+        Self::Normal((2.0 * layers.max(1) as f64 * fan_in as f64).sqrt().recip())
     }
 }
 

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use crate::attention::{Attention, NormWeights};
 use crate::cache::Cache;
 use crate::config::LmConfig;
-use crate::init::{Fill, Init, STD};
+use crate::init::{Fill, Init};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Head, Heads, Layout, Rope, Step};
 
@@ -42,10 +42,10 @@ impl Lm {
             }
         });
         Self {
-            embedding: init.param("embedding", [config.vocab, dim], Fill::Normal(STD)),
+            embedding: init.param("embedding", [config.vocab, dim], Fill::fan_in(dim)),
             blocks: blocks.collect(),
             norm: NormWeights::rms(&init.at("norm"), dim, config.norm_eps),
-            head: (!config.tied).then(|| init.param("head", [dim, config.vocab], Fill::Normal(STD))),
+            head: (!config.tied).then(|| init.param("head", [dim, config.vocab], Fill::fan_in(dim))),
             rope_base: config.rope_base,
             head_width: heads.width,
         }

@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
-use crate::init::{Fill, Init, STD};
+use crate::init::{Fill, Init};
 use crate::ops::{self, Activation, Layout, Rope, Step};
 use mm1_kernels::attention::KvCache;
 
@@ -34,9 +34,9 @@ impl Mlp {
         };
         let bias = |name, width| gelu.then(|| init.param(name, [width], Fill::Zeros));
         Self {
-            up: init.param("up", [dim, inner], Fill::Normal(STD)),
+            up: init.param("up", [dim, inner], Fill::fan_in(dim)),
             up_bias: bias("up_bias", inner),
-            down: init.param("down", [ffn, dim], Fill::residual(layers)),
+            down: init.param("down", [ffn, dim], Fill::residual(ffn, layers)),
             down_bias: bias("down_bias", dim),
             norm,
         }

@@ -116,6 +116,37 @@ impl Text {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sampler::Sampling;
+
+    /// Tokens to take, and after each whether the answer is done; then what is unread, and the text.
+    fn answer(
+        ids: &[u32],
+        max_tokens: usize,
+        stop: &str,
+        tokenizer: &Tokenizer,
+    ) -> (Vec<bool>, Vec<u32>, String) {
+        let stop = vec![stop.to_string()];
+        let options = GenerateOptions { max_tokens, stop, sampling: Sampling::Greedy, batch: 1 };
+        let mut answer = Answer::new(Reading::token(9), &options, 0).unwrap();
+        let take = |id: &u32| {
+            let mut logits = vec![0.0; tokenizer.vocab()];
+            logits[*id as usize] = 1.0;
+            answer.take(&logits, tokenizer).unwrap()
+        };
+        let done = ids.iter().map(take).collect();
+        (done, answer.unread.ids, answer.text.into_string())
+    }
+
+    #[test]
+    fn an_answer_ends_at_the_end_token_a_stop_string_or_its_length() {
+        let tokenizer = Tokenizer::train(std::iter::empty(), 262).unwrap();
+        let [a, b, c] = ["a", "b", "c"].map(|t| tokenizer.encode(t)[0]);
+        let end = tokenizer.id(Special::End);
+        assert_eq!(answer(&[a, b, end], 9, ".", &tokenizer), (vec![false, false, true], vec![], "ab".into()));
+        assert_eq!(answer(&[end], 9, ".", &tokenizer), (vec![true], vec![], String::new()));
+        assert_eq!(answer(&[a, b, c], 9, "bc", &tokenizer), (vec![false, false, true], vec![c], "a".into()));
+        assert_eq!(answer(&[a, b, c], 3, ".", &tokenizer), (vec![false, false, true], vec![c], "abc".into()));
+    }
 
     /// The pieces that are shown, token by token, and the whole text.
     fn run(tokens: &[&[u8]], stop: &[&str]) -> (Vec<String>, String) {
@@ -151,7 +182,7 @@ mod tests {
     #[test]
     fn what_only_began_like_a_stop_string_is_shown_late() {
         let (pieces, _) = run(&[b"aa", b"b", b"a", b"a"], &["aabc"]);
-        assert_eq!(pieces, ["", "", "", "aab", "", "aa"]);
+        assert_eq!(pieces, ["", "", "aab", "", "aa"]);
         assert_eq!(run(&[b"aab", b"aabc"], &["aabc"]).1, "aab");
         assert_eq!(run(&[b"EN"], &["END"]).1, "EN");
     }

@@ -49,7 +49,11 @@ fn serve(dir: &Path, model: Mm1) -> Result<()> {
         let report = trainer.step(&[batch], LR)?;
         let seconds = started.elapsed().as_secs_f64();
         let mut out = std::io::stdout().lock();
-        writeln!(out, "{}", json!({ "loss": report.loss, "grad_norm": report.grad_norm, "seconds": seconds }))?;
+        writeln!(
+            out,
+            "{}",
+            json!({ "loss": report.loss, "grad_norm": report.grad_norm, "seconds": seconds })
+        )?;
         out.flush()?;
     }
     Ok(())
@@ -62,7 +66,8 @@ fn read(path: &Path, image_size: usize) -> Result<Batch> {
         let values = file.tensor(name)?.data().as_chunks().0.iter().map(|&b| i64::from_le_bytes(b) as usize);
         Ok(values.collect())
     };
-    let ids = |name: &str| -> Result<Vec<u32>> { Ok(integers(name)?.into_iter().map(|i| i as u32).collect()) };
+    let ids =
+        |name: &str| -> Result<Vec<u32>> { Ok(integers(name)?.into_iter().map(|i| i as u32).collect()) };
     let floats = |name: &str| -> Result<Vec<f32>> {
         Ok(file.tensor(name)?.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect())
     };

@@ -54,7 +54,7 @@ fn score(task: &str, stage: &str, shots: u64, value: f64) -> Value {
 fn sample(id: u64, stage: &str, output: &str, score: f64) -> Value {
     json!({
         "id": format!("scene-vqa/test/{id}"), "category": "what", "stage": stage, "task": "scene-vqa", "shots": 0,
-        "question": "What is <b>this</b>?", "answers": ["a \"red\" apple"], "output": output, "prompt": "",
+        "question": "What is <b>this</b>?", "answers": ["a \"red\" apple", "an <apple>"], "output": output, "prompt": "",
         "score": score, "pictures": [{"width": 1, "height": 1, "png_base64": PNG}],
     })
 }
@@ -140,6 +140,8 @@ fn a_whole_run_is_shown_with_its_numbers() {
         "10.0 %", // waiting for data
         "5.500 → ",
         "a &quot;red&quot; apple",
+        "or one of 1 more",
+        "<li>an &lt;apple&gt;</li>",
         "a&amp;b.jpg",
         "steps = 40",
         PNG,

@@ -46,15 +46,15 @@ impl AttentionPool {
         let mlp = init.at("mlp");
         Self {
             queries: init.param("queries", [tokens, dim], Fill::Normal(STD)),
-            q: init.param("q", [dim, dim], Fill::Normal(STD)),
+            q: init.param("q", [dim, dim], Fill::fan_in(dim)),
             q_bias: init.param("q_bias", [dim], Fill::Zeros),
-            kv: init.param("kv", [dim, 2 * dim], Fill::Normal(STD)),
+            kv: init.param("kv", [dim, 2 * dim], Fill::fan_in(dim)),
             kv_bias: init.param("kv_bias", [2 * dim], Fill::Zeros),
-            out: init.param("out", [dim, dim], Fill::residual(1)),
+            out: init.param("out", [dim, dim], Fill::residual(dim, 1)),
             out_bias: init.param("out_bias", [dim], Fill::Zeros),
             mlp: Mlp::new(&mlp, NormWeights::layer(&mlp.at("norm"), dim, eps), 4 * dim, 1),
             norm: NormWeights::layer(&init.at("norm"), dim, eps),
-            project: init.param("project", [dim, out], Fill::Normal(STD)),
+            project: init.param("project", [dim, out], Fill::fan_in(dim)),
             project_bias: init.param("project_bias", [out], Fill::Zeros),
             heads,
         }

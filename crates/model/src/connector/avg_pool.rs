@@ -4,7 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::{list, map};
-use crate::init::{Fill, Init, STD};
+use crate::init::{Fill, Init};
 use crate::ops;
 
 /// The parameters.
@@ -22,7 +22,7 @@ impl AvgPool {
     /// `side * side` image tokens; from width `dim` to `out`.
     pub fn new(init: &Init<'_>, dim: usize, side: usize, out: usize) -> Self {
         Self {
-            project: init.param("project", [dim, out], Fill::Normal(STD)),
+            project: init.param("project", [dim, out], Fill::fan_in(dim)),
             project_bias: init.param("project_bias", [out], Fill::Zeros),
             side,
         }

@@ -85,9 +85,9 @@ impl CAbstractor {
             position: init.param("position", [vision.grid().pow(2), vision.dim], Fill::Normal(STD)),
             before: stage("before", vision.dim),
             after: stage("after", width),
-            readout: init.param("readout", [width, out], Fill::Normal(STD)),
+            readout: init.param("readout", [width, out], Fill::fan_in(width)),
             readout_bias: init.param("readout_bias", [out], Fill::Zeros),
-            project: init.param("project", [out, out], Fill::Normal(STD)),
+            project: init.param("project", [out, out], Fill::fan_in(out)),
             project_bias: init.param("project_bias", [out], Fill::Zeros),
             side,
         }

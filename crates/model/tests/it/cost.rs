@@ -46,7 +46,7 @@ fn steps(ops: &str, model: &Mm1) {
         let whole = start.elapsed().as_secs_f64();
         assert_eq!(weights::gradients(model, &gradients).len(), weights::shapes(model).len());
         println!(
-            "step {step}: {count} parameters, forward {forward:.3} s, forward and backward {whole:.3} s"
+            "{ops} step {step}: {count} parameters, forward {forward:.3} s, forward and backward {whole:.3} s"
         );
     }
 }

@@ -37,15 +37,13 @@ fn values_depend_on_seed_and_path_alone() {
 
 /// The table of `init.rs`, written again.
 fn written(path: &str, shape: &[usize]) -> f64 {
-    let name = path.rsplit('.').next().unwrap();
-    let blocks = path.starts_with("lm.blocks") || path.starts_with("vision.blocks");
-    match name {
-        "out" | "down" if blocks => 0.02 / 2.0, // two layers
-        "out" | "down" => 0.02 / 2f64.sqrt(),   // the one of attention pooling
-        "patch" | "weight" | "expand" | "depthwise" | "squeeze" | "excite" | "reduce" => {
-            (shape[0] as f64).sqrt().recip()
-        }
-        _ => 0.02,
+    let fan_in = |fan: usize| (fan as f64).sqrt().recip();
+    match path.rsplit('.').next().unwrap() {
+        "position" | "class_token" | "queries" => 0.02,
+        "embedding" => fan_in(shape[1]),
+        // One layer in attention pooling, two in the transformers.
+        "out" | "down" => fan_in(shape[0] * if path.starts_with("connector") { 2 } else { 4 }),
+        _ => fan_in(shape[0]),
     }
 }
 

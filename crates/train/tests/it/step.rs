@@ -53,7 +53,7 @@ fn training_learns() {
     let mut trainer = trainer();
     let batches = [batch(3, 0..4)];
     let losses: Vec<f64> = (0..60).map(|_| trainer.step(&batches, 1e-2).unwrap().loss).collect();
-    assert!((losses[0] - 50f64.ln()).abs() < 0.2, "the first loss is {}", losses[0]);
+    assert!((losses[0] - 50f64.ln()).abs() < 1.0, "the first loss is {}", losses[0]);
     assert!(losses[59] < 0.5 * losses[0], "from {} to {} in 60 steps on one batch", losses[0], losses[59]);
 }
 
