@@ -305,7 +305,7 @@ class Mm1(nn.Module):
             return x
         image = self.image_tokens(batch["pixels"])
         places = (slots[:, None] + torch.arange(image.shape[1], device=slots.device)).flatten()
-        return x.flatten(0, 1).index_copy(0, places, image.flatten(0, 1)).view_as(x)
+        return x.flatten(0, 1).index_copy(0, places, image.flatten(0, 1).to(x.dtype)).view_as(x)
 
     def hidden(self, batch):
         """`mask` and `positions` are of `layout`."""

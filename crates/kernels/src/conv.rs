@@ -173,13 +173,13 @@ pub struct Conv<'a> {
 }
 
 impl Conv<'_> {
-    /// Adds the convolution of `x` `[n, h, w, c]` to `y` `[n, height, width, o]`, which holds the bias or zeros.
-    pub fn forward(&self, x: &[f32], y: &mut [f32]) {
+    /// Writes the convolution of `x` `[n, h, w, c]` to `y` `[n, height, width, o]`, or adds it to what is there.
+    pub fn forward(&self, x: &[f32], y: &mut [f32], add: bool) {
         let (input, output) = self.chunk(x.len(), y.len());
         (x.par_chunks(input), y.par_chunks_mut(output)).into_par_iter().for_each(|(x, y)| {
             let mut windows = self.unfold(x);
             let y = MatrixMut::new(y, self.rows(x.len()), self.outputs());
-            gemm(self.precision, self.window_rows(windows.floats()), self.weight(), y, true);
+            gemm(self.precision, self.window_rows(windows.floats()), self.weight(), y, add);
         });
     }
 

@@ -14,6 +14,7 @@ pub mod adamw;
 pub mod conv;
 pub mod depthwise;
 pub mod embedding;
+pub mod gate;
 pub mod loss;
 pub mod norm;
 pub mod pool;

@@ -20,50 +20,50 @@ impl AdaptivePool {
     /// Averages `x` `[n, h, w, c]` to `y` `[n, height, width, c]`.
     pub fn forward(&self, x: &[f32], y: &mut [f32]) {
         self.check(x.len(), y.len());
-        (x.par_chunks(self.input.values()), y.par_chunks_mut(self.out_values())).into_par_iter().for_each(
-            |(x, y)| {
+        let pictures = (x.par_chunks(self.input.values()), y.par_chunks_mut(self.out_values()));
+        pictures.into_par_iter().for_each(|(x, y)| {
+            for (cell, share, window) in self.windows() {
+                let y = &mut y[cell];
                 y.fill(0.0);
-                self.windows(|cell, at, share| {
-                    for (y, &x) in y[cell].iter_mut().zip(&x[at]) {
-                        *y += x * share;
+                for place in window {
+                    for (y, &x) in y.iter_mut().zip(&x[place]) {
+                        *y += x;
                     }
-                });
-            },
-        );
+                }
+                for y in y {
+                    *y /= 1.0 / share;
+                }
+            }
+        });
     }
 
     /// The gradient of `x`, `dx` `[n, h, w, c]`, from that of the output, `dy` `[n, height, width, c]`.
     pub fn backward(&self, dy: &[f32], dx: &mut [f32]) {
         self.check(dx.len(), dy.len());
-        (dx.par_chunks_mut(self.input.values()), dy.par_chunks(self.out_values())).into_par_iter().for_each(
-            |(dx, dy)| {
-                dx.fill(0.0);
-                self.windows(|cell, at, share| {
-                    for (dx, &dy) in dx[at].iter_mut().zip(&dy[cell]) {
+        let pictures = (dx.par_chunks_mut(self.input.values()), dy.par_chunks(self.out_values()));
+        pictures.into_par_iter().for_each(|(dx, dy)| {
+            dx.fill(0.0);
+            for (cell, share, window) in self.windows() {
+                for place in window {
+                    for (dx, &dy) in dx[place].iter_mut().zip(&dy[cell.clone()]) {
                         *dx += dy * share;
-                    }
-                });
-            },
-        );
-    }
-
-    /// Calls `each` for every pair of an output cell and an input cell in its window, with the values' ranges in their
-    /// pictures and the input's share.
-    fn windows(&self, mut each: impl FnMut(Range<usize>, Range<usize>, f32)) {
-        let Grid { height, width, channels } = self.input;
-        let values = |cell: usize| cell * channels..(cell + 1) * channels;
-        for i in 0..self.height {
-            let rows = window(i, height, self.height);
-            for j in 0..self.width {
-                let columns = window(j, width, self.width);
-                let share = 1.0 / (rows.len() * columns.len()) as f32;
-                for row in rows.clone() {
-                    for column in columns.clone() {
-                        each(values(i * self.width + j), values(row * width + column), share);
                     }
                 }
             }
-        }
+        });
+    }
+
+    /// For each output cell its values in a picture, the share of one input cell, and the values of those.
+    fn windows(&self) -> impl Iterator<Item = (Range<usize>, f32, impl Iterator<Item = Range<usize>>)> {
+        let Self { input: Grid { height, width, channels }, height: out_height, width: out_width } = *self;
+        let values = move |cell: usize| cell * channels..(cell + 1) * channels;
+        (0..out_height * out_width).map(move |cell| {
+            let rows = window(cell / out_width, height, out_height);
+            let columns = window(cell % out_width, width, out_width);
+            let share = 1.0 / (rows.len() * columns.len()) as f32;
+            let places = rows.flat_map(move |y| columns.clone().map(move |x| values(y * width + x)));
+            (values(cell), share, places)
+        })
     }
 
     fn out_values(&self) -> usize {

@@ -7,8 +7,8 @@ use rayon::prelude::*;
 const PIECE: usize = 64;
 /// Values in a piece where rows do not matter.
 const VALUES: usize = 8192;
-/// Partial sums that a row is split into.
-const LANES: usize = 32;
+/// Partial sums that a row is split into: as many as a short row, of the first pictures' channels, has.
+const LANES: usize = 16;
 
 /// Columns `start .. start + width` of a matrix whose rows are `stride` long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,6 +6,7 @@ mod attention;
 mod check;
 mod conv;
 mod embedding;
+mod gate;
 mod gemm;
 mod loss;
 mod norm;

@@ -39,6 +39,16 @@ fn activate(x: Tensor<3>, by: Activation) -> Tensor<3> {
     }
 }
 
+/// See [`super::add_activation`].
+pub fn add_activation(x: Tensor<3>, y: Tensor<3>, activation: Activation) -> Tensor<3> {
+    activate(x + y, activation)
+}
+
+/// See [`super::gate`].
+pub fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
+    x * gates
+}
+
 /// See [`super::linear`].
 pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     let ([b, t, i], [_, o]) = (x.dims(), w.dims());

@@ -129,6 +129,20 @@ pub fn norm_activation(x: Tensor<3>, norm: &Norm, activation: Activation) -> Ten
     }
 }
 
+/// `activation(x + y)`: `[b, t, d] -> [b, t, d]` (Swiglu: `[b, t, d / 2]`).
+pub fn add_activation(x: Tensor<3>, y: Tensor<3>, activation: Activation) -> Tensor<3> {
+    if fused::takes(&x) {
+        fused::add_activation(x, y, activation)
+    } else {
+        composed::add_activation(x, y, activation)
+    }
+}
+
+/// `x * gates`, one gate for each picture and channel: `[n, p, c]` and `[n, 1, c]` -> `[n, p, c]`.
+pub fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
+    if fused::takes(&x) { fused::gate(x, gates) } else { composed::gate(x, gates) }
+}
+
 /// `x w + bias`: `[b, t, i] -> [b, t, o]` with `w` `[i, o]` and `bias` `[o]`.
 pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     if fused::takes(&x) { fused::linear(x, w, bias) } else { composed::linear(x, w, bias) }

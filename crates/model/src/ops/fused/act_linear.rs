@@ -8,6 +8,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
 
+use super::memory::{leave, leave_tensor, vector};
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Head};
@@ -44,7 +45,7 @@ fn act_linear(
     let (h, (w, w_node)) = (Operand::new(h), Weight::of(w));
     let (bias, residual) = (bias.cloned().map(Operand::new), residual.map(Operand::new));
     let ([_, o], f) = (w.dims(), activation.width(width));
-    let mut y = vec![0.0; b * t * o];
+    let mut y = vector(b * t * o);
     match (&residual, &bias) {
         (None, None) => {}
         (None, Some(bias)) => fill_rows(&mut y, Columns::all(o), bias.values()),
@@ -58,9 +59,10 @@ fn act_linear(
     match activation.kernel() {
         None => w.multiply(h.values(), &mut y, add),
         Some(activation) => {
-            let mut a = vec![0.0; b * t * f];
+            let mut a = vector(b * t * f);
             activation.forward(h.values(), f, &mut a);
             w.multiply(&a, &mut y, add);
+            leave(a);
         }
     }
     let parents = [h.node, w_node, node(bias), node(residual)];
@@ -84,23 +86,29 @@ impl Backward<Flex, 4> for ActLinear {
         let (dy, State { h, activation, w }, mut back) = Back::start(ops, grads);
         let [f, o] = w.dims();
         back.give(3, || dy.clone());
-        let dy = floats(&dy);
-        back.give(2, || tensor(column_sums(dy, Columns::all(o)), [o]));
-        let Some(activation) = activation.kernel() else {
-            back.give(1, || w.weight_grad(floats(&h), dy));
-            back.give(0, || tensor(w.input_grad(dy), shape(&h)));
-            return;
-        };
-        let activated = if back.wants(0) {
-            let (mut a, mut dh) = (w.input_grad(dy), vec![0.0; floats(&h).len()]);
-            activation.backward(floats(&h), f, &mut a, &mut dh);
-            back.give(0, || tensor(dh, shape(&h)));
-            a
-        } else {
-            let mut a = vec![0.0; dy.len() / o * f];
-            activation.forward(floats(&h), f, &mut a);
-            a
-        };
-        back.give(1, || w.weight_grad(&activated, dy));
+        let slopes = floats(&dy);
+        back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        match activation.kernel() {
+            None => {
+                back.give(1, || w.weight_grad(floats(&h), slopes));
+                back.give(0, || tensor(w.input_grad(slopes), shape(&h)));
+            }
+            Some(activation) => {
+                let mut a;
+                if back.wants(0) {
+                    a = w.input_grad(slopes);
+                    let mut dh = vector(floats(&h).len());
+                    activation.backward(floats(&h), f, &mut a, &mut dh);
+                    back.give(0, || tensor(dh, shape(&h)));
+                } else {
+                    a = vector(slopes.len() / o * f);
+                    activation.forward(floats(&h), f, &mut a);
+                }
+                back.give(1, || w.weight_grad(&a, slopes));
+                leave(a);
+            }
+        }
+        leave_tensor(h);
+        leave_tensor(dy);
     }
 }

@@ -11,6 +11,7 @@ use burn_flex::FlexTensor;
 use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
 use mm1_kernels::gemm::Precision;
 
+use super::memory::{leave_tensor, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Heads, Layout, Rope, precision};
 
@@ -34,7 +35,7 @@ pub(in crate::ops) fn attention(
         precision: precision(),
     };
     let width = heads.out_width();
-    let mut out = vec![0.0; b * t * width];
+    let mut out = vector(b * t * width);
     let lse = plan.kernel().forward(qkv.values(), &mut out);
     let out = tensor(out, [b, t, width]);
     record(Attention, [qkv.node], out.clone(), || State { qkv: qkv.value, out, lse: Arc::new(lse), plan })
@@ -74,11 +75,12 @@ impl Backward<Flex, 1> for Attention {
     fn backward(self, ops: Ops<State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { qkv, out, lse, plan }, mut back) = Back::start(ops, grads);
         back.give(0, || {
-            let mut grad = vec![0.0; floats(&qkv).len()];
+            let mut grad = vector(floats(&qkv).len());
             let saved = Saved { qkv: floats(&qkv), out: floats(&out), lse: &lse };
             plan.kernel().backward(saved, floats(&dy), &mut grad);
             tensor(grad, shape(&qkv))
         });
+        [qkv, out, dy].into_iter().for_each(leave_tensor);
     }
 }
 
@@ -87,7 +89,7 @@ pub(in crate::ops) fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize)
     let ([n, queries, d], [_, keys, _]) = (q.dims(), kv.dims());
     let (q, kv) = (Operand::new(q), Operand::new(kv));
     let kernel = Cross { heads, width: d / heads, queries, keys, precision: precision() };
-    let mut out = vec![0.0; n * queries * d];
+    let mut out = vector(n * queries * d);
     let lse = kernel.forward(q.values(), kv.values(), &mut out);
     let out = tensor(out, [n, queries, d]);
     let state = || CrossState { q: q.value, kv: kv.value, lse: Arc::new(lse), out: out.clone(), kernel };
@@ -111,10 +113,11 @@ impl Backward<Flex, 2> for CrossAttention {
 
     fn backward(self, ops: Ops<CrossState, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, CrossState { q, kv, out, lse, kernel }, mut back) = Back::start(ops, grads);
-        let (mut d_q, mut d_kv) = (vec![0.0; floats(&q).len()], vec![0.0; floats(&kv).len()]);
+        let (mut d_q, mut d_kv) = (vector(floats(&q).len()), vector(floats(&kv).len()));
         let saved = CrossSaved { q: floats(&q), kv: floats(&kv), out: floats(&out), lse: &lse };
         kernel.backward(saved, floats(&dy), &mut d_q, &mut d_kv);
         back.give(0, || tensor(d_q, shape(&q)));
         back.give(1, || tensor(d_kv, shape(&kv)));
+        [q, kv, out, dy].into_iter().for_each(leave_tensor);
     }
 }

@@ -12,6 +12,7 @@ use mm1_kernels::gemm::Precision;
 use mm1_kernels::pool::AdaptivePool;
 use mm1_kernels::rows::{Columns, column_sums, fill_rows};
 
+use super::memory::{leave_tensor, vector};
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::precision;
 
@@ -26,11 +27,11 @@ pub(in crate::ops) fn conv3x3(
     let (x, weight, bias) = (Operand::new(x), Operand::new(weight.clone()), bias.cloned().map(Operand::new));
     let (windows, precision) = (Windows { input: Grid { height, width, channels }, stride }, precision());
     let y_shape = [n, windows.height(), windows.width(), o];
-    let mut y = vec![0.0; y_shape.iter().product()];
+    let mut y = vector(y_shape.iter().product());
     if let Some(bias) = &bias {
         fill_rows(&mut y, Columns::all(o), bias.values());
     }
-    Conv { windows, weight: weight.values(), precision }.forward(x.values(), &mut y);
+    Conv { windows, weight: weight.values(), precision }.forward(x.values(), &mut y, bias.is_some());
     let parents = [x.node, weight.node, node(bias)];
     let state = || State { x: x.value, weight: weight.value, windows, precision };
     record(Conv3x3, parents, tensor(y, y_shape), state)
@@ -52,15 +53,17 @@ impl Backward<Flex, 3> for Conv3x3 {
 
     fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { x, weight, windows, precision }, mut back) = Back::start(ops, grads);
-        let ([_, _, _, o], dy) = (shape(&dy).dims(), floats(&dy));
+        let ([_, _, _, o], slopes) = (shape(&dy).dims(), floats(&dy));
         let conv = Conv { windows, weight: floats(&weight), precision };
-        back.give(2, || tensor(column_sums(dy, Columns::all(o)), [o]));
-        back.give(1, || tensor(conv.weight_grad(floats(&x), dy), shape(&weight)));
+        back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        back.give(1, || tensor(conv.weight_grad(floats(&x), slopes), shape(&weight)));
         back.give(0, || {
-            let mut dx = vec![0.0; floats(&x).len()];
-            conv.input_grad(dy, &mut dx);
+            let mut dx = vector(floats(&x).len());
+            conv.input_grad(slopes, &mut dx);
             tensor(dx, shape(&x))
         });
+        leave_tensor(x);
+        leave_tensor(dy);
     }
 }
 
@@ -68,7 +71,7 @@ impl Backward<Flex, 3> for Conv3x3 {
 pub(in crate::ops) fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
     let x_shape = x.dims();
     let (x, weight) = (Operand::new(x), Operand::new(weight.clone()));
-    let mut y = vec![0.0; x_shape.iter().product()];
+    let mut y = vector(x_shape.iter().product());
     depthwise::forward(grid(x_shape), x.values(), weight.values(), &mut y);
     record(Depthwise, [x.node, weight.node], tensor(y, x_shape), || (x.value, weight.value))
 }
@@ -86,13 +89,15 @@ impl Backward<Flex, 2> for Depthwise {
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (x, weight), mut back) = Back::start(ops, grads);
-        let (dy, grid) = (floats(&dy), grid(shape(&x).dims()));
-        back.give(1, || tensor(depthwise::weight_grad(grid, floats(&x), dy), shape(&weight)));
+        let (slopes, grid) = (floats(&dy), grid(shape(&x).dims()));
+        back.give(1, || tensor(depthwise::weight_grad(grid, floats(&x), slopes), shape(&weight)));
         back.give(0, || {
-            let mut dx = vec![0.0; dy.len()];
-            depthwise::input_grad(grid, dy, floats(&weight), &mut dx);
+            let mut dx = vector(slopes.len());
+            depthwise::input_grad(grid, slopes, floats(&weight), &mut dx);
             tensor(dx, shape(&x))
         });
+        leave_tensor(x);
+        leave_tensor(dy);
     }
 }
 
@@ -101,7 +106,7 @@ pub(in crate::ops) fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
     let [n, height, width, channels] = x.dims();
     let pool = AdaptivePool { input: Grid { height, width, channels }, height: out, width: out };
     let x = Operand::new(x);
-    let mut y = vec![0.0; n * out * out * channels];
+    let mut y = vector(n * out * out * channels);
     pool.forward(x.values(), &mut y);
     record(Pool, [x.node], tensor(y, [n, out, out, channels]), || (pool, n))
 }
@@ -116,9 +121,10 @@ impl Backward<Flex, 1> for Pool {
         let (dy, (pool, n), mut back) = Back::start(ops, grads);
         back.give(0, || {
             let Grid { height, width, channels } = pool.input;
-            let mut dx = vec![0.0; n * pool.input.values()];
+            let mut dx = vector(n * pool.input.values());
             pool.backward(floats(&dy), &mut dx);
             tensor(dx, [n, height, width, channels])
         });
+        leave_tensor(dy);
     }
 }

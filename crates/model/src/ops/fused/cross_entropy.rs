@@ -12,7 +12,8 @@ use mm1_kernels::embedding::{Blocks, gather};
 use mm1_kernels::loss::{self, CrossEntropy, LossGrads};
 use mm1_kernels::rows::scale;
 
-use super::{Back, Operand, floats, owned, record, shape, tensor};
+use super::memory::{leave, owned, vector, zeros};
+use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Head, precision};
 
 /// See [`crate::ops::linear_cross_entropy`].
@@ -32,14 +33,15 @@ pub(in crate::ops) fn linear_cross_entropy(
     let rows: Vec<u32> = learned.iter().map(|&i| i as u32).collect();
     let targets: Vec<u32> = learned.iter().map(|&i| targets[i]).collect();
     let weights: Vec<f32> = learned.iter().map(|&i| weights[i]).collect();
-    let mut values = vec![0.0; rows.len() * d];
+    let mut values = vector(rows.len() * d);
     gather(x.values(), d, &rows, &mut values);
 
     let head = loss::Head { weight: w.values(), dim: d, vocab: w.values().len() / d, tied };
     let loss = CrossEntropy { head, targets: &targets, weights: &weights, precision: precision() };
-    let mut dx = x.tracked.then(|| vec![0.0; values.len()]);
-    let mut dw = w.tracked.then(|| vec![0.0; w.values().len()]);
+    let mut dx = x.tracked.then(|| vector(values.len()));
+    let mut dw = w.tracked.then(|| vector(w.values().len()));
     let sum = loss.loss(&values, LossGrads { x: dx.as_deref_mut(), head: dw.as_deref_mut() });
+    leave(values);
     let w_shape = shape(&w.value);
     record(LinearCrossEntropy, [x.node, w.node], tensor(vec![sum as f32], [1]), || State {
         learned: Arc::new(learned),
@@ -75,8 +77,10 @@ impl Backward<Flex, 2> for LinearCrossEntropy {
         };
         if let Some(dx) = dx {
             let [_, dim] = shape(&dx).dims();
-            let mut all = vec![0.0; x_shape.num_elements()];
-            Blocks { starts: &learned, rows: 1, dim }.place(&scaled(dx), &mut all);
+            let mut all = zeros(x_shape.num_elements());
+            let dx = scaled(dx);
+            Blocks { starts: &learned, rows: 1, dim }.place(&dx, &mut all);
+            leave(dx);
             back.give(0, || tensor(all, x_shape));
         }
         if let Some(dw) = dw {

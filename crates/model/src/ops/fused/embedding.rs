@@ -9,13 +9,14 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{Shape, Tensor};
 use mm1_kernels::embedding::{Blocks, gather, scatter_add};
 
-use super::{Back, Operand, floats, owned, record, tensor};
+use super::memory::{leave_tensor, owned, vector, zeros};
+use super::{Back, Operand, floats, record, tensor};
 
 /// See [`crate::ops::embedding`].
 pub(in crate::ops) fn embedding(table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
     let [v, d] = table.dims();
     let table = Operand::new(table.clone());
-    let mut y = vec![0.0; ids.len() * d];
+    let mut y = vector(ids.len() * d);
     gather(table.values(), d, ids, &mut y);
     record(Embedding, [table.node], tensor(y, [rows, length, d]), || (Arc::new(ids.to_vec()), [v, d]))
 }
@@ -29,10 +30,11 @@ impl Backward<Flex, 1> for Embedding {
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (ids, [v, d]), mut back) = Back::start(ops, grads);
         back.give(0, || {
-            let mut table = vec![0.0; v * d];
+            let mut table = zeros(v * d);
             scatter_add(floats(&dy), d, &ids, &mut table);
             tensor(table, [v, d])
         });
+        leave_tensor(dy);
     }
 }
 
@@ -57,7 +59,7 @@ impl Backward<Flex, 2> for Splice {
         let (blocks, shape) =
             (Blocks { starts: &slots, rows, dim }, Shape::from(dy.layout().shape().dims::<3>()));
         back.give(1, || {
-            let mut tokens = vec![0.0; n * rows * dim];
+            let mut tokens = vector(n * rows * dim);
             blocks.take(floats(&dy), &mut tokens);
             tensor(tokens, [n, rows, dim])
         });

@@ -8,7 +8,9 @@ mod act_linear;
 mod attention;
 mod conv;
 mod cross_entropy;
+mod elementwise;
 mod embedding;
+mod memory;
 mod norm;
 mod norm_linear;
 mod weight;
@@ -26,6 +28,7 @@ pub(super) use act_linear::{act_linear_residual, linear, logits};
 pub(super) use attention::{attention, cross_attention};
 pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
 pub(super) use cross_entropy::linear_cross_entropy;
+pub(super) use elementwise::{add_activation, gate};
 pub(super) use embedding::{embedding, splice};
 pub(super) use norm::{norm, norm_activation};
 pub(super) use norm_linear::norm_linear;
@@ -75,11 +78,6 @@ fn node(operand: Option<Operand>) -> Option<NodeGuard> {
 /// The values of a contiguous tensor.
 fn floats(tensor: &FlexTensor) -> &[f32] {
     tensor.as_slice::<f32>().expect("a contiguous tensor of f32")
-}
-
-/// The values of a contiguous tensor as their own vector: copied only if somebody else holds them.
-fn owned(tensor: FlexTensor) -> Vec<f32> {
-    tensor.into_data().try_into_vec::<f32>().expect("a tensor of f32")
 }
 
 /// A tensor of `values`, without a copy.

@@ -10,7 +10,8 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::norm::{Norm as Kernel, NormGrad, RowStats};
 
-use super::{Back, Operand, floats, owned, record, shape, tensor};
+use super::memory::{leave, leave_tensor, owned, vector};
+use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Activation, Norm};
 
 /// See [`crate::ops::norm`].
@@ -23,11 +24,12 @@ pub(in crate::ops) fn norm_activation(x: Tensor<3>, by: &Norm, activation: Activ
     let [b, t, d] = x.dims();
     let width = activation.width(d);
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
-    let mut y = vec![0.0; b * t * d];
+    let mut y = vector(b * t * d);
     let stats = norm.kernel().forward(x.values(), &mut y);
     if let Some(activation) = activation.kernel() {
-        let normed = std::mem::replace(&mut y, vec![0.0; b * t * width]);
+        let normed = std::mem::replace(&mut y, vector(b * t * width));
         activation.forward(&normed, width, &mut y);
+        leave(normed);
     }
     record(NormActivation, [x.node, gamma, beta], tensor(y, [b, t, width]), || State {
         x: x.value,
@@ -81,16 +83,18 @@ impl Backward<Flex, 3> for NormActivation {
         let ([_, _, width], kernel) = (shape(&dy).dims(), norm.kernel());
         let mut grad = owned(dy);
         if let Some(activation) = activation.kernel() {
-            let mut normed = vec![0.0; floats(&x).len()];
+            let mut normed = vector(floats(&x).len());
             kernel.apply(floats(&x), &stats, &mut normed);
-            let mut slopes = vec![0.0; normed.len()];
+            let mut slopes = vector(normed.len());
             activation.backward(&normed, width, &mut grad, &mut slopes);
-            grad = slopes;
+            leave(normed);
+            leave(std::mem::replace(&mut grad, slopes));
         }
         let NormGrad { gamma, beta } = kernel.backward(floats(&x), &stats, &mut grad);
         let d = gamma.len();
         back.give(0, || tensor(grad, shape(&x)));
         back.give(1, || tensor(gamma, [d]));
         back.give(2, || tensor(beta, [d]));
+        leave_tensor(x);
     }
 }

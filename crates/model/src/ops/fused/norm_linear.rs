@@ -8,9 +8,10 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use mm1_kernels::norm::RowStats;
+use mm1_kernels::norm::{NormGrad, RowStats};
 use mm1_kernels::rows::{Columns, column_sums, fill_rows};
 
+use super::memory::{leave, leave_tensor, vector};
 use super::norm::{NormParams, operands};
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
@@ -27,12 +28,13 @@ pub(in crate::ops) fn norm_linear(
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
     let ((w, w_node), bias) = (Weight::of(Head::Linear(w)), bias.cloned().map(Operand::new));
     let [_, o] = w.dims();
-    let (mut normed, mut y) = (vec![0.0; x.values().len()], vec![0.0; b * t * o]);
+    let (mut normed, mut y) = (vector(x.values().len()), vector(b * t * o));
     let stats = norm.kernel().forward(x.values(), &mut normed);
     if let Some(bias) = &bias {
         fill_rows(&mut y, Columns::all(o), bias.values());
     }
     w.multiply(&normed, &mut y, bias.is_some());
+    leave(normed);
     let parents = [x.node, gamma, beta, w_node, node(bias)];
     record(NormLinear, parents, tensor(y, [b, t, o]), || State {
         x: x.value,
@@ -58,21 +60,24 @@ impl Backward<Flex, 5> for NormLinear {
 
     fn backward(self, ops: Ops<State, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { x, norm, stats, w }, mut back) = Back::start(ops, grads);
-        let (dy, norm, [_, o]) = (floats(&dy), norm.kernel(), w.dims());
-        back.give(4, || tensor(column_sums(dy, Columns::all(o)), [o]));
+        let (slopes, kernel, [_, o]) = (floats(&dy), norm.kernel(), w.dims());
+        back.give(4, || tensor(column_sums(slopes, Columns::all(o)), [o]));
         back.give(3, || {
-            let mut normed = vec![0.0; floats(&x).len()];
-            norm.apply(floats(&x), &stats, &mut normed);
-            w.weight_grad(&normed, dy)
+            let mut normed = vector(floats(&x).len());
+            kernel.apply(floats(&x), &stats, &mut normed);
+            let dw = w.weight_grad(&normed, slopes);
+            leave(normed);
+            dw
         });
-        if !(0..3).any(|parent| back.wants(parent)) {
-            return;
+        if (0..3).any(|parent| back.wants(parent)) {
+            let mut dx = w.input_grad(slopes);
+            let NormGrad { gamma, beta } = kernel.backward(floats(&x), &stats, &mut dx);
+            let d = gamma.len();
+            back.give(0, || tensor(dx, shape(&x)));
+            back.give(1, || tensor(gamma, [d]));
+            back.give(2, || tensor(beta, [d]));
         }
-        let mut dx = w.input_grad(dy);
-        let params = norm.backward(floats(&x), &stats, &mut dx);
-        let d = params.gamma.len();
-        back.give(0, || tensor(dx, shape(&x)));
-        back.give(1, || tensor(params.gamma, [d]));
-        back.give(2, || tensor(params.beta, [d]));
+        leave_tensor(x);
+        leave_tensor(dy);
     }
 }

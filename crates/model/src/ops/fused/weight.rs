@@ -3,6 +3,7 @@
 use burn_flex::FlexTensor;
 use mm1_kernels::gemm::{Matrix, MatrixMut, Precision, gemm};
 
+use super::memory::vector;
 use super::{NodeGuard, Operand, floats, shape, tensor};
 use crate::ops::{Head, precision};
 
@@ -50,7 +51,7 @@ impl Weight {
     pub(super) fn input_grad(&self, dy: &[f32]) -> Vec<f32> {
         let [i, o] = self.dims();
         let n = dy.len() / o;
-        let mut dx = vec![0.0; n * i];
+        let mut dx = vector(n * i);
         let dy = Matrix::new(dy, n, o);
         gemm(self.precision, dy, self.matrix().transposed(), MatrixMut::new(&mut dx, n, i), false);
         dx
@@ -62,7 +63,7 @@ impl Weight {
         let n = x.len() / i;
         let (x, dy) = (Matrix::new(x, n, i), Matrix::new(dy, n, o));
         let (left, right) = if self.transposed { (dy, x) } else { (x, dy) };
-        let mut dw = vec![0.0; i * o];
+        let mut dw = vector(i * o);
         let out = MatrixMut::new(&mut dw, left.cols(), right.cols());
         gemm(self.precision, left.transposed(), right, out, false);
         tensor(dw, shape(&self.value))

@@ -1,0 +1,143 @@
+//! Wrong input gets one line and exit code 2, and nothing is lost.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use crate::{TINY, mm1, picture, run, stderr, succeeds};
+
+/// Exit code 2 and one last line that holds every one of `words`.
+fn refused(output: &Output, words: &[&str]) {
+    let text = stderr(output);
+    assert_eq!(output.status.code(), Some(2), "{text}");
+    let line = text.lines().last().unwrap_or_default();
+    assert!(line.starts_with("mm1: "), "{text}");
+    for word in words {
+        assert!(line.contains(word), "`{word}` is not in: {line}");
+    }
+}
+
+fn set(edits: &[&str]) -> Output {
+    let dir = tempfile::tempdir().unwrap();
+    let edits: Vec<&str> = edits.iter().flat_map(|e| ["--set", *e]).collect();
+    run(&dir.path().join("run"), &edits)
+}
+
+#[test]
+fn settings_that_are_wrong() {
+    refused(&set(&["stage.pretrain.stepz=4"]), &["unknown field `stepz`", "did you mean `steps`"]);
+    refused(&set(&["model.lm.layer=4"]), &["unknown field `layer`", "did you mean `layers`"]);
+    refused(&set(&["model.connector.kind=average"]), &["average", "did you mean `average-pool`"]);
+    refused(&set(&["stage.nope.steps=4"]), &["no [[stage]] is named \"nope\""]);
+    refused(&set(&["stage.pretrain.steps=0"]), &["stage.pretrain", "steps must be at least 1"]);
+    refused(&set(&["stage.pretrain.steps=-1"]), &["-1"]);
+    refused(&set(&["stage.pretrain.optimizer.lr=-1.0"]), &["optimizer.lr = -1"]);
+    refused(&set(&["model.vision.patch=5"]), &["model.vision.patch = 5 must divide image_size = 16"]);
+    refused(&set(&["model.connector.tokens=5"]), &["model.connector.tokens = 5 must be a square number"]);
+    refused(&set(&["stage.pretrain.mixture.missing=1.0"]), &["no [data.missing]", "captioned"]);
+    refused(&set(&["stage.pretrain.length=4"]), &["stage.pretrain.length = 4"]);
+    refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"", "scene-vqa"]);
+    refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown part \"head\"", "vision"]);
+    refused(&set(&["world.emoji=100000"]), &["100000"]);
+}
+
+#[test]
+fn recipes_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let out = out.to_str().unwrap();
+    let missing = mm1(&["run", "no-such.toml", "--out", out]).output().unwrap();
+    refused(&missing, &["no-such.toml", "can't be read"]);
+    let file = dir.path().join("broken.toml");
+    fs::write(&file, "name = \"x").unwrap();
+    refused(&mm1(&["run", file.to_str().unwrap(), "--out", out]).output().unwrap(), &["broken.toml"]);
+}
+
+#[test]
+fn folders_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = |path: &Path| {
+        set(&["data.captioned.kind=folder", &format!("data.captioned.path={}", path.display())])
+    };
+    refused(&folder(&dir.path().join("missing")), &["data.captioned", "missing"]);
+    refused(&folder(dir.path()), &["data.captioned", dir.path().to_str().unwrap()]);
+}
+
+#[test]
+fn a_run_folder_of_another_recipe() {
+    let dir = tempfile::tempdir().unwrap();
+    succeeds(&run(dir.path(), &[]));
+    let before = fs::read(dir.path().join("metrics.jsonl")).unwrap();
+    let other = run(dir.path(), &["--set", "stage.pretrain.steps=13"]);
+    refused(&other, &["belongs to another run", "steps: 12, now 13"]);
+    assert_eq!(fs::read(dir.path().join("metrics.jsonl")).unwrap(), before);
+}
+
+#[test]
+fn pictures_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    succeeds(&run(&out, &[]));
+    let ask = |file: &Path| {
+        let arguments = ["chat", "--run", out.to_str().unwrap(), "--image", file.to_str().unwrap(), "what?"];
+        mm1(&arguments).output().unwrap()
+    };
+    let file = dir.path().join("x.png");
+    refused(&ask(&file), &["--image", "x.png"]);
+    fs::write(&file, b"hello").unwrap();
+    refused(&ask(&file), &["x.png", "not a JPEG, PNG or WebP"]);
+    picture(file.clone(), 30, [1, 2, 3]);
+    let whole = fs::read(&file).unwrap();
+    // The header says 30,000 x 30,000.
+    let mut bomb = whole.clone();
+    for at in [16, 20] {
+        bomb[at..at + 4].copy_from_slice(&30_000u32.to_be_bytes());
+    }
+    let sum = crc32(&bomb[12..29]);
+    bomb[29..33].copy_from_slice(&sum.to_be_bytes());
+    fs::write(&file, bomb).unwrap();
+    refused(&ask(&file), &["x.png", "larger than 10000 pixels"]);
+    picture(file.clone(), 1, [1, 2, 3]);
+    succeeds(&ask(&file));
+    let nowhere = mm1(&["chat", "--run", dir.path().to_str().unwrap(), "hello"]).output().unwrap();
+    refused(&nowhere, &["not a run folder"]);
+}
+
+/// PNG's checksum.
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { crc >> 1 ^ 0xedb8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(!0, |crc, &b| (0..8).fold(crc ^ u32::from(b), step))
+}
+
+/// On a disk of one mebibyte the run stops with one line, and goes on once there is room.
+#[test]
+fn a_full_disk() {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = |size: &str| {
+        let options = format!("size={size}");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "tmpfs"]).arg(dir.path());
+        mount.output().is_ok_and(|o| o.status.success())
+    };
+    if !mount("300k") {
+        eprintln!("not allowed to mount a small disk here: skipped");
+        return;
+    }
+    let out = dir.path().join("run");
+    let full = run(&out, &[]);
+    let grown = std::process::Command::new("mount").args(["-o", "remount,size=64m"]).arg(dir.path()).status();
+    let again = run(&out, &[]);
+    let unmounted = std::process::Command::new("umount").arg(dir.path()).status();
+    refused(&full, &["full", "No space left"]);
+    assert!(grown.unwrap().success() && unmounted.unwrap().success());
+    succeeds(&again);
+}
+
+#[test]
+fn plan_checks_without_doing() {
+    let plan = mm1(&["plan", TINY, "--json"]).output().unwrap();
+    succeeds(&plan);
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    assert_eq!(plan["settled"]["derived"]["image_tokens"], 4);
+    refused(&mm1(&["plan", TINY, "--set", "seed=x"]).output().unwrap(), &["seed"]);
+}

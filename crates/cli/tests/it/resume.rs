@@ -1,0 +1,74 @@
+//! A run that is killed and continued is the run that was never killed.
+
+use std::fs;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::{TINY, losses, mm1, run, stderr, succeeds};
+
+/// Starts the run again and again, each time killed after a while with another number of threads, until it ends.
+fn run_with_kills(out: &Path) -> usize {
+    let mut kills = 0;
+    loop {
+        let threads = ["1", "2", "7"][kills % 3];
+        let mut child = mm1(&["run", TINY, "--out", out.to_str().unwrap(), "--threads", threads])
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        for _ in 0..(3 + kills * 2) {
+            std::thread::sleep(Duration::from_millis(20));
+            if let Some(status) = child.try_wait().unwrap() {
+                assert!(status.success(), "after {kills} kills: {status}");
+                return kills;
+            }
+        }
+        child.kill().unwrap(); // SIGKILL
+        child.wait().unwrap();
+        kills += 1;
+        assert!(kills < 200, "the run never ends");
+    }
+}
+
+#[test]
+fn killed_at_any_moment_gives_the_same_digits() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    succeeds(&run(&whole, &["--threads", "1"]));
+    let kills = run_with_kills(&killed);
+    assert!(kills >= 3, "only {kills} kills: the run is too short to prove anything");
+    let expected = losses(&whole);
+    assert_eq!(expected.len(), 5 + 12 + 6);
+    assert_eq!(losses(&killed), expected);
+    let eval = |out: &Path| fs::read_to_string(out.join("eval.json")).unwrap();
+    assert_eq!(eval(&killed), eval(&whole));
+}
+
+#[test]
+fn a_damaged_checkpoint_is_told_and_the_one_before_is_used() {
+    let dir = tempfile::tempdir().unwrap();
+    let (whole, hurt) = (dir.path().join("whole"), dir.path().join("hurt"));
+    succeeds(&run(&whole, &[]));
+    succeeds(&run(&hurt, &[]));
+    let last = hurt.join("checkpoints/sft/step-00000006/model.safetensors");
+    let mut bytes = fs::read(&last).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    fs::write(&last, bytes).unwrap();
+    let again = run(&hurt, &[]);
+    succeeds(&again);
+    assert!(stderr(&again).contains("step-00000006 is damaged and not used"), "{}", stderr(&again));
+    assert_eq!(losses(&hurt), losses(&whole));
+}
+
+#[test]
+fn scores_do_not_depend_on_the_batch() {
+    let dir = tempfile::tempdir().unwrap();
+    let eval = |batch: &str| {
+        let out = dir.path().join(batch);
+        let batch = format!("stage.few-shot.batch={batch}");
+        succeeds(&run(&out, &["--set", &batch]));
+        fs::read_to_string(out.join("eval.json")).unwrap()
+    };
+    assert_eq!(eval("1"), eval("7"));
+}
