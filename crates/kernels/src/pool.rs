@@ -31,7 +31,7 @@ impl AdaptivePool {
                     }
                 }
                 for y in y {
-                    *y /= 1.0 / share;
+                    *y *= share;
                 }
             }
         });

@@ -136,41 +136,41 @@ pub(crate) fn add_pieces(partial: &[f32], d: usize) -> Vec<f32> {
     total
 }
 
-/// Sum of `f` over a row, in a fixed order that suits vector registers.
+/// Sum of `f` over a row, in f64 and in a fixed order that suits vector registers.
 #[inline(always)]
 pub(crate) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let (chunks, rest) = row.as_chunks::<LANES>();
     for chunk in chunks {
         for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += f(v);
+            *lane += f64::from(f(v));
         }
     }
     for (lane, &v) in lanes.iter_mut().zip(rest) {
-        *lane += f(v);
+        *lane += f64::from(f(v));
     }
     fold(lanes)
 }
 
-/// Sum of `f` over the pairs of two rows of one length, in the order of [`sum`].
+/// Sum of `f` over the pairs of two rows of one length, as [`sum`].
 #[inline(always)]
 pub(crate) fn dot(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a_chunks.iter().zip(b_chunks) {
         for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += f(a, b);
+            *lane += f64::from(f(a, b));
         }
     }
     for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += f(a, b);
+        *lane += f64::from(f(a, b));
     }
     fold(lanes)
 }
 
 /// Adds the upper half of the lanes to the lower until one is left.
 #[inline(always)]
-fn fold(mut lanes: [f32; LANES]) -> f32 {
+fn fold(mut lanes: [f64; LANES]) -> f32 {
     let mut half = LANES / 2;
     while half > 0 {
         for i in 0..half {
@@ -178,5 +178,5 @@ fn fold(mut lanes: [f32; LANES]) -> f32 {
         }
         half /= 2;
     }
-    lanes[0]
+    lanes[0] as f32
 }

@@ -140,8 +140,7 @@ impl Abstraction {
         let width = y.dims()[2];
         let y = list(ops::depthwise3x3(y.reshape([n, h, w, width]), &self.depthwise.val()));
         let y = ops::norm_activation(y, &self.depthwise_norm.norm(), Activation::Silu);
-        let gates = self.gates(y.clone().reshape([n, h, w, width]));
-        let y = ops::gate(y, gates);
+        let y = ops::gate(y.clone(), self.gates(y));
         let y = ops::linear(y, &self.reduce.val(), None);
         let y = ops::norm(y, &self.reduce_norm.norm());
         let around = match &self.shortcut {
@@ -151,10 +150,9 @@ impl Abstraction {
         ops::add_activation(y, around, Activation::Silu).reshape([n, h, w, width])
     }
 
-    /// Squeeze-and-excite (Hu et al. 2018): `[n, h, w, o] -> [n, 1, o]` in (0, 1).
-    fn gates(&self, y: Tensor<4>) -> Tensor<3> {
-        let mean = list(ops::adaptive_avg_pool(y, 1));
-        let mean = ops::linear(mean, &self.squeeze.val(), Some(&self.squeeze_bias.val()));
+    /// Squeeze-and-excite (Hu et al. 2018): `[n, h w, o] -> [n, 1, o]` in (0, 1).
+    fn gates(&self, y: Tensor<3>) -> Tensor<3> {
+        let mean = ops::linear(y.mean_dim(1), &self.squeeze.val(), Some(&self.squeeze_bias.val()));
         let bias = self.excite_bias.val();
         let gates = ops::act_linear_residual(mean, Activation::Silu, &self.excite.val(), Some(&bias), None);
         activation::sigmoid(gates)

@@ -86,7 +86,7 @@ fn check(name: &str, sizes: &[usize], fused: Operation<'_>, composed: Operation<
 
 #[test]
 fn norms() {
-    for (b, t, d) in [(2, 3, 10), (1, 1, 3), (3, 70, 34)] {
+    for (b, t, d) in [(2, 3, 10), (1, 2, 8), (3, 70, 34)] {
         for activation in [Activation::None, Activation::Silu, Activation::Gelu, Activation::Swiglu] {
             if activation == Activation::Swiglu && d % 2 == 1 {
                 continue;
@@ -359,34 +359,4 @@ fn bfloat16_stays_near_and_is_used_on_the_way_back() {
     }
     let again = run(&operation, &[b * t * i, i * o], |_| true);
     assert!(again == exact, "the precision outlived its scope");
-}
-
-#[test]
-fn zz_scratch() {
-    let name = "c-abstractor";
-    for (what, device) in [
-        ("fused", Device::flex().autodiff()),
-        ("composed", Device::flex().autodiff().gradient_checkpointing()),
-    ] {
-        let case = crate::case::read(name);
-        let model = case.model(&device);
-        let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
-        let found = mm1_model::weights::gradients(&model, &loss.backward());
-        let expected = case.gradients();
-        let mut all: Vec<(f32, String)> = found
-            .iter()
-            .map(|(path, _, g)| {
-                let e = expected[path.as_str()];
-                let largest = e.iter().fold(1e-20f32, |m, v| m.max(v.abs()));
-                (
-                    g.iter().zip(e).map(|(a, b)| (a - b).abs() / largest).fold(0.0, f32::max),
-                    format!("{path} {largest:e}"),
-                )
-            })
-            .collect();
-        all.sort_by(|a, b| b.0.total_cmp(&a.0));
-        for (e, path) in &all[..8] {
-            println!("SCRATCH {what} {e:e} {path}");
-        }
-    }
 }
