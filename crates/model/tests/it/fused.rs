@@ -1,9 +1,13 @@
 //! The fused operations beside the composed ones: values, every gradient, frozen parents, no gradients at all.
 
 use burn::tensor::{Device, Tensor, TensorData};
+use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
     self, Activation, Head, Heads, Layout, Norm, Precision, Rope, Span, composed, with_precision,
 };
+use mm1_model::weights;
+
+use crate::case;
 
 /// An operation on flat operands, with a flat result.
 type Operation<'a> = &'a dyn Fn(&[Tensor<1>]) -> Tensor<1>;
@@ -19,7 +23,7 @@ fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
 }
 
 fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().unwrap()
+    tensor.into_data().try_into_vec().expect("f32")
 }
 
 /// Result and gradients with the operands that `tracked` names, after a run on NaN: what that leaves in memory that is
@@ -69,12 +73,13 @@ fn check(name: &str, sizes: &[usize], fused: Operation<'_>, composed: Operation<
     let (got, wanted) = (run(fused, sizes, |_| true), run(composed, sizes, |_| true));
     for (i, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
         let what = if i == 0 { format!("{name}: result") } else { format!("{name}: gradient {}", i - 1) };
-        assert_near(&what, got.as_ref().unwrap(), wanted.as_ref().unwrap(), 1e-5);
+        let [got, wanted] = [got, wanted].map(|values| values.as_ref().expect("tracked"));
+        assert_near(&what, got, wanted, 1e-5);
     }
     for only in 0..sizes.len() {
         let one = run(fused, sizes, |i| i == only);
         for i in 0..sizes.len() {
-            let expected = (i == only).then(|| got[i + 1].clone().unwrap());
+            let expected = got[i + 1].clone().filter(|_| i == only);
             assert!(one[i + 1] == expected, "{name}: gradient {i} when only {only} is tracked");
         }
     }
@@ -359,4 +364,22 @@ fn bfloat16_stays_near_and_is_used_on_the_way_back() {
     }
     let again = run(&operation, &[b * t * i, i * o], |_| true);
     assert!(again == exact, "the precision outlived its scope");
+}
+
+#[test]
+fn threads_change_no_bit_of_a_step() {
+    let bits = |threads| {
+        with_isa(Isa::detect(), threads, || {
+            let case = case::read("c-abstractor");
+            let model = case.model(&Device::flex().autodiff());
+            let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+            let gradients = weights::gradients(&model, &loss.backward());
+            gradients.into_iter().flat_map(|(_, _, g)| g).map(f32::to_bits).collect::<Vec<u32>>()
+        })
+    };
+    let one = bits(1);
+    assert!(one.iter().any(|&bits| bits != 0));
+    for threads in [2, 7] {
+        assert!(one == bits(threads), "{threads} threads give other gradients than 1");
+    }
 }
