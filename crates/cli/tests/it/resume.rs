@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use crate::{TINY, losses, mm1, run, stderr, succeeds};
 
-/// Starts the run again and again, each time killed after a while with another number of threads, until it ends.
+/// Starts the run again and again with another number of threads, and kills it whenever it has come two steps
+/// further than the last time, until it ends.
 fn run_with_kills(out: &Path) -> usize {
+    let steps = || fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
     let mut kills = 0;
     loop {
         let threads = ["1", "2", "7"][kills % 3];
@@ -16,13 +18,15 @@ fn run_with_kills(out: &Path) -> usize {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        for _ in 0..(3 + kills * 2) {
-            std::thread::sleep(Duration::from_millis(20));
+        while steps() <= 2 * kills {
             if let Some(status) = child.try_wait().unwrap() {
                 assert!(status.success(), "after {kills} kills: {status}");
                 return kills;
             }
+            std::thread::sleep(Duration::from_millis(1));
         }
+        // Not at the same point of each step.
+        std::thread::sleep(Duration::from_millis(kills as u64 * 7 % 11));
         child.kill().unwrap(); // SIGKILL
         child.wait().unwrap();
         kills += 1;
