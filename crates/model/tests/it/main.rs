@@ -3,7 +3,6 @@
 #![expect(clippy::unwrap_used, reason = "a test may stop at once")]
 
 mod case;
-mod cost;
 mod extend;
 mod fused;
 mod golden;
@@ -12,5 +11,4 @@ mod init;
 mod ops;
 mod packing;
 mod refuse;
-mod step;
 mod weights;
