@@ -6,7 +6,8 @@
 //! |---|---|
 //! | gammas of norms | 1 |
 //! | betas of norms, biases | 0 |
-//! | position tables, class token, learned queries | normal 0.02, cut at two standard deviations (ViT) |
+//! | class token, learned queries | normal 0.02, cut at two standard deviations (ViT) |
+//! | position tables | the same with 0.3: ViT's 0.02 stands beside patches of its small maps, here it would be lost beside patches of about 1 (docs/LOG.md) |
 //! | every linear map and convolution, embedding and head too | the same with 1 / sqrt(fan in) (LeCun); GPT-2's 0.02 is about half of that at its width of 768, but a quarter of it at 128, and then a small model takes hundreds of steps before it sees (docs/LOG.md) |
 //! | the blocks' linear maps that write to the residual stream (`attention.out`, `mlp.down`) | the same, divided by sqrt(2 * layers) (GPT-2) |
 
@@ -15,8 +16,10 @@ use burn::tensor::{Device, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// Standard deviation of what is no map: positions, class token, queries.
+/// Standard deviation of what is no map: class token, queries.
 pub const STD: f64 = 0.02;
+/// Standard deviation of position tables.
+pub const POSITION: f64 = 0.3;
 
 /// Where a parameter's first values come from.
 #[derive(Clone, Copy, Debug, PartialEq)]

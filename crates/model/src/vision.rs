@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
 use crate::config::{Stem, VisionConfig};
-use crate::init::{Fill, Init, STD};
+use crate::init::{Fill, Init, POSITION, STD};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout};
 
@@ -58,7 +58,7 @@ impl Vision {
         Self {
             patch: init.param("patch", [inputs, dim], Fill::fan_in(inputs)),
             patch_bias: init.param("patch_bias", [dim], Fill::Zeros),
-            position: init.param("position", [config.grid().pow(2), dim], Fill::Normal(STD)),
+            position: init.param("position", [config.grid().pow(2), dim], Fill::Normal(POSITION)),
             class_token: config.class_token.then(|| init.param("class_token", [1, dim], Fill::Normal(STD))),
             blocks: blocks.collect(),
             norm: NormWeights::layer(&init.at("norm"), dim, config.norm_eps),

@@ -234,8 +234,7 @@ fn scenes_to_compare(author: &mut Author, topic: Topic) -> [Scene; 2] {
     let second = match topic {
         // Half of the pairs share their colour.
         Topic::Colour if author.chance(0.5) => {
-            let emoji = author.absent(&first);
-            author.scene_on(first.colour, emoji, first.objects.len())
+            author.scene_like(&first, first.objects.len())
         }
         Topic::Colour => author.scene(),
         Topic::Count if author.chance(0.3) => author.scene_of(first.objects.len()),

@@ -37,7 +37,7 @@ pub struct WorldConfig {
     pub emoji: usize,
     /// Side of a picture in pixels.
     pub picture_size: u32,
-    /// Share of the pairs of emoji and background colour that only the test side has.
+    /// Share of the triples of emoji, background colour and place that only the test side has.
     pub test_share: f64,
 }
 
@@ -95,7 +95,8 @@ pub struct World {
     config: WorldConfig,
     seed: u64,
     emoji: Vec<Emoji>,
-    pairs: Pairs,
+    /// By place.
+    pairs: [Pairs; 5],
 }
 
 impl World {
@@ -116,11 +117,11 @@ impl World {
         );
         ensure!(
             (0.1..=0.9).contains(&test_share),
-            "world.test_share = {test_share}: give 0.1 to 0.9, so that each emoji has one of the {} colours on both sides",
+            "world.test_share = {test_share}: give 0.1 to 0.9, so that each emoji has one of the {} colours on both sides in each place",
             COLOURS.len()
         );
         let emoji = lexicon::emoji(emoji)?;
-        let pairs = Pairs::new(&emoji, test_share, seed);
+        let pairs = Place::ALL.map(|place| Pairs::new(&emoji, place, test_share, seed));
         Ok(Arc::new(Self { config: config.clone(), seed, emoji, pairs }))
     }
 
@@ -139,9 +140,14 @@ impl World {
         &self.emoji
     }
 
-    /// Whether `split` may show this emoji on this colour (a place in [`COLOURS`]). True for exactly one split.
-    pub fn allows(&self, split: Split, emoji: usize, colour: usize) -> bool {
-        self.pairs.emoji(split, colour).binary_search(&emoji).is_ok()
+    /// Whether `split` may show this emoji on this colour (an index in [`COLOURS`]) in this place. True for exactly one
+    /// split.
+    pub fn allows(&self, split: Split, emoji: usize, colour: usize, place: Place) -> bool {
+        self.pairs(place).emoji(split, colour).binary_search(&emoji).is_ok()
+    }
+
+    fn pairs(&self, place: Place) -> &Pairs {
+        &self.pairs[place as usize]
     }
 
     fn page(&self, stream: Stream, split: Split, index: u64) -> Page<'_> {

@@ -1,15 +1,19 @@
-//! The split: every pair of an emoji and a background colour belongs to training or to test, never to both, so no
-//! composition of one side can be on the other.
+//! The split: in each place, every pair of an emoji and a background colour belongs to training or to test, never to
+//! both, so no composition of one side can be on the other.
+//!
+//! The place is part of it, so that both sides have most emoji on most colours: else training would teach that a test
+//! scene can't be ("never on this colour").
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::lexicon::{COLOURS, Emoji};
+use super::scene::Place;
 use crate::source::Split;
 
-/// A colour keeps at least this many emoji on both sides.
-pub(super) const FEWEST: usize = 4;
+/// A colour keeps at least this many emoji on both sides in each place: one more than a scene has.
+pub(super) const FEWEST: usize = 5;
 
-/// Which emoji stand on which colours, for each split.
+/// Which emoji stand on which colours in one place, for each split.
 pub(super) struct Pairs {
     train: Side,
     test: Side,
@@ -23,9 +27,9 @@ struct Side {
 }
 
 impl Pairs {
-    /// Sends `test_share` of each colour's pairs to test, in the order of a hash of `seed` and both names; then
-    /// exchanges pairs until every emoji has a colour on both sides.
-    pub(super) fn new(emoji: &[Emoji], test_share: f64, seed: u64) -> Self {
+    /// Sends `test_share` of each colour's pairs to test, in the order of a hash of `seed`, both names and the
+    /// place; then exchanges pairs until every emoji has a colour on both sides.
+    pub(super) fn new(emoji: &[Emoji], place: Place, test_share: f64, seed: u64) -> Self {
         let n = emoji.len();
         let fewest = FEWEST.max(n.div_ceil(COLOURS.len()));
         let quota = ((n as f64 * test_share).round() as usize).clamp(fewest, n - fewest);
@@ -34,7 +38,8 @@ impl Pairs {
             .map(|(colour, _)| {
                 let mut order: Vec<usize> = (0..n).collect();
                 order.sort_by_key(|&e| {
-                    (xxh3_64_with_seed(format!("{}/{colour}", emoji[e].name).as_bytes(), seed), e)
+                    let key = format!("{}/{colour}/{}", emoji[e].name, place.name());
+                    (xxh3_64_with_seed(key.as_bytes(), seed), e)
                 });
                 let mut row = vec![false; n];
                 order[..quota].iter().for_each(|&e| row[e] = true);

@@ -26,6 +26,9 @@ pub enum Place {
 }
 
 impl Place {
+    /// Every place, in the order of its number.
+    pub const ALL: [Self; 5] =
+        [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight, Self::Centre];
     /// The quarters in reading order.
     pub const QUARTERS: [Self; 4] = [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight];
 
@@ -114,39 +117,51 @@ impl Author<'_> {
         self.scene_with(emoji, number)
     }
 
-    /// A scene of `number` objects, `emoji` among them; fewer where the colour has too few emoji.
+    /// A scene of `number` objects, `emoji` among them.
     pub(super) fn scene_with(&mut self, emoji: usize, number: usize) -> Scene {
-        let colour = self.pick(self.world.pairs.colours(self.split, emoji));
-        self.scene_on(colour, emoji, number)
+        let places = self.places(number);
+        let colour = self.pick(self.world.pairs(places[0]).colours(self.split, emoji));
+        self.compose(colour, vec![emoji], &places)
     }
 
-    /// A scene of `number` objects on `colour`, `emoji` among them, which the split allows there.
-    pub(super) fn scene_on(&mut self, colour: usize, emoji: usize, number: usize) -> Scene {
-        let allowed = self.world.pairs.emoji(self.split, colour);
-        // One emoji stays out, for a question about what is not there.
-        let number = number.min(allowed.len() - 1);
-        let mut chosen = vec![emoji];
-        while chosen.len() < number {
-            let next = self.pick(allowed);
-            if !chosen.contains(&next) {
-                chosen.push(next);
-            }
-        }
-        let mut places = Place::QUARTERS;
-        places.shuffle(&mut self.rng);
-        if number == 1 && self.chance(0.6) {
-            places[0] = Place::Centre;
-        }
-        let mut objects: Vec<Object> =
-            chosen.into_iter().zip(places).map(|(emoji, place)| self.object(emoji, place)).collect();
-        objects.sort_by_key(|o| o.place);
-        Scene { colour, shade: self.shade(colour), objects }
+    /// A scene of `number` objects on the colour of `other`, the first of them not in it.
+    pub(super) fn scene_like(&mut self, other: &Scene, number: usize) -> Scene {
+        let places = self.places(number);
+        let first = self.another(other.colour, places[0], |e| other.find(e).is_some());
+        self.compose(other.colour, vec![first], &places)
     }
 
     /// An emoji that this split allows on the scene's colour and that is not in it.
     pub(super) fn absent(&mut self, scene: &Scene) -> usize {
-        let allowed = self.world.pairs.emoji(self.split, scene.colour);
-        let free: Vec<usize> = allowed.iter().copied().filter(|&e| scene.find(e).is_none()).collect();
+        let place = self.pick(&Place::ALL);
+        self.another(scene.colour, place, |e| scene.find(e).is_some())
+    }
+
+    /// A place for each of `number` objects.
+    fn places(&mut self, number: usize) -> Vec<Place> {
+        if number == 1 && self.chance(0.6) {
+            return vec![Place::Centre];
+        }
+        let mut places = Place::QUARTERS;
+        places.shuffle(&mut self.rng);
+        places[..number].to_vec()
+    }
+
+    /// The emoji of the first places are chosen.
+    fn compose(&mut self, colour: usize, mut chosen: Vec<usize>, places: &[Place]) -> Scene {
+        for &place in &places[chosen.len()..] {
+            chosen.push(self.another(colour, place, |e| chosen.contains(&e)));
+        }
+        let mut objects: Vec<Object> =
+            chosen.into_iter().zip(places).map(|(emoji, &place)| self.object(emoji, place)).collect();
+        objects.sort_by_key(|o| o.place);
+        Scene { colour, shade: self.shade(colour), objects }
+    }
+
+    /// An emoji that this split allows there and that is not `taken`, which at most four are.
+    fn another(&mut self, colour: usize, place: Place, taken: impl Fn(usize) -> bool) -> usize {
+        let allowed = self.world.pairs(place).emoji(self.split, colour);
+        let free: Vec<usize> = allowed.iter().copied().filter(|&e| !taken(e)).collect();
         self.pick(&free)
     }
 
@@ -192,9 +207,9 @@ impl Scene {
         self.objects.iter().find(|o| o.emoji == emoji)
     }
 
-    /// Whether each of its pairs of emoji and colour belongs to `split`.
+    /// Whether each of its emoji, on its colour and in its place, belongs to `split`.
     pub fn belongs(&self, world: &World, split: Split) -> bool {
-        self.objects.iter().all(|o| world.allows(split, o.emoji, self.colour))
+        self.objects.iter().all(|o| world.allows(split, o.emoji, self.colour, o.place))
     }
 
     /// The description in the words of `wording`, without a capital or a full stop.

@@ -6,7 +6,7 @@ use burn::tensor::{Tensor, activation};
 use super::{list, map};
 use crate::attention::NormWeights;
 use crate::config::VisionConfig;
-use crate::init::{Fill, Init, STD};
+use crate::init::{Fill, Init, POSITION};
 use crate::ops::{self, Activation, Norm};
 
 /// LayerNorm's epsilon in the blocks.
@@ -82,7 +82,7 @@ impl CAbstractor {
             (0..depth).map(|block| Abstraction::new(&init.at(name).at(block), inputs(block), width)).collect()
         };
         Self {
-            position: init.param("position", [vision.grid().pow(2), vision.dim], Fill::Normal(STD)),
+            position: init.param("position", [vision.grid().pow(2), vision.dim], Fill::Normal(POSITION)),
             before: stage("before", vision.dim),
             after: stage("after", width),
             readout: init.param("readout", [width, out], Fill::fan_in(width)),
