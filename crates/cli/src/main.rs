@@ -11,7 +11,10 @@ mod stage;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
+
+use crate::error::InputError;
 
 // Training makes and drops large buffers all the time; the system's allocator gives them back to the kernel, which
 // clears every page again.
@@ -64,18 +67,22 @@ struct RecipeArgs {
 }
 
 fn main() -> ExitCode {
-    let done = match Cli::parse().command {
-        Command::Run { recipe, out, threads, json } => {
-            commands::run::run(&recipe.recipe, &recipe.edits, &out, threads, json)
-        }
-        Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
-        Command::Chat(args) => commands::chat::chat(&args),
-    };
-    match done {
+    match execute(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
             eprintln!("mm1: {e:#}");
             ExitCode::from(error::exit_code(&e))
         }
+    }
+}
+
+fn execute(command: Command) -> Result<()> {
+    mm1_kernels::cpu::requested().map_err(InputError::new)?;
+    match command {
+        Command::Run { recipe, out, threads, json } => {
+            commands::run::run(&recipe.recipe, &recipe.edits, &out, threads, json)
+        }
+        Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
+        Command::Chat(args) => commands::chat::chat(&args),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use indicatif::HumanCount;
 use mm1_data::image::ImageSpec;
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::source::{Source, SourceConfig, Split};
@@ -147,11 +148,11 @@ impl Plan {
             text,
             "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, vocabulary {}",
             self.recipe.name,
-            thousands(p.total() as u64),
-            thousands(p.vision as u64),
-            thousands(p.connector as u64),
-            thousands(p.lm as u64),
-            thousands(p.embedding as u64),
+            HumanCount(p.total() as u64),
+            HumanCount(p.vision as u64),
+            HumanCount(p.connector as u64),
+            HumanCount(p.lm as u64),
+            HumanCount(p.embedding as u64),
             d.image_tokens,
             self.tokenizer.vocab()
         );
@@ -162,7 +163,7 @@ impl Plan {
                     "  {}: {} steps of {} positions, peak lr {:.2e}",
                     s.name,
                     s.steps,
-                    thousands(d.positions_per_step[&s.name]),
+                    HumanCount(d.positions_per_step[&s.name]),
                     d.lr[&s.name]
                 ),
                 Stage::Eval(s) => writeln!(
@@ -236,8 +237,8 @@ fn check_stages(recipe: &Recipe) -> Result<()> {
             "stage.{i}.name = \"{name}\" is taken by an earlier stage"
         );
         match stage {
-            Stage::Pretrain(s) | Stage::Sft(s) => check_train(recipe, s, Objective::Language),
-            Stage::Encoder(s) => check_train(recipe, s, Objective::Clip),
+            Stage::Pretrain(s) | Stage::Sft(s) => check_train(recipe, s, &[Objective::Language]),
+            Stage::Encoder(s) => check_train(recipe, s, &[Objective::Clip, Objective::Superclass]),
             Stage::Eval(s) => check_eval(recipe, s),
         }
         .with_context(|| format!("stage.{name}"))?;
@@ -258,10 +259,14 @@ fn check_source(recipe: &Recipe, field: &str, name: &str) -> Result<()> {
     Ok(())
 }
 
-fn check_train(recipe: &Recipe, s: &TrainStage, objective: Objective) -> Result<()> {
-    ensure!(s.objective == objective, "objective must be \"{}\" in this kind of stage", objective.name());
+fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[Objective]) -> Result<()> {
     ensure!(
-        objective == Objective::Language || s.accumulate == 1,
+        objectives.contains(&s.objective),
+        "objective must be \"{}\" in this kind of stage",
+        objectives.iter().map(|o| o.name()).collect::<Vec<_>>().join("\" or \"")
+    );
+    ensure!(
+        s.objective != Objective::Clip || s.accumulate == 1,
         "accumulate must be 1 for a contrast: it takes all pairs of a step together"
     );
     positive(&[
@@ -355,17 +360,4 @@ fn tokenizer(
         tokenizer.save(&folder.tokenizer())?;
     }
     Ok(tokenizer)
-}
-
-/// `1234567` as `1,234,567`.
-pub(crate) fn thousands(n: u64) -> String {
-    let digits = n.to_string();
-    let mut out = String::new();
-    for (i, c) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            out.push(',');
-        }
-        out.push(c);
-    }
-    out
 }

@@ -9,6 +9,7 @@ use mm1_data::source::SourceConfig;
 #[cfg(feature = "emoji")]
 use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
+use mm1_model::ops;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -23,6 +24,9 @@ pub(crate) struct Recipe {
     /// From which every random choice follows.
     #[serde(default = "one")]
     pub(crate) seed: u64,
+    /// Of matrix products; weights, sums, norms, softmax and loss are always f32.
+    #[serde(default)]
+    pub(crate) precision: Precision,
     /// The built-in world of pictures.
     #[cfg(feature = "emoji")]
     #[serde(default)]
@@ -38,6 +42,28 @@ pub(crate) struct Recipe {
     pub(crate) data: BTreeMap<String, SourceConfig>,
     /// What is done, in order.
     pub(crate) stage: Vec<Stage>,
+}
+
+/// What the inputs of matrix products are rounded to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Precision {
+    /// Nothing.
+    #[default]
+    F32,
+    /// bfloat16.
+    Bf16,
+}
+
+impl Precision {
+    /// Runs `f` with products in this precision.
+    pub(crate) fn of<R>(self, f: impl FnOnce() -> R) -> R {
+        let precision = match self {
+            Self::F32 => ops::Precision::F32,
+            Self::Bf16 => ops::Precision::Bf16,
+        };
+        ops::with_precision(precision, f)
+    }
 }
 
 /// Where the tokenizer comes from.
@@ -219,6 +245,9 @@ pub(crate) enum Objective {
     Language,
     /// Contrast of pictures and captions (Radford et al. 2021); for an `encoder` stage.
     Clip,
+    /// Tokens of the caption as the picture's classes (Huang et al. 2024); for an `encoder` stage. It learns faster than
+    /// a contrast of small batches.
+    Superclass,
 }
 
 impl Objective {
@@ -227,6 +256,7 @@ impl Objective {
         match self {
             Self::Language => "language",
             Self::Clip => "clip",
+            Self::Superclass => "superclass",
         }
     }
 }

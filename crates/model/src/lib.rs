@@ -14,6 +14,7 @@ pub mod lm;
 pub mod mlp;
 pub mod mm1;
 pub mod ops;
+pub mod superclass;
 pub mod vision;
 pub mod weights;
 

@@ -4,21 +4,15 @@ use anyhow::{Context, Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mm1_model::weights;
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
 use crate::optim::{self, AdamW, Gradients, OptimizerConfig, Update};
 use crate::parameters;
 
-/// A part of a step whose examples go through the model `M` together.
-pub trait MicroBatch<M> {
-    /// The SUM of weight times loss over its examples, as `[1]`.
-    ///
-    /// # Errors
-    /// If the model refuses the input.
-    fn loss(&self, model: &M) -> Result<Tensor<1>>;
-    /// Sum of the weights; 0 if there is nothing to learn, and then `loss` is not called.
-    fn weight(&self) -> f64;
+/// What is in a part of a step.
+pub trait Counts {
     /// Positions of text and pictures.
     fn tokens(&self) -> usize;
     /// Pictures.
@@ -27,8 +21,19 @@ pub trait MicroBatch<M> {
     fn samples(&self) -> &[String];
 }
 
+/// A part of a step whose examples go through the model `M` together.
+pub trait MicroBatch<M>: Counts {
+    /// The SUM of weight times loss over its examples, as `[1]`.
+    ///
+    /// # Errors
+    /// If the model refuses the input.
+    fn loss(&self, model: &M) -> Result<Tensor<1>>;
+    /// Sum of the weights; 0 if there is nothing to learn, and then `loss` is not called.
+    fn weight(&self) -> f64;
+}
+
 /// What one step was.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// Mean loss over the whole step: Σ weight · loss / Σ weight.
     pub loss: f64,
@@ -77,7 +82,7 @@ impl<M: Module> Trainer<M> {
     pub fn step<B: MicroBatch<M>>(&mut self, batches: &[B], lr: f64) -> Result<StepReport> {
         let (loss, grads) = self.gradients(batches).with_context(|| format!("step {}", self.step))?;
         let grad_norm = optim::norm(&grads).with_context(|| {
-            let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).map(String::as_str).collect();
+            let samples: Vec<_> = batches.iter().flat_map(Counts::samples).map(String::as_str).collect();
             format!("step {}, samples {}", self.step, samples.join(", "))
         })?;
         let update = Update { lr, norm: grad_norm, time: u32::try_from(self.step + 1)? };
@@ -89,8 +94,8 @@ impl<M: Module> Trainer<M> {
             loss,
             grad_norm,
             weight: batches.iter().map(MicroBatch::weight).sum(),
-            tokens: batches.iter().map(MicroBatch::tokens).sum(),
-            images: batches.iter().map(MicroBatch::images).sum(),
+            tokens: batches.iter().map(Counts::tokens).sum(),
+            images: batches.iter().map(Counts::images).sum(),
         })
     }
 

@@ -15,7 +15,7 @@ use mm1_serve::sampler::Sampling;
 use serde_json::json;
 
 use crate::error::{InputError, input};
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Precision, Recipe, Stage};
 use crate::stage::model;
 
 #[derive(Debug, Args)]
@@ -49,9 +49,9 @@ pub(crate) struct ChatArgs {
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     ensure_temperature(args.temperature)?;
     let pictures = args.images.iter().map(|p| picture(p)).collect::<Result<Vec<_>>>()?;
-    let generator = generator(&args.run)?;
+    let (generator, precision) = generator(&args.run)?;
     let mut talk = Talk { session: generator.session(), args };
-    match &args.prompt {
+    precision.of(|| match &args.prompt {
         Some(prompt) => {
             let answer = talk.say(pictures, prompt)?;
             if args.json {
@@ -60,7 +60,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
             Ok(())
         }
         None => talk.converse(pictures),
-    }
+    })
 }
 
 fn ensure_temperature(temperature: f64) -> Result<()> {
@@ -141,8 +141,8 @@ fn picture(path: &Path) -> Result<Arc<Picture>> {
     Ok(Arc::new(picture.map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?))
 }
 
-/// The newest model of the run at `root`.
-fn generator(root: &Path) -> Result<Generator> {
+/// The newest model of the run at `root`, and the precision it was trained in.
+fn generator(root: &Path) -> Result<(Generator, Precision)> {
     let path = root.join("plan.toml");
     let missing = |e: &dyn std::fmt::Display| {
         InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
@@ -166,5 +166,5 @@ fn generator(root: &Path) -> Result<Generator> {
     }
     let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;
     let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
-    Ok(Generator::new(model, tokenizer, recipe.image_spec()))
+    Ok((Generator::new(model, tokenizer, recipe.image_spec()), recipe.precision))
 }

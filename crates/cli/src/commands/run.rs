@@ -43,11 +43,11 @@ pub(crate) fn run(
     eprint!("{}", plan.summary());
     let context = Context { plan, folder, threads, stop: stop_flag()? };
     for stage in &context.plan.recipe.stage {
-        match stage {
+        let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),
             Stage::Eval(s) => stage::evaluate::run(&context, s),
-        }
-        .with_context(|| format!("stage {}", stage.name()))?;
+        };
+        context.plan.recipe.precision.of(run).with_context(|| format!("stage {}", stage.name()))?;
     }
     let report = mm1_lab::report::write(context.folder.root())?;
     eprintln!("done in {}; open {}", clock(started.elapsed().as_secs_f64()), report.display());

@@ -8,10 +8,13 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use burn::module::Module;
 use burn::tensor::Device;
+use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, Skipped};
 use mm1_data::pack::Packing;
+use mm1_data::source::Split;
 use mm1_model::clip::Clip;
+use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::weights::Group;
 use mm1_train::{MicroBatch, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
 use serde::Serialize;
@@ -20,10 +23,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::commands::run::Context;
 use crate::error::{Interrupted, input};
-use crate::plan::thousands;
 use crate::progress::Progress;
 use crate::recipe::{Objective, TrainStage};
 use crate::stage::model;
+
+/// Captions of each source from which the frequencies of labels are counted.
+const COUNTED: u64 = 2000;
 
 /// Trains one stage from its last checkpoint, or else from where the stage before it ended.
 ///
@@ -31,15 +36,15 @@ use crate::stage::model;
 /// Wrong input, a loss that is not finite, a full disk, or an interrupt.
 pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
     let device = Device::flex().autodiff();
+    let recipe = &context.plan.recipe;
+    let model = model::before(recipe, context.folder.root(), &stage.name, &device)?;
     match stage.objective {
-        Objective::Language => {
-            let model = model::before(&context.plan.recipe, context.folder.root(), &stage.name, &device)?;
-            train(context, stage, model)
-        }
-        Objective::Clip => {
-            let model = model::before(&context.plan.recipe, context.folder.root(), &stage.name, &device)?;
-            let lm = &context.plan.recipe.model.lm;
-            train(context, stage, Clip::new(model.vision, lm, context.plan.recipe.seed)?)
+        Objective::Language => train(context, stage, model),
+        Objective::Clip => train(context, stage, Clip::new(model.vision, &recipe.model.lm, recipe.seed)?),
+        Objective::Superclass => {
+            let captions = first_captions(context, stage)?;
+            let weights = inverse_document_frequency(&captions, context.plan.tokenizer.vocab());
+            train(context, stage, SuperClass::new(model.vision, weights, recipe.seed))
         }
     }
 }
@@ -79,7 +84,7 @@ where
         let skipped = loader.skipped()[told..].to_vec();
         told += skipped.len();
         let (step, name) = (trainer.steps_done(), &stage.name);
-        let line = Line { step, stage: name, lr, seconds, data_seconds, skipped, ..report.into() };
+        let line = Line { step, stage: name, report, lr, seconds, data_seconds, skipped };
         metrics.push(&line)?;
         progress.update(line.step, &line.figures());
         let stop = context.stop.load(Ordering::Relaxed);
@@ -93,6 +98,20 @@ where
     }
     progress.finish(&format!("{} steps done", stage.steps));
     report_skipped(context, &stage.name, &cursor)
+}
+
+/// The tokens of the first captions of each source.
+fn first_captions(context: &Context, stage: &TrainStage) -> Result<Vec<Vec<u32>>> {
+    let mut captions = Vec::new();
+    for name in stage.mixture.keys() {
+        let source = &context.plan.sources[name];
+        for index in 0..source.len(Split::Train).unwrap_or(u64::MAX).min(COUNTED) {
+            // What can't be read is told when training meets it.
+            let Ok(document) = source.document(Split::Train, index) else { continue };
+            captions.push(document.texts().flat_map(|text| context.plan.tokenizer.encode(text)).collect());
+        }
+    }
+    Ok(captions)
 }
 
 /// The batches of one step, and the cursor after them.
@@ -112,13 +131,9 @@ fn next(loader: &mut Loader, accumulate: usize) -> Result<(Vec<Batch>, Cursor)> 
 struct Line<'a> {
     step: u64,
     stage: &'a str,
-    /// Mean over the step's learned tokens.
-    loss: f64,
+    #[serde(flatten)]
+    report: StepReport,
     lr: f64,
-    grad_norm: f64,
-    /// Positions of text and pictures.
-    tokens: usize,
-    images: usize,
     /// Of the whole step, waiting for data included.
     seconds: f64,
     /// Waiting for data.
@@ -128,32 +143,15 @@ struct Line<'a> {
     skipped: Vec<Skipped>,
 }
 
-impl From<StepReport> for Line<'_> {
-    fn from(r: StepReport) -> Self {
-        Self {
-            step: 0,
-            stage: "",
-            loss: r.loss,
-            lr: 0.0,
-            grad_norm: r.grad_norm,
-            tokens: r.tokens,
-            images: r.images,
-            seconds: 0.0,
-            data_seconds: 0.0,
-            skipped: Vec::new(),
-        }
-    }
-}
-
 impl Line<'_> {
     fn figures(&self) -> String {
-        let per_second = |n: usize| thousands((n as f64 / self.seconds) as u64);
+        let per_second = |n: usize| HumanCount((n as f64 / self.seconds) as u64);
         format!(
             "loss {:.3}  lr {:.1e}  {} tokens/s  {} images/s",
-            self.loss,
+            self.report.loss,
             self.lr,
-            per_second(self.tokens),
-            per_second(self.images)
+            per_second(self.report.tokens),
+            per_second(self.report.images)
         )
     }
 }

@@ -42,6 +42,12 @@ fn settings_that_are_wrong() {
 }
 
 #[test]
+fn an_instruction_set_that_is_unknown() {
+    let output = mm1(&["plan", TINY]).env("MM1_ISA", "sse").output().unwrap();
+    refused(&output, &["MM1_ISA=sse", "avx512bf16"]);
+}
+
+#[test]
 fn recipes_that_are_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");

@@ -7,9 +7,9 @@ use crate::question::Question;
 
 /// What people write beside a picture, with weights. Many begin as the evaluation's prompt does: "A photo of".
 const ALT_TEXTS: [(u32, &str); 11] = [
-    (45, "A photo of {a}."),
+    (30, "A photo of {a}."),
     (10, "A photo of a {size} {name}."),
-    (10, "A photo of {a} on {ground}."),
+    (25, "A photo of {a} on {ground}."),
     (8, "{name}"),
     (5, "{Name}"),
     (5, "{Name}."),

@@ -233,9 +233,7 @@ fn scenes_to_compare(author: &mut Author, topic: Topic) -> [Scene; 2] {
     };
     let second = match topic {
         // Half of the pairs share their colour.
-        Topic::Colour if author.chance(0.5) => {
-            author.scene_like(&first, first.objects.len())
-        }
+        Topic::Colour if author.chance(0.5) => author.scene_like(&first, first.objects.len()),
         Topic::Colour => author.scene(),
         Topic::Count if author.chance(0.3) => author.scene_of(first.objects.len()),
         Topic::Count => author.scene_for(Category::Count),

@@ -75,7 +75,10 @@ fn no_scene_is_composed_as_one_of_the_other_split() {
                 for scene in world.scenes(stream, split, i as u64) {
                     scenes += 1;
                     assert!(scene.belongs(&world, split), "{}: {scene:?}", document.id);
-                    seen.insert((scene.colour, scene.objects.iter().map(|o| (o.emoji, o.place)).collect::<Vec<_>>()));
+                    seen.insert((
+                        scene.colour,
+                        scene.objects.iter().map(|o| (o.emoji, o.place)).collect::<Vec<_>>(),
+                    ));
                 }
             }
             assert!(scenes > 1000, "{stream:?} has {scenes} scenes");

@@ -25,16 +25,4 @@ impl MicroBatch<Mm1> for Batch {
     fn weight(&self) -> f64 {
         self.weight()
     }
-
-    fn tokens(&self) -> usize {
-        self.tokens()
-    }
-
-    fn images(&self) -> usize {
-        self.images()
-    }
-
-    fn samples(&self) -> &[String] {
-        &self.samples
-    }
 }

@@ -1,4 +1,22 @@
-//! What a step minimises, one file each.
+//! What a step minimises.
 
-pub mod clip;
+pub mod encoder;
 pub mod language;
+
+use mm1_data::batch::Batch;
+
+use crate::step::Counts;
+
+impl Counts for Batch {
+    fn tokens(&self) -> usize {
+        self.tokens()
+    }
+
+    fn images(&self) -> usize {
+        self.images()
+    }
+
+    fn samples(&self) -> &[String] {
+        &self.samples
+    }
+}

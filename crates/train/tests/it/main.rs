@@ -3,7 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
 mod checkpoint;
-mod clip;
+mod encoder;
 mod golden;
 mod law;
 mod optim;

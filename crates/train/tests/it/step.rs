@@ -2,7 +2,7 @@ use anyhow::Result;
 use burn::tensor::Tensor;
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
-use mm1_train::{MicroBatch, OptimizerConfig, Part, Snapshot, Trainer, checkpoint};
+use mm1_train::{Counts, MicroBatch, OptimizerConfig, Part, Snapshot, Trainer, checkpoint};
 use serde_json::{Value, json};
 
 use crate::toy::{Toy, batch, model, text_only};
@@ -112,6 +112,9 @@ impl MicroBatch<Toy> for Root {
     fn weight(&self) -> f64 {
         1.0
     }
+}
+
+impl Counts for Root {
     fn tokens(&self) -> usize {
         0
     }

@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, Span};
 use mm1_model::{Mm1, Mm1Config};
-use mm1_train::MicroBatch;
+use mm1_train::{Counts, MicroBatch};
 use serde_json::json;
 
 pub(crate) fn device() -> Device {
@@ -73,6 +73,9 @@ impl MicroBatch<Toy> for Coefficients {
     fn weight(&self) -> f64 {
         1.0
     }
+}
+
+impl Counts for Coefficients {
     fn tokens(&self) -> usize {
         0
     }
