@@ -26,8 +26,6 @@ pub struct Run {
     pub scores: Vec<Score>,
     /// `samples.json`.
     pub samples: Vec<Sample>,
-    /// `skipped.json`.
-    pub skipped: Vec<Skipped>,
     /// What is missing, damaged or unfinished, one sentence each.
     pub notes: Vec<String>,
 }
@@ -66,6 +64,9 @@ pub struct Step {
     pub data_seconds: Option<f64>,
     /// Throughput; `tokens / seconds` where it is not written.
     pub tokens_per_second: Option<f64>,
+    /// Damaged samples met on the way to this step.
+    #[serde(default)]
+    pub skipped: Vec<Skipped>,
 }
 
 /// One entry of `eval.json`.
@@ -125,7 +126,7 @@ pub struct Png {
     pub png_base64: String,
 }
 
-/// One entry of `skipped.json`.
+/// A sample that could not be used.
 #[derive(Clone, Debug, Deserialize)]
 pub struct Skipped {
     /// The sample's id or file.
@@ -149,8 +150,12 @@ impl Run {
         run.samples = read_list(folder, "samples.json", &mut run.notes).unwrap_or_else(|| {
             missing(&mut run.notes, "There are no test pictures yet: samples.json is missing.")
         });
-        run.skipped = read_list(folder, "skipped.json", &mut run.notes).unwrap_or_default();
         Ok(run)
+    }
+
+    /// Samples that could not be used, in order.
+    pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+        self.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.skipped)
     }
 
     /// The first value named `key` in the plan's tables (lists are not entered), the outermost first.

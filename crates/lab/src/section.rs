@@ -113,12 +113,12 @@ fn curves(stage: &Stage) -> String {
 
 /// Samples that could not be used.
 pub(crate) fn skipped(run: &Run) -> String {
-    if run.skipped.is_empty() {
+    let number = run.skipped().count();
+    if number == 0 {
         return String::new();
     }
     let rows: String = run
-        .skipped
-        .iter()
+        .skipped()
         .map(|s| {
             format!(
                 "<tr><td class=\"id\">{}</td><td class=\"text\">{}</td></tr>\n",
@@ -129,7 +129,7 @@ pub(crate) fn skipped(run: &Run) -> String {
         .collect();
     format!(
         "<section><h2>Skipped samples</h2>\n<p>{} could not be read and took no part in the run.</p>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Sample</th><th scope=\"col\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div></section>\n",
-        grouped(run.skipped.len() as u64)
+        grouped(number as u64)
     )
 }
 

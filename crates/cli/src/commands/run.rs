@@ -50,14 +50,22 @@ pub(crate) fn run(
         context.plan.recipe.precision.of(run).with_context(|| format!("stage {}", stage.name()))?;
     }
     let report = mm1_lab::report::write(context.folder.root())?;
-    eprintln!("done in {}; open {}", clock(started.elapsed().as_secs_f64()), report.display());
+    let (seconds, peak) = (started.elapsed().as_secs_f64(), peak_mib());
+    let memory = peak.map_or(String::new(), |mib| format!(" with at most {mib} MiB of memory"));
+    eprintln!("done in {}{memory}; open {}", clock(seconds), report.display());
     if json {
         let scores = stage::evaluate::records(&context.folder)?;
-        let out =
-            json!({"run": out, "report": report, "seconds": started.elapsed().as_secs_f64(), "eval": scores});
-        println!("{out}");
+        let done = json!({"run": out, "report": report, "seconds": seconds, "peak_mib": peak, "eval": scores});
+        println!("{done}");
     }
     Ok(())
+}
+
+/// The most memory that this process has held, where the system says.
+fn peak_mib() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    kib.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib.div_ceil(1024))
 }
 
 fn settle_threads(threads: Option<u16>) -> Result<usize> {

@@ -1,0 +1,120 @@
+"""What the comparisons with PyTorch share: the sizes, our programs, and a child process on each side."""
+
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+
+
+def plain(vision, connector, lm):
+    base = {"patch": 16, "stem": "patch", "class_token": False, "norm_eps": 1e-6}
+    head = {"rope_base": 10000.0, "norm_eps": 1e-5}
+    return {"vision": base | vision, "connector": connector, "lm": head | lm}
+
+
+def text_model(lm):
+    """A decoder beside the smallest encoder."""
+    vision = {"image_size": 32, "dim": 32, "layers": 1, "heads": 1, "ffn": 32}
+    return plain(vision, {"kind": "average-pool", "tokens": 4}, lm)
+
+
+def decoder_34m():
+    return text_model(
+        {"vocab": 8192, "dim": 512, "layers": 8, "heads": 8, "kv_heads": 8, "ffn": 1408, "tied": False}
+    )
+
+
+def decoder_135m():
+    """The shape of SmolLM-135M with a smaller vocabulary and no tied head."""
+    return text_model(
+        {"vocab": 16384, "dim": 576, "layers": 30, "heads": 9, "kv_heads": 3, "ffn": 1536, "tied": False}
+    )
+
+
+class Side:
+    """A child process that answers a line with a line of JSON."""
+
+    def __init__(self, command, threads, environment=None):
+        # One thread pool each, and no spinning while the other side computes.
+        names = ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
+        env = os.environ | {name: str(threads) for name in names} | {"OMP_WAIT_POLICY": "PASSIVE"}
+        env |= environment or {}
+        self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+
+    def ask(self, question=""):
+        try:
+            self.child.stdin.write(question + "\n")
+            self.child.stdin.flush()
+        except BrokenPipeError:
+            pass
+        line = self.child.stdout.readline()
+        if not line:
+            raise ChildProcessError(f"ended with code {self.child.wait()} (below 0: a signal); its message is above")
+        return json.loads(line)
+
+    def end(self):
+        """Its peak resident memory in MB."""
+        status = pathlib.Path(f"/proc/{self.child.pid}/status").read_text()
+        self.child.stdin.close()
+        self.child.wait()
+        return int(status.split("VmHWM:")[1].split()[0]) // 1024
+
+
+def build(example):
+    """Builds one of our examples and gives its path."""
+    # All crates at once: the engine is then the same build that runs and tests use.
+    subprocess.run(
+        ["cargo", "build", "--release", "--workspace", "--example", example], cwd=ROOT, check=True, stdout=sys.stderr
+    )
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    return target / "release/examples" / example
+
+
+def warn_of_load():
+    if (load := os.getloadavg()[0]) > 0.5:
+        # PyTorch's static division of work suffers most from what else is running.
+        print(f"the load is {load} already: figures from a machine that is not idle favour our side", file=sys.stderr)
+
+
+def need_torch():
+    try:
+        import safetensors.torch  # noqa: F401
+        import torch
+    except ImportError as error:
+        sys.exit(f"{error}: pip install torch safetensors numpy")
+    return torch.__version__
+
+
+def modes(precision):
+    """Ways to run PyTorch: what it is told, and its environment."""
+    ways = {"eager": ("eager", {}), "compile": ("compile", {})}
+    # Some virtual machines announce AMX and then refuse it, and on some f32 instructions beat those for bf16.
+    for isa in ("AVX512_CORE_BF16", "AVX512_CORE_VNNI") if precision == "bf16" else ():
+        ways |= {f"{mode} {isa}": (mode, {"ONEDNN_MAX_CPU_ISA": isa}) for mode in ("eager", "compile")}
+    return ways
+
+
+def fastest_mode(start, precision, seconds_of):
+    """Median seconds of three answers of PyTorch in each mode, after one that is not counted."""
+    seconds, failures = {}, {}
+    for mode, way in modes(precision).items():
+        side = start(*way)
+        try:
+            seconds[mode] = statistics.median([seconds_of(side) for _ in range(4)][1:])
+            side.end()
+        except ChildProcessError as error:
+            failures[mode] = str(error)
+        print(f"PyTorch {mode}: {(seconds | failures)[mode]}", file=sys.stderr)
+    if not seconds:
+        sys.exit("PyTorch works in no mode; the reason is above")
+    return min(seconds, key=seconds.get), seconds | failures
+
+
+def spread(ours, theirs):
+    """Ratios of pairs."""
+    ratios = [a / b for a, b in zip(ours, theirs)]
+    return {"min": min(ratios), "median": statistics.median(ratios), "max": max(ratios)}

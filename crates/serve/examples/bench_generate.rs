@@ -1,0 +1,70 @@
+//! Our side of `bench/generate`: reads prompts and continues them greedily, once for each line on standard input.
+//!
+//!     bench_generate DIR init        writes DIR/weights.safetensors
+//!     bench_generate DIR f32|bf16    starts from it
+//!
+//! `DIR/config.json` is the `[model]` table of a recipe. A line is `BATCH PROMPT NEW`: sequences, tokens of each prompt,
+//! tokens of each answer. Token j of prompt i is `(7919 i + 104729 j) % vocab`.
+
+use std::io::{BufRead, Write};
+use std::path::PathBuf;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use burn::tensor::{Device, Tensor};
+use mm1_model::ops::{Precision, with_precision};
+use mm1_model::{Cache, Mm1, Mm1Config, Piece, weights};
+use serde_json::json;
+
+/// As the program itself has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> Result<()> {
+    let mut arguments = std::env::args().skip(1);
+    let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
+        bail!("usage: bench_generate DIR init|f32|bf16");
+    };
+    let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
+    let (model, file) = (Mm1::new(&config, 0, &Device::flex())?, dir.join("weights.safetensors"));
+    match mode.as_str() {
+        "init" => weights::save(&model, &file),
+        "f32" => with_precision(Precision::F32, || serve(&weights::load(model, &file)?)),
+        "bf16" => with_precision(Precision::Bf16, || serve(&weights::load(model, &file)?)),
+        other => bail!("{other}: need init, f32 or bf16"),
+    }
+}
+
+fn serve(model: &Mm1) -> Result<()> {
+    for line in std::io::stdin().lock().lines() {
+        let sizes = line?.split(' ').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+        let &[batch, prompt, new] = &sizes[..] else { bail!("a line is BATCH PROMPT NEW") };
+        let vocab = model.config().lm.vocab;
+        let mut unread: Vec<Vec<u32>> = (0..batch)
+            .map(|i| (0..prompt).map(|j| ((7919 * i + 104_729 * j) % vocab) as u32).collect())
+            .collect();
+        let mut cache = Cache::new(model.config(), batch);
+        let (mut answers, mut seconds) = (vec![Vec::new(); batch], Vec::new());
+        for _ in 0..new {
+            let started = Instant::now();
+            let chosen = extend(model, &unread, &mut cache)?;
+            seconds.push(started.elapsed().as_secs_f64());
+            answers.iter_mut().zip(&chosen).for_each(|(answer, &id)| answer.push(id));
+            unread = chosen.into_iter().map(|id| vec![id]).collect();
+        }
+        let (prefill, decode) = seconds.split_first().context("NEW must be at least 1")?;
+        let decode: f64 = decode.iter().sum();
+        let mut out = std::io::stdout().lock();
+        writeln!(out, "{}", json!({ "prefill": prefill, "decode": decode, "answers": answers }))?;
+        out.flush()?;
+    }
+    Ok(())
+}
+
+/// Each sequence reads what it has not read; gives the most likely next token of each.
+fn extend(model: &Mm1, unread: &[Vec<u32>], cache: &mut Cache) -> Result<Vec<u32>> {
+    let piece = |(sequence, ids)| Piece { sequence, ids, pixels: &[], image_slots: &[] };
+    let pieces: Vec<_> = unread.iter().map(Vec::as_slice).enumerate().map(piece).collect();
+    let logits: Tensor<2> = model.extend(&pieces, cache)?;
+    Ok(logits.argmax(1).into_data().iter::<i64>().map(|id| id as u32).collect())
+}
