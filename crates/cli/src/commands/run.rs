@@ -55,7 +55,8 @@ pub(crate) fn run(
     eprintln!("done in {}{memory}; open {}", clock(seconds), report.display());
     if json {
         let scores = stage::evaluate::records(&context.folder)?;
-        let done = json!({"run": out, "report": report, "seconds": seconds, "peak_mib": peak, "eval": scores});
+        let done =
+            json!({"run": out, "report": report, "seconds": seconds, "peak_mib": peak, "eval": scores});
         println!("{done}");
     }
     Ok(())
