@@ -39,6 +39,11 @@ fn settings_that_are_wrong() {
     refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"", "scene-vqa"]);
     refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown part \"head\"", "vision"]);
     refused(&set(&["world.emoji=100000"]), &["100000"]);
+    refused(&set(&["precision=f16"]), &["precision", "f16"]);
+    refused(
+        &set(&["stage.encoder.objective=language"]),
+        &["stage.encoder", "objective must be \"clip\" or \"superclass\""],
+    );
 }
 
 #[test]

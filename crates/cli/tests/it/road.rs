@@ -7,11 +7,22 @@ use serde_json::Value;
 use crate::{mm1, picture, run, stderr, succeeds};
 
 #[test]
-fn every_connector_takes_the_whole_road() {
-    for kind in ["average-pool", "attention-pool", "c-abstractor"] {
+fn every_connector_objective_and_precision_takes_the_whole_road() {
+    for (kind, objective, precision) in [
+        ("average-pool", "clip", "f32"),
+        ("attention-pool", "superclass", "bf16"),
+        ("c-abstractor", "superclass", "f32"),
+    ] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("run");
-        let done = run(&out, &["--json", "--set", &format!("model.connector.kind={kind}")]);
+        let edits = [
+            format!("model.connector.kind={kind}"),
+            format!("stage.encoder.objective={objective}"),
+            format!("precision={precision}"),
+        ];
+        let mut arguments = vec!["--json"];
+        arguments.extend(edits.iter().flat_map(|edit| ["--set", edit]));
+        let done = run(&out, &arguments);
         succeeds(&done);
         let last: Value = serde_json::from_slice(done.stdout.split(|&b| b == b'\n').next().unwrap()).unwrap();
         assert_eq!(
