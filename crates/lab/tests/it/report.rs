@@ -72,8 +72,8 @@ impl Folder {
             |stage, n| (1..=n).map(move |i| line(stage, i, json!(5.0 / i as f64 + 0.5))).collect::<String>();
         folder.put("plan.toml", PLAN);
         let skipped = r#", "skipped": [{"id": "a&b.jpg", "reason": "truncated"}]}"#;
-        let last = line("sft", 11, json!(0.9)).replace("}\n", &format!("{skipped}\n"));
-        folder.put("metrics.jsonl", &(steps("pretrain", 40) + &steps("sft", 10) + &last));
+        let last = line("sft", 10, json!(1.0)).replace("}\n", &format!("{skipped}\n"));
+        folder.put("metrics.jsonl", &(steps("pretrain", 40) + &steps("sft", 9) + &last));
         let mut scores = Vec::new();
         for (stage, base) in [("pretrain", 20.0), ("sft", 60.0)] {
             for shots in [0, 4, 8] {
