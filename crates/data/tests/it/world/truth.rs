@@ -18,8 +18,6 @@ enum Word {
 const NUMBERS: [&str; 13] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 ];
-const PLACES: [Place; 5] =
-    [Place::TopLeft, Place::TopRight, Place::BottomLeft, Place::BottomRight, Place::Centre];
 
 fn read(world: &World, text: &str) -> Vec<Word> {
     let words: Vec<String> = text
@@ -29,7 +27,7 @@ fn read(world: &World, text: &str) -> Vec<Word> {
         .collect();
     let known = |name: &str| {
         let emoji = world.emoji().iter().position(|e| e.name == name).map(Word::Emoji);
-        let place = || PLACES.into_iter().find(|p| p.name() == name).map(Word::Place);
+        let place = || Place::ALL.into_iter().find(|p| p.name() == name).map(Word::Place);
         let colour = || COLOURS.iter().position(|c| c.0 == name).map(Word::Colour);
         let size = || [Size::Small, Size::Large].into_iter().find(|s| s.name() == name).map(Word::Size);
         let number = || NUMBERS.iter().position(|n| *n == name).map(Word::Number);
@@ -58,6 +56,28 @@ pub(super) fn named(world: &World, text: &str) -> (Vec<usize>, Vec<usize>) {
         }
     }
     (emoji, colours)
+}
+
+/// What a line states of where emoji stand on its one colour: (emoji, colour, place).
+pub(super) fn composed(world: &World, line: &str) -> Vec<(usize, usize, Place)> {
+    let (_, colours) = named(world, line);
+    let [colour] = colours[..] else { return Vec::new() };
+    let mut out = Vec::new();
+    for sentence in line.split(['.', '?', '!']) {
+        let words = read(world, sentence);
+        for pair in content(&words).windows(2) {
+            if let [Word::Emoji(e), Word::Place(p)] = pair {
+                out.push((*e, colour, *p));
+            }
+        }
+    }
+    out
+}
+
+/// The words that say something of a place.
+fn content(words: &[Word]) -> Vec<&Word> {
+    let filler = |w: &Word| matches!(w, Word::Other(o) if ["is", "in", "the"].contains(&o.as_str()));
+    words.iter().filter(|w| !filler(w)).collect()
 }
 
 fn has(words: &[Word], other: &str) -> bool {
@@ -107,12 +127,8 @@ fn places(words: &[Word], sentence: &str, scenes: &[Scene]) -> usize {
         assert_eq!(object.map(|o| o.place), Some(place), "place in {sentence:?}: {scenes:?}");
         1
     };
-    let content: Vec<&Word> = words
-        .iter()
-        .filter(|w| !matches!(w, Word::Other(o) if ["is", "in", "the"].contains(&o.as_str())))
-        .collect();
     let mut claims = 0;
-    for pair in content.windows(2) {
+    for pair in content(words).windows(2) {
         if let [Word::Emoji(e), Word::Place(p)] = pair {
             claims += at(*e, *p);
         }
@@ -316,7 +332,7 @@ fn binding(text: &str, scene: &Scene, bound: &mut Vec<(String, usize)>) -> usize
         bound.push((word, scene.objects[0].emoji));
         return 0;
     };
-    match PLACES.into_iter().find(|p| text.contains(p.name())) {
+    match Place::ALL.into_iter().find(|p| text.contains(p.name())) {
         Some(place) => assert_eq!(scene.find(meant).unwrap().place, place, "{text}"),
         None => assert_eq!(scene.find(meant).is_some(), !text.contains("No,"), "{text}: {bound:?}"),
     }
@@ -428,7 +444,7 @@ fn answers_are_recomputed_from_the_scene() {
             let (scene, asked) = world.posed(split, category, i);
             assert_eq!(world.question(split, category, i).answers, asked.answers);
             let (emoji, _) = named(&world, &asked.text);
-            let place = PLACES.into_iter().find(|p| asked.text.contains(p.name()));
+            let place = Place::ALL.into_iter().find(|p| asked.text.contains(p.name()));
             let expected = match category {
                 Category::What => {
                     assert!(place.is_some() || scene.objects.len() == 1, "{}", asked.text);
