@@ -64,7 +64,10 @@ pub struct Block {
 impl Block {
     /// `[b, t, d] -> [b, t, d]`
     pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
-        self.mlp.forward(self.attention.forward(x, layout, rope))
+        let (layout, rope) = (layout.clone(), rope.cloned());
+        ops::recomputed(self, x, move |block, x| {
+            block.mlp.forward(block.attention.forward(x, &layout, rope.as_ref()))
+        })
     }
 
     /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.

@@ -1,7 +1,7 @@
 //! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of JSON.
 //!
 //!     bench_step DIR init        writes DIR/weights.safetensors
-//!     bench_step DIR f32|bf16    starts from it
+//!     bench_step DIR f32|bf16    starts from it; `f32-recompute` or `bf16-recompute`: with activation checkpointing
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
 
@@ -12,7 +12,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use mm1_data::batch::{Batch, Span};
-use mm1_model::ops::{Precision, with_precision};
+use mm1_model::ops::{Precision, with_precision, with_recomputation};
 use mm1_model::{Mm1, Mm1Config, weights};
 use mm1_train::{OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
@@ -28,16 +28,21 @@ const LR: f64 = 1e-3;
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_step DIR init|f32|bf16");
+        bail!("usage: bench_step DIR init|f32|bf16|f32-recompute|bf16-recompute");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
     let (model, file) = (Mm1::new(&config, 0, &Device::flex().autodiff())?, dir.join("weights.safetensors"));
-    match mode.as_str() {
-        "init" => weights::save(&model, &file),
-        "f32" => with_precision(Precision::F32, || serve(&dir, weights::load(model, &file)?)),
-        "bf16" => with_precision(Precision::Bf16, || serve(&dir, weights::load(model, &file)?)),
+    let (mode, recompute) = match mode.strip_suffix("-recompute") {
+        Some(mode) => (mode, true),
+        None => (mode.as_str(), false),
+    };
+    let precision = match mode {
+        "init" => return weights::save(&model, &file),
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
         other => bail!("{other}: need init, f32 or bf16"),
-    }
+    };
+    with_recomputation(recompute, || with_precision(precision, || serve(&dir, weights::load(model, &file)?)))
 }
 
 fn serve(dir: &Path, model: Mm1) -> Result<()> {

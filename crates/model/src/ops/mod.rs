@@ -4,14 +4,15 @@
 
 pub mod composed;
 mod fused;
-mod precision;
+mod mode;
 
+use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use mm1_kernels::attention::{CachedAttention, KvCache};
 
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
-use precision::precision;
-pub use precision::{Precision, with_precision};
+pub use mode::{Precision, with_precision, with_recomputation};
+use mode::{precision, recomputes};
 
 /// A normalisation over the last axis.
 #[derive(Clone, Debug)]
@@ -191,6 +192,17 @@ pub fn act_linear_residual(
     } else {
         composed::act_linear_residual(h, activation, w, bias, residual)
     }
+}
+
+/// `run(module, x)`: `[b, t, d] -> [b, t, d]`. Under [`with_recomputation`] only `x` is kept for the way back, where `run`
+/// runs again, bit for bit (activation checkpointing, Chen et al. 2016): a third more time, for memory that does not
+/// grow with what the module keeps. On other backends than the CPU everything is kept.
+pub fn recomputed<M: Module + Sync + 'static>(
+    module: &M,
+    x: Tensor<3>,
+    run: impl Fn(&M, Tensor<3>) -> Tensor<3> + Send + Sync + 'static,
+) -> Tensor<3> {
+    if recomputes() && fused::takes(&x) { fused::recomputed(module, x, run) } else { run(module, x) }
 }
 
 /// Scores of every token of the vocabulary: `[b, t, d] -> [b, t, v]`.

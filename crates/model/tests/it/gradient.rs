@@ -1,6 +1,7 @@
 //! Gradients against differences of the loss, and with untouched initial values.
 
 use burn::tensor::Device;
+use mm1_model::ops::with_recomputation;
 use mm1_model::{Mm1, weights};
 
 use crate::case::{self, values};
@@ -91,4 +92,28 @@ fn a_batch_without_pictures_leaves_the_encoder_alone() {
     let found = weights::gradients(&model, &loss.backward());
     assert!(found.iter().all(|(path, ..)| path.starts_with("lm.")));
     assert_eq!(found.len(), weights::shapes(&model.lm).len());
+}
+
+/// Computing blocks again gives the same bits, of what is trained and nothing else.
+#[test]
+fn recomputation_changes_no_bit() {
+    let case = case::read("c-abstractor");
+    let frozen: [fn(&str) -> bool; 3] =
+        [|_| false, |path| path.starts_with("vision."), |path| path.ends_with("gamma")];
+    for frozen in frozen {
+        let gradients = |recompute| {
+            let model = weights::freeze(case.model(&Device::flex().autodiff()), frozen);
+            with_recomputation(recompute, || {
+                let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+                let gradients = weights::gradients(&model, &loss.backward());
+                gradients
+                    .into_iter()
+                    .map(|(path, _, g)| (path, g.into_iter().map(f32::to_bits).collect()))
+                    .collect::<Vec<(String, Vec<u32>)>>()
+            })
+        };
+        let kept = gradients(false);
+        assert!(kept.len() > 20 && kept.iter().any(|(_, g)| g.iter().any(|&bits| bits != 0)));
+        assert!(kept == gradients(true));
+    }
 }

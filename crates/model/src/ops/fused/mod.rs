@@ -13,6 +13,7 @@ mod embedding;
 mod memory;
 mod norm;
 mod norm_linear;
+mod recomputed;
 mod weight;
 
 use burn::backend::autodiff::NodeId;
@@ -32,6 +33,7 @@ pub(super) use elementwise::{add_activation, gate};
 pub(super) use embedding::{embedding, splice};
 pub(super) use norm::{norm, norm_activation};
 pub(super) use norm_linear::norm_linear;
+pub(super) use recomputed::recomputed;
 
 /// Whether a tensor is where these operations are: f32 on the CPU backend, without the engine's own checkpointing.
 pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {

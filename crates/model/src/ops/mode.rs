@@ -1,0 +1,49 @@
+//! How operations work for a while: in which precision, and what they keep for the way back.
+
+use std::cell::Cell;
+
+pub use mm1_kernels::gemm::Precision;
+
+/// What holds now, on this thread.
+#[derive(Clone, Copy)]
+struct Mode {
+    precision: Precision,
+    recompute: bool,
+}
+
+thread_local! {
+    static CURRENT: Cell<Mode> = const { Cell::new(Mode { precision: Precision::F32, recompute: false }) };
+}
+
+/// Runs `f` with the matrix products of its operations, and of the way back through them, in `precision` where the
+/// backend is the CPU's. Weights, sums, norms, softmax and loss stay f32. Outside of it, products are in f32 too.
+pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
+    with(Mode { precision, ..CURRENT.get() }, f)
+}
+
+/// Runs `f` with activation checkpointing by blocks, or without: see [`super::recomputed`]. Outside of it there is none.
+pub fn with_recomputation<R>(recompute: bool, f: impl FnOnce() -> R) -> R {
+    with(Mode { recompute, ..CURRENT.get() }, f)
+}
+
+/// The precision of now.
+pub(super) fn precision() -> Precision {
+    CURRENT.get().precision
+}
+
+/// Whether blocks are computed again on the way back.
+pub(super) fn recomputes() -> bool {
+    CURRENT.get().recompute
+}
+
+fn with<R>(mode: Mode, f: impl FnOnce() -> R) -> R {
+    /// Goes back to the mode from before, even if `f` panics.
+    struct Before(Mode);
+    impl Drop for Before {
+        fn drop(&mut self) {
+            CURRENT.set(self.0);
+        }
+    }
+    let _before = Before(CURRENT.replace(mode));
+    f()
+}
