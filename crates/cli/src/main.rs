@@ -2,6 +2,7 @@
 
 mod commands;
 mod error;
+mod memory;
 mod plan;
 mod progress;
 mod recipe;

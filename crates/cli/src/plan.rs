@@ -8,7 +8,9 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use indicatif::HumanCount;
 use mm1_data::image::ImageSpec;
+use mm1_data::loader::LoaderConfig;
 use mm1_data::mixture::{Mixture, Part};
+use mm1_data::pack::Packing;
 use mm1_data::source::{Source, SourceConfig, Split};
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
@@ -17,8 +19,10 @@ use mm1_model::Mm1;
 use mm1_model::weights::{Counts, Group, counts};
 use serde::Serialize;
 use toml::Table;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::input;
+use crate::memory::Bill;
 use crate::recipe::{
     EvalStage, LearningRate, Objective, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage,
 };
@@ -121,6 +125,24 @@ impl Plan {
         )
     }
 
+    /// The loader of a training stage.
+    pub(crate) fn loader(&self, stage: &TrainStage, threads: usize) -> Result<LoaderConfig> {
+        Ok(LoaderConfig {
+            mixture: self.mixture(stage)?,
+            packing: Packing {
+                tokenizer: self.tokenizer.clone(),
+                image: self.image.clone(),
+                image_tokens: self.derived.image_tokens,
+                length: stage.length,
+            },
+            rows: stage.rows,
+            // Each stage has an order of its own.
+            seed: self.recipe.seed ^ xxh3_64(stage.name.as_bytes()),
+            threads,
+            max_skipped_share: 0.1,
+        })
+    }
+
     /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is continued.
     pub(crate) fn to_table(&self) -> Result<Table> {
         #[derive(Serialize)]
@@ -141,7 +163,10 @@ impl Plan {
     }
 
     /// The bill, as a person reads it.
-    pub(crate) fn summary(&self) -> String {
+    ///
+    /// # Errors
+    /// If the first batches of a stage can't be read.
+    pub(crate) fn summary(&self) -> Result<String> {
         let (d, mut text) = (&self.derived, String::new());
         let p = &d.parameters;
         let _ = writeln!(
@@ -158,14 +183,17 @@ impl Plan {
         );
         for stage in &self.recipe.stage {
             let _ = match stage {
-                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => writeln!(
-                    text,
-                    "  {}: {} steps of {} positions, peak lr {:.2e}",
-                    s.name,
-                    s.steps,
-                    HumanCount(d.positions_per_step[&s.name]),
-                    d.lr[&s.name]
-                ),
+                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
+                    let Bill { images, mib } = Bill::of(self, stage, s)?;
+                    writeln!(
+                        text,
+                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory",
+                        s.name,
+                        s.steps,
+                        HumanCount(d.positions_per_step[&s.name]),
+                        d.lr[&s.name]
+                    )
+                }
                 Stage::Eval(s) => writeln!(
                     text,
                     "  {}: {} with {:?} shots, {} questions each",
@@ -176,7 +204,7 @@ impl Plan {
                 ),
             };
         }
-        text
+        Ok(text)
     }
 }
 

@@ -228,6 +228,10 @@ pub(crate) struct TrainStage {
     pub(crate) accumulate: usize,
     /// Positions in a row.
     pub(crate) length: usize,
+    /// Activation checkpointing (Chen et al. 2016): blocks are computed again on the way back. The same digits in less
+    /// memory, for up to a third more time.
+    #[serde(default)]
+    pub(crate) recompute_blocks: bool,
     /// The optimiser.
     #[serde(default)]
     pub(crate) optimizer: OptimizerConfig,

@@ -11,6 +11,7 @@ pub mod config;
 pub mod connector;
 pub mod init;
 pub mod lm;
+pub mod memory;
 pub mod mlp;
 pub mod mm1;
 pub mod ops;

@@ -35,9 +35,7 @@ impl Mm1Config {
         images
             * match self.connector {
                 ConnectorConfig::AveragePool { tokens } => tokens * (dim + out),
-                ConnectorConfig::AttentionPool { tokens, .. } => {
-                    patches * 3 * dim + tokens * (9 * dim + out)
-                }
+                ConnectorConfig::AttentionPool { tokens, .. } => patches * 3 * dim + tokens * (9 * dim + out),
                 // A block keeps its input and seven maps of its width, and makes two on the way back.
                 ConnectorConfig::CAbstractor { tokens, dim: width, depth } => {
                     10 * depth * width * (patches + tokens) + tokens * (width + 3 * out)
@@ -73,9 +71,10 @@ impl VisionConfig {
         };
         let stem = match self.stem {
             Stem::Patch => pixels,
-            // Stage i halves the side and has dim / 2^(stages - i) channels, before and after its norm, and their slopes.
+            // Stage i halves the side and has dim / 2^(stages - i) channels, before and after its norm, and their
+            // slopes.
             Stem::Conv => (1..=self.patch.ilog2())
-                .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)) * 3)
+                .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)) * 4)
                 .sum(),
         };
         images * (pixels + stem + patches * (blocks.floats(recompute) + 2 * self.dim))

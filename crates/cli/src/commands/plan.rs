@@ -13,7 +13,7 @@ pub(crate) fn plan(recipe: &Path, edits: &[String], json: bool) -> Result<()> {
     if json {
         println!("{}", serde_json::to_string(&plan.to_table()?)?);
     } else {
-        print!("{}", plan.summary());
+        print!("{}", plan.summary()?);
     }
     Ok(())
 }

@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use crate::memory;
 use crate::plan::Plan;
 use crate::progress::clock;
 use crate::recipe::{Recipe, Stage};
@@ -40,19 +41,21 @@ pub(crate) fn run(
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
     folder.settle_plan(&plan.to_table()?)?;
-    eprint!("{}", plan.summary());
+    eprint!("{}", plan.summary()?);
     let context = Context { plan, folder, threads, stop: stop_flag()? };
+    let mut peak = None;
     for stage in &context.plan.recipe.stage {
+        memory::forget_peak();
         let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),
             Stage::Eval(s) => stage::evaluate::run(&context, s),
         };
         context.plan.recipe.precision.of(run).with_context(|| format!("stage {}", stage.name()))?;
+        peak = peak.max(memory::peak_mib());
     }
     let report = mm1_lab::report::write(context.folder.root())?;
-    let (seconds, peak) = (started.elapsed().as_secs_f64(), peak_mib());
-    let memory = peak.map_or(String::new(), |mib| format!(" with at most {mib} MiB of memory"));
-    eprintln!("done in {}{memory}; open {}", clock(seconds), report.display());
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("done in {}{}; open {}", clock(seconds), memory::told(peak), report.display());
     if json {
         let scores = stage::evaluate::records(&context.folder)?;
         let done =
@@ -60,13 +63,6 @@ pub(crate) fn run(
         println!("{done}");
     }
     Ok(())
-}
-
-/// The most memory that this process has held, where the system says.
-fn peak_mib() -> Option<u64> {
-    let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let kib = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
-    kib.trim().strip_suffix(" kB")?.parse::<u64>().ok().map(|kib| kib.div_ceil(1024))
 }
 
 fn settle_threads(threads: Option<u16>) -> Result<usize> {

@@ -10,19 +10,19 @@ use burn::module::Module;
 use burn::tensor::Device;
 use indicatif::HumanCount;
 use mm1_data::batch::Batch;
-use mm1_data::loader::{Cursor, Loader, LoaderConfig, Skipped};
-use mm1_data::pack::Packing;
+use mm1_data::loader::{Cursor, Loader, Skipped};
 use mm1_data::source::Split;
 use mm1_model::clip::Clip;
+use mm1_model::ops;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::weights::Group;
 use mm1_train::{MicroBatch, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
 use serde::Serialize;
 use serde_json::json;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::commands::run::Context;
 use crate::error::{Interrupted, input};
+use crate::memory;
 use crate::progress::Progress;
 use crate::recipe::{Objective, TrainStage};
 use crate::stage::model;
@@ -70,7 +70,7 @@ where
         steps: stage.steps,
     };
     let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
-    let mut loader = Loader::start(loader_config(context, stage)?, cursor.clone())?;
+    let mut loader = Loader::start(context.plan.loader(stage, context.threads)?, cursor.clone())?;
     let mut told = 0;
     let mut progress = Progress::new(&stage.name, trainer.steps_done(), stage.steps);
     while trainer.steps_done() < stage.steps {
@@ -79,7 +79,8 @@ where
         (batches, cursor) = input(next(&mut loader, stage.accumulate))?;
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
-        let report = trainer.step(&batches, lr).with_context(|| last_good(&folder))?;
+        let report = ops::with_recomputation(stage.recompute_blocks, || trainer.step(&batches, lr))
+            .with_context(|| last_good(&folder))?;
         let seconds = started.elapsed().as_secs_f64();
         let skipped = loader.skipped()[told..].to_vec();
         told += skipped.len();
@@ -96,7 +97,7 @@ where
             return Err(Interrupted.into());
         }
     }
-    progress.finish(&format!("{} steps done", stage.steps));
+    progress.finish(&format!("{} steps done{}", stage.steps, memory::told(memory::peak_mib())));
     report_skipped(context, &stage.name, &cursor)
 }
 
@@ -154,24 +155,6 @@ impl Line<'_> {
             per_second(self.report.images)
         )
     }
-}
-
-fn loader_config(context: &Context, stage: &TrainStage) -> Result<LoaderConfig> {
-    let plan = &context.plan;
-    Ok(LoaderConfig {
-        mixture: plan.mixture(stage)?,
-        packing: Packing {
-            tokenizer: plan.tokenizer.clone(),
-            image: plan.image.clone(),
-            image_tokens: plan.derived.image_tokens,
-            length: stage.length,
-        },
-        rows: stage.rows,
-        // Each stage has an order of its own.
-        seed: plan.recipe.seed ^ xxh3_64(stage.name.as_bytes()),
-        threads: context.threads,
-        max_skipped_share: 0.1,
-    })
 }
 
 fn optimizer(stage: &TrainStage) -> OptimizerConfig {

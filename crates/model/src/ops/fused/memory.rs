@@ -1,6 +1,7 @@
 //! Memory that operations leave to one another, so that a step neither clears its memory nor asks the system for it.
-//! What waits is dropped when it has not been wanted for a while, so that it does not grow.
+//! Where nothing that waits fits, what has waited longest makes room for the new: together it does not grow.
 
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn_flex::FlexTensor;
@@ -10,24 +11,11 @@ use super::floats;
 
 /// Values below which memory is as cheap when it is new.
 const SMALL: usize = 4096;
-/// Requests that memory waits for: some steps of a small network, one of a large.
-const PATIENCE: u64 = 2000;
 
-/// Vectors that wait for their next user.
-struct Free {
-    waiting: Vec<Waiting>,
-    requests: u64,
-}
+/// Vectors that wait for their next user, the oldest first.
+static FREE: Mutex<VecDeque<Vec<f32>>> = Mutex::new(VecDeque::new());
 
-struct Waiting {
-    vector: Vec<f32>,
-    /// The request before it came.
-    since: u64,
-}
-
-static FREE: Mutex<Free> = Mutex::new(Free { waiting: Vec::new(), requests: 0 });
-
-fn free() -> MutexGuard<'static, Free> {
+fn free() -> MutexGuard<'static, VecDeque<Vec<f32>>> {
     FREE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -37,17 +25,19 @@ pub(super) fn vector(len: usize) -> Vec<f32> {
         return vec![0.0; len];
     }
     let mut free = free();
-    free.requests += 1;
-    let now = free.requests;
-    let capacity = |i: &usize| free.waiting[*i].vector.capacity();
-    let fitting = (0..free.waiting.len()).filter(|i| (len..=len + len / 4).contains(&capacity(i)));
-    let Some(best) = fitting.min_by_key(capacity) else {
-        free.waiting.retain(|waiting| now - waiting.since < PATIENCE);
-        return vec![0.0; len];
-    };
-    let mut vector = free.waiting.swap_remove(best).vector;
-    vector.resize(len, 0.0);
-    vector
+    let capacity = |i: &usize| free[*i].capacity();
+    let fitting = (0..free.len()).filter(|i| (len..=len + len / 4).contains(&capacity(i)));
+    if let Some(mut vector) = fitting.min_by_key(capacity).and_then(|best| free.remove(best)) {
+        vector.resize(len, 0.0);
+        return vector;
+    }
+    let mut room = 0;
+    while room < len
+        && let Some(oldest) = free.pop_front()
+    {
+        room += oldest.capacity();
+    }
+    vec![0.0; len]
 }
 
 /// `len` zeros.
@@ -70,9 +60,7 @@ pub(super) fn owned(tensor: FlexTensor) -> Vec<f32> {
 /// Leaves a vector to the next user.
 pub(super) fn leave(vector: Vec<f32>) {
     if vector.capacity() >= SMALL {
-        let mut free = free();
-        let since = free.requests;
-        free.waiting.push(Waiting { vector, since });
+        free().push_back(vector);
     }
 }
 
