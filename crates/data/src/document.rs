@@ -38,6 +38,27 @@ impl std::fmt::Debug for Picture {
     }
 }
 
+/// A picture in a document: encoded as its file is, until a row takes it, or drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Decoded, as the built-in world draws it.
+    Pixels(Arc<Picture>),
+    /// The bytes of a picture file. Whether they are whole shows only when they are decoded.
+    File(Arc<[u8]>),
+}
+
+impl From<Arc<Picture>> for Image {
+    fn from(picture: Arc<Picture>) -> Self {
+        Self::Pixels(picture)
+    }
+}
+
+impl From<Vec<u8>> for Image {
+    fn from(file: Vec<u8>) -> Self {
+        Self::File(file.into())
+    }
+}
+
 /// A token with a meaning of its own. It can't be written in text: text that spells its name stays text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,7 +88,7 @@ pub enum Segment {
         learn: bool,
     },
     /// A picture in its place among the text.
-    Image(Arc<Picture>),
+    Image(Image),
     /// A token with a meaning of its own.
     Token {
         /// Which.
@@ -102,9 +123,9 @@ pub struct Document {
 
 impl Document {
     /// Its pictures in reading order.
-    pub fn pictures(&self) -> impl Iterator<Item = &Arc<Picture>> {
+    pub fn pictures(&self) -> impl Iterator<Item = &Image> {
         self.segments.iter().filter_map(|s| match s {
-            Segment::Image(p) => Some(p),
+            Segment::Image(image) => Some(image),
             _ => None,
         })
     }

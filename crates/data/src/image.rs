@@ -1,6 +1,7 @@
 //! Pictures: decoding within limits, resizing to the encoder's square, normalising.
 
 use std::io::Cursor;
+use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize as fir;
@@ -9,7 +10,7 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader};
 use serde::{Deserialize, Serialize};
 
-use crate::document::Picture;
+use crate::document::{Image, Picture};
 
 /// The largest side, in pixels, that a picture may have by default. MM1's filters drop larger ones too.
 pub const MAX_SIDE: u32 = 10_000;
@@ -144,11 +145,23 @@ fn flatten(decoded: DynamicImage) -> Picture {
     Picture { width, height, rgb }
 }
 
+/// The pixels of a picture in its own size.
+///
+/// # Errors
+/// As [`decode`], with [`MAX_SIDE`].
+pub fn open(image: &Image) -> Result<Arc<Picture>> {
+    match image {
+        Image::Pixels(picture) => Ok(Arc::clone(picture)),
+        Image::File(bytes) => Ok(Arc::new(decode(bytes, MAX_SIDE)?)),
+    }
+}
+
 /// The picture as a square: `[size, size, 3]` bytes. A picture that already has the size stays as it is.
 ///
 /// # Errors
-/// A picture without pixels, or with another number of bytes than its sides say.
-pub fn prepare(picture: &Picture, spec: &ImageSpec) -> Result<Vec<u8>> {
+/// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.
+pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
+    let picture = &*open(image)?;
     let size = u32::try_from(spec.size).context("image.size")?;
     let (width, height) = (picture.width, picture.height);
     let bytes = u64::from(width) * u64::from(height) * 3;

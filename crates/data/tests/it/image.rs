@@ -1,15 +1,16 @@
 //! Pictures against Pillow; the files come from scripts/make_image_golden.py.
 
 use std::fs;
+use std::sync::Arc;
 
 use image::ImageFormat;
-use mm1_data::document::Picture;
+use mm1_data::document::{Image, Picture};
 use mm1_data::image::{Fit, ImageSpec, MAX_SIDE, decode, normalise_into, prepare};
 
 use crate::{plain, testdata};
 
-fn picture(name: &str) -> Picture {
-    decode(&fs::read(testdata("image").join(name)).unwrap(), MAX_SIDE).unwrap()
+fn picture(name: &str) -> Arc<Picture> {
+    Arc::new(decode(&fs::read(testdata("image").join(name)).unwrap(), MAX_SIDE).unwrap())
 }
 
 /// The largest difference of a byte, and the share of bytes that differ by more than 1.
@@ -22,7 +23,7 @@ fn difference(ours: &[u8], theirs: &[u8]) -> (u8, f64) {
 
 #[test]
 fn resizing_agrees_with_pillow() {
-    let source = picture("source.png");
+    let source = Image::Pixels(picture("source.png"));
     for (mode, size, golden) in [
         (Fit::Squash, 32, "squash-32.png"),
         (Fit::Squash, 140, "squash-140.png"),
@@ -62,24 +63,24 @@ fn every_kind_decodes_as_in_pillow() {
 #[test]
 fn a_picture_of_the_right_size_stays_as_it_is() {
     let source = picture("squash-32.png");
-    assert_eq!(prepare(&source, &ImageSpec::new(32)).unwrap(), source.rgb);
+    assert_eq!(prepare(&source.clone().into(), &ImageSpec::new(32)).unwrap(), source.rgb);
 }
 
 #[test]
 fn a_picture_of_one_pixel_or_one_row_works_in_every_mode() {
     for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
         let spec = ImageSpec { mode, ..ImageSpec::new(8) };
-        assert_eq!(prepare(&plain(1, 1, [9, 8, 7]), &spec).unwrap(), [9, 8, 7].repeat(64));
-        assert_eq!(prepare(&plain(5000, 1, [9, 8, 7]), &spec).unwrap().len(), spec.bytes());
+        assert_eq!(prepare(&plain(1, 1, [9, 8, 7]).into(), &spec).unwrap(), [9, 8, 7].repeat(64));
+        assert_eq!(prepare(&plain(5000, 1, [9, 8, 7]).into(), &spec).unwrap().len(), spec.bytes());
     }
 }
 
 #[test]
 fn a_picture_with_the_wrong_number_of_bytes_is_an_error() {
     let wrong = Picture { width: 4, height: 4, rgb: vec![0; 47] };
-    assert!(prepare(&wrong, &ImageSpec::new(8)).unwrap_err().to_string().contains("4x4"));
+    assert!(prepare(&Arc::new(wrong).into(), &ImageSpec::new(8)).unwrap_err().to_string().contains("4x4"));
     let none = Picture { width: 0, height: 4, rgb: vec![] };
-    assert!(prepare(&none, &ImageSpec::new(8)).is_err());
+    assert!(prepare(&Arc::new(none).into(), &ImageSpec::new(8)).is_err());
 }
 
 /// A PNG that claims the size and holds next to nothing.
