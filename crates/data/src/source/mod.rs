@@ -1,15 +1,24 @@
 //! Sources: one file per format, each yields [`Document`]s.
 
+pub mod files;
 pub mod folder;
+mod page;
+pub mod shard;
+mod tar;
+pub mod webdataset;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result, bail};
 use serde::{Deserialize, Serialize};
 
+use self::files::{Files, Format, Opening};
 use self::folder::Folder;
+use self::shard::Shard;
+use self::webdataset::Webdataset;
 use crate::document::Document;
+use crate::store::{Paths, Store, StoreSpec};
 #[cfg(feature = "emoji")]
 use crate::world::{Stream, World};
 
@@ -71,22 +80,81 @@ pub enum SourceConfig {
         #[serde(default = "default_test_share")]
         test_share: f64,
     },
+    /// Shards of our own: documents of every kind.
+    Shards {
+        /// Archives, or a folder of them.
+        path: Paths,
+        /// Share of the documents that is held out.
+        #[serde(default = "default_test_share")]
+        test_share: f64,
+    },
+    /// WebDataset archives of pictures with captions.
+    Webdataset {
+        /// Archives, or a folder of them.
+        path: Paths,
+        /// The member with the caption: its extension, or `json.FIELD`.
+        #[serde(default = "default_caption")]
+        caption: String,
+        /// Share of the samples that is held out.
+        #[serde(default = "default_test_share")]
+        test_share: f64,
+    },
 }
 
 fn default_test_share() -> f64 {
     0.1
 }
 
+fn default_caption() -> String {
+    "txt".to_owned()
+}
+
 impl SourceConfig {
     /// Opens the source. `name` is the recipe's name of it, `seed` its order, `world` the built-in world.
     ///
     /// # Errors
-    /// A folder that can't be used; a built-in source without the world.
+    /// Files that can't be used; a built-in source without the world.
     pub fn open(&self, name: &str, seed: u64, world: Option<&Arc<World>>) -> Result<Arc<dyn Source>> {
-        if let Self::Folder { path, test_share } = self {
-            return Ok(Arc::new(Folder::open(name, path, *test_share, seed)?));
+        self.open_with(name, seed, world, &Store::new(StoreSpec::default())?)
+    }
+
+    /// Opens the source with a store of the caller's.
+    ///
+    /// # Errors
+    /// As [`SourceConfig::open`].
+    pub fn open_with(
+        &self,
+        name: &str,
+        seed: u64,
+        world: Option<&Arc<World>>,
+        store: &Store,
+    ) -> Result<Arc<dyn Source>> {
+        match self {
+            Self::Folder { path, test_share } => Ok(Arc::new(Folder::open(name, path, *test_share, seed)?)),
+            _ if self.is_built_in() => self.open_world(name, world),
+            _ => Ok(Arc::new(self.open_files(name, seed, store)?)),
         }
-        self.open_world(name, world)
+    }
+
+    /// Opens a source of files with an index, which can be read in stored order too.
+    ///
+    /// # Errors
+    /// Another kind of source; files that can't be used.
+    pub fn open_files(&self, name: &str, seed: u64, store: &Store) -> Result<Files> {
+        let (format, paths, test_share): (Box<dyn Format>, _, _) = match self.clone() {
+            Self::Shards { path, test_share } => (Box::new(Shard), path, test_share),
+            Self::Webdataset { path, caption, test_share } => {
+                (Box::new(Webdataset { caption }), path, test_share)
+            }
+            _ => bail!("source `{name}` has no files with an index"),
+        };
+        Files::open(format, &Opening { name, seed, paths: &paths, test_share, store })
+    }
+
+    /// Whether it shows the built-in world.
+    pub fn is_built_in(&self) -> bool {
+        use SourceConfig::{EmojiCaptioned, EmojiChat, EmojiInterleaved, EmojiScenes, EmojiText};
+        matches!(self, EmojiCaptioned {} | EmojiScenes {} | EmojiInterleaved {} | EmojiText {} | EmojiChat {})
     }
 
     #[cfg(feature = "emoji")]
@@ -97,15 +165,15 @@ impl SourceConfig {
             Self::EmojiInterleaved {} => Stream::Interleaved,
             Self::EmojiText {} => Stream::Text,
             Self::EmojiChat {} => Stream::Chat,
-            Self::Folder { .. } => anyhow::bail!("source `{name}` is a folder, not of the built-in world"),
+            _ => bail!("source `{name}` is not of the built-in world"),
         };
         let world =
-            world.ok_or_else(|| anyhow::anyhow!("source `{name}` needs the built-in world: give it one"))?;
+            world.with_context(|| format!("source `{name}` needs the built-in world: give it one"))?;
         Ok(world.source(stream))
     }
 
     #[cfg(not(feature = "emoji"))]
     fn open_world(&self, name: &str, _: Option<&Arc<World>>) -> Result<Arc<dyn Source>> {
-        anyhow::bail!("source `{name}` needs the built-in pictures: build with the cargo feature `emoji`")
+        bail!("source `{name}` needs the built-in pictures: build with the cargo feature `emoji`")
     }
 }
