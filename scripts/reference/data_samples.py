@@ -4,6 +4,7 @@
 Used by crates/data/tests/it/source. Needs `pip install webdataset pyarrow datasets pillow numpy`
 (made with webdataset 1.0.2, pyarrow 26.0.1, datasets 5.2.0, Pillow 13.0.0).
 """
+import base64
 import gzip
 import io
 import json
@@ -93,6 +94,63 @@ def pictures():
         (folder / name).write_bytes(picture(i, name[-3:]))
 
 
+def lines(name, values):
+    path = OUT / name
+    path.write_text("".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values))
+    return path
+
+
+def mmc4():
+    """Fields as in the released files."""
+    def info(name, at):
+        return {"image_name": name, "raw_url": "x", "matched_text_index": at, "matched_sim": 0.3}
+
+    lines("mmc4.jsonl", [
+        {"url": "x", "text_list": ["One.", "Two.", "Three."], "similarity_matrix": [[0.1]],
+         "image_info": [info("2.jpg", 2), info("0.jpg", 0)]},
+        {"url": "y", "text_list": ["Both here."], "image_info": [info("0.jpg", 0), info("deeper/1.png", 0)]},
+        {"url": "z", "text_list": ["Gone."], "image_info": [info("missing.jpg", 0)]},
+        {"url": "w", "text_list": ["Wrong."], "image_info": [info("0.jpg", 1)]},
+    ])
+
+
+def texts():
+    packed(lines("text.jsonl", [{"text": f"Text {i} with \"quotes\" and ünïcode\n.", "n": i} for i in range(5)]))
+
+
+def conversations():
+    """As LLaVA's llava_v1_5_mix665k.json, ShareGPT's dumps and OpenAI's fine-tuning files are laid out."""
+    llava = [
+        {"id": "a", "image": "0.jpg", "conversations": [
+            {"from": "human", "value": "<image>\nWhat [is] this, {x}?"}, {"from": "gpt", "value": "A \"picture\"."},
+            {"from": "human", "value": "Sure?"}, {"from": "gpt", "value": "Yes."}]},
+        {"id": 7, "conversations": [
+            {"from": "system", "value": "Be brief."}, {"from": "human", "value": "Is <image> a tag?"},
+            {"from": "gpt", "value": "No."}]},
+        {"id": "two", "image": ["0.jpg", "deeper/1.png"], "conversations": [
+            {"from": "human", "value": "<image> and <image>"}, {"from": "gpt", "value": "Two."}]},
+        {"id": "short", "image": ["0.jpg"], "conversations": [
+            {"from": "human", "value": "None"}, {"from": "gpt", "value": "x"}]},
+    ]
+    (OUT / "llava.json").write_text(json.dumps(llava, indent=2))
+    url = "data:image/png;base64," + base64.b64encode(picture(4, "png")).decode()
+    lines("messages.jsonl", [
+        {"messages": [
+            {"role": "system", "content": "Be kind."},
+            {"role": "user", "content": [{"type": "text", "text": "What?"},
+                                         {"type": "image_url", "image_url": {"url": url}},
+                                         {"type": "image", "image": "2.jpg"}]},
+            {"role": "assistant", "content": "That."}]},
+        {"messages": [{"role": "user", "content": "<image>Who?"}, {"role": "assistant", "content": "Me."}],
+         "images": ["deeper/1.png"]},
+        {"messages": [{"role": "user", "content": [
+            {"type": "image_url", "image_url": {"url": "https://example.org/a.jpg"}}]},
+            {"role": "assistant", "content": "x"}]},
+        {"messages": [{"role": "user", "content": "x"}]},
+        {"messages": [{"role": "robot", "content": "x"}]},
+    ])
+
+
 def main():
     shutil.rmtree(OUT, ignore_errors=True)
     OUT.mkdir(parents=True)
@@ -100,6 +158,9 @@ def main():
     webdataset()
     parquet()
     obelics()
+    mmc4()
+    texts()
+    conversations()
 
 
 main()

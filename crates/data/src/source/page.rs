@@ -32,10 +32,9 @@ impl Page {
         }
     }
 
-    /// Adds text after `between`; the first text of a page stands without it.
-    #[cfg(any())]
+    /// Adds text, with `between` after a text before it.
     pub(crate) fn joined(&mut self, between: &str, more: &str) {
-        if !self.segments.is_empty() && !more.is_empty() {
+        if matches!(self.segments.last(), Some(Segment::Text { .. })) && !more.is_empty() {
             self.text(between);
         }
         self.text(more);
@@ -44,6 +43,11 @@ impl Page {
     /// Adds a picture.
     pub(crate) fn picture(&mut self, picture: impl Into<Image>) {
         self.segments.push(Segment::Image(picture.into()));
+    }
+
+    /// Whether it has any picture.
+    pub(crate) fn pictures(&self) -> bool {
+        self.segments.iter().any(|segment| matches!(segment, Segment::Image(_)))
     }
 
     /// Closes the document.

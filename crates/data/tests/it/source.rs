@@ -1,6 +1,11 @@
 //! Sources as a recipe writes them, and one module for each format.
 
+mod conversation;
+mod html;
+mod interleaved;
+mod parquet;
 mod shard;
+mod text;
 mod webdataset;
 
 use std::ops::Deref;
@@ -52,6 +57,13 @@ pub(crate) fn refusal(config: Value) -> String {
 /// All documents in stored order.
 pub(crate) fn stored(files: &Files) -> Vec<Result<Document>> {
     (0..files.documents()).map(|i| files.stored(i)).collect()
+}
+
+/// The sketch of each document, or the reason why there is none.
+pub(crate) fn sketches(config: Value) -> Vec<String> {
+    let files = open(config).unwrap();
+    let sketch = |document: Result<Document>| document.map_or_else(|e| format!("{e:#}"), |d| sketch(&d));
+    stored(&files).into_iter().map(sketch).collect()
 }
 
 /// What a document shows, in short: its text, and for a picture of the samples its number in brackets.
