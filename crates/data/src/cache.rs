@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::xxh3_128;
 use crate::store::{Blob, Place};
 
 /// Bytes that one request for a part of a file asks for.
-const PART: u64 = 8 << 20;
+const PART: u64 = 4 << 20;
 /// How many times its packed size a file may unpack to.
 const MAX_RATIO: u64 = 200;
 /// A file may unpack to this size whatever the ratio.
@@ -34,15 +34,15 @@ pub fn cache_dir() -> PathBuf {
 
 pub(crate) struct Cache {
     root: PathBuf,
-    /// Bytes that `files/` may hold.
-    limit: u64,
+    /// What `files/` may hold.
+    limit_gib: f64,
     /// Bytes that it holds; counted with the first file.
     used: Mutex<Option<u64>>,
 }
 
 impl Cache {
-    pub(crate) fn new(root: PathBuf, limit: u64) -> Self {
-        Self { root, limit, used: Mutex::new(None) }
+    pub(crate) fn new(root: PathBuf, limit_gib: f64) -> Self {
+        Self { root, limit_gib, used: Mutex::new(None) }
     }
 
     /// A file on disk with the unpacked bytes of `blob`: itself, where it is both already.
@@ -117,10 +117,10 @@ impl Cache {
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
         let now = used.unwrap_or_else(|| size(&self.root.join("files"))) + bytes;
         ensure!(
-            now <= self.limit,
+            now as f64 <= self.limit_gib * (1_u64 << 30) as f64,
             "the cache {} would hold more than store.cache_gib = {}: raise it, or delete files there",
             self.root.display(),
-            self.limit as f64 / (1_u64 << 30) as f64
+            self.limit_gib
         );
         *used = Some(now);
         Ok(())

@@ -2,10 +2,11 @@
 
 use std::future::Future;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use bytes::Bytes;
 use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
@@ -28,6 +29,8 @@ pub(crate) struct Remote {
     runtime: &'static Runtime,
     timeout: Duration,
     retries: u32,
+    /// The last request was given up: until one is answered, each is sent once only.
+    failing: AtomicBool,
 }
 
 impl Remote {
@@ -49,7 +52,14 @@ impl Remote {
         }
         let store = connect(&url, &host, spec).with_context(|| address.to_owned())?;
         let timeout = Duration::from_secs_f64(spec.timeout_seconds);
-        let remote = Arc::new(Self { host, store, runtime: runtime()?, timeout, retries: spec.retries });
+        let remote = Arc::new(Self {
+            host,
+            store,
+            runtime: runtime()?,
+            timeout,
+            retries: spec.retries,
+            failing: AtomicBool::new(false),
+        });
         *open = Some(Arc::clone(&remote));
         Ok((remote, path))
     }
@@ -101,18 +111,23 @@ impl Remote {
         F: Future<Output = object_store::Result<T>>,
     {
         let mut reason = String::new();
-        for attempt in 0..=self.retries {
+        let attempts = if self.failing.load(Ordering::Relaxed) { 1 } else { 1 + self.retries };
+        for attempt in 0..attempts {
             if attempt > 0 {
                 std::thread::sleep(FIRST_WAIT * 2_u32.pow((attempt - 1).min(7)));
             }
-            match self.runtime.block_on(async { tokio::time::timeout(self.timeout, request()).await }) {
-                Ok(Ok(answer)) => return Ok(answer),
-                Ok(Err(error)) if lasting(&error) => bail!("{}", line(&error)),
-                Ok(Err(error)) => reason = line(&error),
+            let answer = self.runtime.block_on(async { tokio::time::timeout(self.timeout, request()).await });
+            match answer {
+                Ok(Err(error)) if !lasting(&error) => reason = line(&error),
+                Ok(answer) => {
+                    self.failing.store(false, Ordering::Relaxed);
+                    return answer.map_err(|error| anyhow!(line(&error)));
+                }
                 Err(_) => reason = format!("no answer within {} s", self.timeout.as_secs_f64()),
             }
         }
-        bail!("given up after {} attempts: {reason}", self.retries + 1)
+        self.failing.store(true, Ordering::Relaxed);
+        bail!("given up after {attempts} attempts: {reason}")
     }
 }
 
@@ -142,7 +157,7 @@ fn connect(url: &Url, host: &str, spec: &StoreSpec) -> Result<Arc<dyn ObjectStor
     let timeout = Duration::from_secs_f64(spec.timeout_seconds);
     let insecure = url.scheme() == "http" || spec.endpoint.starts_with("http:");
     let client =
-        ClientOptions::new().with_timeout(timeout).with_connect_timeout(timeout).with_allow_http(insecure);
+        ClientOptions::new().with_timeout_disabled().with_connect_timeout(timeout).with_allow_http(insecure);
     // Repetitions are ours: one rule and one count for all of a request.
     let retry = RetryConfig { max_retries: 0, ..RetryConfig::default() };
     Ok(match url.scheme() {

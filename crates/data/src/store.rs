@@ -3,10 +3,11 @@
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, cache_dir};
@@ -14,6 +15,9 @@ use crate::remote::Remote;
 
 /// Names that one pattern may stand for.
 const MAX_NAMES: usize = 1_000_000;
+
+/// Files that are opened at the same time, so that a slow one delays no other.
+const AT_ONCE: usize = 16;
 
 /// How files are reached and kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -38,7 +42,7 @@ impl Default for StoreSpec {
         Self {
             cache: cache_dir(),
             cache_gib: 100.0,
-            timeout_seconds: 60.0,
+            timeout_seconds: 20.0,
             retries: 4,
             endpoint: String::new(),
             anonymous: false,
@@ -117,7 +121,7 @@ impl Store {
         positive("cache_gib", spec.cache_gib)?;
         positive("timeout_seconds", spec.timeout_seconds)?;
         ensure!(spec.retries <= 100, "store.retries = {}: give at most 100", spec.retries);
-        let cache = Arc::new(Cache::new(spec.cache.clone(), (spec.cache_gib * (1_u64 << 30) as f64) as u64));
+        let cache = Arc::new(Cache::new(spec.cache.clone(), spec.cache_gib));
         Ok(Self { spec, cache })
     }
 
@@ -132,15 +136,22 @@ impl Store {
             let before = files.len();
             let mut names = Vec::new();
             expand(pattern, &mut names)?;
-            // Connections are shared by the names of one pattern.
+            // Connections are shared by the names of one pattern, which are asked for together.
             let mut remote = None;
+            let mut addresses = Vec::new();
             for name in names {
                 if name.contains("://") {
                     let (remote, path) = Remote::open(&name, &self.spec, &mut remote)?;
-                    files.extend(remote.files(&name, &path).with_context(|| name.clone())?);
+                    addresses.push((name, remote, path));
                 } else {
                     local(&name, endings, &mut files)?;
                 }
+            }
+            let found = at_once(&addresses, |(name, remote, path)| {
+                remote.files(name, path).with_context(|| name.clone())
+            });
+            for blobs in found {
+                files.extend(blobs?);
             }
             ensure!(files.len() > before, "{pattern}: no file found; wanted: {}", endings.join(", "));
         }
@@ -256,6 +267,27 @@ fn walk(root: &Path, folder: &Path, endings: &[&str], files: &mut Vec<Blob>) -> 
         }
     }
     Ok(())
+}
+
+/// `work` done on all items by a few threads; results in order.
+pub(crate) fn at_once<T: Sync, U: Send>(
+    items: &[T],
+    work: impl Fn(&T) -> Result<U> + Sync,
+) -> Vec<Result<U>> {
+    let next = AtomicUsize::new(0);
+    let results: Vec<_> = items.iter().map(|_| Mutex::new(None)).collect();
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE.min(items.len()) {
+            scope.spawn(|| {
+                while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < items.len())
+                {
+                    *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(work(&items[at]));
+                }
+            });
+        }
+    });
+    let taken = results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner));
+    taken.map(|result| result.unwrap_or_else(|| Err(anyhow!("not opened")))).collect()
 }
 
 /// What follows the last `/`.

@@ -1,19 +1,13 @@
 //! [`Files`]: documents in files of any [`Format`], found by an index, read one by one.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
-
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Source, Split};
 use crate::document::Document;
 use crate::index::{MAX_DOCUMENT, Record, index};
 use crate::order::{Order, test_bound};
-use crate::store::{Blob, Paths, Store};
-
-/// Files that are opened at the same time, so that a slow one delays no other.
-const AT_ONCE: usize = 16;
+use crate::store::{Blob, Paths, Store, at_once};
 
 /// How documents lie in a file.
 pub trait Format: Send + Sync {
@@ -196,24 +190,6 @@ fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec
             Ok((file, vec![record]))
         }
     }
-}
-
-/// `work` done on all items by a few threads; results in order.
-fn at_once<T: Sync, U: Send>(items: &[T], work: impl Fn(&T) -> Result<U> + Sync) -> Vec<Result<U>> {
-    let next = AtomicUsize::new(0);
-    let results: Vec<_> = items.iter().map(|_| Mutex::new(None)).collect();
-    std::thread::scope(|scope| {
-        for _ in 0..AT_ONCE.min(items.len()) {
-            scope.spawn(|| {
-                while let Some(at) = Some(next.fetch_add(1, Ordering::Relaxed)).filter(|&at| at < items.len())
-                {
-                    *results[at].lock().unwrap_or_else(PoisonError::into_inner) = Some(work(&items[at]));
-                }
-            });
-        }
-    });
-    let taken = results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner));
-    taken.map(|result| result.unwrap_or_else(|| Err(anyhow!("not opened")))).collect()
 }
 
 /// The bytes of a record, its length checked again: an index comes from a file.

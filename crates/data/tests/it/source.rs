@@ -4,7 +4,9 @@ mod conversation;
 mod html;
 mod interleaved;
 mod parquet;
+mod server;
 mod shard;
+mod store;
 mod text;
 mod webdataset;
 
