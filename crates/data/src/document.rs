@@ -43,8 +43,20 @@ impl std::fmt::Debug for Picture {
 pub enum Image {
     /// Decoded, as the built-in world draws it.
     Pixels(Arc<Picture>),
-    /// The bytes of a picture file. Whether they are whole shows only when they are decoded.
-    File(Arc<[u8]>),
+    /// A picture file. Whether it is whole shows only when it is decoded.
+    File {
+        /// Its name or address as the source has it; empty where it has none.
+        name: Arc<str>,
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Image {
+    /// A picture file with the name or address that its source has for it.
+    pub fn named(name: &str, bytes: Vec<u8>) -> Self {
+        Self::File { name: name.into(), bytes: bytes.into() }
+    }
 }
 
 impl From<Arc<Picture>> for Image {
@@ -55,7 +67,7 @@ impl From<Arc<Picture>> for Image {
 
 impl From<Vec<u8>> for Image {
     fn from(file: Vec<u8>) -> Self {
-        Self::File(file.into())
+        Self::named("", file)
     }
 }
 

@@ -4,6 +4,7 @@ pub mod batch;
 pub mod cache;
 pub mod chat;
 pub mod document;
+pub mod filter;
 pub mod image;
 pub mod index;
 pub mod loader;

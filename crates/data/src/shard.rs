@@ -44,6 +44,8 @@ pub(crate) enum Piece {
     },
     Image {
         image: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        name: String,
     },
     Token {
         token: Special,
@@ -158,10 +160,14 @@ impl ShardWriter {
                 Segment::Text { text, learn } => Piece::Text { text, learn },
                 Segment::Token { token, learn } => Piece::Token { token, learn },
                 Segment::Image(image) => {
+                    let source_name = match &image {
+                        Image::File { name, .. } => name.to_string(),
+                        Image::Pixels(_) => String::new(),
+                    };
                     let (bytes, extension) = encode(image)?;
                     let file = format!("{name}.{}.{extension}", pictures.len());
                     pictures.push((file.clone(), bytes));
-                    Piece::Image { image: file }
+                    Piece::Image { image: file, name: source_name }
                 }
             });
         }
@@ -254,7 +260,7 @@ impl Manifest {
 /// A file's bytes and extension; a drawn picture becomes a PNG.
 fn encode(image: Image) -> Result<(Arc<[u8]>, &'static str)> {
     Ok(match image {
-        Image::File(bytes) => {
+        Image::File { bytes, .. } => {
             let extension = extension(&bytes);
             (bytes, extension)
         }

@@ -85,7 +85,7 @@ impl ImageSpec {
 pub fn open(image: &Image) -> Result<Arc<Picture>> {
     match image {
         Image::Pixels(picture) => Ok(Arc::clone(picture)),
-        Image::File(bytes) => Ok(Arc::new(decode(bytes, MAX_SIDE)?)),
+        Image::File { bytes, .. } => Ok(Arc::new(decode(bytes, MAX_SIDE)?)),
     }
 }
 
@@ -97,7 +97,7 @@ pub fn open(image: &Image) -> Result<Arc<Picture>> {
 pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
     match image {
         Image::Pixels(picture) => resize::square(picture, resize::whole(picture), spec),
-        Image::File(bytes) => decode::reduced(bytes, spec)?.square(spec),
+        Image::File { bytes, .. } => decode::reduced(bytes, spec)?.square(spec),
     }
 }
 

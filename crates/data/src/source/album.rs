@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
+use crate::document::Image;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -37,7 +38,7 @@ impl Album {
     ///
     /// # Errors
     /// A name or a link that leaves the folder, a file that can't be read or is too large; one that is missing.
-    pub(crate) fn picture(&self, name: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn picture(&self, name: &str) -> Result<Option<Image>> {
         let inside =
             Path::new(name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         ensure!(inside && !name.is_empty(), "the picture {name:?} is not inside its folder");
@@ -51,7 +52,7 @@ impl Album {
             let about = fs::metadata(&file)?;
             ensure!(about.is_file(), "not a file");
             ensure!(about.len() <= MAX_FILE, "a file of {} bytes; the limit is {MAX_FILE}", about.len());
-            Ok(fs::read(&file)?)
+            Ok(Image::named(name, fs::read(&file)?))
         };
         read().map(Some).with_context(|| path.display().to_string())
     }
@@ -60,7 +61,7 @@ impl Album {
     ///
     /// # Errors
     /// As [`Album::picture`]; an address of a server, a `data:` address that is not Base64.
-    pub(crate) fn address(&self, address: &str) -> Result<Option<Vec<u8>>> {
+    pub(crate) fn address(&self, address: &str) -> Result<Option<Image>> {
         let Some(data) = address.strip_prefix("data:") else {
             ensure!(
                 !address.contains("://"),
@@ -70,7 +71,7 @@ impl Album {
         };
         match data.split_once(";base64,") {
             Some((kind, text)) if kind.starts_with("image/") => {
-                Ok(Some(BASE64_STANDARD.decode(text.trim()).context("a damaged `data:` picture")?))
+                Ok(Some(BASE64_STANDARD.decode(text.trim()).context("a damaged `data:` picture")?.into()))
             }
             _ => bail!("a `data:` address that is no picture in Base64"),
         }

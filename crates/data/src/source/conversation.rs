@@ -9,7 +9,7 @@ use super::album::Album;
 use super::files::{Format, Layout};
 use super::json;
 use crate::chat::{Role, Turn, document};
-use crate::document::{Document, Image, Segment};
+use crate::document::{Document, Segment};
 use crate::index::Record;
 use crate::store::Blob;
 
@@ -141,8 +141,8 @@ impl Conversations {
     }
 
     fn picture(&self, address: &str) -> Result<Segment> {
-        let bytes = self.album.address(address)?.with_context(|| format!("no picture {address}"))?;
-        Ok(Segment::Image(Image::from(bytes)))
+        let picture = self.album.address(address)?;
+        Ok(Segment::Image(picture.with_context(|| format!("no picture {address}"))?))
     }
 }
 

@@ -128,7 +128,7 @@ impl Reader {
     fn picture(&mut self, element: &Element) -> Result<()> {
         let source = element.attr("src").unwrap_or_default().trim();
         if source.starts_with("data:image/") && source.contains(";base64,") {
-            self.page.picture(self.album.address(source)?.unwrap_or_default());
+            self.album.address(source)?.into_iter().for_each(|picture| self.page.picture(picture));
             return Ok(());
         }
         let path = source.split(['?', '#']).next().unwrap_or_default();
@@ -140,8 +140,8 @@ impl Reader {
         let name = self
             .inside(&decoded(path))
             .with_context(|| format!("the picture {source:?} is not inside the folder"))?;
-        if let Some(bytes) = self.album.picture(&name)? {
-            self.page.picture(bytes);
+        if let Some(picture) = self.album.picture(&name)? {
+            self.page.picture(picture);
             self.gap = "";
         }
         Ok(())

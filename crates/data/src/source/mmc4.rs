@@ -50,8 +50,8 @@ impl Format for Mmc4 {
         let mut page = Page::default();
         for (i, sentence) in text_list.iter().enumerate() {
             while let Some(info) = pictures.next_if(|info| info.matched_text_index == i) {
-                if let Some(bytes) = self.album.picture(&info.image_name)? {
-                    page.picture(bytes);
+                if let Some(picture) = self.album.picture(&info.image_name)? {
+                    page.picture(picture);
                 }
             }
             page.joined(" ", sentence.trim());

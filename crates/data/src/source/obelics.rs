@@ -8,7 +8,7 @@ use super::files::{Format, Layout};
 use super::page::Page;
 use super::parquet::{ENDINGS, kind, picture, row_id};
 use super::table::Table;
-use crate::document::{Document, Kind};
+use crate::document::{Document, Image, Kind};
 use crate::index::Record;
 use crate::store::Blob;
 
@@ -45,8 +45,8 @@ impl Format for Obelics {
         let mut page = Page::default();
         for (image, text) in images.iter().zip(texts) {
             if !matches!(image, Field::Null) {
-                let bytes = self.picture(image).with_context(|| id.clone())?;
-                bytes.into_iter().for_each(|bytes| page.picture(bytes));
+                let picture = self.picture(image).with_context(|| id.clone())?;
+                picture.into_iter().for_each(|picture| page.picture(picture));
             }
             match text {
                 Field::Null => {}
@@ -59,10 +59,10 @@ impl Format for Obelics {
 }
 
 impl Obelics {
-    fn picture(&self, field: &Field) -> Result<Option<Vec<u8>>> {
+    fn picture(&self, field: &Field) -> Result<Option<Image>> {
         let cell = picture(field)?;
         match (cell.bytes, cell.path) {
-            (Some(bytes), _) => Ok(Some(bytes)),
+            (Some(bytes), path) => Ok(Some(Image::named(&path.unwrap_or_default(), bytes))),
             (None, Some(path)) => self.album.picture(&path),
             (None, None) => Ok(None),
         }

@@ -7,7 +7,7 @@ use super::files::{Format, Layout};
 use super::page::Page;
 use super::table::Table;
 use super::text;
-use crate::document::Document;
+use crate::document::{Document, Image};
 use crate::index::Record;
 use crate::store::Blob;
 
@@ -34,9 +34,9 @@ impl Format for ParquetCaptioned {
         let id = row_id(record);
         match &self.0.row(file, record)?[..] {
             [image, Field::Str(caption)] => {
-                let bytes = picture(image).with_context(|| id.clone())?.bytes;
+                let Cell { bytes, path } = picture(image).with_context(|| id.clone())?;
                 let bytes = bytes.with_context(|| format!("{id}: the picture has no bytes, only a path"))?;
-                Page::captioned(id, bytes, caption)
+                Page::captioned(id, Image::named(&path.unwrap_or_default(), bytes), caption)
             }
             [_, other] => bail!("{id}: the caption is {}, not text", kind(other)),
             _ => bail!("{id}: two columns were asked for"),

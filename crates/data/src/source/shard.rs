@@ -36,12 +36,12 @@ impl Format for Shard {
             segments.push(match piece {
                 Piece::Text { text, learn } => Segment::Text { text, learn },
                 Piece::Token { token, learn } => Segment::Token { token, learn },
-                Piece::Image { image } => {
+                Piece::Image { image, name: source_name } => {
                     let name = image.strip_prefix(&format!("{key}.")).map(str::to_lowercase);
                     let taken = sample.take(|extension| name.as_deref() == Some(extension)).pop();
                     let (_, bytes) =
                         taken.with_context(|| format!("{key}.json: no picture {image:?} beside it"))?;
-                    Segment::Image(Image::from(bytes))
+                    Segment::Image(Image::named(&source_name, bytes))
                 }
             });
         }

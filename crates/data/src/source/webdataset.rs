@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail};
 use super::files::{Format, Layout};
 use super::page::Page;
 use super::tar;
-use crate::document::Document;
+use crate::document::{Document, Image};
 use crate::index::Record;
 use crate::store::Blob;
 
@@ -36,14 +36,15 @@ impl Format for Webdataset {
         let key = sample.key.clone();
         let text = self.text(&sample).with_context(|| key.clone())?;
         let mut pictures = sample.take(|extension| PICTURES.contains(&extension));
-        let (Some((_, bytes)), None) = (pictures.pop(), pictures.pop()) else {
+        let (Some((extension, bytes)), None) = (pictures.pop(), pictures.pop()) else {
             bail!(
                 "{key}: a sample has one picture ({}); this one has {}",
                 PICTURES.join(", "),
                 sample.extensions()
             )
         };
-        Page::captioned(key, bytes, &text)
+        let picture = Image::named(&format!("{key}.{extension}"), bytes);
+        Page::captioned(key, picture, &text)
     }
 }
 

@@ -73,7 +73,7 @@ pub(crate) fn sketch(document: &Document) -> String {
     use mm1_data::document::Segment;
     let piece = |segment: &Segment| match segment {
         Segment::Text { text, .. } => text.clone(),
-        Segment::Image(Image::File(bytes)) => {
+        Segment::Image(Image::File { bytes, .. }) => {
             let picture = decode(bytes, 100).unwrap();
             format!("[{}]", (f32::from(picture.rgb[0]) / 20.0).round())
         }

@@ -18,7 +18,8 @@ fn origin() -> Origin {
 
 /// Documents of every kind, with every segment.
 fn documents() -> Vec<Document> {
-    let jpeg = || Segment::Image(Image::from(fs::read(testdata("image/rgb.jpg")).unwrap()));
+    let jpeg =
+        || Segment::Image(Image::named("https://x.org/a.jpg", fs::read(testdata("image/rgb.jpg")).unwrap()));
     let odd = || Segment::Image(Image::from(b"no picture".to_vec()));
     let document = |id: &str, kind, segments| Document { id: id.to_owned(), kind, segments };
     let token = |token| Segment::Token { token, learn: false };
