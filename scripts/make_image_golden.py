@@ -48,6 +48,16 @@ def resized():
     padded.save(OUT / "pad-32.png")
 
 
+def reduced():
+    """A JPEG with chroma at half the size, at a quarter of its sides by the decoder (Pillow's draft), then resized."""
+    path = OUT / "photo.jpg"
+    source(330, 250).save(path, quality=85)
+    image = Image.open(path)
+    _, box = image.draft("RGB", (60, 60))
+    assert image.size == (83, 63)
+    image.resize((60, 60), Image.Resampling.BICUBIC, box=box).save(OUT / "photo-60.png")
+
+
 def kinds():
     image = source(24, 16)
     alpha = Image.fromarray(np.tile(np.linspace(0, 255, 24).astype(np.uint8), (16, 1)))
@@ -71,8 +81,9 @@ def kinds():
     image.quantize(16).save(OUT / "palette.png", transparency=3)
     rgba.save(OUT / "lossless.webp", lossless=True, exact=True)
     image.save(OUT / "lossy.webp", quality=95)
+    image.save(OUT / "animated.gif", save_all=True, append_images=[ImageOps.invert(image)])
     image.save(OUT / "animated.webp", save_all=True, append_images=[ImageOps.invert(image)], lossless=True)
-    for kind in ("*.jpg", "*.webp", "rgba.png", "grey-alpha.png", "grey16.png", "palette.png"):
+    for kind in ("*.jpg", "*.webp", "*.gif", "rgba.png", "grey-alpha.png", "grey16.png", "palette.png"):
         for path in sorted(OUT.glob(kind)):
             over_white(Image.open(path)).save(OUT / (path.name + ".rgb.png"))
 
@@ -80,3 +91,4 @@ def kinds():
 OUT.mkdir(parents=True, exist_ok=True)
 resized()
 kinds()
+reduced()

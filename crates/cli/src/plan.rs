@@ -243,7 +243,7 @@ fn peak(optimizer: &OptimizerConfig, parameters: usize) -> f64 {
 impl Recipe {
     #[cfg(feature = "emoji")]
     fn needs_world(&self) -> bool {
-        self.data.values().any(|s| !matches!(s, SourceConfig::Folder { .. }))
+        self.data.values().any(SourceConfig::is_built_in)
             || self
                 .stage
                 .iter()

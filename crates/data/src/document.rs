@@ -38,6 +38,39 @@ impl std::fmt::Debug for Picture {
     }
 }
 
+/// A picture in a document: encoded as its file is, until a row takes it, or drawn.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// Decoded, as the built-in world draws it.
+    Pixels(Arc<Picture>),
+    /// A picture file. Whether it is whole shows only when it is decoded.
+    File {
+        /// Its name or address as the source has it; empty where it has none.
+        name: Arc<str>,
+        /// Its bytes.
+        bytes: Arc<[u8]>,
+    },
+}
+
+impl Image {
+    /// A picture file with the name or address that its source has for it.
+    pub fn named(name: &str, bytes: Vec<u8>) -> Self {
+        Self::File { name: name.into(), bytes: bytes.into() }
+    }
+}
+
+impl From<Arc<Picture>> for Image {
+    fn from(picture: Arc<Picture>) -> Self {
+        Self::Pixels(picture)
+    }
+}
+
+impl From<Vec<u8>> for Image {
+    fn from(file: Vec<u8>) -> Self {
+        Self::named("", file)
+    }
+}
+
 /// A token with a meaning of its own. It can't be written in text: text that spells its name stays text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -67,7 +100,7 @@ pub enum Segment {
         learn: bool,
     },
     /// A picture in its place among the text.
-    Image(Arc<Picture>),
+    Image(Image),
     /// A token with a meaning of its own.
     Token {
         /// Which.
@@ -102,9 +135,9 @@ pub struct Document {
 
 impl Document {
     /// Its pictures in reading order.
-    pub fn pictures(&self) -> impl Iterator<Item = &Arc<Picture>> {
+    pub fn pictures(&self) -> impl Iterator<Item = &Image> {
         self.segments.iter().filter_map(|s| match s {
-            Segment::Image(p) => Some(p),
+            Segment::Image(image) => Some(image),
             _ => None,
         })
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 
 use crate::document::{Document, Segment, Special};
 use crate::image::{ImageSpec, prepare};
@@ -53,8 +53,9 @@ impl Packing {
                     example.append(&ids[..ids.len().min(room)], *learn);
                 }
                 Segment::Image(_) if self.image_tokens > room => example.truncated = true,
-                Segment::Image(picture) => {
-                    example.images.push((example.ids.len(), prepare(picture, &self.image)?));
+                Segment::Image(image) => {
+                    let pixels = prepare(image, &self.image).with_context(|| document.id.clone())?;
+                    example.images.push((example.ids.len(), pixels));
                     example.append(&vec![self.tokenizer.id(Special::Image); self.image_tokens], false);
                 }
                 Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {

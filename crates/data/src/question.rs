@@ -1,8 +1,6 @@
 //! [`Question`]: one test or demonstration item of a benchmark.
 
-use std::sync::Arc;
-
-use crate::document::Picture;
+use crate::document::Image;
 
 /// Pictures, a question about them and its accepted answers. A captioning item has an empty `text`.
 #[derive(Clone, Debug, PartialEq)]
@@ -12,7 +10,7 @@ pub struct Question {
     /// The kind of question, for scores by kind: `what`, `colour`, `count`, `where`, `yes-no`, `caption`, …
     pub category: String,
     /// The pictures it is about, in order.
-    pub pictures: Vec<Arc<Picture>>,
+    pub pictures: Vec<Image>,
     /// The question; empty for captioning.
     pub text: String,
     /// The accepted answers or reference captions; never empty.

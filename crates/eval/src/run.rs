@@ -1,9 +1,11 @@
 //! [`evaluate`]: one task, one number of shots.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use mm1_data::document::{Segment, Special};
+use mm1_data::document::{Picture, Segment, Special};
+use mm1_data::image::open;
 use mm1_data::loader::Skipped;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
@@ -116,7 +118,7 @@ pub fn evaluate(
             let demonstrations = shots::draw(task, (shots, options.seed), &question, &mut skipped)?;
             let mut prompt = shots::prompt(style, &demonstrations, &question);
             if options.blind {
-                shots::blind(&mut prompt);
+                shots::blind(&mut prompt)?;
             }
             shots::check_fit(task, shots, &prompt, options)?;
             questions.push(question);
@@ -149,15 +151,15 @@ pub(crate) fn listed(skipped: BTreeMap<String, String>) -> Vec<Skipped> {
 }
 
 fn row(question: &Question, prompt: &Prompt, output: &str, keep: bool) -> Result<Row> {
-    let pictures: Vec<_> = prompt
+    let pictures: Vec<Arc<Picture>> = prompt
         .segments
         .iter()
         .filter_map(|s| match s {
-            Segment::Image(p) => Some(p),
+            Segment::Image(image) => Some(open(image)),
             _ => None,
         })
-        .collect();
-    let hash = |p: &mm1_data::document::Picture| {
+        .collect::<Result<_>>()?;
+    let hash = |p: &Picture| {
         let mut hash = Xxh3::new();
         hash.update(&p.width.to_le_bytes());
         hash.update(&p.height.to_le_bytes());

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Result, bail, ensure};
 use mm1_data::chat::{self, Role, Turn};
 use mm1_data::document::{Picture, Segment};
+use mm1_data::image::open;
 use mm1_data::question::Question;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
@@ -170,12 +171,17 @@ pub(crate) fn check_fit(task: &dyn Task, shots: usize, prompt: &Prompt, options:
 }
 
 /// Replaces every picture by mid-grey of the same size: what a blind model is given.
-pub fn blind(prompt: &mut Prompt) {
+///
+/// # Errors
+/// A damaged picture.
+pub fn blind(prompt: &mut Prompt) -> Result<()> {
     for segment in &mut prompt.segments {
-        if let Segment::Image(p) = segment {
-            *p = Arc::new(Picture { width: p.width, height: p.height, rgb: vec![128; p.rgb.len()] });
+        if let Segment::Image(image) = segment {
+            let Picture { width, height, ref rgb } = *open(image)?;
+            *image = Arc::new(Picture { width, height, rgb: vec![128; rgb.len()] }).into();
         }
     }
+    Ok(())
 }
 
 /// The most frequent answer, the first among equals.

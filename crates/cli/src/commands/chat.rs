@@ -7,8 +7,8 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
-use mm1_data::document::{Picture, Segment};
-use mm1_data::image::{MAX_SIDE, decode};
+use mm1_data::document::{Image, Segment};
+use mm1_data::image::open;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_serve::generate::{GenerateOptions, Generator, Session};
 use mm1_serve::sampler::Sampling;
@@ -80,7 +80,7 @@ struct Talk<'a> {
 
 impl Talk<'_> {
     /// One turn: the answer appears as it is made.
-    fn say(&mut self, pictures: Vec<Arc<Picture>>, text: &str) -> Result<String> {
+    fn say(&mut self, pictures: Vec<Image>, text: &str) -> Result<String> {
         let mut segments: Vec<Segment> = pictures.into_iter().map(Segment::Image).collect();
         segments.push(Segment::prompt(text));
         let sampling = match self.args.temperature {
@@ -104,7 +104,7 @@ impl Talk<'_> {
     }
 
     /// Reads messages line by line; `/image FILE` adds a picture to the next one.
-    fn converse(&mut self, mut pictures: Vec<Arc<Picture>>) -> Result<()> {
+    fn converse(&mut self, mut pictures: Vec<Image>) -> Result<()> {
         let terminal = std::io::stdin().is_terminal();
         if terminal {
             eprintln!("Ask about the pictures. /image FILE adds one to the next message, /quit ends.");
@@ -134,11 +134,12 @@ impl Talk<'_> {
     }
 }
 
-fn picture(path: &Path) -> Result<Arc<Picture>> {
+fn picture(path: &Path) -> Result<Image> {
     let bytes =
         std::fs::read(path).map_err(|e| InputError::new(format!("--image {}: {e}", path.display())))?;
-    let picture = decode(&bytes, MAX_SIDE);
-    Ok(Arc::new(picture.map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?))
+    let image = Image::from(bytes);
+    open(&image).map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?;
+    Ok(image)
 }
 
 /// The newest model of the run at `root`, and the precision it was trained in.

@@ -4,15 +4,15 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
-use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::{Source, Split};
-use crate::document::{Document, Kind, Picture, Segment, Special};
-use crate::image::{MAX_SIDE, decode};
+use crate::document::{Document, Image, Kind, Segment, Special};
+use crate::image::open;
+use crate::order::{Order, test_bound};
 use crate::question::Question;
 
 const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
@@ -66,10 +66,13 @@ impl Folder {
     /// An index beyond the end; a damaged picture.
     pub fn question(&self, split: Split, index: u64) -> Result<Question> {
         let entry = self.entry(split, index)?;
+        let (id, picture) = (self.id(split, entry), self.picture(entry)?);
+        // A damaged test item is to be found here, where evaluation skips and lists it.
+        open(&picture).with_context(|| id.clone())?;
         Ok(Question {
-            id: self.id(split, entry),
+            id,
             category: "caption".to_owned(),
-            pictures: vec![self.picture(entry)?],
+            pictures: vec![picture],
             text: String::new(),
             answers: entry.captions.clone(),
         })
@@ -98,27 +101,25 @@ impl Folder {
         format!("{}/{}/{}", self.name, split.name(), entry.path)
     }
 
-    fn picture(&self, entry: &Entry) -> Result<Arc<Picture>> {
+    /// The bytes of the picture's file.
+    fn picture(&self, entry: &Entry) -> Result<Image> {
         let read = || {
             let file = self.root.join(&entry.path).canonicalize()?;
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
             let bytes = fs::metadata(&file)?.len();
             ensure!(bytes <= MAX_FILE, "a file of {bytes} bytes; the limit is {MAX_FILE}");
-            decode(&fs::read(&file)?, MAX_SIDE)
+            Ok(Image::from(fs::read(&file)?))
         };
-        Ok(Arc::new(read().with_context(|| self.root.join(&entry.path).display().to_string())?))
+        read().with_context(|| self.root.join(&entry.path).display().to_string())
     }
 }
 
 impl Source for Folder {
     fn document(&self, split: Split, index: u64) -> Result<Document> {
-        let len = self.entries(split).len() as u64;
-        let (place, epoch) = match split {
-            Split::Train if len > 0 => {
-                let epoch = index / len;
-                (shuffled(index % len, len, xxh3_64_with_seed(&epoch.to_le_bytes(), self.seed)), epoch)
-            }
-            _ => (index, 0),
+        let order = Order::Free(self.entries(split).len() as u64);
+        let (epoch, place) = match split {
+            Split::Train => order.place(index, self.seed).unwrap_or((0, index)),
+            Split::Test => (0, index),
         };
         let entry = self.entry(split, place)?;
         let caption = &entry.captions[(epoch % entry.captions.len() as u64) as usize];
@@ -235,50 +236,7 @@ fn walk(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Entries for training and held-out entries.
 fn split(entries: Vec<Entry>, test_share: f64) -> (Vec<Entry>, Vec<Entry>) {
-    let hashes: Vec<u64> = entries.iter().map(|e| xxh3_64(e.path.as_bytes())).collect();
-    let mut below = (test_share * u64::MAX as f64) as u64;
-    if let (Some(&lowest), Some(&highest)) = (hashes.iter().min(), hashes.iter().max())
-        && test_share > 0.0
-    {
-        // The bounds leave at least one entry on each side; a single entry is for training.
-        below = below.max(lowest.saturating_add(1)).min(highest);
-    }
-    let mut hash = hashes.into_iter();
-    entries.into_iter().partition(|_| hash.next().is_some_and(|h| h >= below))
-}
-
-/// The place of `position` in the shuffle of `0..len` that `key` draws: a Feistel network over the next power of
-/// four, walked until it falls inside (Black and Rogaway 2002). It needs no table.
-fn shuffled(position: u64, len: u64, key: u64) -> u64 {
-    let half = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2).max(1);
-    let mask = (1 << half) - 1;
-    let mut place = position;
-    loop {
-        let (mut left, mut right) = (place >> half, place & mask);
-        for round in 0..4_u64 {
-            let mixed = xxh3_64_with_seed(&(right << 2 | round).to_le_bytes(), key);
-            (left, right) = (right, left ^ (mixed & mask));
-        }
-        place = left << half | right;
-        if place < len {
-            return place;
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_shuffle_is_a_permutation_that_changes_with_the_key() {
-        for len in [1, 2, 3, 4, 5, 17, 64, 1000] {
-            let order = |key| (0..len).map(|i| shuffled(i, len, key)).collect::<Vec<_>>();
-            let mut sorted = order(1);
-            sorted.sort_unstable();
-            assert_eq!(sorted, (0..len).collect::<Vec<_>>());
-            assert!(len < 17 || order(1) != order(2));
-            assert!(len < 17 || order(1) != sorted);
-        }
-    }
+    let hash = |entry: &Entry| xxh3_64(entry.path.as_bytes());
+    let bound = test_bound(entries.iter().map(hash), test_share);
+    entries.into_iter().partition(|entry| hash(entry) >= bound)
 }

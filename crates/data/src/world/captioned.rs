@@ -86,7 +86,7 @@ impl World {
         Question {
             id: format!("caption/{}/{index}", split.name()),
             category: "caption".to_owned(),
-            pictures: vec![self.picture(&scene)],
+            pictures: vec![self.picture(&scene).into()],
             text: String::new(),
             answers: wordings.into_iter().map(|w| format!("{}.", scene.description(self, w))).collect(),
         }

@@ -225,7 +225,7 @@ impl<'a> Page<'a> {
 
     /// Adds the picture of a scene.
     fn picture(&mut self, scene: &Scene) {
-        self.segments.push(Segment::Image(self.world.picture(scene)));
+        self.segments.push(Segment::Image(self.world.picture(scene).into()));
         self.scenes.push(scene.clone());
     }
 

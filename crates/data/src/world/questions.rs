@@ -167,7 +167,7 @@ impl World {
         Question {
             id: format!("vqa-{}/{}/{index}", category.name(), split.name()),
             category: category.name().to_owned(),
-            pictures: vec![self.picture(&scene)],
+            pictures: vec![self.picture(&scene).into()],
             text: asked.text,
             answers: asked.answers,
         }

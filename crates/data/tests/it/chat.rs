@@ -10,7 +10,7 @@ fn turns() -> Vec<Turn> {
     vec![
         Turn { role: Role::System, segments: vec![Segment::text("Be brief.")] },
         // `learn` of a user's text must not count: the role decides.
-        Turn::user(vec![Segment::Image(picture), Segment::text("What is this?")]),
+        Turn::user(vec![Segment::Image(picture.into()), Segment::text("What is this?")]),
         Turn::assistant("dog face"),
         Turn::user(vec![Segment::prompt("Where is it?")]),
         Turn { role: Role::Assistant, segments: vec![Segment::prompt("top left")] },

@@ -1,15 +1,16 @@
 //! Pictures against Pillow; the files come from scripts/make_image_golden.py.
 
 use std::fs;
+use std::sync::Arc;
 
 use image::ImageFormat;
-use mm1_data::document::Picture;
+use mm1_data::document::{Image, Picture};
 use mm1_data::image::{Fit, ImageSpec, MAX_SIDE, decode, normalise_into, prepare};
 
 use crate::{plain, testdata};
 
-fn picture(name: &str) -> Picture {
-    decode(&fs::read(testdata("image").join(name)).unwrap(), MAX_SIDE).unwrap()
+fn picture(name: &str) -> Arc<Picture> {
+    Arc::new(decode(&fs::read(testdata("image").join(name)).unwrap(), MAX_SIDE).unwrap())
 }
 
 /// The largest difference of a byte, and the share of bytes that differ by more than 1.
@@ -22,7 +23,7 @@ fn difference(ours: &[u8], theirs: &[u8]) -> (u8, f64) {
 
 #[test]
 fn resizing_agrees_with_pillow() {
-    let source = picture("source.png");
+    let source = Image::Pixels(picture("source.png"));
     for (mode, size, golden) in [
         (Fit::Squash, 32, "squash-32.png"),
         (Fit::Squash, 140, "squash-140.png"),
@@ -44,6 +45,7 @@ fn every_kind_decodes_as_in_pillow() {
         ("grey16.png", 1),
         ("palette.png", 1),
         ("lossless.webp", 1),
+        ("animated.gif", 0),
         ("animated.webp", 0),
         ("lossy.webp", 6),
         ("grey.jpg", 3),
@@ -60,26 +62,74 @@ fn every_kind_decodes_as_in_pillow() {
 }
 
 #[test]
+fn a_jpeg_decoded_at_reduced_size_is_near_the_whole_and_near_pillow() {
+    let file: Image = fs::read(testdata("image/photo.jpg")).unwrap().into();
+    let whole = Image::Pixels(mm1_data::image::open(&file).unwrap());
+    let mean = |a: &[u8], b: &[u8]| {
+        let sum: u64 = a.iter().zip(b).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum();
+        sum as f64 / a.len() as f64
+    };
+    for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
+        // An eighth, a quarter, three eighths, half and the whole of the sides.
+        for (size, most) in [(24, 2.5), (60, 1.2), (88, 1.2), (120, 1.2), (200, 0.0)] {
+            let spec = ImageSpec { mode, ..ImageSpec::new(size) };
+            let (ours, full) = (prepare(&file, &spec).unwrap(), prepare(&whole, &spec).unwrap());
+            let off = mean(&ours, &full);
+            assert!(off <= most, "{mode:?} {size}: {off} levels from the whole decode");
+            assert_eq!(ours, prepare(&file, &spec).unwrap());
+        }
+    }
+    let ours = prepare(&file, &ImageSpec::new(60)).unwrap();
+    let off = mean(&ours, &picture("photo-60.png").rgb);
+    assert!(off <= 0.5, "{off} levels from Pillow's draft and resize");
+}
+
+#[test]
+fn a_rotated_jpeg_is_upright_at_reduced_size_too() {
+    let file: Image = fs::read(testdata("image/rotated.jpg")).unwrap().into();
+    let whole = Image::Pixels(mm1_data::image::open(&file).unwrap());
+    for mode in [Fit::Squash, Fit::Pad] {
+        let spec = ImageSpec { mode, ..ImageSpec::new(6) };
+        let (ours, full) = (prepare(&file, &spec).unwrap(), prepare(&whole, &spec).unwrap());
+        let (largest, _) = difference(&ours, &full);
+        assert!(largest <= 40, "{mode:?}: a byte differs by {largest}");
+    }
+}
+
+#[test]
+fn transparency_lies_over_the_background_that_is_set() {
+    let file: Image = fs::read(testdata("image/rgba.png")).unwrap().into();
+    let left = |background| {
+        let pixels = prepare(&file, &ImageSpec { background, ..ImageSpec::new(16) }).unwrap();
+        pixels[..3].to_vec()
+    };
+    // The left column is nearly transparent.
+    for background in [[0, 0, 0], [255, 255, 255], [200, 10, 90]] {
+        assert!(difference(&left(background), &background).0 <= 12, "{background:?}: {:?}", left(background));
+    }
+}
+
+#[test]
 fn a_picture_of_the_right_size_stays_as_it_is() {
     let source = picture("squash-32.png");
-    assert_eq!(prepare(&source, &ImageSpec::new(32)).unwrap(), source.rgb);
+    assert_eq!(prepare(&source.clone().into(), &ImageSpec::new(32)).unwrap(), source.rgb);
 }
 
 #[test]
 fn a_picture_of_one_pixel_or_one_row_works_in_every_mode() {
     for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
         let spec = ImageSpec { mode, ..ImageSpec::new(8) };
-        assert_eq!(prepare(&plain(1, 1, [9, 8, 7]), &spec).unwrap(), [9, 8, 7].repeat(64));
-        assert_eq!(prepare(&plain(5000, 1, [9, 8, 7]), &spec).unwrap().len(), spec.bytes());
+        assert_eq!(prepare(&plain(1, 1, [9, 8, 7]).into(), &spec).unwrap(), [9, 8, 7].repeat(64));
+        assert_eq!(prepare(&plain(5000, 1, [9, 8, 7]).into(), &spec).unwrap().len(), spec.bytes());
     }
 }
 
 #[test]
 fn a_picture_with_the_wrong_number_of_bytes_is_an_error() {
     let wrong = Picture { width: 4, height: 4, rgb: vec![0; 47] };
-    assert!(prepare(&wrong, &ImageSpec::new(8)).unwrap_err().to_string().contains("4x4"));
+    assert!(prepare(&Arc::new(wrong).into(), &ImageSpec::new(8)).unwrap_err().to_string().contains("4x4"));
     let none = Picture { width: 0, height: 4, rgb: vec![] };
-    assert!(prepare(&none, &ImageSpec::new(8)).is_err());
+    assert!(prepare(&Arc::new(none).into(), &ImageSpec::new(8)).is_err());
 }
 
 /// A PNG that claims the size and holds next to nothing.
@@ -115,6 +165,9 @@ fn bombs_are_refused_in_one_line() {
     let frame = jpeg.windows(2).position(|w| w == [0xff, 0xc0]).unwrap();
     jpeg[frame + 5..frame + 9].copy_from_slice(&[0xff, 0xff, 0xff, 0xff]);
     assert!(format!("{:#}", decode(&jpeg, MAX_SIDE).unwrap_err()).contains("10000"));
+    // Sides within the limit, but far more pixels than the bytes can say.
+    jpeg[frame + 5..frame + 9].copy_from_slice(&[0x27, 0x10, 0x27, 0x10]);
+    assert!(format!("{:#}", decode(&jpeg, MAX_SIDE).unwrap_err()).contains("can't hold"));
 }
 
 #[test]
@@ -131,9 +184,16 @@ fn every_truncation_is_an_error_and_no_panic() {
 
 #[test]
 fn damaged_bytes_never_panic() {
-    for name in
-        ["rgb.jpg", "progressive.jpg", "cmyk.jpg", "rgba.png", "palette.png", "lossless.webp", "lossy.webp"]
-    {
+    for name in [
+        "rgb.jpg",
+        "photo.jpg",
+        "progressive.jpg",
+        "cmyk.jpg",
+        "rgba.png",
+        "palette.png",
+        "animated.gif",
+        "lossless.webp",
+    ] {
         let whole = fs::read(testdata("image").join(name)).unwrap();
         for at in 0..whole.len().min(600) {
             let mut damaged = whole.clone();
@@ -141,7 +201,7 @@ fn damaged_bytes_never_panic() {
             let (Ok(_) | Err(_)) = decode(&damaged, MAX_SIDE);
         }
     }
-    assert!(decode(b"GIF89a", MAX_SIDE).unwrap_err().to_string().contains("not a JPEG"));
+    assert!(decode(b"BM6\0\0\0", MAX_SIDE).unwrap_err().to_string().contains("not a JPEG"));
 }
 
 #[test]

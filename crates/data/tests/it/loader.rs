@@ -38,7 +38,7 @@ impl Source for Stub {
         let mut segments = Vec::new();
         for _ in 0..index % 3 {
             if self.pictures {
-                segments.push(Segment::Image(plain(3, 5, [index as u8; 3])));
+                segments.push(Segment::Image(plain(3, 5, [index as u8; 3]).into()));
             }
             segments.push(Segment::text(format!("A cat sits {index}.")));
         }

@@ -17,12 +17,19 @@ fn example(len: usize, first: u32) -> Example {
 }
 
 #[test]
+fn a_damaged_picture_is_named_by_its_document() {
+    let image = Segment::Image(vec![0xFF, 0xD8, 0xFF, 0xE0].into());
+    let error = packing(100).example(&document("shard/7", vec![image])).unwrap_err();
+    assert!(format!("{error:#}").starts_with("shard/7: "), "{error:#}");
+}
+
+#[test]
 fn a_document_becomes_ids_with_its_pictures_in_place() {
     let segments = vec![
         Segment::Token { token: Special::User, learn: false },
         Segment::prompt("What is it?"),
-        Segment::Image(plain(2, 2, [1, 2, 3])),
-        Segment::Image(plain(5, 5, [4, 5, 6])),
+        Segment::Image(plain(2, 2, [1, 2, 3]).into()),
+        Segment::Image(plain(5, 5, [4, 5, 6]).into()),
         Segment::text(" A whale"),
         end(),
     ];
@@ -40,7 +47,7 @@ fn a_document_becomes_ids_with_its_pictures_in_place() {
 
 #[test]
 fn a_long_document_is_cut_but_never_inside_a_picture() {
-    let picture = || Segment::Image(plain(2, 2, [0; 3]));
+    let picture = || Segment::Image(plain(2, 2, [0; 3]).into());
     let text = || Segment::text("A cat sits.");
     let len = tokenizer().encode("A cat sits.").len();
     let segments = vec![text(), picture(), text(), end()];

@@ -299,7 +299,7 @@ fn captions_of_a_question_differ_and_describe_its_picture() {
     for i in 0..500 {
         let question = world.caption_question(Split::Test, i);
         let scene = world.caption_scene(Split::Test, i);
-        assert_eq!(question.pictures[0], world.picture(&scene));
+        assert_eq!(question.pictures[0], world.picture(&scene).into());
         assert_eq!((question.text.as_str(), question.category.as_str()), ("", "caption"));
         let expected = if scene.objects.len() == 1 { 3 } else { 5 };
         assert_eq!(

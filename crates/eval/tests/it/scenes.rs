@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use mm1_data::image::open;
 use mm1_data::world::{World, WorldConfig};
 use mm1_eval::run::{Options, evaluate};
 use mm1_eval::shots::{Prompt, Style};
@@ -54,7 +55,8 @@ fn demonstrations_never_come_from_the_test_side() {
     let world = world();
     let tasks: [&dyn Task; 2] = [&SceneVqa(world.clone()), &SceneCaptions(world)];
     for task in tasks {
-        let tests: BTreeSet<_> = (0..100).map(|i| task.test(i).unwrap().pictures[0].rgb.clone()).collect();
+        let tests: BTreeSet<_> =
+            (0..100).map(|i| open(&task.test(i).unwrap().pictures[0]).unwrap().rgb.clone()).collect();
         let mut look = |prompts: &[Prompt]| {
             for prompt in prompts {
                 let shown = pictures(prompt);

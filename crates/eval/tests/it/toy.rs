@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Result, bail};
 use mm1_data::document::{Picture, Segment};
+use mm1_data::image::open;
 use mm1_data::question::Question;
 use mm1_eval::run::Options;
 use mm1_eval::shots::Prompt;
@@ -33,7 +34,7 @@ impl Toy {
         }
         let picture = |k: usize| {
             let rgb = [index as u8, k as u8, u8::from(split == "test")].repeat(6);
-            Arc::new(Picture { width: 3, height: 2, rgb })
+            Arc::new(Picture { width: 3, height: 2, rgb }).into()
         };
         let (name, kind) =
             (["dog", "cat", "owl"][index as usize % 3], ["what", "yes-no"][index as usize % 2]);
@@ -109,12 +110,12 @@ pub(crate) fn answer_by_prompt(prompts: &[Prompt]) -> Result<Vec<String>> {
     Ok(prompts.iter().map(answer).collect())
 }
 
-pub(crate) fn pictures(prompt: &Prompt) -> Vec<&Picture> {
+pub(crate) fn pictures(prompt: &Prompt) -> Vec<Arc<Picture>> {
     prompt
         .segments
         .iter()
         .filter_map(|s| match s {
-            Segment::Image(p) => Some(&**p),
+            Segment::Image(image) => Some(open(image).unwrap()),
             _ => None,
         })
         .collect()

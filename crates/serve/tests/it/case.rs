@@ -106,7 +106,9 @@ impl Case {
 /// A picture of noise that `seed` determines, wider than high.
 pub(crate) fn picture(seed: u32) -> Segment {
     let byte = |i: u32| (i.wrapping_mul(2_654_435_761).wrapping_add(seed.wrapping_mul(40_503)) >> 13) as u8;
-    Segment::Image(Arc::new(Picture { width: 20, height: 12, rgb: (0..20 * 12 * 3).map(byte).collect() }))
+    Segment::Image(
+        Arc::new(Picture { width: 20, height: 12, rgb: (0..20 * 12 * 3).map(byte).collect() }).into(),
+    )
 }
 
 pub(crate) fn greedy(max_tokens: usize) -> GenerateOptions {

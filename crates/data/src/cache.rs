@@ -1,0 +1,185 @@
+//! [`Cache`]: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written beside and
+//! renamed.
+
+use std::env;
+use std::fs;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::PoisonError;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use tempfile::NamedTempFile;
+use xxhash_rust::xxh3::xxh3_128;
+
+use crate::store::{Blob, Place};
+
+/// Bytes that one request for a part of a file asks for.
+const PART: u64 = 4 << 20;
+/// How many times its packed size a file may unpack to.
+const MAX_RATIO: u64 = 200;
+/// A file may unpack to this size whatever the ratio.
+const ALWAYS: u64 = 1 << 20;
+/// The largest window that a zstd file may ask for, as a power of two: what `zstd` itself takes.
+const ZSTD_WINDOW: u32 = 27;
+
+/// `$MM1_CACHE`, else `mm1` in `$XDG_CACHE_HOME`, else in `~/.cache`.
+pub fn cache_dir() -> PathBuf {
+    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    set("MM1_CACHE")
+        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("mm1")))
+        .or_else(|| Some(set("HOME")?.join(".cache/mm1")))
+        .unwrap_or_else(|| env::temp_dir().join("mm1"))
+}
+
+pub(crate) struct Cache {
+    root: PathBuf,
+    /// What `files/` may hold.
+    limit_gib: f64,
+    /// Bytes that it holds; counted with the first file.
+    used: Mutex<Option<u64>>,
+}
+
+impl Cache {
+    pub(crate) fn new(root: PathBuf, limit_gib: f64) -> Self {
+        Self { root, limit_gib, used: Mutex::new(None) }
+    }
+
+    /// A file on disk with the unpacked bytes of `blob`: itself, where it is both already.
+    pub(crate) fn unpacked(&self, blob: &Blob) -> Result<Blob> {
+        let local = match &blob.place {
+            Place::Disk(_) => blob.clone(),
+            Place::Remote(..) => self.keep(blob, "", download)?,
+        };
+        let name = blob.name.to_lowercase();
+        if name.ends_with(".gz") || name.ends_with(".tgz") {
+            self.keep(&local, "gz", |packed, out| {
+                out.copy(flate2::bufread::MultiGzDecoder::new(std::io::BufReader::new(packed.file()?)))
+            })
+        } else if name.ends_with(".zst") {
+            self.keep(&local, "zst", |packed, out| {
+                let mut decoder = zstd::Decoder::new(packed.file()?)?;
+                decoder.window_log_max(ZSTD_WINDOW)?;
+                out.copy(decoder)
+            })
+        } else {
+            Ok(local)
+        }
+    }
+
+    /// The bytes kept under `key`, if they are there.
+    pub(crate) fn small(&self, key: &str) -> Option<Vec<u8>> {
+        fs::read(self.root.join("index").join(key)).ok()
+    }
+
+    /// Keeps bytes under `key`.
+    pub(crate) fn keep_small(&self, key: &str, bytes: &[u8]) -> Result<()> {
+        let mut file = self.begin("index")?;
+        file.write_all(bytes)?;
+        file.persist(self.root.join("index").join(key))?;
+        Ok(())
+    }
+
+    fn begin(&self, part: &str) -> Result<NamedTempFile> {
+        let folder = self.root.join(part);
+        let begin = || {
+            fs::create_dir_all(&folder)?;
+            NamedTempFile::new_in(&folder)
+        };
+        begin().with_context(|| format!("{}: the cache can't be written; set MM1_CACHE", folder.display()))
+    }
+
+    /// What `write` makes of `blob`, made once.
+    fn keep(
+        &self,
+        blob: &Blob,
+        how: &str,
+        write: impl Fn(&Blob, &mut Filling) -> Result<()>,
+    ) -> Result<Blob> {
+        let path = self.root.join("files").join(key(how, blob));
+        if !path.is_file() {
+            let ratio = if how.is_empty() { 1 } else { MAX_RATIO };
+            let most = blob.size.saturating_mul(ratio).max(ALWAYS);
+            let mut filling = Filling { cache: self, file: self.begin("files")?, written: 0, most };
+            let written = write(blob, &mut filling).with_context(|| blob.address.clone());
+            if let Err(error) = written {
+                self.release(filling.written);
+                return Err(error);
+            }
+            filling.file.persist(&path).with_context(|| path.display().to_string())?;
+        }
+        let kept = Blob::open(&path, blob.name.clone())?;
+        Ok(Blob { address: blob.address.clone(), version: blob.version.clone(), ..kept })
+    }
+
+    /// Counts bytes before they are written.
+    fn reserve(&self, bytes: u64) -> Result<()> {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        let now = used.unwrap_or_else(|| size(&self.root.join("files"))) + bytes;
+        ensure!(
+            now as f64 <= self.limit_gib * (1_u64 << 30) as f64,
+            "the cache {} would hold more than store.cache_gib = {}: raise it, or delete files there",
+            self.root.display(),
+            self.limit_gib
+        );
+        *used = Some(now);
+        Ok(())
+    }
+
+    fn release(&self, bytes: u64) {
+        if let Some(used) = &mut *self.used.lock().unwrap_or_else(PoisonError::into_inner) {
+            *used = used.saturating_sub(bytes);
+        }
+    }
+}
+
+/// A file being written, within bounds.
+struct Filling<'a> {
+    cache: &'a Cache,
+    file: NamedTempFile,
+    written: u64,
+    most: u64,
+}
+
+impl Filling<'_> {
+    fn copy(&mut self, mut from: impl Read) -> Result<()> {
+        let mut buffer = vec![0; 1 << 16];
+        loop {
+            match from.read(&mut buffer).context("damaged: it can't be unpacked")? {
+                0 => return Ok(()),
+                n => self.append(&buffer[..n])?,
+            }
+        }
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> Result<()> {
+        let len = bytes.len() as u64;
+        if self.written + len > self.most {
+            bail!("unpacks to more than {MAX_RATIO} times its size: refused");
+        }
+        self.cache.reserve(len)?;
+        self.written += len;
+        Ok(self.file.write_all(bytes)?)
+    }
+}
+
+fn download(blob: &Blob, out: &mut Filling) -> Result<()> {
+    let mut at = 0;
+    while at < blob.size {
+        let len = PART.min(blob.size - at);
+        out.append(&blob.read(at, len)?)?;
+        at += len;
+    }
+    Ok(())
+}
+
+/// A name that changes with the file and with what is made of it.
+pub(crate) fn key(how: &str, blob: &Blob) -> String {
+    let text = format!("{how}\n{}\n{}\n{}", blob.address, blob.size, blob.version);
+    format!("{:032x}", xxh3_128(text.as_bytes()))
+}
+
+fn size(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|about| about.len()).sum()
+}

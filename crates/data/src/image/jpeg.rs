@@ -1,0 +1,79 @@
+//! JPEG pictures at the smallest size that will do: the inverse transform gives an eighth, a quarter, three eighths or
+//! half of each side for less work than the whole.
+
+use anyhow::{Result, ensure};
+use image::metadata::Orientation;
+use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
+
+use super::decode::{Decoded, MAX_BYTES, Target, damaged, too_large};
+use crate::document::Picture;
+
+/// Eighths of the sides that are decoded faster than the whole.
+const EIGHTHS: [u32; 4] = [1, 2, 3, 4];
+
+/// Scans of a progressive picture; usual encoders write ten. Each costs a pass over all its pixels.
+const MAX_SCANS: usize = 100;
+
+/// Decodes a grey or colour JPEG of 8 bits; `None` for another kind, such as CMYK.
+///
+/// # Errors
+/// A damaged or truncated file, one above the limits.
+pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Option<Decoded>> {
+    let max_side = target.max_side;
+    let explain = |error| match error {
+        JpegError::LimitExceeded { .. } => too_large(max_side),
+        other => damaged(&other),
+    };
+    let limits = DecodeLimits {
+        max_width: max_side as usize,
+        max_height: max_side as usize,
+        max_scans: MAX_SCANS,
+        max_memory: Some(2 * MAX_BYTES),
+        ..DecodeLimits::default()
+    };
+    let mut decoder = Decoder::new_with_limits(bytes, limits).map_err(explain)?;
+    // A decoder fills what a truncated file lacks with grey.
+    ensure!(ends(bytes), "truncated JPEG: its end marker is missing");
+    let colours = [ColorSpace::Grayscale, ColorSpace::YCbCr, ColorSpace::Rgb];
+    let header = decoder.header();
+    if header.precision != 8 || header.is_lossless || !colours.contains(&decoder.jpeg_color_space()) {
+        return Ok(None);
+    }
+    let sides = [u32::from(header.width), u32::from(header.height)];
+    if sides.iter().any(|&side| side > max_side) {
+        return Err(too_large(max_side));
+    }
+    // Each block of 8x8 pixels takes a bit at least: a header that claims more takes no memory.
+    let blocks = u64::from(sides[0].div_ceil(8)) * u64::from(sides[1].div_ceil(8));
+    ensure!(
+        blocks <= 8 * bytes.len() as u64,
+        "damaged picture: {} bytes can't hold {sides:?} pixels",
+        bytes.len()
+    );
+    let eighths = eighths(sides, (target.enough)(sides.map(f64::from)));
+    // In lowest terms.
+    let common = 1 << eighths.trailing_zeros();
+    decoder.set_scale(ScalingFactor::try_new(eighths / common, 8 / common).map_err(explain)?);
+    decoder.set_output_format(PixelFormat::Rgb);
+    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    let image = decoder.decode_image().map_err(explain)?;
+    let (width, height) = (image.width as u32, image.height as u32);
+    Ok(Some(Decoded {
+        picture: Picture { width, height, rgb: image.into_vec() },
+        // The last pixels of a row and a column may show less than the others.
+        area: sides.map(|side| f64::from(side * eighths) / 8.0),
+        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+    }))
+}
+
+/// The smallest scale that leaves both `sides` as long as `enough`.
+fn eighths(sides: [u32; 2], enough: [u32; 2]) -> u32 {
+    let will_do = |eighths: &u32| (0..2).all(|i| sides[i] * eighths >= enough[i] * 8);
+    EIGHTHS.into_iter().find(will_do).unwrap_or(8)
+}
+
+/// Whether an end marker (FF D9) follows the last scan (FF DA); a preview inside the file has both before it.
+fn ends(bytes: &[u8]) -> bool {
+    let last = |marker| bytes.windows(2).rposition(|w| w == [0xFF, marker]);
+    last(0xD9) > last(0xDA)
+}

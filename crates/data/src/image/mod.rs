@@ -1,0 +1,115 @@
+//! Pictures: decoding within limits, resizing to the encoder's square, normalising.
+
+mod decode;
+mod jpeg;
+mod resize;
+
+use std::sync::Arc;
+
+use anyhow::{Result, ensure};
+use serde::{Deserialize, Serialize};
+
+pub use self::decode::{MAX_SIDE, decode};
+use crate::document::{Image, Picture};
+
+/// What the image encoder takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// Side of the square in pixels.
+    pub size: usize,
+    /// How a picture of another shape becomes the square.
+    #[serde(default)]
+    pub mode: Fit,
+    /// Mean of each channel, of values in `0..=1`.
+    #[serde(default = "half")]
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel.
+    #[serde(default = "half")]
+    pub std: [f32; 3],
+    /// What lies under transparent pixels: red, green, blue.
+    #[serde(default = "white")]
+    pub background: [u8; 3],
+}
+
+/// How a picture becomes a square. All scale with an antialiased bicubic filter.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Everything is kept, the shape is not.
+    #[default]
+    Squash,
+    /// The largest square in the middle.
+    CentreCrop,
+    /// The whole picture in the middle of a square of the mean colour.
+    Pad,
+}
+
+fn half() -> [f32; 3] {
+    [0.5; 3]
+}
+
+fn white() -> [u8; 3] {
+    [255; 3]
+}
+
+impl ImageSpec {
+    /// The default mode, mean, deviation and background.
+    pub fn new(size: usize) -> Self {
+        Self { size, mode: Fit::default(), mean: half(), std: half(), background: white() }
+    }
+
+    /// Bytes of a prepared picture.
+    pub fn bytes(&self) -> usize {
+        self.size * self.size * 3
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// One line that names the field.
+    pub fn check(&self) -> Result<()> {
+        ensure!((1..=4096).contains(&self.size), "image.size = {}: give 1 to 4096 pixels", self.size);
+        let mean_ok = self.mean.iter().all(|m| (0.0..=1.0).contains(m));
+        ensure!(mean_ok, "image.mean = {:?}: give three numbers from 0 to 1", self.mean);
+        let std_ok = self.std.iter().all(|s| s.is_finite() && *s > 0.0);
+        ensure!(std_ok, "image.std = {:?}: give three numbers above 0", self.std);
+        Ok(())
+    }
+}
+
+/// The pixels of a picture in its own size, over white.
+///
+/// # Errors
+/// As [`decode`], with [`MAX_SIDE`].
+pub fn open(image: &Image) -> Result<Arc<Picture>> {
+    match image {
+        Image::Pixels(picture) => Ok(Arc::clone(picture)),
+        Image::File { bytes, .. } => Ok(Arc::new(decode(bytes, MAX_SIDE)?)),
+    }
+}
+
+/// The picture as a square: `[size, size, 3]` bytes. One that already has the size stays as it is; a JPEG is decoded
+/// no larger than the square needs.
+///
+/// # Errors
+/// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.
+pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
+    match image {
+        Image::Pixels(picture) => resize::square(picture, resize::whole(picture), spec),
+        Image::File { bytes, .. } => decode::reduced(bytes, spec)?.square(spec),
+    }
+}
+
+/// Appends `(value / 255 - mean) / std` of each byte of a prepared picture, channels last as they are.
+pub fn normalise_into(pixels: &[u8], spec: &ImageSpec, out: &mut Vec<f32>) {
+    let level = |v: u8, c: usize| (f32::from(v) / 255.0 - spec.mean[c]) / spec.std[c];
+    let levels = [0, 1, 2].map(|c| std::array::from_fn::<f32, 256, _>(|v| level(v as u8, c)));
+    let start = out.len();
+    out.resize(start + pixels.len(), 0.0);
+    for (to, from) in out[start..].chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+        for c in 0..3 {
+            to[c] = levels[c][usize::from(from[c])];
+        }
+    }
+}

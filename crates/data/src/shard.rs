@@ -1,0 +1,310 @@
+//! [`ShardWriter`]: documents of every kind as WebDataset archives, which other tools can read too. The same documents
+//! give the same bytes.
+//!
+//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …; `manifest.json` lists the shards.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Read as _, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use crate::document::{Document, Image, Kind, Picture, Segment, Special};
+use crate::index::MAX_DOCUMENT;
+
+/// The name of the list of shards in their folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// A document as its `.json` holds it. Fields that other tools add are not read.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Written {
+    pub(crate) id: String,
+    pub(crate) kind: Kind,
+    pub(crate) segments: Vec<Piece>,
+    #[serde(default)]
+    source: String,
+    #[serde(default)]
+    licence: String,
+    #[serde(default)]
+    attribution: String,
+}
+
+/// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not learned.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Piece {
+    Text {
+        text: String,
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        learn: bool,
+    },
+    Image {
+        image: String,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        name: String,
+    },
+    Token {
+        token: Special,
+        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        learn: bool,
+    },
+}
+
+fn yes() -> bool {
+    true
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]
+fn is_yes(learn: &bool) -> bool {
+    *learn
+}
+
+/// Where documents come from; written into each of them and into the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Origin {
+    /// What they were made from.
+    pub source: String,
+    /// Under which terms they may be used.
+    pub licence: String,
+    /// Whom to name.
+    pub attribution: String,
+}
+
+/// What a manifest says of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardEntry {
+    /// The file, in the manifest's folder.
+    pub file: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// Pictures in them.
+    pub images: u64,
+    /// Words in them: runs of characters between white space.
+    pub words: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file in hexadecimal.
+    pub sha256: String,
+    /// Where the documents come from.
+    #[serde(flatten)]
+    pub origin: Origin,
+}
+
+/// `manifest.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// The shards in the order they were written.
+    pub shards: Vec<ShardEntry>,
+}
+
+/// Writes `STEM-000000.tar`, … and the manifest. A shard appears under its name when it is whole.
+pub struct ShardWriter {
+    folder: PathBuf,
+    stem: String,
+    origin: Origin,
+    /// A shard is closed when it holds this many bytes.
+    bytes: u64,
+    open: Option<(tar::Builder<BufWriter<File>>, ShardEntry)>,
+    written: Manifest,
+}
+
+impl ShardWriter {
+    /// Begins to write into `folder`, which is made; shards are closed at `bytes`.
+    ///
+    /// # Errors
+    /// A stem that is not a plain name; a folder that can't be written or has shards of this stem.
+    pub fn new(folder: &Path, stem: &str, origin: Origin, bytes: u64) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        ensure!(!stem.is_empty() && stem.chars().all(plain), "{stem:?}: give letters, digits, `-` and `_`");
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let writer = Self {
+            folder: folder.to_owned(),
+            stem: stem.to_owned(),
+            origin,
+            bytes,
+            open: None,
+            written: Manifest::default(),
+        };
+        let first = folder.join(writer.file_name(0));
+        ensure!(!first.exists(), "{} exists: choose another folder, or delete it", first.display());
+        Ok(writer)
+    }
+
+    /// Adds a document.
+    ///
+    /// # Errors
+    /// A disk that is full; a picture without pixels; more pictures than a shard's document can hold.
+    pub fn push(&mut self, document: &Document) -> Result<()> {
+        if self.open.as_ref().is_some_and(|(_, entry)| entry.bytes >= self.bytes) {
+            self.close()?;
+        }
+        let (archive, entry) = match &mut self.open {
+            Some(open) => open,
+            none => {
+                let file = format!("{}-{:06}.tar", self.stem, self.written.shards.len());
+                let part = self.folder.join(format!("{file}.part"));
+                let out = File::create(&part).with_context(|| part.display().to_string())?;
+                let entry = ShardEntry { file, origin: self.origin.clone(), ..ShardEntry::default() };
+                none.insert((tar::Builder::new(BufWriter::new(out)), entry))
+            }
+        };
+        let name = format!("{:08}", entry.documents);
+        let mut pictures = Vec::new();
+        let mut segments = Vec::new();
+        for segment in &document.segments {
+            segments.push(match segment.clone() {
+                Segment::Text { text, learn } => Piece::Text { text, learn },
+                Segment::Token { token, learn } => Piece::Token { token, learn },
+                Segment::Image(image) => {
+                    let source_name = match &image {
+                        Image::File { name, .. } => name.to_string(),
+                        Image::Pixels(_) => String::new(),
+                    };
+                    let (bytes, extension) = encode(image)?;
+                    let file = format!("{name}.{}.{extension}", pictures.len());
+                    pictures.push((file.clone(), bytes));
+                    Piece::Image { image: file, name: source_name }
+                }
+            });
+        }
+        let Origin { source, licence, attribution } = self.origin.clone();
+        let written =
+            Written { id: document.id.clone(), kind: document.kind, segments, source, licence, attribution };
+        let bytes: u64 = pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum();
+        ensure!(
+            bytes < MAX_DOCUMENT / 2,
+            "{}: pictures of {bytes} bytes are too many for a shard",
+            document.id
+        );
+        entry.bytes += append(archive, &format!("{name}.json"), &serde_json::to_vec(&written)?)?;
+        for (file, bytes) in &pictures {
+            entry.bytes += append(archive, file, bytes)?;
+        }
+        entry.documents += 1;
+        entry.images += pictures.len() as u64;
+        entry.words += document.texts().map(|text| text.split_whitespace().count() as u64).sum::<u64>();
+        Ok(())
+    }
+
+    /// Closes the last shard and adds all to the folder's manifest, which is given back.
+    ///
+    /// # Errors
+    /// A disk that is full; a manifest that is not ours.
+    pub fn finish(mut self) -> Result<Manifest> {
+        self.close()?;
+        let path = self.folder.join(MANIFEST);
+        let mut manifest = if path.exists() { Manifest::read(&self.folder)? } else { Manifest::default() };
+        manifest.shards.retain(|old| self.written.shards.iter().all(|new| new.file != old.file));
+        manifest.shards.append(&mut self.written.shards);
+        manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
+        let part = path.with_extension("part");
+        fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
+            .with_context(|| part.display().to_string())?;
+        fs::rename(&part, &path)?;
+        Ok(manifest)
+    }
+
+    fn file_name(&self, number: usize) -> String {
+        format!("{}-{number:06}.tar", self.stem)
+    }
+
+    fn close(&mut self) -> Result<()> {
+        let Some((archive, mut entry)) = self.open.take() else { return Ok(()) };
+        let mut out = archive.into_inner()?;
+        out.flush()?;
+        out.get_ref().sync_all()?;
+        let path = self.folder.join(&entry.file);
+        let part = self.folder.join(format!("{}.part", entry.file));
+        (entry.bytes, entry.sha256) = digest(&part)?;
+        fs::rename(&part, &path).with_context(|| path.display().to_string())?;
+        self.written.shards.push(entry);
+        Ok(())
+    }
+}
+
+impl Manifest {
+    /// The manifest of a folder.
+    ///
+    /// # Errors
+    /// No manifest, or another tool's.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Compares each shard with its size and SHA-256.
+    ///
+    /// # Errors
+    /// The first shard that is missing or differs.
+    pub fn verify(&self, folder: &Path) -> Result<()> {
+        for shard in &self.shards {
+            let path = folder.join(&shard.file);
+            let (bytes, sha256) = digest(&path)?;
+            ensure!(
+                (bytes, &sha256) == (shard.bytes, &shard.sha256),
+                "{}: {bytes} bytes with SHA-256 {sha256}, but the manifest has {} and {}",
+                path.display(),
+                shard.bytes,
+                shard.sha256
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A file's bytes and extension; a drawn picture becomes a PNG.
+fn encode(image: Image) -> Result<(Arc<[u8]>, &'static str)> {
+    Ok(match image {
+        Image::File { bytes, .. } => {
+            let extension = extension(&bytes);
+            (bytes, extension)
+        }
+        Image::Pixels(picture) => (png(&picture)?.into(), "png"),
+    })
+}
+
+fn png(picture: &Picture) -> Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    let encoder = PngEncoder::new(&mut bytes);
+    encoder.write_image(&picture.rgb, picture.width, picture.height, ExtendedColorType::Rgb8)?;
+    Ok(bytes)
+}
+
+/// By the first bytes; `bin` for what is no picture that we know, which shows when it is decoded.
+fn extension(bytes: &[u8]) -> &'static str {
+    match image::guess_format(bytes) {
+        Ok(format) => format.extensions_str().first().copied().unwrap_or("bin"),
+        Err(_) => "bin",
+    }
+}
+
+/// Adds a file with a header that says nothing of the machine or the day; returns the bytes it takes.
+fn append(archive: &mut tar::Builder<BufWriter<File>>, name: &str, bytes: &[u8]) -> Result<u64> {
+    let mut header = tar::Header::new_ustar();
+    header.set_size(bytes.len() as u64);
+    header.set_mode(0o644);
+    archive.append_data(&mut header, name, bytes)?;
+    Ok(512 + (bytes.len() as u64).next_multiple_of(512))
+}
+
+/// Bytes and SHA-256 of a file.
+fn digest(path: &Path) -> Result<(u64, String)> {
+    let mut file = File::open(path).with_context(|| path.display().to_string())?;
+    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 16], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+        }
+    }
+    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((bytes, hex))
+}

@@ -1,0 +1,79 @@
+//! [`Album`]: the folder of the pictures that documents name. No name leaves it.
+
+use std::fs;
+use std::path::{Component, Path, PathBuf};
+
+use crate::document::Image;
+use anyhow::{Context as _, Result, bail, ensure};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::{Deserialize, Serialize};
+
+/// The largest picture file that is read.
+const MAX_FILE: u64 = 128 << 20;
+
+/// What becomes of a document whose picture is not there.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Missing {
+    /// The document counts as damaged.
+    #[default]
+    Refuse,
+    /// The document stays without the picture, as for sets whose addresses have died.
+    LeaveOut,
+}
+
+/// A folder of pictures.
+pub(crate) struct Album {
+    root: PathBuf,
+    missing: Missing,
+}
+
+impl Album {
+    pub(crate) fn new(root: PathBuf, missing: Missing) -> Self {
+        Self { root, missing }
+    }
+
+    /// The file with this name, relative to the folder; `None` where it is missing and may be.
+    ///
+    /// # Errors
+    /// A name or a link that leaves the folder, a file that can't be read or is too large; one that is missing.
+    pub(crate) fn picture(&self, name: &str) -> Result<Option<Image>> {
+        let inside =
+            Path::new(name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
+        ensure!(inside && !name.is_empty(), "the picture {name:?} is not inside its folder");
+        let path = self.root.join(name);
+        if self.missing == Missing::LeaveOut && !path.exists() {
+            return Ok(None);
+        }
+        let read = || {
+            let (file, root) = (path.canonicalize()?, self.root.canonicalize()?);
+            ensure!(file.starts_with(root), "a link that leaves the folder");
+            let about = fs::metadata(&file)?;
+            ensure!(about.is_file(), "not a file");
+            ensure!(about.len() <= MAX_FILE, "a file of {} bytes; the limit is {MAX_FILE}", about.len());
+            Ok(Image::named(name, fs::read(&file)?))
+        };
+        read().map(Some).with_context(|| path.display().to_string())
+    }
+
+    /// A picture in a `data:` address, or as [`Album::picture`].
+    ///
+    /// # Errors
+    /// As [`Album::picture`]; an address of a server, a `data:` address that is not Base64.
+    pub(crate) fn address(&self, address: &str) -> Result<Option<Image>> {
+        let Some(data) = address.strip_prefix("data:") else {
+            ensure!(
+                !address.contains("://"),
+                "{address}: pictures are read from a folder or `data:`, not from servers"
+            );
+            return self.picture(address);
+        };
+        match data.split_once(";base64,") {
+            Some((kind, text)) if kind.starts_with("image/") => {
+                Ok(Some(BASE64_STANDARD.decode(text.trim()).context("a damaged `data:` picture")?.into()))
+            }
+            _ => bail!("a `data:` address that is no picture in Base64"),
+        }
+    }
+}

@@ -1,0 +1,201 @@
+//! [`Files`]: documents in files of any [`Format`], found by an index, read one by one.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::{Source, Split};
+use crate::document::Document;
+use crate::index::{MAX_DOCUMENT, Record, index};
+use crate::order::{Order, test_bound};
+use crate::store::{Blob, Paths, Store, at_once};
+
+/// How documents lie in a file.
+pub trait Format: Send + Sync {
+    /// Endings of its files, in lower case; what is looked for in a folder.
+    fn endings(&self) -> &'static [&'static str];
+
+    /// Where the documents lie.
+    fn layout(&self) -> Layout;
+
+    /// Calls `add` for each document of the file, in order. Memory is bounded whatever the file holds. Not called for
+    /// [`Layout::Whole`].
+    ///
+    /// # Errors
+    /// A file that is not of this format, is damaged, or goes beyond a limit.
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()>;
+
+    /// One document. Its id is its name inside the file; empty, where the file is one document.
+    ///
+    /// # Errors
+    /// A damaged document.
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document>;
+}
+
+/// Where documents lie in their files.
+pub enum Layout {
+    /// A file is a document.
+    Whole,
+    /// One after the other. The text names the settings on which [`Format::scan`] depends, and the format.
+    Records(String),
+    /// In groups that are opened as a whole, by range reads. The text is as in `Records`.
+    Groups(String),
+}
+
+/// A source of files.
+pub struct Files {
+    name: String,
+    seed: u64,
+    format: Box<dyn Format>,
+    files: Vec<Blob>,
+    documents: Vec<Place>,
+    /// The documents of each split, as places in `documents`.
+    train: Vec<u32>,
+    test: Vec<u32>,
+    order: Order,
+}
+
+/// A document: its file and its place there.
+struct Place {
+    file: u32,
+    record: Record,
+}
+
+/// What opening takes besides the format.
+pub struct Opening<'a> {
+    /// The recipe's name of the source.
+    pub name: &'a str,
+    /// The seed of its order.
+    pub seed: u64,
+    /// The files.
+    pub paths: &'a Paths,
+    /// The share of the documents that is held out.
+    pub test_share: f64,
+    /// Where files come from.
+    pub store: &'a Store,
+}
+
+impl Files {
+    /// Finds the files and makes or loads their indexes.
+    ///
+    /// # Errors
+    /// One line that names the source: no files, files that can't be read or used.
+    pub fn open(format: Box<dyn Format>, opening: &Opening) -> Result<Self> {
+        let Opening { name, seed, test_share, .. } = *opening;
+        ensure!(
+            (0.0..1.0).contains(&test_share),
+            "source `{name}`: test_share = {test_share} must be from 0 up to, but not including, 1"
+        );
+        let (files, documents) =
+            find(format.as_ref(), opening).with_context(|| format!("source `{name}`"))?;
+        ensure!(
+            u32::try_from(documents.len()).is_ok(),
+            "source `{name}` has more than {} documents",
+            u32::MAX
+        );
+        let bound = test_bound(documents.iter().map(|d| d.record.key), test_share);
+        let all = 0..documents.len() as u32;
+        let (test, train): (Vec<u32>, _) = all.partition(|&i| documents[i as usize].record.key < bound);
+        let group = |&i: &u32| documents[i as usize].group();
+        let order = Order::new(train.iter().map(group));
+        Ok(Self { name: name.to_owned(), seed, format, files, documents, train, test, order })
+    }
+
+    /// The number of documents of both splits.
+    pub fn documents(&self) -> u64 {
+        self.documents.len() as u64
+    }
+
+    /// The document at `index` in the order of the files, without split or shuffle. Its id has no split in it.
+    ///
+    /// # Errors
+    /// A damaged document; an index beyond the end.
+    pub fn stored(&self, index: u64) -> Result<Document> {
+        let place = self.documents.get(index as usize);
+        self.read(place.with_context(|| self.beyond(index, self.documents.len()))?, "")
+    }
+
+    fn beyond(&self, index: u64, len: usize) -> String {
+        format!("source `{}` has {len} documents, not one at {index}", self.name)
+    }
+
+    fn read(&self, place: &Place, split: &str) -> Result<Document> {
+        let file = &self.files[place.file as usize];
+        let read = self.format.read(file, &place.record);
+        let mut document = read.with_context(|| file.address.clone())?;
+        let parts = [&self.name, split, &file.name, &document.id];
+        document.id = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+        Ok(document)
+    }
+}
+
+impl Source for Files {
+    fn document(&self, split: Split, index: u64) -> Result<Document> {
+        let (places, at) = match split {
+            Split::Train => (&self.train, self.order.place(index, self.seed).map(|(_, place)| place)),
+            Split::Test => (&self.test, Some(index)),
+        };
+        let place =
+            at.and_then(|at| places.get(at as usize)).with_context(|| self.beyond(index, places.len()))?;
+        self.read(&self.documents[*place as usize], split.name())
+    }
+
+    fn len(&self, split: Split) -> Option<u64> {
+        Some(match split {
+            Split::Train => self.train.len(),
+            Split::Test => self.test.len(),
+        } as u64)
+    }
+}
+
+impl Place {
+    /// All documents that are opened one by one are of one group.
+    fn group(&self) -> u64 {
+        match self.record.group {
+            0 => 0,
+            group => u64::from(self.file) << 32 | group,
+        }
+    }
+}
+
+/// The files, on disk where they are read by record, and their documents.
+fn find(format: &dyn Format, opening: &Opening) -> Result<(Vec<Blob>, Vec<Place>)> {
+    let files = opening.store.files(opening.paths, format.endings())?;
+    let results = at_once(&files, |file| records(format, opening.store, file));
+    let failed = results.iter().filter(|result| result.is_err()).count();
+    let (mut opened, mut documents) = (Vec::new(), Vec::new());
+    for (number, result) in results.into_iter().enumerate() {
+        let several = || format!("{failed} of {} files can't be used, the first", files.len());
+        let result = if failed > 1 { result.with_context(several) } else { result };
+        let (file, records) = result?;
+        opened.push(file);
+        documents.extend(records.into_iter().map(|record| Place { file: number as u32, record }));
+    }
+    ensure!(!documents.is_empty(), "no document in {} files", files.len());
+    Ok((opened, documents))
+}
+
+fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec<Record>)> {
+    let scan = |what: &str, file: &Blob| index(store, what, file, |add| format.scan(file, add));
+    match format.layout() {
+        Layout::Groups(what) => Ok((file.clone(), scan(&what, file)?)),
+        Layout::Records(what) => {
+            let file = store.cache.unpacked(file)?;
+            let records = scan(&what, &file)?;
+            Ok((file, records))
+        }
+        Layout::Whole => {
+            let file = store.cache.unpacked(file)?;
+            let key = xxh3_64(file.name.as_bytes());
+            let record = Record::new(key, 0, file.size).with_context(|| file.address.clone())?;
+            Ok((file, vec![record]))
+        }
+    }
+}
+
+/// The bytes of a record, its length checked again: an index comes from a file.
+pub(crate) fn bytes(file: &Blob, record: &Record) -> Result<Vec<u8>> {
+    if record.len > MAX_DOCUMENT {
+        bail!("a document of {} bytes", record.len);
+    }
+    file.read(record.at, record.len)
+}

@@ -1,0 +1,183 @@
+//! HTML pages in a folder: the text of the body and its pictures in reading order. Pictures are those of the same
+//! folder; what is on servers, and what is not content (scripts, styles, navigation), is left out.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use ego_tree::iter::Edge;
+use scraper::node::Element;
+use scraper::{Html as Tree, Node};
+
+use super::album::{Album, Missing};
+use super::files::{Format, Layout, bytes};
+use super::page::Page;
+use super::webdataset::PICTURES;
+use crate::document::{Document, Kind};
+use crate::index::Record;
+use crate::store::Blob;
+
+/// The largest page: its tree takes many times its size.
+const MAX_PAGE: u64 = 16 << 20;
+
+/// Elements whose content is not read.
+const LEFT_OUT: [&str; 19] = [
+    "head", "script", "style", "noscript", "template", "nav", "header", "footer", "aside", "form", "button",
+    "select", "textarea", "svg", "math", "iframe", "object", "audio", "video",
+];
+
+/// Elements that stand in a line with the text around them; all others begin a line.
+const INLINE: [&str; 30] = [
+    "a", "abbr", "acronym", "b", "bdi", "bdo", "big", "cite", "code", "data", "dfn", "em", "font", "i",
+    "img", "kbd", "label", "mark", "q", "s", "samp", "small", "span", "strong", "sub", "sup", "time", "tt",
+    "u", "var",
+];
+
+/// Pages, each a document.
+pub struct Html {
+    pub(crate) missing: Missing,
+}
+
+impl Format for Html {
+    fn endings(&self) -> &'static [&'static str] {
+        &[".html", ".htm", ".xhtml"]
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Whole
+    }
+
+    fn scan(&self, _: &Blob, _: &mut dyn FnMut(Record)) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        ensure!(record.len <= MAX_PAGE, "a page of {} bytes; the limit is {MAX_PAGE}", record.len);
+        let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
+        let root = file.address.strip_suffix(&file.name).unwrap_or(&file.address);
+        let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
+        let mut reader = Reader {
+            page: Page::default(),
+            gap: "",
+            album: Album::new(if root.is_empty() { PathBuf::from(".") } else { root.into() }, self.missing),
+            folder,
+        };
+        reader.read(&Tree::parse_document(&text))?;
+        let kind = if reader.page.pictures() { Kind::Interleaved } else { Kind::TextOnly };
+        reader.page.end(String::new(), kind)
+    }
+}
+
+struct Reader {
+    page: Page,
+    /// What separates the next word from the one before: nothing, a space or a line break.
+    gap: &'static str,
+    album: Album,
+    /// The folder of the page, inside the album.
+    folder: PathBuf,
+}
+
+impl Reader {
+    fn read(&mut self, tree: &Tree) -> Result<()> {
+        let (mut left_out, mut verbatim) = (0_u32, 0_u32);
+        for edge in tree.tree.root().traverse() {
+            let (node, open) = match edge {
+                Edge::Open(node) => (node.value(), true),
+                Edge::Close(node) => (node.value(), false),
+            };
+            match node {
+                Node::Element(element) => {
+                    let name = element.name();
+                    let step = |count: u32| if open { count + 1 } else { count.saturating_sub(1) };
+                    if LEFT_OUT.contains(&name) {
+                        left_out = step(left_out);
+                    } else if name == "pre" {
+                        verbatim = step(verbatim);
+                    }
+                    if !INLINE.contains(&name) {
+                        self.gap = "\n";
+                    }
+                    if name == "img" && open && left_out == 0 {
+                        self.picture(element)?;
+                    }
+                }
+                Node::Text(text) if open && left_out == 0 => self.text(text, verbatim > 0),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn text(&mut self, text: &str, verbatim: bool) {
+        if verbatim {
+            self.page.joined(self.gap, text.trim_end());
+            self.gap = if text.ends_with(char::is_whitespace) { "\n" } else { "" };
+            return;
+        }
+        if self.gap.is_empty() && text.starts_with(char::is_whitespace) {
+            self.gap = " ";
+        }
+        for word in text.split_whitespace() {
+            self.page.joined(self.gap, word);
+            self.gap = " ";
+        }
+        if self.gap == " " && !text.ends_with(char::is_whitespace) {
+            self.gap = "";
+        }
+    }
+
+    fn picture(&mut self, element: &Element) -> Result<()> {
+        let source = element.attr("src").unwrap_or_default().trim();
+        if source.starts_with("data:image/") && source.contains(";base64,") {
+            self.album.address(source)?.into_iter().for_each(|picture| self.page.picture(picture));
+            return Ok(());
+        }
+        let path = source.split(['?', '#']).next().unwrap_or_default();
+        let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        // Anything with a scheme or a host is not in the folder; other formats are not decoded.
+        if path.contains(':') || path.starts_with("//") || !PICTURES.contains(&extension.as_str()) {
+            return Ok(());
+        }
+        let name = self
+            .inside(&decoded(path))
+            .with_context(|| format!("the picture {source:?} is not inside the folder"))?;
+        if let Some(picture) = self.album.picture(&name)? {
+            self.page.picture(picture);
+            self.gap = "";
+        }
+        Ok(())
+    }
+
+    /// The path of what the page calls `path`, in the album; `None` where it leaves it.
+    fn inside(&self, path: &str) -> Option<String> {
+        let mut parts: Vec<&str> = Vec::new();
+        let folder = if path.starts_with('/') { "" } else { self.folder.to_str()? };
+        for part in folder.split('/').chain(path.split('/')) {
+            match part {
+                "" | "." => {}
+                ".." => drop(parts.pop()?),
+                part => parts.push(part),
+            }
+        }
+        Some(parts.join("/"))
+    }
+}
+
+/// `%20` and the like as bytes of UTF-8; what is not such an escape stays.
+fn decoded(path: &str) -> String {
+    let mut out = Vec::new();
+    let mut rest = path.as_bytes();
+    while let [first, tail @ ..] = rest {
+        let escape = || u8::from_str_radix(std::str::from_utf8(tail.get(..2)?).ok()?, 16).ok();
+        match escape().filter(|_| *first == b'%') {
+            Some(byte) => {
+                out.push(byte);
+                rest = &tail[2..];
+            }
+            None => {
+                out.push(*first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8_lossy(&out).into_owned()
+}

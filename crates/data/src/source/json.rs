@@ -1,0 +1,131 @@
+//! Files of JSON values: one in each line, or all in one array. Values are found without being read into memory.
+
+use std::io::{BufRead as _, BufReader};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::de::DeserializeOwned;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::files::bytes;
+use crate::index::Record;
+use crate::store::Blob;
+
+/// Endings of such files.
+pub(crate) const ENDINGS: &[&str] =
+    &[".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst"];
+
+/// Calls `add` for each value of the file. Whether a value is valid shows when it is read.
+///
+/// # Errors
+/// An array that does not end; a value beyond the limit.
+pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    let mut from = BufReader::with_capacity(1 << 18, file.file()?);
+    let mut scanner = Scanner::default();
+    loop {
+        let chunk = from.fill_buf()?;
+        if chunk.is_empty() {
+            return scanner.finish(add);
+        }
+        scanner.chunk(chunk, add)?;
+        let len = chunk.len();
+        from.consume(len);
+    }
+}
+
+/// The value of a record.
+///
+/// # Errors
+/// JSON that is damaged or of another shape.
+pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &Record) -> Result<T> {
+    serde_json::from_slice(&bytes(file, record)?).with_context(|| format!("the value at byte {}", record.at))
+}
+
+#[derive(Default)]
+struct Scanner {
+    at: u64,
+    form: Form,
+    /// The value that is open: where it begins and the hash of its bytes so far.
+    open: Option<(u64, Xxh3Default)>,
+    /// Brackets that are open inside the value; in an array only.
+    depth: u32,
+    string: bool,
+    escaped: bool,
+}
+
+#[derive(Clone, Copy, Default, PartialEq)]
+enum Form {
+    #[default]
+    Unknown,
+    Lines,
+    Array,
+    /// The array has ended.
+    Over,
+}
+
+impl Scanner {
+    fn chunk(&mut self, chunk: &[u8], add: &mut dyn FnMut(Record)) -> Result<()> {
+        let mut from = 0;
+        for (i, &byte) in chunk.iter().enumerate() {
+            let space = byte.is_ascii_whitespace();
+            if self.form == Form::Unknown && !space {
+                self.form = if byte == b'[' { Form::Array } else { Form::Lines };
+                if self.form == Form::Array {
+                    continue;
+                }
+            }
+            ensure!(
+                self.form != Form::Over || space,
+                "text after the end of the array at byte {}",
+                self.at + i as u64
+            );
+            if self.ends(byte) {
+                self.close(&chunk[from..i], self.at + i as u64, add)?;
+                if self.form == Form::Array && byte == b']' {
+                    self.form = Form::Over;
+                }
+            } else if self.open.is_none() && !space {
+                self.open = Some((self.at + i as u64, Xxh3Default::new()));
+                from = i;
+            }
+        }
+        if let Some((_, hash)) = &mut self.open {
+            hash.update(&chunk[from..]);
+        }
+        self.at += chunk.len() as u64;
+        Ok(())
+    }
+
+    /// Whether the byte ends a value.
+    fn ends(&mut self, byte: u8) -> bool {
+        if self.form == Form::Lines {
+            return byte == b'\n';
+        }
+        if self.string {
+            (self.string, self.escaped) = (self.escaped || byte != b'"', !self.escaped && byte == b'\\');
+            return false;
+        }
+        match byte {
+            b'"' => self.string = true,
+            b'[' | b'{' => self.depth += 1,
+            b']' | b'}' if self.depth > 0 => self.depth -= 1,
+            b',' | b']' => return self.depth == 0,
+            _ => {}
+        }
+        false
+    }
+
+    fn close(&mut self, rest: &[u8], end: u64, add: &mut dyn FnMut(Record)) -> Result<()> {
+        if let Some((start, mut hash)) = self.open.take() {
+            hash.update(rest);
+            add(Record::new(hash.digest(), start, end - start)?);
+        }
+        Ok(())
+    }
+
+    fn finish(mut self, add: &mut dyn FnMut(Record)) -> Result<()> {
+        match self.form {
+            Form::Array => bail!("the array does not end: is the file whole?"),
+            _ => self.close(&[], self.at, add),
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! MMC4: JSON lines of sentences, and pictures that each belong to one of them.
+
+use anyhow::{Result, bail};
+use serde::Deserialize;
+
+use super::album::Album;
+use super::files::{Format, Layout};
+use super::json;
+use super::page::Page;
+use crate::document::{Document, Kind};
+use crate::index::Record;
+use crate::store::Blob;
+
+/// Documents of MMC4; a picture stands before its sentence.
+pub struct Mmc4 {
+    pub(crate) album: Album,
+}
+
+/// A line. Other fields are not read.
+#[derive(Deserialize)]
+struct Line {
+    text_list: Vec<String>,
+    image_info: Vec<Info>,
+}
+
+#[derive(Deserialize)]
+struct Info {
+    image_name: String,
+    matched_text_index: usize,
+}
+
+impl Format for Mmc4 {
+    fn endings(&self) -> &'static [&'static str] {
+        json::ENDINGS
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Records("json".to_owned())
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        json::scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let Line { text_list, mut image_info } = json::read(file, record)?;
+        let id = record.at.to_string();
+        image_info.sort_by_key(|info| info.matched_text_index);
+        let mut pictures = image_info.into_iter().peekable();
+        let mut page = Page::default();
+        for (i, sentence) in text_list.iter().enumerate() {
+            while let Some(info) = pictures.next_if(|info| info.matched_text_index == i) {
+                if let Some(picture) = self.album.picture(&info.image_name)? {
+                    page.picture(picture);
+                }
+            }
+            page.joined(" ", sentence.trim());
+        }
+        if let Some(Info { image_name, matched_text_index }) = pictures.next() {
+            bail!("{id}: {image_name} belongs to sentence {matched_text_index} of {}", text_list.len());
+        }
+        page.end(id, Kind::Interleaved)
+    }
+}

@@ -1,0 +1,117 @@
+//! Parquet: captioned pictures as Hugging Face's `datasets` writes them, and text.
+
+use anyhow::{Context as _, Result, bail};
+use parquet::record::Field;
+
+use super::files::{Format, Layout};
+use super::page::Page;
+use super::table::Table;
+use super::text;
+use crate::document::{Document, Image};
+use crate::index::Record;
+use crate::store::Blob;
+
+/// Endings of Parquet files.
+pub(crate) const ENDINGS: &[&str] = &[".parquet"];
+
+/// Pictures with captions: a column of pictures (a struct of `bytes` and `path`, or bytes) and one of texts.
+pub struct ParquetCaptioned(pub(crate) Table);
+
+impl Format for ParquetCaptioned {
+    fn endings(&self) -> &'static [&'static str] {
+        ENDINGS
+    }
+
+    fn layout(&self) -> Layout {
+        self.0.layout()
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        self.0.scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let id = row_id(record);
+        match &self.0.row(file, record)?[..] {
+            [image, Field::Str(caption)] => {
+                let Cell { bytes, path } = picture(image).with_context(|| id.clone())?;
+                let bytes = bytes.with_context(|| format!("{id}: the picture has no bytes, only a path"))?;
+                Page::captioned(id, Image::named(&path.unwrap_or_default(), bytes), caption)
+            }
+            [_, other] => bail!("{id}: the caption is {}, not text", kind(other)),
+            _ => bail!("{id}: two columns were asked for"),
+        }
+    }
+}
+
+/// Documents without pictures: a column of texts.
+pub struct ParquetText(pub(crate) Table);
+
+impl Format for ParquetText {
+    fn endings(&self) -> &'static [&'static str] {
+        ENDINGS
+    }
+
+    fn layout(&self) -> Layout {
+        self.0.layout()
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        self.0.scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let id = row_id(record);
+        match &self.0.row(file, record)?[..] {
+            [Field::Str(text)] => text::document(id, text),
+            [other] => bail!("{id}: the text is {}", kind(other)),
+            _ => bail!("{id}: one column was asked for"),
+        }
+    }
+}
+
+/// `GROUP/ROW`, both from 0.
+pub(crate) fn row_id(record: &Record) -> String {
+    format!("{}/{}", record.group.saturating_sub(1), record.at)
+}
+
+/// A picture in a cell: its bytes, or the path of its file.
+pub(crate) struct Cell {
+    pub(crate) bytes: Option<Vec<u8>>,
+    pub(crate) path: Option<String>,
+}
+
+/// # Errors
+/// A cell that is neither bytes, nor a path, nor a struct of them.
+pub(crate) fn picture(field: &Field) -> Result<Cell> {
+    let mut cell = Cell { bytes: None, path: None };
+    match field {
+        Field::Bytes(bytes) => cell.bytes = Some(bytes.data().to_vec()),
+        Field::Str(path) => cell.path = Some(path.clone()),
+        Field::Group(row) => {
+            for (name, field) in row.get_column_iter() {
+                match (name.as_str(), field) {
+                    ("bytes", Field::Bytes(bytes)) => cell.bytes = Some(bytes.data().to_vec()),
+                    ("path", Field::Str(path)) => cell.path = Some(path.clone()),
+                    _ => {}
+                }
+            }
+        }
+        other => bail!("the picture is {}, not bytes, a path or a struct of them", kind(other)),
+    }
+    if cell.bytes.is_none() && cell.path.is_none() {
+        bail!("the picture has neither bytes nor a path");
+    }
+    Ok(cell)
+}
+
+pub(crate) fn kind(field: &Field) -> &'static str {
+    match field {
+        Field::Null => "missing",
+        Field::Str(_) => "text",
+        Field::Bytes(_) => "bytes",
+        Field::Group(_) => "a struct",
+        Field::ListInternal(_) => "a list",
+        _ => "a number",
+    }
+}

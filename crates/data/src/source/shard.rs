@@ -1,0 +1,51 @@
+//! Our own shards: WebDataset archives of documents of every kind, as [`crate::shard`] writes them.
+
+use anyhow::{Context as _, Result, ensure};
+
+use super::files::{Format, Layout};
+use super::tar;
+use crate::document::{Document, Image, Segment};
+use crate::index::Record;
+use crate::shard::{Piece, Written};
+use crate::store::Blob;
+
+/// One `.json` a document, its pictures beside it.
+pub struct Shard;
+
+impl Format for Shard {
+    fn endings(&self) -> &'static [&'static str] {
+        &[".tar", ".tar.gz", ".tgz", ".tar.zst"]
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Records("tar".to_owned())
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        tar::scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let mut sample = tar::read(file, record)?;
+        let key = sample.key.clone();
+        let json =
+            sample.member("json").with_context(|| format!("{key}: no .json; is this a shard of mm1?"))?;
+        let written: Written = serde_json::from_slice(json).with_context(|| format!("{key}.json"))?;
+        let mut segments = Vec::new();
+        for piece in written.segments {
+            segments.push(match piece {
+                Piece::Text { text, learn } => Segment::Text { text, learn },
+                Piece::Token { token, learn } => Segment::Token { token, learn },
+                Piece::Image { image, name: source_name } => {
+                    let name = image.strip_prefix(&format!("{key}.")).map(str::to_lowercase);
+                    let taken = sample.take(|extension| name.as_deref() == Some(extension)).pop();
+                    let (_, bytes) =
+                        taken.with_context(|| format!("{key}.json: no picture {image:?} beside it"))?;
+                    Segment::Image(Image::named(&source_name, bytes))
+                }
+            });
+        }
+        ensure!(!segments.is_empty(), "{key}.json: a document without segments");
+        Ok(Document { id: written.id, kind: written.kind, segments })
+    }
+}

@@ -1,0 +1,238 @@
+//! [`Table`]: some columns of Parquet files, read a row group at a time; a few groups are held.
+
+use std::collections::VecDeque;
+use std::io::{self, Cursor, Read};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use anyhow::{Context as _, Result, anyhow, ensure};
+use bytes::Bytes;
+use parquet::errors::{ParquetError, Result as ParquetResult};
+use parquet::file::reader::{ChunkReader, FileReader as _, Length};
+use parquet::file::serialized_reader::SerializedFileReader;
+use parquet::record::{Field, Row};
+use parquet::schema::types::Type;
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::files::Layout;
+use crate::index::{MAX_DOCUMENT, Record};
+use crate::store::Blob;
+
+/// Footers and pages are read in pieces of at least this size.
+const PIECE: u64 = 256 << 10;
+
+/// Columns of Parquet files, with the row groups that were read last.
+pub(crate) struct Table {
+    columns: Vec<String>,
+    /// Bytes that the groups held may take; a group of more is refused.
+    memory: u64,
+    held: Mutex<VecDeque<Arc<Group>>>,
+}
+
+/// A row group, read by the first that asks; others wait for it.
+struct Group {
+    file: String,
+    number: u64,
+    rows: Mutex<Option<Arc<Rows>>>,
+}
+
+struct Rows {
+    rows: Vec<Row>,
+    bytes: u64,
+}
+
+impl Table {
+    pub(crate) fn new(columns: &[&str], memory_mib: u64) -> Result<Self> {
+        ensure!((1..=1 << 20).contains(&memory_mib), "memory_mib = {memory_mib}: give 1 to {}", 1 << 20);
+        let columns = columns.iter().map(|&name| name.to_owned()).collect();
+        Ok(Self { columns, memory: memory_mib << 20, held: Mutex::default() })
+    }
+
+    /// What the index depends on.
+    pub(crate) fn layout(&self) -> Layout {
+        Layout::Groups("parquet".to_owned())
+    }
+
+    /// Calls `add` for each row.
+    ///
+    /// # Errors
+    /// A file that is no Parquet, or lacks a column.
+    pub(crate) fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        let reader = open(file)?;
+        projection(&reader, &self.columns)?;
+        let mut rows = 0_u64;
+        for (number, group) in reader.metadata().row_groups().iter().enumerate() {
+            let len = u64::try_from(group.num_rows()).context("a negative number of rows")?;
+            rows = rows.saturating_add(len);
+            // A row takes a byte somewhere: more rows are a header's lie.
+            ensure!(rows <= file.size, "{rows} rows in {} bytes", file.size);
+            for row in 0..len {
+                let key = xxh3_64(format!("{}/{number}/{row}", file.name).as_bytes());
+                add(Record { key, at: row, len: 0, group: number as u64 + 1 });
+            }
+        }
+        Ok(())
+    }
+
+    /// The columns of a row, in the order in which they were named.
+    ///
+    /// # Errors
+    /// A damaged group, one that takes more memory than is set, a server that does not answer.
+    pub(crate) fn row(&self, file: &Blob, record: &Record) -> Result<Vec<Field>> {
+        let group = self.group(&file.address, record.group);
+        let rows = {
+            let mut rows = group.rows.lock().unwrap_or_else(PoisonError::into_inner);
+            match &*rows {
+                Some(rows) => Arc::clone(rows),
+                None => {
+                    let number = record.group.checked_sub(1).context("no row group")? as usize;
+                    let read = catch_unwind(AssertUnwindSafe(|| self.read(file, number)));
+                    // The library panics on some damaged files.
+                    let read = read.unwrap_or_else(|_| Err(anyhow!("damaged")));
+                    let read = Arc::new(read.with_context(|| format!("row group {number}"))?);
+                    *rows = Some(Arc::clone(&read));
+                    read
+                }
+            }
+        };
+        self.shrink();
+        let row = rows.rows.get(record.at as usize).with_context(|| format!("no row {}", record.at))?;
+        let field = |name: &String| {
+            let field = row.get_column_iter().find(|(column, _)| *column == name);
+            field.map(|(_, field)| field.clone()).with_context(|| format!("no column {name:?}"))
+        };
+        self.columns.iter().map(field).collect()
+    }
+
+    /// The group, as the one used last.
+    fn group(&self, file: &str, number: u64) -> Arc<Group> {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let at = held.iter().position(|group| group.number == number && group.file == file);
+        let group = at
+            .and_then(|at| held.remove(at))
+            .unwrap_or_else(|| Arc::new(Group { file: file.to_owned(), number, rows: Mutex::default() }));
+        held.push_back(Arc::clone(&group));
+        group
+    }
+
+    /// Lets go of the groups that were not used for the longest time.
+    fn shrink(&self) {
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        // A group that is being read is locked, and counts when it is there.
+        let size = |group: &Arc<Group>| {
+            group.rows.try_lock().ok().and_then(|r| Some(r.as_ref()?.bytes)).unwrap_or(0)
+        };
+        while held.len() > 1 && held.iter().map(size).sum::<u64>() > self.memory {
+            held.pop_front();
+        }
+    }
+
+    fn read(&self, file: &Blob, number: usize) -> Result<Rows> {
+        let reader = open(file)?;
+        let about = reader.metadata().row_groups().get(number).context("it is not in the file")?;
+        let wanted = about.columns().iter().filter(|column| {
+            column.column_path().parts().first().is_some_and(|root| self.columns.contains(root))
+        });
+        let claimed = wanted.map(|column| column.uncompressed_size().max(0).cast_unsigned()).sum::<u64>();
+        let check = |bytes: u64| {
+            let limit = self.memory;
+            ensure!(
+                bytes <= limit,
+                "its rows take {bytes} bytes, above memory_mib = {}: raise it, or write smaller row groups",
+                limit >> 20
+            );
+            Ok(())
+        };
+        check(claimed)?;
+        let group = reader.get_row_group(number)?;
+        let (mut rows, mut bytes) = (Vec::new(), 0);
+        for row in group.get_row_iter(Some(projection(&reader, &self.columns)?))? {
+            let row = row?;
+            let size: u64 = row.get_column_iter().map(|(_, field)| weight(field)).sum();
+            ensure!(
+                size <= MAX_DOCUMENT,
+                "row {} takes {size} bytes; the limit is {MAX_DOCUMENT}",
+                rows.len()
+            );
+            bytes += size;
+            check(bytes)?;
+            rows.push(row);
+        }
+        Ok(Rows { rows, bytes })
+    }
+}
+
+fn open(file: &Blob) -> Result<SerializedFileReader<Chunks>> {
+    let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(Chunks(file.clone()))));
+    open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned()))).context("not a Parquet file")
+}
+
+/// The schema of the columns.
+fn projection(reader: &SerializedFileReader<Chunks>, columns: &[String]) -> Result<Type> {
+    let root = reader.metadata().file_metadata().schema();
+    let has = || root.get_fields().iter().map(|field| field.name()).collect::<Vec<_>>().join(", ");
+    for name in columns {
+        let found = root.get_fields().iter().any(|field| field.name() == name);
+        ensure!(found, "no column {name:?}; there are: {}", has());
+    }
+    let wanted = root.get_fields().iter().filter(|field| columns.iter().any(|name| name == field.name()));
+    Ok(Type::group_type_builder(root.name()).with_fields(wanted.cloned().collect()).build()?)
+}
+
+/// Bytes that a field takes in memory, roughly.
+fn weight(field: &Field) -> u64 {
+    let own = size_of::<Field>() as u64;
+    own + match field {
+        Field::Str(text) => text.len() as u64,
+        Field::Bytes(bytes) => bytes.len() as u64,
+        Field::Group(row) => {
+            row.get_column_iter().map(|(name, field)| name.len() as u64 + weight(field)).sum()
+        }
+        Field::ListInternal(list) => list.elements().iter().map(weight).sum(),
+        Field::MapInternal(map) => map.entries().iter().map(|(key, value)| weight(key) + weight(value)).sum(),
+        _ => 0,
+    }
+}
+
+/// A blob as the library reads it.
+struct Chunks(Blob);
+
+impl Length for Chunks {
+    fn len(&self) -> u64 {
+        self.0.size
+    }
+}
+
+impl ChunkReader for Chunks {
+    type T = Pieces;
+
+    fn get_read(&self, start: u64) -> ParquetResult<Pieces> {
+        Ok(Pieces { file: self.0.clone(), at: start, piece: Cursor::default() })
+    }
+
+    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
+        let bytes = self.0.read(start, length as u64);
+        bytes.map(Bytes::from).map_err(|error| ParquetError::General(format!("{error:#}")))
+    }
+}
+
+/// Reads on from a place, a piece at a time.
+struct Pieces {
+    file: Blob,
+    at: u64,
+    piece: Cursor<Vec<u8>>,
+}
+
+impl Read for Pieces {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let n = self.piece.read(out)?;
+        let len = PIECE.min(self.file.size.saturating_sub(self.at));
+        if n > 0 || out.is_empty() || len == 0 {
+            return Ok(n);
+        }
+        let piece = self.file.read(self.at, len).map_err(|error| io::Error::other(format!("{error:#}")))?;
+        self.at += len;
+        self.piece = Cursor::new(piece);
+        self.piece.read(out)
+    }
+}

@@ -1,0 +1,109 @@
+//! Text without pictures: plain files and JSON lines. (Parquet: see `parquet`.)
+
+use std::io::{BufRead as _, BufReader, Read as _};
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use xxhash_rust::xxh3::Xxh3Default;
+
+use super::files::{Format, Layout, bytes};
+use super::json;
+use super::page::Page;
+use crate::document::{Document, Kind};
+use crate::index::{MAX_DOCUMENT, Record};
+use crate::store::Blob;
+
+/// What a document is in a plain text file.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Unit {
+    /// The whole file.
+    #[default]
+    File,
+    /// The lines between blank lines.
+    BlankLines,
+}
+
+/// Plain text.
+pub struct Text {
+    /// What a document is.
+    pub documents: Unit,
+}
+
+impl Format for Text {
+    fn endings(&self) -> &'static [&'static str] {
+        &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"]
+    }
+
+    fn layout(&self) -> Layout {
+        match self.documents {
+            Unit::File => Layout::Whole,
+            Unit::BlankLines => Layout::Records("text between blank lines".to_owned()),
+        }
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        let mut from = BufReader::with_capacity(1 << 16, file.file()?);
+        let (mut line, mut at) = (Vec::new(), 0);
+        let mut open: Option<(u64, Xxh3Default)> = None;
+        loop {
+            line.clear();
+            let len = from.by_ref().take(MAX_DOCUMENT + 1).read_until(b'\n', &mut line)? as u64;
+            ensure!(len <= MAX_DOCUMENT, "a line of more than {MAX_DOCUMENT} bytes at byte {at}");
+            if !line.trim_ascii().is_empty() {
+                open.get_or_insert_with(|| (at, Xxh3Default::new())).1.update(&line);
+            } else if let Some((start, hash)) = open.take() {
+                add(Record::new(hash.digest(), start, at - start)?);
+            }
+            at += len;
+            if len == 0 {
+                return Ok(());
+            }
+        }
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let id = match self.documents {
+            Unit::File => String::new(),
+            Unit::BlankLines => record.at.to_string(),
+        };
+        let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
+        document(id, &text)
+    }
+}
+
+/// A text in each JSON value.
+pub struct JsonText {
+    /// The field with the text.
+    pub field: String,
+}
+
+impl Format for JsonText {
+    fn endings(&self) -> &'static [&'static str] {
+        json::ENDINGS
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Records("json".to_owned())
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        json::scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let value: Value = json::read(file, record)?;
+        let text = value.get(&self.field).and_then(Value::as_str);
+        let text =
+            text.with_context(|| format!("no text in the field {:?} at byte {}", self.field, record.at))?;
+        document(record.at.to_string(), text)
+    }
+}
+
+/// A text-only document.
+pub(crate) fn document(id: String, text: &str) -> Result<Document> {
+    let mut page = Page::default();
+    page.text(text.trim());
+    page.end(id, Kind::TextOnly)
+}

@@ -1,0 +1,65 @@
+//! WebDataset archives (`.tar`, `.tar.gz`, `.tar.zst`) of pictures with captions.
+
+use anyhow::{Context as _, Result, bail};
+
+use super::files::{Format, Layout};
+use super::page::Page;
+use super::tar;
+use crate::document::{Document, Image};
+use crate::index::Record;
+use crate::store::Blob;
+
+/// Extensions of pictures.
+pub(crate) const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "gif"];
+
+/// Samples of one picture and one caption.
+pub struct Webdataset {
+    /// Where the caption is: an extension such as `txt`, or `json.FIELD` for a field of the `.json` member.
+    pub caption: String,
+}
+
+impl Format for Webdataset {
+    fn endings(&self) -> &'static [&'static str] {
+        &[".tar", ".tar.gz", ".tgz", ".tar.zst"]
+    }
+
+    fn layout(&self) -> Layout {
+        Layout::Records("tar".to_owned())
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+        tar::scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        let mut sample = tar::read(file, record)?;
+        let key = sample.key.clone();
+        let text = self.text(&sample).with_context(|| key.clone())?;
+        let mut pictures = sample.take(|extension| PICTURES.contains(&extension));
+        let (Some((extension, bytes)), None) = (pictures.pop(), pictures.pop()) else {
+            bail!(
+                "{key}: a sample has one picture ({}); this one has {}",
+                PICTURES.join(", "),
+                sample.extensions()
+            )
+        };
+        let picture = Image::named(&format!("{key}.{extension}"), bytes);
+        Page::captioned(key, picture, &text)
+    }
+}
+
+impl Webdataset {
+    fn text(&self, sample: &tar::Sample) -> Result<String> {
+        let (extension, field) = self.caption.split_once('.').unwrap_or((&self.caption, ""));
+        let wanted =
+            || format!("no .{extension} among {}: set `caption` to one of them", sample.extensions());
+        let bytes = sample.member(extension).with_context(wanted)?;
+        if field.is_empty() {
+            return String::from_utf8(bytes.to_vec()).with_context(|| format!(".{extension} is not UTF-8"));
+        }
+        let value: serde_json::Value =
+            serde_json::from_slice(bytes).with_context(|| format!(".{extension}"))?;
+        let text = value.get(field).and_then(serde_json::Value::as_str);
+        Ok(text.with_context(|| format!(".{extension} has no text in {field:?}"))?.to_owned())
+    }
+}

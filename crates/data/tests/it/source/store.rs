@@ -1,0 +1,201 @@
+//! Files behind `http://`, `s3://` and `gs://`, from servers that are slow, dead or flaky.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::Result;
+use mm1_data::document::Document;
+use mm1_data::source::SourceConfig;
+use mm1_data::source::files::Files;
+use mm1_data::store::{Store, StoreSpec};
+use serde_json::{Value, from_value, json};
+
+use super::server::{Manner, Server, Trouble, serve};
+use super::{sample, sketch, stored};
+
+fn file(name: &str) -> Vec<u8> {
+    fs::read(sample(name)).unwrap()
+}
+
+/// A store that loses patience soon.
+fn store(cache: &Path, endpoint: &str) -> Store {
+    let spec = StoreSpec {
+        cache: cache.to_owned(),
+        timeout_seconds: 0.5,
+        retries: 2,
+        endpoint: endpoint.to_owned(),
+        anonymous: true,
+        ..StoreSpec::default()
+    };
+    Store::new(spec).unwrap()
+}
+
+fn open(config: Value, store: &Store) -> Result<Files> {
+    from_value::<SourceConfig>(config)?.open_files("mine", 7, store)
+}
+
+fn texts(files: &Files) -> Vec<String> {
+    stored(files).into_iter().map(|document: Result<Document>| sketch(&document.unwrap())).collect()
+}
+
+fn count(server: &Server, part: &str) -> usize {
+    server.requests.lock().unwrap().iter().filter(|request| request.contains(part)).count()
+}
+
+fn pairs() -> Vec<String> {
+    (0..6).map(|i| format!("[{i}]picture {i}<end>")).collect()
+}
+
+#[test]
+fn archives_of_a_web_server_are_fetched_once() {
+    let server =
+        serve(&[("/a/pairs-0.tar", file("pairs.tar")), ("/a/pairs-1.tar", file("pairs.tar.gz"))], &[]);
+    let gz = serve(&[("/a/pairs.tar.gz", file("pairs.tar.gz"))], &[]);
+    let cache = tempfile::tempdir().unwrap();
+    let config = json!({"kind": "webdataset", "path": format!("{}/a/pairs-{{0..0}}.tar", server.address)});
+    for _ in 0..2 {
+        let files = open(config.clone(), &store(cache.path(), "")).unwrap();
+        assert_eq!(texts(&files), pairs());
+    }
+    assert_eq!(count(&server, "GET"), 1, "{:?}", server.requests.lock());
+    let config = json!({"kind": "webdataset", "path": format!("{}/a/pairs.tar.gz", gz.address)});
+    assert_eq!(texts(&open(config, &store(cache.path(), "")).unwrap()), pairs());
+}
+
+#[test]
+fn parquet_is_read_by_ranges_and_never_whole() {
+    let server = serve(&[("/captioned.parquet", file("captioned.parquet"))], &[]);
+    let cache = tempfile::tempdir().unwrap();
+    let config =
+        json!({"kind": "parquet-captioned", "path": format!("{}/captioned.parquet", server.address)});
+    let files = open(config, &store(cache.path(), "")).unwrap();
+    assert_eq!(sketch(&files.stored(9).unwrap()), "[9]picture 9<end>");
+    assert!(server.requests.lock().unwrap().iter().all(|r| r.starts_with("HEAD") || !r.ends_with(" -")));
+    assert!(!cache.path().join("files").exists(), "nothing is kept of it");
+}
+
+#[test]
+fn buckets_are_listed_and_read() {
+    let files = [
+        ("/bucket/set/a-0.tar", file("pairs.tar")),
+        ("/bucket/set/a-1.tar", file("pairs.tar")),
+        ("/bucket/set/b.txt", b"not this".to_vec()),
+    ];
+    for scheme in ["s3", "gs"] {
+        let server = serve(&files, &[]);
+        let cache = tempfile::tempdir().unwrap();
+        let store = store(cache.path(), &server.address);
+        for path in
+            [format!("{scheme}://bucket/set/a-*.tar"), format!("{scheme}://bucket/set/a-{{0..1}}.tar")]
+        {
+            let opened = open(json!({"kind": "webdataset", "path": path}), &store).unwrap();
+            assert_eq!(texts(&opened), [pairs(), pairs()].concat(), "{path}");
+        }
+        let none = open(json!({"kind": "webdataset", "path": format!("{scheme}://bucket/set/x-*")}), &store);
+        assert!(format!("{:#}", none.err().unwrap()).contains("no file found"));
+    }
+}
+
+#[test]
+fn a_flaky_server_is_asked_again_and_gives_the_same_documents() {
+    let manner = Manner { part: "pairs", trouble: Trouble::Flaky(2) };
+    let server = serve(&[("/pairs.tar", file("pairs.tar"))], &[manner]);
+    let cache = tempfile::tempdir().unwrap();
+    let config = json!({"kind": "webdataset", "path": format!("{}/pairs.tar", server.address)});
+    assert_eq!(texts(&open(config, &store(cache.path(), "")).unwrap()), pairs());
+    assert!(count(&server, "pairs") >= 4, "{:?}", server.requests.lock());
+}
+
+#[test]
+fn a_dead_or_failing_server_is_reported_in_time_and_named() {
+    let cases = [
+        (Trouble::Dead, "given up after 3 attempts: no answer within 0.5 s", 3),
+        (Trouble::Status(503), "given up after 3 attempts", 3),
+        (Trouble::Status(404), "not found", 1),
+        (Trouble::Status(403), "403", 1),
+        (Trouble::Whole, "ange", 2),
+    ];
+    for (trouble, reason, requests) in cases {
+        let server = serve(&[("/pairs.tar", file("pairs.tar"))], &[Manner { part: "pairs", trouble }]);
+        let cache = tempfile::tempdir().unwrap();
+        let config = json!({"kind": "webdataset", "path": format!("{}/pairs.tar", server.address)});
+        let start = Instant::now();
+        let error = format!("{:#}", open(config, &store(cache.path(), "")).err().unwrap());
+        assert!(start.elapsed() < Duration::from_secs(5), "{:?}", start.elapsed());
+        assert!(
+            error.to_lowercase().contains(reason) && error.contains("source `mine`"),
+            "{reason}: {error}"
+        );
+        assert!(error.contains("/pairs.tar") && !error.contains('\n'), "{error}");
+        assert_eq!(count(&server, "pairs"), requests, "{reason}: {:?}", server.requests.lock());
+    }
+    let cache = tempfile::tempdir().unwrap();
+    let nobody = json!({"kind": "webdataset", "path": "http://127.0.0.1:9/pairs.tar"});
+    assert!(open(nobody, &store(cache.path(), "")).is_err());
+    for wrong in ["ftp://a/b.tar", "https://", "http://a/*.tar", "http://a/b.tar?x=1", "s3://"] {
+        let error = open(json!({"kind": "webdataset", "path": wrong}), &store(cache.path(), ""));
+        assert!(format!("{:#}", error.err().unwrap()).contains("source `mine`"), "{wrong}");
+    }
+}
+
+#[test]
+fn a_slow_shard_does_not_delay_the_others() {
+    let wait = Duration::from_millis(300);
+    let names: Vec<String> = (0..8).map(|i| format!("/a-{i}.tar")).collect();
+    let files: Vec<(&str, Vec<u8>)> = names.iter().map(|name| (name.as_str(), file("pairs.tar"))).collect();
+    let server = serve(&files, &[Manner { part: "a-", trouble: Trouble::Slow(wait) }]);
+    let cache = tempfile::tempdir().unwrap();
+    let config = json!({"kind": "webdataset", "path": format!("{}/a-{{0..7}}.tar", server.address)});
+    let start = Instant::now();
+    assert_eq!(texts(&open(config, &store(cache.path(), "")).unwrap()).len(), 48);
+    assert!(
+        start.elapsed() < 5 * wait,
+        "16 requests one after the other take 16 waits: {:?}",
+        start.elapsed()
+    );
+}
+
+#[test]
+fn the_cache_stays_within_its_bound() {
+    let server = serve(&[("/pairs.tar", file("pairs.tar"))], &[]);
+    let cache = tempfile::tempdir().unwrap();
+    let spec = StoreSpec { cache: cache.path().to_owned(), cache_gib: 2e-5, ..StoreSpec::default() };
+    let config = json!({"kind": "webdataset", "path": format!("{}/pairs.tar", server.address)});
+    let error = format!("{:#}", open(config, &Store::new(spec).unwrap()).err().unwrap());
+    assert!(error.contains("store.cache_gib = 0.00002"), "{error}");
+    assert_eq!(fs::read_dir(cache.path().join("files")).unwrap().count(), 0, "no part is left");
+    for spec in [json!({"cache_gib": 0.0}), json!({"timeout_seconds": -1.0}), json!({"retries": 1000})] {
+        assert!(
+            Store::new(from_value(spec.clone()).unwrap()).err().unwrap().to_string().contains("store."),
+            "{spec}"
+        );
+    }
+}
+
+#[test]
+fn a_server_that_dies_during_a_run_is_reported_and_delays_no_other() {
+    let path = "/captioned.parquet";
+    let serve = |manners: &[Manner]| serve(&[(path, file("captioned.parquet"))], manners);
+    // It answers while the index is made, and never again.
+    let (alive, dead) = (serve(&[]), serve(&[Manner { part: "captioned", trouble: Trouble::DeadAfter(3) }]));
+    let cache = tempfile::tempdir().unwrap();
+    let store = store(cache.path(), "");
+    let open = |server: &Server| {
+        open(json!({"kind": "parquet-captioned", "path": format!("{}{path}", server.address)}), &store)
+            .unwrap()
+    };
+    let (alive, dead) = (open(&alive), open(&dead));
+    let start = Instant::now();
+    std::thread::scope(|scope| {
+        let first = scope.spawn(|| format!("{:#}", dead.stored(0).unwrap_err()));
+        assert_eq!(texts(&alive).len(), 10);
+        assert!(start.elapsed() < Duration::from_millis(500), "{:?}", start.elapsed());
+        let error = first.join().unwrap();
+        assert!(error.contains("given up after 3 attempts") && error.contains(path), "{error}");
+    });
+    let start = Instant::now();
+    let error = format!("{:#}", dead.stored(9).unwrap_err());
+    assert!(error.contains("given up after 1 attempt"), "a server known to be dead is asked once: {error}");
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
