@@ -94,11 +94,13 @@ pub(crate) struct ImageConfig {
     pub(crate) mean: [f32; 3],
     /// Then divided by.
     pub(crate) std: [f32; 3],
+    /// What lies under transparent pixels: red, green, blue of 0..=255.
+    pub(crate) background: [u8; 3],
 }
 
 impl Default for ImageConfig {
     fn default() -> Self {
-        Self { mode: Fit::default(), mean: [0.5; 3], std: [0.5; 3] }
+        Self { mode: Fit::default(), mean: [0.5; 3], std: [0.5; 3], background: [255; 3] }
     }
 }
 
@@ -301,8 +303,8 @@ fn yes() -> bool {
 impl Recipe {
     /// How pictures are prepared for the model.
     pub(crate) fn image_spec(&self) -> ImageSpec {
-        let ImageConfig { mode, mean, std } = self.image;
-        ImageSpec { mode, mean, std, ..ImageSpec::new(self.model.vision.image_size) }
+        let ImageConfig { mode, mean, std, background } = self.image;
+        ImageSpec { size: self.model.vision.image_size, mode, mean, std, background }
     }
 
     /// Reads `path`, applies the `--set` edits and checks every field's name and type.
