@@ -1,4 +1,4 @@
-//! [`Cache`]: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written beside and
+//! The cache: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written beside and
 //! renamed.
 
 use std::env;

@@ -1,4 +1,4 @@
-//! [`Album`]: the folder of the pictures that documents name. No name leaves it.
+//! The album: the folder of the pictures that documents name. No name leaves it.
 
 use std::fs;
 use std::path::{Component, Path, PathBuf};
