@@ -34,8 +34,9 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: us
         let mut sums = [[V::zero(); N]; M];
         for _ in 0..t.words {
             let columns: [V; N] = std::array::from_fn(|j| V::load(b.add(j * V::LANES)));
-            prefetch(b.wrapping_add(8 * 2 * V::LANES));
-            prefetch(b.wrapping_add(8 * 2 * V::LANES + 16));
+            for line in (0..2 * V::LANES).step_by(LINE) {
+                prefetch(b.wrapping_add(8 * 2 * V::LANES + line));
+            }
             for (i, row) in sums.iter_mut().enumerate() {
                 let x = V::splat(a.add(i));
                 for (sum, column) in row.iter_mut().zip(columns) {
@@ -48,6 +49,9 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: us
         store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
     }
 }
+
+/// Words in a cache line.
+const LINE: usize = 16;
 
 /// A few rows times columns of a matrix that is not packed.
 pub(super) struct Narrow {

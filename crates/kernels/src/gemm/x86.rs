@@ -71,29 +71,52 @@ macro_rules! masked512 {
 
 impl<const ROUND: bool> Vector for Avx2<ROUND> {
     methods!(8, _mm256_setzero_ps, _mm256_set1_ps, _mm256_loadu_ps, _mm256_add_ps);
-    type Mask = __m256i;
+    /// The number of lanes.
+    type Mask = usize;
 
     #[inline(always)]
-    unsafe fn mask(n: usize) -> __m256i {
-        let n = n.min(8) as i32;
+    unsafe fn mask(n: usize) -> usize {
+        n.min(8)
+    }
+    #[inline(always)]
+    unsafe fn load_masked(from: *const f32, n: usize) -> Self {
         // SAFETY: the trait's rule; so below.
-        unsafe { _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)) }
+        unsafe {
+            if n == 8 {
+                return Self(_mm256_loadu_ps(from));
+            }
+            let lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+            Self(_mm256_maskload_ps(from, _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lanes)))
+        }
     }
+    /// In pieces: AMD's cores take twelve cycles and more for a masked store.
     #[inline(always)]
-    unsafe fn load_masked(from: *const f32, mask: __m256i) -> Self {
-        Self(unsafe { _mm256_maskload_ps(from, mask) })
-    }
-    #[inline(always)]
-    unsafe fn store_masked(self, to: *mut f32, mask: __m256i) {
-        unsafe { _mm256_maskstore_ps(to, mask, self.0) }
+    unsafe fn store_masked(self, to: *mut f32, n: usize) {
+        unsafe {
+            if n == 8 {
+                return _mm256_storeu_ps(to, self.0);
+            }
+            let (mut rest, mut to) = (_mm256_castps256_ps128(self.0), to);
+            if n & 4 != 0 {
+                _mm_storeu_ps(to, rest);
+                (rest, to) = (_mm256_extractf128_ps::<1>(self.0), to.add(4));
+            }
+            if n & 2 != 0 {
+                _mm_storel_pd(to.cast(), _mm_castps_pd(rest));
+                (rest, to) = (_mm_movehl_ps(rest, rest), to.add(2));
+            }
+            if n & 1 != 0 {
+                _mm_store_ss(to, rest);
+            }
+        }
     }
     #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
     }
     #[inline(always)]
-    unsafe fn load_rows(row: *const f32, _: *const f32, mask: __m256i) -> Self {
-        let row = unsafe { Self::load_masked(row, mask) };
+    unsafe fn load_rows(row: *const f32, _: *const f32, n: usize) -> Self {
+        let row = unsafe { Self::load_masked(row, n) };
         if !ROUND {
             return row;
         }
