@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+import random
 import statistics
 import subprocess
 import sys
@@ -88,29 +89,75 @@ def need_torch():
     return torch.__version__
 
 
-def modes(precision):
-    """Ways to run PyTorch: what it is told, and its environment."""
-    ways = {"eager": ("eager", {}), "compile": ("compile", {})}
+def environments(precision):
+    """Ways to run PyTorch, by name: its environment."""
     # Some virtual machines announce AMX and then refuse it, and on some f32 instructions beat those for bf16.
-    for isa in ("AVX512_CORE_BF16", "AVX512_CORE_VNNI") if precision == "bf16" else ():
-        ways |= {f"{mode} {isa}": (mode, {"ONEDNN_MAX_CPU_ISA": isa}) for mode in ("eager", "compile")}
-    return ways
+    limits = ("AVX512_CORE_BF16", "AVX512_CORE_VNNI") if precision == "bf16" else ()
+    return {"": {}} | {f" {isa}": {"ONEDNN_MAX_CPU_ISA": isa} for isa in limits}
 
 
 def fastest_mode(start, precision, seconds_of):
-    """Median seconds of three answers of PyTorch in each mode, after one that is not counted."""
+    """The fastest way to run PyTorch here: what it is told, and its environment; then its name, and the seconds of all.
+
+    A way's seconds are the median of three answers after one that is not counted. Compiled, which can take minutes, it is
+    tried where it is fastest eager.
+    """
     seconds, failures = {}, {}
-    for mode, way in modes(precision).items():
-        side = start(*way)
+
+    def measure(mode, environment):
+        side, name = start(mode, environments(precision)[environment]), mode + environment
         try:
-            seconds[mode] = statistics.median([seconds_of(side) for _ in range(4)][1:])
+            seconds[name] = statistics.median([seconds_of(side) for _ in range(4)][1:])
             side.end()
         except ChildProcessError as error:
-            failures[mode] = str(error)
-        print(f"PyTorch {mode}: {(seconds | failures)[mode]}", file=sys.stderr)
+            failures[name] = str(error)
+        print(f"PyTorch {name}: {(seconds | failures)[name]}", file=sys.stderr)
+
+    for environment in environments(precision):
+        measure("eager", environment)
     if not seconds:
         sys.exit("PyTorch works in no mode; the reason is above")
-    return min(seconds, key=seconds.get), seconds | failures
+    environment = min(seconds, key=seconds.get).removeprefix("eager")
+    measure("compile", environment)
+    name = min(seconds, key=seconds.get)
+    return (name.split()[0], environments(precision)[environment]), name, seconds | failures
+
+
+def write_batches(folder, config, steps):
+    """Random pictures and tokens. Every step has the same lengths in another order, so that nothing is compiled twice."""
+    import torch
+    from safetensors.torch import save_file
+
+    model, rows, length = config["model"], config["rows"], config["length"]
+    image_tokens = model["connector"]["tokens"] if config["pictures"] else 0
+    size, rng = model["vision"]["image_size"], random.Random(0)
+    layouts = []
+    for _ in range(rows):
+        start, spans = 0, []
+        while length - start >= image_tokens + config["texts"][0]:
+            span = min(image_tokens + rng.randint(*config["texts"]), length - start)
+            spans.append((start, span))
+            start += span
+        layouts.append(spans)
+    for step in range(steps):
+        rng.shuffle(layouts)
+        generator = torch.Generator().manual_seed(step)
+        ids = torch.randint(1, model["lm"]["vocab"], (rows, length), generator=generator)
+        spans = [(row, start, span) for row, layout in enumerate(layouts) for start, span in layout]
+        weights = torch.zeros(rows, length)
+        for row, start, span in spans:
+            weights[row, start + max(image_tokens - 1, 0) : start + span - 1] = 1
+        slots = [row * length + start for row, start, _ in spans] if image_tokens else []
+        tensors = {
+            "ids": ids,
+            "targets": ids.roll(-1, 1) * (weights > 0),
+            "weights": weights,
+            "spans": torch.tensor(spans),
+            "pixels": torch.randn(len(slots), size, size, 3, generator=generator),
+            "image_slots": torch.tensor(slots, dtype=torch.long),
+        }
+        save_file(tensors, folder / f"{step}.safetensors")
+    return sum(span for _, _, span in spans), len(slots)
 
 
 def spread(ours, theirs):
