@@ -16,6 +16,9 @@ use crate::remote::Remote;
 /// Names that one pattern may stand for.
 const MAX_NAMES: usize = 1_000_000;
 
+/// The ending of all files.
+pub(crate) const ANY: &[&str] = &[""];
+
 /// Files that are opened at the same time, so that a slow one delays no other.
 const AT_ONCE: usize = 16;
 
@@ -153,7 +156,9 @@ impl Store {
             for blobs in found {
                 files.extend(blobs?);
             }
-            ensure!(files.len() > before, "{pattern}: no file found; wanted: {}", endings.join(", "));
+            let wanted =
+                if endings == ANY { String::new() } else { format!("; wanted: {}", endings.join(", ")) };
+            ensure!(files.len() > before, "{pattern}: no file found{wanted}");
         }
         Ok(files)
     }

@@ -7,6 +7,7 @@ use super::{Source, Split};
 use crate::document::Document;
 use crate::index::{MAX_DOCUMENT, Record, index};
 use crate::order::{Order, test_bound};
+use crate::shard::Origin;
 use crate::store::{Blob, Paths, Store, at_once};
 
 /// How documents lie in a file.
@@ -29,6 +30,14 @@ pub trait Format: Send + Sync {
     /// # Errors
     /// A damaged document.
     fn read(&self, file: &Blob, record: &Record) -> Result<Document>;
+
+    /// One document and where it says that it comes from; most formats say nothing.
+    ///
+    /// # Errors
+    /// As [`Format::read`].
+    fn read_with_origin(&self, file: &Blob, record: &Record) -> Result<(Document, Origin)> {
+        Ok((self.read(file, record)?, Origin::default()))
+    }
 }
 
 /// Where documents lie in their files.
@@ -80,13 +89,23 @@ impl Files {
     /// # Errors
     /// One line that names the source: no files, files that can't be read or used.
     pub fn open(format: Box<dyn Format>, opening: &Opening) -> Result<Self> {
-        let Opening { name, seed, test_share, .. } = *opening;
+        let name = opening.name;
+        let found = opening.store.files(opening.paths, format.endings());
+        Self::open_found(format, opening, found.with_context(|| format!("source `{name}`"))?)
+    }
+
+    /// Makes or loads the indexes of files that were found before; the paths of `opening` are not used.
+    ///
+    /// # Errors
+    /// As [`Files::open`].
+    pub(crate) fn open_found(format: Box<dyn Format>, opening: &Opening, files: Vec<Blob>) -> Result<Self> {
+        let Opening { name, seed, test_share, store, .. } = *opening;
         ensure!(
             (0.0..1.0).contains(&test_share),
             "source `{name}`: test_share = {test_share} must be from 0 up to, but not including, 1"
         );
         let (files, documents) =
-            find(format.as_ref(), opening).with_context(|| format!("source `{name}`"))?;
+            find(format.as_ref(), store, &files).with_context(|| format!("source `{name}`"))?;
         ensure!(
             u32::try_from(documents.len()).is_ok(),
             "source `{name}` has more than {} documents",
@@ -112,6 +131,22 @@ impl Files {
     pub fn stored(&self, index: u64) -> Result<Document> {
         let place = self.documents.get(index as usize);
         self.read(place.with_context(|| self.beyond(index, self.documents.len()))?, "")
+    }
+
+    /// As [`Files::stored`], with the document's id as its file has it, and its origin.
+    ///
+    /// # Errors
+    /// As [`Files::stored`].
+    pub(crate) fn stored_with_origin(&self, index: u64) -> Result<(Document, Origin)> {
+        let place = self.documents.get(index as usize);
+        let place = place.with_context(|| self.beyond(index, self.documents.len()))?;
+        let file = &self.files[place.file as usize];
+        self.format.read_with_origin(file, &place.record).with_context(|| file.address.clone())
+    }
+
+    /// The file of the document at `index` in the order of the files.
+    pub(crate) fn file(&self, index: u64) -> Option<&Blob> {
+        self.files.get(self.documents.get(index as usize)?.file as usize)
     }
 
     fn beyond(&self, index: u64, len: usize) -> String {
@@ -158,9 +193,8 @@ impl Place {
 }
 
 /// The files, on disk where they are read by record, and their documents.
-fn find(format: &dyn Format, opening: &Opening) -> Result<(Vec<Blob>, Vec<Place>)> {
-    let files = opening.store.files(opening.paths, format.endings())?;
-    let results = at_once(&files, |file| records(format, opening.store, file));
+fn find(format: &dyn Format, store: &Store, files: &[Blob]) -> Result<(Vec<Blob>, Vec<Place>)> {
+    let results = at_once(files, |file| records(format, store, file));
     let failed = results.iter().filter(|result| result.is_err()).count();
     let (mut opened, mut documents) = (Vec::new(), Vec::new());
     for (number, result) in results.into_iter().enumerate() {

@@ -1,4 +1,4 @@
-//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`) beside `x.txt`, or a JSON-lines file of
+//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`, `.gif`) beside `x.txt`, or a JSON-lines file of
 //! `{"path": …, "caption": …}` (`captions.jsonl` in the folder, or any file named in the recipe).
 
 use std::collections::BTreeMap;
@@ -9,13 +9,14 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::page::Page;
+use super::webdataset::PICTURES;
 use super::{Source, Split};
 use crate::document::{Document, Image, Kind, Segment, Special};
 use crate::image::open;
 use crate::order::{Order, test_bound};
 use crate::question::Question;
 
-const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// The file of captions that is looked for in a folder.
 const LIST: &str = "captions.jsonl";
 /// The largest picture file that is read.
@@ -78,6 +79,30 @@ impl Folder {
         })
     }
 
+    /// Every picture with each of its captions, as places for [`Folder::pair`], sorted by name. For a folder of which
+    /// nothing is held out.
+    pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
+        let captions =
+            |(i, entry): (usize, &Entry)| (0..entry.captions.len()).map(move |caption| (i, caption));
+        self.train.iter().enumerate().flat_map(captions).collect()
+    }
+
+    /// A picture with one of its captions. The id of a second caption ends in `#2`.
+    ///
+    /// # Errors
+    /// A picture that can't be read.
+    pub(crate) fn pair(&self, (entry, caption): (usize, usize)) -> Result<Document> {
+        let entry = self.entry(Split::Train, entry as u64)?;
+        let number = if caption == 0 { String::new() } else { format!("#{}", caption + 1) };
+        let picture = self.picture(entry)?;
+        Page::captioned(format!("{}/{}{number}", self.name, entry.path), picture, &entry.captions[caption])
+    }
+
+    /// The file of a picture.
+    pub(crate) fn file(&self, entry: usize) -> PathBuf {
+        self.train.get(entry).map_or_else(|| self.root.clone(), |entry| self.root.join(&entry.path))
+    }
+
     fn entries(&self, split: Split) -> &[Entry] {
         match split {
             Split::Train => &self.train,
@@ -108,7 +133,7 @@ impl Folder {
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
             let bytes = fs::metadata(&file)?.len();
             ensure!(bytes <= MAX_FILE, "a file of {bytes} bytes; the limit is {MAX_FILE}");
-            Ok(Image::from(fs::read(&file)?))
+            Ok(Image::named(&entry.path, fs::read(&file)?))
         };
         read().with_context(|| self.root.join(&entry.path).display().to_string())
     }
@@ -197,7 +222,7 @@ fn from_pairs(root: &Path) -> Result<Captions> {
     let mut pictures = Vec::new();
     walk(root, &mut pictures)?;
     pictures.sort();
-    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp) and no {LIST}");
+    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp, .gif) and no {LIST}");
     let (with, without): (Vec<_>, Vec<_>) = pictures.iter().partition(|p| p.with_extension("txt").is_file());
     if let Some(first) = without.first() {
         ensure!(!with.is_empty(), "no captions: put x.txt beside x.jpg, or add {LIST}");

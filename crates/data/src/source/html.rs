@@ -16,6 +16,9 @@ use crate::document::{Document, Kind};
 use crate::index::Record;
 use crate::store::Blob;
 
+/// Endings of pages.
+pub(crate) const ENDINGS: &[&str] = &[".html", ".htm", ".xhtml"];
+
 /// The largest page: its tree takes many times its size.
 const MAX_PAGE: u64 = 16 << 20;
 
@@ -39,7 +42,7 @@ pub struct Html {
 
 impl Format for Html {
     fn endings(&self) -> &'static [&'static str] {
-        &[".html", ".htm", ".xhtml"]
+        ENDINGS
     }
 
     fn layout(&self) -> Layout {

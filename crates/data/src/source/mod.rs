@@ -2,6 +2,8 @@
 
 pub mod album;
 pub mod conversation;
+pub mod detect;
+mod evidence;
 pub mod files;
 pub mod folder;
 pub mod html;
@@ -11,6 +13,7 @@ pub mod obelics;
 mod page;
 pub mod parquet;
 pub mod shard;
+pub mod stored;
 mod table;
 mod tar;
 pub mod text;
@@ -35,7 +38,7 @@ use self::table::Table;
 use self::text::{JsonText, Text, Unit};
 use self::webdataset::Webdataset;
 use crate::document::Document;
-use crate::store::{Paths, Store, StoreSpec};
+use crate::store::{Blob, Paths, Store, StoreSpec};
 #[cfg(feature = "emoji")]
 use crate::world::{Stream, World};
 
@@ -289,9 +292,21 @@ impl SourceConfig {
     /// # Errors
     /// Another kind of source; files that can't be used.
     pub fn open_files(&self, name: &str, seed: u64, store: &Store) -> Result<Files> {
+        let (format, paths, test_share) = self.format(name)?;
+        Files::open(format, &Opening { name, seed, paths: &paths, test_share, store })
+    }
+
+    /// Opens files that were found before.
+    pub(crate) fn open_found(&self, name: &str, store: &Store, files: Vec<Blob>) -> Result<Files> {
+        let (format, paths, test_share) = self.format(name)?;
+        Files::open_found(format, &Opening { name, seed: 0, paths: &paths, test_share, store }, files)
+    }
+
+    /// The format, paths and held-out share of a source of files with an index.
+    fn format(&self, name: &str) -> Result<(Box<dyn Format>, Paths, f64)> {
         let context = || format!("source `{name}`");
         let table = |columns: &[&str], memory_mib: u64| Table::new(columns, memory_mib).with_context(context);
-        let (format, paths, test_share): (Box<dyn Format>, _, _) = match self.clone() {
+        Ok(match self.clone() {
             Self::Shards { path, test_share } => (Box::new(Shard), path, test_share),
             Self::Webdataset { path, caption, test_share } => {
                 (Box::new(Webdataset { caption }), path, test_share)
@@ -318,8 +333,7 @@ impl SourceConfig {
                 (Box::new(Conversations { album: Album::new(pictures, Missing::Refuse) }), path, test_share)
             }
             _ => bail!("source `{name}` has no files with an index"),
-        };
-        Files::open(format, &Opening { name, seed, paths: &paths, test_share, store })
+        })
     }
 
     /// Whether it shows the built-in world.

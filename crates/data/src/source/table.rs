@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use bytes::Bytes;
+use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
 use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, FileReader as _, Length};
 use parquet::file::serialized_reader::SerializedFileReader;
@@ -160,6 +161,57 @@ impl Table {
         }
         Ok(Rows { rows, bytes })
     }
+}
+
+/// What the cells of a column hold, as far as data sets differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Text,
+    Bytes,
+    /// A struct of `bytes` and `path`, as `datasets` has pictures.
+    Picture,
+    Texts,
+    /// A list of bytes or of structs of `bytes` and `path`.
+    Pictures,
+    Other,
+}
+
+/// The columns of a file.
+///
+/// # Errors
+/// A file that is no Parquet.
+pub(crate) fn columns(file: &Blob) -> Result<Vec<(String, Shape)>> {
+    let reader = open(file)?;
+    let root = reader.metadata().file_metadata().schema();
+    Ok(root.get_fields().iter().map(|field| (field.name().to_owned(), shape(field))).collect())
+}
+
+fn shape(field: &Type) -> Shape {
+    let about = field.get_basic_info();
+    if field.is_primitive() {
+        let text = about.logical_type_ref() == Some(&LogicalType::String)
+            || about.converted_type() == ConvertedType::UTF8;
+        return match field.get_physical_type() {
+            _ if text => Shape::Text,
+            PhysicalType::BYTE_ARRAY => Shape::Bytes,
+            _ => Shape::Other,
+        };
+    }
+    let inner = field.get_fields();
+    if about.converted_type() == ConvertedType::LIST || about.logical_type_ref() == Some(&LogicalType::List) {
+        // A list is a group with a repeated group with the element.
+        let element = inner.first().and_then(|repeated| match &**repeated {
+            Type::GroupType { fields, .. } => fields.first(),
+            Type::PrimitiveType { .. } => None,
+        });
+        return match element.map(|element| shape(element)) {
+            Some(Shape::Text) => Shape::Texts,
+            Some(Shape::Bytes | Shape::Picture) => Shape::Pictures,
+            _ => Shape::Other,
+        };
+    }
+    let has = |name| inner.iter().any(|field| field.name() == name);
+    if has("bytes") && has("path") { Shape::Picture } else { Shape::Other }
 }
 
 fn open(file: &Blob) -> Result<SerializedFileReader<Chunks>> {
