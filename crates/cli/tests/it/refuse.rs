@@ -7,7 +7,7 @@ use std::process::Output;
 use crate::{TINY, mm1, picture, run, stderr, succeeds};
 
 /// Exit code 2 and one last line that holds every one of `words`.
-fn refused(output: &Output, words: &[&str]) {
+pub(crate) fn refused(output: &Output, words: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     let line = text.lines().last().unwrap_or_default();
