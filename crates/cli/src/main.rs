@@ -8,6 +8,7 @@ mod progress;
 mod recipe;
 mod run_folder;
 mod stage;
+mod trained;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

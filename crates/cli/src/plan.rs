@@ -12,6 +12,7 @@ use mm1_data::loader::LoaderConfig;
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, SourceConfig, Split};
+use mm1_data::store::{Store, StoreSpec};
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
@@ -72,10 +73,11 @@ impl Plan {
         check_stages(&recipe)?;
         #[cfg(feature = "emoji")]
         let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
+        let store = Store::new(recipe.store.clone())?;
         let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
             #[cfg(not(feature = "emoji"))]
             let world = None::<Arc<mm1_data::source::World>>;
-            let source = config.open(name, recipe.seed, world.as_ref());
+            let source = config.open_with(name, recipe.seed, world.as_ref(), &store);
             Ok((name.clone(), source.with_context(|| format!("data.{name}"))?))
         };
         let sources = recipe.data.iter().map(open).collect::<Result<BTreeMap<_, _>>>()?;
@@ -154,19 +156,18 @@ impl Plan {
         struct File<'a> {
             version: &'a str,
             commit: &'a str,
+            store: &'a StoreSpec,
             settled: Settled<'a>,
         }
         let settled = Settled { recipe: &self.recipe, derived: &self.derived };
-        let file = File { version: env!("CARGO_PKG_VERSION"), commit: env!("MM1_COMMIT"), settled };
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("MM1_COMMIT"));
+        let file = File { version, commit, store: &self.recipe.store, settled };
         // Through text, so that the table compares equal to the one read back.
         Ok(toml::to_string(&file)?.parse()?)
     }
 
-    /// The bill, as a person reads it.
-    ///
-    /// # Errors
-    /// If the first batches of a stage can't be read.
-    pub(crate) fn summary(&self) -> Result<String> {
+    /// The plan with the `bills` of its stages, as a person reads it.
+    pub(crate) fn summary(&self, bills: &BTreeMap<String, Bill>) -> String {
         let (d, mut text) = (&self.derived, String::new());
         let p = &d.parameters;
         let _ = writeln!(
@@ -184,10 +185,10 @@ impl Plan {
         for stage in &self.recipe.stage {
             let _ = match stage {
                 Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
-                    let Bill { images, mib } = Bill::of(self, stage, s)?;
+                    let Bill { images, mib, loader_mib, .. } = bills[&s.name];
                     writeln!(
                         text,
-                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory",
+                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory, of it loader {loader_mib} MiB",
                         s.name,
                         s.steps,
                         HumanCount(d.positions_per_step[&s.name]),
@@ -204,7 +205,7 @@ impl Plan {
                 ),
             };
         }
-        Ok(text)
+        text
     }
 }
 
@@ -379,9 +380,7 @@ fn tokenizer(
     for source in sources.values() {
         let there = source.len(Split::Train).unwrap_or(u64::MAX).min(documents);
         // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
-        for document in (0..there).filter_map(|i| source.document(Split::Train, i).ok()) {
-            texts.extend(document.texts().map(str::to_string));
-        }
+        texts.extend((0..there).filter_map(|i| source.texts(Split::Train, i).ok()).flatten());
     }
     let tokenizer = Tokenizer::train(texts.into_iter(), vocab)?;
     if let Some(folder) = folder {

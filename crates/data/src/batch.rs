@@ -56,6 +56,8 @@ impl Batch {
             image_size: image.size,
             ..Self::default()
         };
+        let images = rows.iter().flat_map(Row::examples).map(|example| example.images.len()).sum::<usize>();
+        batch.pixels.reserve_exact(images * image.bytes());
         for (row, content) in rows.iter().enumerate() {
             let mut start = 0;
             for example in content.examples() {

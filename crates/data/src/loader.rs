@@ -21,7 +21,7 @@ use crate::prefetch::{Failure, Prefetch};
 use crate::source::Split;
 
 /// Batches that are held ready.
-const BATCHES_AHEAD: usize = 2;
+pub(crate) const BATCHES_AHEAD: usize = 2;
 /// Documents of a source before its share of damaged ones is judged.
 const JUDGED: u64 = 20;
 /// Damaged documents of a source one after the other that stop the run, whatever their share.
@@ -81,7 +81,7 @@ impl Cursor {
 }
 
 /// A damaged document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// `source/train/index`.
     pub id: String,

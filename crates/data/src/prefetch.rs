@@ -12,7 +12,7 @@ use crate::pack::{Example, Packing};
 use crate::source::Split;
 
 /// Rows of each source that are held ready.
-const ROWS_AHEAD: usize = 2;
+pub(crate) const ROWS_AHEAD: usize = 2;
 
 /// Why a document gave no example.
 #[derive(Debug)]

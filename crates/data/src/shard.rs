@@ -29,6 +29,9 @@ pub(crate) struct Written {
     pub(crate) segments: Vec<Piece>,
     #[serde(flatten)]
     pub(crate) origin: Origin,
+    /// The caption that a synthetic one was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
 }
 
 /// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not learned.
@@ -145,14 +148,55 @@ impl ShardWriter {
         Ok(())
     }
 
+    /// Goes on after the shards that an earlier writer has closed. What else it left of this stem is removed: a shard
+    /// that was being written, or was closed and not noted.
+    ///
+    /// # Errors
+    /// A shard that is missing or differs from its entry; a folder that can't be written.
+    pub fn resume(folder: &Path, stem: &str, bytes: u64, closed: Vec<ShardEntry>) -> Result<Self> {
+        let written = Manifest { shards: closed };
+        written.verify(folder)?;
+        let noted = |name: &str| written.shards.iter().any(|shard| shard.file == name);
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if is_shard(name.strip_suffix(".part").unwrap_or(&name), stem) && !noted(&name) {
+                fs::remove_file(folder.join(&name)).with_context(|| name.clone())?;
+            }
+        }
+        let origin = written.shards.last().map(|last| last.origin.clone()).unwrap_or_default();
+        Ok(Self { folder: folder.to_owned(), stem: stem.to_owned(), origin, bytes, open: None, written })
+    }
+
+    /// The shards that are closed.
+    pub fn closed(&self) -> &[ShardEntry] {
+        &self.written.shards
+    }
+
+    /// Closes the shard if it is full.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn close_full(&mut self) -> Result<()> {
+        if self.open.as_ref().is_some_and(|(_, entry)| entry.bytes >= self.bytes) {
+            self.close()?;
+        }
+        Ok(())
+    }
+
     /// Adds a document.
     ///
     /// # Errors
     /// A disk that is full; a picture without pixels; more pictures than a shard's document can hold.
     pub fn push(&mut self, document: &Document) -> Result<()> {
-        if self.open.as_ref().is_some_and(|(_, entry)| entry.bytes >= self.bytes) {
-            self.close()?;
-        }
+        self.push_with(document, None)
+    }
+
+    /// Adds a document with the caption that it was made from.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::push`].
+    pub fn push_with(&mut self, document: &Document, original: Option<String>) -> Result<()> {
+        self.close_full()?;
         let (archive, entry) = match &mut self.open {
             Some(open) => open,
             none => {
@@ -183,7 +227,7 @@ impl ShardWriter {
             });
         }
         let origin = self.origin.clone();
-        let written = Written { id: document.id.clone(), kind: document.kind, segments, origin };
+        let written = Written { id: document.id.clone(), kind: document.kind, segments, origin, original };
         let bytes: u64 = pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         ensure!(
             bytes < MAX_DOCUMENT / 2,
@@ -295,6 +339,12 @@ pub(crate) fn split_name(name: &str) -> &str {
 /// Of what stands before a `#`: the captions of one picture, which differ after it, are held out together.
 fn id_hash(id: &str) -> u64 {
     xxh3_64(id.split('#').next().unwrap_or_default().as_bytes())
+}
+
+/// Whether a file is named as a shard of this stem.
+fn is_shard(name: &str, stem: &str) -> bool {
+    let number = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
+    number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A file's bytes and extension; a drawn picture becomes a PNG.

@@ -3,6 +3,7 @@
 
 mod data;
 mod memory;
+mod recaption;
 mod refuse;
 mod resume;
 mod road;

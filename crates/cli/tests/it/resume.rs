@@ -76,3 +76,24 @@ fn scores_do_not_depend_on_the_batch() {
     };
     assert_eq!(eval("1"), eval("7"));
 }
+
+/// How files are reached may change in the middle of a run: no digit depends on it.
+#[test]
+fn another_store_continues_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, caches) = (dir.path().join("run"), dir.path().join("caches"));
+    let at = |name: &str| format!("store.cache={}", caches.join(name).display());
+    succeeds(&run(&out, &["--set", &at("a"), "--set", "store.timeout_seconds=5"]));
+    let plan: toml::Table = fs::read_to_string(out.join("plan.toml")).unwrap().parse().unwrap();
+    assert_eq!(plan["store"]["timeout_seconds"].as_float(), Some(5.0));
+    let again = run(&out, &["--set", &at("b"), "--set", "store.retries=9"]);
+    succeeds(&again);
+    // Stages that are done are not begun again.
+    for (stage, steps) in [("encoder", 5), ("pretrain", 12), ("sft", 6)] {
+        assert!(
+            stderr(&again).contains(&format!("{stage} {steps} steps were done before")),
+            "{}",
+            stderr(&again)
+        );
+    }
+}

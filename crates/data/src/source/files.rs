@@ -6,6 +6,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Source, Split};
 use crate::document::Document;
 use crate::index::{MAX_DOCUMENT, Record, index};
+use crate::memory::Held;
 use crate::order::{Order, test_bound};
 use crate::shard::Origin;
 use crate::store::{Blob, Paths, Store, at_once};
@@ -37,6 +38,11 @@ pub trait Format: Send + Sync {
     /// As [`Format::read`].
     fn read_with_origin(&self, file: &Blob, record: &Record) -> Result<(Document, Origin)> {
         Ok((self.read(file, record)?, Origin::default()))
+    }
+
+    /// What it holds between documents, of a set of this many.
+    fn memory(&self, _documents: u64) -> Held {
+        Held::default()
     }
 }
 
@@ -179,6 +185,14 @@ impl Source for Files {
             Split::Train => self.train.len(),
             Split::Test => self.test.len(),
         } as u64)
+    }
+
+    fn memory(&self) -> Held {
+        let name = |file: &Blob| size_of::<Blob>() + 2 * file.address.len() + file.name.len();
+        let index = self.documents.capacity() * size_of::<Place>()
+            + (self.train.capacity() + self.test.capacity()) * size_of::<u32>()
+            + self.files.iter().map(name).sum::<usize>();
+        Held::always(index + self.order.bytes()) + self.format.memory(self.documents())
     }
 }
 

@@ -14,6 +14,7 @@ use super::webdataset::PICTURES;
 use super::{Source, Split};
 use crate::document::{Document, Image, Kind, Segment, Special};
 use crate::image::open;
+use crate::memory::Held;
 use crate::order::{Order, test_bound};
 use crate::question::Question;
 
@@ -110,6 +111,17 @@ impl Folder {
         }
     }
 
+    /// The picture at `index` of a split as training meets it, and its caption of that epoch.
+    fn captioned(&self, split: Split, index: u64) -> Result<(&Entry, &String)> {
+        let order = Order::Free(self.entries(split).len() as u64);
+        let (epoch, place) = match split {
+            Split::Train => order.place(index, self.seed).unwrap_or((0, index)),
+            Split::Test => (0, index),
+        };
+        let entry = self.entry(split, place)?;
+        Ok((entry, &entry.captions[(epoch % entry.captions.len() as u64) as usize]))
+    }
+
     fn entry(&self, split: Split, index: u64) -> Result<&Entry> {
         let entries = self.entries(split);
         entries.get(index as usize).with_context(|| {
@@ -141,13 +153,7 @@ impl Folder {
 
 impl Source for Folder {
     fn document(&self, split: Split, index: u64) -> Result<Document> {
-        let order = Order::Free(self.entries(split).len() as u64);
-        let (epoch, place) = match split {
-            Split::Train => order.place(index, self.seed).unwrap_or((0, index)),
-            Split::Test => (0, index),
-        };
-        let entry = self.entry(split, place)?;
-        let caption = &entry.captions[(epoch % entry.captions.len() as u64) as usize];
+        let (entry, caption) = self.captioned(split, index)?;
         Ok(Document {
             id: self.id(split, entry),
             kind: Kind::Captioned,
@@ -161,6 +167,19 @@ impl Source for Folder {
 
     fn len(&self, split: Split) -> Option<u64> {
         Some(self.entries(split).len() as u64)
+    }
+
+    /// No file is read.
+    fn texts(&self, split: Split, index: u64) -> Result<Vec<String>> {
+        Ok(vec![self.captioned(split, index)?.1.clone()])
+    }
+
+    fn memory(&self) -> Held {
+        let text = |text: &String| size_of::<String>() + text.len();
+        let entry = |entry: &Entry| {
+            text(&entry.path) + size_of::<Vec<String>>() + entry.captions.iter().map(text).sum::<usize>()
+        };
+        Held::always(self.train.iter().chain(&self.test).map(entry).sum())
     }
 }
 

@@ -38,6 +38,7 @@ use self::table::Table;
 use self::text::{JsonText, Text, Unit};
 use self::webdataset::Webdataset;
 use crate::document::Document;
+use crate::memory::Held;
 use crate::store::{Blob, Paths, Store, StoreSpec};
 #[cfg(feature = "emoji")]
 use crate::world::{Stream, World};
@@ -76,6 +77,19 @@ pub trait Source: Send + Sync {
 
     /// Number of documents of `split`; `None` where there is no end.
     fn len(&self, split: Split) -> Option<u64>;
+
+    /// The texts of [`Source::document`], which some sources have for less than the whole.
+    ///
+    /// # Errors
+    /// A damaged sample, as far as its texts show it.
+    fn texts(&self, split: Split, index: u64) -> Result<Vec<String>> {
+        Ok(self.document(split, index)?.texts().map(str::to_owned).collect())
+    }
+
+    /// What the source holds between documents; nothing, unless it says so.
+    fn memory(&self) -> Held {
+        Held::default()
+    }
 }
 
 /// A source as a recipe writes it.

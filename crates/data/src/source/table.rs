@@ -17,6 +17,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::files::Layout;
 use crate::index::{MAX_DOCUMENT, Record};
+use crate::memory::Held;
 use crate::store::Blob;
 
 /// Footers and pages are read in pieces of at least this size.
@@ -103,6 +104,22 @@ impl Table {
             field.map(|(_, field)| field.clone()).with_context(|| format!("no column {name:?}"))
         };
         self.columns.iter().map(field).collect()
+    }
+
+    /// The groups that are held, and how many of a set of `documents` rows will be: those that were read tell what a
+    /// row takes.
+    pub(crate) fn memory(&self, documents: u64) -> Held {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = held.iter().filter_map(|group| group.rows.try_lock().ok()?.clone());
+        let (mut now, mut rows, mut largest) = (0_u64, 0_u64, 0_u64);
+        for group in read {
+            (now, rows) = (now + group.bytes, rows + group.rows.len() as u64);
+            largest = largest.max(group.bytes);
+        }
+        let all = now.saturating_mul(documents).checked_div(rows).unwrap_or(u64::MAX);
+        // One more is there while it is read.
+        let most = if all <= self.memory { all } else { self.memory + largest };
+        Held { now, most }
     }
 
     /// The group, as the one used last.

@@ -6,9 +6,12 @@ mod chat;
 mod commands;
 mod filter;
 mod folder;
+mod fusion;
 mod image;
 mod loader;
+mod memory;
 mod pack;
+mod recaption;
 mod source;
 mod tokenizer;
 #[cfg(feature = "emoji")]

@@ -3,6 +3,7 @@
 mod import;
 mod inspect;
 mod preview;
+mod recaption;
 mod sources;
 mod stats;
 mod verify;
@@ -24,6 +25,8 @@ pub(crate) enum DataCommand {
     Inspect(inspect::InspectArgs),
     /// Show the next rows of a recipe's stage as training would see them.
     Preview(preview::PreviewArgs),
+    /// Write captions by a trained model, joined with those that the pictures have.
+    Recaption(recaption::RecaptionArgs),
     /// Count documents, pictures, words and tokens.
     Stats(stats::StatsArgs),
     /// Read everything and say what is damaged; exit code 2 where anything is.
@@ -39,6 +42,7 @@ pub(crate) fn data(command: &DataCommand) -> Result<()> {
         DataCommand::Import(args) => import::import(args),
         DataCommand::Inspect(args) => inspect::inspect(args),
         DataCommand::Preview(args) => preview::preview(args),
+        DataCommand::Recaption(args) => recaption::recaption(args),
         DataCommand::Stats(args) => stats::stats(args),
         DataCommand::Verify(args) => verify::verify(args),
     }

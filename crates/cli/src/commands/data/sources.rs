@@ -30,7 +30,7 @@ pub(crate) struct SourceArgs {
     settings: Vec<String>,
     /// Threads that read; no result depends on it. Default: one for each core.
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    pub(crate) threads: Option<u16>,
 }
 
 impl SourceArgs {
