@@ -38,6 +38,8 @@ pub struct Batch {
     pub image_slots: Vec<usize>,
     /// The sample ids of the examples, one for each span.
     pub samples: Vec<String>,
+    /// For each span whether its document was longer than a row and lost its end.
+    pub truncated: Vec<bool>,
 }
 
 impl Batch {
@@ -69,6 +71,7 @@ impl Batch {
                 }
                 batch.spans.push(Span { row, start, len });
                 batch.samples.push(example.id.clone());
+                batch.truncated.push(example.truncated);
                 start += len;
             }
         }
