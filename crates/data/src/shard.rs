@@ -1,7 +1,8 @@
 //! [`ShardWriter`]: documents of every kind as WebDataset archives, which other tools can read too. The same documents
 //! give the same bytes.
 //!
-//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …; `manifest.json` lists the shards.
+//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …, where NAME is its number in the shard
+//! and a hash of its id; `manifest.json` lists the shards.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::{Document, Image, Kind, Picture, Segment, Special};
 use crate::index::MAX_DOCUMENT;
@@ -152,7 +154,7 @@ impl ShardWriter {
                 none.insert((tar::Builder::new(BufWriter::new(out)), entry))
             }
         };
-        let name = format!("{:08}", entry.documents);
+        let name = format!("{:08}-{:016x}", entry.documents, id_hash(&document.id));
         let mut pictures = Vec::new();
         let mut segments = Vec::new();
         for segment in &document.segments {
@@ -255,6 +257,20 @@ impl Manifest {
         }
         Ok(())
     }
+}
+
+/// The part of a sample's name that decides whether its document is held out. What [`ShardWriter`] writes is the hash
+/// of the document's id, so that the split outlives other shards, filters and orders; the whole name of others.
+pub(crate) fn split_name(name: &str) -> &str {
+    let hash = name.split_once('-').filter(|(number, hash)| {
+        number.len() == 8 && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    hash.map_or(name, |(_, hash)| hash)
+}
+
+/// Of what stands before a `#`: the captions of one picture, which differ after it, are held out together.
+fn id_hash(id: &str) -> u64 {
+    xxh3_64(id.split('#').next().unwrap_or_default().as_bytes())
 }
 
 /// A file's bytes and extension; a drawn picture becomes a PNG.

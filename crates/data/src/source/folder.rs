@@ -60,24 +60,6 @@ impl Folder {
         self.entries(split).iter().flat_map(|e| &e.captions).map(String::as_str)
     }
 
-    /// The picture at `index` of a split, sorted by name, as a captioning item with all its captions.
-    ///
-    /// # Errors
-    /// An index beyond the end; a damaged picture.
-    pub fn question(&self, split: Split, index: u64) -> Result<Question> {
-        let entry = self.entry(split, index)?;
-        let (id, picture) = (self.id(split, entry), self.picture(entry)?);
-        // A damaged test item is to be found here, where evaluation skips and lists it.
-        open(&picture).with_context(|| id.clone())?;
-        Ok(Question {
-            id,
-            category: "caption".to_owned(),
-            pictures: vec![picture],
-            text: String::new(),
-            answers: entry.captions.clone(),
-        })
-    }
-
     fn entries(&self, split: Split) -> &[Entry] {
         match split {
             Split::Train => &self.train,
@@ -136,6 +118,21 @@ impl Source for Folder {
 
     fn len(&self, split: Split) -> Option<u64> {
         Some(self.entries(split).len() as u64)
+    }
+
+    /// Pictures sorted by name, with all their captions.
+    fn question(&self, split: Split, index: u64) -> Result<Question> {
+        let entry = self.entry(split, index)?;
+        let (id, picture) = (self.id(split, entry), self.picture(entry)?);
+        // A damaged test item is to be found here, where evaluation skips and lists it.
+        open(&picture).with_context(|| id.clone())?;
+        Ok(Question {
+            id,
+            category: "caption".to_owned(),
+            pictures: vec![picture],
+            text: String::new(),
+            answers: entry.captions.clone(),
+        })
     }
 }
 

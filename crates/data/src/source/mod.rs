@@ -35,6 +35,8 @@ use self::table::Table;
 use self::text::{JsonText, Text, Unit};
 use self::webdataset::Webdataset;
 use crate::document::Document;
+use crate::image::open;
+use crate::question::Question;
 use crate::store::{Paths, Store, StoreSpec};
 #[cfg(feature = "emoji")]
 use crate::world::{Stream, World};
@@ -73,6 +75,21 @@ pub trait Source: Send + Sync {
 
     /// Number of documents of `split`; `None` where there is no end.
     fn len(&self, split: Split) -> Option<u64>;
+
+    /// The document at `index` of `split` as an item of a benchmark: a caption or a question and answer about one
+    /// picture, which is decoded once, so that a damaged one is found here.
+    ///
+    /// # Errors
+    /// As [`Source::document`]; a document that is neither.
+    fn question(&self, split: Split, index: u64) -> Result<Question> {
+        let question = Question::of(self.document(split, index)?)?;
+        question
+            .pictures
+            .iter()
+            .try_for_each(|picture| open(picture).map(drop))
+            .with_context(|| question.id.clone())?;
+        Ok(question)
+    }
 }
 
 /// A source as a recipe writes it.

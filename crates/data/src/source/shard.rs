@@ -6,7 +6,7 @@ use super::files::{Format, Layout};
 use super::tar;
 use crate::document::{Document, Image, Segment};
 use crate::index::Record;
-use crate::shard::{Piece, Written};
+use crate::shard::{self, Piece, Written};
 use crate::store::Blob;
 
 /// One `.json` a document, its pictures beside it.
@@ -18,11 +18,11 @@ impl Format for Shard {
     }
 
     fn layout(&self) -> Layout {
-        Layout::Records("tar".to_owned())
+        Layout::Records("shard".to_owned())
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
-        tar::scan(file, add)
+        tar::scan(file, shard::split_name, add)
     }
 
     fn read(&self, file: &Blob, record: &Record) -> Result<Document> {

@@ -43,18 +43,19 @@ impl Sample {
     }
 }
 
-/// Calls `add` for each sample of an archive.
+/// Calls `add` for each sample of an archive. `name` is the part of a sample's key that decides whether it is held out.
 ///
 /// # Errors
 /// A damaged or truncated archive, members that are no files, names that leave the archive, a sample beyond the limits.
-pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(Record)) -> Result<()> {
     let mut members =
         Members { from: BufReader::with_capacity(1 << 16, file.file()?), at: 0, size: file.size };
     let mut open: Option<(String, u64, u64, usize)> = None;
     let mut close = |sample: Option<(String, u64, u64, usize)>| -> Result<()> {
         let Some((key, start, end, count)) = sample else { return Ok(()) };
         ensure!(count <= MAX_MEMBERS, "{key:?}: {count} members in a sample; the limit is {MAX_MEMBERS}");
-        add(Record::new(xxh3_64(key.as_bytes()), start, end - start).with_context(|| format!("{key:?}"))?);
+        let hash = xxh3_64(name(&key).as_bytes());
+        add(Record::new(hash, start, end - start).with_context(|| format!("{key:?}"))?);
         Ok(())
     };
     while let Some(member) = members.next()? {

@@ -40,6 +40,20 @@ fn text_and_pictures_come_in_reading_order() {
 }
 
 #[test]
+fn highlighted_code_keeps_its_spaces_and_lines() {
+    let html = "<p>Code</p><pre><span></span><span>for</span><span class=\"w\"> </span><span>a</span> <span>in</span> b:\n\
+        <span>    </span><span>c</span><span>(</span>1)\n\n<span>d</span>\n</pre><p>After</p>";
+    assert_eq!(page(html), ["Code\nfor a in b:\n    c(1)\n\nd\nAfter<end>"]);
+}
+
+#[test]
+fn navigation_is_told_by_role_and_class() {
+    let html = r#"<div class="navheader">Prev Next</div><div class="a related b">Index</div><div role="navigation">Up</div>
+        <p>Kept<a class="headerlink" href="x">¶</a></p><div class="relatedly">too</div>"#;
+    assert_eq!(page(html), ["Kept\ntoo<end>"]);
+}
+
+#[test]
 fn pictures_elsewhere_are_left_out_and_none_leaves_the_folder() {
     let html = r#"x<img src="https://example.org/a.png"><img src="//example.org/a.png"><img src="file:///etc/a.png">
         <img src="a.svg"><img><img src="">y"#;
