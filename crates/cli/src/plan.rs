@@ -21,12 +21,14 @@ use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::commands::data::fetch;
 use crate::error::input;
 use crate::memory::Bill;
 use crate::recipe::{
     EvalStage, LearningRate, Objective, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage,
 };
 use crate::run_folder::RunFolder;
+use crate::stage::evaluate::SourceTaskName;
 
 /// A run as it will be done.
 pub(crate) struct Plan {
@@ -76,7 +78,7 @@ impl Plan {
             #[cfg(not(feature = "emoji"))]
             let world = None::<Arc<mm1_data::source::World>>;
             let source = config.open(name, recipe.seed, world.as_ref());
-            Ok((name.clone(), source.with_context(|| format!("data.{name}"))?))
+            Ok((name.clone(), source.with_context(|| format!("data.{name}{}", fetch::remedy(config)))?))
         };
         let sources = recipe.data.iter().map(open).collect::<Result<BTreeMap<_, _>>>()?;
         let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
@@ -244,10 +246,9 @@ impl Recipe {
     #[cfg(feature = "emoji")]
     fn needs_world(&self) -> bool {
         self.data.values().any(SourceConfig::is_built_in)
-            || self
-                .stage
-                .iter()
-                .any(|s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| !t.starts_with("captions:"))))
+            || self.stage.iter().any(
+                |s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| SourceTaskName::read(t).is_none())),
+            )
     }
 }
 
@@ -317,11 +318,13 @@ fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
     ensure!(!s.tasks.is_empty(), "tasks is empty");
     ensure!(!s.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
     for task in &s.tasks {
-        match task.strip_prefix("captions:") {
-            Some(source) => check_source(recipe, "tasks", source)?,
+        match SourceTaskName::read(task) {
+            Some(task) => {
+                task.sources().into_iter().try_for_each(|source| check_source(recipe, "tasks", source))?;
+            }
             None => ensure!(
                 crate::stage::evaluate::BUILT_IN.contains(&task.as_str()),
-                "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE",
+                "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS",
                 crate::stage::evaluate::BUILT_IN.join(", ")
             ),
         }

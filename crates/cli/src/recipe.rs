@@ -273,7 +273,8 @@ impl Objective {
 pub(crate) struct EvalStage {
     /// By which `--set` and reports know it.
     pub(crate) name: String,
-    /// Names of tasks; `captions:SOURCE` is captioning of a source's held-out pictures.
+    /// Names of tasks; `captions:SOURCE` is captioning of a source's held-out pictures, `vqa:SOURCE`
+    /// are questions about them (`vqa:SOURCE/OTHER`: demonstrated by another source).
     pub(crate) tasks: Vec<String>,
     /// Numbers of demonstrations.
     pub(crate) shots: Vec<usize>,

