@@ -238,6 +238,18 @@ const CLIP: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" xmlns:rdf="r" xml
     <dc:subject><rdf:Bag><rdf:li>mammal</rdf:li><rdf:li>ann artist</rdf:li><rdf:li>unsorted</rdf:li></rdf:Bag></dc:subject>
     </cc:Work></rdf:RDF></metadata><rect width="5" height="5"/></svg>"##;
 
+/// A package of a library of two pieces, one without its picture.
+fn furniture() -> Vec<u8> {
+    let list = "name#1=Armchair\ntags#1=Lib, Seat\ncategory#1=Office\nicon#1=/lib/chair.png\nname#2=No picture\nicon#2=/none.png\n";
+    let library = zip(&vec![
+        ("PluginFurnitureCatalog.properties", list.into()),
+        ("lib/chair.png", png(7, [9, 9, 9])),
+        ("lib/chair.obj", vec![0; 100]),
+    ]);
+    let files = vec![("./usr/share/sweethome3d/furniture/Lib.sh3f", library)];
+    debian(&files)
+}
+
 #[test]
 fn clip_art_stamps_and_furniture_are_read() {
     let mut desk = Desk::new();
@@ -270,14 +282,7 @@ fn clip_art_stamps_and_furniture_are_read() {
     ];
     let files = names.iter().map(String::as_str).zip(bytes).collect();
     desk.add("tuxpaint", &[("tuxpaint-stamps-default_2022.06.04-1_all.deb", debian(&files))]);
-    let list = "name#1=Armchair\ntags#1=Lib, Seat\ncategory#1=Office\nicon#1=/lib/chair.png\nname#2=No picture\nicon#2=/none.png\n";
-    let library = zip(&vec![
-        ("PluginFurnitureCatalog.properties", list.into()),
-        ("lib/chair.png", png(7, [9, 9, 9])),
-        ("lib/chair.obj", vec![0; 100]),
-    ]);
-    let files = vec![("./usr/share/sweethome3d/furniture/Lib.sh3f", library)];
-    desk.add("sweethome3d", &[("sweethome3d-furniture_1.8-1_all.deb", debian(&files))]);
+    desk.add("sweethome3d", &[("sweethome3d-furniture_1.8-1_all.deb", furniture())]);
     let report = desk.fetch();
     assert!(report.missing.is_empty(), "{report:?}");
     let skipped: Vec<usize> = report.corpora.iter().map(|record| record.skipped.len()).collect();
