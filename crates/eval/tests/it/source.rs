@@ -96,8 +96,8 @@ fn captioned(i: u8) -> Document {
 }
 
 fn asked(i: u8) -> Document {
-    let question = if i % 2 == 0 { "what shade is it?" } else { "is it red?" };
-    let answer = if i % 2 == 0 { format!("shade {}", i / 12) } else { "yes".to_owned() };
+    let question = if i.is_multiple_of(2) { "what shade is it?" } else { "is it red?" };
+    let answer = if i.is_multiple_of(2) { format!("shade {}", i / 12) } else { "yes".to_owned() };
     let user = Turn::user(vec![shade(i), Segment::text(question)]);
     chat::document(format!("q{i}"), &[user, Turn::assistant(answer)])
 }
