@@ -5,12 +5,13 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use ego_tree::iter::Edge;
+use scraper::Node;
 use scraper::node::Element;
-use scraper::{Html as Tree, Node};
 
 use super::album::{Album, Missing};
 use super::files::{Format, Layout, bytes};
 use super::page::Page;
+use super::tree::parse;
 use super::webdataset::PICTURES;
 use crate::document::{Document, Kind};
 use crate::index::Record;
@@ -61,7 +62,7 @@ impl Format for Html {
             album: Album::new(if root.is_empty() { PathBuf::from(".") } else { root.into() }, self.missing),
             folder,
         };
-        reader.read(&Tree::parse_document(&text))?;
+        reader.read(&parse(&text)?)?;
         let kind = if reader.page.pictures() { Kind::Interleaved } else { Kind::TextOnly };
         reader.page.end(String::new(), kind)
     }
@@ -77,7 +78,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn read(&mut self, tree: &Tree) -> Result<()> {
+    fn read(&mut self, tree: &scraper::Html) -> Result<()> {
         let (mut left_out, mut verbatim) = (0_u32, 0_u32);
         for edge in tree.tree.root().traverse() {
             let (node, open) = match edge {

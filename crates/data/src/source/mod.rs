@@ -1,9 +1,11 @@
 //! Sources: one file per format, each yields [`Document`]s.
 
 pub mod album;
+mod chunks;
 pub mod conversation;
 pub mod files;
 pub mod folder;
+mod header;
 pub mod html;
 mod json;
 pub mod mmc4;
@@ -14,6 +16,7 @@ pub mod shard;
 mod table;
 mod tar;
 pub mod text;
+mod tree;
 pub mod webdataset;
 
 use std::path::PathBuf;

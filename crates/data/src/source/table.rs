@@ -1,25 +1,21 @@
 //! [`Table`]: some columns of Parquet files, read a row group at a time; a few groups are held.
 
 use std::collections::VecDeque;
-use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use bytes::Bytes;
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::reader::{ChunkReader, FileReader as _, Length};
+use parquet::errors::ParquetError;
+use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::chunks::Chunks;
 use super::files::Layout;
 use crate::index::{MAX_DOCUMENT, Record};
 use crate::store::Blob;
-
-/// Footers and pages are read in pieces of at least this size.
-const PIECE: u64 = 256 << 10;
 
 /// Columns of Parquet files, with the row groups that were read last.
 pub(crate) struct Table {
@@ -58,7 +54,7 @@ impl Table {
     /// # Errors
     /// A file that is no Parquet, or lacks a column.
     pub(crate) fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
-        let reader = open(file)?;
+        let reader = self.open(file)?;
         projection(&reader, &self.columns)?;
         let mut rows = 0_u64;
         for (number, group) in reader.metadata().row_groups().iter().enumerate() {
@@ -127,8 +123,15 @@ impl Table {
         }
     }
 
+    fn open(&self, file: &Blob) -> Result<SerializedFileReader<Chunks>> {
+        let chunks = Chunks::new(file.clone(), self.memory);
+        let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(chunks)));
+        open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned())))
+            .context("not a Parquet file")
+    }
+
     fn read(&self, file: &Blob, number: usize) -> Result<Rows> {
-        let reader = open(file)?;
+        let reader = self.open(file)?;
         let about = reader.metadata().row_groups().get(number).context("it is not in the file")?;
         let wanted = about.columns().iter().filter(|column| {
             column.column_path().parts().first().is_some_and(|root| self.columns.contains(root))
@@ -162,11 +165,6 @@ impl Table {
     }
 }
 
-fn open(file: &Blob) -> Result<SerializedFileReader<Chunks>> {
-    let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(Chunks(file.clone()))));
-    open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned()))).context("not a Parquet file")
-}
-
 /// The schema of the columns.
 fn projection(reader: &SerializedFileReader<Chunks>, columns: &[String]) -> Result<Type> {
     let root = reader.metadata().file_metadata().schema();
@@ -191,48 +189,5 @@ fn weight(field: &Field) -> u64 {
         Field::ListInternal(list) => list.elements().iter().map(weight).sum(),
         Field::MapInternal(map) => map.entries().iter().map(|(key, value)| weight(key) + weight(value)).sum(),
         _ => 0,
-    }
-}
-
-/// A blob as the library reads it.
-struct Chunks(Blob);
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.0.size
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = Pieces;
-
-    fn get_read(&self, start: u64) -> ParquetResult<Pieces> {
-        Ok(Pieces { file: self.0.clone(), at: start, piece: Cursor::default() })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let bytes = self.0.read(start, length as u64);
-        bytes.map(Bytes::from).map_err(|error| ParquetError::General(format!("{error:#}")))
-    }
-}
-
-/// Reads on from a place, a piece at a time.
-struct Pieces {
-    file: Blob,
-    at: u64,
-    piece: Cursor<Vec<u8>>,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.piece.read(out)?;
-        let len = PIECE.min(self.file.size.saturating_sub(self.at));
-        if n > 0 || out.is_empty() || len == 0 {
-            return Ok(n);
-        }
-        let piece = self.file.read(self.at, len).map_err(|error| io::Error::other(format!("{error:#}")))?;
-        self.at += len;
-        self.piece = Cursor::new(piece);
-        self.piece.read(out)
     }
 }
