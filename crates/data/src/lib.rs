@@ -7,6 +7,7 @@ pub mod document;
 pub mod filter;
 pub mod image;
 pub mod index;
+mod lease;
 pub mod loader;
 pub mod mixture;
 mod order;
