@@ -7,6 +7,7 @@ mod filter;
 mod folder;
 mod image;
 mod loader;
+mod mixed;
 mod pack;
 mod source;
 mod tokenizer;
