@@ -76,6 +76,21 @@ def parquet():
     pq.write_table(texts, OUT / "text.parquet", row_group_size=2, compression="zstd")
 
 
+def bombs():
+    """Small files whose one page unpacks to 4 MiB; the tests make their headers lie."""
+    table = pa.table({"text": ["a" * (4 << 20)]})
+    for codec in ["zstd", "gzip"]:
+        pq.write_table(table, OUT / f"bomb-{codec}.parquet", compression=codec, use_dictionary=False,
+                       write_statistics=False, store_schema=False)
+
+
+def delta():
+    """An encoding whose pages say inside how much memory they take."""
+    table = pa.table({"text": ["one", "two", "three"]})
+    pq.write_table(table, OUT / "delta.parquet", use_dictionary=False, store_schema=False,
+                   column_encoding={"text": "DELTA_BYTE_ARRAY"})
+
+
 def obelics():
     """As the data set's own code has it: at each place either a text or a picture."""
     texts = [[None, "First page.\n\nIts end", None], ["Second page", None], ["No picture"], [None]]
@@ -157,6 +172,8 @@ def main():
     pictures()
     webdataset()
     parquet()
+    bombs()
+    delta()
     obelics()
     mmc4()
     texts()

@@ -8,6 +8,7 @@ mod progress;
 mod recipe;
 mod run_folder;
 mod stage;
+mod trained;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -56,6 +57,9 @@ enum Command {
     },
     /// Talk with a run's model: one answer to PROMPT, or a conversation without it.
     Chat(commands::chat::ChatArgs),
+    /// Convert, show, count and check data; preview what training would see.
+    #[command(subcommand)]
+    Data(commands::data::DataCommand),
 }
 
 #[derive(Debug, Args)]
@@ -85,5 +89,6 @@ fn execute(command: Command) -> Result<()> {
         }
         Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
         Command::Chat(args) => commands::chat::chat(&args),
+        Command::Data(command) => commands::data::data(&command),
     }
 }

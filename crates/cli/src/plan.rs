@@ -12,6 +12,7 @@ use mm1_data::loader::LoaderConfig;
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, SourceConfig, Split};
+use mm1_data::store::{Store, StoreSpec};
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
@@ -21,12 +22,14 @@ use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::commands::data::fetch;
 use crate::error::input;
 use crate::memory::Bill;
 use crate::recipe::{
     EvalStage, LearningRate, Objective, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage,
 };
 use crate::run_folder::RunFolder;
+use crate::stage::evaluate::SourceTaskName;
 
 /// A run as it will be done.
 pub(crate) struct Plan {
@@ -72,11 +75,12 @@ impl Plan {
         check_stages(&recipe)?;
         #[cfg(feature = "emoji")]
         let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
+        let store = Store::new(recipe.store.clone())?;
         let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
             #[cfg(not(feature = "emoji"))]
             let world = None::<Arc<mm1_data::source::World>>;
-            let source = config.open(name, recipe.seed, world.as_ref());
-            Ok((name.clone(), source.with_context(|| format!("data.{name}"))?))
+            let source = config.open_with(name, recipe.seed, world.as_ref(), &store);
+            Ok((name.clone(), source.with_context(|| format!("data.{name}{}", fetch::remedy(config)))?))
         };
         let sources = recipe.data.iter().map(open).collect::<Result<BTreeMap<_, _>>>()?;
         let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
@@ -154,19 +158,18 @@ impl Plan {
         struct File<'a> {
             version: &'a str,
             commit: &'a str,
+            store: &'a StoreSpec,
             settled: Settled<'a>,
         }
         let settled = Settled { recipe: &self.recipe, derived: &self.derived };
-        let file = File { version: env!("CARGO_PKG_VERSION"), commit: env!("MM1_COMMIT"), settled };
+        let (version, commit) = (env!("CARGO_PKG_VERSION"), env!("MM1_COMMIT"));
+        let file = File { version, commit, store: &self.recipe.store, settled };
         // Through text, so that the table compares equal to the one read back.
         Ok(toml::to_string(&file)?.parse()?)
     }
 
-    /// The bill, as a person reads it.
-    ///
-    /// # Errors
-    /// If the first batches of a stage can't be read.
-    pub(crate) fn summary(&self) -> Result<String> {
+    /// The plan with the `bills` of its stages, as a person reads it.
+    pub(crate) fn summary(&self, bills: &BTreeMap<String, Bill>) -> String {
         let (d, mut text) = (&self.derived, String::new());
         let p = &d.parameters;
         let _ = writeln!(
@@ -184,10 +187,10 @@ impl Plan {
         for stage in &self.recipe.stage {
             let _ = match stage {
                 Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
-                    let Bill { images, mib } = Bill::of(self, stage, s)?;
+                    let Bill { images, mib, loader_mib, .. } = bills[&s.name];
                     writeln!(
                         text,
-                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory",
+                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory, of it loader {loader_mib} MiB",
                         s.name,
                         s.steps,
                         HumanCount(d.positions_per_step[&s.name]),
@@ -204,7 +207,7 @@ impl Plan {
                 ),
             };
         }
-        Ok(text)
+        text
     }
 }
 
@@ -244,10 +247,9 @@ impl Recipe {
     #[cfg(feature = "emoji")]
     fn needs_world(&self) -> bool {
         self.data.values().any(SourceConfig::is_built_in)
-            || self
-                .stage
-                .iter()
-                .any(|s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| !t.starts_with("captions:"))))
+            || self.stage.iter().any(
+                |s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| SourceTaskName::read(t).is_none())),
+            )
     }
 }
 
@@ -317,11 +319,13 @@ fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
     ensure!(!s.tasks.is_empty(), "tasks is empty");
     ensure!(!s.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
     for task in &s.tasks {
-        match task.strip_prefix("captions:") {
-            Some(source) => check_source(recipe, "tasks", source)?,
+        match SourceTaskName::read(task) {
+            Some(task) => {
+                task.sources().into_iter().try_for_each(|source| check_source(recipe, "tasks", source))?;
+            }
             None => ensure!(
                 crate::stage::evaluate::BUILT_IN.contains(&task.as_str()),
-                "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE",
+                "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS",
                 crate::stage::evaluate::BUILT_IN.join(", ")
             ),
         }
@@ -379,9 +383,7 @@ fn tokenizer(
     for source in sources.values() {
         let there = source.len(Split::Train).unwrap_or(u64::MAX).min(documents);
         // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
-        for document in (0..there).filter_map(|i| source.document(Split::Train, i).ok()) {
-            texts.extend(document.texts().map(str::to_string));
-        }
+        texts.extend((0..there).filter_map(|i| source.texts(Split::Train, i).ok()).flatten());
     }
     let tokenizer = Tokenizer::train(texts.into_iter(), vocab)?;
     if let Some(folder) = folder {

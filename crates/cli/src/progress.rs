@@ -19,11 +19,15 @@ pub(crate) struct Progress {
 }
 
 impl Progress {
-    /// Starts at `done` of `total`.
+    /// Starts at `done` of `total`; a total of 0 is one that is not known.
     pub(crate) fn new(stage: &str, done: u64, total: u64) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = ProgressBar::new(total).with_position(done);
-            let style = ProgressStyle::with_template("{prefix:>14.bold} {bar:24} {pos}/{len} {msg}");
+            let bar = if total > 0 { ProgressBar::new(total) } else { ProgressBar::no_length() };
+            let bar = bar.with_position(done);
+            let style = ProgressStyle::with_template(match total {
+                0 => "{prefix:>14.bold} {pos} {msg}",
+                _ => "{prefix:>14.bold} {bar:24} {pos}/{len} {msg}",
+            });
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(stage.to_string());
             bar
@@ -35,13 +39,18 @@ impl Progress {
     /// `done` of the total are behind; `figures` is shown beside.
     pub(crate) fn update(&mut self, done: u64, figures: &str) {
         let each = self.started.elapsed().as_secs_f64() / (done - self.first).max(1) as f64;
-        let left = clock(each * (self.total - done) as f64);
+        let (of, left) = match self.total {
+            0 => (String::new(), String::new()),
+            total => {
+                (format!("/{total}"), format!("  {} left", clock(each * total.saturating_sub(done) as f64)))
+            }
+        };
         if let Some(bar) = &self.bar {
             bar.set_position(done);
-            bar.set_message(format!("{figures}  {left} left"));
+            bar.set_message(format!("{figures}{left}"));
         } else if done == self.total || self.shown.elapsed() >= PLAIN_EVERY {
             self.shown = Instant::now();
-            eprintln!("{:>14} {done}/{}  {figures}  {left} left", self.stage, self.total);
+            eprintln!("{:>14} {done}{of}  {figures}{left}", self.stage);
         }
     }
 

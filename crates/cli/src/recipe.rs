@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 use mm1_data::image::{Fit, ImageSpec};
 use mm1_data::source::SourceConfig;
+use mm1_data::store::StoreSpec;
 #[cfg(feature = "emoji")]
 use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
@@ -38,6 +39,9 @@ pub(crate) struct Recipe {
     pub(crate) image: ImageConfig,
     /// The network.
     pub(crate) model: Mm1Config,
+    /// How files are reached and kept. No digit depends on it, so it is no part of what a run settles.
+    #[serde(default, skip_serializing)]
+    pub(crate) store: StoreSpec,
     /// The sources by the name that mixtures use.
     pub(crate) data: BTreeMap<String, SourceConfig>,
     /// What is done, in order.
@@ -273,7 +277,8 @@ impl Objective {
 pub(crate) struct EvalStage {
     /// By which `--set` and reports know it.
     pub(crate) name: String,
-    /// Names of tasks; `captions:SOURCE` is captioning of a source's held-out pictures.
+    /// Names of tasks; `captions:SOURCE` is captioning of a source's held-out pictures, `vqa:SOURCE`
+    /// are questions about them (`vqa:SOURCE/OTHER`: demonstrated by another source).
     pub(crate) tasks: Vec<String>,
     /// Numbers of demonstrations.
     pub(crate) shots: Vec<usize>,
@@ -323,11 +328,26 @@ impl Recipe {
         for edit in edits {
             set(&mut tree, edit).with_context(|| format!("--set {edit}"))?;
         }
+        check_no_filter(&tree)?;
         serde_path_to_error::deserialize(Value::Table(tree)).map_err(|e| {
             let (path, message) = (e.path().to_string(), e.inner().to_string());
             let place = if path == "." { String::new() } else { format!("{path}: ") };
             anyhow::anyhow!("{place}{}", with_nearest(message.trim()))
         })
+    }
+}
+
+/// Refuses filters, by which data is cleaned once, before training.
+fn check_no_filter(tree: &Table) -> Result<()> {
+    let mut sources = tree.get("data").and_then(Value::as_table).into_iter().flatten();
+    let in_source =
+        |(name, source): (&String, &Value)| source.get("filter").map(|_| format!("data.{name}.filter"));
+    let written = tree.get("filter").map(|_| "filter".to_owned());
+    match written.or_else(|| sources.find_map(in_source)) {
+        Some(field) => anyhow::bail!(
+            "{field}: a recipe has no filters; data is filtered when it is imported: `mm1 data import` writes what stays as shards"
+        ),
+        None => Ok(()),
     }
 }
 

@@ -38,6 +38,8 @@ pub struct Batch {
     pub image_slots: Vec<usize>,
     /// The sample ids of the examples, one for each span.
     pub samples: Vec<String>,
+    /// For each span whether its document was longer than a row and lost its end.
+    pub truncated: Vec<bool>,
 }
 
 impl Batch {
@@ -54,6 +56,8 @@ impl Batch {
             image_size: image.size,
             ..Self::default()
         };
+        let images = rows.iter().flat_map(Row::examples).map(|example| example.images.len()).sum::<usize>();
+        batch.pixels.reserve_exact(images * image.bytes());
         for (row, content) in rows.iter().enumerate() {
             let mut start = 0;
             for example in content.examples() {
@@ -69,6 +73,7 @@ impl Batch {
                 }
                 batch.spans.push(Span { row, start, len });
                 batch.samples.push(example.id.clone());
+                batch.truncated.push(example.truncated);
                 start += len;
             }
         }

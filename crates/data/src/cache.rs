@@ -1,19 +1,25 @@
 //! The cache: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written beside and
 //! renamed.
+//!
+//! Where `files/` is full, the files that were not asked for since the longest time are removed, but none that any
+//! process of this machine uses. Indexes are small and stay.
 
 use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::PoisonError;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::lease::{Leases, ended};
 use crate::store::{Blob, Place};
 
+/// The share of the limit that is left when files are removed, so that this is done rarely.
+const LEFT: f64 = 0.9;
 /// Bytes that one request for a part of a file asks for.
 const PART: u64 = 4 << 20;
 /// How many times its packed size a file may unpack to.
@@ -38,11 +44,13 @@ pub(crate) struct Cache {
     limit_gib: f64,
     /// Bytes that it holds; counted with the first file.
     used: Mutex<Option<u64>>,
+    leases: Arc<Leases>,
 }
 
 impl Cache {
     pub(crate) fn new(root: PathBuf, limit_gib: f64) -> Self {
-        Self { root, limit_gib, used: Mutex::new(None) }
+        let leases = Arc::new(Leases::new(&root));
+        Self { root, limit_gib, used: Mutex::new(None), leases }
     }
 
     /// A file on disk with the unpacked bytes of `blob`: itself, where it is both already.
@@ -52,19 +60,24 @@ impl Cache {
             Place::Remote(..) => self.keep(blob, "", download)?,
         };
         let name = blob.name.to_lowercase();
-        if name.ends_with(".gz") || name.ends_with(".tgz") {
+        let unpacked = if name.ends_with(".gz") || name.ends_with(".tgz") {
             self.keep(&local, "gz", |packed, out| {
                 out.copy(flate2::bufread::MultiGzDecoder::new(std::io::BufReader::new(packed.file()?)))
-            })
+            })?
         } else if name.ends_with(".zst") {
             self.keep(&local, "zst", |packed, out| {
                 let mut decoder = zstd::Decoder::new(packed.file()?)?;
                 decoder.window_log_max(ZSTD_WINDOW)?;
                 out.copy(decoder)
-            })
+            })?
         } else {
-            Ok(local)
+            return Ok(local);
+        };
+        if local.lease.is_some() {
+            // The download has served.
+            self.leases.mark(&self.leases.guard()?, &key("", blob), false)?;
         }
+        Ok(unpacked)
     }
 
     /// The bytes kept under `key`, if they are there.
@@ -96,11 +109,12 @@ impl Cache {
         how: &str,
         write: impl Fn(&Blob, &mut Filling) -> Result<()>,
     ) -> Result<Blob> {
-        let path = self.root.join("files").join(key(how, blob));
-        if !path.is_file() {
+        let key = key(how, blob);
+        let path = self.root.join("files").join(&key);
+        if let Some(file) = self.claim(&key, &path)? {
             let ratio = if how.is_empty() { 1 } else { MAX_RATIO };
             let most = blob.size.saturating_mul(ratio).max(ALWAYS);
-            let mut filling = Filling { cache: self, file: self.begin("files")?, written: 0, most };
+            let mut filling = Filling { cache: self, file, written: 0, most };
             let written = write(blob, &mut filling).with_context(|| blob.address.clone());
             if let Err(error) = written {
                 self.release(filling.written);
@@ -109,21 +123,64 @@ impl Cache {
             filling.file.persist(&path).with_context(|| path.display().to_string())?;
         }
         let kept = Blob::open(&path, blob.name.clone())?;
-        Ok(Blob { address: blob.address.clone(), version: blob.version.clone(), ..kept })
+        let lease = Some(Arc::clone(&self.leases));
+        Ok(Blob { address: blob.address.clone(), version: blob.version.clone(), lease, ..kept })
     }
 
-    /// Counts bytes before they are written.
+    /// Marks a file as in use, from now on; gives a file to write it to, where it is not there.
+    fn claim(&self, key: &str, path: &Path) -> Result<Option<NamedTempFile>> {
+        let guard = self.leases.guard()?;
+        self.leases.mark(&guard, key, true)?;
+        if let Ok(file) = fs::File::open(path) {
+            // The time of the last use. Where it can't be set, the file is removed sooner than it should be.
+            let _ = file.set_modified(SystemTime::now());
+            return Ok(None);
+        }
+        let file = self.begin("files")?;
+        // So that nobody takes it for one that a process has left behind.
+        file.as_file().lock()?;
+        Ok(Some(file))
+    }
+
+    /// Counts bytes before they are written, and makes room for them.
     fn reserve(&self, bytes: u64) -> Result<()> {
+        let limit = self.limit_gib * (1_u64 << 30) as f64;
         let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        let now = used.unwrap_or_else(|| size(&self.root.join("files"))) + bytes;
+        let mut now = used.unwrap_or_else(|| size(&self.root.join("files")));
+        if (now + bytes) as f64 > limit {
+            now = self.shrink(((limit * LEFT) as u64).saturating_sub(bytes))?;
+        }
+        *used = Some(now);
         ensure!(
-            now as f64 <= self.limit_gib * (1_u64 << 30) as f64,
-            "the cache {} would hold more than store.cache_gib = {}: raise it, or delete files there",
+            (now + bytes) as f64 <= limit,
+            "the cache {} would hold more than store.cache_gib = {}, all of it in use: raise it",
             self.root.display(),
             self.limit_gib
         );
-        *used = Some(now);
+        *used = Some(now + bytes);
         Ok(())
+    }
+
+    /// Removes what nobody uses until the files take `goal` bytes or nothing is left to remove; returns what they take.
+    fn shrink(&self, goal: u64) -> Result<u64> {
+        let guard = self.leases.guard()?;
+        let in_use = self.leases.used(&guard)?;
+        let mut files = Vec::new();
+        for entry in fs::read_dir(self.root.join("files")).into_iter().flatten().flatten() {
+            let Ok(about) = entry.metadata() else { continue };
+            files.push((about.modified().ok(), about.len(), entry.path()));
+        }
+        files.sort();
+        let mut used: u64 = files.iter().map(|(_, len, _)| len).sum();
+        for (_, len, path) in files {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            // A file that is being written has a name of its own, and is locked.
+            let free = if name.starts_with('.') { ended(&path) } else { !in_use.contains(&*name) };
+            if used > goal && free && fs::remove_file(&path).is_ok() {
+                used -= len;
+            }
+        }
+        Ok(used)
     }
 
     fn release(&self, bytes: u64) {

@@ -4,15 +4,14 @@
 //! each document, then [`Filter::apply`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::io::Cursor;
 
 use anyhow::{Context as _, Result, ensure};
-use image::ImageReader;
 use serde::{Deserialize, Serialize};
 use whatlang::Lang;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::document::{Document, Image, Kind, Segment};
+use crate::image::{About, about};
 
 /// Bytes of a text that its language is told from.
 const LANGUAGE_BYTES: usize = 4096;
@@ -172,7 +171,7 @@ impl Filter {
                 return Some(Rule::Name);
             }
         }
-        let Some((width, height)) = sides(picture) else { return Some(Rule::Damaged) };
+        let Ok(About { width, height, .. }) = about(picture) else { return Some(Rule::Damaged) };
         let (short, long) = (width.min(height), width.max(height));
         if short < min_side {
             Some(Rule::Small)
@@ -215,16 +214,6 @@ impl Filter {
         whatlang::detect(&text[..start]).is_none_or(|told| {
             !told.is_reliable() || self.spec.languages.iter().any(|l| l == told.lang().code())
         })
-    }
-}
-
-/// Width and height, from the header of a file.
-fn sides(picture: &Image) -> Option<(u32, u32)> {
-    match picture {
-        Image::Pixels(picture) => Some((picture.width, picture.height)),
-        Image::File { bytes, .. } => {
-            ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?.into_dimensions().ok()
-        }
     }
 }
 

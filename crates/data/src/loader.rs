@@ -1,10 +1,10 @@
 //! [`Loader`]: batches in an exact order, prepared ahead by threads, resumed from a [`Cursor`].
 //!
 //! Row `r` comes from the source that the mixture draws for `(seed, r)` and takes that source's next documents until
-//! one does not fit, which then begins the source's next row. So the order is a pure function of (mixture, packing,
-//! seed, cursor): threads change only the time.
+//! one does not fit, which then begins the source's next row. A text longer than a row goes on in the source's next
+//! rows. So the order is a pure function of (mixture, packing, seed, cursor): threads change only the time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -16,12 +16,12 @@ use serde::{Deserialize, Serialize};
 use crate::batch::Batch;
 use crate::document::Special;
 use crate::mixture::Mixture;
-use crate::pack::{Packing, Row};
+use crate::pack::{Example, Packing, Row};
 use crate::prefetch::{Failure, Prefetch};
 use crate::source::Split;
 
 /// Batches that are held ready.
-const BATCHES_AHEAD: usize = 2;
+pub(crate) const BATCHES_AHEAD: usize = 2;
 /// Documents of a source before its share of damaged ones is judged.
 const JUDGED: u64 = 20;
 /// Damaged documents of a source one after the other that stop the run, whatever their share.
@@ -62,10 +62,17 @@ pub struct Cursor {
 pub struct SourceCursor {
     /// The next index; so also the number of documents that were taken.
     pub next: u64,
+    /// How many pieces of the document at `next` were taken: above 0 inside a text that is longer than a row.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub pieces: u64,
     /// How many of them were damaged and skipped.
     pub skipped: u64,
-    /// How many were longer than a row and cut.
+    /// How many were longer than a row and cut; texts without pictures never are.
     pub truncated: u64,
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl Cursor {
@@ -81,7 +88,7 @@ impl Cursor {
 }
 
 /// A damaged document.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Skipped {
     /// `source/train/index`.
     pub id: String,
@@ -114,7 +121,7 @@ impl Loader {
         let (send, steps) = sync_channel(BATCHES_AHEAD);
         let stop = Arc::new(AtomicBool::new(false));
         let producer = Producer {
-            held: vec![None; starts.len()],
+            held: vec![VecDeque::new(); starts.len()],
             config,
             cursor,
             prefetch,
@@ -189,8 +196,8 @@ struct Producer {
     config: LoaderConfig,
     cursor: Cursor,
     prefetch: Prefetch,
-    /// For each part the example that did not fit into its last row.
-    held: Vec<Option<crate::pack::Example>>,
+    /// For each part the examples of its next document that did not fit into its last row.
+    held: Vec<VecDeque<Example>>,
     skipped: Vec<Skipped>,
     stop: Arc<AtomicBool>,
 }
@@ -216,6 +223,22 @@ impl Producer {
         Ok((batch, self.cursor.clone(), std::mem::take(&mut self.skipped)))
     }
 
+    /// The next example of a part. The others of its document are held.
+    fn example(&mut self, part: usize, at: &SourceCursor) -> Result<Example, Failure> {
+        if let Some(example) = self.held[part].pop_front() {
+            return Ok(example);
+        }
+        let mut examples = VecDeque::from(self.prefetch.take(part, at.next)?);
+        // After a resume inside a long text.
+        let taken = usize::try_from(at.pieces).unwrap_or(usize::MAX);
+        examples.drain(..taken.min(examples.len()));
+        let first = examples.pop_front();
+        self.held[part] = examples;
+        first.ok_or_else(|| {
+            Failure::Damaged(format!("the text is shorter than {taken} pieces: it has changed"))
+        })
+    }
+
     fn row(&mut self) -> Result<Row> {
         let part = self.config.mixture.draw(self.config.seed, self.cursor.row);
         let name = self.config.mixture.parts()[part].name.clone();
@@ -224,20 +247,23 @@ impl Producer {
         let mut in_a_row = 0;
         while !row.is_full() {
             ensure!(!self.stop.load(Ordering::Relaxed), "the loader was dropped");
-            let prepared = self.held[part].take().map_or_else(|| self.prefetch.take(part, at.next), Ok);
-            match prepared {
+            match self.example(part, &at) {
                 Ok(example) => {
                     let truncated = u64::from(example.truncated);
                     if let Err(example) = row.push(example) {
-                        self.held[part] = Some(example);
+                        self.held[part].push_front(example);
                         break;
                     }
-                    (at.next, at.truncated, in_a_row) = (at.next + 1, at.truncated + truncated, 0);
+                    (at.pieces, at.truncated, in_a_row) = (at.pieces + 1, at.truncated + truncated, 0);
+                    if self.held[part].is_empty() {
+                        (at.next, at.pieces) = (at.next + 1, 0);
+                    }
                 }
                 Err(Failure::Damaged(reason)) => {
                     let skipped =
                         Skipped { id: format!("{name}/{}/{}", Split::Train.name(), at.next), reason };
-                    (at.next, at.skipped, in_a_row) = (at.next + 1, at.skipped + 1, in_a_row + 1);
+                    (at.next, at.pieces) = (at.next + 1, 0);
+                    (at.skipped, in_a_row) = (at.skipped + 1, in_a_row + 1);
                     self.config.judge(&at, in_a_row, &skipped)?;
                     self.skipped.push(skipped);
                 }

@@ -34,6 +34,15 @@ impl Order {
         Self::Grouped(Grouped { starts, latest: Mutex::default() })
     }
 
+    /// Bytes of its tables.
+    pub(crate) fn bytes(&self) -> usize {
+        match self {
+            Self::Free(_) => 0,
+            // The starts, and where the groups of the epoch begin.
+            Self::Grouped(grouped) => 2 * grouped.starts.capacity() * size_of::<u64>(),
+        }
+    }
+
     /// The epoch and the document at `index` of an endless training, or `None` without documents.
     pub(crate) fn place(&self, index: u64, seed: u64) -> Option<(u64, u64)> {
         let len = match self {

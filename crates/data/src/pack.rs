@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::document::{Document, Segment, Special};
+use crate::document::{Document, Kind, Segment, Special};
 use crate::image::{ImageSpec, prepare};
 use crate::tokenizer::Tokenizer;
 
@@ -37,8 +37,34 @@ pub struct Example {
 }
 
 impl Packing {
-    /// Tokenises the document and prepares its pictures. What is longer than a row is cut: text after any token,
-    /// pictures as a whole.
+    /// The examples of a document: one, but of a text that is longer than a row as many as it takes. Each but the first
+    /// begins with the last token of the one before, so that every token of the text but its first is learned once.
+    ///
+    /// # Errors
+    /// As [`Packing::example`].
+    pub fn examples(&self, document: &Document) -> Result<Vec<Example>> {
+        if document.kind != Kind::TextOnly || document.pictures().next().is_some() {
+            return Ok(vec![self.example(document)?]);
+        }
+        let whole = Self { length: usize::MAX, ..self.clone() }.example(document)?;
+        if whole.ids.len() <= self.length {
+            return Ok(vec![whole]);
+        }
+        let starts = (0..whole.ids.len() - 1).step_by(self.length - 1);
+        let piece = |(number, start): (usize, usize)| {
+            let end = (start + self.length).min(whole.ids.len());
+            Example {
+                id: format!("{}#{number}", whole.id),
+                ids: whole.ids[start..end].to_vec(),
+                learn: whole.learn[start..end].to_vec(),
+                ..Example::default()
+            }
+        };
+        Ok(starts.enumerate().map(piece).collect())
+    }
+
+    /// Tokenises the document and prepares its pictures. What is longer than a row is cut (see [`Packing::examples`] for
+    /// text): text after any token, pictures as a whole.
     ///
     /// # Errors
     /// A picture that can't be prepared; a padding or image token given as a segment.

@@ -1,9 +1,13 @@
 //! [`Prefetch`]: threads that prepare the examples of each source ahead of their use, handed out in order of index.
+//!
+//! All threads may be held up by one slow source. Whoever takes the examples of another then does not wait for them: a
+//! document that no thread has begun is prepared by the taker, as soon as the threads have stalled.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{Builder, JoinHandle};
+use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
@@ -12,7 +16,9 @@ use crate::pack::{Example, Packing};
 use crate::source::Split;
 
 /// Rows of each source that are held ready.
-const ROWS_AHEAD: usize = 2;
+pub(crate) const ROWS_AHEAD: usize = 2;
+/// The threads have stalled when for so long none of them has finished a document.
+const STALL: Duration = Duration::from_millis(100);
 
 /// Why a document gave no example.
 #[derive(Debug)]
@@ -23,7 +29,8 @@ pub(crate) enum Failure {
     Panicked(String),
 }
 
-type Prepared = Result<Example, Failure>;
+/// The examples of a document: several of a long text.
+type Prepared = Result<Vec<Example>, Failure>;
 
 /// The threads and what they have prepared.
 pub(crate) struct Prefetch {
@@ -43,6 +50,8 @@ struct Shared {
 
 struct State {
     queues: Vec<Queue>,
+    /// When a thread last finished a document.
+    finished: Instant,
     stopped: bool,
 }
 
@@ -77,7 +86,7 @@ impl Prefetch {
         let shared = Arc::new(Shared {
             mixture,
             packing,
-            state: Mutex::new(State { queues, stopped: false }),
+            state: Mutex::new(State { queues, finished: Instant::now(), stopped: false }),
             room: Condvar::new(),
             ready: Condvar::new(),
         });
@@ -89,7 +98,7 @@ impl Prefetch {
         Ok(prefetch)
     }
 
-    /// The example at `index` of a part, waiting for it. Each index is to be taken once, in order.
+    /// The examples at `index` of a part, waiting for them. Each index is to be taken once, in order.
     pub(crate) fn take(&self, part: usize, index: u64) -> Prepared {
         let mut state = self.shared.lock();
         loop {
@@ -99,7 +108,13 @@ impl Prefetch {
                 self.shared.room.notify_all();
                 return prepared;
             }
-            state = self.shared.ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+            // What is taken next and not claimed is the next to claim.
+            if index == queue.next && state.finished.elapsed() >= STALL {
+                state.queues[part].next += 1;
+                drop(state);
+                return self.shared.prepare(part, index);
+            }
+            (state, _) = self.shared.ready.wait_timeout(state, STALL).unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
@@ -122,7 +137,8 @@ impl Shared {
 
     /// Tokens, or for a short or damaged document a sixteenth of a row, so that the number of documents is bounded too.
     fn cost(&self, prepared: &Prepared) -> usize {
-        prepared.as_ref().map_or(0, |e| e.ids.len()).max(self.packing.length / 16)
+        let tokens = |examples: &Vec<Example>| examples.iter().map(|e| e.ids.len()).sum();
+        prepared.as_ref().map_or(0, tokens).max(self.packing.length / 16)
     }
 
     fn work(&self) {
@@ -134,6 +150,7 @@ impl Shared {
             queue.working -= 1;
             queue.tokens += cost;
             queue.ready.insert(index, prepared);
+            state.finished = Instant::now();
             self.ready.notify_one();
         }
     }
@@ -159,18 +176,18 @@ impl Shared {
     }
 
     fn prepare(&self, part: usize, index: u64) -> Prepared {
-        let example = || {
+        let examples = || {
             let document = self.mixture.parts()[part].source.document(Split::Train, index)?;
-            let example = self.packing.example(&document)?;
+            let examples = self.packing.examples(&document)?;
             ensure!(
-                example.teaches(),
+                examples.iter().any(Example::teaches),
                 "{}: nothing to learn in the first {} tokens",
-                example.id,
+                document.id,
                 self.packing.length
             );
-            Ok(example)
+            Ok(examples)
         };
-        match catch_unwind(AssertUnwindSafe(example)) {
+        match catch_unwind(AssertUnwindSafe(examples)) {
             Ok(result) => result.map_err(|e| Failure::Damaged(format!("{e:#}"))),
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().map(String::as_str);

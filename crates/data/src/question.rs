@@ -1,6 +1,8 @@
 //! [`Question`]: one test or demonstration item of a benchmark.
 
-use crate::document::Image;
+use anyhow::{Result, bail, ensure};
+
+use crate::document::{Document, Image, Segment, Special};
 
 /// Pictures, a question about them and its accepted answers. A captioning item has an empty `text`.
 #[derive(Clone, Debug, PartialEq)]
@@ -15,4 +17,49 @@ pub struct Question {
     pub text: String,
     /// The accepted answers or reference captions; never empty.
     pub answers: Vec<String>,
+}
+
+impl Question {
+    /// A captioned picture, or a conversation of one question and one answer about one picture. Questions are of one
+    /// category that begin with the same two words.
+    ///
+    /// # Errors
+    /// Another kind of document.
+    pub fn of(document: Document) -> Result<Self> {
+        let Document { id, segments, .. } = document;
+        let (mut pictures, mut asked, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut users, mut assistants) = (0, 0);
+        for segment in segments {
+            match segment {
+                Segment::Image(picture) => pictures.push(picture),
+                Segment::Text { text, .. } if users > assistants => asked.push(text),
+                Segment::Text { text, .. } => said.push(text),
+                Segment::Token { token: Special::User, .. } => users += 1,
+                Segment::Token { token: Special::Assistant, .. } => assistants += 1,
+                Segment::Token { token: Special::End, .. } => {}
+                Segment::Token { token, .. } => {
+                    bail!("{id}: the token {token:?} is in no item of a benchmark")
+                }
+            }
+        }
+        ensure!(
+            pictures.len() == 1,
+            "{id}: {} pictures; an item of a benchmark is about one",
+            pictures.len()
+        );
+        ensure!(
+            users == assistants && users <= 1,
+            "{id}: {users} turns of the user and {assistants} of the assistant; an item of a benchmark has one of each"
+        );
+        let (text, answer) = (joined(&asked), joined(&said));
+        ensure!(!answer.is_empty(), "{id}: no answer");
+        ensure!(users == 0 || !text.is_empty(), "{id}: no question");
+        let first: Vec<&str> = text.split_whitespace().take(2).collect();
+        let category = if users == 0 { "caption".to_owned() } else { first.join(" ").to_lowercase() };
+        Ok(Self { id, category, pictures, text, answers: vec![answer] })
+    }
+}
+
+fn joined(texts: &[String]) -> String {
+    texts.concat().trim().to_owned()
 }

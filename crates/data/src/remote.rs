@@ -102,6 +102,7 @@ impl Remote {
             size: about.size,
             version,
             place: Place::Remote(Arc::clone(self), about.location),
+            lease: None,
         }
     }
 

@@ -1,7 +1,8 @@
 //! [`ShardWriter`]: documents of every kind as WebDataset archives, which other tools can read too. The same documents
 //! give the same bytes.
 //!
-//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …; `manifest.json` lists the shards.
+//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …, where NAME is its number in the shard
+//! and a hash of its id; `manifest.json` lists the shards.
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read as _, Write as _};
@@ -12,6 +13,7 @@ use anyhow::{Context as _, Result, ensure};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::{Document, Image, Kind, Picture, Segment, Special};
 use crate::index::MAX_DOCUMENT;
@@ -25,12 +27,11 @@ pub(crate) struct Written {
     pub(crate) id: String,
     pub(crate) kind: Kind,
     pub(crate) segments: Vec<Piece>,
-    #[serde(default)]
-    source: String,
-    #[serde(default)]
-    licence: String,
-    #[serde(default)]
-    attribution: String,
+    #[serde(flatten)]
+    pub(crate) origin: Origin,
+    /// The caption that a synthetic one was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    original: Option<String>,
 }
 
 /// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not learned.
@@ -64,7 +65,8 @@ fn is_yes(learn: &bool) -> bool {
 }
 
 /// Where documents come from; written into each of them and into the manifest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Origin {
     /// What they were made from.
     pub source: String,
@@ -134,14 +136,67 @@ impl ShardWriter {
         Ok(writer)
     }
 
+    /// The documents that follow come from `origin`. A shard has documents of one origin.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn come_from(&mut self, origin: Origin) -> Result<()> {
+        if origin != self.origin {
+            self.close()?;
+            self.origin = origin;
+        }
+        Ok(())
+    }
+
+    /// Goes on after the shards that an earlier writer has closed. What else it left of this stem is removed: a shard
+    /// that was being written, or was closed and not noted.
+    ///
+    /// # Errors
+    /// A shard that is missing or differs from its entry; a folder that can't be written.
+    pub fn resume(folder: &Path, stem: &str, bytes: u64, closed: Vec<ShardEntry>) -> Result<Self> {
+        let written = Manifest { shards: closed };
+        written.verify(folder)?;
+        let noted = |name: &str| written.shards.iter().any(|shard| shard.file == name);
+        for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if is_shard(name.strip_suffix(".part").unwrap_or(&name), stem) && !noted(&name) {
+                fs::remove_file(folder.join(&name)).with_context(|| name.clone())?;
+            }
+        }
+        let origin = written.shards.last().map(|last| last.origin.clone()).unwrap_or_default();
+        Ok(Self { folder: folder.to_owned(), stem: stem.to_owned(), origin, bytes, open: None, written })
+    }
+
+    /// The shards that are closed.
+    pub fn closed(&self) -> &[ShardEntry] {
+        &self.written.shards
+    }
+
+    /// Closes the shard if it is full.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn close_full(&mut self) -> Result<()> {
+        if self.open.as_ref().is_some_and(|(_, entry)| entry.bytes >= self.bytes) {
+            self.close()?;
+        }
+        Ok(())
+    }
+
     /// Adds a document.
     ///
     /// # Errors
     /// A disk that is full; a picture without pixels; more pictures than a shard's document can hold.
     pub fn push(&mut self, document: &Document) -> Result<()> {
-        if self.open.as_ref().is_some_and(|(_, entry)| entry.bytes >= self.bytes) {
-            self.close()?;
-        }
+        self.push_with(document, None)
+    }
+
+    /// Adds a document with the caption that it was made from.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::push`].
+    pub fn push_with(&mut self, document: &Document, original: Option<String>) -> Result<()> {
+        self.close_full()?;
         let (archive, entry) = match &mut self.open {
             Some(open) => open,
             none => {
@@ -152,7 +207,7 @@ impl ShardWriter {
                 none.insert((tar::Builder::new(BufWriter::new(out)), entry))
             }
         };
-        let name = format!("{:08}", entry.documents);
+        let name = format!("{:08}-{:016x}", entry.documents, id_hash(&document.id));
         let mut pictures = Vec::new();
         let mut segments = Vec::new();
         for segment in &document.segments {
@@ -171,9 +226,8 @@ impl ShardWriter {
                 }
             });
         }
-        let Origin { source, licence, attribution } = self.origin.clone();
-        let written =
-            Written { id: document.id.clone(), kind: document.kind, segments, source, licence, attribution };
+        let origin = self.origin.clone();
+        let written = Written { id: document.id.clone(), kind: document.kind, segments, origin, original };
         let bytes: u64 = pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         ensure!(
             bytes < MAX_DOCUMENT / 2,
@@ -196,16 +250,7 @@ impl ShardWriter {
     /// A disk that is full; a manifest that is not ours.
     pub fn finish(mut self) -> Result<Manifest> {
         self.close()?;
-        let path = self.folder.join(MANIFEST);
-        let mut manifest = if path.exists() { Manifest::read(&self.folder)? } else { Manifest::default() };
-        manifest.shards.retain(|old| self.written.shards.iter().all(|new| new.file != old.file));
-        manifest.shards.append(&mut self.written.shards);
-        manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
-        let part = path.with_extension("part");
-        fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
-            .with_context(|| part.display().to_string())?;
-        fs::rename(&part, &path)?;
-        Ok(manifest)
+        Manifest::add(&self.folder, self.written.shards)
     }
 
     fn file_name(&self, number: usize) -> String {
@@ -237,24 +282,69 @@ impl Manifest {
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
+    /// Adds shards to the folder's manifest, which is given back; one of the same file takes the place of an older one.
+    ///
+    /// # Errors
+    /// A disk that is full; a manifest that is not ours.
+    pub fn add(folder: &Path, mut shards: Vec<ShardEntry>) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        let mut manifest = if path.exists() { Self::read(folder)? } else { Self::default() };
+        manifest.shards.retain(|old| shards.iter().all(|new| new.file != old.file));
+        manifest.shards.append(&mut shards);
+        manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
+        let part = path.with_extension("part");
+        fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
+            .with_context(|| part.display().to_string())?;
+        fs::rename(&part, &path)?;
+        Ok(manifest)
+    }
+
     /// Compares each shard with its size and SHA-256.
     ///
     /// # Errors
     /// The first shard that is missing or differs.
     pub fn verify(&self, folder: &Path) -> Result<()> {
-        for shard in &self.shards {
-            let path = folder.join(&shard.file);
-            let (bytes, sha256) = digest(&path)?;
-            ensure!(
-                (bytes, &sha256) == (shard.bytes, &shard.sha256),
-                "{}: {bytes} bytes with SHA-256 {sha256}, but the manifest has {} and {}",
-                path.display(),
-                shard.bytes,
-                shard.sha256
-            );
-        }
+        self.shards.iter().try_for_each(|shard| shard.verify(folder))
+    }
+}
+
+impl ShardEntry {
+    /// Compares the file in `folder` with its size and SHA-256.
+    ///
+    /// # Errors
+    /// A file that is missing or differs.
+    pub fn verify(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(&self.file);
+        let (bytes, sha256) = digest(&path)?;
+        ensure!(
+            (bytes, &sha256) == (self.bytes, &self.sha256),
+            "{}: {bytes} bytes with SHA-256 {sha256}, but the manifest has {} and {}",
+            path.display(),
+            self.bytes,
+            self.sha256
+        );
         Ok(())
     }
+}
+
+/// The part of a sample's name that decides whether its document is held out. What [`ShardWriter`] writes is the hash
+/// of the document's id, so that the split outlives other shards, filters and orders; the whole name of others.
+pub(crate) fn split_name(name: &str) -> &str {
+    let hash = name.split_once('-').filter(|(number, hash)| {
+        number.len() == 8 && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
+    });
+    hash.map_or(name, |(_, hash)| hash)
+}
+
+/// Of what stands before a `#`: the captions of one picture, which differ after it, are held out together.
+fn id_hash(id: &str) -> u64 {
+    xxh3_64(id.split('#').next().unwrap_or_default().as_bytes())
+}
+
+/// Whether a file is named as a shard of this stem.
+fn is_shard(name: &str, stem: &str) -> bool {
+    let number = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
+    number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A file's bytes and extension; a drawn picture becomes a PNG.
@@ -268,7 +358,7 @@ fn encode(image: Image) -> Result<(Arc<[u8]>, &'static str)> {
     })
 }
 
-fn png(picture: &Picture) -> Result<Vec<u8>> {
+pub(crate) fn png(picture: &Picture) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     let encoder = PngEncoder::new(&mut bytes);
     encoder.write_image(&picture.rgb, picture.width, picture.height, ExtendedColorType::Rgb8)?;

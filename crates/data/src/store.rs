@@ -11,10 +11,14 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, cache_dir};
+use crate::lease::Leases;
 use crate::remote::Remote;
 
 /// Names that one pattern may stand for.
 const MAX_NAMES: usize = 1_000_000;
+
+/// The ending of all files.
+pub(crate) const ANY: &[&str] = &[""];
 
 /// Files that are opened at the same time, so that a slow one delays no other.
 const AT_ONCE: usize = 16;
@@ -25,7 +29,8 @@ const AT_ONCE: usize = 16;
 pub struct StoreSpec {
     /// The folder for indexes, downloaded and unpacked files.
     pub cache: PathBuf,
-    /// What downloaded and unpacked files may take of it.
+    /// What downloaded and unpacked files may take of it. Where it is full, those that no process uses are removed, the
+    /// least recently used first.
     pub cache_gib: f64,
     /// How long one request may take.
     pub timeout_seconds: f64,
@@ -97,6 +102,8 @@ pub struct Blob {
     /// Changes when the file changes: its modification time or its tag.
     pub(crate) version: String,
     pub(crate) place: Place,
+    /// Keeps a file of the cache from being removed.
+    pub(crate) lease: Option<Arc<Leases>>,
 }
 
 #[derive(Clone)]
@@ -153,7 +160,9 @@ impl Store {
             for blobs in found {
                 files.extend(blobs?);
             }
-            ensure!(files.len() > before, "{pattern}: no file found; wanted: {}", endings.join(", "));
+            let wanted =
+                if endings == ANY { String::new() } else { format!("; wanted: {}", endings.join(", ")) };
+            ensure!(files.len() > before, "{pattern}: no file found{wanted}");
         }
         Ok(files)
     }
@@ -174,6 +183,7 @@ impl Blob {
             size: about.len(),
             version: modified.unwrap_or_default().as_nanos().to_string(),
             place: Place::Disk(path.to_owned()),
+            lease: None,
         })
     }
 

@@ -24,6 +24,9 @@ const SPECIALS: [(Special, &str); 6] = [
 /// The smallest vocabulary: the special tokens and every byte.
 const LEAST: usize = SPECIALS.len() + 256;
 
+/// Bytes of a long text that are encoded at once.
+const BLOCK: usize = 64 << 10;
+
 /// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token; any text is encodable,
 /// and text that spells a special token stays text.
 pub struct Tokenizer {
@@ -113,10 +116,19 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The ids of a text.
+    /// The ids of a text. A long one is taken in blocks, since the library needs a hundred times the memory of the text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
-        let encoding = self.inner.encode_fast(text, false);
-        encoding.expect("byte-level BPE with a token for each byte encodes any text").get_ids().to_vec()
+        let (mut ids, mut rest) = (Vec::new(), text);
+        loop {
+            let block;
+            (block, rest) = rest.split_at(block_end(rest));
+            let encoding = self.inner.encode_fast(block, false);
+            let encoding = encoding.expect("byte-level BPE with a token for each byte encodes any text");
+            ids.extend_from_slice(encoding.get_ids());
+            if rest.is_empty() {
+                return ids;
+            }
+        }
     }
 
     /// The text of ids, without the special tokens; U+FFFD where the bytes are no text.
@@ -144,6 +156,16 @@ impl Tokenizer {
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
+}
+
+/// Where the first block of a text ends: before a space after a word, where no token of a usual tokenizer goes on.
+fn block_end(text: &str) -> usize {
+    if text.len() <= BLOCK {
+        return text.len();
+    }
+    let start = &text.as_bytes()[..BLOCK];
+    let cut = start.windows(2).rposition(|pair| pair[0].is_ascii_graphic() && pair[1] == b' ');
+    cut.map_or_else(|| text.floor_char_boundary(BLOCK), |before| before + 1)
 }
 
 /// Undoes GPT-2's map of bytes to printable characters.

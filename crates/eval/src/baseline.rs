@@ -12,8 +12,6 @@ use crate::shots::{Indices, typical_answer};
 use crate::task::{Metric, Task};
 use crate::{Stream, rng};
 
-/// Training items that the answers are chosen on.
-const SAMPLES: usize = 500;
 /// Captions among them that compete for the constant one.
 const CANDIDATES: usize = 50;
 
@@ -29,11 +27,14 @@ pub struct Baselines {
     pub prior: BTreeMap<String, String>,
     /// The score on each row of its category's answer; empty where `prior` is.
     pub prior_scores: Vec<f64>,
+    /// The score on each row of the most frequent answer to the very same question, else of its category's: what
+    /// guessing from the question alone is worth. Empty where `prior` is.
+    pub question_scores: Vec<f64>,
     /// Training items that could not be read. To be shown to the person.
     pub skipped: Vec<Skipped>,
 }
 
-/// Chooses the baselines of `task` on up to 500 training items drawn by `seed`, and scores them on `rows`.
+/// Chooses the baselines of `task` on up to [`Task::samples`] training items drawn by `seed`, and scores them on `rows`.
 ///
 /// # Errors
 /// No training item can be read.
@@ -47,7 +48,7 @@ pub fn baselines(task: &dyn Task, rows: &[Row], seed: u64) -> Result<Baselines> 
         _ => most_frequent(training.iter()),
     };
     let constant_scores = scores(task.metric(), &answers, &vec![constant.as_str(); rows.len()])?;
-    let (mut prior, mut prior_scores) = (BTreeMap::new(), Vec::new());
+    let (mut prior, mut prior_scores, mut question_scores) = (BTreeMap::new(), Vec::new(), Vec::new());
     if task.metric() != Metric::Cider {
         for category in rows.iter().map(|r| r.category.as_str()).collect::<BTreeSet<_>>() {
             let of_category: Vec<_> = training.iter().filter(|q| q.category == category).collect();
@@ -60,8 +61,15 @@ pub fn baselines(task: &dyn Task, rows: &[Row], seed: u64) -> Result<Baselines> 
         }
         let guesses: Vec<&str> = rows.iter().map(|r| prior[&r.category].as_str()).collect();
         prior_scores = scores(task.metric(), &answers, &guesses)?;
+        let by_question = by_question(&training);
+        let guess =
+            |row: &Row| by_question.get(row.question.as_str()).unwrap_or(&prior[&row.category]).clone();
+        let guesses: Vec<String> = rows.iter().map(guess).collect();
+        let guesses: Vec<&str> = guesses.iter().map(String::as_str).collect();
+        question_scores = scores(task.metric(), &answers, &guesses)?;
     }
-    Ok(Baselines { constant, constant_scores, prior, prior_scores, skipped: listed(skipped) })
+    let skipped = listed(skipped);
+    Ok(Baselines { constant, constant_scores, prior, prior_scores, question_scores, skipped })
 }
 
 fn sample(task: &dyn Task, seed: u64, skipped: &mut BTreeMap<String, String>) -> Vec<Question> {
@@ -71,11 +79,20 @@ fn sample(task: &dyn Task, seed: u64, skipped: &mut BTreeMap<String, String>) ->
             Ok(question) => training.push(Question { pictures: Vec::new(), ..question }),
             Err(e) => drop(skipped.insert(format!("{}/train/{index}", task.name()), format!("{e:#}"))),
         }
-        if training.len() == SAMPLES {
+        if training.len() == task.samples() {
             break;
         }
     }
     training
+}
+
+/// The most frequent answer to each question.
+fn by_question(training: &[Question]) -> BTreeMap<&str, String> {
+    let mut asked: BTreeMap<&str, Vec<&Question>> = BTreeMap::new();
+    for question in training {
+        asked.entry(&question.text).or_default().push(question);
+    }
+    asked.into_iter().map(|(text, same)| (text, most_frequent(same.into_iter()))).collect()
 }
 
 /// The most frequent answer, the first in the alphabet among equals.

@@ -26,7 +26,7 @@ pub struct Record {
     /// `value`, `ci95` and `n`.
     #[serde(flatten)]
     pub score: Score,
-    /// `constant`, `prior` and `blind`: the same items' scores without sight.
+    /// `constant`, `prior`, `question` and `blind`: the same items' scores without sight.
     pub baselines: BTreeMap<String, f64>,
 }
 
@@ -67,6 +67,7 @@ pub fn records(
     let floors = [
         ("constant", &baselines.constant_scores),
         ("prior", &baselines.prior_scores),
+        ("question", &baselines.question_scores),
         ("blind", &blind_scores),
     ];
     let record = |task: String, score: &Score, chosen: &dyn Fn(&Row) -> bool| {

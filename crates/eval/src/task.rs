@@ -4,6 +4,9 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 
+/// Training items that answers without sight are chosen on, if a task says nothing else.
+pub(crate) const SAMPLES: usize = 500;
+
 /// A benchmark: test items, and training items to demonstrate with. Items are pure functions of their index.
 pub trait Task: Send + Sync {
     /// The name in `eval.json`.
@@ -32,6 +35,11 @@ pub trait Task: Send + Sync {
 
     /// The most tokens that an answer may take.
     fn max_tokens(&self) -> usize;
+
+    /// Training items that the baselines are chosen on.
+    fn samples(&self) -> usize {
+        SAMPLES
+    }
 
     /// The answer ends before the first of these.
     fn stop(&self) -> &[&str] {

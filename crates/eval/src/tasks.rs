@@ -1,5 +1,5 @@
 //! The benchmarks, one file each.
 
-pub mod folder;
 #[cfg(feature = "emoji")]
 pub mod scenes;
+pub mod source;

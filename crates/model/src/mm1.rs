@@ -71,6 +71,15 @@ impl Mm1 {
         })
     }
 
+    /// The image encoder of [`Self::new`] alone.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn encoder(config: &Mm1Config, seed: u64, device: &Device) -> Result<Vision> {
+        config.check()?;
+        Ok(Vision::new(&Init::new(seed, device).at("vision"), &config.vision))
+    }
+
     /// Its shape.
     pub fn config(&self) -> &Mm1Config {
         &self.config

@@ -59,6 +59,11 @@ impl Generator {
         self.context
     }
 
+    /// How pictures are prepared.
+    pub fn image(&self) -> &ImageSpec {
+        &self.image
+    }
+
     /// Positions that the segments take.
     pub fn tokens(&self, segments: &[Segment]) -> usize {
         let tokens = |segment: &Segment| match segment {

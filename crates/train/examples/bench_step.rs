@@ -88,5 +88,6 @@ fn read(path: &Path, image_size: usize) -> Result<Batch> {
         image_size,
         image_slots: integers("image_slots")?,
         samples: Vec::new(),
+        truncated: Vec::new(),
     })
 }

@@ -54,14 +54,22 @@ impl Checkpoint {
     /// # Errors
     /// If a file can't be read.
     pub fn load(&self) -> Result<Snapshot> {
-        let state = self.path.join(STATE);
-        let text = fs::read_to_string(&state).with_context(|| format!("can't read {}", state.display()))?;
         Ok(Snapshot {
             step: self.step,
             model: tensors::read(&self.path.join(MODEL))?,
             optimizer: tensors::read(&self.path.join(OPTIMIZER))?,
-            state: serde_json::from_str(&text).with_context(|| state.display().to_string())?,
+            state: self.state()?,
         })
+    }
+
+    /// Reads the caller's own state alone.
+    ///
+    /// # Errors
+    /// If its file can't be read.
+    pub fn state(&self) -> Result<Value> {
+        let state = self.path.join(STATE);
+        let text = fs::read_to_string(&state).with_context(|| format!("can't read {}", state.display()))?;
+        serde_json::from_str(&text).with_context(|| state.display().to_string())
     }
 
     /// The file with the weights.

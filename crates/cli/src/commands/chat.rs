@@ -2,21 +2,17 @@
 
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use burn::tensor::Device;
 use clap::Args;
 use mm1_data::document::{Image, Segment};
 use mm1_data::image::open;
-use mm1_data::tokenizer::Tokenizer;
-use mm1_serve::generate::{GenerateOptions, Generator, Session};
+use mm1_serve::generate::{GenerateOptions, Session};
 use mm1_serve::sampler::Sampling;
 use serde_json::json;
 
 use crate::error::{InputError, input};
-use crate::recipe::{Precision, Recipe, Stage};
-use crate::stage::model;
+use crate::trained::Trained;
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
@@ -49,9 +45,12 @@ pub(crate) struct ChatArgs {
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     ensure_temperature(args.temperature)?;
     let pictures = args.images.iter().map(|p| picture(p)).collect::<Result<Vec<_>>>()?;
-    let (generator, precision) = generator(&args.run)?;
-    let mut talk = Talk { session: generator.session(), args };
-    precision.of(|| match &args.prompt {
+    let model = Trained::load(&args.run)?;
+    if !model.tuned {
+        eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);
+    }
+    let mut talk = Talk { session: model.generator.session(), args };
+    model.precision.of(|| match &args.prompt {
         Some(prompt) => {
             let answer = talk.say(pictures, prompt)?;
             if args.json {
@@ -140,32 +139,4 @@ fn picture(path: &Path) -> Result<Image> {
     let image = Image::from(bytes);
     open(&image).map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?;
     Ok(image)
-}
-
-/// The newest model of the run at `root`, and the precision it was trained in.
-fn generator(root: &Path) -> Result<(Generator, Precision)> {
-    let path = root.join("plan.toml");
-    let missing = |e: &dyn std::fmt::Display| {
-        InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
-    };
-    let plan: toml::Table =
-        std::fs::read_to_string(&path).map_err(|e| missing(&e))?.parse().map_err(|e| missing(&e))?;
-    let recipe: Recipe = plan
-        .get("settled")
-        .and_then(|s| s.get("recipe"))
-        .cloned()
-        .ok_or_else(|| missing(&"plan.toml has no recipe"))?
-        .try_into()
-        .map_err(|e| missing(&e))?;
-    let trained = |s: &&Stage| {
-        matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && model::checkpoints(root, s.name()).is_dir()
-    };
-    let last = recipe.stage.iter().rposition(|s| trained(&s));
-    let last = last.ok_or_else(|| missing(&"no stage has a checkpoint yet"))?;
-    if matches!(recipe.stage[last], Stage::Pretrain(_)) {
-        eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", recipe.stage[last].name());
-    }
-    let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;
-    let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
-    Ok((Generator::new(model, tokenizer, recipe.image_spec()), recipe.precision))
 }

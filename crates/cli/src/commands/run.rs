@@ -41,7 +41,7 @@ pub(crate) fn run(
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
     folder.settle_plan(&plan.to_table()?)?;
-    eprint!("{}", plan.summary()?);
+    eprint!("{}", plan.summary(&plan.bills(threads)?));
     let context = Context { plan, folder, threads, stop: stop_flag()? };
     let mut peak = None;
     for stage in &context.plan.recipe.stage {
@@ -65,7 +65,8 @@ pub(crate) fn run(
     Ok(())
 }
 
-fn settle_threads(threads: Option<u16>) -> Result<usize> {
+/// Starts the threads for computing: as many as asked, or one for each core.
+pub(crate) fn settle_threads(threads: Option<u16>) -> Result<usize> {
     let threads = match threads {
         Some(n) => usize::from(n),
         None => std::thread::available_parallelism().map_or(1, usize::from),

@@ -5,16 +5,15 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use burn::tensor::Device;
-use mm1_data::source::SourceConfig;
-use mm1_data::source::folder::Folder;
+use mm1_data::source::Source;
 use mm1_eval::baseline;
 use mm1_eval::record::{self, Record, Sample};
 use mm1_eval::run::{Options, Outcome, evaluate};
 use mm1_eval::shots::{Prompt, Style};
 use mm1_eval::task::Task;
-use mm1_eval::tasks::folder::FolderCaptions;
 #[cfg(feature = "emoji")]
 use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
+use mm1_eval::tasks::source::SourceTask;
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
 
@@ -28,8 +27,39 @@ use crate::stage::model;
 /// Tasks that need no files.
 pub(crate) const BUILT_IN: [&str; 2] = ["scene-captions", "scene-vqa"];
 
-/// The longest caption of a folder's picture.
+/// A task about a source of the recipe.
+pub(crate) enum SourceTaskName<'a> {
+    /// `captions:SOURCE`.
+    Captions(&'a str),
+    /// `vqa:SOURCE`, or `vqa:SOURCE/OTHER` for demonstrations of another source.
+    Questions(&'a str, &'a str),
+}
+
+impl<'a> SourceTaskName<'a> {
+    /// `None` for the name of another task.
+    pub(crate) fn read(task: &'a str) -> Option<Self> {
+        if let Some(source) = task.strip_prefix("captions:") {
+            return Some(Self::Captions(source));
+        }
+        let names = task.strip_prefix("vqa:")?;
+        let (source, shown) = names.split_once('/').unwrap_or((names, names));
+        Some(Self::Questions(source, shown))
+    }
+
+    /// The sources that it needs.
+    pub(crate) fn sources(&self) -> [&'a str; 2] {
+        match *self {
+            Self::Captions(source) => [source, source],
+            Self::Questions(source, shown) => [source, shown],
+        }
+    }
+}
+
+/// The longest caption of a source's picture.
 const CAPTION_TOKENS: usize = 96;
+
+/// The longest answer to a source's question.
+const ANSWER_TOKENS: usize = 16;
 
 /// Rows of each evaluation whose pictures go into the report.
 const SHOWN: usize = 24;
@@ -132,15 +162,15 @@ fn task(context: &Context, name: &str) -> Result<Box<dyn Task>> {
 }
 
 fn named_task(context: &Context, name: &str) -> Result<Box<dyn Task>> {
-    if let Some(source) = name.strip_prefix("captions:") {
-        let recipe = &context.plan.recipe;
-        let SourceConfig::Folder { path, test_share } = &recipe.data[source] else {
-            anyhow::bail!(
-                "data.{source} is not a folder: the built-in pictures have the task scene-captions"
-            );
-        };
-        let folder = Arc::new(Folder::open(source, path, *test_share, recipe.seed)?);
-        return Ok(Box::new(FolderCaptions { name: name.to_string(), folder, max_tokens: CAPTION_TOKENS }));
+    let source = |name: &str| -> Arc<dyn Source> { context.plan.sources[name].clone() };
+    match SourceTaskName::read(name) {
+        Some(SourceTaskName::Captions(of)) => {
+            return Ok(Box::new(SourceTask::captions(name, source(of), CAPTION_TOKENS)));
+        }
+        Some(SourceTaskName::Questions(of, shown)) => {
+            return Ok(Box::new(SourceTask::questions(name, source(of), source(shown), ANSWER_TOKENS)));
+        }
+        None => {}
     }
     #[cfg(feature = "emoji")]
     if let Some(world) = &context.plan.world {

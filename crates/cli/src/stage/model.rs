@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use burn::tensor::Device;
+use mm1_model::vision::Vision;
 use mm1_model::{Mm1, weights};
 use mm1_train::{Checkpoint, checkpoint};
 
@@ -33,6 +34,27 @@ pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device)
     after(&recipe.stage[..end], recipe, root, device)
 }
 
+/// The image encoder as the stages before `stage` have left it; the decoder is not made.
+///
+/// # Errors
+/// If the last of them that trains has no good checkpoint.
+pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Vision> {
+    let before = recipe.stage.iter().take_while(|s| s.name() != stage);
+    let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
+    // Every stage that trains writes the encoder: nothing before the last of them matters.
+    match before.filter(|s| !matches!(s, Stage::Eval(_))).last() {
+        Some(last) => weights::load_part(vision, "vision", &weights_of(root, last.name())?),
+        None => Ok(vision),
+    }
+}
+
+/// The file with the weights that a stage has left.
+fn weights_of(root: &Path, stage: &str) -> Result<PathBuf> {
+    let folder = checkpoints(root, stage);
+    let missing = || format!("stage {stage} has no checkpoint in {}", folder.display());
+    Ok(latest(&folder)?.with_context(missing)?.weights())
+}
+
 /// The model as the stages `done` of `recipe` have left it.
 ///
 /// # Errors
@@ -42,15 +64,10 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     let first = done.iter().rposition(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_))).unwrap_or(0);
     let mut model = Mm1::new(&recipe.model, recipe.seed, device)?;
     for stage in &done[first..] {
-        let weights = |name: &str| -> Result<PathBuf> {
-            let folder = checkpoints(root, name);
-            let missing = || format!("stage {name} has no checkpoint in {}", folder.display());
-            Ok(latest(&folder)?.with_context(missing)?.weights())
-        };
         match stage {
-            Stage::Pretrain(s) | Stage::Sft(s) => model = weights::load(model, &weights(&s.name)?)?,
+            Stage::Pretrain(s) | Stage::Sft(s) => model = weights::load(model, &weights_of(root, &s.name)?)?,
             Stage::Encoder(s) => {
-                model.vision = weights::load_part(model.vision, "vision", &weights(&s.name)?)?;
+                model.vision = weights::load_part(model.vision, "vision", &weights_of(root, &s.name)?)?;
             }
             Stage::Eval(_) => {}
         }

@@ -16,9 +16,9 @@ use mm1_model::clip::Clip;
 use mm1_model::ops;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::weights::Group;
-use mm1_train::{MicroBatch, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
+use mm1_train::{Checkpoint, MicroBatch, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::commands::run::Context;
 use crate::error::{Interrupted, input};
@@ -35,32 +35,47 @@ const COUNTED: u64 = 2000;
 /// # Errors
 /// Wrong input, a loss that is not finite, a full disk, or an interrupt.
 pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
-    let device = Device::flex().autodiff();
-    let recipe = &context.plan.recipe;
-    let model = model::before(recipe, context.folder.root(), &stage.name, &device)?;
+    let folder = model::checkpoints(context.folder.root(), &stage.name);
+    checkpoint::remove_leftovers(&folder)?;
+    let last = model::latest(&folder)?;
+    if let Some(done) = last.as_ref().filter(|last| last.step == stage.steps) {
+        // A later stage that was killed may have left half a line.
+        context.folder.metrics_after(&stage.name, done.step)?;
+        eprintln!("{:>14} {} steps were done before", stage.name, done.step);
+        return report_skipped(context, &stage.name, &cursor(&done.state()?)?);
+    }
+    let (device, recipe) = (Device::flex().autodiff(), &context.plan.recipe);
+    let encoder = || model::encoder_before(recipe, context.folder.root(), &stage.name, &device);
     match stage.objective {
-        Objective::Language => train(context, stage, model),
-        Objective::Clip => train(context, stage, Clip::new(model.vision, &recipe.model.lm, recipe.seed)?),
+        Objective::Language => {
+            let model = model::before(recipe, context.folder.root(), &stage.name, &device)?;
+            train(context, stage, model, last)
+        }
+        Objective::Clip => train(context, stage, Clip::new(encoder()?, &recipe.model.lm, recipe.seed)?, last),
         Objective::Superclass => {
-            let captions = first_captions(context, stage)?;
+            let captions = first_captions(context, stage);
             let weights = inverse_document_frequency(&captions, context.plan.tokenizer.vocab());
-            train(context, stage, SuperClass::new(model.vision, weights, recipe.seed))
+            train(context, stage, SuperClass::new(encoder()?, weights, recipe.seed), last)
         }
     }
 }
 
-fn train<M: Module>(context: &Context, stage: &TrainStage, model: M) -> Result<()>
+/// Where a checkpoint's run was in its data.
+fn cursor(state: &Value) -> Result<Cursor> {
+    serde_json::from_value(state["cursor"].clone()).context("the checkpoint's cursor")
+}
+
+/// Trains `model` from the checkpoint `last`, where there is one.
+fn train<M: Module>(context: &Context, stage: &TrainStage, model: M, last: Option<Checkpoint>) -> Result<()>
 where
     Batch: MicroBatch<M>,
 {
     let folder = model::checkpoints(context.folder.root(), &stage.name);
-    checkpoint::remove_leftovers(&folder)?;
     let mut trainer = Trainer::new(model, optimizer(stage))?;
     let mut cursor = Cursor::default();
-    if let Some(last) = model::latest(&folder)? {
+    if let Some(last) = last {
         let snapshot = last.load()?;
-        cursor =
-            serde_json::from_value(snapshot.state["cursor"].clone()).context("the checkpoint's cursor")?;
+        cursor = self::cursor(&snapshot.state)?;
         trainer.restore(snapshot)?;
         eprintln!("{:>14} continues after step {} of {}", stage.name, trainer.steps_done(), stage.steps);
     }
@@ -102,17 +117,17 @@ where
 }
 
 /// The tokens of the first captions of each source.
-fn first_captions(context: &Context, stage: &TrainStage) -> Result<Vec<Vec<u32>>> {
+fn first_captions(context: &Context, stage: &TrainStage) -> Vec<Vec<u32>> {
     let mut captions = Vec::new();
     for name in stage.mixture.keys() {
         let source = &context.plan.sources[name];
         for index in 0..source.len(Split::Train).unwrap_or(u64::MAX).min(COUNTED) {
             // What can't be read is told when training meets it.
-            let Ok(document) = source.document(Split::Train, index) else { continue };
-            captions.push(document.texts().flat_map(|text| context.plan.tokenizer.encode(text)).collect());
+            let Ok(texts) = source.texts(Split::Train, index) else { continue };
+            captions.push(texts.iter().flat_map(|text| context.plan.tokenizer.encode(text)).collect());
         }
     }
-    Ok(captions)
+    captions
 }
 
 /// The batches of one step, and the cursor after them.
@@ -182,7 +197,7 @@ fn report_skipped(context: &Context, stage: &str, cursor: &Cursor) -> Result<()>
     if cursor.skipped() > 0 {
         eprintln!("{stage:>14} skipped {} damaged samples:", cursor.skipped());
         for line in std::fs::read_to_string(context.folder.metrics())?.lines() {
-            let line: serde_json::Value = serde_json::from_str(line)?;
+            let line: Value = serde_json::from_str(line)?;
             for skip in line["skipped"].as_array().into_iter().flatten().filter(|_| line["stage"] == stage) {
                 let text = |key: &str| skip[key].as_str().unwrap_or_default().to_string();
                 eprintln!("{:>14}   {}: {}", "", text("id"), text("reason"));

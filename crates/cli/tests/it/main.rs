@@ -1,7 +1,10 @@
 //! The program as a person meets it.
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
+mod data;
+mod fetch;
 mod memory;
+mod recaption;
 mod refuse;
 mod resume;
 mod road;

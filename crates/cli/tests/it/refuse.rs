@@ -7,7 +7,7 @@ use std::process::Output;
 use crate::{TINY, mm1, picture, run, stderr, succeeds};
 
 /// Exit code 2 and one last line that holds every one of `words`.
-fn refused(output: &Output, words: &[&str]) {
+pub(crate) fn refused(output: &Output, words: &[&str]) {
     let text = stderr(output);
     assert_eq!(output.status.code(), Some(2), "{text}");
     let line = text.lines().last().unwrap_or_default();
@@ -40,6 +40,13 @@ fn settings_that_are_wrong() {
     refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown part \"head\"", "vision"]);
     refused(&set(&["world.emoji=100000"]), &["100000"]);
     refused(&set(&["precision=f16"]), &["precision", "f16"]);
+    refused(
+        &set(&["store.cache=/x", "store.retry=3"]),
+        &["store", "unknown field `retry`", "did you mean `retries`"],
+    );
+    refused(&set(&["store.cache_gib=0"]), &["store.cache_gib = 0"]);
+    refused(&set(&["filter.min_side=20"]), &["filter: a recipe has no filters", "mm1 data import"]);
+    refused(&set(&["data.captioned.filter.min_side=20"]), &["data.captioned.filter", "mm1 data import"]);
     refused(
         &set(&["stage.encoder.objective=language"]),
         &["stage.encoder", "objective must be \"clip\" or \"superclass\""],

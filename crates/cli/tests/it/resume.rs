@@ -7,14 +7,19 @@ use std::time::Duration;
 
 use crate::{TINY, losses, mm1, run, stderr, succeeds};
 
+/// Files of six formats.
+const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/files.toml");
+
 /// Starts the run again and again with another number of threads, and kills it whenever it has come two steps
-/// further than the last time, until it ends.
-fn run_with_kills(out: &Path) -> usize {
+/// further than the last time, until it ends. The program runs in `folder`.
+fn run_with_kills(recipe: &str, folder: &Path, out: &Path) -> usize {
     let steps = || fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
     let mut kills = 0;
     loop {
         let threads = ["1", "2", "7"][kills % 3];
-        let mut child = mm1(&["run", TINY, "--out", out.to_str().unwrap(), "--threads", threads])
+        let mut child = mm1(&["run", recipe, "--out", out.to_str().unwrap(), "--threads", threads])
+            .current_dir(folder)
+            .env("MM1_CACHE", folder.join("cache"))
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
@@ -39,13 +44,44 @@ fn killed_at_any_moment_gives_the_same_digits() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
     succeeds(&run(&whole, &["--threads", "1"]));
-    let kills = run_with_kills(&killed);
+    let kills = run_with_kills(TINY, dir.path(), &killed);
     assert!(kills >= 3, "only {kills} kills: the run is too short to prove anything");
     let expected = losses(&whole);
     assert_eq!(expected.len(), 5 + 12 + 6);
     assert_eq!(losses(&killed), expected);
     let eval = |out: &Path| fs::read_to_string(out.join("eval.json")).unwrap();
     assert_eq!(eval(&killed), eval(&whole));
+}
+
+#[test]
+fn a_mixture_of_files_killed_at_any_moment_gives_the_same_digits() {
+    let dir = tempfile::tempdir().unwrap();
+    let samples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/data");
+    for name in ["pairs.tar.zst", "captioned.parquet", "obelics-bytes.parquet", "text.jsonl.gz"] {
+        fs::copy(samples.join(name), dir.path().join(name)).unwrap();
+    }
+    for folder in ["pages", "books"] {
+        fs::create_dir(dir.path().join(folder)).unwrap();
+    }
+    fs::copy(samples.join("pictures/0.jpg"), dir.path().join("pages/0.jpg")).unwrap();
+    for i in 0..12 {
+        let page = format!("<h1>Page {i}</h1><p>Before.<img src=\"0.jpg\"><p>After {i}.");
+        fs::write(dir.path().join(format!("pages/{i}.html")), page).unwrap();
+        // Longer than a row, so that a run is killed inside of it.
+        let book = format!("Book {i}. {}", "It goes on and on. ".repeat(10 * i));
+        fs::write(dir.path().join(format!("books/{i}.txt")), book).unwrap();
+    }
+    let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
+    let unbroken = mm1(&["run", FILES, "--out", whole.to_str().unwrap(), "--threads", "1"])
+        .current_dir(dir.path())
+        .env("MM1_CACHE", dir.path().join("other-cache"))
+        .output()
+        .unwrap();
+    succeeds(&unbroken);
+    let kills = run_with_kills(FILES, dir.path(), &killed);
+    assert!(kills >= 5, "only {kills} kills: the run is too short to prove anything");
+    assert_eq!(losses(&whole).len(), 24);
+    assert_eq!(losses(&killed), losses(&whole));
 }
 
 #[test]
@@ -75,4 +111,25 @@ fn scores_do_not_depend_on_the_batch() {
         fs::read_to_string(out.join("eval.json")).unwrap()
     };
     assert_eq!(eval("1"), eval("7"));
+}
+
+/// How files are reached may change in the middle of a run: no digit depends on it.
+#[test]
+fn another_store_continues_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let (out, caches) = (dir.path().join("run"), dir.path().join("caches"));
+    let at = |name: &str| format!("store.cache={}", caches.join(name).display());
+    succeeds(&run(&out, &["--set", &at("a"), "--set", "store.timeout_seconds=5"]));
+    let plan: toml::Table = fs::read_to_string(out.join("plan.toml")).unwrap().parse().unwrap();
+    assert_eq!(plan["store"]["timeout_seconds"].as_float(), Some(5.0));
+    let again = run(&out, &["--set", &at("b"), "--set", "store.retries=9"]);
+    succeeds(&again);
+    // Stages that are done are not begun again.
+    for (stage, steps) in [("encoder", 5), ("pretrain", 12), ("sft", 6)] {
+        assert!(
+            stderr(&again).contains(&format!("{stage} {steps} steps were done before")),
+            "{}",
+            stderr(&again)
+        );
+    }
 }

@@ -75,12 +75,17 @@ fn turned(picture: Picture, orientation: Orientation) -> Result<Picture> {
     Ok(Picture { width: pixels.width(), height: pixels.height(), rgb: pixels.into_rgb8().into_raw() })
 }
 
-fn read(bytes: &[u8], target: &Target) -> Result<Decoded> {
-    let format = image::guess_format(bytes).ok();
+/// The format by the first bytes.
+pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat> {
     let known = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif];
-    let Some(format) = format.filter(|f| known.contains(f)) else {
-        bail!("not a JPEG, PNG, WebP or GIF picture");
-    };
+    match image::guess_format(bytes).ok().filter(|format| known.contains(format)) {
+        Some(format) => Ok(format),
+        None => bail!("not a JPEG, PNG, WebP or GIF picture"),
+    }
+}
+
+fn read(bytes: &[u8], target: &Target) -> Result<Decoded> {
+    let format = format(bytes)?;
     if format == ImageFormat::Jpeg
         && let Some(decoded) = jpeg::decode(bytes, target)?
     {

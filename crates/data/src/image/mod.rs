@@ -1,5 +1,6 @@
 //! Pictures: decoding within limits, resizing to the encoder's square, normalising.
 
+mod about;
 mod decode;
 mod jpeg;
 mod resize;
@@ -9,6 +10,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
+pub use self::about::{About, about};
 pub use self::decode::{MAX_SIDE, decode};
 use crate::document::{Image, Picture};
 

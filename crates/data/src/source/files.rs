@@ -6,7 +6,9 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::{Source, Split};
 use crate::document::Document;
 use crate::index::{MAX_DOCUMENT, Record, index};
+use crate::memory::Held;
 use crate::order::{Order, test_bound};
+use crate::shard::Origin;
 use crate::store::{Blob, Paths, Store, at_once};
 
 /// How documents lie in a file.
@@ -24,11 +26,25 @@ pub trait Format: Send + Sync {
     /// A file that is not of this format, is damaged, or goes beyond a limit.
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()>;
 
-    /// One document. Its id is its name inside the file; empty, where the file is one document.
+    /// One document. Its id is its name inside the file; empty, where the file is one document. The record's key is 0:
+    /// it is not kept once the splits are made.
     ///
     /// # Errors
     /// A damaged document.
     fn read(&self, file: &Blob, record: &Record) -> Result<Document>;
+
+    /// One document and where it says that it comes from; most formats say nothing.
+    ///
+    /// # Errors
+    /// As [`Format::read`].
+    fn read_with_origin(&self, file: &Blob, record: &Record) -> Result<(Document, Origin)> {
+        Ok((self.read(file, record)?, Origin::default()))
+    }
+
+    /// What it holds between documents, of a set of this many.
+    fn memory(&self, _documents: u64) -> Held {
+        Held::default()
+    }
 }
 
 /// Where documents lie in their files.
@@ -54,10 +70,13 @@ pub struct Files {
     order: Order,
 }
 
-/// A document: its file and its place there.
+/// A document: its file and its place there, as [`Record`] has it. Millions are held, so it is small.
 struct Place {
+    at: u64,
+    /// At most [`MAX_DOCUMENT`].
+    len: u32,
+    group: u32,
     file: u32,
-    record: Record,
 }
 
 /// What opening takes besides the format.
@@ -80,21 +99,31 @@ impl Files {
     /// # Errors
     /// One line that names the source: no files, files that can't be read or used.
     pub fn open(format: Box<dyn Format>, opening: &Opening) -> Result<Self> {
-        let Opening { name, seed, test_share, .. } = *opening;
+        let name = opening.name;
+        let found = opening.store.files(opening.paths, format.endings());
+        Self::open_found(format, opening, found.with_context(|| format!("source `{name}`"))?)
+    }
+
+    /// Makes or loads the indexes of files that were found before; the paths of `opening` are not used.
+    ///
+    /// # Errors
+    /// As [`Files::open`].
+    pub(crate) fn open_found(format: Box<dyn Format>, opening: &Opening, files: Vec<Blob>) -> Result<Self> {
+        let Opening { name, seed, test_share, store, .. } = *opening;
         ensure!(
             (0.0..1.0).contains(&test_share),
             "source `{name}`: test_share = {test_share} must be from 0 up to, but not including, 1"
         );
-        let (files, documents) =
-            find(format.as_ref(), opening).with_context(|| format!("source `{name}`"))?;
+        let (files, documents, keys) =
+            find(format.as_ref(), store, &files).with_context(|| format!("source `{name}`"))?;
         ensure!(
             u32::try_from(documents.len()).is_ok(),
             "source `{name}` has more than {} documents",
             u32::MAX
         );
-        let bound = test_bound(documents.iter().map(|d| d.record.key), test_share);
+        let bound = test_bound(keys.iter().copied(), test_share);
         let all = 0..documents.len() as u32;
-        let (test, train): (Vec<u32>, _) = all.partition(|&i| documents[i as usize].record.key < bound);
+        let (test, train): (Vec<u32>, _) = all.partition(|&i| keys[i as usize] < bound);
         let group = |&i: &u32| documents[i as usize].group();
         let order = Order::new(train.iter().map(group));
         Ok(Self { name: name.to_owned(), seed, format, files, documents, train, test, order })
@@ -114,13 +143,29 @@ impl Files {
         self.read(place.with_context(|| self.beyond(index, self.documents.len()))?, "")
     }
 
+    /// As [`Files::stored`], with the document's id as its file has it, and its origin.
+    ///
+    /// # Errors
+    /// As [`Files::stored`].
+    pub(crate) fn stored_with_origin(&self, index: u64) -> Result<(Document, Origin)> {
+        let place = self.documents.get(index as usize);
+        let place = place.with_context(|| self.beyond(index, self.documents.len()))?;
+        let file = &self.files[place.file as usize];
+        self.format.read_with_origin(file, &place.record()).with_context(|| file.address.clone())
+    }
+
+    /// The file of the document at `index` in the order of the files.
+    pub(crate) fn file(&self, index: u64) -> Option<&Blob> {
+        self.files.get(self.documents.get(index as usize)?.file as usize)
+    }
+
     fn beyond(&self, index: u64, len: usize) -> String {
         format!("source `{}` has {len} documents, not one at {index}", self.name)
     }
 
     fn read(&self, place: &Place, split: &str) -> Result<Document> {
         let file = &self.files[place.file as usize];
-        let read = self.format.read(file, &place.record);
+        let read = self.format.read(file, &place.record());
         let mut document = read.with_context(|| file.address.clone())?;
         let parts = [&self.name, split, &file.name, &document.id];
         document.id = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
@@ -145,33 +190,55 @@ impl Source for Files {
             Split::Test => self.test.len(),
         } as u64)
     }
+
+    fn memory(&self) -> Held {
+        let name = |file: &Blob| size_of::<Blob>() + 2 * file.address.len() + file.name.len();
+        let index = self.documents.capacity() * size_of::<Place>()
+            + (self.train.capacity() + self.test.capacity()) * size_of::<u32>()
+            + self.files.iter().map(name).sum::<usize>();
+        Held::always(index + self.order.bytes()) + self.format.memory(self.documents())
+    }
 }
 
 impl Place {
+    fn new(file: usize, record: &Record) -> Result<Self> {
+        let Record { at, len, group, .. } = *record;
+        ensure!(len <= MAX_DOCUMENT, "a document of {len} bytes at {at}; the limit is {MAX_DOCUMENT}");
+        let group = u32::try_from(group).context("more groups than are supported")?;
+        Ok(Self { at, len: len as u32, group, file: u32::try_from(file).context("too many files")? })
+    }
+
+    fn record(&self) -> Record {
+        Record { key: 0, at: self.at, len: u64::from(self.len), group: u64::from(self.group) }
+    }
+
     /// All documents that are opened one by one are of one group.
     fn group(&self) -> u64 {
-        match self.record.group {
+        match self.group {
             0 => 0,
-            group => u64::from(self.file) << 32 | group,
+            group => u64::from(self.file) << 32 | u64::from(group),
         }
     }
 }
 
-/// The files, on disk where they are read by record, and their documents.
-fn find(format: &dyn Format, opening: &Opening) -> Result<(Vec<Blob>, Vec<Place>)> {
-    let files = opening.store.files(opening.paths, format.endings())?;
-    let results = at_once(&files, |file| records(format, opening.store, file));
+/// The files, on disk where they are read by record, and their documents with the keys of these.
+fn find(format: &dyn Format, store: &Store, files: &[Blob]) -> Result<(Vec<Blob>, Vec<Place>, Vec<u64>)> {
+    let results = at_once(files, |file| records(format, store, file));
     let failed = results.iter().filter(|result| result.is_err()).count();
-    let (mut opened, mut documents) = (Vec::new(), Vec::new());
+    let (mut opened, mut documents, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     for (number, result) in results.into_iter().enumerate() {
         let several = || format!("{failed} of {} files can't be used, the first", files.len());
         let result = if failed > 1 { result.with_context(several) } else { result };
         let (file, records) = result?;
+        for record in records {
+            documents.push(Place::new(number, &record).with_context(|| file.address.clone())?);
+            keys.push(record.key);
+        }
         opened.push(file);
-        documents.extend(records.into_iter().map(|record| Place { file: number as u32, record }));
     }
     ensure!(!documents.is_empty(), "no document in {} files", files.len());
-    Ok((opened, documents))
+    documents.shrink_to_fit();
+    Ok((opened, documents, keys))
 }
 
 fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec<Record>)> {
@@ -198,4 +265,14 @@ pub(crate) fn bytes(file: &Blob, record: &Record) -> Result<Vec<u8>> {
         bail!("a document of {} bytes", record.len);
     }
     file.read(record.at, record.len)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_takes_24_bytes_of_memory() {
+        assert_eq!(size_of::<Place>(), 24);
+    }
 }

@@ -1,4 +1,4 @@
-//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`) beside `x.txt`, or a JSON-lines file of
+//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`, `.gif`) beside `x.txt`, or a JSON-lines file of
 //! `{"path": …, "caption": …}` (`captions.jsonl` in the folder, or any file named in the recipe).
 
 use std::collections::BTreeMap;
@@ -9,13 +9,15 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::page::Page;
+use super::webdataset::PICTURES;
 use super::{Source, Split};
 use crate::document::{Document, Image, Kind, Segment, Special};
 use crate::image::open;
+use crate::memory::Held;
 use crate::order::{Order, test_bound};
 use crate::question::Question;
 
-const PICTURES: [&str; 4] = ["jpg", "jpeg", "png", "webp"];
 /// The file of captions that is looked for in a folder.
 const LIST: &str = "captions.jsonl";
 /// The largest picture file that is read.
@@ -60,22 +62,28 @@ impl Folder {
         self.entries(split).iter().flat_map(|e| &e.captions).map(String::as_str)
     }
 
-    /// The picture at `index` of a split, sorted by name, as a captioning item with all its captions.
+    /// Every picture with each of its captions, as places for [`Folder::pair`], sorted by name. For a folder of which
+    /// nothing is held out.
+    pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
+        let captions =
+            |(i, entry): (usize, &Entry)| (0..entry.captions.len()).map(move |caption| (i, caption));
+        self.train.iter().enumerate().flat_map(captions).collect()
+    }
+
+    /// A picture with one of its captions. The id of a second caption ends in `#2`.
     ///
     /// # Errors
-    /// An index beyond the end; a damaged picture.
-    pub fn question(&self, split: Split, index: u64) -> Result<Question> {
-        let entry = self.entry(split, index)?;
-        let (id, picture) = (self.id(split, entry), self.picture(entry)?);
-        // A damaged test item is to be found here, where evaluation skips and lists it.
-        open(&picture).with_context(|| id.clone())?;
-        Ok(Question {
-            id,
-            category: "caption".to_owned(),
-            pictures: vec![picture],
-            text: String::new(),
-            answers: entry.captions.clone(),
-        })
+    /// A picture that can't be read.
+    pub(crate) fn pair(&self, (entry, caption): (usize, usize)) -> Result<Document> {
+        let entry = self.entry(Split::Train, entry as u64)?;
+        let number = if caption == 0 { String::new() } else { format!("#{}", caption + 1) };
+        let picture = self.picture(entry)?;
+        Page::captioned(format!("{}/{}{number}", self.name, entry.path), picture, &entry.captions[caption])
+    }
+
+    /// The file of a picture.
+    pub(crate) fn file(&self, entry: usize) -> PathBuf {
+        self.train.get(entry).map_or_else(|| self.root.clone(), |entry| self.root.join(&entry.path))
     }
 
     fn entries(&self, split: Split) -> &[Entry] {
@@ -83,6 +91,17 @@ impl Folder {
             Split::Train => &self.train,
             Split::Test => &self.test,
         }
+    }
+
+    /// The picture at `index` of a split as training meets it, and its caption of that epoch.
+    fn captioned(&self, split: Split, index: u64) -> Result<(&Entry, &String)> {
+        let order = Order::Free(self.entries(split).len() as u64);
+        let (epoch, place) = match split {
+            Split::Train => order.place(index, self.seed).unwrap_or((0, index)),
+            Split::Test => (0, index),
+        };
+        let entry = self.entry(split, place)?;
+        Ok((entry, &entry.captions[(epoch % entry.captions.len() as u64) as usize]))
     }
 
     fn entry(&self, split: Split, index: u64) -> Result<&Entry> {
@@ -108,7 +127,7 @@ impl Folder {
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
             let bytes = fs::metadata(&file)?.len();
             ensure!(bytes <= MAX_FILE, "a file of {bytes} bytes; the limit is {MAX_FILE}");
-            Ok(Image::from(fs::read(&file)?))
+            Ok(Image::named(&entry.path, fs::read(&file)?))
         };
         read().with_context(|| self.root.join(&entry.path).display().to_string())
     }
@@ -116,13 +135,7 @@ impl Folder {
 
 impl Source for Folder {
     fn document(&self, split: Split, index: u64) -> Result<Document> {
-        let order = Order::Free(self.entries(split).len() as u64);
-        let (epoch, place) = match split {
-            Split::Train => order.place(index, self.seed).unwrap_or((0, index)),
-            Split::Test => (0, index),
-        };
-        let entry = self.entry(split, place)?;
-        let caption = &entry.captions[(epoch % entry.captions.len() as u64) as usize];
+        let (entry, caption) = self.captioned(split, index)?;
         Ok(Document {
             id: self.id(split, entry),
             kind: Kind::Captioned,
@@ -136,6 +149,34 @@ impl Source for Folder {
 
     fn len(&self, split: Split) -> Option<u64> {
         Some(self.entries(split).len() as u64)
+    }
+
+    /// No file is read.
+    fn texts(&self, split: Split, index: u64) -> Result<Vec<String>> {
+        Ok(vec![self.captioned(split, index)?.1.clone()])
+    }
+
+    fn memory(&self) -> Held {
+        let text = |text: &String| size_of::<String>() + text.len();
+        let entry = |entry: &Entry| {
+            text(&entry.path) + size_of::<Vec<String>>() + entry.captions.iter().map(text).sum::<usize>()
+        };
+        Held::always(self.train.iter().chain(&self.test).map(entry).sum())
+    }
+
+    /// Pictures sorted by name, with all their captions.
+    fn question(&self, split: Split, index: u64) -> Result<Question> {
+        let entry = self.entry(split, index)?;
+        let (id, picture) = (self.id(split, entry), self.picture(entry)?);
+        // A damaged test item is to be found here, where evaluation skips and lists it.
+        open(&picture).with_context(|| id.clone())?;
+        Ok(Question {
+            id,
+            category: "caption".to_owned(),
+            pictures: vec![picture],
+            text: String::new(),
+            answers: entry.captions.clone(),
+        })
     }
 }
 
@@ -197,7 +238,7 @@ fn from_pairs(root: &Path) -> Result<Captions> {
     let mut pictures = Vec::new();
     walk(root, &mut pictures)?;
     pictures.sort();
-    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp) and no {LIST}");
+    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp, .gif) and no {LIST}");
     let (with, without): (Vec<_>, Vec<_>) = pictures.iter().partition(|p| p.with_extension("txt").is_file());
     if let Some(first) = without.first() {
         ensure!(!with.is_empty(), "no captions: put x.txt beside x.jpg, or add {LIST}");

@@ -5,16 +5,20 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use ego_tree::iter::Edge;
+use scraper::Node;
 use scraper::node::Element;
-use scraper::{Html as Tree, Node};
 
 use super::album::{Album, Missing};
 use super::files::{Format, Layout, bytes};
 use super::page::Page;
+use super::tree::parse;
 use super::webdataset::PICTURES;
 use crate::document::{Document, Kind};
 use crate::index::Record;
 use crate::store::Blob;
+
+/// Endings of pages.
+pub(crate) const ENDINGS: &[&str] = &[".html", ".htm", ".xhtml"];
 
 /// The largest page: its tree takes many times its size.
 const MAX_PAGE: u64 = 16 << 20;
@@ -32,6 +36,21 @@ const INLINE: [&str; 30] = [
     "u", "var",
 ];
 
+/// Classes of what Sphinx and DocBook put around the content of a page: navigation, indexes and links to sections.
+const AROUND: [&str; 11] = [
+    "navheader",
+    "navfooter",
+    "navbar",
+    "sphinxsidebar",
+    "sphinxsidebarwrapper",
+    "related",
+    "toctree-wrapper",
+    "headerlink",
+    "indexterm",
+    "sphx-glr-footer",
+    "sphx-glr-download-link-note",
+];
+
 /// Pages, each a document.
 pub struct Html {
     pub(crate) missing: Missing,
@@ -39,7 +58,7 @@ pub struct Html {
 
 impl Format for Html {
     fn endings(&self) -> &'static [&'static str] {
-        &[".html", ".htm", ".xhtml"]
+        ENDINGS
     }
 
     fn layout(&self) -> Layout {
@@ -57,11 +76,11 @@ impl Format for Html {
         let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
         let mut reader = Reader {
             page: Page::default(),
-            gap: "",
+            gap: String::new(),
             album: Album::new(if root.is_empty() { PathBuf::from(".") } else { root.into() }, self.missing),
             folder,
         };
-        reader.read(&Tree::parse_document(&text))?;
+        reader.read(&parse(&text)?)?;
         let kind = if reader.page.pictures() { Kind::Interleaved } else { Kind::TextOnly };
         reader.page.end(String::new(), kind)
     }
@@ -69,15 +88,15 @@ impl Format for Html {
 
 struct Reader {
     page: Page,
-    /// What separates the next word from the one before: nothing, a space or a line break.
-    gap: &'static str,
+    /// What separates the next word from the one before: nothing, a space or a line break; in verbatim text any space.
+    gap: String,
     album: Album,
     /// The folder of the page, inside the album.
     folder: PathBuf,
 }
 
 impl Reader {
-    fn read(&mut self, tree: &Tree) -> Result<()> {
+    fn read(&mut self, tree: &scraper::Html) -> Result<()> {
         let (mut left_out, mut verbatim) = (0_u32, 0_u32);
         for edge in tree.tree.root().traverse() {
             let (node, open) = match edge {
@@ -88,13 +107,13 @@ impl Reader {
                 Node::Element(element) => {
                     let name = element.name();
                     let step = |count: u32| if open { count + 1 } else { count.saturating_sub(1) };
-                    if LEFT_OUT.contains(&name) {
+                    if LEFT_OUT.contains(&name) || is_around(element) {
                         left_out = step(left_out);
                     } else if name == "pre" {
                         verbatim = step(verbatim);
                     }
                     if !INLINE.contains(&name) {
-                        self.gap = "\n";
+                        "\n".clone_into(&mut self.gap);
                     }
                     if name == "img" && open && left_out == 0 {
                         self.picture(element)?;
@@ -109,19 +128,24 @@ impl Reader {
 
     fn text(&mut self, text: &str, verbatim: bool) {
         if verbatim {
-            self.page.joined(self.gap, text.trim_end());
-            self.gap = if text.ends_with(char::is_whitespace) { "\n" } else { "" };
+            // Of highlighted code each word and each space is an element of its own.
+            let words = text.trim_end();
+            if !words.is_empty() {
+                self.page.joined(&self.gap, words);
+                self.gap.clear();
+            }
+            self.gap.push_str(&text[words.len()..]);
             return;
         }
         if self.gap.is_empty() && text.starts_with(char::is_whitespace) {
-            self.gap = " ";
+            " ".clone_into(&mut self.gap);
         }
         for word in text.split_whitespace() {
-            self.page.joined(self.gap, word);
-            self.gap = " ";
+            self.page.joined(&self.gap, word);
+            " ".clone_into(&mut self.gap);
         }
         if self.gap == " " && !text.ends_with(char::is_whitespace) {
-            self.gap = "";
+            self.gap.clear();
         }
     }
 
@@ -142,7 +166,7 @@ impl Reader {
             .with_context(|| format!("the picture {source:?} is not inside the folder"))?;
         if let Some(picture) = self.album.picture(&name)? {
             self.page.picture(picture);
-            self.gap = "";
+            self.gap.clear();
         }
         Ok(())
     }
@@ -160,6 +184,12 @@ impl Reader {
         }
         Some(parts.join("/"))
     }
+}
+
+/// Whether an element is not content by its role or class.
+fn is_around(element: &Element) -> bool {
+    let role = matches!(element.attr("role"), Some("navigation" | "search" | "contentinfo" | "banner"));
+    role || element.classes().any(|class| AROUND.contains(&class))
 }
 
 /// `%20` and the like as bytes of UTF-8; what is not such an escape stays.

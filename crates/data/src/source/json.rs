@@ -14,6 +14,11 @@ use crate::store::Blob;
 pub(crate) const ENDINGS: &[&str] =
     &[".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst"];
 
+/// Bytes in which [`first`] looks for values.
+const HEAD: u64 = 8 << 20;
+/// Bytes that it reads at a time.
+const PIECE: u64 = 256 << 10;
+
 /// Calls `add` for each value of the file. Whether a value is valid shows when it is read.
 ///
 /// # Errors
@@ -38,6 +43,30 @@ pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
 /// JSON that is damaged or of another shape.
 pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &Record) -> Result<T> {
     serde_json::from_slice(&bytes(file, record)?).with_context(|| format!("the value at byte {}", record.at))
+}
+
+/// The first values of the file, at most `count`, of those in its first bytes.
+///
+/// # Errors
+/// A value that is not JSON; no value.
+pub(crate) fn first(file: &Blob, count: usize) -> Result<Vec<serde_json::Value>> {
+    let (mut scanner, mut records, mut head) = (Scanner::default(), Vec::new(), Vec::new());
+    while records.len() < count && (head.len() as u64) < file.size.min(HEAD) {
+        let at = head.len() as u64;
+        let piece = file.read(at, PIECE.min(file.size - at))?;
+        scanner.chunk(&piece, &mut |record| records.push(record))?;
+        head.extend(piece);
+    }
+    if head.len() as u64 == file.size && records.len() < count {
+        scanner.finish(&mut |record| records.push(record))?;
+    }
+    records.truncate(count);
+    ensure!(!records.is_empty(), "no value in its first {} bytes", head.len());
+    let value = |record: &Record| {
+        let bytes = &head[record.at as usize..][..record.len as usize];
+        serde_json::from_slice(bytes).with_context(|| format!("not JSON at byte {}", record.at))
+    };
+    records.iter().map(value).collect()
 }
 
 #[derive(Default)]

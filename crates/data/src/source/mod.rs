@@ -1,9 +1,13 @@
 //! Sources: one file per format, each yields [`Document`]s.
 
 pub mod album;
+mod chunks;
 pub mod conversation;
+pub mod detect;
+mod evidence;
 pub mod files;
 pub mod folder;
+mod header;
 pub mod html;
 mod json;
 pub mod mmc4;
@@ -11,9 +15,11 @@ pub mod obelics;
 mod page;
 pub mod parquet;
 pub mod shard;
+pub mod stored;
 mod table;
 mod tar;
 pub mod text;
+mod tree;
 pub mod webdataset;
 
 use std::path::PathBuf;
@@ -35,7 +41,10 @@ use self::table::Table;
 use self::text::{JsonText, Text, Unit};
 use self::webdataset::Webdataset;
 use crate::document::Document;
-use crate::store::{Paths, Store, StoreSpec};
+use crate::image::open;
+use crate::memory::Held;
+use crate::question::Question;
+use crate::store::{Blob, Paths, Store, StoreSpec};
 #[cfg(feature = "emoji")]
 use crate::world::{Stream, World};
 
@@ -73,6 +82,34 @@ pub trait Source: Send + Sync {
 
     /// Number of documents of `split`; `None` where there is no end.
     fn len(&self, split: Split) -> Option<u64>;
+
+    /// The texts of [`Source::document`], which some sources have for less than the whole.
+    ///
+    /// # Errors
+    /// A damaged sample, as far as its texts show it.
+    fn texts(&self, split: Split, index: u64) -> Result<Vec<String>> {
+        Ok(self.document(split, index)?.texts().map(str::to_owned).collect())
+    }
+
+    /// What the source holds between documents; nothing, unless it says so.
+    fn memory(&self) -> Held {
+        Held::default()
+    }
+
+    /// The document at `index` of `split` as an item of a benchmark: a caption or a question and answer about one
+    /// picture, which is decoded once, so that a damaged one is found here.
+    ///
+    /// # Errors
+    /// As [`Source::document`]; a document that is neither.
+    fn question(&self, split: Split, index: u64) -> Result<Question> {
+        let question = Question::of(self.document(split, index)?)?;
+        question
+            .pictures
+            .iter()
+            .try_for_each(|picture| open(picture).map(drop))
+            .with_context(|| question.id.clone())?;
+        Ok(question)
+    }
 }
 
 /// A source as a recipe writes it.
@@ -289,9 +326,21 @@ impl SourceConfig {
     /// # Errors
     /// Another kind of source; files that can't be used.
     pub fn open_files(&self, name: &str, seed: u64, store: &Store) -> Result<Files> {
+        let (format, paths, test_share) = self.format(name)?;
+        Files::open(format, &Opening { name, seed, paths: &paths, test_share, store })
+    }
+
+    /// Opens files that were found before.
+    pub(crate) fn open_found(&self, name: &str, store: &Store, files: Vec<Blob>) -> Result<Files> {
+        let (format, paths, test_share) = self.format(name)?;
+        Files::open_found(format, &Opening { name, seed: 0, paths: &paths, test_share, store }, files)
+    }
+
+    /// The format, paths and held-out share of a source of files with an index.
+    fn format(&self, name: &str) -> Result<(Box<dyn Format>, Paths, f64)> {
         let context = || format!("source `{name}`");
         let table = |columns: &[&str], memory_mib: u64| Table::new(columns, memory_mib).with_context(context);
-        let (format, paths, test_share): (Box<dyn Format>, _, _) = match self.clone() {
+        Ok(match self.clone() {
             Self::Shards { path, test_share } => (Box::new(Shard), path, test_share),
             Self::Webdataset { path, caption, test_share } => {
                 (Box::new(Webdataset { caption }), path, test_share)
@@ -318,8 +367,7 @@ impl SourceConfig {
                 (Box::new(Conversations { album: Album::new(pictures, Missing::Refuse) }), path, test_share)
             }
             _ => bail!("source `{name}` has no files with an index"),
-        };
-        Files::open(format, &Opening { name, seed, paths: &paths, test_share, store })
+        })
     }
 
     /// Whether it shows the built-in world.

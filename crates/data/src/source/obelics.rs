@@ -10,6 +10,7 @@ use super::parquet::{ENDINGS, kind, picture, row_id};
 use super::table::Table;
 use crate::document::{Document, Image, Kind};
 use crate::index::Record;
+use crate::memory::Held;
 use crate::store::Blob;
 
 /// Pages of texts and pictures in reading order.
@@ -27,6 +28,10 @@ impl Format for Obelics {
 
     fn layout(&self) -> Layout {
         self.table.layout()
+    }
+
+    fn memory(&self, documents: u64) -> Held {
+        self.table.memory(documents)
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {

@@ -9,6 +9,7 @@ use super::table::Table;
 use super::text;
 use crate::document::{Document, Image};
 use crate::index::Record;
+use crate::memory::Held;
 use crate::store::Blob;
 
 /// Endings of Parquet files.
@@ -24,6 +25,10 @@ impl Format for ParquetCaptioned {
 
     fn layout(&self) -> Layout {
         self.0.layout()
+    }
+
+    fn memory(&self, documents: u64) -> Held {
+        self.0.memory(documents)
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
@@ -54,6 +59,10 @@ impl Format for ParquetText {
 
     fn layout(&self) -> Layout {
         self.0.layout()
+    }
+
+    fn memory(&self, documents: u64) -> Held {
+        self.0.memory(documents)
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {

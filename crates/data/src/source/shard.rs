@@ -6,7 +6,7 @@ use super::files::{Format, Layout};
 use super::tar;
 use crate::document::{Document, Image, Segment};
 use crate::index::Record;
-use crate::shard::{Piece, Written};
+use crate::shard::{self, Origin, Piece, Written};
 use crate::store::Blob;
 
 /// One `.json` a document, its pictures beside it.
@@ -18,14 +18,18 @@ impl Format for Shard {
     }
 
     fn layout(&self) -> Layout {
-        Layout::Records("tar".to_owned())
+        Layout::Records("shard".to_owned())
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
-        tar::scan(file, add)
+        tar::scan(file, shard::split_name, add)
     }
 
     fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+        Ok(self.read_with_origin(file, record)?.0)
+    }
+
+    fn read_with_origin(&self, file: &Blob, record: &Record) -> Result<(Document, Origin)> {
         let mut sample = tar::read(file, record)?;
         let key = sample.key.clone();
         let json =
@@ -46,6 +50,6 @@ impl Format for Shard {
             });
         }
         ensure!(!segments.is_empty(), "{key}.json: a document without segments");
-        Ok(Document { id: written.id, kind: written.kind, segments })
+        Ok((Document { id: written.id, kind: written.kind, segments }, written.origin))
     }
 }

@@ -1,25 +1,23 @@
 //! [`Table`]: some columns of Parquet files, read a row group at a time; a few groups are held.
 
 use std::collections::VecDeque;
-use std::io::{self, Cursor, Read};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use bytes::Bytes;
-use parquet::errors::{ParquetError, Result as ParquetResult};
-use parquet::file::reader::{ChunkReader, FileReader as _, Length};
+use parquet::basic::{ConvertedType, LogicalType, Type as PhysicalType};
+use parquet::errors::ParquetError;
+use parquet::file::reader::FileReader as _;
 use parquet::file::serialized_reader::SerializedFileReader;
 use parquet::record::{Field, Row};
 use parquet::schema::types::Type;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::chunks::Chunks;
 use super::files::Layout;
 use crate::index::{MAX_DOCUMENT, Record};
+use crate::memory::Held;
 use crate::store::Blob;
-
-/// Footers and pages are read in pieces of at least this size.
-const PIECE: u64 = 256 << 10;
 
 /// Columns of Parquet files, with the row groups that were read last.
 pub(crate) struct Table {
@@ -58,7 +56,7 @@ impl Table {
     /// # Errors
     /// A file that is no Parquet, or lacks a column.
     pub(crate) fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
-        let reader = open(file)?;
+        let reader = open(file, self.memory)?;
         projection(&reader, &self.columns)?;
         let mut rows = 0_u64;
         for (number, group) in reader.metadata().row_groups().iter().enumerate() {
@@ -104,6 +102,22 @@ impl Table {
         self.columns.iter().map(field).collect()
     }
 
+    /// The groups that are held, and how many of a set of `documents` rows will be: those that were read tell what a
+    /// row takes.
+    pub(crate) fn memory(&self, documents: u64) -> Held {
+        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let read = held.iter().filter_map(|group| group.rows.try_lock().ok()?.clone());
+        let (mut now, mut rows, mut largest) = (0_u64, 0_u64, 0_u64);
+        for group in read {
+            (now, rows) = (now + group.bytes, rows + group.rows.len() as u64);
+            largest = largest.max(group.bytes);
+        }
+        let all = if rows == 0 { u64::MAX } else { now.saturating_mul(documents).div_ceil(rows) };
+        // One more is there while it is read.
+        let most = if all <= self.memory { all } else { self.memory + largest };
+        Held { now, most }
+    }
+
     /// The group, as the one used last.
     fn group(&self, file: &str, number: u64) -> Arc<Group> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -128,7 +142,7 @@ impl Table {
     }
 
     fn read(&self, file: &Blob, number: usize) -> Result<Rows> {
-        let reader = open(file)?;
+        let reader = open(file, self.memory)?;
         let about = reader.metadata().row_groups().get(number).context("it is not in the file")?;
         let wanted = about.columns().iter().filter(|column| {
             column.column_path().parts().first().is_some_and(|root| self.columns.contains(root))
@@ -162,8 +176,61 @@ impl Table {
     }
 }
 
-fn open(file: &Blob) -> Result<SerializedFileReader<Chunks>> {
-    let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(Chunks(file.clone()))));
+/// What the cells of a column hold, as far as data sets differ in it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shape {
+    Text,
+    Bytes,
+    /// A struct of `bytes` and `path`, as `datasets` has pictures.
+    Picture,
+    Texts,
+    /// A list of bytes or of structs of `bytes` and `path`.
+    Pictures,
+    Other,
+}
+
+/// The columns of a file.
+///
+/// # Errors
+/// A file that is no Parquet.
+pub(crate) fn columns(file: &Blob) -> Result<Vec<(String, Shape)>> {
+    let reader = open(file, super::default_memory() << 20)?;
+    let root = reader.metadata().file_metadata().schema();
+    Ok(root.get_fields().iter().map(|field| (field.name().to_owned(), shape(field))).collect())
+}
+
+fn shape(field: &Type) -> Shape {
+    let about = field.get_basic_info();
+    if field.is_primitive() {
+        let text = about.logical_type_ref() == Some(&LogicalType::String)
+            || about.converted_type() == ConvertedType::UTF8;
+        return match field.get_physical_type() {
+            _ if text => Shape::Text,
+            PhysicalType::BYTE_ARRAY => Shape::Bytes,
+            _ => Shape::Other,
+        };
+    }
+    let inner = field.get_fields();
+    if about.converted_type() == ConvertedType::LIST || about.logical_type_ref() == Some(&LogicalType::List) {
+        // A list is a group with a repeated group with the element.
+        let element = inner.first().and_then(|repeated| match &**repeated {
+            Type::GroupType { fields, .. } => fields.first(),
+            Type::PrimitiveType { .. } => None,
+        });
+        return match element.map(|element| shape(element)) {
+            Some(Shape::Text) => Shape::Texts,
+            Some(Shape::Bytes | Shape::Picture) => Shape::Pictures,
+            _ => Shape::Other,
+        };
+    }
+    let has = |name| inner.iter().any(|field| field.name() == name);
+    if has("bytes") && has("path") { Shape::Picture } else { Shape::Other }
+}
+
+/// Opens a file whose headers and pages may take `limit` bytes of memory.
+fn open(file: &Blob, limit: u64) -> Result<SerializedFileReader<Chunks>> {
+    let chunks = Chunks::new(file.clone(), limit);
+    let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(chunks)));
     open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned()))).context("not a Parquet file")
 }
 
@@ -191,48 +258,5 @@ fn weight(field: &Field) -> u64 {
         Field::ListInternal(list) => list.elements().iter().map(weight).sum(),
         Field::MapInternal(map) => map.entries().iter().map(|(key, value)| weight(key) + weight(value)).sum(),
         _ => 0,
-    }
-}
-
-/// A blob as the library reads it.
-struct Chunks(Blob);
-
-impl Length for Chunks {
-    fn len(&self) -> u64 {
-        self.0.size
-    }
-}
-
-impl ChunkReader for Chunks {
-    type T = Pieces;
-
-    fn get_read(&self, start: u64) -> ParquetResult<Pieces> {
-        Ok(Pieces { file: self.0.clone(), at: start, piece: Cursor::default() })
-    }
-
-    fn get_bytes(&self, start: u64, length: usize) -> ParquetResult<Bytes> {
-        let bytes = self.0.read(start, length as u64);
-        bytes.map(Bytes::from).map_err(|error| ParquetError::General(format!("{error:#}")))
-    }
-}
-
-/// Reads on from a place, a piece at a time.
-struct Pieces {
-    file: Blob,
-    at: u64,
-    piece: Cursor<Vec<u8>>,
-}
-
-impl Read for Pieces {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        let n = self.piece.read(out)?;
-        let len = PIECE.min(self.file.size.saturating_sub(self.at));
-        if n > 0 || out.is_empty() || len == 0 {
-            return Ok(n);
-        }
-        let piece = self.file.read(self.at, len).map_err(|error| io::Error::other(format!("{error:#}")))?;
-        self.at += len;
-        self.piece = Cursor::new(piece);
-        self.piece.read(out)
     }
 }

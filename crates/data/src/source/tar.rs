@@ -1,6 +1,7 @@
 //! Tar archives as samples: consecutive members whose paths agree up to the first dot, as WebDataset has it. An
 //! archive is only read, never unpacked to disk; members whose names leave it are refused all the same.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::{Component, Path};
 
@@ -36,6 +37,11 @@ impl Sample {
         self.members.extract_if(.., |(name, _)| wanted(name)).collect()
     }
 
+    /// Its extensions in order.
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().map(|(name, _)| name.as_str())
+    }
+
     /// The extensions, for messages.
     pub(crate) fn extensions(&self) -> String {
         let names: Vec<String> = self.members.iter().map(|(name, _)| format!(".{name}")).collect();
@@ -43,18 +49,18 @@ impl Sample {
     }
 }
 
-/// Calls `add` for each sample of an archive.
+/// Calls `add` for each sample of an archive. `name` is the part of a sample's key that decides whether it is held out.
 ///
 /// # Errors
 /// A damaged or truncated archive, members that are no files, names that leave the archive, a sample beyond the limits.
-pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
-    let mut members =
-        Members { from: BufReader::with_capacity(1 << 16, file.file()?), at: 0, size: file.size };
+pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(Record)) -> Result<()> {
+    let mut members = members(file)?;
     let mut open: Option<(String, u64, u64, usize)> = None;
     let mut close = |sample: Option<(String, u64, u64, usize)>| -> Result<()> {
         let Some((key, start, end, count)) = sample else { return Ok(()) };
         ensure!(count <= MAX_MEMBERS, "{key:?}: {count} members in a sample; the limit is {MAX_MEMBERS}");
-        add(Record::new(xxh3_64(key.as_bytes()), start, end - start).with_context(|| format!("{key:?}"))?);
+        let hash = xxh3_64(name(&key).as_bytes());
+        add(Record::new(hash, start, end - start).with_context(|| format!("{key:?}"))?);
         Ok(())
     };
     while let Some(member) = members.next()? {
@@ -65,6 +71,29 @@ pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
         }
     }
     close(open)
+}
+
+/// The first sample of an archive; what follows it is not looked at.
+///
+/// # Errors
+/// As [`scan`] up to its end; an archive without samples.
+pub(crate) fn first(file: &Blob) -> Result<Sample> {
+    let mut members = members(file)?;
+    let mut found: Option<(String, u64, u64)> = None;
+    while let Some(member) = members.next()? {
+        let Some((key, _)) = split_name(&member.name) else { continue };
+        match &mut found {
+            None => found = Some((key.to_owned(), member.start, member.end)),
+            Some((first, _, end)) if first == key => *end = member.end,
+            Some(_) => break,
+        }
+    }
+    let (_, start, end) = found.context("an archive without samples")?;
+    read(file, &Record::new(0, start, end - start)?)
+}
+
+fn members(file: &Blob) -> Result<Members<BufReader<File>>> {
+    Ok(Members { from: BufReader::with_capacity(1 << 16, file.file()?), at: 0, size: file.size })
 }
 
 /// Reads a sample.

@@ -14,6 +14,9 @@ use crate::document::{Document, Kind};
 use crate::index::{MAX_DOCUMENT, Record};
 use crate::store::Blob;
 
+/// Endings of plain text files.
+pub(crate) const ENDINGS: &[&str] = &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"];
+
 /// What a document is in a plain text file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -33,7 +36,7 @@ pub struct Text {
 
 impl Format for Text {
     fn endings(&self) -> &'static [&'static str] {
-        &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"]
+        ENDINGS
     }
 
     fn layout(&self) -> Layout {

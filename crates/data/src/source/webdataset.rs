@@ -28,7 +28,7 @@ impl Format for Webdataset {
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
-        tar::scan(file, add)
+        tar::scan(file, |key| key, add)
     }
 
     fn read(&self, file: &Blob, record: &Record) -> Result<Document> {

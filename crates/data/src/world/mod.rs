@@ -180,8 +180,17 @@ impl Source for WorldSource {
         Ok(Document {
             id: format!("{}/{}/{index}", self.stream.name(), split.name()),
             kind: self.stream.kind(),
-            segments: self.world.page(self.stream, split, index).segments,
+            segments: self.world.page(self.stream, split, index).drawn(),
         })
+    }
+
+    /// Nothing is drawn.
+    fn texts(&self, split: Split, index: u64) -> Result<Vec<String>> {
+        let text = |segment| match segment {
+            Segment::Text { text, .. } => Some(text),
+            _ => None,
+        };
+        Ok(self.world.page(self.stream, split, index).segments.into_iter().filter_map(text).collect())
     }
 
     fn len(&self, _: Split) -> Option<u64> {
@@ -192,7 +201,9 @@ impl Source for WorldSource {
 /// A document being written, and the scenes that it shows.
 struct Page<'a> {
     world: &'a World,
+    /// Pictures are empty until the page is drawn, which takes most of the time.
     segments: Vec<Segment>,
+    /// Of the pictures, or of a page without pictures, in order.
     scenes: Vec<Scene>,
 }
 
@@ -225,8 +236,22 @@ impl<'a> Page<'a> {
 
     /// Adds the picture of a scene.
     fn picture(&mut self, scene: &Scene) {
-        self.segments.push(Segment::Image(self.world.picture(scene).into()));
+        let empty = Picture { width: 0, height: 0, rgb: Vec::new() };
+        self.segments.push(Segment::Image(Arc::new(empty).into()));
         self.scenes.push(scene.clone());
+    }
+
+    /// The segments with their pictures.
+    fn drawn(self) -> Vec<Segment> {
+        let Self { world, mut segments, scenes } = self;
+        let pictures = segments.iter_mut().filter_map(|segment| match segment {
+            Segment::Image(image) => Some(image),
+            _ => None,
+        });
+        for (image, scene) in pictures.zip(&scenes) {
+            *image = world.picture(scene).into();
+        }
+        segments
     }
 
     /// Closes a document of pre-training.

@@ -1,12 +1,12 @@
 //! The loader: the exact order, resuming, damaged documents.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use mm1_data::batch::Batch;
-use mm1_data::document::{Document, Segment};
+use mm1_data::document::{Document, Kind, Segment};
 use mm1_data::image::ImageSpec;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
@@ -213,6 +213,95 @@ fn a_share_of_damaged_documents_below_the_limit_goes_on() {
     let refused = LoaderConfig { max_skipped_share: 0.24, ..config(parts(), 2) };
     let mut loader = Loader::start(refused, Cursor::default()).unwrap();
     assert!((0..20).any(|_| loader.next().is_err()));
+}
+
+/// Gives nothing until it is opened.
+struct Gate {
+    open: Mutex<bool>,
+    opened: Condvar,
+    waiting: AtomicU64,
+}
+
+impl Source for Gate {
+    fn document(&self, split: Split, index: u64) -> Result<Document> {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
+        drop(self.opened.wait_while(self.open.lock().unwrap(), |open| !*open).unwrap());
+        let segments = vec![Segment::text("A dog sits"), end()];
+        Ok(document(&format!("slow/{}/{index}", split.name()), segments))
+    }
+
+    fn len(&self, _: Split) -> Option<u64> {
+        None
+    }
+}
+
+#[test]
+fn a_source_that_answers_nothing_does_not_delay_the_rows_of_another() {
+    let gate =
+        |open| Arc::new(Gate { open: Mutex::new(open), opened: Condvar::new(), waiting: AtomicU64::new(0) });
+    let parts =
+        |gate: &Arc<Gate>| vec![part("fast", stub("fast", true, 5), 9.0), part("slow", gate.clone(), 1.0)];
+    // A seed whose first five batches have no row of the slow source, and whose next five have.
+    let config = |gate: &Arc<Gate>, threads| {
+        let mut config = config(parts(gate), threads);
+        let slow = |seed: &u64, rows: std::ops::Range<u64>| {
+            rows.into_iter().any(|row| config.mixture.draw(*seed, row) == 1)
+        };
+        config.seed = (0..).find(|seed| !slow(seed, 0..20) && slow(seed, 20..40)).unwrap();
+        config
+    };
+    let expected = take(config(&gate(true), 2), Cursor::default(), 10);
+    for threads in [1, 2, 3, 7] {
+        let gate = gate(false);
+        let mut loader = Loader::start(config(&gate, threads), Cursor::default()).unwrap();
+        let (send, batches) = mpsc::channel();
+        let taking = std::thread::spawn(move || {
+            (0..10).for_each(|_| send.send(loader.next().unwrap()).unwrap());
+        });
+        let next = || batches.recv_timeout(Duration::from_secs(60)).expect("the rows flow");
+        let before: Vec<_> = (0..5).map(|_| next()).collect();
+        assert_eq!(before, expected[..5], "{threads} threads");
+        assert!(gate.waiting.load(Ordering::Relaxed) > 0, "a thread is held up");
+        *gate.open.lock().unwrap() = true;
+        gate.opened.notify_all();
+        let after: Vec<_> = (0..5).map(|_| next()).collect();
+        assert_eq!(after, expected[5..], "{threads} threads");
+        taking.join().unwrap();
+    }
+}
+
+#[test]
+fn a_text_longer_than_a_row_goes_on_in_the_next_and_every_token_is_learned_once() {
+    fn text(index: u64) -> String {
+        format!("Text {index}.{}", " A cat sits and a dog sits.".repeat(index as usize * 20))
+    }
+    let parts = || {
+        let source = Made(|index| Document {
+            kind: Kind::TextOnly,
+            ..document(&format!("long/{index}"), vec![Segment::text(text(index)), end()])
+        });
+        vec![part("long", Arc::new(source), 1.0)]
+    };
+    let steps = take(config(parts(), 3), Cursor::default(), 12);
+    let mut learned = Vec::new();
+    for (batch, cursor) in &steps {
+        assert_eq!((cursor.truncated(), cursor.skipped()), (0, 0));
+        for (span, sample) in batch.spans.iter().zip(&batch.samples) {
+            let at = span.row * batch.length + span.start;
+            let first = !sample.contains('#') || sample.ends_with("#0");
+            learned.extend(batch.ids[at..at + 1].iter().filter(|_| first));
+            learned.extend_from_slice(&batch.targets[at..at + span.len - 1]);
+            assert!(batch.weights[at..at + span.len - 1].iter().all(|&weight| weight == 1.0));
+        }
+    }
+    let end = tokenizer().id(mm1_data::document::Special::End);
+    let whole: Vec<u32> = (0..9).flat_map(|i| [tokenizer().encode(&text(i)), vec![end]].concat()).collect();
+    assert!(learned.len() > 12 * 3 * (LENGTH - 1), "rows are full: {}", learned.len());
+    assert_eq!(learned, whole[..learned.len()]);
+    assert!(steps.iter().any(|(_, cursor)| cursor.sources["long"].pieces > 0));
+    for i in 0..11 {
+        assert_eq!(take(config(parts(), 1 + i % 3), steps[i].1.clone(), 1), steps[i + 1..i + 2]);
+    }
 }
 
 /// Yields what the function gives.

@@ -3,11 +3,16 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod chat;
+mod commands;
 mod filter;
 mod folder;
+mod fusion;
 mod image;
 mod loader;
+mod memory;
+mod mixed;
 mod pack;
+mod recaption;
 mod source;
 mod tokenizer;
 #[cfg(feature = "emoji")]

@@ -146,3 +146,13 @@ fn a_very_long_word_and_very_long_spaces_take_no_time() {
     }
     assert!(started.elapsed().as_secs() < 20, "{:?}", started.elapsed());
 }
+
+#[test]
+fn a_text_of_many_blocks_has_the_tokens_of_its_words() {
+    let tokenizer = tokenizer();
+    let words: String = (0..40_000).map(|i| format!(" word{}", i % 7)).collect();
+    let expected: Vec<u32> = (0..40_000).flat_map(|i| tokenizer.encode(&format!(" word{}", i % 7))).collect();
+    assert_eq!(tokenizer.encode(&words), expected);
+    let without_spaces = "ü😀".repeat(60_000);
+    assert_eq!(tokenizer.decode(&tokenizer.encode(&without_spaces)), without_spaces);
+}

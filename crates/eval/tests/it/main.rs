@@ -1,11 +1,11 @@
 //! Scores against their references, prompts, and the protocol of an evaluation.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail")]
 
-mod folder;
 mod goldens;
 mod protocol;
 #[cfg(feature = "emoji")]
 mod scenes;
 mod shapes;
+mod source;
 mod statistics;
 mod toy;

@@ -98,13 +98,14 @@ fn progress_counts_every_item() {
 #[test]
 fn the_constant_is_the_most_frequent_training_answer() {
     let outcome = run(&Toy::vqa(), 0, &options());
-    let Baselines { constant, constant_scores, prior, prior_scores, skipped } =
+    let Baselines { constant, constant_scores, prior, prior_scores, question_scores, skipped } =
         baselines(&Toy::vqa(), &outcome.rows, 7).unwrap();
     assert_eq!(constant, "yes");
     assert_eq!(constant_scores.iter().sum::<f64>(), 1000.0);
     assert_eq!(prior["yes-no"], "yes");
     assert!(["dog", "cat", "owl"].contains(&prior["what"].as_str()));
     assert!(prior_scores.iter().sum::<f64>() > 1000.0);
+    assert!(question_scores.iter().sum::<f64>() >= prior_scores.iter().sum::<f64>());
     assert!(skipped.is_empty());
 }
 
@@ -114,7 +115,7 @@ fn the_constant_caption_is_a_training_caption_that_scores() {
     let floor = baselines(&Toy::captions(), &outcome.rows, 7).unwrap();
     assert!(floor.constant.starts_with("A photo of a "), "{}", floor.constant);
     assert!(floor.constant_scores.iter().sum::<f64>() > 0.0);
-    assert!(floor.prior.is_empty() && floor.prior_scores.is_empty());
+    assert!(floor.prior.is_empty() && floor.prior_scores.is_empty() && floor.question_scores.is_empty());
     assert_eq!(floor, baselines(&Toy::captions(), &outcome.rows, 7).unwrap());
 }
 

@@ -40,6 +40,20 @@ fn text_and_pictures_come_in_reading_order() {
 }
 
 #[test]
+fn highlighted_code_keeps_its_spaces_and_lines() {
+    let html = "<p>Code</p><pre><span></span><span>for</span><span class=\"w\"> </span><span>a</span> <span>in</span> b:\n\
+        <span>    </span><span>c</span><span>(</span>1)\n\n<span>d</span>\n</pre><p>After</p>";
+    assert_eq!(page(html), ["Code\nfor a in b:\n    c(1)\n\nd\nAfter<end>"]);
+}
+
+#[test]
+fn navigation_is_told_by_role_and_class() {
+    let html = r#"<div class="navheader">Prev Next</div><div class="a related b">Index</div><div role="navigation">Up</div>
+        <p>Kept<a class="headerlink" href="x">¶</a></p><div class="relatedly">too</div>"#;
+    assert_eq!(page(html), ["Kept\ntoo<end>"]);
+}
+
+#[test]
 fn pictures_elsewhere_are_left_out_and_none_leaves_the_folder() {
     let html = r#"x<img src="https://example.org/a.png"><img src="//example.org/a.png"><img src="file:///etc/a.png">
         <img src="a.svg"><img><img src="">y"#;
@@ -76,7 +90,7 @@ fn a_page_without_pictures_is_text_and_a_missing_one_may_be_left_out() {
 
 #[test]
 fn deep_and_broken_pages_are_read() {
-    let deep = format!("{}x{}", "<div>".repeat(50_000), "</div>".repeat(50_000));
+    let deep = format!("{}x{}", "<div>".repeat(900), "</div>".repeat(900));
     assert_eq!(page(&deep), ["x<end>"]);
     assert_eq!(page("<p>a<b>b<p>c</b></table></html>d"), ["ab\ncd<end>"]);
     let picture = fs::read(Path::new(&sample("pictures")).join("2.jpg")).unwrap();
@@ -85,4 +99,44 @@ fn deep_and_broken_pages_are_read() {
         base64::Engine::encode(&base64::prelude::BASE64_STANDARD, picture)
     );
     assert_eq!(page(&html), ["a[2]b<end>"]);
+}
+
+#[test]
+fn pages_that_take_squares_of_their_length_are_refused() {
+    let nested = |tag: &str| format!("<{tag}>").repeat(100_000);
+    let bold = (0..900).map(|i| format!("<b x={i}>")).collect::<String>();
+    let repeated = format!("<p>{bold}</p>{}", "<p>x</p>".repeat(10_000));
+    let hidden = ["<div>".repeat(200), "</body><!--x-->".to_owned()].concat().repeat(100);
+    let attributes =
+        |n: usize| format!("<p {}>x", (0..n).map(|i| format!("a{i}=\"1\" ")).collect::<String>());
+    for (html, reason) in [
+        (nested("div"), "more than 1000 elements inside each other"),
+        (nested("span"), "inside each other"),
+        (nested("table><tr><td"), "inside each other"),
+        (nested("svg"), "inside each other"),
+        (hidden, "inside each other"),
+        (repeated, "more than 1000000 elements and texts"),
+        (attributes(2_000), "a tag of more than 1000 attributes"),
+    ] {
+        let sketches = page(&html);
+        assert!(
+            sketches[0].contains("page.html: ") && sketches[0].contains(reason),
+            "{reason}: {}",
+            sketches[0]
+        );
+    }
+}
+
+#[test]
+fn long_pages_and_scripts_are_read() {
+    let words = "if (a<b && c) x = 'it'; ".repeat(5_000);
+    let html = format!(
+        "<script>{words}</script><!-- <p {words} --><style>a<b{words}</style>a<p title='{}'>b",
+        words.replace('\'', "")
+    );
+    assert_eq!(page(&html), ["a\nb<end>"]);
+    let paragraphs = "<p>one<b>two</b>".repeat(50_000);
+    assert_eq!(page(&paragraphs)[0].len(), 50_000 * 7 - 1 + 5);
+    let wide = "ü😀".repeat(3_000);
+    assert_eq!(page(&format!("<p>{wide}")), [format!("{wide}<end>")]);
 }

@@ -199,3 +199,60 @@ fn a_server_that_dies_during_a_run_is_reported_and_delays_no_other() {
     assert!(error.contains("given up after 1 attempt"), "a server known to be dead is asked once: {error}");
     assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
 }
+
+/// A store of its own, as each process has.
+fn open_once(server: &Server, cache: &Path, gib: f64, name: &str) -> Result<Files> {
+    let store =
+        Store::new(StoreSpec { cache: cache.to_owned(), cache_gib: gib, ..StoreSpec::default() }).unwrap();
+    open(json!({"kind": "webdataset", "path": format!("{}/{name}.tar", server.address)}), &store)
+}
+
+#[test]
+fn a_full_cache_loses_what_nobody_uses_the_oldest_first() {
+    let files = ["/a.tar", "/b.tar", "/c.tar", "/d.tar", "/e.tar"].map(|path| (path, file("pairs.tar")));
+    let server = serve(&files, &[]);
+    let cache = tempfile::tempdir().unwrap();
+    // Room for three.
+    let gib = 3.5 * files[0].1.len() as f64 / f64::from(1 << 30);
+    let open = |name| open_once(&server, cache.path(), gib, name);
+    let gets = |name: &str| {
+        let requests = server.requests.lock().unwrap();
+        requests.iter().filter(|r| r.starts_with("GET") && r.contains(&format!("/{name}.tar"))).count()
+    };
+    drop(open("a").unwrap());
+    let b = open("b").unwrap();
+    drop(open("c").unwrap());
+    let d = open("d").unwrap();
+    // The oldest that is free was `a`, now it is `c`: `b` is in use, though older.
+    drop(open("c").unwrap());
+    assert_eq!((gets("a"), gets("c")), (1, 1));
+    let a = open("a").unwrap();
+    assert_eq!((gets("a"), gets("b"), gets("d")), (2, 1, 1));
+    for files in [&a, &b, &d] {
+        assert_eq!(texts(files), pairs(), "what is in use stays readable");
+    }
+    let error = format!("{:#}", open("e").err().unwrap());
+    assert!(error.contains("store.cache_gib") && error.contains("all of it in use"), "{error}");
+    drop(b);
+    drop(open("e").unwrap());
+    drop(open("b").unwrap());
+    assert_eq!((gets("e"), gets("b")), (2, 2));
+}
+
+#[test]
+fn what_killed_processes_left_in_the_cache_is_removed_when_it_is_full() {
+    let server = serve(&[("/a.tar", file("pairs.tar")), ("/b.tar", file("pairs.tar"))], &[]);
+    let cache = tempfile::tempdir().unwrap();
+    let size = file("pairs.tar").len();
+    let gib = 1.5 * size as f64 / f64::from(1 << 30);
+    drop(open_once(&server, cache.path(), gib, "a").unwrap());
+    let kept = fs::read_dir(cache.path().join("files")).unwrap().next().unwrap().unwrap().file_name();
+    // A list without a lock, and half of a download.
+    fs::write(cache.path().join("use/.tmpdead"), format!("+{}\n", kept.to_string_lossy())).unwrap();
+    fs::write(cache.path().join("files/.tmphalf"), vec![0; size]).unwrap();
+    let b = open_once(&server, cache.path(), gib, "b").unwrap();
+    assert_eq!(texts(&b), pairs());
+    assert_eq!(fs::read_dir(cache.path().join("files")).unwrap().count(), 1);
+    let lists = fs::read_dir(cache.path().join("use")).unwrap().count();
+    assert_eq!(lists, 2, "the guard and the list of `b`");
+}

@@ -1,0 +1,188 @@
+//! `mm1 data import`: data of any format as shards.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+use mm1_data::examine::Look;
+use mm1_data::filter::{Counts, FilterSpec};
+use mm1_data::import::{self, ImportSpec, Imported, Pass};
+use mm1_data::shard::ShardEntry;
+use mm1_data::source::stored::Stored;
+use serde_json::json;
+use toml::{Table, Value};
+
+use super::sources::{Bar, Opened, SourceArgs, tell_damaged};
+use crate::error::{InputError, input};
+
+#[derive(Debug, Args)]
+#[command(after_help = "The rules (FIELD = default; what a --filter file has, too):
+  min_side = 11, max_side = 9999  pixels of a picture's shorter and longer side
+  max_aspect = 2.0                how many times longer one side may be
+  max_uses = 10                   how often a picture may be used in all documents
+  names = [\"logo\", \"button\", \"icon\"]  not in a picture's name
+  require_picture = false, require_text = true
+  unique_text = true              of the same text only the first document stays
+  languages = []                  such as [\"eng\"]; empty: all
+
+Shards appear under their names when all are whole; the same command again after an interrupt begins anew.
+Use them in a recipe:  --set data.NAME.kind=shards --set data.NAME.path=DIR")]
+pub(crate) struct ImportArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// The folder of the shards; it is made.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// What the shards' names begin with: NAME-000000.tar.
+    #[arg(long, value_name = "NAME", default_value = "shard")]
+    name: String,
+    /// The size at which a shard is closed.
+    #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
+    shard_mib: u64,
+    /// The terms of use, written into every document and the manifest. Default: what the sources say.
+    #[arg(long)]
+    licence: Option<String>,
+    /// Whom to name, written into every document and the manifest. Default: what the sources say.
+    #[arg(long)]
+    attribution: Option<String>,
+    /// Rules from a TOML file; see below.
+    #[arg(long, value_name = "FILE", conflicts_with = "no_filter")]
+    filter: Option<PathBuf>,
+    /// Change a rule: min_side=32, languages=["eng"]. May be repeated.
+    #[arg(long, value_name = "FIELD=VALUE", conflicts_with = "no_filter")]
+    filter_set: Vec<String>,
+    /// Keep everything that is not damaged.
+    #[arg(long)]
+    no_filter: bool,
+    /// The share of damaged documents above which nothing is written.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    max_skipped_share: f64,
+    /// Trust the headers of pictures. Default: decode each, so that the shards hold whole pictures only.
+    #[arg(long)]
+    headers_only: bool,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Writes the shards.
+///
+/// # Errors
+/// Wrong input, too many damaged documents, a full disk.
+pub(crate) fn import(args: &ImportArgs) -> Result<()> {
+    let filter = if args.no_filter { None } else { Some(rules(args)?) };
+    let store = SourceArgs::store()?;
+    let opened = args.sources.open(&store)?;
+    let look = if args.headers_only { Look::Headers } else { Look::Pixels };
+    let spec = ImportSpec {
+        folder: args.to.clone(),
+        stem: args.name.clone(),
+        shard_bytes: args.shard_mib << 20,
+        filter,
+        max_skipped_share: args.max_skipped_share,
+        licence: args.licence.clone(),
+        attribution: args.attribution.clone(),
+        how: args.sources.examination(look),
+    };
+    let total = opened.documents();
+    let mut bar = (Pass::Check, Bar::new("checking", total));
+    let imported = import::import(&opened.sources, &spec, &mut |pass, done| {
+        if bar.0 != pass {
+            let checked = std::mem::replace(&mut bar, (pass, Bar::new("writing", total)));
+            checked.1.finish("all documents are read");
+        }
+        bar.1.update(done);
+    });
+    let imported = input(imported)?;
+    bar.1.finish("all shards are whole");
+    tell(args, &opened, &imported)
+}
+
+/// The rules: those of the file, changed by each edit.
+fn rules(args: &ImportArgs) -> Result<FilterSpec> {
+    let mut table = Table::new();
+    if let Some(path) = &args.filter {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| InputError::new(format!("--filter {}: {e}", path.display())))?;
+        table = toml::from_str(&text)
+            .map_err(|e| InputError::new(format!("--filter {}: {e}", path.display())))?;
+    }
+    for edit in &args.filter_set {
+        let wrong = || InputError::new(format!("--filter-set {edit}: write it as field=value"));
+        let (field, written) = edit.split_once('=').ok_or_else(wrong)?;
+        let value = format!("value = {written}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
+        table.insert(field.to_owned(), value.unwrap_or_else(|| Value::String(written.to_owned())));
+    }
+    input(Value::Table(table).try_into().context("a rule of the filter"))
+}
+
+fn tell(args: &ImportArgs, opened: &Opened, imported: &Imported) -> Result<()> {
+    let Imported { shards, skipped, damaged, filter } = imported;
+    let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
+    if *skipped > 0 {
+        eprintln!("mm1: {skipped} damaged documents were skipped:");
+        tell_damaged(damaged, *skipped);
+    }
+    if args.json {
+        let source = |stored: &Stored| {
+            let (source, kind) = (stored.name(), stored.kind());
+            json!({"source": source, "kind": kind, "files": stored.files(), "documents": stored.documents()})
+        };
+        let sources: Vec<_> = opened.sources.iter().map(source).collect();
+        return super::print_json(&json!({
+            "to": args.to,
+            "read": opened.documents(),
+            "documents": sum(|shard| shard.documents),
+            "images": sum(|shard| shard.images),
+            "words": sum(|shard| shard.words),
+            "bytes": sum(|shard| shard.bytes),
+            "skipped": skipped,
+            "skipped_documents": damaged,
+            "removed": filter.as_ref().map(|counts| json!({
+                "documents": counts.removed_documents, "pictures": counts.removed_pictures,
+            })),
+            "sources": sources,
+            "left_out": opened.left,
+            "shards": shards,
+        }));
+    }
+    print!("{}", summary(opened.documents(), imported));
+    println!(
+        "{} documents, {} images, {} words in {} shards of {} in {}",
+        HumanCount(sum(|shard| shard.documents)),
+        HumanCount(sum(|shard| shard.images)),
+        HumanCount(sum(|shard| shard.words)),
+        shards.len(),
+        HumanBytes(sum(|shard| shard.bytes)),
+        args.to.display()
+    );
+    Ok(())
+}
+
+/// What became of the documents that were read, as a table.
+fn summary(read: u64, imported: &Imported) -> String {
+    let told = |number: Option<&u64>| number.map_or(String::new(), |n| HumanCount(*n).to_string());
+    let mut text = String::new();
+    let mut line = |name: &str, documents: &str, pictures: &str| {
+        let _ = writeln!(text, "{name:<24} {documents:>12} {pictures:>12}");
+    };
+    line("", "documents", "pictures");
+    line("read", &told(Some(&read)), "");
+    if imported.skipped > 0 {
+        line("damaged, skipped", &told(Some(&imported.skipped)), "");
+    }
+    if let Some(Counts { documents, pictures, removed_documents, removed_pictures }) = &imported.filter {
+        let rules: BTreeSet<_> = removed_documents.keys().chain(removed_pictures.keys()).collect();
+        for rule in rules {
+            let name = serde_json::to_value(rule).ok();
+            let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+            let counts = [removed_documents, removed_pictures].map(|removed| told(removed.get(rule)));
+            line(&format!("removed: {name}"), &counts[0], &counts[1]);
+        }
+        line("kept", &told(Some(documents)), &told(Some(pictures)));
+    }
+    text
+}

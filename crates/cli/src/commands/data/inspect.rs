@@ -1,0 +1,161 @@
+//! `mm1 data inspect`: one document as a person sees it.
+
+use std::io::IsTerminal as _;
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
+use clap::Args;
+use indicatif::HumanBytes;
+use mm1_data::document::{Document, Segment};
+use mm1_data::shard::Origin;
+use mm1_data::show::{self, Shown};
+use mm1_data::source::stored::Stored;
+use serde_json::json;
+
+use super::sources::{Opened, SourceArgs};
+use crate::error::input;
+
+/// The size of a picture in the terminal, in characters; a document's pictures share the lines.
+const COLUMNS: u32 = 48;
+const LINES: u32 = 16;
+const ALL_LINES: u32 = 40;
+
+#[derive(Debug, Args)]
+pub(crate) struct InspectArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Which document of all sources, from 0. Default: the first.
+    #[arg(long, value_name = "N", conflicts_with = "id")]
+    index: Option<u64>,
+    /// The document with this id, or with an id that ends in it after a slash.
+    #[arg(long)]
+    id: Option<String>,
+    /// Write it as a page of one file, pictures inside.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// A document and where it was found.
+struct Picked {
+    document: Document,
+    origin: Origin,
+    index: u64,
+    file: String,
+}
+
+/// Shows the document.
+///
+/// # Errors
+/// Wrong input; a document that is not there or damaged.
+pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
+    let store = SourceArgs::store()?;
+    let opened = args.sources.open(&store)?;
+    let picked = input(match &args.id {
+        Some(id) => by_id(&opened, id),
+        None => by_index(&opened, args.index.unwrap_or(0)),
+    })?;
+    let Picked { document, origin, index, file } = &picked;
+    if let Some(path) = &args.html {
+        super::write(path, &show::html(document, origin, file))?;
+        eprintln!("written: {}", path.display());
+    }
+    if args.json {
+        return super::print_json(&json!({
+            "id": document.id,
+            "kind": document.kind,
+            "index": index,
+            "file": file,
+            "origin": origin,
+            "segments": show::segments(document),
+            "html": args.html,
+        }));
+    }
+    tell(&picked);
+    Ok(())
+}
+
+fn by_index(opened: &Opened, index: u64) -> Result<Picked> {
+    let mut at = index;
+    for source in &opened.sources {
+        if at < source.documents() {
+            return pick(source, at, index);
+        }
+        at -= source.documents();
+    }
+    anyhow::bail!("--index {index}: there are {} documents, from 0", opened.documents())
+}
+
+/// The first document with the id. Damaged ones before it have none that is known.
+fn by_id(opened: &Opened, id: &str) -> Result<Picked> {
+    let (mut before, mut damaged) = (0, 0);
+    for source in &opened.sources {
+        for at in 0..source.documents() {
+            match source.document(at) {
+                Ok((document, _)) if fits(&document.id, id) => return pick(source, at, before + at),
+                Ok(_) => {}
+                Err(_) => damaged += 1,
+            }
+        }
+        before += source.documents();
+    }
+    anyhow::bail!(
+        "--id {id}: no document of {before} has this id{}",
+        match damaged {
+            0 => String::new(),
+            n => format!("; {n} are damaged and show none"),
+        }
+    )
+}
+
+fn fits(id: &str, wanted: &str) -> bool {
+    id == wanted || id.strip_suffix(wanted).is_some_and(|before| before.ends_with('/'))
+}
+
+fn pick(source: &Stored, at: u64, index: u64) -> Result<Picked> {
+    let (document, origin) = source.document(at)?;
+    ensure!(!document.segments.is_empty(), "document {index} is empty");
+    Ok(Picked { document, origin, index, file: source.file(at) })
+}
+
+fn tell(picked: &Picked) {
+    let Picked { document, origin, index, file } = picked;
+    println!("id     {}\nkind   {}\nfile   {file} (document {index})", document.id, show::kind(document));
+    for (name, value) in [("from", &origin.source), ("terms", &origin.licence), ("by", &origin.attribution)] {
+        if !value.is_empty() {
+            println!("{name:<6} {value}");
+        }
+    }
+    println!();
+    let pictures = document.pictures().count() as u32;
+    let lines = ALL_LINES.checked_div(pictures).map_or(0, |lines| LINES.min(lines));
+    let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for (segment, shown) in document.segments.iter().zip(show::segments(document)) {
+        match shown {
+            Shown::Text { text, learn } => {
+                println!("{}{}", if learn { "" } else { "(not learned) " }, plain(&text));
+            }
+            Shown::Token { token, .. } => println!("<{token}>"),
+            Shown::Image { name, format, width, height, bytes, damage } => {
+                let name = if name.is_empty() { "no name".to_owned() } else { plain(&name) };
+                println!("[image: {name}, {format} {width}x{height}, {}]", HumanBytes(bytes));
+                if let Some(damage) = damage {
+                    println!("  can't be used: {damage}");
+                } else if let Segment::Image(image) = segment
+                    && colours
+                    && lines > 0
+                    && let Ok(picture) = show::thumbnail(image, COLUMNS, lines)
+                {
+                    picture.iter().for_each(|line| println!("{line}"));
+                }
+            }
+        }
+    }
+}
+
+/// Text without the control characters by which data could steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
+}

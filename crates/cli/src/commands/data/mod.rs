@@ -1,0 +1,70 @@
+//! `mm1 data`: what is done with data before training. One file a command.
+
+pub(crate) mod fetch;
+mod import;
+mod inspect;
+mod preview;
+mod recaption;
+mod sources;
+mod stats;
+mod verify;
+
+use std::path::Path;
+
+use anyhow::Result;
+use clap::Subcommand;
+use serde::Serialize;
+
+use crate::error::InputError;
+
+/// Work with data before training.
+#[derive(Debug, Subcommand)]
+pub(crate) enum DataCommand {
+    /// Get real corpora by the machine's own package clients, as shards.
+    Fetch(fetch::FetchArgs),
+    /// Convert data of any format into shards, cleaned by the paper's rules.
+    Import(Box<import::ImportArgs>),
+    /// Show one document: its texts and pictures in order.
+    Inspect(inspect::InspectArgs),
+    /// Show the next rows of a recipe's stage as training would see them.
+    Preview(preview::PreviewArgs),
+    /// Write captions by a trained model, joined with those that the pictures have.
+    Recaption(recaption::RecaptionArgs),
+    /// Count documents, pictures, words and tokens.
+    Stats(stats::StatsArgs),
+    /// Read everything and say what is damaged; exit code 2 where anything is.
+    Verify(verify::VerifyArgs),
+}
+
+/// Does one of the commands.
+///
+/// # Errors
+/// Wrong input; a disk that is full.
+pub(crate) fn data(command: &DataCommand) -> Result<()> {
+    match command {
+        DataCommand::Fetch(args) => fetch::fetch(args),
+        DataCommand::Import(args) => import::import(args),
+        DataCommand::Inspect(args) => inspect::inspect(args),
+        DataCommand::Preview(args) => preview::preview(args),
+        DataCommand::Recaption(args) => recaption::recaption(args),
+        DataCommand::Stats(args) => stats::stats(args),
+        DataCommand::Verify(args) => verify::verify(args),
+    }
+}
+
+/// The number of threads: as asked, or one for each core.
+fn threads(asked: Option<u16>) -> usize {
+    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
+}
+
+/// Prints the JSON document that ends the output.
+fn print_json(document: &impl Serialize) -> Result<()> {
+    println!("{}", serde_json::to_string(document)?);
+    Ok(())
+}
+
+/// Writes a file that the person named.
+fn write(path: &Path, text: &str) -> Result<()> {
+    let written = std::fs::write(path, text);
+    written.map_err(|e| InputError::new(format!("{}: can't be written: {e}", path.display())).into())
+}

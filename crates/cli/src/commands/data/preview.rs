@@ -1,0 +1,165 @@
+//! `mm1 data preview`: the rows of a training stage, from the loader that training uses.
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use mm1_data::batch::Batch;
+use mm1_data::loader::{Cursor, Loader, LoaderConfig, Skipped};
+use serde::Serialize;
+
+use crate::RecipeArgs;
+use crate::error::{InputError, input};
+use crate::plan::Plan;
+use crate::recipe::{Recipe, Stage, TrainStage};
+
+#[derive(Debug, Args)]
+pub(crate) struct PreviewArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// How many rows, from the first on.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    rows: u64,
+    /// The training stage. Default: the recipe's first.
+    #[arg(long, value_name = "NAME")]
+    stage: Option<String>,
+    /// Threads that prepare documents; no row depends on it. Default: one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints.
+#[derive(Serialize)]
+struct Preview<'a> {
+    stage: &'a str,
+    rows: Vec<Row>,
+    skipped: &'a [Skipped],
+}
+
+/// One packed row.
+#[derive(Serialize)]
+struct Row {
+    row: u64,
+    source: String,
+    samples: Vec<Sample>,
+    tokens: usize,
+    images: usize,
+    padding: usize,
+}
+
+/// One document in a row.
+#[derive(Serialize)]
+struct Sample {
+    id: String,
+    tokens: usize,
+    images: usize,
+    truncated: bool,
+}
+
+/// Shows the rows. No weights are read, and none are kept.
+///
+/// # Errors
+/// A recipe that is wrong, a stage that does not train, too many damaged documents.
+pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
+    let plan = Plan::resolve(Recipe::read(&args.recipe.recipe, &args.recipe.edits)?, None)?;
+    let stage = training_stage(&plan.recipe, args.stage.as_deref())?;
+    let threads = super::threads(args.threads);
+    // Which row a batch begins with changes nothing: a row is a function of its number.
+    let config = LoaderConfig { rows: 1, ..plan.loader(stage, threads)? };
+    let mut loader = input(Loader::start(config.clone(), Cursor::default()))?;
+    let mut rows = Vec::new();
+    for number in 0..args.rows {
+        let (batch, _) = input(loader.next().with_context(|| format!("stage {}", stage.name)))?;
+        rows.push(row(&config, number, &batch));
+        if !args.json {
+            print!("{}", rows.last().map(told).unwrap_or_default());
+        }
+    }
+    let preview = Preview { stage: &stage.name, rows, skipped: loader.skipped() };
+    if args.json {
+        println!("{}", serde_json::to_string(&preview)?);
+    } else {
+        summary(&preview, stage);
+    }
+    Ok(())
+}
+
+fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<&'a TrainStage> {
+    let trains = |stage: &'a Stage| match stage {
+        Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => Some(s),
+        Stage::Eval(_) => None,
+    };
+    let mut stages = recipe.stage.iter().filter_map(trains);
+    let found = match name {
+        Some(name) => stages.find(|stage| stage.name == name),
+        None => stages.next(),
+    };
+    found.ok_or_else(|| {
+        let known: Vec<&str> = recipe.stage.iter().filter_map(trains).map(|s| s.name.as_str()).collect();
+        let wanted = name.map_or("the recipe has no training stage".to_owned(), |name| {
+            format!("--stage {name}: no training stage has this name")
+        });
+        InputError::new(format!("{wanted}; there are: {}", known.join(", "))).into()
+    })
+}
+
+fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> Row {
+    let source = config.mixture.draw(config.seed, number);
+    let sample = |(i, span): (usize, &mm1_data::batch::Span)| {
+        let inside = |slot: &&usize| (span.start..span.start + span.len).contains(*slot);
+        Sample {
+            id: batch.samples[i].clone(),
+            tokens: span.len,
+            images: batch.image_slots.iter().filter(inside).count(),
+            truncated: batch.truncated[i],
+        }
+    };
+    Row {
+        row: number,
+        source: config.mixture.parts()[source].name.clone(),
+        samples: batch.spans.iter().enumerate().map(sample).collect(),
+        tokens: batch.tokens(),
+        images: batch.images(),
+        padding: batch.length - batch.tokens(),
+    }
+}
+
+/// A row and its documents, a line each.
+fn told(row: &Row) -> String {
+    use std::fmt::Write as _;
+
+    let length = row.tokens + row.padding;
+    let mut text = format!(
+        "row {}  {}  {} documents, {} images, {} of {length} tokens ({:.0}% padding)\n",
+        row.row,
+        row.source,
+        row.samples.len(),
+        row.images,
+        row.tokens,
+        100.0 * row.padding as f64 / length as f64
+    );
+    for Sample { id, tokens, images, truncated } in &row.samples {
+        let cut = if *truncated { "  cut: longer than a row" } else { "" };
+        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} images  {id}{cut}");
+    }
+    text
+}
+
+fn summary(preview: &Preview, stage: &TrainStage) {
+    let sum = |of: fn(&Row) -> usize| preview.rows.iter().map(of).sum::<usize>();
+    let positions = preview.rows.len() * stage.length;
+    println!(
+        "stage {}: {} rows of {} tokens, {} documents, {} images, {:.1}% of the positions used, {} documents skipped",
+        preview.stage,
+        preview.rows.len(),
+        stage.length,
+        sum(|row| row.samples.len()),
+        sum(|row| row.images),
+        100.0 * sum(|row| row.tokens) as f64 / positions as f64,
+        preview.skipped.len()
+    );
+    for Skipped { id, reason } in preview.skipped {
+        println!("  {id}: {reason}");
+    }
+}

@@ -1,0 +1,293 @@
+//! `mm1 data recaption`: synthetic captions by a trained model over a captioned set.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use mm1_data::document::{Document, Image, Picture, Segment};
+use mm1_data::image::{ImageSpec, prepare};
+use mm1_data::loader::Skipped;
+use mm1_data::question::Question;
+use mm1_data::recaption::{Asked, Recaption, RecaptionSpec, Tally, caption};
+use mm1_data::shard::Origin;
+use mm1_data::source::stored::Stored;
+use mm1_eval::shots::{self, CAPTION, Style};
+use mm1_serve::generate::GenerateOptions;
+use mm1_serve::sampler::Sampling;
+use rayon::prelude::*;
+use serde_json::json;
+
+use super::sources::{Opened, SourceArgs};
+use crate::commands::run::settle_threads;
+use crate::error::input;
+use crate::progress::Progress;
+use crate::trained::Trained;
+
+#[derive(Debug, Args)]
+pub(crate) struct RecaptionArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// The run folder of the model that describes the pictures.
+    #[arg(long)]
+    run: PathBuf,
+    /// The folder for the shards. The same command again goes on where it stopped.
+    #[arg(long, value_name = "DIR")]
+    to: PathBuf,
+    /// Pictures described side by side; no caption depends on it.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    batch: u16,
+    /// The longest description in tokens.
+    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
+    max_tokens: u16,
+    /// Take the first N documents only.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    limit: Option<u64>,
+    /// Show the model the alt-text beside the picture.
+    #[arg(long)]
+    with_alt_text: bool,
+    /// Size of a shard in MiB: what a killed run does again at most.
+    #[arg(long, value_name = "MIB", default_value_t = 32.0)]
+    shard_mib: f64,
+    /// The share of documents, of at least 20, that may be damaged or without a caption.
+    #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
+    max_skipped_share: f64,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Describes every picture, joins the description with the alt-text, and writes shards.
+///
+/// # Errors
+/// Wrong input, too many damaged documents, a disk that is full; what was written stays, and the same command goes on.
+pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
+    settle_threads(args.sources.threads)?;
+    let model = Trained::load(&args.run)?;
+    let source = args.sources.open(&SourceArgs::store()?)?;
+    let total = source.documents().min(args.limit.unwrap_or(u64::MAX));
+    let spec = input(spec(args, &model, &source))?;
+    let mut writing = input(Recaption::open(&args.to, spec))?;
+    if !writing.is_done() {
+        let work = Work { args, model: &model, source: &source, total };
+        model.precision.of(|| work.go_on(&mut writing))?;
+        input(writing.finish())?;
+    }
+    for Skipped { id, reason } in writing.skipped() {
+        eprintln!("{:>14} skipped {id}: {reason}", "recaption");
+    }
+    report(args, &writing);
+    Ok(())
+}
+
+fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<RecaptionSpec> {
+    let mib = args.shard_mib;
+    ensure!((0.001..=1e6).contains(&mib), "--shard-mib {mib}: give a number from 0.001 to 1000000");
+    let told = |source: &Stored| {
+        let (documents, bytes) = (source.documents(), source.bytes());
+        format!("{} as {}, {documents} documents, {bytes} bytes", source.name(), source.kind())
+    };
+    let asked = [
+        ("model", model.id.clone()),
+        ("source", source.sources.iter().map(told).collect::<Vec<_>>().join("; ")),
+        ("limit", args.limit.map_or("none".to_owned(), |limit| limit.to_string())),
+        ("max-tokens", args.max_tokens.to_string()),
+        ("with-alt-text", args.with_alt_text.to_string()),
+        ("shard-mib", mib.to_string()),
+    ];
+    Ok(RecaptionSpec {
+        asked: asked.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Asked>(),
+        shard_bytes: (mib * f64::from(1 << 20)) as u64,
+        max_skipped_share: args.max_skipped_share,
+    })
+}
+
+/// Documents to describe.
+struct Work<'a> {
+    args: &'a RecaptionArgs,
+    model: &'a Trained,
+    source: &'a Opened,
+    total: u64,
+}
+
+/// A document and what the model is asked about it.
+type Asking = (Document, Origin, Vec<Segment>);
+
+impl Work<'_> {
+    fn go_on(&self, writing: &mut Recaption) -> Result<()> {
+        let first = writing.next();
+        if first > 0 {
+            eprintln!("{:>14} goes on after {first} of {} documents", "recaption", self.total);
+        }
+        let mut progress = Progress::new("recaption", first, self.total);
+        let options = GenerateOptions {
+            max_tokens: usize::from(self.args.max_tokens),
+            // Running text has a caption in a line.
+            stop: if self.model.tuned { Vec::new() } else { vec!["\n".to_owned()] },
+            sampling: Sampling::Greedy,
+            batch: usize::from(self.args.batch),
+        };
+        // Two batches, so that an answer that is done early leaves its place to another.
+        let step = 2 * u64::from(self.args.batch);
+        while writing.next() < self.total {
+            let numbers = writing.next()..(writing.next() + step).min(self.total);
+            let (source, image) = (self.source, self.model.generator.image());
+            let read: Vec<Result<Pair>> =
+                numbers.clone().into_par_iter().map(|i| pair(source, image, i)).collect();
+            let read: Vec<Result<Asking>> = read.into_iter().map(|pair| self.ask(pair?)).collect();
+            let prompts: Vec<Vec<Segment>> =
+                read.iter().flatten().map(|(_, _, prompt)| prompt.clone()).collect();
+            let mut answers = self.model.generator.generate(&prompts, &options, None)?.into_iter();
+            for (number, asking) in numbers.zip(read) {
+                match asking {
+                    Ok((document, origin, _)) => {
+                        let answer = answers.next().context("an answer for each prompt")?;
+                        writing.write(&document, origin, &self.description(&answer))?;
+                    }
+                    Err(reason) => {
+                        let reason = format!("{reason:#}");
+                        let id = place(self.source, number)
+                            .map_or_else(String::new, |(source, at)| source.file(at));
+                        input(writing.skip(Skipped { id: format!("{id} ({number})"), reason }))?;
+                    }
+                }
+            }
+            progress.update(writing.next(), &told(writing.tally()));
+        }
+        progress.finish(&format!("{} documents done", self.total));
+        Ok(())
+    }
+
+    /// What is asked about a picture.
+    fn ask(&self, Pair { document, origin, picture, alt_text }: Pair) -> Result<Asking> {
+        let hint = if self.args.with_alt_text { alt_text.as_str() } else { "" };
+        let prompt = prompt(self.model.tuned, picture, hint);
+        let generator = &self.model.generator;
+        let (tokens, answer) = (generator.tokens(&prompt), usize::from(self.args.max_tokens));
+        ensure!(
+            tokens + answer <= generator.context(),
+            "the prompt takes {tokens} tokens and the answer up to {answer}, but the context has {}",
+            generator.context()
+        );
+        Ok((document, origin, prompt))
+    }
+
+    /// What the model says of the picture, with the words that the prompt began.
+    fn description(&self, answer: &str) -> String {
+        if self.model.tuned { answer.to_owned() } else { format!("{CAPTION}{answer}") }
+    }
+}
+
+/// A captioned document, taken apart.
+struct Pair {
+    document: Document,
+    origin: Origin,
+    /// As the model's square: it is not decoded again.
+    picture: Image,
+    alt_text: String,
+}
+
+/// Reads the document at `number` and prepares its picture.
+fn pair(source: &Opened, spec: &ImageSpec, number: u64) -> Result<Pair> {
+    let (source, at) = place(source, number).context("no such document")?;
+    let (document, origin) = source.document(at)?;
+    let (image, alt_text) = caption(&document)?;
+    let picture = square(image, spec)?;
+    Ok(Pair { document, origin, picture, alt_text })
+}
+
+/// The source of the document at `number`, and its place there.
+fn place(opened: &Opened, mut number: u64) -> Option<(&Stored, u64)> {
+    for source in &opened.sources {
+        if number < source.documents() {
+            return Some((source, number));
+        }
+        number -= source.documents();
+    }
+    None
+}
+
+/// The question in the style that the model was trained for. A pre-trained model reads the alt-text as text that stands
+/// between the picture and its caption, a tuned one as part of the turn.
+fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Vec<Segment> {
+    let style = if tuned { Style::Chat } else { Style::Pretrained };
+    let question = Question {
+        id: String::new(),
+        category: String::new(),
+        pictures: vec![picture],
+        text: String::new(),
+        answers: Vec::new(),
+    };
+    let mut segments = shots::prompt(style, &[], &question).segments;
+    if !alt_text.is_empty()
+        && let Some(Segment::Text { text, .. }) =
+            segments.iter_mut().rfind(|segment| matches!(segment, Segment::Text { .. }))
+    {
+        let alt_text = alt_text.split_whitespace().collect::<Vec<_>>().join(" ");
+        *text =
+            if tuned { format!("{text} Its alt-text: {alt_text}") } else { format!("{alt_text}\n{text}") };
+    }
+    segments
+}
+
+/// The picture as the model's square.
+fn square(image: &Image, spec: &ImageSpec) -> Result<Image> {
+    let side = u32::try_from(spec.size)?;
+    Ok(Arc::new(Picture { width: side, height: side, rgb: prepare(image, spec)? }).into())
+}
+
+/// The sums in short.
+fn told(tally: &Tally) -> String {
+    let mean = |sum: u64| sum as f64 / tally.captions.max(1) as f64;
+    format!(
+        "{} captions of {:.1} words (before: {:.1}), {:.1}% gained a content word, {} documents skipped",
+        tally.captions,
+        mean(tally.words_after),
+        mean(tally.words_before),
+        100.0 * mean(tally.gained),
+        tally.skipped
+    )
+}
+
+fn report(args: &RecaptionArgs, writing: &Recaption) {
+    let tally = writing.tally();
+    if args.json {
+        let mean = |sum: u64| sum as f64 / tally.captions.max(1) as f64;
+        let done = json!({
+            "to": args.to,
+            "captions": tally.captions,
+            "words_before": mean(tally.words_before),
+            "words_after": mean(tally.words_after),
+            "gained": mean(tally.gained),
+            "skipped": tally.skipped,
+            "skipped_documents": writing.skipped(),
+        });
+        println!("{done}");
+    } else {
+        println!("{}: {}", args.to.display(), told(tally));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The texts of a prompt, pictures as `[]`, special tokens by name.
+    fn asked(tuned: bool, alt_text: &str) -> String {
+        let picture = Arc::new(Picture { width: 1, height: 1, rgb: vec![0; 3] }).into();
+        let piece = |segment: &Segment| match segment {
+            Segment::Text { text, .. } => text.clone(),
+            Segment::Image(_) => "[]".to_owned(),
+            Segment::Token { token, .. } => format!("<{token:?}>"),
+        };
+        prompt(tuned, picture, alt_text).iter().map(piece).collect()
+    }
+
+    #[test]
+    fn a_model_is_asked_as_it_was_trained() {
+        assert_eq!(asked(false, ""), "[]A photo of");
+        assert_eq!(asked(false, "Rex  in\nOslo"), "[]Rex in Oslo\nA photo of");
+        assert_eq!(asked(true, ""), "<User>[]Describe the picture.<Assistant>");
+        assert_eq!(asked(true, "Rex"), "<User>[]Describe the picture. Its alt-text: Rex<Assistant>");
+    }
+}

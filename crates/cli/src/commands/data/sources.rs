@@ -1,0 +1,121 @@
+//! The sources that a command is given: paths, and what the person says of them.
+
+use anyhow::Result;
+use clap::Args;
+use mm1_data::examine::{Damaged, Examination, Look};
+use mm1_data::source::detect::{self, Detected, Said};
+use mm1_data::source::stored::{self, Stored};
+use mm1_data::store::{Store, StoreSpec};
+
+use crate::error::input;
+use crate::progress::Progress;
+
+/// Files that are named one by one; all are counted.
+const NAMED: usize = 20;
+
+#[derive(Debug, Args)]
+pub(crate) struct SourceArgs {
+    /// Files, folders, patterns (a/*.tar, a-{000..127}.tar) and addresses (https://, s3://, gs://). What they are is
+    /// told from their names and content; a folder may hold several formats.
+    #[arg(required = true, value_name = "SOURCE")]
+    sources: Vec<String>,
+    /// What the sources are, in place of what is told: folder, shards, webdataset, parquet-captioned, obelics, mmc4,
+    /// html, text, json-text, parquet-text or conversations.
+    #[arg(long, value_name = "KIND")]
+    kind: Option<String>,
+    /// A field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN, pictures=DIR,
+    /// missing=leave-out. May be repeated. Pictures of MMC4, LLaVA and OBELICS files are looked for beside the file
+    /// and in images/, pictures/, imgs/ and a folder of the file's name there.
+    #[arg(long = "set", value_name = "FIELD=VALUE")]
+    settings: Vec<String>,
+    /// Threads that read; no result depends on it. Default: one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) threads: Option<u16>,
+}
+
+impl SourceArgs {
+    /// A store with the default cache.
+    pub(crate) fn store() -> Result<Store> {
+        input(Store::new(StoreSpec::default()))
+    }
+
+    /// What the paths are; files of no source are named on standard error.
+    pub(crate) fn detect(&self, store: &Store) -> Result<Detected> {
+        let said = input(Said::new(self.kind.clone(), &self.settings))?;
+        let detected = input(detect::detect(&self.sources, &said, store))?;
+        let left = &detected.left;
+        if !left.is_empty() {
+            let more = if left.len() > NAMED { ", …" } else { "" };
+            let named = left.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
+            eprintln!("mm1: {} files belong to no source and are left out: {named}{more}", left.len());
+        }
+        Ok(detected)
+    }
+
+    /// The opened sources. What each was taken for is said on standard error.
+    pub(crate) fn open(&self, store: &Store) -> Result<Opened> {
+        let detected = input(self.detect(store)?.clear())?;
+        let sources = input(stored::open(&detected.sources, store))?;
+        for source in &sources {
+            let (name, kind) = (source.name(), source.kind());
+            eprintln!("{name:>14} {} files as {kind}, {} documents", source.files(), source.documents());
+        }
+        Ok(Opened { sources, left: detected.left })
+    }
+
+    /// How documents are looked at.
+    pub(crate) fn examination(&self, look: Look) -> Examination {
+        Examination { look, threads: super::threads(self.threads), large: false }
+    }
+}
+
+/// Open sources, and the files that belong to none.
+pub(crate) struct Opened {
+    pub(crate) sources: Vec<Stored>,
+    pub(crate) left: Vec<String>,
+}
+
+impl Opened {
+    /// Documents of all sources.
+    pub(crate) fn documents(&self) -> u64 {
+        self.sources.iter().map(Stored::documents).sum()
+    }
+}
+
+/// Documents from one showing of progress to the next.
+const EVERY: u64 = 64;
+
+/// Progress in documents.
+pub(crate) struct Bar {
+    progress: Progress,
+    last: u64,
+}
+
+impl Bar {
+    pub(crate) fn new(name: &str, total: u64) -> Self {
+        Self { progress: Progress::new(name, 0, total), last: 0 }
+    }
+
+    /// `done` documents are behind.
+    pub(crate) fn update(&mut self, done: u64) {
+        if done >= self.last + EVERY {
+            self.last = done;
+            self.progress.update(done, "documents");
+        }
+    }
+
+    /// Ends with a line that stays.
+    pub(crate) fn finish(self, line: &str) {
+        self.progress.finish(line);
+    }
+}
+
+/// Names damaged documents on standard error.
+pub(crate) fn tell_damaged(damaged: &[Damaged], count: u64) {
+    for found in damaged.iter().take(NAMED) {
+        eprintln!("  {found}");
+    }
+    if count > NAMED as u64 {
+        eprintln!("  … and {} more; --json lists the first 1000", count - NAMED as u64);
+    }
+}

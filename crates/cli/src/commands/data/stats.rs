@@ -1,0 +1,172 @@
+//! `mm1 data stats`: what is in data, counted.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use indicatif::{HumanBytes, HumanCount};
+use mm1_data::examine::{Damaged, LISTED, Look};
+use mm1_data::statistics::{Histogram, Statistics, Sums};
+use mm1_data::tokenizer::Tokenizer;
+use serde::Serialize;
+
+use super::sources::{Bar, SourceArgs, tell_damaged};
+use crate::error::input;
+
+/// The longest bar of a histogram in characters.
+const BAR: usize = 40;
+
+#[derive(Debug, Args)]
+pub(crate) struct StatsArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Count tokens too, by the tokenizer.json of a run.
+    #[arg(long, value_name = "FILE")]
+    tokenizer: Option<PathBuf>,
+    /// Decode every picture. Default: read headers only.
+    #[arg(long)]
+    decode: bool,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `--json` prints: the totals, and the same of each source.
+#[derive(Serialize)]
+struct Report<'a> {
+    #[serde(flatten)]
+    total: &'a Statistics,
+    sources: Vec<Source>,
+    skipped_documents: &'a [Damaged],
+    left_out: &'a [String],
+}
+
+#[derive(Serialize)]
+struct Source {
+    source: String,
+    kind: &'static str,
+    files: u64,
+    file_bytes: u64,
+    #[serde(flatten)]
+    statistics: Statistics,
+}
+
+/// Counts everything.
+///
+/// # Errors
+/// Wrong input. A damaged document is counted as skipped.
+pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
+    let tokenizer = match &args.tokenizer {
+        Some(path) => {
+            let loaded = Tokenizer::load(path);
+            Some(input(loaded.with_context(|| format!("--tokenizer {}", path.display())))?)
+        }
+        None => None,
+    };
+    let store = SourceArgs::store()?;
+    let opened = args.sources.open(&store)?;
+    let how = args.sources.examination(if args.decode { Look::Pixels } else { Look::Headers });
+    let mut bar = Bar::new("counting", opened.documents());
+    let (mut total, mut sources, mut damaged) = (Statistics::default(), Vec::new(), Vec::new());
+    let mut before = 0;
+    for stored in &opened.sources {
+        let (statistics, found) =
+            Statistics::of(stored, tokenizer.as_ref(), how, &mut |done| bar.update(before + done))?;
+        before += stored.documents();
+        total.merge(&statistics);
+        damaged.extend(found);
+        let (source, kind) = (stored.name().to_owned(), stored.kind());
+        sources.push(Source { source, kind, files: stored.files(), file_bytes: stored.bytes(), statistics });
+    }
+    bar.finish(&format!("{} documents done", HumanCount(before)));
+    damaged.truncate(LISTED);
+    let skipped_documents: &[Damaged] = &damaged;
+    let report = Report { total: &total, sources, skipped_documents, left_out: &opened.left };
+    if args.json {
+        super::print_json(&report)
+    } else {
+        print!("{}", table(&report));
+        tell_damaged(&damaged, total.skipped);
+        Ok(())
+    }
+}
+
+fn table(report: &Report) -> String {
+    let total = report.total;
+    let mut text = format!("{:<32}{}\n", "", HEAD);
+    for source in &report.sources {
+        let Statistics { sums, skipped, .. } = &source.statistics;
+        row(&mut text, &source.source, sums, Some(*skipped), source.statistics.tokens);
+    }
+    if report.sources.len() > 1 {
+        row(&mut text, "all", &total.sums, Some(total.skipped), total.tokens);
+    }
+    text.push('\n');
+    for (kind, sums) in &total.kinds {
+        let name = serde_json::to_value(kind).ok();
+        row(&mut text, name.as_ref().and_then(|name| name.as_str()).unwrap_or_default(), sums, None, None);
+    }
+    if total.origins.len() > 1 {
+        text.push('\n');
+        for (origin, sums) in &total.origins {
+            row(&mut text, &format!("from {}", origin.source), sums, None, None);
+        }
+    }
+    for (name, histogram) in [
+        ("words of a document", &total.words_histogram),
+        ("tokens of a document", &total.tokens_histogram),
+        ("images of a document", &total.images_histogram),
+        ("shorter side of an image in pixels", &total.short_side_histogram),
+        ("longer side of an image in pixels", &total.long_side_histogram),
+    ] {
+        chart(&mut text, name, histogram);
+    }
+    if !total.formats.is_empty() {
+        let formats: Vec<_> =
+            total.formats.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect();
+        let _ = writeln!(text, "\nformats of images: {}", formats.join(", "));
+    }
+    if !total.reasons.is_empty() {
+        text.push_str("\nskipped, by reason\n");
+        for (reason, count) in &total.reasons {
+            let _ = writeln!(text, "{:>12}  {reason}", HumanCount(*count).to_string());
+        }
+    }
+    text
+}
+
+const HEAD: &str = "   documents      images         words       bytes     skipped        tokens";
+
+fn row(text: &mut String, name: &str, sums: &Sums, skipped: Option<u64>, tokens: Option<u64>) {
+    let count = |n: Option<u64>| n.map_or(String::new(), |n| HumanCount(n).to_string());
+    let line = format!(
+        "{name:<32}{:>12}{:>12}{:>14}{:>12}{:>12}{:>14}",
+        count(Some(sums.documents)),
+        count(Some(sums.images)),
+        count(Some(sums.words)),
+        HumanBytes(sums.bytes).to_string(),
+        count(skipped),
+        count(tokens)
+    );
+    let _ = writeln!(text, "{}", line.trim_end());
+}
+
+fn chart(text: &mut String, name: &str, histogram: &Histogram) {
+    if histogram.is_empty() {
+        return;
+    }
+    let _ = writeln!(
+        text,
+        "\n{name}: {:.1} on average, {} at most",
+        histogram.mean(),
+        HumanCount(histogram.max())
+    );
+    let bins = histogram.bins();
+    let most = bins.iter().map(|(_, _, count)| *count).max().unwrap_or(1).max(1);
+    for (from, to, count) in bins {
+        let range = if from == to { from.to_string() } else { format!("{from}-{to}") };
+        let length = (count as f64 / most as f64 * BAR as f64).ceil() as usize;
+        let _ = writeln!(text, "{range:>16} {:>12}  {}", HumanCount(count).to_string(), "█".repeat(length));
+    }
+}

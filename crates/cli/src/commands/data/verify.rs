@@ -1,0 +1,53 @@
+//! `mm1 data verify`: whether data is whole.
+
+use anyhow::Result;
+use clap::Args;
+use indicatif::HumanCount;
+use mm1_data::examine::Look;
+use mm1_data::verify;
+use serde_json::json;
+
+use super::sources::{Bar, SourceArgs};
+use crate::error::{InputError, input};
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    #[command(flatten)]
+    sources: SourceArgs,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares shards with their manifests, reads every document and decodes every picture.
+///
+/// # Errors
+/// Wrong input, and any problem with the data.
+pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
+    let store = SourceArgs::store()?;
+    let detected = args.sources.detect(&store)?;
+    // How many documents there are shows as files are opened one after the other.
+    let mut bar = Bar::new("verifying", 0);
+    let how = args.sources.examination(Look::Pixels);
+    let verified = input(verify::verify(&detected, &store, how, &mut |done| bar.update(done)))?;
+    bar.finish(&format!(
+        "{} files, {} manifests, {} documents and {} images are whole",
+        HumanCount(verified.files),
+        HumanCount(verified.manifests),
+        HumanCount(verified.documents),
+        HumanCount(verified.images)
+    ));
+    if args.json {
+        let mut report = serde_json::to_value(&verified)?;
+        report["whole"] = json!(verified.problems.is_empty());
+        report["left_out"] = json!(detected.left);
+        super::print_json(&report)?;
+    } else {
+        verified.problems.iter().for_each(|problem| println!("{problem}"));
+    }
+    match verified.problems.len() {
+        0 => Ok(()),
+        1 => Err(InputError::new("1 problem was found").into()),
+        n => Err(InputError::new(format!("{n} problems were found")).into()),
+    }
+}

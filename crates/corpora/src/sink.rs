@@ -1,0 +1,184 @@
+//! [`Sink`]: where a corpus puts its documents, and what it could not use.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result};
+use mm1_data::document::{Document, Kind};
+use mm1_data::shard::{MANIFEST, Manifest, Origin, ShardWriter};
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::record::{Counts, Skip};
+
+/// A shard is closed at this size.
+const SHARD_BYTES: u64 = 256 << 20;
+/// The longest group that is written as a word.
+const MAX_GROUP: usize = 60;
+
+/// The folders of the fetched data, by what they are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// Pictures with the text that came with them.
+    Captioned,
+    /// Pictures with a sentence made from all that is known of them.
+    Synthetic,
+    /// Pages with pictures.
+    Interleaved,
+    /// Text without pictures.
+    Text,
+    /// Questions about pictures, for training.
+    Vqa,
+    /// Questions that their authors hold out.
+    VqaTest,
+}
+
+impl Stream {
+    /// Every stream.
+    pub const ALL: [Self; 6] =
+        [Self::Captioned, Self::Synthetic, Self::Interleaved, Self::Text, Self::Vqa, Self::VqaTest];
+
+    /// The name of its folder.
+    pub fn folder(self) -> &'static str {
+        match self {
+            Self::Captioned => "captioned",
+            Self::Synthetic => "synthetic",
+            Self::Interleaved => "interleaved",
+            Self::Text => "text",
+            Self::Vqa => "vqa",
+            Self::VqaTest => "vqa-test",
+        }
+    }
+}
+
+/// The documents of one corpus on their way into shards.
+pub(crate) struct Sink {
+    root: PathBuf,
+    stem: &'static str,
+    origin: Origin,
+    writers: BTreeMap<Stream, ShardWriter>,
+    skipped: Vec<Skip>,
+    left_out: BTreeMap<String, u64>,
+}
+
+impl Sink {
+    /// Removes what an earlier, unfinished fetch of the corpus left.
+    pub(crate) fn new(root: &Path, stem: &'static str, origin: Origin) -> Result<Self> {
+        clear(root, stem)?;
+        Ok(Self {
+            root: root.to_owned(),
+            stem,
+            origin,
+            writers: BTreeMap::new(),
+            skipped: Vec::new(),
+            left_out: BTreeMap::new(),
+        })
+    }
+
+    /// Adds a document. Those whose ids are the same before a `#` are held out together, or not at all.
+    pub(crate) fn push(&mut self, stream: Stream, document: &Document) -> Result<()> {
+        let writer = match self.writers.entry(stream) {
+            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
+            std::collections::btree_map::Entry::Vacant(none) => {
+                let folder = self.root.join(stream.folder());
+                none.insert(ShardWriter::new(&folder, self.stem, self.origin.clone(), SHARD_BYTES)?)
+            }
+        };
+        writer.push(document)
+    }
+
+    /// Adds a page or a part of one where it belongs.
+    pub(crate) fn push_page(&mut self, document: &Document) -> Result<()> {
+        let stream = if document.kind == Kind::Interleaved { Stream::Interleaved } else { Stream::Text };
+        self.push(stream, document)
+    }
+
+    /// Lists what could not be used.
+    pub(crate) fn skip(&mut self, id: impl Into<String>, reason: impl Into<String>) {
+        self.skipped.push(Skip { id: id.into(), reason: reason.into() });
+    }
+
+    /// Counts what a rule removed.
+    pub(crate) fn leave_out(&mut self, rule: impl Into<String>, count: u64) {
+        if count > 0 {
+            *self.left_out.entry(rule.into()).or_default() += count;
+        }
+    }
+
+    /// Closes the shards.
+    pub(crate) fn finish(self) -> Result<Written> {
+        let mut streams = BTreeMap::new();
+        for (stream, writer) in self.writers {
+            let manifest = writer.finish()?;
+            let mine = manifest.shards.iter().filter(|shard| is_of(&shard.file, self.stem));
+            let counts = mine.fold(Counts::default(), |sum, shard| Counts {
+                shards: sum.shards + 1,
+                documents: sum.documents + shard.documents,
+                images: sum.images + shard.images,
+                words: sum.words + shard.words,
+            });
+            streams.insert(stream, counts);
+        }
+        Ok(Written { streams, skipped: self.skipped, left_out: self.left_out })
+    }
+}
+
+/// Whether a file is a shard of `stem`, or one that was being written.
+pub(crate) fn is_of(file: &str, stem: &str) -> bool {
+    let number = file.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
+    let number = number.and_then(|rest| rest.trim_end_matches(".part").strip_suffix(".tar"));
+    number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// Removes all shards of a corpus.
+pub(crate) fn clear(root: &Path, stem: &str) -> Result<()> {
+    Stream::ALL.into_iter().try_for_each(|stream| remove(&root.join(stream.folder()), stem))
+}
+
+/// Removes the shards of `stem` from a folder and from its manifest.
+fn remove(folder: &Path, stem: &str) -> Result<()> {
+    if !folder.exists() {
+        return Ok(());
+    }
+    let manifest = folder.join(MANIFEST);
+    if manifest.exists() {
+        let mut listed = Manifest::read(folder)?;
+        listed.shards.retain(|shard| !is_of(&shard.file, stem));
+        let part = manifest.with_extension("part");
+        fs::write(&part, serde_json::to_vec_pretty(&listed)?).with_context(|| part.display().to_string())?;
+        fs::rename(&part, &manifest).with_context(|| manifest.display().to_string())?;
+    }
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let entry = entry?;
+        if is_of(&entry.file_name().to_string_lossy(), stem) {
+            fs::remove_file(entry.path()).with_context(|| entry.path().display().to_string())?;
+        }
+    }
+    Ok(())
+}
+
+/// What a corpus became.
+pub(crate) struct Written {
+    pub(crate) streams: BTreeMap<Stream, Counts>,
+    pub(crate) skipped: Vec<Skip>,
+    pub(crate) left_out: BTreeMap<String, u64>,
+}
+
+/// The group of what `text` names, for the beginning of ids: its letters and digits, or a hash where these are no name.
+pub(crate) fn group(prefix: &str, text: &str) -> String {
+    let words = slug(text);
+    if words.is_empty() || prefix.len() + words.len() >= MAX_GROUP {
+        format!("{prefix}-{:016x}", xxh3_64(text.as_bytes()))
+    } else {
+        format!("{prefix}-{words}")
+    }
+}
+
+/// Small letters and digits, `-` between words.
+pub(crate) fn slug(text: &str) -> String {
+    let lower = text.to_lowercase();
+    let words = lower.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+    words.collect::<Vec<_>>().join("-")
+}

@@ -1,0 +1,284 @@
+//! Every document of a source, read and looked at by several threads, taken in order.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::Serialize;
+
+use crate::document::{Document, Image, Segment};
+use crate::image::{About, MAX_SIDE, about, open};
+use crate::shard::Origin;
+use crate::source::stored::Stored;
+
+/// Documents for each thread that are read before they are taken.
+const AHEAD: u64 = 8;
+
+/// Damaged documents that are listed; all are counted.
+pub const LISTED: usize = 1000;
+
+/// How well pictures are looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// At their headers.
+    Headers,
+    /// At every pixel, as training does.
+    Pixels,
+}
+
+/// A document that could be read, and its pictures.
+pub struct Examined {
+    /// The document.
+    pub document: Document,
+    /// Where it says that it comes from.
+    pub origin: Origin,
+    /// Its pictures in order.
+    pub pictures: Vec<About>,
+}
+
+/// A document that can't be used, or a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Damaged {
+    /// The source's name.
+    pub source: String,
+    /// The path or address of the file.
+    pub file: String,
+    /// Which document of the source, from 0; none, where the whole file is damaged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub index: Option<u64>,
+    /// What is wrong with it.
+    pub reason: String,
+}
+
+/// How documents are looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Examination {
+    /// How well.
+    pub look: Look,
+    /// By how many threads. What is found does not depend on it.
+    pub threads: usize,
+    /// Whether pictures above [`MAX_SIDE`], which training does not take, are let through: a filter removes them.
+    pub large: bool,
+}
+
+/// Reads a document and looks at its pictures.
+///
+/// # Errors
+/// What the loader would skip it for, as far as the look shows it.
+pub fn examine(source: &Stored, index: u64, how: Examination) -> Result<Examined> {
+    let (document, origin) = source.document(index)?;
+    let picture = |image: &Image| -> Result<About> {
+        let seen = about(image)?;
+        let side = seen.width.max(seen.height);
+        ensure!(how.large || side <= MAX_SIDE, "larger than {MAX_SIDE} pixels a side: {side}");
+        if how.look == Look::Pixels && side <= MAX_SIDE {
+            open(image)?;
+        }
+        Ok(seen)
+    };
+    let named = |(number, image): (usize, &Image)| {
+        let name = match image {
+            Image::File { name, .. } if !name.is_empty() => format!(" ({name})"),
+            _ => String::new(),
+        };
+        picture(image).with_context(|| format!("picture {number}{name}"))
+    };
+    let pictures = document.pictures().enumerate().map(named).collect::<Result<_>>()?;
+    Ok(Examined { document, origin, pictures })
+}
+
+/// Calls `work` on every document by several threads and `take` on what it gives, in order, by this one. At most a
+/// few documents for each thread are held.
+///
+/// # Errors
+/// The first of `take`, which ends the reading.
+pub fn each<T: Send>(
+    source: &Stored,
+    how: Examination,
+    work: impl Fn(Examined) -> T + Sync,
+    take: impl FnMut(u64, Result<T, Damaged>) -> Result<()>,
+) -> Result<()> {
+    let read = |index| {
+        examine(source, index, how).map(&work).map_err(|error| Damaged {
+            source: source.name().to_owned(),
+            file: source.file(index),
+            index: Some(index),
+            reason: reason(&error, source.name(), &source.file(index)),
+        })
+    };
+    in_order(source.documents(), how.threads, read, take)
+}
+
+/// An error in one line, without the source and the file, which are told beside it.
+pub(crate) fn reason(error: &anyhow::Error, source: &str, file: &str) -> String {
+    let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+    let mut text = text.as_str();
+    for known in [format!("source `{source}`: "), format!("{file}: ")] {
+        text = text.strip_prefix(&known).unwrap_or(text);
+    }
+    text.to_owned()
+}
+
+impl Damaged {
+    /// The reason without what differs from document to document: ids and paths at its start.
+    pub fn cause(&self) -> &str {
+        let mut cause = self.reason.as_str();
+        while let Some((first, rest)) = cause.split_once(": ") {
+            if first.contains(' ') && !first.starts_with("picture ") && !first.contains('/') {
+                break;
+            }
+            cause = rest;
+        }
+        cause
+    }
+}
+
+impl std::fmt::Display for Damaged {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "{}: document {index} of {}: {}", self.file, self.source, self.reason),
+            None => write!(f, "{}: {}", self.file, self.reason),
+        }
+    }
+}
+
+/// What one thread has done and another takes.
+struct Desk<T> {
+    next: u64,
+    taken: u64,
+    ready: BTreeMap<u64, thread::Result<T>>,
+    stopped: bool,
+}
+
+struct Shared<T> {
+    desk: Mutex<Desk<T>>,
+    room: Condvar,
+    ready: Condvar,
+}
+
+impl<T> Shared<T> {
+    fn lock(&self) -> MutexGuard<'_, Desk<T>> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The next index, while there are any and not too many are ahead.
+    fn claim(&self, len: u64, ahead: u64) -> Option<u64> {
+        let mut desk = self.lock();
+        while !desk.stopped && desk.next < len {
+            if desk.next < desk.taken + ahead {
+                desk.next += 1;
+                return Some(desk.next - 1);
+            }
+            desk = self.room.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        }
+        None
+    }
+
+    fn take(&self, index: u64) -> thread::Result<T> {
+        let mut desk = self.lock();
+        loop {
+            if let Some(done) = desk.ready.remove(&index) {
+                desk.taken = index + 1;
+                self.room.notify_all();
+                return done;
+            }
+            desk = self.ready.wait(desk).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+}
+
+/// Ends the threads, however the taking ends.
+struct Stop<'a, T>(&'a Shared<T>);
+
+impl<T> Drop for Stop<'_, T> {
+    fn drop(&mut self) {
+        self.0.lock().stopped = true;
+        self.0.room.notify_all();
+    }
+}
+
+fn in_order<T: Send>(
+    len: u64,
+    threads: usize,
+    work: impl Fn(u64) -> T + Sync,
+    mut take: impl FnMut(u64, T) -> Result<()>,
+) -> Result<()> {
+    let desk = Desk { next: 0, taken: 0, ready: BTreeMap::new(), stopped: false };
+    let shared = Shared { desk: Mutex::new(desk), room: Condvar::new(), ready: Condvar::new() };
+    let ahead = AHEAD * threads as u64;
+    thread::scope(|scope| {
+        let _stop = Stop(&shared);
+        for _ in 0..threads.max(1) {
+            scope.spawn(|| {
+                while let Some(index) = shared.claim(len, ahead.max(1)) {
+                    let done = catch_unwind(AssertUnwindSafe(|| work(index)));
+                    shared.lock().ready.insert(index, done);
+                    shared.ready.notify_one();
+                }
+            });
+        }
+        for index in 0..len {
+            match shared.take(index) {
+                Ok(done) => take(index, done)?,
+                Err(panic) => resume_unwind(panic),
+            }
+        }
+        Ok(())
+    })
+}
+
+/// The words of a document: runs of characters between white space.
+pub fn words(document: &Document) -> u64 {
+    document.texts().map(|text| text.split_whitespace().count() as u64).sum()
+}
+
+/// The bytes of its content: texts in UTF-8, pictures as they are stored.
+pub fn bytes(document: &Document) -> u64 {
+    let piece = |segment: &Segment| match segment {
+        Segment::Text { text, .. } => text.len() as u64,
+        Segment::Image(image) => image_bytes(image),
+        Segment::Token { .. } => 0,
+    };
+    document.segments.iter().map(piece).sum()
+}
+
+/// The bytes of a picture as it is stored.
+pub fn image_bytes(image: &Image) -> u64 {
+    match image {
+        Image::File { bytes, .. } => bytes.len() as u64,
+        Image::Pixels(picture) => picture.rgb.len() as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_is_taken_in_order_by_any_number_of_threads() {
+        for threads in [1, 2, 7] {
+            let mut seen = Vec::new();
+            let slow = |i: u64| {
+                thread::sleep(std::time::Duration::from_micros(i * 7919 % 300));
+                i * i
+            };
+            in_order(200, threads, slow, |i, square| {
+                seen.push((i, square));
+                Ok(())
+            })
+            .expect("no error");
+            assert_eq!(seen, (0..200).map(|i| (i, i * i)).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn an_error_ends_the_threads_and_a_panic_comes_through() {
+        let stop = |i: u64, _: u64| if i == 5 { Err(anyhow::anyhow!("enough")) } else { Ok(()) };
+        assert_eq!(in_order(1 << 40, 3, |i| i, stop).expect_err("stopped").to_string(), "enough");
+        let panics = catch_unwind(|| in_order(9, 2, |i| assert!(i < 4, "a bug"), |_, ()| Ok(())));
+        assert!(panics.is_err());
+        in_order(0, 2, |i| i, |_, _| Err(anyhow::anyhow!("never"))).expect("nothing to do");
+    }
+}

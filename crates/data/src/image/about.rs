@@ -1,0 +1,46 @@
+//! What a picture's header says; no pixel is decoded.
+
+use std::io::Cursor;
+
+use anyhow::{Result, bail};
+use image::ImageReader;
+
+use super::decode::{damaged, format};
+use crate::document::Image;
+
+/// A picture by its header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct About {
+    /// Pixels from left to right, as stored.
+    pub width: u32,
+    /// Pixels from top to bottom, as stored.
+    pub height: u32,
+    /// `JPEG`, `PNG`, `WebP` or `GIF`; `pixels` for one that is drawn.
+    pub format: &'static str,
+}
+
+/// Sides and format.
+///
+/// # Errors
+/// Another format; a header that is damaged.
+pub fn about(image: &Image) -> Result<About> {
+    let bytes = match image {
+        Image::Pixels(picture) => {
+            return Ok(About { width: picture.width, height: picture.height, format: "pixels" });
+        }
+        Image::File { bytes, .. } => bytes,
+    };
+    let format = format(bytes)?;
+    let name = match format {
+        image::ImageFormat::Jpeg => "JPEG",
+        image::ImageFormat::Png => "PNG",
+        image::ImageFormat::WebP => "WebP",
+        _ => "GIF",
+    };
+    let sides = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
+    let (width, height) = sides.map_err(|error| damaged(&error))?;
+    if width == 0 || height == 0 {
+        bail!("damaged picture: {width}x{height} pixels");
+    }
+    Ok(About { width, height, format: name })
+}

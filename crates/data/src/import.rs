@@ -1,0 +1,312 @@
+//! [`import`]: sources of any format as shards of our own, cleaned by the paper's rules.
+//!
+//! The documents are read twice: the first pass finds what is damaged and how often each picture is used, so that too
+//! much damage stops the import before anything is written; the second writes. Shards are written into a folder beside
+//! their own, and moved when all are whole.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::examine::{self, Damaged, Examination, LISTED, Look};
+use crate::filter::{Counts, Filter, FilterSpec};
+use crate::shard::{MANIFEST, Manifest, Origin, ShardEntry, ShardWriter};
+use crate::source::stored::Stored;
+
+/// What an import is to do.
+#[derive(Clone, Debug)]
+pub struct ImportSpec {
+    /// The folder of the shards.
+    pub folder: PathBuf,
+    /// What the shards' names begin with.
+    pub stem: String,
+    /// Bytes at which a shard is closed.
+    pub shard_bytes: u64,
+    /// The rules; nothing is removed without.
+    pub filter: Option<FilterSpec>,
+    /// The share of damaged documents above which nothing is written.
+    pub max_skipped_share: f64,
+    /// The terms of all documents, in place of what they say.
+    pub licence: Option<String>,
+    /// Whom to name for all documents, in place of what they say.
+    pub attribution: Option<String>,
+    /// How documents are looked at.
+    pub how: Examination,
+}
+
+/// What an import has done.
+#[derive(Debug)]
+pub struct Imported {
+    /// The new shards, in order.
+    pub shards: Vec<ShardEntry>,
+    /// Documents that were damaged.
+    pub skipped: u64,
+    /// The first 1,000 of them.
+    pub damaged: Vec<Damaged>,
+    /// What the rules left and removed; none, where there were none.
+    pub filter: Option<Counts>,
+}
+
+/// One of the two passes, for progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pass {
+    /// Everything is read and looked at.
+    Check,
+    /// Shards are written.
+    Write,
+}
+
+/// Converts all documents of `sources`; `told` is called with the pass and the documents that are done.
+///
+/// # Errors
+/// Settings out of range, shards of the same name, too many damaged documents, nothing left to write, a full disk. No
+/// shard is left under its name then.
+pub fn import(sources: &[Stored], spec: &ImportSpec, told: &mut dyn FnMut(Pass, u64)) -> Result<Imported> {
+    let share = spec.max_skipped_share;
+    ensure!((0.0..=1.0).contains(&share), "max_skipped_share = {share}: give a number from 0 to 1");
+    ensure!(spec.shard_bytes > 0, "shards of 0 bytes: give at least 1 MiB");
+    let mut filter = spec.filter.clone().map(Filter::new).transpose()?;
+    let staging = Staging::new(&spec.folder, &spec.stem)?;
+    let checked = check(sources, spec, filter.as_mut(), told)?;
+    staging.begin()?;
+    let written = write(sources, spec, &staging, (&checked, filter.as_mut()), told);
+    let published = written.and_then(|shards| {
+        ensure!(!shards.is_empty(), "no document is left to write{}", checked.why());
+        staging.publish(&shards)?;
+        Ok(shards)
+    });
+    if published.is_err() {
+        staging.remove()?;
+    }
+    let skipped = checked.skipped.iter().map(|s| s.len() as u64).sum();
+    let filter = filter.map(|filter| filter.counts().clone());
+    Ok(Imported { shards: published?, skipped, damaged: checked.damaged, filter })
+}
+
+/// What the first pass has found.
+struct Checked {
+    /// For each source the damaged documents, ascending.
+    skipped: Vec<Vec<u64>>,
+    damaged: Vec<Damaged>,
+}
+
+impl Checked {
+    fn why(&self) -> String {
+        self.damaged
+            .first()
+            .map(|first| format!("; the first that is damaged is {first}"))
+            .unwrap_or_default()
+    }
+}
+
+fn check(
+    sources: &[Stored],
+    spec: &ImportSpec,
+    mut filter: Option<&mut Filter>,
+    told: &mut dyn FnMut(Pass, u64),
+) -> Result<Checked> {
+    let mut checked = Checked { skipped: Vec::new(), damaged: Vec::new() };
+    let mut done = 0;
+    for source in sources {
+        let mut skipped = Vec::new();
+        let damaged = &mut checked.damaged;
+        let how = Examination { large: filter.is_some(), ..spec.how };
+        examine::each(
+            source,
+            how,
+            |examined| examined.document,
+            |index, result| {
+                match result {
+                    Ok(document) => {
+                        if let Some(filter) = &mut filter {
+                            filter.observe(&document);
+                        }
+                    }
+                    Err(found) => {
+                        skipped.push(index);
+                        if damaged.len() < LISTED {
+                            damaged.push(found);
+                        }
+                    }
+                }
+                done += 1;
+                told(Pass::Check, done);
+                Ok(())
+            },
+        )?;
+        checked.skipped.push(skipped);
+    }
+    let skipped: usize = checked.skipped.iter().map(Vec::len).sum();
+    ensure!(
+        skipped as f64 <= spec.max_skipped_share * done as f64,
+        "{skipped} of {done} documents are damaged, above the share of {} that may be skipped (--max-skipped-share){}",
+        spec.max_skipped_share,
+        checked.why()
+    );
+    Ok(checked)
+}
+
+fn write(
+    sources: &[Stored],
+    spec: &ImportSpec,
+    staging: &Staging,
+    (checked, mut filter): (&Checked, Option<&mut Filter>),
+    told: &mut dyn FnMut(Pass, u64),
+) -> Result<Vec<ShardEntry>> {
+    let mut writer = ShardWriter::new(&staging.parts, &spec.stem, Origin::default(), spec.shard_bytes)?;
+    let mut ids = Ids::default();
+    let mut done = 0;
+    for (source, skipped) in sources.iter().zip(&checked.skipped) {
+        let how = Examination { look: Look::Headers, large: filter.is_some(), ..spec.how };
+        examine::each(
+            source,
+            how,
+            |examined| (examined.document, examined.origin),
+            |index, result| {
+                done += 1;
+                told(Pass::Write, done);
+                if skipped.binary_search(&index).is_ok() {
+                    return Ok(());
+                }
+                let (document, origin) = match result {
+                    Ok(read) => read,
+                    Err(changed) => bail!("{changed}; it was whole a moment ago"),
+                };
+                let kept = match &mut filter {
+                    Some(filter) => filter.apply(document),
+                    None => Some(document),
+                };
+                let Some(mut document) = kept else { return Ok(()) };
+                document.id = ids.unique(document.id);
+                writer.come_from(spec.origin(source, origin))?;
+                writer.push(&document)
+            },
+        )?;
+    }
+    Ok(writer.finish()?.shards)
+}
+
+impl ImportSpec {
+    /// What the document says, or else the name of the source.
+    fn origin(&self, source: &Stored, said: Origin) -> Origin {
+        let name = if said.source.is_empty() { source.name().to_owned() } else { said.source };
+        Origin {
+            source: name,
+            licence: self.licence.clone().unwrap_or(said.licence),
+            attribution: self.attribution.clone().unwrap_or(said.attribution),
+        }
+    }
+}
+
+/// How often each id was seen, by its hash.
+#[derive(Default)]
+struct Ids(HashMap<u64, u32>);
+
+impl Ids {
+    /// The id, with `#2` at its end where it comes the second time.
+    fn unique(&mut self, id: String) -> String {
+        let mut unique = id.clone();
+        while let Some(times) = self.0.get_mut(&xxh3_64(unique.as_bytes())) {
+            *times += 1;
+            unique = format!("{id}#{times}");
+        }
+        self.0.insert(xxh3_64(unique.as_bytes()), 1);
+        unique
+    }
+}
+
+/// The folder in which shards are written before they are moved to where they belong. While it is there, an import of
+/// this name was not finished.
+struct Staging {
+    folder: PathBuf,
+    parts: PathBuf,
+    stem: String,
+}
+
+impl Staging {
+    /// # Errors
+    /// A folder with finished shards of this stem.
+    fn new(folder: &Path, stem: &str) -> Result<Self> {
+        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+        ensure!(
+            !stem.is_empty() && stem.chars().all(plain),
+            "--name {stem:?}: give letters, digits, `-` and `_`"
+        );
+        ensure!(!folder.is_file(), "--to {}: a file, not a folder", folder.display());
+        let parts = folder.join(format!(".{stem}.part"));
+        let staging = Self { folder: folder.to_owned(), parts, stem: stem.to_owned() };
+        let listed = if folder.join(MANIFEST).exists() { Manifest::read(folder)?.shards } else { Vec::new() };
+        let finished = listed.iter().find(|shard| staging.is_ours(&shard.file));
+        let stray = staging.there()?.into_iter().find(|_| !staging.parts.exists());
+        if let Some(file) = finished.map(|shard| shard.file.clone()).or(stray) {
+            bail!("{} exists: choose another --name or --to, or delete it", folder.join(file).display());
+        }
+        Ok(staging)
+    }
+
+    /// Whether the file is a shard of the stem: `STEM-000000.tar`.
+    fn is_ours(&self, file: &str) -> bool {
+        let number = file.strip_prefix(&self.stem).and_then(|rest| rest.strip_prefix('-'));
+        let number = number.and_then(|rest| rest.strip_suffix(".tar"));
+        number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    }
+
+    /// Shards of the stem that are in the folder.
+    fn there(&self) -> Result<Vec<String>> {
+        if !self.folder.is_dir() {
+            return Ok(Vec::new());
+        }
+        let mut files = Vec::new();
+        for entry in fs::read_dir(&self.folder).with_context(|| self.folder.display().to_string())? {
+            let name = entry?.file_name().to_string_lossy().into_owned();
+            if self.is_ours(&name) {
+                files.push(name);
+            }
+        }
+        files.sort();
+        Ok(files)
+    }
+
+    /// An empty folder; what an import that was interrupted has left is deleted.
+    fn begin(&self) -> Result<()> {
+        self.remove()?;
+        fs::create_dir_all(&self.parts).with_context(|| self.parts.display().to_string())
+    }
+
+    /// Moves the shards to their place and lists them in the manifest there.
+    fn publish(&self, shards: &[ShardEntry]) -> Result<()> {
+        for shard in shards {
+            let to = self.folder.join(&shard.file);
+            fs::rename(self.parts.join(&shard.file), &to).with_context(|| to.display().to_string())?;
+        }
+        Manifest::add(&self.folder, shards.to_vec())?;
+        fs::remove_dir_all(&self.parts).with_context(|| self.parts.display().to_string())
+    }
+
+    /// Deletes what is not finished: the folder, and shards that were moved but not yet listed.
+    fn remove(&self) -> Result<()> {
+        if !self.parts.exists() {
+            return Ok(());
+        }
+        for file in self.there()? {
+            fs::remove_file(self.folder.join(&file)).with_context(|| file)?;
+        }
+        fs::remove_dir_all(&self.parts).with_context(|| self.parts.display().to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_become_unique() {
+        let mut ids = Ids::default();
+        let unique: Vec<String> =
+            ["a", "b", "a", "a", "a#2", "c"].into_iter().map(|id| ids.unique(id.to_owned())).collect();
+        assert_eq!(unique, ["a", "b", "a#2", "a#3", "a#2#2", "c"]);
+    }
+}

@@ -1,0 +1,176 @@
+//! [`LoaderMemory`]: what a loader will hold, from its settings and the first documents of its sources.
+
+use serde::Serialize;
+
+use crate::document::{Document, Image, Segment};
+use crate::image::{ImageSpec, about};
+use crate::loader::{BATCHES_AHEAD, LoaderConfig};
+use crate::mixture::Part;
+use crate::pack::Packing;
+use crate::prefetch::ROWS_AHEAD;
+use crate::source::Split;
+
+/// Documents of each source that are looked at. Their pictures are not decoded.
+const LOOKED_AT: u64 = 16;
+
+/// A short document counts as this part of a row in the prefetch.
+const MOST_PER_ROW: usize = 16;
+/// Bytes of a token in an example: its id and whether it is learned, in lists that grow.
+const TOKEN: usize = 8;
+/// Bytes of a position in a batch: id, target and weight.
+const POSITION: usize = 12;
+/// Times that a picture's pixels are there while it is decoded and resized.
+const COPIES: usize = 2;
+
+/// Bytes of memory.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Held {
+    /// Held at this moment.
+    pub now: u64,
+    /// Held at most, once it was read for some time.
+    pub most: u64,
+}
+
+impl Held {
+    /// What does not change.
+    pub(crate) fn always(bytes: usize) -> Self {
+        Self { now: bytes as u64, most: bytes as u64 }
+    }
+}
+
+impl std::ops::Add for Held {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { now: self.now + other.now, most: self.most + other.most }
+    }
+}
+
+/// Bytes that a loader holds at most, once it has run for some time.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct LoaderMemory {
+    /// Examples that are ready, that are being prepared, and that wait for the next row.
+    pub examples: u64,
+    /// Batches that are ready, and the one being made.
+    pub batches: u64,
+    /// Indexes, captions and open row groups of the sources.
+    pub sources: u64,
+}
+
+impl LoaderMemory {
+    /// All of it.
+    pub fn total(&self) -> u64 {
+        self.examples + self.batches + self.sources
+    }
+}
+
+impl LoaderConfig {
+    /// What the sources that rows are drawn from hold between documents.
+    pub fn sources(&self) -> Held {
+        self.drawn().map(|part| part.source.memory()).fold(Held::default(), |a, b| a + b)
+    }
+
+    /// What the loader will hold, with batches of `images` pictures. It reads the first documents of each source; what
+    /// can't be read is left out.
+    pub fn memory(&self, images: usize) -> LoaderMemory {
+        let Self { packing, rows, .. } = self;
+        let Packing { image, length, .. } = packing;
+        let shapes: Vec<Shape> = self.drawn().map(|part| Shape::of(part, packing)).collect();
+        let ready = shapes.iter().map(|shape| shape.ready(*length, image)).sum::<usize>();
+        let working = shapes.iter().map(|shape| shape.working(image)).max().unwrap_or(0);
+        let floats = images * image.bytes() * size_of::<f32>();
+        let batch = rows * length * POSITION + floats;
+        // The rows of the batch being made are there beside it.
+        let made = rows * length * TOKEN + images * image.bytes();
+        LoaderMemory {
+            examples: (ready + self.threads * working) as u64,
+            batches: ((BATCHES_AHEAD + 1) * batch + made) as u64,
+            // The documents above have shown what open row groups take.
+            sources: self.sources().most,
+        }
+    }
+
+    fn drawn(&self) -> impl Iterator<Item = &Part> {
+        self.mixture.parts().iter().filter(|part| part.weight > 0.0)
+    }
+}
+
+/// The documents of a source: sums over those that were looked at, and the largest.
+#[derive(Debug, Default)]
+struct Shape {
+    /// As the prefetch counts them.
+    cost: usize,
+    tokens: usize,
+    most_tokens: usize,
+    pictures: usize,
+    most_pictures: usize,
+    /// Bytes of the files of one document.
+    most_bytes: usize,
+    /// Bytes of the pixels of one picture.
+    most_pixels: usize,
+}
+
+impl Shape {
+    fn of(part: &Part, packing: &Packing) -> Self {
+        let mut shape = Self::default();
+        let there = part.source.len(Split::Train).unwrap_or(u64::MAX).min(LOOKED_AT);
+        for document in (0..there).filter_map(|i| part.source.document(Split::Train, i).ok()) {
+            shape.add(&document, packing);
+        }
+        shape
+    }
+
+    fn add(&mut self, document: &Document, packing: &Packing) {
+        let (mut tokens, mut pictures, mut bytes) = (0, 0, 0);
+        for segment in &document.segments {
+            match segment {
+                Segment::Text { text, .. } => tokens += packing.tokenizer.encode(text).len(),
+                Segment::Token { .. } => tokens += 1,
+                Segment::Image(_) if tokens + packing.image_tokens > packing.length => break,
+                Segment::Image(image) => {
+                    (tokens, pictures) = (tokens + packing.image_tokens, pictures + 1);
+                    self.most_pixels = self.most_pixels.max(pixels(image, &packing.image));
+                    bytes += stored(image);
+                }
+            }
+        }
+        // A text without pictures is prepared as a whole.
+        self.most_tokens = self.most_tokens.max(tokens);
+        let tokens = tokens.min(packing.length);
+        self.tokens += tokens;
+        self.cost += tokens.max(packing.length / MOST_PER_ROW);
+        self.pictures += pictures;
+        self.most_pictures = self.most_pictures.max(pictures);
+        self.most_bytes = self.most_bytes.max(bytes);
+    }
+
+    /// Bytes of the examples that are ready, with the last that did not fit.
+    fn ready(&self, length: usize, image: &ImageSpec) -> usize {
+        let of = |count: usize| count * ROWS_AHEAD * length / self.cost.max(1);
+        (of(self.pictures) + 2 * self.most_pictures) * image.bytes()
+            + (of(self.tokens) + 2 * self.most_tokens) * TOKEN
+    }
+
+    /// Bytes of a document that a thread prepares.
+    fn working(&self, image: &ImageSpec) -> usize {
+        self.most_bytes + COPIES * self.most_pixels + self.most_pictures * image.bytes()
+    }
+}
+
+fn stored(image: &Image) -> usize {
+    match image {
+        Image::File { bytes, .. } => bytes.len(),
+        Image::Pixels(picture) => picture.rgb.len(),
+    }
+}
+
+/// Bytes of a picture's pixels as it is decoded: a JPEG no larger than about twice the square.
+fn pixels(image: &Image, spec: &ImageSpec) -> usize {
+    let Ok(header) = about(image) else { return 0 };
+    let [width, height] = [header.width, header.height].map(|side| side as usize);
+    let (short, long, enough) = (width.min(height), width.max(height), 2 * spec.size);
+    match header.format {
+        "JPEG" if short > enough => 3 * enough * (long * enough / short),
+        _ => 3 * short * long,
+    }
+}

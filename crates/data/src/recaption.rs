@@ -1,0 +1,270 @@
+//! [`Recaption`]: a captioned set written anew with what a model says of its pictures, in steps of a shard. A process
+//! may be killed at any moment; the next one goes on after the last whole shard and writes the same bytes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::{Deserialize, Serialize};
+
+use crate::document::{Document, Image, Kind, Segment, Special};
+use crate::fusion::fuse;
+use crate::loader::Skipped;
+use crate::shard::{Origin, ShardEntry, ShardWriter};
+
+/// The file that says how far it has come; hidden, as it is no data.
+const STATE: &str = ".recaption.json";
+/// Shards are `synthetic-000000.tar`, …
+const STEM: &str = "synthetic";
+/// Documents before the share of those that are skipped is judged.
+const JUDGED: u64 = 20;
+/// Documents that are listed; all are counted.
+const LISTED: usize = 1000;
+
+/// What was asked for, by the name of the setting. All that decides what is written is in it.
+pub type Asked = BTreeMap<String, String>;
+
+/// Sums over the captions that were written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// Captions written.
+    pub captions: u64,
+    /// Words of the alt-texts: runs of characters between white space.
+    pub words_before: u64,
+    /// Words of the captions.
+    pub words_after: u64,
+    /// Captions with a content word that their alt-text lacks.
+    pub gained: u64,
+    /// Documents that gave no caption.
+    pub skipped: u64,
+}
+
+/// As [`STATE`] holds it: all that the next process needs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct State {
+    asked: Asked,
+    /// The next document of the source.
+    next: u64,
+    done: bool,
+    tally: Tally,
+    skipped: Vec<Skipped>,
+    /// The shards that are closed.
+    shards: Vec<ShardEntry>,
+}
+
+/// Writes captions in the order of their documents.
+pub struct Recaption {
+    folder: PathBuf,
+    /// `None`, when it is done.
+    writer: Option<ShardWriter>,
+    state: State,
+    max_skipped_share: f64,
+    // Held while this lives: two processes never write into one folder.
+    _lock: File,
+}
+
+/// How captions are written.
+#[derive(Clone, Debug)]
+pub struct RecaptionSpec {
+    /// What decides what is written; a folder belongs to one such.
+    pub asked: Asked,
+    /// A shard is closed when it holds this many bytes.
+    pub shard_bytes: u64,
+    /// The share of skipped documents, of at least 20, above which it stops.
+    pub max_skipped_share: f64,
+}
+
+impl Recaption {
+    /// Begins in `folder`, which is made, or goes on there.
+    ///
+    /// # Errors
+    /// A folder that can't be written, in which another process writes, or that was begun with other settings; shards
+    /// that are damaged.
+    pub fn open(folder: &Path, spec: RecaptionSpec) -> Result<Self> {
+        let RecaptionSpec { asked, shard_bytes, max_skipped_share } = spec;
+        ensure!(
+            (0.0..1.0).contains(&max_skipped_share),
+            "--max-skipped-share {max_skipped_share}: give a number from 0 up to, not including, 1"
+        );
+        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
+        let lock = lock(folder)?;
+        let (state, writer) = match read_state(folder)? {
+            Some(state) => {
+                check_asked(folder, &state.asked, &asked)?;
+                let go_on = || ShardWriter::resume(folder, STEM, shard_bytes, state.shards.clone());
+                let writer = if state.done { None } else { Some(go_on()?) };
+                (state, writer)
+            }
+            None => {
+                let writer = ShardWriter::new(folder, STEM, Origin::default(), shard_bytes)?;
+                (State { asked, ..State::default() }, Some(writer))
+            }
+        };
+        let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, _lock: lock };
+        // Before the first shard, so that one that was not noted is known as ours.
+        begun.save()?;
+        Ok(begun)
+    }
+
+    /// The next document of the source.
+    pub fn next(&self) -> u64 {
+        self.state.next
+    }
+
+    /// Whether all is written.
+    pub fn is_done(&self) -> bool {
+        self.state.done
+    }
+
+    /// The sums so far.
+    pub fn tally(&self) -> &Tally {
+        &self.state.tally
+    }
+
+    /// The first 1,000 documents that were skipped.
+    pub fn skipped(&self) -> &[Skipped] {
+        &self.state.skipped
+    }
+
+    /// Writes the next document, a captioned one of `origin`, with its text and the model's `description` in one caption.
+    ///
+    /// # Errors
+    /// As [`caption`]; a disk that is full.
+    pub fn write(&mut self, document: &Document, origin: Origin, description: &str) -> Result<()> {
+        let (image, alt_text) = caption(document)?;
+        let writer = self.writer.as_mut().context("all captions are written")?;
+        writer.come_from(origin)?;
+        self.note()?;
+        let fused = fuse(&alt_text, description);
+        let tally = &mut self.state.tally;
+        let words = |text: &str| text.split_whitespace().count() as u64;
+        tally.captions += 1;
+        tally.words_before += words(&alt_text);
+        tally.words_after += words(&fused.text);
+        tally.gained += u64::from(fused.gained);
+        let segments = vec![
+            Segment::Image(image.clone()),
+            Segment::text(fused.text),
+            Segment::Token { token: Special::End, learn: true },
+        ];
+        let synthetic = Document { id: document.id.clone(), kind: Kind::Synthetic, segments };
+        let writer = self.writer.as_mut().context("all captions are written")?;
+        writer.push_with(&synthetic, Some(alt_text))?;
+        writer.close_full()?;
+        self.state.next += 1;
+        self.note()
+    }
+
+    /// Saves how far it has come, where a shard was closed and none is open.
+    fn note(&mut self) -> Result<()> {
+        let closed = self.writer.as_ref().map_or(&[][..], ShardWriter::closed);
+        if closed.len() > self.state.shards.len() {
+            self.state.shards = closed.to_vec();
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Leaves the next document out.
+    ///
+    /// # Errors
+    /// More than the set share of the documents.
+    pub fn skip(&mut self, skipped: Skipped) -> Result<()> {
+        let State { next, tally, .. } = &mut self.state;
+        (*next, tally.skipped) = (*next + 1, tally.skipped + 1);
+        ensure!(
+            *next < JUDGED || tally.skipped as f64 <= self.max_skipped_share * *next as f64,
+            "{} of the first {next} documents can't be used, above --max-skipped-share {}; the last is {}: {}",
+            tally.skipped,
+            self.max_skipped_share,
+            skipped.id,
+            skipped.reason
+        );
+        if self.state.skipped.len() < LISTED {
+            self.state.skipped.push(skipped);
+        }
+        Ok(())
+    }
+
+    /// Closes the last shard and writes the manifest: all is written.
+    ///
+    /// # Errors
+    /// A disk that is full; no caption at all.
+    pub fn finish(&mut self) -> Result<()> {
+        if let Some(writer) = self.writer.take() {
+            ensure!(self.state.tally.captions > 0, "no document with a picture and a caption");
+            writer.finish()?;
+            self.state.done = true;
+            self.save()?;
+        }
+        Ok(())
+    }
+
+    /// Replaces the file as a whole: after a crash the old one or the new one is there.
+    fn save(&self) -> Result<()> {
+        let (path, beside) = (self.folder.join(STATE), self.folder.join(format!("{STATE}.new")));
+        let put = || {
+            let mut file = File::create(&beside)?;
+            file.write_all(&serde_json::to_vec_pretty(&self.state)?)?;
+            file.sync_all()?;
+            anyhow::Ok(fs::rename(&beside, &path)?)
+        };
+        put().with_context(|| path.display().to_string())
+    }
+}
+
+/// The picture and the text of a captioned document.
+///
+/// # Errors
+/// A document of another kind, or without one picture and a text.
+pub fn caption(document: &Document) -> Result<(&Image, String)> {
+    let text = document.texts().collect::<String>();
+    let mut pictures = document.pictures();
+    match (document.kind, pictures.next(), pictures.next()) {
+        (Kind::Captioned | Kind::Synthetic, Some(image), None) if !text.trim().is_empty() => {
+            Ok((image, text.trim().to_owned()))
+        }
+        (kind, first, second) => bail!(
+            "not a picture with a caption: {kind:?} with {} pictures and {} words",
+            [first, second].iter().flatten().count(),
+            text.split_whitespace().count()
+        ),
+    }
+}
+
+fn lock(folder: &Path) -> Result<File> {
+    let path = folder.join(".lock");
+    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
+    let lock = lock.with_context(|| format!("{}: can't be written", folder.display()))?;
+    match lock.try_lock() {
+        Ok(()) => Ok(lock),
+        Err(TryLockError::WouldBlock) => bail!("{}: another mm1 is writing there", folder.display()),
+        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
+    }
+}
+
+fn read_state(folder: &Path) -> Result<Option<State>> {
+    let path = folder.join(STATE);
+    if !path.exists() {
+        return Ok(None);
+    }
+    let read = || anyhow::Ok(serde_json::from_slice(&fs::read(&path)?)?);
+    read().map(Some).with_context(|| format!("{}: damaged; take another folder", path.display()))
+}
+
+/// The first setting that differs from what the folder was begun with.
+fn check_asked(folder: &Path, old: &Asked, new: &Asked) -> Result<()> {
+    for name in old.keys().chain(new.keys()) {
+        let [was, is] = [old, new].map(|asked| asked.get(name).map_or("absent", String::as_str));
+        ensure!(
+            was == is,
+            "{}: begun with other settings ({name}: {was}, now {is}); take another folder, or these settings",
+            folder.display()
+        );
+    }
+    Ok(())
+}

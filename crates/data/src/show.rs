@@ -1,0 +1,195 @@
+//! A document shown to a person: its segments in lines of text, its pictures in a terminal, all of it as an HTML page.
+
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use serde::Serialize;
+
+use crate::document::{Document, Image, Picture, Segment};
+use crate::examine;
+use crate::image::{About, about, open};
+use crate::shard::{self, Origin};
+
+/// A segment in words and numbers.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum Shown {
+    /// Text.
+    Text {
+        /// The text itself.
+        text: String,
+        /// Whether it is learned.
+        learn: bool,
+    },
+    /// A picture.
+    Image {
+        /// Its name or address; empty where it has none.
+        name: String,
+        /// `JPEG`, `PNG`, `WebP`, `GIF` or `pixels`; empty where the header can't be read.
+        format: &'static str,
+        /// Pixels from left to right; 0 where the header can't be read.
+        width: u32,
+        /// Pixels from top to bottom; 0 where the header can't be read.
+        height: u32,
+        /// Bytes as it is stored.
+        bytes: u64,
+        /// Why it can't be used.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        damage: Option<String>,
+    },
+    /// A token with a meaning of its own.
+    Token {
+        /// Which.
+        token: String,
+        /// Whether it is learned.
+        learn: bool,
+    },
+}
+
+/// The segments in order. Pictures are decoded, so that damage shows.
+pub fn segments(document: &Document) -> Vec<Shown> {
+    let shown = |segment: &Segment| match segment {
+        Segment::Text { text, learn } => Shown::Text { text: text.clone(), learn: *learn },
+        Segment::Token { token, learn } => {
+            Shown::Token { token: format!("{token:?}").to_lowercase(), learn: *learn }
+        }
+        Segment::Image(image) => {
+            let seen = about(image);
+            let damage = seen.as_ref().err().map(|e| format!("{e:#}"));
+            let damage = damage.or_else(|| open(image).err().map(|e| format!("{e:#}")));
+            let About { width, height, format } = seen.unwrap_or(About { width: 0, height: 0, format: "" });
+            let name = match image {
+                Image::File { name, .. } => name.to_string(),
+                Image::Pixels(_) => String::new(),
+            };
+            Shown::Image { name, format, width, height, bytes: examine::image_bytes(image), damage }
+        }
+    };
+    document.segments.iter().map(shown).collect()
+}
+
+/// A picture as lines of half blocks in 24-bit colour, at most `columns` wide and `lines` high.
+///
+/// # Errors
+/// A picture that can't be decoded.
+pub fn thumbnail(image: &Image, columns: u32, lines: u32) -> Result<Vec<String>> {
+    let picture = open(image)?;
+    let (width, height) = (f64::from(picture.width), f64::from(picture.height));
+    let scale = (f64::from(columns) / width).min(f64::from(lines * 2) / height).min(1.0);
+    let cells = |side: f64, most: u32| ((side * scale).ceil() as u32).clamp(1, most);
+    let (across, down) = (cells(width, columns), cells(height, lines * 2));
+    let colour = |x: u32, y: u32| (y < down).then(|| mean(&picture, [x, y], [across, down]));
+    let mut out = Vec::new();
+    for y in (0..down).step_by(2) {
+        let mut line = String::new();
+        for x in 0..across {
+            let [r, g, b] = colour(x, y).unwrap_or_default();
+            let _ = write!(line, "\x1b[38;2;{r};{g};{b}m");
+            if let Some([r, g, b]) = colour(x, y + 1) {
+                let _ = write!(line, "\x1b[48;2;{r};{g};{b}m");
+            }
+            line.push('▀');
+        }
+        out.push(line + "\x1b[0m");
+    }
+    Ok(out)
+}
+
+/// The mean colour of the part of a picture that one cell of a grid shows.
+fn mean(picture: &Picture, [x, y]: [u32; 2], [across, down]: [u32; 2]) -> [u8; 3] {
+    let part = |at: u32, of: u32, side: u32| {
+        let bound = |at: u32| (u64::from(at) * u64::from(side) / u64::from(of)) as u32;
+        bound(at)..bound(at + 1).max(bound(at) + 1).min(side)
+    };
+    let (mut sums, mut count) = ([0_u64; 3], 0);
+    for row in part(y, down, picture.height) {
+        for column in part(x, across, picture.width) {
+            let at = (row as usize * picture.width as usize + column as usize) * 3;
+            for (sum, value) in sums.iter_mut().zip(&picture.rgb[at..at + 3]) {
+                *sum += u64::from(*value);
+            }
+            count += 1;
+        }
+    }
+    sums.map(|sum| (sum / count.max(1)) as u8)
+}
+
+const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
+header{border-bottom:1px solid #ccc;margin-bottom:1.5rem}h1{font-size:1.1rem;overflow-wrap:anywhere}\
+p{white-space:pre-wrap;overflow-wrap:anywhere}p.read{color:#666}figure{margin:1rem 0}img{max-width:100%;height:auto;border:1px solid #ddd}\
+figcaption,dd,dt{font-size:.85rem;color:#555;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem}dd{margin:0}\
+.token{display:inline-block;font:12px monospace;color:#555;background:#eee;border-radius:4px;padding:0 .4em;margin:.2em 0}\
+.damage{color:#a00}";
+
+/// A page of one file: pictures inside, no script.
+pub fn html(document: &Document, origin: &Origin, file: &str) -> String {
+    let mut page = format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{id}</title><style>{STYLE}</style></head>\n\
+         <body><header><h1>{id}</h1><dl><dt>kind</dt><dd>{kind}</dd><dt>file</dt><dd>{file}</dd>",
+        id = escaped(&document.id),
+        kind = kind(document),
+        file = escaped(file)
+    );
+    let Origin { source, licence, attribution } = origin;
+    for (name, value) in [("source", source), ("licence", licence), ("attribution", attribution)] {
+        if !value.is_empty() {
+            let _ = write!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(value));
+        }
+    }
+    page.push_str("</dl></header>\n");
+    for (segment, shown) in document.segments.iter().zip(segments(document)) {
+        match (segment, shown) {
+            (Segment::Image(image), Shown::Image { name, format, width, height, bytes, damage }) => {
+                let about = format!("{} {format} {width}×{height}, {bytes} bytes", escaped(&name));
+                let seen = match damage {
+                    None => format!("<img src=\"{}\" alt=\"{}\">", data_address(image), escaped(&name)),
+                    Some(damage) => format!("<span class=\"damage\">{}</span>", escaped(&damage)),
+                };
+                let _ = writeln!(page, "<figure>{seen}<figcaption>{about}</figcaption></figure>");
+            }
+            (_, Shown::Text { text, learn }) => {
+                let class = if learn { "" } else { " class=\"read\"" };
+                let _ = writeln!(page, "<p{class}>{}</p>", escaped(&text));
+            }
+            (_, Shown::Token { token, .. }) => {
+                let _ = writeln!(page, "<span class=\"token\">{}</span>", escaped(&token));
+            }
+            _ => {}
+        }
+    }
+    page.push_str("</body></html>\n");
+    page
+}
+
+/// The kind as a recipe writes it.
+pub fn kind(document: &Document) -> String {
+    let value = serde_json::to_value(document.kind).ok();
+    value.and_then(|value| value.as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// A picture that was decoded before, as a `data:` address.
+fn data_address(image: &Image) -> String {
+    let (bytes, kind) = match image {
+        Image::File { bytes, .. } => (bytes.to_vec(), about(image).map_or("", |seen| seen.format)),
+        Image::Pixels(picture) => (shard::png(picture).unwrap_or_default(), "PNG"),
+    };
+    format!("data:image/{};base64,{}", kind.to_lowercase(), BASE64_STANDARD.encode(bytes))
+}
+
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            // Control characters, which HTML does not have, except those of white space.
+            c if c.is_control() && !"\n\t\r".contains(c) => out.push('\u{fffd}'),
+            c => out.push(c),
+        }
+    }
+    out
+}

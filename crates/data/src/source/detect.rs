@@ -1,0 +1,355 @@
+//! [`detect`]: which sources a person's paths are, by the endings and the first content of their files.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Map, Value};
+
+use super::SourceConfig;
+use super::evidence::{self, Evidence, Settings};
+use super::files::Format as _;
+use super::webdataset::PICTURES;
+use super::{html, json, parquet, shard, text};
+use crate::shard::{MANIFEST, Manifest};
+use crate::store::{ANY, Blob, Paths, Store, at_once};
+
+/// The kinds that files can be of.
+pub const KINDS: [&str; 11] = [
+    "folder",
+    "shards",
+    "webdataset",
+    "parquet-captioned",
+    "obelics",
+    "mmc4",
+    "html",
+    "text",
+    "json-text",
+    "parquet-text",
+    "conversations",
+];
+
+/// What a person says of all paths, in place of what would be found.
+#[derive(Clone, Debug, Default)]
+pub struct Said {
+    /// One of [`KINDS`].
+    pub kind: Option<String>,
+    /// Fields of [`SourceConfig`].
+    pub settings: Map<String, Value>,
+}
+
+/// Files of one format.
+#[derive(Clone)]
+pub struct Found {
+    /// A name, unique among those found together.
+    pub name: String,
+    /// One of [`KINDS`].
+    pub kind: &'static str,
+    /// How they are read.
+    pub config: SourceConfig,
+    /// The files; of a folder of captioned pictures none.
+    pub(crate) files: Vec<Blob>,
+}
+
+/// What the paths are.
+#[derive(Default)]
+pub struct Detected {
+    /// The sources, in the order of the paths.
+    pub sources: Vec<Found>,
+    /// Files that belong to no source.
+    pub left: Vec<String>,
+    /// Files of a known ending whose format can't be told, and why.
+    pub unclear: Vec<(String, String)>,
+    /// Folders with a manifest of shards.
+    pub manifests: Vec<PathBuf>,
+}
+
+impl Said {
+    /// From `field=value` texts.
+    ///
+    /// # Errors
+    /// A text without `=`; the path, which is an argument of its own; a kind that is not known.
+    pub fn new(kind: Option<String>, edits: &[String]) -> Result<Self> {
+        let mut settings = Map::new();
+        for edit in edits {
+            let (field, value) =
+                edit.split_once('=').with_context(|| format!("--set {edit}: write it as field=value"))?;
+            ensure!(!["kind", "path"].contains(&field), "--set {edit}: give the {field} as --kind or SOURCE");
+            // A number or truth value, or else text.
+            let read = serde_json::from_str(value).ok().filter(|v: &Value| v.is_number() || v.is_boolean());
+            settings.insert(field.to_owned(), read.unwrap_or_else(|| value.into()));
+        }
+        if let Some(kind) = &kind {
+            ensure!(KINDS.contains(&kind.as_str()), "--kind {kind}: known are {}", KINDS.join(", "));
+        }
+        Ok(Self { kind, settings })
+    }
+}
+
+/// Looks at the files of all paths (folders, patterns and addresses too). A folder may hold several formats: each
+/// becomes a source of its own.
+///
+/// # Errors
+/// Paths without files; a setting that no source has; paths in which nothing is of a known format.
+pub fn detect(paths: &[String], said: &Said, store: &Store) -> Result<Detected> {
+    let mut all = Detected::default();
+    for path in paths {
+        let files = store.files(&Paths::One(path.clone()), ANY)?;
+        let before = all.sources.len();
+        match &said.kind {
+            Some(_) => all.as_said(path, said, files, store)?,
+            None => all.sort(path, said, files, store)?,
+        }
+        ensure!(
+            all.sources.len() > before || !all.unclear.is_empty(),
+            "{path}: no data of a known format{}; say --kind, one of {}",
+            all.left.last().map(|left| format!(" (such as {left})")).unwrap_or_default(),
+            KINDS.join(", ")
+        );
+    }
+    let mut taken = BTreeSet::new();
+    for source in &mut all.sources {
+        let name = source.name.clone();
+        for number in 2.. {
+            if taken.insert(source.name.clone()) {
+                break;
+            }
+            source.name = format!("{name}-{number}");
+        }
+    }
+    Ok(all)
+}
+
+impl Detected {
+    /// The sources, where every file of a known ending could be told.
+    ///
+    /// # Errors
+    /// One line with the first file that could not.
+    pub fn clear(self) -> Result<Self> {
+        if let Some((file, reason)) = self.unclear.first() {
+            bail!("{file}: {reason}");
+        }
+        Ok(self)
+    }
+
+    /// All files that the kind reads are one source. What the first file shows fills the fields that are not said.
+    fn as_said(&mut self, path: &str, said: &Said, files: Vec<Blob>, store: &Store) -> Result<()> {
+        let kind = KINDS.into_iter().find(|&known| said.kind.as_deref() == Some(known));
+        let kind = kind.context("a kind that is not known")?;
+        let name = name_of(path, &files);
+        if kind == "folder" {
+            let config = configure(kind, path, &said.settings)?;
+            self.sources.push(Found { name, kind, config, files: Vec::new() });
+            return Ok(());
+        }
+        let endings = endings(kind);
+        let folder = Path::new(path).is_dir();
+        let fits = |file: &Blob| !folder || ends(&file.name, endings);
+        let (files, left): (Vec<Blob>, Vec<Blob>) = files.into_iter().partition(fits);
+        self.left.extend(left.into_iter().map(|file| file.address));
+        let first = files.first();
+        let first = first
+            .with_context(|| format!("{path}: no file for --kind {kind}; wanted: {}", endings.join(", ")))?;
+        let mut settings = match look(first, said, store) {
+            Seen::Format(evidence) if evidence.kind == kind => evidence.settings,
+            Seen::Unclear(reason) if kind == "mmc4" && !said.settings.contains_key("pictures") => {
+                bail!("{}: {reason}", first.address)
+            }
+            _ => Settings::new(),
+        };
+        settings.extend(said.settings.clone());
+        let config = configure(kind, path, &settings)?;
+        self.sources.push(Found { name, kind, config, files });
+        Ok(())
+    }
+
+    /// Each format among the files is a source.
+    fn sort(&mut self, path: &str, said: &Said, files: Vec<Blob>, store: &Store) -> Result<()> {
+        let folder = Path::new(path).is_dir();
+        let name = name_of(path, &files);
+        let seen = at_once(&files, |file| Ok(look(file, said, store)));
+        let mut groups: Vec<(Evidence, Vec<Blob>)> = Vec::new();
+        let (mut pictures, mut texts) = (Vec::new(), Vec::new());
+        for (file, seen) in files.into_iter().zip(seen) {
+            match seen? {
+                Seen::Format(evidence) => {
+                    match groups.iter_mut().find(|(e, _)| *e == evidence && e.kind != "folder") {
+                        Some((_, group)) => group.push(file),
+                        None => groups.push((evidence, vec![file])),
+                    }
+                }
+                Seen::Picture => pictures.push(file),
+                Seen::Text => texts.push(file),
+                Seen::Manifest(folder) => self.manifests.push(folder),
+                // A folder may hold JSON that is no data.
+                Seen::Unclear(_) if folder && ends(&file.name, &[".json"]) && !evidence::is_data(&file) => {
+                    self.left.push(file.address);
+                }
+                Seen::Unclear(reason) => self.unclear.push((file.address, reason)),
+                Seen::Nothing => self.left.push(file.address),
+            }
+        }
+        let pairs = self.pairs(&groups, pictures, &mut texts);
+        if !texts.is_empty() {
+            groups.push((Evidence { kind: "text", settings: Settings::new() }, texts));
+        }
+        groups.extend(pairs);
+        let several = groups.len() > 1;
+        for (Evidence { kind, mut settings }, files) in groups {
+            settings.extend(fields(kind, &said.settings));
+            let name = if several { format!("{name}-{kind}") } else { name.clone() };
+            let path = if kind == "folder" { files[0].address.as_str() } else { path };
+            let config = configure(kind, path, &settings)?;
+            let files = if kind == "folder" { Vec::new() } else { files };
+            self.sources.push(Found { name, kind, config, files });
+        }
+        self.check_settings(said)
+    }
+
+    /// Pictures with a text beside them, as a source of the smallest folder that has them all. The others belong to
+    /// pages, to documents that name them, or to nothing.
+    fn pairs(
+        &mut self,
+        groups: &[(Evidence, Vec<Blob>)],
+        pictures: Vec<Blob>,
+        texts: &mut Vec<Blob>,
+    ) -> Option<(Evidence, Vec<Blob>)> {
+        let stem = |file: &Blob| Path::new(&file.address).with_extension("");
+        let captions: BTreeSet<PathBuf> =
+            texts.iter().filter(|file| file.address.ends_with(".txt")).map(stem).collect();
+        let mut owned: Vec<PathBuf> = Vec::new();
+        let mut pages = false;
+        for (Evidence { kind, settings }, files) in groups {
+            pages |= *kind == "html";
+            owned.extend(settings.get("pictures").and_then(Value::as_str).map(PathBuf::from));
+            let folder = || Path::new(&files[0].address).parent().map(Path::to_owned);
+            owned.extend(if *kind == "folder" { folder() } else { None });
+        }
+        let is_owned = |file: &Blob| owned.iter().any(|folder| Path::new(&file.address).starts_with(folder));
+        let (paired, others): (Vec<Blob>, Vec<Blob>) =
+            pictures.into_iter().partition(|file| captions.contains(&stem(file)) && !is_owned(file));
+        self.left
+            .extend(others.into_iter().filter(|file| !pages && !is_owned(file)).map(|file| file.address));
+        let first = paired.first()?;
+        let mut root = Path::new(&first.address).parent()?;
+        while paired.iter().any(|file| !Path::new(&file.address).starts_with(root)) {
+            root = root.parent()?;
+        }
+        let stems: BTreeSet<PathBuf> = paired.iter().map(stem).collect();
+        texts.retain(|file| !(file.address.ends_with(".txt") && stems.contains(&stem(file))));
+        let mut place = first.clone();
+        place.address = if root.as_os_str().is_empty() { ".".into() } else { root.to_string_lossy().into() };
+        Some((Evidence { kind: "folder", settings: Settings::new() }, vec![place]))
+    }
+
+    /// Refuses a setting that no source has.
+    fn check_settings(&self, said: &Said) -> Result<()> {
+        let kinds: BTreeSet<&str> = self.sources.iter().map(|source| source.kind).collect();
+        let known = |field: &String| kinds.iter().any(|kind| has_field(kind, field));
+        match said.settings.keys().find(|field| !known(field)) {
+            Some(field) if !kinds.is_empty() => {
+                let kinds: Vec<&str> = kinds.into_iter().collect();
+                bail!("--set {field}: no field of this name in sources of kind {}", kinds.join(", "))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a file is by its ending and content.
+enum Seen {
+    Format(Evidence),
+    Picture,
+    Text,
+    Manifest(PathBuf),
+    Unclear(String),
+    Nothing,
+}
+
+fn look(file: &Blob, said: &Said, store: &Store) -> Seen {
+    let name = file.name.to_lowercase();
+    let ends = |endings: &[&str]| ends(&name, endings);
+    let clear = |evidence: Result<Evidence>| match evidence {
+        Ok(evidence) => Seen::Format(evidence),
+        Err(error) => Seen::Unclear(format!("{error:#}")),
+    };
+    if let Some(folder) = manifest(file) {
+        Seen::Manifest(folder)
+    } else if ends(shard::Shard.endings()) {
+        clear(store.cache.unpacked(file).and_then(|file| evidence::archive(&file, &said.settings)))
+    } else if ends(parquet::ENDINGS) {
+        clear(evidence::columns(file, &said.settings))
+    } else if ends(json::ENDINGS) {
+        clear(store.cache.unpacked(file).and_then(|file| evidence::values(&file, &said.settings)))
+    } else if ends(html::ENDINGS) {
+        Seen::Format(Evidence { kind: "html", settings: Settings::new() })
+    } else if ends(text::ENDINGS) {
+        Seen::Text
+    } else if PICTURES.iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
+        Seen::Picture
+    } else {
+        Seen::Nothing
+    }
+}
+
+/// The folder of a manifest of shards.
+fn manifest(file: &Blob) -> Option<PathBuf> {
+    let path = Path::new(&file.address);
+    let folder = path.parent().filter(|_| path.file_name().is_some_and(|name| name == MANIFEST))?;
+    Manifest::read(folder).ok().map(|_| folder.to_owned())
+}
+
+fn ends(name: &str, endings: &[&str]) -> bool {
+    let name = name.to_lowercase();
+    endings.iter().any(|ending| name.ends_with(ending))
+}
+
+fn endings(kind: &str) -> &'static [&'static str] {
+    match kind {
+        "shards" | "webdataset" => shard::Shard.endings(),
+        "parquet-captioned" | "parquet-text" | "obelics" => parquet::ENDINGS,
+        "html" => html::ENDINGS,
+        "text" => text::ENDINGS,
+        _ => json::ENDINGS,
+    }
+}
+
+/// The settings that a kind has.
+fn fields(kind: &str, settings: &Settings) -> Settings {
+    settings.iter().filter(|(field, _)| has_field(kind, field)).map(|(f, v)| (f.clone(), v.clone())).collect()
+}
+
+fn has_field(kind: &str, field: &str) -> bool {
+    // A value of a type that no field has: where the field is known, the message is about the type.
+    let mut object = Settings::from_iter([("kind".into(), kind.into()), ("path".into(), ".".into())]);
+    object.insert(field.to_owned(), Value::Array(vec![Value::Null]));
+    let message = serde_json::from_value::<SourceConfig>(object.into()).err().map(|error| error.to_string());
+    message.is_some_and(|message| !message.contains("unknown field"))
+}
+
+fn configure(kind: &str, path: &str, settings: &Settings) -> Result<SourceConfig> {
+    let mut object = Settings::from_iter([("kind".into(), kind.into()), ("path".into(), path.into())]);
+    object.extend(settings.clone());
+    serde_json::from_value(object.into()).with_context(|| format!("{path}: as --kind {kind}"))
+}
+
+/// What the source is called: the folder's or the file's name, without its ending.
+fn name_of(path: &str, files: &[Blob]) -> String {
+    let whole = Path::new(path).canonicalize().unwrap_or_else(|_| PathBuf::from(path));
+    let folder = whole.is_dir();
+    let name = match files {
+        [only] if !folder => only.name.clone(),
+        _ if folder => whole.file_name().unwrap_or_default().to_string_lossy().into_owned(),
+        // A pattern: its folder.
+        _ => Path::new(path)
+            .parent()
+            .and_then(Path::file_name)
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned(),
+    };
+    let stem = if folder { &name } else { name.split('.').next().unwrap_or_default() };
+    let plain: String =
+        stem.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect();
+    if plain.is_empty() { "data".to_owned() } else { plain }
+}

@@ -1,0 +1,142 @@
+//! [`Stored`]: all documents of a source in the order of its files, without split or shuffle, for what is done with data
+//! before training.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+
+use super::SourceConfig;
+use super::detect::Found;
+use super::files::Files;
+use super::folder::Folder;
+use crate::document::Document;
+use crate::shard::Origin;
+use crate::store::Store;
+
+/// An open source.
+pub struct Stored {
+    name: String,
+    kind: &'static str,
+    files: u64,
+    bytes: u64,
+    inner: Inner,
+}
+
+enum Inner {
+    Files(Files),
+    Folder(Folder, Vec<(usize, usize)>),
+}
+
+impl Stored {
+    /// Opens what was found: makes or loads the indexes of its files.
+    ///
+    /// # Errors
+    /// One line that names the source: files that can't be used.
+    pub fn open(found: &Found, store: &Store) -> Result<Self> {
+        let Found { name, kind, config, files } = found.clone();
+        if let SourceConfig::Folder { path, .. } = &config {
+            let folder = Folder::open(&name, path, 0.0, 0)?;
+            let pairs = folder.pairs();
+            let sizes = pairs.iter().filter(|(_, caption)| *caption == 0);
+            let sizes = sizes.filter_map(|(entry, _)| folder.file(*entry).metadata().ok());
+            let bytes = sizes.map(|about| about.len()).sum();
+            let files = pairs.iter().filter(|(_, caption)| *caption == 0).count() as u64;
+            return Ok(Self { name, kind, files, bytes, inner: Inner::Folder(folder, pairs) });
+        }
+        let bytes = files.iter().map(|file| file.size).sum();
+        let count = files.len() as u64;
+        let inner = Inner::Files(config.open_found(&name, store, files)?);
+        Ok(Self { name, kind, files: count, bytes, inner })
+    }
+
+    /// Its name among the sources of a command.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The kind of source, as a recipe writes it.
+    pub fn kind(&self) -> &'static str {
+        self.kind
+    }
+
+    /// The number of its files; of a folder of captioned pictures, the pictures.
+    pub fn files(&self) -> u64 {
+        self.files
+    }
+
+    /// The bytes of these files, packed as they are.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The number of documents, damaged ones too.
+    pub fn documents(&self) -> u64 {
+        match &self.inner {
+            Inner::Files(files) => files.documents(),
+            Inner::Folder(_, pairs) => pairs.len() as u64,
+        }
+    }
+
+    /// The document at `index`, and where it says that it comes from. Its id is `NAME/FILE/ID IN THE FILE`, without the
+    /// folders above; a document of our shards keeps the id that it has there.
+    ///
+    /// # Errors
+    /// A damaged document; an index beyond the end.
+    pub fn document(&self, index: u64) -> Result<(Document, Origin)> {
+        match &self.inner {
+            Inner::Files(files) => {
+                let (mut document, origin) = files.stored_with_origin(index)?;
+                if self.kind != "shards" || document.id.is_empty() {
+                    let file = files.file(index).map_or("", |file| &file.name);
+                    let parts = [self.name.as_str(), file, &document.id];
+                    document.id =
+                        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
+                }
+                Ok((document, origin))
+            }
+            Inner::Folder(folder, pairs) => {
+                let pair = pairs.get(index as usize);
+                let pair = pair.with_context(|| format!("source `{}` has no document {index}", self.name))?;
+                Ok((folder.pair(*pair)?, Origin::default()))
+            }
+        }
+    }
+
+    /// The path or address of the file that the document at `index` lies in.
+    pub fn file(&self, index: u64) -> String {
+        match &self.inner {
+            Inner::Files(files) => files.file(index).map_or_else(String::new, |file| file.address.clone()),
+            Inner::Folder(folder, pairs) => {
+                let entry = pairs.get(index as usize).map_or(0, |(entry, _)| *entry);
+                folder.file(entry).to_string_lossy().into_owned()
+            }
+        }
+    }
+}
+
+/// Opens each source of `found`, in order.
+///
+/// # Errors
+/// As [`Stored::open`].
+pub fn open(found: &[Found], store: &Store) -> Result<Vec<Stored>> {
+    found.iter().map(|found| Stored::open(found, store)).collect()
+}
+
+impl Found {
+    /// The same source, one file each; for looking at files that may be damaged as a whole. A folder of captioned
+    /// pictures stays one.
+    pub fn apart(&self) -> Vec<(String, Self)> {
+        if let SourceConfig::Folder { path, .. } = &self.config {
+            return vec![(path.to_string_lossy().into_owned(), self.clone())];
+        }
+        let one = |file: &crate::store::Blob| {
+            (file.address.clone(), Self { files: vec![file.clone()], ..self.clone() })
+        };
+        self.files.iter().map(one).collect()
+    }
+
+    /// The paths of its files on this machine.
+    pub fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().map(|file| Path::new(&file.address)).filter(|path| path.is_file())
+    }
+}

@@ -1,0 +1,280 @@
+//! [`Statistics`]: what is in a source, counted.
+
+use std::collections::BTreeMap;
+
+use anyhow::Result;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use crate::document::Kind;
+use crate::examine::{self, Damaged, Examination, Examined, LISTED};
+use crate::image::About;
+use crate::shard::Origin;
+use crate::source::stored::Stored;
+use crate::tokenizer::Tokenizer;
+
+/// The sums of some documents.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Sums {
+    /// Documents that can be used.
+    pub documents: u64,
+    /// Pictures in them.
+    pub images: u64,
+    /// Words in them: runs of characters between white space.
+    pub words: u64,
+    /// Bytes of their content: texts in UTF-8, pictures as they are stored.
+    pub bytes: u64,
+}
+
+/// Counts in bins that double: 0, 1, 2-3, 4-7, …
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Histogram {
+    bins: Vec<u64>,
+    count: u64,
+    sum: u64,
+    max: u64,
+}
+
+/// What is in a source, or in several.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub struct Statistics {
+    /// Of all documents that can be used.
+    #[serde(flatten)]
+    pub sums: Sums,
+    /// Tokens of their texts, where a tokenizer is given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokens: Option<u64>,
+    /// Documents that can't be used.
+    pub skipped: u64,
+    /// By kind of data.
+    pub kinds: BTreeMap<Kind, Sums>,
+    /// By origin, where the documents say one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "origins")]
+    pub origins: BTreeMap<Origin, Sums>,
+    /// Words of a document.
+    pub words_histogram: Histogram,
+    /// Tokens of a document's texts.
+    #[serde(skip_serializing_if = "Histogram::is_empty")]
+    pub tokens_histogram: Histogram,
+    /// The shorter side of a picture in pixels.
+    pub short_side_histogram: Histogram,
+    /// The longer side of a picture in pixels.
+    pub long_side_histogram: Histogram,
+    /// Pictures of a document.
+    pub images_histogram: Histogram,
+    /// Pictures by format.
+    pub formats: BTreeMap<&'static str, u64>,
+    /// Why documents can't be used, and how many.
+    pub reasons: BTreeMap<String, u64>,
+}
+
+/// What is counted of a document.
+struct Measured {
+    kind: Kind,
+    origin: Origin,
+    sums: Sums,
+    tokens: u64,
+    pictures: Vec<About>,
+}
+
+impl Sums {
+    fn add(&mut self, other: &Self) {
+        self.documents += other.documents;
+        self.images += other.images;
+        self.words += other.words;
+        self.bytes += other.bytes;
+    }
+}
+
+impl Histogram {
+    fn add(&mut self, value: u64) {
+        let bin = (u64::BITS - value.leading_zeros()) as usize;
+        if self.bins.len() <= bin {
+            self.bins.resize(bin + 1, 0);
+        }
+        self.bins[bin] += 1;
+        (self.count, self.sum, self.max) = (self.count + 1, self.sum + value, self.max.max(value));
+    }
+
+    fn merge(&mut self, other: &Self) {
+        self.bins.resize(self.bins.len().max(other.bins.len()), 0);
+        self.bins.iter_mut().zip(&other.bins).for_each(|(bin, other)| *bin += other);
+        (self.count, self.sum, self.max) =
+            (self.count + other.count, self.sum + other.sum, self.max.max(other.max));
+    }
+
+    /// Whether nothing was counted.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// The mean of the values; 0 without any.
+    pub fn mean(&self) -> f64 {
+        self.sum as f64 / self.count.max(1) as f64
+    }
+
+    /// The largest value.
+    pub fn max(&self) -> u64 {
+        self.max
+    }
+
+    /// The bins from the first that is not empty to the last: the least and the largest value of each, and the count.
+    pub fn bins(&self) -> Vec<(u64, u64, u64)> {
+        let first = self.bins.iter().position(|&count| count > 0).unwrap_or(self.bins.len());
+        let bin = |(i, &count): (usize, &u64)| match i {
+            0 => (0, 0, count),
+            i => (1 << (i - 1), u64::MAX >> (64 - i), count),
+        };
+        self.bins.iter().enumerate().skip(first).map(bin).collect()
+    }
+}
+
+impl Serialize for Histogram {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Bin {
+            from: u64,
+            to: u64,
+            count: u64,
+        }
+        let bins: Vec<Bin> =
+            self.bins().into_iter().map(|(from, to, count)| Bin { from, to, count }).collect();
+        let mut map = serializer.serialize_map(Some(3))?;
+        map.serialize_entry("mean", &self.mean())?;
+        map.serialize_entry("max", &self.max)?;
+        map.serialize_entry("bins", &bins)?;
+        map.end()
+    }
+}
+
+/// As a list, since an origin is no key of JSON.
+fn origins<S: Serializer>(origins: &BTreeMap<Origin, Sums>, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Entry<'a> {
+        #[serde(flatten)]
+        origin: &'a Origin,
+        #[serde(flatten)]
+        sums: &'a Sums,
+    }
+    serializer.collect_seq(origins.iter().map(|(origin, sums)| Entry { origin, sums }))
+}
+
+impl Statistics {
+    /// Counts all documents of a source; `told` is called with the number of those that are done. Gives the first
+    /// 1,000 damaged ones too.
+    ///
+    /// # Errors
+    /// None of the documents' own: they are counted as skipped.
+    pub fn of(
+        source: &Stored,
+        tokenizer: Option<&Tokenizer>,
+        how: Examination,
+        told: &mut dyn FnMut(u64),
+    ) -> Result<(Self, Vec<Damaged>)> {
+        let mut all = Self { tokens: tokenizer.map(|_| 0), ..Self::default() };
+        let mut damaged = Vec::new();
+        examine::each(
+            source,
+            how,
+            |examined| measure(examined, tokenizer),
+            |index, result| {
+                match result {
+                    Ok(measured) => all.add(&measured),
+                    Err(found) => {
+                        all.skipped += 1;
+                        *all.reasons.entry(found.cause().to_owned()).or_default() += 1;
+                        if damaged.len() < LISTED {
+                            damaged.push(found);
+                        }
+                    }
+                }
+                told(index + 1);
+                Ok(())
+            },
+        )?;
+        Ok((all, damaged))
+    }
+
+    fn add(&mut self, of: &Measured) {
+        self.sums.add(&of.sums);
+        self.kinds.entry(of.kind).or_default().add(&of.sums);
+        if of.origin != Origin::default() {
+            self.origins.entry(of.origin.clone()).or_default().add(&of.sums);
+        }
+        if let Some(tokens) = &mut self.tokens {
+            *tokens += of.tokens;
+            self.tokens_histogram.add(of.tokens);
+        }
+        self.words_histogram.add(of.sums.words);
+        self.images_histogram.add(of.sums.images);
+        for About { width, height, format } in &of.pictures {
+            self.short_side_histogram.add(u64::from(*width.min(height)));
+            self.long_side_histogram.add(u64::from(*width.max(height)));
+            *self.formats.entry(*format).or_default() += 1;
+        }
+    }
+
+    /// Adds what was counted elsewhere.
+    pub fn merge(&mut self, other: &Self) {
+        self.sums.add(&other.sums);
+        self.skipped += other.skipped;
+        self.tokens = match (self.tokens, other.tokens) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+        };
+        for (kind, sums) in &other.kinds {
+            self.kinds.entry(*kind).or_default().add(sums);
+        }
+        for (origin, sums) in &other.origins {
+            self.origins.entry(origin.clone()).or_default().add(sums);
+        }
+        self.words_histogram.merge(&other.words_histogram);
+        self.tokens_histogram.merge(&other.tokens_histogram);
+        self.short_side_histogram.merge(&other.short_side_histogram);
+        self.long_side_histogram.merge(&other.long_side_histogram);
+        self.images_histogram.merge(&other.images_histogram);
+        for (format, count) in &other.formats {
+            *self.formats.entry(*format).or_default() += count;
+        }
+        for (reason, count) in &other.reasons {
+            *self.reasons.entry(reason.clone()).or_default() += count;
+        }
+    }
+}
+
+fn measure(examined: Examined, tokenizer: Option<&Tokenizer>) -> Measured {
+    let Examined { document, origin, pictures } = examined;
+    let tokens = tokenizer
+        .map_or(0, |tokenizer| document.texts().map(|text| tokenizer.encode(text).len() as u64).sum());
+    let sums = Sums {
+        documents: 1,
+        images: pictures.len() as u64,
+        words: examine::words(&document),
+        bytes: examine::bytes(&document),
+    };
+    Measured { kind: document.kind, origin, sums, tokens, pictures }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_double_and_merge() {
+        let mut histogram = Histogram::default();
+        for value in [1, 2, 3, 4, 7, 8, 8, 1000] {
+            histogram.add(value);
+        }
+        assert_eq!(histogram.bins()[..4], [(1, 1, 1), (2, 3, 2), (4, 7, 2), (8, 15, 2)]);
+        assert_eq!(histogram.bins().last(), Some(&(512, 1023, 1)));
+        let mut other = Histogram::default();
+        assert!(other.bins().is_empty());
+        other.add(0);
+        other.add(u64::MAX >> 1);
+        assert_eq!((other.bins()[0], other.bins()[63].2), ((0, 0, 1), 1));
+        let (sum, mut merged) = (histogram.sum, histogram.clone());
+        merged.merge(&Histogram::default());
+        assert_eq!(merged, histogram);
+        assert_eq!((merged.max(), merged.mean()), (1000, sum as f64 / 8.0));
+    }
+}

@@ -1,0 +1,134 @@
+//! [`verify`]: whether data is whole: shards against their manifests, every document read, every picture decoded.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use serde::Serialize;
+
+use crate::examine::{self, Damaged, Examination};
+use crate::shard::Manifest;
+use crate::source::detect::{Detected, Found};
+use crate::source::stored::Stored;
+use crate::store::Store;
+
+/// What was looked at, and every problem.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Verified {
+    /// Manifests that were compared.
+    pub manifests: u64,
+    /// Files that were read.
+    pub files: u64,
+    /// Documents that are whole.
+    pub documents: u64,
+    /// Pictures in them.
+    pub images: u64,
+    /// What is not whole, file by file.
+    pub problems: Vec<Damaged>,
+}
+
+/// Reads everything that was detected; `told` is called with the documents that are done.
+///
+/// # Errors
+/// None of the files' own: they are problems.
+pub fn verify(
+    detected: &Detected,
+    store: &Store,
+    how: Examination,
+    told: &mut dyn FnMut(u64),
+) -> Result<Verified> {
+    let mut all = Verified::default();
+    for (file, reason) in &detected.unclear {
+        all.problem("", file.clone(), reason.clone());
+    }
+    all.compare(detected);
+    let mut done = 0;
+    let mut step = |_| {
+        done += 1;
+        told(done);
+    };
+    for source in &detected.sources {
+        let apart = source.apart();
+        all.files += apart.len() as u64;
+        match Stored::open(source, store) {
+            Ok(stored) => all.read(&stored, how, &mut step)?,
+            // A file is damaged as a whole: the others are read all the same.
+            Err(_) => {
+                for (file, found) in apart {
+                    match Stored::open(&found, store) {
+                        Ok(stored) => all.read(&stored, how, &mut step)?,
+                        Err(error) => {
+                            let reason = examine::reason(&error, &found.name, &file);
+                            all.problem(&found.name, file, reason);
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Ok(all)
+}
+
+impl Verified {
+    fn problem(&mut self, source: &str, file: String, reason: String) {
+        self.problems.push(Damaged { source: source.to_owned(), file, index: None, reason });
+    }
+
+    fn read(&mut self, stored: &Stored, how: Examination, told: &mut dyn FnMut(u64)) -> Result<()> {
+        examine::each(
+            stored,
+            how,
+            |examined| examined.pictures.len() as u64,
+            |index, result| {
+                match result {
+                    Ok(images) => (self.documents, self.images) = (self.documents + 1, self.images + images),
+                    Err(problem) => self.problems.push(problem),
+                }
+                told(index + 1);
+                Ok(())
+            },
+        )
+    }
+
+    /// Compares shards with the manifests beside them. Of a folder, all shards of its manifests are to be there, and all
+    /// that are there are to be listed.
+    fn compare(&mut self, detected: &Detected) {
+        let shards = detected.sources.iter().filter(|source| source.kind == "shards");
+        let mut named: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
+        for path in shards.flat_map(Found::paths) {
+            let folder = path.parent().unwrap_or(Path::new("")).to_owned();
+            named.entry(folder).or_default().insert(crate::store::file_name(&path.to_string_lossy()));
+        }
+        let folders: BTreeSet<&PathBuf> = named.keys().chain(&detected.manifests).collect();
+        for folder in folders {
+            if !folder.join(crate::shard::MANIFEST).exists() {
+                continue;
+            }
+            let manifest = match Manifest::read(folder) {
+                Ok(manifest) => manifest,
+                Err(error) => {
+                    let file = folder.join(crate::shard::MANIFEST).display().to_string();
+                    let reason = examine::reason(&error, "", &file);
+                    self.problem("", file, reason);
+                    continue;
+                }
+            };
+            self.manifests += 1;
+            // Where single shards were named, only these are compared.
+            let whole = detected.manifests.contains(folder);
+            let there = named.get(folder).cloned().unwrap_or_default();
+            for shard in manifest.shards.iter().filter(|shard| whole || there.contains(&shard.file)) {
+                if let Err(error) = shard.verify(folder) {
+                    let file = folder.join(&shard.file).display().to_string();
+                    let reason = examine::reason(&error, "", &file);
+                    self.problem("", file, reason);
+                }
+            }
+            let listed: BTreeSet<&String> = manifest.shards.iter().map(|shard| &shard.file).collect();
+            for file in there.iter().filter(|file| !listed.contains(file)) {
+                let file = folder.join(file).display().to_string();
+                self.problem("", file, "not in the manifest of its folder".to_owned());
+            }
+        }
+    }
+}

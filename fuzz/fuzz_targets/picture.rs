@@ -1,0 +1,24 @@
+//! Pictures: headers, decoding whole and at reduced size, and what the filter asks of them.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use mm1_data::document::{Document, Image, Kind, Segment};
+use mm1_data::filter::{Filter, FilterSpec};
+use mm1_data::image::{Fit, ImageSpec, decode, prepare};
+
+fuzz_target!(|data: &[u8]| {
+    let image = Image::named("", data.to_vec());
+    // Sides below what is allowed, so that an input takes a moment. The decoder of JPEG has limits of its own.
+    let whole = decode(data, 1_000);
+    if whole.is_ok() || data.starts_with(&[0xFF, 0xD8]) {
+        let spec = ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(16) };
+        if let Ok(pixels) = prepare(&image, &spec) {
+            assert_eq!(pixels.len(), spec.bytes());
+        }
+    }
+    let document = Document { id: String::new(), kind: Kind::Captioned, segments: vec![Segment::Image(image)] };
+    let mut filter = Filter::new(FilterSpec { require_text: false, ..FilterSpec::default() }).unwrap();
+    filter.observe(&document);
+    let stays = filter.apply(document).is_some();
+    assert!(!stays || filter.counts().documents == 1);
+});
