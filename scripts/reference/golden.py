@@ -127,6 +127,28 @@ def ten_losses(model, inputs):
     return losses
 
 
+# Half of what the tests allow: in a case where PyTorch's own f32 is further from its f64, some gradient is what is left of
+# larger ones, and no f32 could pass.
+WELL_POSED = 5e-6
+
+
+def own_error(name, config, seed):
+    """The largest relative difference of PyTorch in f32 and f64: of gradients, to the largest element of each, and of ten losses."""
+    generator = torch.Generator().manual_seed(seed)
+    model = Mm1(config)
+    fill(model, generator)
+    given, derived = batch(config, generator)
+    exact = copy.deepcopy(model).double()
+    inputs = given | derived
+    doubled = {k: v.double() if v.is_floating_point() else v for k, v in inputs.items()}
+    model.loss(inputs).backward()
+    exact.loss(doubled).backward()
+    pairs = [(p.grad.double(), e.grad) for p, e in zip(model.parameters(), exact.parameters())]
+    gradients = max(((a - b).abs().max() / b.abs().max()).item() for a, b in pairs)
+    losses = max(abs(a - b) / b for a, b in zip(ten_losses(model, inputs), ten_losses(exact, doubled)))
+    return max(gradients, losses)
+
+
 def golden(name, config, seed):
     generator = torch.Generator().manual_seed(seed)
     model = Mm1(config)
@@ -166,7 +188,9 @@ def main():
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    for seed, (name, config) in enumerate(CASES.items()):
+    for first, (name, config) in enumerate(CASES.items()):
+        seed = next(s for s in range(first, 10_000, len(CASES)) if own_error(name, config, s) <= WELL_POSED)
+        print(f"{name}: seed {seed}, PyTorch's own error {own_error(name, config, seed):.1e}")
         tensors, metadata = golden(name, config, seed)
         path = out / f"{name}.safetensors"
         save_file(tensors, path, metadata)
