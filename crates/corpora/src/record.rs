@@ -1,4 +1,4 @@
-//! [`Record`]: what a corpus was made of and became, kept beside the shards; `ATTRIBUTION.md` is written from these.
+//! [`Record`]: what a corpus was made of and became, kept beside the shards in a folder that no source reads; `ATTRIBUTION` is written from these.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use crate::corpus::Settings;
 use crate::sink::{Stream, is_of};
 
 /// The folder of the records.
-const FOLDER: &str = "corpora";
+const FOLDER: &str = ".corpora";
 
 /// What is in a stream's shards.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -120,7 +120,7 @@ fn path(root: &Path, corpus: &str) -> PathBuf {
     root.join(FOLDER).join(format!("{corpus}.json"))
 }
 
-/// Writes `ATTRIBUTION.md` from all records in `root`, whichever command made them.
+/// Writes `ATTRIBUTION` from all records in `root`, whichever command made them.
 pub(crate) fn attribute(root: &Path) -> Result<()> {
     let folder = root.join(FOLDER);
     let mut records = Vec::new();
@@ -152,7 +152,7 @@ pub(crate) fn attribute(root: &Path) -> Result<()> {
                 writeln!(text, "- Could not be used: {count}, listed in `{FOLDER}/{}.json`", record.corpus);
         }
     }
-    write(&root.join("ATTRIBUTION.md"), text.as_bytes())
+    write(&root.join("ATTRIBUTION"), text.as_bytes())
 }
 
 fn write(path: &Path, bytes: &[u8]) -> Result<()> {

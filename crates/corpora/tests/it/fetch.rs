@@ -192,7 +192,7 @@ fn a_second_fetch_does_nothing_and_a_killed_one_is_finished() {
     assert_eq!(desk.fetch(), report);
     assert_eq!(fs::metadata(&shard).unwrap().modified().unwrap(), time, "nothing was written again");
     // As after a kill in the middle of the corpus: no record, a whole shard, a part of another.
-    fs::remove_file(to.join("corpora/noto.json")).unwrap();
+    fs::remove_file(to.join(".corpora/noto.json")).unwrap();
     fs::write(to.join("captioned/noto-000001.tar.part"), b"half").unwrap();
     fs::remove_file(to.join("synthetic/noto-000000.tar")).unwrap();
     assert_eq!(desk.fetch(), report);
@@ -212,14 +212,14 @@ fn a_second_fetch_does_nothing_and_a_killed_one_is_finished() {
 fn the_folder_says_whom_to_thank() {
     let desk = with_emoji();
     desk.fetch();
-    let text = fs::read_to_string(desk.options().to.join("ATTRIBUTION.md")).unwrap();
+    let text = fs::read_to_string(desk.options().to.join("ATTRIBUTION")).unwrap();
     for words in [
         "## noto",
         "npm `@iconify-json/noto` 1.2.9, SHA-256 `",
         "Licence: Apache-2.0",
         "Google Inc",
         "`captioned/`: 29 documents, 29 pictures",
-        "Could not be used: 1, listed in `corpora/noto.json`",
+        "Could not be used: 1, listed in `.corpora/noto.json`",
     ] {
         assert!(text.contains(words), "{words} is not in {text}");
     }

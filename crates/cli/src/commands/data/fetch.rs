@@ -110,7 +110,7 @@ fn table(report: &Report) -> String {
     }
     for record in report.corpora.iter().filter(|record| !record.skipped.is_empty()) {
         let (name, count) = (&record.corpus, record.skipped.len());
-        let _ = writeln!(text, "{name:>20} could not use {count} items, listed in corpora/{name}.json");
+        let _ = writeln!(text, "{name:>20} could not use {count} items, listed in .corpora/{name}.json");
     }
     for missing in &report.missing {
         let _ = writeln!(text, "{:>20} missing: {}", missing.corpus, missing.reason);
