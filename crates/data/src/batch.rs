@@ -14,7 +14,7 @@ pub struct Span {
     pub len: usize,
 }
 
-/// `rows` packed rows of `length` positions each, and their pictures.
+/// `rows` packed rows of `length` positions each, and their pictures. It begins empty and grows row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Batch {
     /// Number of rows.
@@ -43,41 +43,38 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// Puts rows of `length` positions together. A position's target is the next token of the same example, where that
-    /// one is learned; nothing is predicted across examples.
-    pub fn assemble(rows: &[Row], length: usize, image: &ImageSpec, pad: u32) -> Self {
-        let positions = rows.len() * length;
-        let mut batch = Self {
-            rows: rows.len(),
-            length,
-            ids: vec![pad; positions],
-            targets: vec![0; positions],
-            weights: vec![0.0; positions],
-            image_size: image.size,
-            ..Self::default()
-        };
-        let images = rows.iter().flat_map(Row::examples).map(|example| example.images.len()).sum::<usize>();
-        batch.pixels.reserve_exact(images * image.bytes());
-        for (row, content) in rows.iter().enumerate() {
-            let mut start = 0;
-            for example in content.examples() {
-                let (at, len) = (row * length + start, example.ids.len());
-                batch.ids[at..at + len].copy_from_slice(&example.ids);
-                for next in (1..len).filter(|&next| example.learn[next]) {
-                    batch.targets[at + next - 1] = example.ids[next];
-                    batch.weights[at + next - 1] = 1.0;
-                }
-                for (offset, pixels) in &example.images {
-                    batch.image_slots.push(at + offset);
-                    normalise_into(pixels, image, &mut batch.pixels);
-                }
-                batch.spans.push(Span { row, start, len });
-                batch.samples.push(example.id.clone());
-                batch.truncated.push(example.truncated);
-                start += len;
+    /// No row yet; room for `images` pictures.
+    pub fn new(length: usize, image: &ImageSpec, images: usize) -> Self {
+        let pixels = Vec::with_capacity(images * image.bytes());
+        Self { length, image_size: image.size, pixels, ..Self::default() }
+    }
+
+    /// Adds a row, its end filled with `pad`. A position's target is the next token of the same example, where that one
+    /// is learned; nothing is predicted across examples.
+    pub fn push(&mut self, content: &Row, image: &ImageSpec, pad: u32) {
+        let row = self.rows;
+        self.rows += 1;
+        let positions = self.rows * self.length;
+        self.ids.resize(positions, pad);
+        self.targets.resize(positions, 0);
+        self.weights.resize(positions, 0.0);
+        let mut start = 0;
+        for example in content.examples() {
+            let (at, len) = (row * self.length + start, example.ids.len());
+            self.ids[at..at + len].copy_from_slice(&example.ids);
+            for next in (1..len).filter(|&next| example.learn[next]) {
+                self.targets[at + next - 1] = example.ids[next];
+                self.weights[at + next - 1] = 1.0;
             }
+            for (offset, pixels) in &example.images {
+                self.image_slots.push(at + offset);
+                normalise_into(pixels, image, &mut self.pixels);
+            }
+            self.spans.push(Span { row, start, len });
+            self.samples.push(example.id.clone());
+            self.truncated.push(example.truncated);
+            start += len;
         }
-        batch
     }
 
     /// Number of pictures.

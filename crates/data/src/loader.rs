@@ -126,6 +126,7 @@ impl Loader {
             cursor,
             prefetch,
             skipped: Vec::new(),
+            most_images: 0,
             stop: Arc::clone(&stop),
         };
         let producer = Builder::new().name("data-rows".to_owned()).spawn(move || producer.run(&send))?;
@@ -199,6 +200,8 @@ struct Producer {
     /// For each part the examples of its next document that did not fit into its last row.
     held: Vec<VecDeque<Example>>,
     skipped: Vec<Skipped>,
+    /// In one batch so far.
+    most_images: usize,
     stop: Arc<AtomicBool>,
 }
 
@@ -215,11 +218,12 @@ impl Producer {
     }
 
     fn step(&mut self) -> Result<Step> {
-        let LoaderConfig { packing, rows, .. } = &self.config;
-        let (packing, rows) = (packing.clone(), *rows);
-        let rows = (0..rows).map(|_| self.row()).collect::<Result<Vec<_>>>()?;
-        let pad = packing.tokenizer.id(Special::Pad);
-        let batch = Batch::assemble(&rows, packing.length, &packing.image, pad);
+        let Packing { tokenizer, image, length, .. } = self.config.packing.clone();
+        let mut batch = Batch::new(length, &image, self.most_images);
+        for _ in 0..self.config.rows {
+            batch.push(&self.row()?, &image, tokenizer.id(Special::Pad));
+        }
+        self.most_images = self.most_images.max(batch.images());
         Ok((batch, self.cursor.clone(), std::mem::take(&mut self.skipped)))
     }
 

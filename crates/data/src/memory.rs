@@ -7,14 +7,12 @@ use crate::image::{ImageSpec, about};
 use crate::loader::{BATCHES_AHEAD, LoaderConfig};
 use crate::mixture::Part;
 use crate::pack::Packing;
-use crate::prefetch::ROWS_AHEAD;
+use crate::prefetch::{DOCUMENTS_PER_ROW, ROWS_AHEAD};
 use crate::source::Split;
 
 /// Documents of each source that are looked at. Their pictures are not decoded.
 const LOOKED_AT: u64 = 16;
 
-/// A short document counts as this part of a row in the prefetch.
-const MOST_PER_ROW: usize = 16;
 /// Bytes of a token in an example: its id and whether it is learned, in lists that grow.
 const TOKEN: usize = 8;
 /// Bytes of a position in a batch: id, target and weight.
@@ -80,8 +78,8 @@ impl LoaderConfig {
         let working = shapes.iter().map(|shape| shape.working(image)).max().unwrap_or(0);
         let floats = images * image.bytes() * size_of::<f32>();
         let batch = rows * length * POSITION + floats;
-        // The rows of the batch being made are there beside it.
-        let made = rows * length * TOKEN + images * image.bytes();
+        // A row being made is there beside its batch.
+        let made = length * TOKEN + (length / packing.image_tokens).min(images) * image.bytes();
         LoaderMemory {
             examples: (ready + self.threads * working) as u64,
             batches: ((BATCHES_AHEAD + 1) * batch + made) as u64,
@@ -138,7 +136,7 @@ impl Shape {
         self.most_tokens = self.most_tokens.max(tokens);
         let tokens = tokens.min(packing.length);
         self.tokens += tokens;
-        self.cost += tokens.max(packing.length / MOST_PER_ROW);
+        self.cost += tokens.max(packing.length / DOCUMENTS_PER_ROW);
         self.pictures += pictures;
         self.most_pictures = self.most_pictures.max(pictures);
         self.most_bytes = self.most_bytes.max(bytes);

@@ -17,6 +17,8 @@ use crate::source::Split;
 
 /// Rows of each source that are held ready.
 pub(crate) const ROWS_AHEAD: usize = 2;
+/// A short or damaged document counts as this part of a row, so that the number of documents is bounded too.
+pub(crate) const DOCUMENTS_PER_ROW: usize = 16;
 /// The threads have stalled when for so long none of them has finished a document.
 const STALL: Duration = Duration::from_millis(100);
 
@@ -135,10 +137,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tokens, or for a short or damaged document a sixteenth of a row, so that the number of documents is bounded too.
+    /// Tokens, at least a document's part of a row.
     fn cost(&self, prepared: &Prepared) -> usize {
         let tokens = |examples: &Vec<Example>| examples.iter().map(|e| e.ids.len()).sum();
-        prepared.as_ref().map_or(0, tokens).max(self.packing.length / 16)
+        prepared.as_ref().map_or(0, tokens).max(self.packing.length / DOCUMENTS_PER_ROW)
     }
 
     fn work(&self) {
@@ -161,7 +163,7 @@ impl Shared {
         let length = self.packing.length;
         let mut state = self.lock();
         while !state.stopped {
-            let held = |queue: &Queue| queue.tokens + queue.working * (length / 16);
+            let held = |queue: &Queue| queue.tokens + queue.working * (length / DOCUMENTS_PER_ROW);
             let parts = state.queues.iter_mut().enumerate().filter(|(_, queue)| queue.drawn);
             match parts.min_by_key(|(_, queue)| held(queue)) {
                 Some((part, queue)) if held(queue) < ROWS_AHEAD * length => {

@@ -3,6 +3,7 @@
 
 use anyhow::{Result, ensure};
 use image::metadata::Orientation;
+use memchr::memrchr_iter;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
 
 use super::decode::{Decoded, MAX_BYTES, Target, damaged, too_large};
@@ -74,6 +75,6 @@ fn eighths(sides: [u32; 2], enough: [u32; 2]) -> u32 {
 
 /// Whether an end marker (FF D9) follows the last scan (FF DA); a preview inside the file has both before it.
 fn ends(bytes: &[u8]) -> bool {
-    let last = |marker| bytes.windows(2).rposition(|w| w == [0xFF, marker]);
+    let last = |marker| memrchr_iter(0xFF, bytes).find(|&at| bytes.get(at + 1) == Some(&marker));
     last(0xD9) > last(0xDA)
 }

@@ -107,11 +107,15 @@ pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
 pub fn normalise_into(pixels: &[u8], spec: &ImageSpec, out: &mut Vec<f32>) {
     let level = |v: u8, c: usize| (f32::from(v) / 255.0 - spec.mean[c]) / spec.std[c];
     let levels = [0, 1, 2].map(|c| std::array::from_fn::<f32, 256, _>(|v| level(v as u8, c)));
-    let start = out.len();
-    out.resize(start + pixels.len(), 0.0);
-    for (to, from) in out[start..].chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
-        for c in 0..3 {
-            to[c] = levels[c][usize::from(from[c])];
+    out.reserve(pixels.len());
+    // A row at a time: `out` need not be cleared first.
+    let mut row = vec![0.0; 3 * spec.size];
+    for pixels in pixels.chunks(row.len()) {
+        for (to, from) in row.chunks_exact_mut(3).zip(pixels.chunks_exact(3)) {
+            for c in 0..3 {
+                to[c] = levels[c][usize::from(from[c])];
+            }
         }
+        out.extend_from_slice(&row[..pixels.len()]);
     }
 }

@@ -39,8 +39,8 @@ fn pictures_are_counted_in_their_prepared_size() {
     let pairs = || source(json!({"kind": "webdataset", "path": sample("pairs.tar")}));
     let (small, large) = (config(pairs(), 100).memory(20), config(pairs(), 200).memory(20));
     let picture = |size: u64| size * size * 3;
-    // 20 pictures in f32 in each of three batches, and in bytes in the rows of the one that is made.
-    assert_eq!(large.batches - small.batches, 20 * (picture(200) - picture(100)) * (3 * 4 + 1));
+    // 20 pictures in f32 in each of three batches; a row of 128 positions being made has room for 8, in bytes.
+    assert_eq!(large.batches - small.batches, (20 * 3 * 4 + 8) * (picture(200) - picture(100)));
     // Two rows of 128 positions have room for 8 pictures of 16 tokens and their captions, not for 17.
     let more = large.examples - small.examples;
     assert!((8..17).contains(&(more / (picture(200) - picture(100)))), "{small:?} {large:?}");
