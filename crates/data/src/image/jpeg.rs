@@ -3,8 +3,8 @@
 
 use anyhow::{Result, ensure};
 use image::metadata::Orientation;
-use memchr::memrchr_iter;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
+use memchr::memrchr_iter;
 
 use super::decode::{Decoded, MAX_BYTES, Target, damaged, too_large};
 use crate::document::Picture;
