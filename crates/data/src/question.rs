@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use crate::document::{Document, Image, Segment, Special};
 
 /// Pictures, a question about them and its accepted answers. A captioning item has an empty `text`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Question {
     /// `task/split/index`.
     pub id: String,
@@ -13,10 +13,15 @@ pub struct Question {
     pub category: String,
     /// The pictures it is about, in order.
     pub pictures: Vec<Image>,
-    /// The question; empty for captioning.
+    /// The question; empty for captioning. `<image>` in it stands for the pictures, once for each; where there is none,
+    /// they come before it.
     pub text: String,
     /// The accepted answers or reference captions; never empty.
     pub answers: Vec<String>,
+    /// The options of a multiple-choice question, else empty.
+    pub choices: Vec<String>,
+    /// How the answer is found, for chain-of-thought demonstrations; may be empty.
+    pub reasoning: String,
 }
 
 impl Question {
@@ -56,7 +61,7 @@ impl Question {
         ensure!(users == 0 || !text.is_empty(), "{id}: no question");
         let first: Vec<&str> = text.split_whitespace().take(2).collect();
         let category = if users == 0 { "caption".to_owned() } else { first.join(" ").to_lowercase() };
-        Ok(Self { id, category, pictures, text, answers: vec![answer] })
+        Ok(Self { id, category, pictures, text, answers: vec![answer], ..Self::default() })
     }
 }
 

@@ -1,5 +1,5 @@
 //! Benchmarks and scores in the paper's protocol: k demonstrations with their pictures, greedy answers, CIDEr and VQA accuracy
-//! with 95% intervals. No tensor engine: generation comes in as a closure.
+//! with 95% intervals. No tensor engine: what is asked comes in as a [`model::Model`].
 //!
 //! What a number in `eval.json` means:
 //! - `value`: CIDEr × 100 ([`score::cider`]) or accuracy in percent ([`score::vqa`]), the mean over `n` test items.
@@ -12,12 +12,15 @@
 //! A score means sight only as far as it is above all three.
 
 pub mod baseline;
+pub mod log;
+pub mod model;
 pub mod record;
 pub mod run;
 pub mod score;
 pub mod shots;
 pub mod task;
 pub mod tasks;
+pub mod template;
 
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::open;
 use mm1_data::loader::Skipped;
@@ -11,19 +11,34 @@ use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::log::Log;
+use crate::model::{Continuations, Limits, Model};
 use crate::record::Png;
 use crate::score::bootstrap::{self, Score};
 use crate::score::cider::Cider;
 use crate::score::{exact, vqa};
-use crate::shots::{self, Prompt, Style};
-use crate::task::{Metric, Task};
+use crate::shots::{self, Choice, Prompt, Shots, Style};
+use crate::task::{Asking, Metric, Task};
+
+/// Batches of prompts that are made at a time: answers that end early leave their places to others.
+const BATCHES: usize = 4;
 
 /// How an evaluation is run.
 #[derive(Clone, Copy)]
 pub struct Options<'a> {
+    /// Demonstrations of each prompt.
+    pub shots: usize,
+    /// How prompts are written.
+    pub style: Style,
+    /// Which demonstrations are shown.
+    pub demonstrations: Choice,
+    /// Training items among which similar ones are looked for.
+    pub pool: usize,
+    /// Whether demonstrations show the way to their answer.
+    pub reasoned: bool,
     /// Test items at most, from the first; a smaller test split gives all of its items.
     pub n: u64,
-    /// Prompts that `generate` is given at a time. Scores do not depend on it.
+    /// Answers that are made side by side. Scores do not depend on it.
     pub batch: usize,
     /// Seed of demonstrations, baselines and intervals.
     pub seed: u64,
@@ -31,16 +46,12 @@ pub struct Options<'a> {
     pub blind: bool,
     /// Of how many rows, from the first, the pictures are kept for the report.
     pub keep_pictures: usize,
-    /// Tokens that a prompt and its answer may take together.
-    pub context: usize,
-    /// Number of tokens of a prompt, image tokens counted.
-    pub tokens: &'a dyn Fn(&[Segment]) -> usize,
     /// Called after each batch with the items done and the items in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
 /// What the model answered and what it is worth.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Row {
     /// The test item's id.
     pub id: String,
@@ -50,14 +61,20 @@ pub struct Row {
     pub question: String,
     /// The whole prompt, pictures written `<image>` and special tokens by name.
     pub prompt: String,
-    /// What the model wrote, up to the stop string.
+    /// What the model wrote, up to the stop string; in multiple choice the option that it found most likely.
     pub output: String,
-    /// What was scored: see [`shots::prediction`].
+    /// What was scored: see [`Task::prediction`].
     pub prediction: String,
     /// The accepted answers or reference captions.
     pub answers: Vec<String>,
     /// In the unit of [`Outcome::score`].
     pub score: f64,
+    /// The options of multiple choice.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub choices: Vec<String>,
+    /// For each option, or each accepted answer, its log-probability after the prompt; where the task asks for it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub log_probs: Vec<f64>,
     /// Hashes (XXH3, 64 bits) of the prompt's pictures in order, demonstrations first.
     pub hashes: Vec<String>,
     /// The pictures of the test item as the model saw them; for the first rows only, else empty.
@@ -84,47 +101,135 @@ pub struct Outcome {
     pub skipped: Vec<Skipped>,
 }
 
-/// Asks `generate` every test question of `task` after `shots` demonstrations and scores the answers.
+/// A test item that is to be asked.
+struct Asked {
+    question: Question,
+    /// One, or one for each option whose prompt differs.
+    prompts: Vec<Prompt>,
+    /// What may follow each prompt, where likelihoods are asked for.
+    texts: Vec<Vec<String>>,
+}
+
+/// Asks `model` every test question of `task` after `options.shots` demonstrations and scores the answers. Rows that `log`
+/// holds from an earlier call are not asked again; each new one is written to it.
 ///
-/// `generate` is given up to `options.batch` prompts at a time and returns one continuation for each, without the prompt,
-/// at most `task.max_tokens()` tokens long; what follows `task.stop()` is cut off here. Nothing but the prompt decides an
-/// answer's score, so scores do not depend on the batch size as long as `generate` does not.
+/// Nothing but the prompt decides an answer's score, so scores do not depend on the batch size as long as the model's answers
+/// do not.
 ///
 /// # Errors
-/// A prompt that does not fit into the context, too few demonstrations, no test item, or an error of `generate`.
-pub fn evaluate(
-    task: &dyn Task,
-    shots: usize,
-    style: Style,
-    generate: &mut dyn FnMut(&[Prompt]) -> Result<Vec<String>>,
-    options: &Options,
-) -> Result<Outcome> {
+/// A prompt that does not fit into the context, too few demonstrations, no test item, an error of the model or of `log`.
+pub fn evaluate(task: &dyn Task, model: &mut dyn Model, log: &mut Log, options: &Options) -> Result<Outcome> {
     let total = task.tests().min(options.n);
     ensure!(options.batch > 0, "the batch size of an evaluation must be at least 1");
     ensure!(total > 0, "task {}: there is no test item to evaluate on", task.name());
+    let mut shots = Shots::new(task, (options.shots, options.seed), options.demonstrations, options.reasoned);
+    shots.look(model, options.pool)?;
     let mut skipped = BTreeMap::new();
     let mut rows = Vec::new();
     let indices: Vec<u64> = (0..total).collect();
-    for batch in indices.chunks(options.batch) {
-        let (mut questions, mut prompts) = (Vec::new(), Vec::new());
+    for batch in indices.chunks(options.batch * BATCHES) {
+        let mut asked = Vec::new();
+        // Where the rows of `asked` go.
+        let mut places = Vec::new();
         for &index in batch {
-            let question = match task.test(index) {
-                Ok(question) => question,
-                Err(e) => {
-                    skipped.insert(format!("{}/test/{index}", task.name()), format!("{e:#}"));
-                    continue;
-                }
-            };
-            let demonstrations = shots::draw(task, (shots, options.seed), &question, &mut skipped)?;
-            let mut prompt = shots::prompt(style, &demonstrations, &question);
-            if options.blind {
-                shots::blind(&mut prompt)?;
+            match task.test(index) {
+                Ok(question) => match log.take(&question.id) {
+                    Some(row) => rows.push(row),
+                    None => {
+                        places.push(rows.len());
+                        rows.push(Row::default());
+                        asked.push(ask(model, &mut shots, question, options)?);
+                    }
+                },
+                Err(e) => drop(skipped.insert(format!("{}/test/{index}", task.name()), format!("{e:#}"))),
             }
-            shots::check_fit(task, shots, &prompt, options)?;
-            questions.push(question);
-            prompts.push(prompt);
         }
-        let outputs = if prompts.is_empty() { Vec::new() } else { generate(&prompts)? };
+        for (place, mut row) in places.into_iter().zip(answer(task, model, asked, options.reasoned)?) {
+            row.pictures.truncate(if place < options.keep_pictures { usize::MAX } else { 0 });
+            log.push(&row)?;
+            rows[place] = row;
+        }
+        (options.progress)(batch[batch.len() - 1] + 1, total);
+    }
+    ensure!(!rows.is_empty(), "task {}: no test item could be read: {skipped:?}", task.name());
+    score_rows(task.metric(), &mut rows)?;
+    let (score, by_category) = summary(&rows, options.seed);
+    skipped.append(&mut shots.skipped);
+    let (name, metric, skipped) = (task.name().to_string(), task.metric(), listed(skipped));
+    Ok(Outcome { task: name, metric, shots: options.shots, score, by_category, rows, skipped })
+}
+
+/// Writes the prompts of a test item.
+fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &Options) -> Result<Asked> {
+    let task = shots.task;
+    let (template, asking) = (task.template(), task.metric().asks());
+    let style = (options.style, options.reasoned);
+    let demonstrations = shots.draw(model, &question)?;
+    let texts: &[String] = match asking {
+        Asking::Generate => &[],
+        Asking::Choose => &question.choices,
+        Asking::Judge => &question.answers,
+    };
+    ensure!(
+        asking == Asking::Generate || !texts.is_empty(),
+        "{}: it has no choices, which its metric asks for",
+        question.id
+    );
+    let follows = |text: &String| {
+        let text = template.answered(&question, Some(text));
+        if options.style == Style::Chat { text.trim_start().to_owned() } else { text }
+    };
+    let mut asked = Asked { question: question.clone(), prompts: Vec::new(), texts: Vec::new() };
+    let write = |choice: Option<&str>| shots::prompt(style, &template, &demonstrations, (&question, choice));
+    if template.ask.contains("{choice}") && options.style == Style::Pretrained {
+        for text in texts {
+            asked.prompts.push(write(Some(text))?);
+            asked.texts.push(vec![follows(text)]);
+        }
+    } else {
+        asked.prompts.push(write(None)?);
+        asked.texts.push(texts.iter().map(follows).collect());
+    }
+    for (prompt, texts) in asked.prompts.iter_mut().zip(&asked.texts) {
+        // What happens to be the same in one batch must not decide how a prompt is read.
+        prompt.shared *= usize::from(options.demonstrations == Choice::Fixed);
+        if options.blind {
+            shots::blind(prompt)?;
+        }
+        check_fit(task, options.shots, (prompt, texts), model)?;
+    }
+    Ok(asked)
+}
+
+/// Refuses a prompt that does not fit: no demonstration is ever left out silently.
+fn check_fit(
+    task: &dyn Task,
+    shots: usize,
+    (prompt, texts): (&Prompt, &[String]),
+    model: &dyn Model,
+) -> Result<()> {
+    let Some(context) = model.context() else { return Ok(()) };
+    let judged = texts.iter().map(|text| model.tokens(&[Segment::prompt(text)])).max();
+    let (tokens, answer) = (model.tokens(&prompt.segments), judged.unwrap_or(task.max_tokens()));
+    ensure!(
+        tokens + answer <= context,
+        "task {}: the prompt of {} with {shots} demonstrations and all their pictures takes {tokens} tokens and the answer up \
+         to {answer}, but the context has {context}: ask for fewer shots, fewer image tokens or a longer context",
+        task.name(),
+        prompt.id,
+    );
+    Ok(())
+}
+
+/// Asks the model, and makes a row of each item, its score still open.
+fn answer(task: &dyn Task, model: &mut dyn Model, asked: Vec<Asked>, reasoned: bool) -> Result<Vec<Row>> {
+    if asked.is_empty() {
+        return Ok(Vec::new());
+    }
+    if task.metric().asks() == Asking::Generate {
+        let prompts: Vec<Prompt> = asked.iter().map(|a| a.prompts[0].clone()).collect();
+        let stop: Vec<String> = task.stop().iter().map(|s| (*s).to_string()).collect();
+        let outputs = model.generate(&prompts, &Limits { max_tokens: task.max_tokens(), stop })?;
         ensure!(
             outputs.len() == prompts.len(),
             "task {}: generation returned {} answers for {} prompts",
@@ -132,25 +237,54 @@ pub fn evaluate(
             outputs.len(),
             prompts.len()
         );
-        for ((question, prompt), output) in questions.iter().zip(&prompts).zip(outputs) {
-            let keep = rows.len() < options.keep_pictures;
-            rows.push(row(question, prompt, cut(&output, task.stop()), keep)?);
-        }
-        (options.progress)(batch[batch.len() - 1] + 1, total);
+        let rows = asked.iter().zip(outputs).map(|(asked, output)| {
+            let output = cut(&output, &task.stop());
+            let said = if reasoned { shots::conclusion(output) } else { output };
+            let prediction = task.prediction(&asked.question, said);
+            Ok(Row { output: output.to_string(), prediction, ..row(asked)? })
+        });
+        return rows.collect();
     }
-    ensure!(!rows.is_empty(), "task {}: no test item could be read: {skipped:?}", task.name());
-    score_rows(task.metric(), &mut rows)?;
-    let (score, by_category) = summary(&rows, options.seed);
-    let skipped = listed(skipped);
-    let (task, metric) = (task.name().to_string(), task.metric());
-    Ok(Outcome { task, metric, shots, score, by_category, rows, skipped })
+    let continuations: Vec<Continuations> = asked
+        .iter()
+        .flat_map(|a| a.prompts.iter().cloned().zip(a.texts.iter().cloned()))
+        .map(|(prompt, texts)| Continuations { prompt, texts })
+        .collect();
+    let mut judged = model.likelihoods(&continuations)?.into_iter();
+    let mut rows = Vec::with_capacity(asked.len());
+    for asked in &asked {
+        let likelihoods: Vec<_> = judged.by_ref().take(asked.prompts.len()).flatten().collect();
+        let choices = &asked.question.choices;
+        let output = match task.metric().asks() {
+            Asking::Judge => {
+                likelihoods.iter().position(|l| l.greedy).map(|i| asked.question.answers[i].clone())
+            }
+            _ => {
+                let by_length = task.metric() == Metric::ChoiceByLength;
+                let worth = |i: &usize| {
+                    let length = if by_length { choices[*i].chars().count().max(1) } else { 1 };
+                    likelihoods[*i].log_prob / length as f64
+                };
+                // The first among equals.
+                let best = (0..choices.len()).rev().max_by(|a, b| worth(a).total_cmp(&worth(b)));
+                best.map(|best| choices[best].clone())
+            }
+        };
+        let output = output.unwrap_or_default();
+        let log_probs = likelihoods.iter().map(|l| l.log_prob).collect();
+        rows.push(Row { prediction: output.clone(), output, log_probs, ..row(asked)? });
+    }
+    Ok(rows)
 }
 
 pub(crate) fn listed(skipped: BTreeMap<String, String>) -> Vec<Skipped> {
     skipped.into_iter().map(|(id, reason)| Skipped { id, reason }).collect()
 }
 
-fn row(question: &Question, prompt: &Prompt, output: &str, keep: bool) -> Result<Row> {
+/// What is known of a row before the answer.
+fn row(asked: &Asked) -> Result<Row> {
+    let Asked { question, prompts, .. } = asked;
+    let prompt = prompts.first().context("an item without a prompt")?;
     let pictures: Vec<Arc<Picture>> = prompt
         .segments
         .iter()
@@ -167,18 +301,16 @@ fn row(question: &Question, prompt: &Prompt, output: &str, keep: bool) -> Result
         format!("{:016x}", hash.digest())
     };
     let own = &pictures[pictures.len() - question.pictures.len()..];
-    let shown = if keep { own } else { &[] };
     Ok(Row {
         id: question.id.clone(),
         category: question.category.clone(),
         question: question.text.clone(),
         prompt: written(&prompt.segments),
-        output: output.to_string(),
-        prediction: shots::prediction(question, output),
         answers: question.answers.clone(),
-        score: 0.0,
+        choices: question.choices.clone(),
         hashes: pictures.iter().map(|p| hash(p)).collect(),
-        pictures: shown.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
+        pictures: own.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
+        ..Row::default()
     })
 }
 
@@ -201,7 +333,9 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
     let items = answers.iter().zip(predictions);
     Ok(match metric {
         Metric::VqaAccuracy => items.map(|(a, p)| 100.0 * vqa::accuracy(p, a)).collect(),
-        Metric::ExactMatch => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
+        Metric::ExactMatch | Metric::Letter | Metric::Choice | Metric::ChoiceByLength | Metric::Greedy => {
+            items.map(|(a, p)| 100.0 * exact::score(p, a)).collect()
+        }
         Metric::Cider => {
             let cider = Cider::new(answers)?;
             predictions.iter().enumerate().map(|(item, p)| cider.score(item, p)).collect()

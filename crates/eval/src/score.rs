@@ -3,5 +3,6 @@
 pub mod bootstrap;
 pub mod cider;
 pub mod exact;
+pub mod letter;
 pub mod ptb;
 pub mod vqa;

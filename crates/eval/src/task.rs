@@ -4,6 +4,10 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 
+use crate::score::letter;
+use crate::shots;
+use crate::template::Template;
+
 /// Training items that answers without sight are chosen on, if a task says nothing else.
 pub(crate) const SAMPLES: usize = 500;
 
@@ -36,14 +40,31 @@ pub trait Task: Send + Sync {
     /// The most tokens that an answer may take.
     fn max_tokens(&self) -> usize;
 
+    /// How an item is written.
+    fn template(&self) -> Template {
+        match self.metric() {
+            Metric::Cider => Template::captions(),
+            Metric::Letter => Template::letters(),
+            _ => Template::questions(),
+        }
+    }
+
+    /// What is scored of the model's output, already cut at the stop string.
+    fn prediction(&self, question: &Question, output: &str) -> String {
+        match self.metric() {
+            Metric::Letter => letter::chosen(output, &question.choices),
+            _ => shots::prediction(question, output),
+        }
+    }
+
     /// Training items that the baselines are chosen on.
     fn samples(&self) -> usize {
         SAMPLES
     }
 
     /// The answer ends before the first of these.
-    fn stop(&self) -> &[&str] {
-        &["\n"]
+    fn stop(&self) -> Vec<&str> {
+        vec!["\n"]
     }
 }
 
@@ -57,4 +78,33 @@ pub enum Metric {
     VqaAccuracy,
     /// Exact match in percent.
     ExactMatch,
+    /// The letter of an option, written by the model: percent.
+    Letter,
+    /// The option with the highest log-probability: percent.
+    Choice,
+    /// The option with the highest log-probability by character: percent.
+    ChoiceByLength,
+    /// Whether greedy decoding would write one of the accepted answers: percent.
+    Greedy,
+}
+
+/// What a metric needs of the model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asking {
+    /// An answer in its own words.
+    Generate,
+    /// How likely each option is.
+    Choose,
+    /// How likely each accepted answer is.
+    Judge,
+}
+
+impl Metric {
+    pub(crate) fn asks(self) -> Asking {
+        match self {
+            Self::Choice | Self::ChoiceByLength => Asking::Choose,
+            Self::Greedy => Asking::Judge,
+            _ => Asking::Generate,
+        }
+    }
 }

@@ -1,5 +1,6 @@
 //! The benchmarks, one file each.
 
+pub mod benchmark;
 #[cfg(feature = "emoji")]
 pub mod scenes;
 pub mod source;

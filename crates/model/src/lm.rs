@@ -65,8 +65,8 @@ impl Lm {
         ops::norm(x, &self.norm.norm())
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d]` -> the last token's of each
-    /// step, after the last norm, `[1, steps, d]`.
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, before the last
+    /// norm.
     pub fn extend(&self, mut x: Tensor<3>, steps: &[Step], cache: &mut Cache) -> Tensor<3> {
         for step in steps {
             cache.lens[step.sequence] += step.len;
@@ -75,12 +75,22 @@ impl Lm {
         for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
             x = block.extend(x, &cache.rope, steps, layer);
         }
+        x
+    }
+
+    /// The last token's of each step, `[1, n, d] -> [1, steps, d]`.
+    pub fn ends(x: &Tensor<3>, steps: &[Step]) -> Tensor<3> {
         let mut end = 0;
         let last = steps.iter().map(|step| {
             end += step.len;
             x.clone().narrow(1, end - 1, 1)
         });
-        ops::norm(Tensor::cat(last.collect(), 1), &self.norm.norm())
+        Tensor::cat(last.collect(), 1)
+    }
+
+    /// The last norm and the logits: `[b, t, d] -> [b, t, v]`.
+    pub fn finish(&self, x: Tensor<3>) -> Tensor<3> {
+        self.logits(ops::norm(x, &self.norm.norm()))
     }
 
     /// `[b, t, d] -> [b, t, v]`

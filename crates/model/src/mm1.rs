@@ -143,6 +143,21 @@ impl Mm1 {
     /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
     /// [`Self::hidden`]; the cache is then as it was.
     pub fn extend(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
+        let (x, steps) = self.read(pieces, cache)?;
+        Ok(rows(self.lm.finish(Lm::ends(&x, &steps))))
+    }
+
+    /// Reads as [`Self::extend`] and gives the logits of EVERY new token, piece after piece: `[n, v]`.
+    ///
+    /// # Errors
+    /// As [`Self::extend`].
+    pub fn extend_all(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
+        let (x, _) = self.read(pieces, cache)?;
+        Ok(rows(self.lm.finish(x)))
+    }
+
+    /// New tokens through all blocks, `[1, n, d]`, and whose they are.
+    fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<(Tensor<3>, Vec<Step>)> {
         ensure!(!pieces.is_empty(), "nothing to read: no pieces");
         ensure!(
             cache.layers.len() == self.lm.blocks.len(),
@@ -170,9 +185,7 @@ impl Mm1 {
             steps.push(Step { sequence, len: piece.ids.len() });
         }
         let embeds = self.embed(&ids, (1, ids.len()), &pixels, &slots)?;
-        let logits = self.lm.logits(self.lm.extend(embeds, &steps, cache));
-        let [_, n, v] = logits.dims();
-        Ok(logits.reshape([n, v]))
+        Ok((self.lm.extend(embeds, &steps, cache), steps))
     }
 
     /// Tokens and pictures as the decoder's input `[rows, length, d]`.
@@ -236,6 +249,12 @@ impl Mm1 {
         }
         Ok(())
     }
+}
+
+/// `[1, n, v] -> [n, v]`
+fn rows(logits: Tensor<3>) -> Tensor<2> {
+    let [_, n, v] = logits.dims();
+    logits.reshape([n, v])
 }
 
 /// Spans lie in their rows and do not overlap.

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::document::{Segment, Special};
+use burn::tensor::{Tensor, TensorData};
+use mm1_data::document::{Image, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::{Cache, Mm1, Piece};
@@ -17,7 +18,7 @@ pub use crate::session::Session;
 const CONTEXT: usize = 4096;
 
 /// Positions of prompts that are read in one step: bounds the memory, and no result depends on it.
-const POSITIONS_PER_STEP: usize = 2048;
+pub(crate) const POSITIONS_PER_STEP: usize = 2048;
 
 /// A model that answers.
 pub struct Generator {
@@ -84,17 +85,33 @@ impl Generator {
         &self,
         prompts: &[Vec<Segment>],
         options: &GenerateOptions,
+        on_token: Option<OnToken<'_>>,
+    ) -> Result<Vec<String>> {
+        self.generate_after(&[], prompts, options, on_token)
+    }
+
+    /// As [`Self::generate`] for prompts that all begin with `shared`, which is read once.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn generate_after(
+        &self,
+        shared: &[Segment],
+        prompts: &[Vec<Segment>],
+        options: &GenerateOptions,
         mut on_token: Option<OnToken<'_>>,
     ) -> Result<Vec<String>> {
         options.check()?;
         for (i, prompt) in prompts.iter().enumerate() {
-            self.check_room(self.tokens(prompt), options.max_tokens)
-                .with_context(|| format!("prompt {i}"))?;
+            let (before, own) = (self.tokens(shared), self.tokens(prompt));
+            ensure!(own > 0, "prompt {i}: there is nothing to answer: it is empty");
+            self.check_room(before + own, options.max_tokens).with_context(|| format!("prompt {i}"))?;
         }
         let mut texts = vec![String::new(); prompts.len()];
         let mut waiting = prompts.iter().enumerate();
         let mut active: Vec<(usize, Answer)> = Vec::new();
-        let mut cache = Cache::new(self.model.config(), 0);
+        // Sequence 0 has read what is shared; those of the answers follow.
+        let mut cache = self.begin(shared)?;
         loop {
             let mut positions = active.len();
             while active.len() < options.batch && positions < POSITIONS_PER_STEP {
@@ -102,13 +119,13 @@ impl Generator {
                 let reading = self.read(prompt).with_context(|| format!("prompt {i}"))?;
                 positions += reading.ids.len();
                 active.push((i, Answer::new(reading, options, i as u64)?));
-                cache.push();
+                cache.fork(0);
             }
             if active.is_empty() {
                 return Ok(texts);
             }
             let unread: Vec<&Reading> = active.iter().map(|(_, answer)| &answer.unread).collect();
-            let logits = self.extend(&unread, &mut cache)?;
+            let logits = self.extend(1, &unread, &mut cache)?;
             let mut done = Vec::with_capacity(active.len());
             for ((i, answer), logits) in active.iter_mut().zip(&logits) {
                 done.push(answer.take(logits, &self.tokenizer)?);
@@ -117,7 +134,7 @@ impl Generator {
                     on_token(*i, piece);
                 }
             }
-            cache.retain(|sequence| !done[sequence]);
+            cache.retain(|sequence| sequence == 0 || !done[sequence - 1]);
             let mut done = done.into_iter();
             for (i, answer) in active.extract_if(.., |_| done.next().unwrap_or(false)) {
                 texts[i] = answer.text.into_string();
@@ -151,13 +168,49 @@ impl Generator {
         Ok(reading)
     }
 
-    /// Sequence `i` of the cache reads `unread[i]`; gives the logits `[v]` after each.
-    pub(crate) fn extend(&self, unread: &[&Reading], cache: &mut Cache) -> Result<Vec<Vec<f32>>> {
-        let pieces: Vec<Piece<'_>> = unread.iter().enumerate().map(|(i, reading)| reading.piece(i)).collect();
-        let logits = self.model.extend(&pieces, cache)?;
-        let [_, vocab] = logits.dims();
-        let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
-        Ok(values.chunks_exact(vocab).map(<[f32]>::to_vec).collect())
+    /// Sequence `first + i` of the cache reads `unread[i]`; gives the logits `[v]` after each.
+    pub(crate) fn extend(
+        &self,
+        first: usize,
+        unread: &[&Reading],
+        cache: &mut Cache,
+    ) -> Result<Vec<Vec<f32>>> {
+        let pieces = unread.iter().enumerate().map(|(i, reading)| reading.piece(first + i));
+        let logits = self.model.extend(&pieces.collect::<Vec<_>>(), cache)?;
+        Ok(rows(logits))
+    }
+
+    /// The same with the logits after every token of every piece.
+    pub(crate) fn extend_all(
+        &self,
+        first: usize,
+        unread: &[&Reading],
+        cache: &mut Cache,
+    ) -> Result<Vec<Vec<f32>>> {
+        let pieces = unread.iter().enumerate().map(|(i, reading)| reading.piece(first + i));
+        let logits = self.model.extend_all(&pieces.collect::<Vec<_>>(), cache)?;
+        Ok(rows(logits))
+    }
+
+    /// A cache whose one sequence has read `shared`, which may be empty.
+    pub(crate) fn begin(&self, shared: &[Segment]) -> Result<Cache> {
+        let (mut cache, reading) = (self.new_cache(), self.read(shared)?);
+        if !reading.ids.is_empty() {
+            self.extend(0, &[&reading], &mut cache)?;
+        }
+        Ok(cache)
+    }
+
+    /// What the image encoder makes of a picture: the mean of its patches' features, `[d]`.
+    ///
+    /// # Errors
+    /// A picture that can't be prepared.
+    pub fn features(&self, picture: &Image) -> Result<Vec<f32>> {
+        let mut pixels = Vec::new();
+        normalise_into(&prepare(picture, &self.image)?, &self.image, &mut pixels);
+        let pixels = TensorData::new(pixels, [1, self.image.size, self.image.size, 3]);
+        let features = self.model.vision.forward(Tensor::from_data(pixels, &self.model.device()));
+        Ok(features.mean_dim(1).into_data().iter::<f32>().collect())
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
@@ -184,6 +237,13 @@ impl Generator {
     }
 }
 
+/// The rows of `[n, v]`.
+fn rows(logits: Tensor<2>) -> Vec<Vec<f32>> {
+    let [_, vocab] = logits.dims();
+    let values: Vec<f32> = logits.into_data().iter::<f32>().collect();
+    values.chunks_exact(vocab).map(<[f32]>::to_vec).collect()
+}
+
 impl GenerateOptions {
     /// Checks the ranges.
     ///
@@ -208,7 +268,11 @@ pub(crate) struct Reading {
 
 impl Reading {
     pub(crate) fn token(id: u32) -> Self {
-        Self { ids: vec![id], ..Self::default() }
+        Self::tokens(&[id])
+    }
+
+    pub(crate) fn tokens(ids: &[u32]) -> Self {
+        Self { ids: ids.to_vec(), ..Self::default() }
     }
 
     /// As sequence `sequence` of a cache reads it.

@@ -5,5 +5,6 @@
 
 mod answer;
 pub mod generate;
+pub mod likelihood;
 pub mod sampler;
 mod session;

@@ -84,7 +84,7 @@ impl Sampler {
 }
 
 /// The lowest of the ids with the highest logit.
-fn highest(logits: &[f32]) -> Result<usize> {
+pub(crate) fn highest(logits: &[f32]) -> Result<usize> {
     let mut best = None;
     for (id, &logit) in logits.iter().enumerate() {
         ensure!(

@@ -50,7 +50,7 @@ impl<'a> Session<'a> {
 
         let mut answer = Answer::new(unread, options, self.turns)?;
         loop {
-            let logits = self.generator.extend(&[&answer.unread], &mut self.cache)?;
+            let logits = self.generator.extend(0, &[&answer.unread], &mut self.cache)?;
             let done = answer.take(&logits[0], self.generator.tokenizer())?;
             let piece = answer.text.show();
             if !piece.is_empty() {

@@ -176,6 +176,7 @@ impl Source for Folder {
             pictures: vec![picture],
             text: String::new(),
             answers: entry.captions.clone(),
+            ..Question::default()
         })
     }
 }

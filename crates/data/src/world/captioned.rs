@@ -89,6 +89,7 @@ impl World {
             pictures: vec![self.picture(&scene).into()],
             text: String::new(),
             answers: wordings.into_iter().map(|w| format!("{}.", scene.description(self, w))).collect(),
+            ..Question::default()
         }
     }
 

@@ -170,6 +170,7 @@ impl World {
             pictures: vec![self.picture(&scene).into()],
             text: asked.text,
             answers: asked.answers,
+            ..Question::default()
         }
     }
 

@@ -5,6 +5,7 @@ mod goldens;
 mod protocol;
 #[cfg(feature = "emoji")]
 mod scenes;
+mod settings;
 mod shapes;
 mod source;
 mod statistics;

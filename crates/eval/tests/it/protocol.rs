@@ -4,14 +4,14 @@ use std::cell::RefCell;
 
 use mm1_eval::baseline::{Baselines, baselines};
 use mm1_eval::record::{Png, Record, Sample, records, samples};
-use mm1_eval::run::{Options, Outcome, evaluate};
+use mm1_eval::run::{Options, Outcome};
 use mm1_eval::score::bootstrap;
 use mm1_eval::shots::{Prompt, Style};
 
-use crate::toy::{Toy, answer_by_prompt, options, pictures};
+use crate::toy::{Toy, answer_by_prompt, evaluate, options, pictures};
 
 fn run(task: &Toy, shots: usize, options: &Options) -> Outcome {
-    evaluate(task, shots, Style::Pretrained, &mut answer_by_prompt, options).unwrap()
+    evaluate(task, &mut answer_by_prompt, &Options { shots: shots, ..*options }).unwrap()
 }
 
 #[test]
@@ -46,10 +46,10 @@ fn a_model_that_sees_scores_full_and_blind_it_does_not() {
         };
         Ok(prompts.iter().map(answer).collect())
     };
-    let outcome = evaluate(&task, 1, Style::Pretrained, &mut sees, &options()).unwrap();
+    let outcome = evaluate(&task, &mut sees, &Options { shots: 1, ..options() }).unwrap();
     assert_eq!(outcome.score.value, 100.0);
     let blind = Options { blind: true, ..options() };
-    let blinded = evaluate(&task, 1, Style::Pretrained, &mut sees, &blind).unwrap();
+    let blinded = evaluate(&task, &mut sees, &Options { shots: 1, ..blind }).unwrap();
     assert!(blinded.score.value < 60.0);
     assert_eq!(blinded.rows[0].prompt, outcome.rows[0].prompt);
     assert_ne!(blinded.rows[0].hashes, outcome.rows[0].hashes);
@@ -64,7 +64,8 @@ fn a_blind_model_gets_grey_pictures_of_the_same_size() {
         }
         Ok(vec![String::new(); prompts.len()])
     };
-    evaluate(&Toy::vqa(), 3, Style::Chat, &mut look, &Options { blind: true, ..options() }).unwrap();
+    evaluate(&Toy::vqa(), &mut look, &Options { shots: 3, style: Style::Chat, blind: true, ..options() })
+        .unwrap();
 }
 
 #[test]
@@ -76,23 +77,27 @@ fn damaged_items_are_left_out_and_listed() {
     assert_eq!(ids, ["toy/test/1", "toy/test/4", "toy/train/1", "toy/train/4"]);
     assert_eq!(outcome.skipped[0].reason, "toy/test/1: the picture is damaged");
     let empty = Toy { damaged: (0..100).collect(), ..Toy::vqa() };
-    let error = evaluate(&empty, 0, Style::Chat, &mut answer_by_prompt, &options()).unwrap_err();
+    let error =
+        evaluate(&empty, &mut answer_by_prompt, &Options { shots: 0, style: Style::Chat, ..options() })
+            .unwrap_err();
     assert!(error.to_string().contains("no test item could be read"), "{error}");
 }
 
 #[test]
 fn a_generator_that_loses_an_answer_is_refused() {
     let mut short = |_: &[Prompt]| Ok(vec![String::new()]);
-    let error = evaluate(&Toy::vqa(), 0, Style::Chat, &mut short, &options()).unwrap_err().to_string();
-    assert!(error.contains("1 answers for 4 prompts"), "{error}");
+    let error = evaluate(&Toy::vqa(), &mut short, &Options { shots: 0, style: Style::Chat, ..options() })
+        .unwrap_err()
+        .to_string();
+    assert!(error.contains("1 answers for 16 prompts"), "{error}");
 }
 
 #[test]
 fn progress_counts_every_item() {
     let seen = RefCell::new(Vec::new());
     let progress = |done, all| seen.borrow_mut().push((done, all));
-    run(&Toy::vqa(), 0, &Options { n: 10, progress: &progress, ..options() });
-    assert_eq!(*seen.borrow(), [(4, 10), (8, 10), (10, 10)]);
+    run(&Toy::vqa(), 0, &Options { progress: &progress, ..options() });
+    assert_eq!(*seen.borrow(), [(16, 20), (20, 20)]);
 }
 
 #[test]

@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use mm1_data::image::open;
 use mm1_data::world::{World, WorldConfig};
-use mm1_eval::run::{Options, evaluate};
+use mm1_eval::run::Options;
 use mm1_eval::shots::{Prompt, Style};
 use mm1_eval::task::Task;
 use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
 
-use crate::toy::{answer_by_prompt, options, pictures};
+use crate::toy::{answer_by_prompt, evaluate, options, pictures};
 
 fn world() -> std::sync::Arc<World> {
     World::new(&WorldConfig::default(), 3).unwrap()
@@ -17,14 +17,9 @@ fn world() -> std::sync::Arc<World> {
 
 #[test]
 fn the_five_kinds_of_question_are_in_equal_parts() {
-    let outcome = evaluate(
-        &SceneVqa(world()),
-        2,
-        Style::Pretrained,
-        &mut answer_by_prompt,
-        &Options { n: 50, ..options() },
-    )
-    .unwrap();
+    let outcome =
+        evaluate(&SceneVqa(world()), &mut answer_by_prompt, &Options { shots: 2, n: 50, ..options() })
+            .unwrap();
     let kinds: Vec<_> = outcome.by_category.iter().map(|(name, score)| (name.as_str(), score.n)).collect();
     assert_eq!(kinds, [("colour", 10), ("count", 10), ("what", 10), ("where", 10), ("yes-no", 10)]);
 }
@@ -43,8 +38,7 @@ fn an_oracle_scores_full() {
             };
             Ok(prompts.iter().map(answer).collect())
         };
-        let outcome =
-            evaluate(task, 1, Style::Pretrained, &mut oracle, &Options { n: 50, ..options() }).unwrap();
+        let outcome = evaluate(task, &mut oracle, &Options { shots: 1, n: 50, ..options() }).unwrap();
         let full = if task.name() == "scene-vqa" { 100.0 } else { 800.0 };
         assert!(outcome.score.value >= full, "{}: {}", task.name(), outcome.score.value);
     }
@@ -66,6 +60,6 @@ fn demonstrations_never_come_from_the_test_side() {
             }
             Ok(vec![String::new(); prompts.len()])
         };
-        evaluate(task, 4, Style::Chat, &mut look, &Options { n: 100, ..options() }).unwrap();
+        evaluate(task, &mut look, &Options { shots: 4, style: Style::Chat, n: 100, ..options() }).unwrap();
     }
 }

@@ -1,23 +1,35 @@
 //! The form of prompts.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use mm1_data::document::{Segment, Special};
 use mm1_data::question::Question;
+use mm1_eval::log::Log;
 use mm1_eval::run::{Options, evaluate};
-use mm1_eval::shots::{self, Prompt, Style};
+use mm1_eval::shots::{self, Choice, Prompt, Shots, Style};
 use mm1_eval::task::Task;
 
-use crate::toy::{Toy, options, pictures};
+use crate::toy::{Fun, Toy, options, pictures};
 
 fn draw(task: &dyn Task, shots: usize, seed: u64, test: &Question) -> Vec<Question> {
-    let mut skipped = BTreeMap::new();
-    shots::draw(task, (shots, seed), test, &mut skipped).unwrap()
+    try_draw(task, (shots, seed), Choice::Random, test).unwrap()
+}
+
+fn try_draw(
+    task: &dyn Task,
+    (shots, seed): (usize, u64),
+    choice: Choice,
+    test: &Question,
+) -> anyhow::Result<Vec<Question>> {
+    let (mut shots, mut none) = (Shots::new(task, (shots, seed), choice, false), |_: &[Prompt]| Ok(vec![]));
+    let mut model = Fun(&mut none, 0);
+    shots.look(&mut model, 40)?;
+    shots.draw(&mut model, test)
 }
 
 fn prompt(task: &Toy, style: Style, shots: usize) -> Prompt {
     let test = task.test(0).unwrap();
-    shots::prompt(style, &draw(task, shots, 7, &test), &test)
+    shots::prompt((style, false), &task.template(), &draw(task, shots, 7, &test), (&test, None)).unwrap()
 }
 
 fn texts(prompt: &Prompt) -> Vec<&str> {
@@ -80,7 +92,8 @@ fn a_caption_of_another_form_gets_the_words_before_it_and_one_line() {
     let mut shown = Toy::captions().demonstration(0).unwrap();
     let test = Question { answers: vec!["Two cats".into()], ..Toy::captions().test(0).unwrap() };
     shown.answers = vec!["Two cats\nand a dog".into()];
-    let prompt = shots::prompt(Style::Pretrained, &[shown], &test);
+    let style = (Style::Pretrained, false);
+    let prompt = shots::prompt(style, &Toy::captions().template(), &[shown], (&test, None)).unwrap();
     assert_eq!(texts(&prompt), ["A photo of Two cats and a dog\n", "A photo of"]);
     assert_eq!(shots::prediction(&test, " two cats"), "two cats");
     assert_eq!(shots::prediction(&test, "A photo of two cats"), "two cats");
@@ -157,18 +170,21 @@ fn a_training_item_with_the_test_picture_is_never_shown() {
     test.pictures = task.demonstration(5).unwrap().pictures;
     let drawn = draw(&task, 39, 7, &test);
     assert!(drawn.iter().all(|q| q.id != "toy/train/5"));
-    let error = shots::draw(&task, (40, 7), &test, &mut BTreeMap::new()).unwrap_err().to_string();
+    let error = try_draw(&task, (40, 7), Choice::Random, &test).unwrap_err().to_string();
     assert!(error.contains("40 demonstrations") && error.contains("has 39"), "{error}");
 }
 
 #[test]
 fn a_prompt_that_does_not_fit_is_refused() {
     let mut never = |_: &[Prompt]| -> anyhow::Result<Vec<String>> { panic!("must not generate") };
-    let narrow = Options { context: 60, ..options() };
-    let error = evaluate(&Toy::vqa(), 4, Style::Pretrained, &mut never, &narrow).unwrap_err().to_string();
+    let run = |model, shots| {
+        let options = Options { shots, ..options() };
+        evaluate(&Toy::vqa(), &mut Fun(model, 60), &mut Log::none(), &options)
+    };
+    let error = run(&mut never, 4).unwrap_err().to_string();
     for part in ["toy/test/0", "4 demonstrations", "context has 60", "fewer shots"] {
         assert!(error.contains(part), "{error}");
     }
     let mut answer = |p: &[Prompt]| Ok(vec![String::new(); p.len()]);
-    assert!(evaluate(&Toy::vqa(), 0, Style::Pretrained, &mut answer, &narrow).is_ok());
+    assert!(run(&mut answer, 0).is_ok());
 }

@@ -1,6 +1,5 @@
 //! Captions and questions of sources.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::sync::Arc;
 
@@ -13,12 +12,12 @@ use mm1_data::source::{Source, SourceConfig};
 use mm1_data::store::{Paths, Store, StoreSpec};
 use mm1_eval::baseline::baselines;
 use mm1_eval::record::records;
-use mm1_eval::run::evaluate;
-use mm1_eval::shots::{self, Style};
+use mm1_eval::run::Options;
+use mm1_eval::shots::{Choice, Prompt, Shots, Style};
 use mm1_eval::task::Task;
 use mm1_eval::tasks::source::SourceTask;
 
-use crate::toy::{answer_by_prompt, options};
+use crate::toy::{Fun, answer_by_prompt, evaluate, options};
 
 /// Ten pictures; the damaged ones are cut short.
 fn folder(damaged: &[usize]) -> (tempfile::TempDir, SourceTask) {
@@ -41,7 +40,7 @@ fn the_held_out_part_is_described_after_training_pictures() {
     let (_root, task) = folder(&[]);
     let (tests, train) = (task.tests(), task.demonstrations());
     assert!(tests >= 1 && train >= 5 && tests + train == 10, "{tests} and {train}");
-    let outcome = evaluate(&task, 5, Style::Pretrained, &mut answer_by_prompt, &options()).unwrap();
+    let outcome = evaluate(&task, &mut answer_by_prompt, &Options { shots: 5, ..options() }).unwrap();
     assert_eq!(outcome.score.n as u64, tests);
     assert_eq!(outcome.rows[0].hashes.len(), 6);
     assert!(outcome.rows[0].prompt.starts_with("<image>A photo of a red square of shade "));
@@ -51,15 +50,18 @@ fn the_held_out_part_is_described_after_training_pictures() {
 #[test]
 fn damaged_pictures_are_listed_by_name() {
     let (_root, task) = folder(&(0..10).collect::<Vec<_>>());
-    let error = evaluate(&task, 0, Style::Pretrained, &mut answer_by_prompt, &options()).unwrap_err();
+    let error = evaluate(&task, &mut answer_by_prompt, &Options { shots: 0, ..options() }).unwrap_err();
     assert!(error.to_string().contains(".png"), "{error}");
     let (_root, task) = folder(&[0, 1, 2, 3]);
-    let mut skipped = BTreeMap::new();
-    let mut readable = 0;
+    let (mut none, mut readable) = (|_: &[Prompt]| Ok(vec![]), 0);
     let test = Question { pictures: Vec::new(), ..whole() };
-    while shots::draw(&task, (readable + 1, 1), &test, &mut skipped).is_ok() {
+    let skipped = loop {
+        let mut shots = Shots::new(&task, (readable + 1, 1), Choice::Random, false);
+        if shots.draw(&mut Fun(&mut none, 0), &test).is_err() {
+            break shots.skipped;
+        }
         readable += 1;
-    }
+    };
     assert_eq!(readable + skipped.len(), task.demonstrations() as usize);
     assert!(skipped.values().all(|reason| reason.contains(".png")), "{skipped:?}");
 }
@@ -107,7 +109,7 @@ fn captions_of_shards_are_asked_as_those_of_a_folder() {
     let (_root, source) = shards((0..20).map(captioned).collect());
     let task = SourceTask::captions("captions:mine", source, 16);
     assert!(task.tests() + task.demonstrations() == 20 && task.tests() > 3);
-    let outcome = evaluate(&task, 2, Style::Pretrained, &mut answer_by_prompt, &options()).unwrap();
+    let outcome = evaluate(&task, &mut answer_by_prompt, &Options { shots: 2, ..options() }).unwrap();
     assert!(outcome.rows[0].prompt.starts_with("<image>A photo of a red square of shade "));
     assert!(outcome.rows[0].answers[0].starts_with("a red square of shade "));
     assert!(baselines(&task, &outcome.rows, 1).unwrap().question_scores.is_empty());
@@ -117,7 +119,9 @@ fn captions_of_shards_are_asked_as_those_of_a_folder() {
 fn questions_of_conversations_are_asked_beside_what_guessing_is_worth() {
     let (_root, source) = shards((0..24).map(asked).collect());
     let task = SourceTask::questions("vqa:mine", source.clone(), source, 8);
-    let outcome = evaluate(&task, 1, Style::Chat, &mut answer_by_prompt, &options()).unwrap();
+    let outcome =
+        evaluate(&task, &mut answer_by_prompt, &Options { shots: 1, style: Style::Chat, ..options() })
+            .unwrap();
     let row = &outcome.rows[0];
     assert!(row.prompt.contains("<user><image>") && row.prompt.ends_with("?<assistant>"), "{}", row.prompt);
     assert_eq!(outcome.by_category.keys().collect::<Vec<_>>(), ["is it", "what shade"]);

@@ -3,4 +3,5 @@
 
 mod case;
 mod generate;
+mod likelihood;
 mod session;

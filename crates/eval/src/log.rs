@@ -1,0 +1,78 @@
+//! [`Log`]: the rows of an evaluation as JSON lines, so that it goes on where it was interrupted.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::run::Row;
+
+/// The rows that are done. The first line of the file says what they answer: model, task, shots and all else that an
+/// answer depends on.
+#[derive(Debug, Default)]
+pub struct Log {
+    done: BTreeMap<String, Row>,
+    file: Option<(PathBuf, File)>,
+}
+
+impl Log {
+    /// Of an evaluation that is not kept.
+    pub fn none() -> Self {
+        Self::default()
+    }
+
+    /// Opens or begins the file at `path`. A last line that a kill has cut short is taken off.
+    ///
+    /// # Errors
+    /// A file that answers something else than `about`, or that is damaged.
+    pub fn open(path: &Path, about: &Value) -> Result<Self> {
+        let text = match fs::read(path) {
+            Ok(bytes) => {
+                String::from_utf8(bytes).with_context(|| format!("{}: not a log", path.display()))?
+            }
+            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+            Err(e) => return Err(e).with_context(|| path.display().to_string()),
+        };
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        let mut lines = text[..whole].lines();
+        let mut done = BTreeMap::new();
+        if let Some(first) = lines.next() {
+            let there: Value = serde_json::from_str(first).unwrap_or_default();
+            ensure!(
+                there == json!({ "about": about }),
+                "{}: it holds answers to something else ({first}); take another folder, or delete it",
+                path.display()
+            );
+        }
+        for (i, line) in lines.enumerate() {
+            let row: Row = serde_json::from_str(line)
+                .with_context(|| format!("{}: line {} is damaged; delete the file", path.display(), i + 2))?;
+            done.insert(row.id.clone(), row);
+        }
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| path.display().to_string())?;
+        file.set_len(whole as u64)?;
+        if whole == 0 {
+            writeln!(file, "{}", json!({ "about": about }))?;
+        }
+        Ok(Self { done, file: Some((path.to_owned(), file)) })
+    }
+
+    /// The row of a test item that was answered before.
+    pub(crate) fn take(&mut self, id: &str) -> Option<Row> {
+        self.done.remove(id)
+    }
+
+    /// Writes a row that was answered now.
+    pub(crate) fn push(&mut self, row: &Row) -> Result<()> {
+        let Some((path, file)) = &mut self.file else { return Ok(()) };
+        let line = serde_json::to_string(row)? + "\n";
+        file.write_all(line.as_bytes()).with_context(|| path.display().to_string())
+    }
+}

@@ -1,0 +1,163 @@
+//! What an evaluation can be told: which demonstrations, chains of thought, multiple choice, and to go on.
+
+use std::cell::Cell;
+use std::fs;
+
+use mm1_data::document::Segment;
+use mm1_data::question::Question;
+use mm1_eval::log::Log;
+use mm1_eval::model::Model as _;
+use mm1_eval::run::{self, Options};
+use mm1_eval::shots::{self, Choice, Prompt, Shots, Style};
+use mm1_eval::task::{Metric, Task};
+use mm1_eval::template::Template;
+use serde_json::json;
+
+use crate::toy::{Fun, Toy, answer_by_prompt, evaluate, options};
+
+#[test]
+fn similar_pictures_are_shown_the_most_similar_last() {
+    let task = Toy::vqa();
+    let test = task.test(9).unwrap();
+    let mut none = |_: &[Prompt]| Ok(vec![]);
+    let mut model = Fun(&mut none, 0);
+    let mut shots = Shots::new(&task, (4, 7), Choice::Similar, false);
+    shots.look(&mut model, 40).unwrap();
+    let drawn = shots.draw(&mut model, &test).unwrap();
+    // The first pixel of toy/train/9 is that of toy/test/9; those of the others differ by their distance.
+    let distance = |q: &Question| q.id.rsplit('/').next().unwrap().parse::<i64>().unwrap().abs_diff(9);
+    assert_eq!(drawn.last().unwrap().id, "toy/train/9");
+    assert!(drawn.is_sorted_by_key(|q| std::cmp::Reverse(distance(q))), "{drawn:?}");
+    assert!(drawn.iter().all(|q| distance(q) <= 2));
+    let blank = Question { pictures: vec![], ..test };
+    assert!(shots.draw(&mut model, &blank).unwrap_err().to_string().contains("no picture"));
+    assert_eq!(model.features(&[]).unwrap().len(), 0);
+}
+
+#[test]
+fn fixed_demonstrations_are_the_same_for_all_questions() {
+    let options = Options { shots: 3, demonstrations: Choice::Fixed, ..options() };
+    let outcome = evaluate(&Toy::vqa(), &mut answer_by_prompt, &options).unwrap();
+    let before = |i: usize| outcome.rows[i].prompt.rsplit_once("<image>").unwrap().0.to_owned();
+    assert!(before(0).matches("<image>").count() == 3 && (1..20).all(|i| before(i) == before(0)));
+    let other = evaluate(&Toy::vqa(), &mut answer_by_prompt, &Options { seed: 8, ..options }).unwrap();
+    assert!(!other.rows[0].prompt.starts_with(&before(0)));
+}
+
+#[test]
+fn chains_of_thought_are_shown_and_their_conclusion_is_scored() {
+    let mut thinks =
+        |prompts: &[Prompt]| Ok(vec![" It is red. The answer is yes.\nQuestion".to_string(); prompts.len()]);
+    let options = Options { shots: 2, reasoned: true, ..options() };
+    let outcome = evaluate(&Toy::vqa(), &mut thinks, &options).unwrap();
+    let row = &outcome.rows[1];
+    assert_eq!(row.prompt.matches("Short answer: Look at it. The answer is ").count(), 2, "{}", row.prompt);
+    assert_eq!((row.prediction.as_str(), row.score), ("yes", 100.0));
+    for (said, concluded) in [
+        ("So the answer is: B. Done", "B"),
+        ("The answer is 3.5.", "3.5"),
+        ("first\nlast", "last"),
+        ("the answer is a\nand so on", "a"),
+        ("", ""),
+    ] {
+        assert_eq!(shots::conclusion(said), concluded, "{said:?}");
+    }
+    let few = Toy { train: 4, ..Toy::vqa() };
+    let error = evaluate(&few, &mut thinks, &Options { shots: 4, ..options }).unwrap_err().to_string();
+    assert!(error.contains("has 3 that can be read, show a chain of thought"), "{error}");
+}
+
+#[test]
+fn the_most_likely_option_is_the_answer() {
+    let mut says_owl = |prompts: &[Prompt]| Ok(vec!["owl".to_string(); prompts.len()]);
+    for metric in [Metric::Choice, Metric::ChoiceByLength, Metric::Greedy] {
+        let task = Toy { metric, ..Toy::vqa() };
+        let outcome = evaluate(&task, &mut says_owl, &Options { shots: 2, ..options() }).unwrap();
+        for row in &outcome.rows {
+            assert_eq!(row.score == 100.0, row.answers[0] == "owl", "{row:?}");
+            assert_eq!(row.log_probs.len(), if metric == Metric::Greedy { 1 } else { 4 });
+        }
+        assert!(outcome.score.value > 0.0 && outcome.score.value < 50.0);
+    }
+}
+
+#[test]
+fn pictures_stand_where_the_question_says() {
+    let item =
+        |text: &str| Question { text: text.into(), ..Toy { pictures: 2, ..Toy::vqa() }.test(0).unwrap() };
+    let asked = |text: &str| Template::questions().asked(&item(text), None);
+    let kinds = |segments: &[Segment]| -> String {
+        segments.iter().map(|s| if matches!(s, Segment::Image(_)) { 'i' } else { 't' }).collect()
+    };
+    assert_eq!(kinds(&asked("Which?").unwrap()), "iit");
+    assert_eq!(kinds(&asked("First: <image> Second: <image> Which?").unwrap()), "titit");
+    assert_eq!(kinds(&asked("<image><image>Which?").unwrap()), "tiit");
+    let error = asked("Only <image>?").unwrap_err().to_string();
+    assert!(error.contains("toy/test/0: <image> stands 1 times") && error.contains("2 pictures"), "{error}");
+}
+
+#[test]
+fn a_template_writes_choices_and_blanks_and_names_what_it_does_not_know() {
+    let item = Question {
+        text: "The _ is red.".into(),
+        choices: vec!["cat".into(), "dog".into()],
+        answers: vec!["dog".into()],
+        ..Question::default()
+    };
+    let filled =
+        Template { ask: "{before}{choice}".into(), answer: "{after}".into(), ..Template::questions() };
+    assert_eq!(filled.asked(&item, Some("cat")).unwrap(), [Segment::prompt("The cat")]);
+    assert_eq!(filled.answered(&item, Some("cat")), " is red.");
+    assert_eq!(filled.shown(&item, false).unwrap(), [Segment::prompt("The dog is red.\n")]);
+    let lettered = Template::letters().asked(&item, None).unwrap();
+    assert_eq!(lettered, [Segment::prompt("Question: The _ is red.\nA. cat\nB. dog\nAnswer:")]);
+    let wrong = Template { chat: "{qestion}".into(), ..Template::questions() };
+    assert!(wrong.check().unwrap_err().to_string().contains("template.chat: unknown name {qestion}"));
+    assert!(
+        Template::questions().check().is_ok()
+            && Template::letters().check().is_ok()
+            && Template::captions().check().is_ok()
+    );
+}
+
+#[test]
+fn an_interrupted_evaluation_goes_on_and_ends_as_an_unbroken_one() {
+    let (folder, about) = (tempfile::tempdir().unwrap(), json!({"task": "toy"}));
+    let path = folder.path().join("toy.jsonl");
+    let options = Options { shots: 2, batch: 1, ..options() };
+    let whole = evaluate(&Toy::vqa(), &mut answer_by_prompt, &options).unwrap();
+    let asked = Cell::new(0);
+    let mut dies = |prompts: &[Prompt]| {
+        asked.set(asked.get() + prompts.len());
+        anyhow::ensure!(asked.get() <= 12, "killed");
+        answer_by_prompt(prompts)
+    };
+    let run = |model, path| {
+        run::evaluate(&Toy::vqa(), &mut Fun(model, 10_000), &mut Log::open(path, &about).unwrap(), &options)
+    };
+    assert!(run(&mut dies, &path).is_err());
+    // A kill may cut a line short.
+    let text = fs::read_to_string(&path).unwrap();
+    fs::write(&path, &text[..text.len() - 40]).unwrap();
+    let before = text.lines().count() - 2;
+    asked.set(0);
+    let mut counts = |prompts: &[Prompt]| {
+        asked.set(asked.get() + prompts.len());
+        answer_by_prompt(prompts)
+    };
+    assert_eq!(run(&mut counts, &path).unwrap(), whole);
+    assert_eq!(asked.get(), 20 - before);
+    let other = Log::open(&path, &json!({"task": "other"})).unwrap_err().to_string();
+    assert!(other.contains("holds answers to something else"), "{other}");
+}
+
+#[test]
+fn an_option_is_judged_without_its_space_in_a_chat() {
+    let task = Toy { metric: Metric::Choice, ..Toy::vqa() };
+    let mut says = |prompts: &[Prompt]| {
+        assert!(prompts.iter().all(|p| matches!(p.segments.last(), Some(Segment::Token { .. }))));
+        Ok(vec!["dog".to_string(); prompts.len()])
+    };
+    let outcome = evaluate(&task, &mut says, &Options { style: Style::Chat, ..options() }).unwrap();
+    assert!(outcome.rows.iter().all(|row| row.output == "dog"));
+}

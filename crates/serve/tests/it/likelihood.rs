@@ -1,0 +1,113 @@
+use mm1_data::document::Segment;
+use mm1_model::{Input, Layout};
+
+use crate::case::{Case, greedy, picture, prompts};
+
+fn texts() -> Vec<String> {
+    ["the red apple", "a", " and the owl", "e", "the cat is on the left"].map(String::from).to_vec()
+}
+
+/// The log-probabilities of `text` after `prompt` by a whole forward pass.
+fn reference(case: &Case, prompt: &[Segment], text: &str) -> (f64, bool) {
+    let (mut ids, pixels, slots) = case.read(prompt);
+    let (before, text) = (ids.len(), case.tokenizer.encode(text));
+    ids.extend(&text);
+    let layout = Layout::full(1, ids.len(), true);
+    let input = Input {
+        rows: 1,
+        length: ids.len(),
+        ids: &ids,
+        layout: &layout,
+        pixels: &pixels,
+        image_slots: &slots,
+    };
+    let logits = case.model.logits(case.model.hidden(&input).unwrap());
+    let logits: Vec<f64> = logits.into_data().iter::<f32>().map(f64::from).collect();
+    let vocab = case.tokenizer.vocab();
+    let (mut log_prob, mut greedy) = (0.0, true);
+    for (i, &id) in text.iter().enumerate() {
+        let row = &logits[(before + i - 1) * vocab..][..vocab];
+        let sum: f64 = row.iter().map(|x| x.exp()).sum();
+        log_prob += row[id as usize] - sum.ln();
+        greedy &= row.iter().all(|&x| x <= row[id as usize]);
+    }
+    (log_prob, greedy)
+}
+
+#[test]
+fn likelihoods_are_those_of_a_whole_pass() {
+    let case = Case::new(1);
+    let asked: Vec<_> = prompts().into_iter().map(|prompt| (prompt, texts())).collect();
+    let judged = case.generator().likelihoods(&[], &asked).unwrap();
+    for ((prompt, texts), judged) in asked.iter().zip(&judged) {
+        for (text, judged) in texts.iter().zip(judged) {
+            let (log_prob, greedy) = reference(&case, prompt, text);
+            assert!((judged.log_prob - log_prob).abs() < 1e-4, "{text:?}: {judged:?} and {log_prob}");
+            assert_eq!((judged.greedy, judged.tokens), (greedy, case.tokenizer.encode(text).len()));
+        }
+    }
+    // Each by itself: the same bits.
+    for (asked, together) in asked.iter().zip(&judged) {
+        assert_eq!(case.generator().likelihoods(&[], std::slice::from_ref(asked)).unwrap()[0], *together);
+    }
+}
+
+#[test]
+fn what_greedy_decoding_writes_is_greedy() {
+    let case = Case::new(2);
+    let generator = case.generator();
+    let written = generator.generate(&prompts(), &greedy(3), None).unwrap();
+    let asked = prompts()
+        .into_iter()
+        .zip(&written)
+        .filter(|(_, text)| !text.is_empty() && !text.contains('\u{fffd}'));
+    let asked: Vec<_> =
+        asked.map(|(prompt, text)| (prompt, vec![text.clone(), format!("{text} not this")])).collect();
+    let judged = generator.likelihoods(&[], &asked).unwrap();
+    // Text can be cut into other tokens than were written; most are the same.
+    let greedy = judged.iter().filter(|l| l[0].greedy).count();
+    assert!(2 * greedy > judged.len(), "{greedy} of {}", judged.len());
+    assert!(judged.iter().all(|l| !l[1].greedy && l[1].log_prob < l[0].log_prob));
+}
+
+#[test]
+fn a_shared_beginning_is_read_once_and_changes_no_answer() {
+    let case = Case::new(3);
+    let generator = case.generator();
+    let shared = vec![picture(4), Segment::prompt("the owl is on the left\n")];
+    let whole: Vec<_> = prompts().into_iter().map(|prompt| [shared.clone(), prompt].concat()).collect();
+    let apart = generator.generate_after(&shared, &prompts(), &greedy(12), None).unwrap();
+    assert_eq!(apart, generator.generate(&whole, &greedy(12), None).unwrap());
+    let alone = generator.generate_after(&shared, &prompts()[..1], &greedy(12), None).unwrap();
+    assert_eq!(alone[0], apart[0]);
+    let follow = |prompts: Vec<_>| prompts.into_iter().map(|prompt| (prompt, texts())).collect::<Vec<_>>();
+    let apart = generator.likelihoods(&shared, &follow(prompts())).unwrap();
+    for (apart, whole) in
+        apart.iter().flatten().zip(generator.likelihoods(&[], &follow(whole)).unwrap().iter().flatten())
+    {
+        assert!((apart.log_prob - whole.log_prob).abs() < 1e-4 && apart.greedy == whole.greedy);
+    }
+}
+
+#[test]
+fn nothing_to_judge_is_refused() {
+    let generator = Case::new(1).generator();
+    let error = |prompt: &str, text: &str| {
+        let asked = [(vec![Segment::prompt(prompt)], vec![text.to_string()])];
+        format!("{:#}", generator.likelihoods(&[], &asked).unwrap_err())
+    };
+    assert!(error("", "a").contains("it is empty"));
+    assert!(error("a", "").contains("a text that is to be judged is empty"));
+    assert!(error(&"a ".repeat(5000), "a").contains("do not fit into the context of 4096"));
+}
+
+#[test]
+fn features_tell_pictures_apart() {
+    let generator = Case::new(1).generator();
+    let features = |seed| match picture(seed) {
+        Segment::Image(image) => generator.features(&image).unwrap(),
+        _ => unreachable!(),
+    };
+    assert_eq!(features(1).len(), 16);
+    assert!(features(1) == features(1) && features(1) != features(2));
+}
