@@ -2,12 +2,15 @@
 
 mod commands;
 mod error;
+mod evaluation;
+mod local;
 mod memory;
 mod plan;
 mod progress;
 mod recipe;
 mod run_folder;
 mod stage;
+mod tasks;
 mod trained;
 
 use std::path::PathBuf;
@@ -57,6 +60,8 @@ enum Command {
     },
     /// Talk with a run's model: one answer to PROMPT, or a conversation without it.
     Chat(commands::chat::ChatArgs),
+    /// Score a model on tasks with demonstrations, or compare two that were scored.
+    Eval(commands::eval::EvalCommand),
     /// Convert, show, count and check data; preview what training would see.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
@@ -89,6 +94,7 @@ fn execute(command: Command) -> Result<()> {
         }
         Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
         Command::Chat(args) => commands::chat::chat(&args),
+        Command::Eval(command) => commands::eval::eval(&command),
         Command::Data(command) => commands::data::data(&command),
     }
 }

@@ -11,6 +11,8 @@ use mm1_data::image::ImageSpec;
 use mm1_data::loader::LoaderConfig;
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
+#[cfg(not(feature = "emoji"))]
+use mm1_data::source::World;
 use mm1_data::source::{Source, SourceConfig, Split};
 use mm1_data::store::{Store, StoreSpec};
 use mm1_data::tokenizer::Tokenizer;
@@ -29,7 +31,7 @@ use crate::recipe::{
     EvalStage, LearningRate, Objective, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage,
 };
 use crate::run_folder::RunFolder;
-use crate::stage::evaluate::SourceTaskName;
+use crate::tasks;
 
 /// A run as it will be done.
 pub(crate) struct Plan {
@@ -75,14 +77,9 @@ impl Plan {
         check_stages(&recipe)?;
         #[cfg(feature = "emoji")]
         let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
-        let store = Store::new(recipe.store.clone())?;
-        let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
-            #[cfg(not(feature = "emoji"))]
-            let world = None::<Arc<mm1_data::source::World>>;
-            let source = config.open_with(name, recipe.seed, world.as_ref(), &store);
-            Ok((name.clone(), source.with_context(|| format!("data.{name}{}", fetch::remedy(config)))?))
-        };
-        let sources = recipe.data.iter().map(open).collect::<Result<BTreeMap<_, _>>>()?;
+        #[cfg(not(feature = "emoji"))]
+        let world = None;
+        let sources = open_sources(&recipe, world.as_ref(), |_| true)?;
         let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
         let lm = &mut recipe.model.lm;
         ensure!(
@@ -243,13 +240,31 @@ fn peak(optimizer: &OptimizerConfig, parameters: usize) -> f64 {
     }
 }
 
+/// Opens the sources of a recipe that are `wanted`.
+///
+/// # Errors
+/// A source that can't be opened, with the remedy.
+pub(crate) fn open_sources(
+    recipe: &Recipe,
+    world: Option<&Arc<World>>,
+    wanted: impl Fn(&str) -> bool,
+) -> Result<BTreeMap<String, Arc<dyn Source>>> {
+    let store = Store::new(recipe.store.clone())?;
+    let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
+        let source = config.open_with(name, recipe.seed, world, &store);
+        Ok((name.clone(), source.with_context(|| format!("data.{name}{}", fetch::remedy(config)))?))
+    };
+    recipe.data.iter().filter(|(name, _)| wanted(name)).map(open).collect()
+}
+
 impl Recipe {
     #[cfg(feature = "emoji")]
     fn needs_world(&self) -> bool {
         self.data.values().any(SourceConfig::is_built_in)
-            || self.stage.iter().any(
-                |s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| SourceTaskName::read(t).is_none())),
-            )
+            || self
+                .stage
+                .iter()
+                .any(|s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| tasks::is_built_in(t))))
     }
 }
 
@@ -283,7 +298,7 @@ fn positive(fields: &[(&str, u64)]) -> Result<()> {
     Ok(())
 }
 
-fn check_source(recipe: &Recipe, field: &str, name: &str) -> Result<()> {
+pub(crate) fn check_source(recipe: &Recipe, field: &str, name: &str) -> Result<()> {
     let known: Vec<&str> = recipe.data.keys().map(String::as_str).collect();
     ensure!(recipe.data.contains_key(name), "{field}: no [data.{name}]; known: {}", known.join(", "));
     Ok(())
@@ -319,16 +334,8 @@ fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
     ensure!(!s.tasks.is_empty(), "tasks is empty");
     ensure!(!s.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
     for task in &s.tasks {
-        match SourceTaskName::read(task) {
-            Some(task) => {
-                task.sources().into_iter().try_for_each(|source| check_source(recipe, "tasks", source))?;
-            }
-            None => ensure!(
-                crate::stage::evaluate::BUILT_IN.contains(&task.as_str()),
-                "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS",
-                crate::stage::evaluate::BUILT_IN.join(", ")
-            ),
-        }
+        tasks::check(task)?;
+        tasks::sources(task).into_iter().try_for_each(|source| check_source(recipe, "tasks", source))?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
 #[cfg(feature = "emoji")]
 use mm1_data::world::WorldConfig;
+use mm1_eval::shots::Choice;
 use mm1_model::config::Mm1Config;
 use mm1_model::ops;
 use serde::{Deserialize, Serialize};
@@ -290,6 +291,21 @@ pub(crate) struct EvalStage {
     /// Whether the blind score is measured too.
     #[serde(default = "yes")]
     pub(crate) blind: bool,
+    /// Which training items are shown: `random`, `fixed` or `similar`.
+    #[serde(default)]
+    pub(crate) demonstrations: Choice,
+    /// Training items among which similar ones are looked for.
+    #[serde(default = "eval_pool")]
+    pub(crate) pool: usize,
+    /// Whether demonstrations show the way to their answer, and the model's conclusion is scored.
+    #[serde(default)]
+    pub(crate) chain_of_thought: bool,
+    /// Training documents of each source that test items are compared with; 0: none.
+    #[serde(default = "eval_contamination")]
+    pub(crate) contamination: u64,
+    /// The folder of the test sets on disk.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) data: Option<PathBuf>,
 }
 
 fn one() -> u64 {
@@ -298,8 +314,14 @@ fn one() -> u64 {
 fn one_usize() -> usize {
     1
 }
-fn eval_batch() -> usize {
+pub(crate) fn eval_batch() -> usize {
     64
+}
+fn eval_contamination() -> u64 {
+    1000
+}
+pub(crate) fn eval_pool() -> usize {
+    1000
 }
 fn yes() -> bool {
     true

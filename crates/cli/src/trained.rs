@@ -4,11 +4,10 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use burn::tensor::Device;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_serve::generate::Generator;
-use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::{InputError, input};
 use crate::recipe::{Precision, Recipe, Stage};
@@ -21,6 +20,7 @@ pub(crate) struct Trained {
     pub(crate) precision: Precision,
     /// Whether it was tuned on conversations, and is asked in turns.
     pub(crate) tuned: bool,
+    pub(crate) recipe: Recipe,
     /// The stage that left it.
     pub(crate) stage: String,
     /// Stage, steps and a hash of the weights: the same for the same model.
@@ -52,18 +52,16 @@ impl Trained {
         let last = recipe.stage.iter().rposition(|s| trained(&s));
         let last = last.ok_or_else(|| missing(&"no stage has a checkpoint yet"))?;
         let stage = recipe.stage[last].name().to_owned();
-        let checkpoint = model::latest(&model::checkpoints(root, &stage))?;
-        let checkpoint = checkpoint.with_context(|| missing(&"no stage has a checkpoint yet"))?;
-        // The manifest holds the checksums of all files.
-        let sum = xxh3_64(&fs::read(checkpoint.path.join("manifest.json"))?);
+        let id = model::identity(root, &stage)?;
         let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;
         let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
         Ok(Self {
             generator: Generator::new(model, tokenizer, recipe.image_spec()),
             precision: recipe.precision,
             tuned: matches!(recipe.stage[last], Stage::Sft(_)),
-            id: format!("{stage} after {} steps, {sum:016x}", checkpoint.step),
+            id,
             stage,
+            recipe,
         })
     }
 }

@@ -12,9 +12,12 @@
 //! A score means sight only as far as it is above all three.
 
 pub mod baseline;
+pub mod compare;
+pub mod contamination;
 pub mod log;
 pub mod model;
 pub mod record;
+pub mod remote;
 pub mod run;
 pub mod score;
 pub mod shots;

@@ -10,10 +10,24 @@ use serde_json::{Value, json};
 
 use crate::run::Row;
 
+/// The rows of a file that [`Log`] wrote.
+///
+/// # Errors
+/// A file that is none, or whose rows have no scores yet.
+pub fn read(path: &Path) -> Result<Vec<Row>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let row = |(i, line)| {
+        let damaged = || format!("{}: line {} is damaged: evaluate again", path.display(), i + 2);
+        serde_json::from_str(line).with_context(damaged)
+    };
+    text.lines().skip(1).enumerate().map(row).collect()
+}
+
 /// The rows that are done. The first line of the file says what they answer: model, task, shots and all else that an
 /// answer depends on.
 #[derive(Debug, Default)]
 pub struct Log {
+    about: Value,
     done: BTreeMap<String, Row>,
     file: Option<(PathBuf, File)>,
 }
@@ -61,12 +75,31 @@ impl Log {
         if whole == 0 {
             writeln!(file, "{}", json!({ "about": about }))?;
         }
-        Ok(Self { done, file: Some((path.to_owned(), file)) })
+        Ok(Self { about: about.clone(), done, file: Some((path.to_owned(), file)) })
     }
 
     /// The row of a test item that was answered before.
     pub(crate) fn take(&mut self, id: &str) -> Option<Row> {
         self.done.remove(id)
+    }
+
+    /// Puts the rows with their scores in the place of those without.
+    ///
+    /// # Errors
+    /// A file that can't be written.
+    pub fn finish(self, rows: &[Row]) -> Result<()> {
+        let Some((path, file)) = self.file else { return Ok(()) };
+        drop(file);
+        let beside = path.with_extension("new");
+        let put = || -> Result<()> {
+            let mut text = serde_json::to_string(&json!({ "about": self.about }))? + "\n";
+            for row in rows {
+                text += &(serde_json::to_string(row)? + "\n");
+            }
+            fs::write(&beside, text)?;
+            Ok(fs::rename(&beside, &path)?)
+        };
+        put().with_context(|| path.display().to_string())
     }
 
     /// Writes a row that was answered now.

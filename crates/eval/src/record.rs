@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use image::{ExtendedColorType, ImageEncoder, codecs::png::PngEncoder};
 use mm1_data::document::Picture;
 use serde::{Deserialize, Serialize};
 
 use crate::baseline::Baselines;
+use crate::contamination::Contamination;
 use crate::run::{Outcome, Row};
 use crate::score::bootstrap::Score;
 use crate::task::Metric;
@@ -28,6 +31,9 @@ pub struct Record {
     pub score: Score,
     /// `constant`, `prior`, `question` and `blind`: the same items' scores without sight.
     pub baselines: BTreeMap<String, f64>,
+    /// What of the whole task training has seen, where it was looked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub contamination: Option<Contamination>,
 }
 
 /// One entry of `samples.json`.
@@ -87,6 +93,7 @@ pub fn records(
                 .filter(|(_, scores)| scores.len() == outcome.rows.len())
                 .map(|(name, scores)| (name.to_string(), mean(scores)))
                 .collect(),
+            contamination: None,
         }
     };
     let mut records = vec![record(outcome.task.clone(), &outcome.score, &|_| true)];
@@ -120,19 +127,6 @@ impl Png {
         PngEncoder::new(&mut bytes)
             .write_image(rgb, width, height, ExtendedColorType::Rgb8)
             .with_context(|| format!("a picture of {width}x{height} pixels can't be written as PNG"))?;
-        Ok(Self { width, height, png_base64: base64(&bytes) })
+        Ok(Self { width, height, png_base64: STANDARD.encode(&bytes) })
     }
-}
-
-fn base64(bytes: &[u8]) -> String {
-    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut text = String::with_capacity(bytes.len().div_ceil(3) * 4);
-    for three in bytes.chunks(3) {
-        let word = (0..3).fold(0, |word, i| word << 8 | u32::from(*three.get(i).unwrap_or(&0)));
-        for place in 0..4 {
-            let digit = DIGITS[(word >> (18 - 6 * place)) as usize & 63];
-            text.push(if place > three.len() { '=' } else { char::from(digit) });
-        }
-    }
-    text
 }

@@ -9,8 +9,8 @@ use mm1_data::image::open;
 use mm1_data::loader::Skipped;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
-use xxhash_rust::xxh3::Xxh3;
 
+use crate::contamination::pixels;
 use crate::log::Log;
 use crate::model::{Continuations, Limits, Model};
 use crate::record::Png;
@@ -293,13 +293,6 @@ fn row(asked: &Asked) -> Result<Row> {
             _ => None,
         })
         .collect::<Result<_>>()?;
-    let hash = |p: &Picture| {
-        let mut hash = Xxh3::new();
-        hash.update(&p.width.to_le_bytes());
-        hash.update(&p.height.to_le_bytes());
-        hash.update(&p.rgb);
-        format!("{:016x}", hash.digest())
-    };
     let own = &pictures[pictures.len() - question.pictures.len()..];
     Ok(Row {
         id: question.id.clone(),
@@ -308,7 +301,7 @@ fn row(asked: &Asked) -> Result<Row> {
         prompt: written(&prompt.segments),
         answers: question.answers.clone(),
         choices: question.choices.clone(),
-        hashes: pictures.iter().map(|p| hash(p)).collect(),
+        hashes: pictures.iter().map(|p| format!("{:016x}", pixels(p))).collect(),
         pictures: own.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
         ..Row::default()
     })

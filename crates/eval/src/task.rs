@@ -62,6 +62,11 @@ pub trait Task: Send + Sync {
         SAMPLES
     }
 
+    /// Whether its questions have pictures: else there is nothing to be blind for.
+    fn has_pictures(&self) -> bool {
+        true
+    }
+
     /// The answer ends before the first of these.
     fn stop(&self) -> Vec<&str> {
         vec!["\n"]

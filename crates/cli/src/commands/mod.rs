@@ -2,5 +2,6 @@
 
 pub(crate) mod chat;
 pub(crate) mod data;
+pub(crate) mod eval;
 pub(crate) mod plan;
 pub(crate) mod run;

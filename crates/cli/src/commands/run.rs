@@ -8,6 +8,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use serde_json::json;
 
+use crate::evaluation;
 use crate::memory;
 use crate::plan::Plan;
 use crate::progress::clock;
@@ -57,7 +58,7 @@ pub(crate) fn run(
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("done in {}{}; open {}", clock(seconds), memory::told(peak), report.display());
     if json {
-        let scores = stage::evaluate::records(&context.folder)?;
+        let scores = evaluation::records(&context.folder)?;
         let done =
             json!({"run": out, "report": report, "seconds": seconds, "peak_mib": peak, "eval": scores});
         println!("{done}");
@@ -76,7 +77,7 @@ pub(crate) fn settle_threads(threads: Option<u16>) -> Result<usize> {
 }
 
 /// The first interrupt asks for a checkpoint, the second ends the process.
-fn stop_flag() -> Result<Arc<AtomicBool>> {
+pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
     let stop = Arc::new(AtomicBool::new(false));
     let flag = stop.clone();
     ctrlc::set_handler(move || {

@@ -1,5 +1,6 @@
 //! The model as the stages of a run have left it on disk.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
@@ -7,6 +8,7 @@ use burn::tensor::Device;
 use mm1_model::vision::Vision;
 use mm1_model::{Mm1, weights};
 use mm1_train::{Checkpoint, checkpoint};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::input;
 use crate::recipe::{Recipe, Stage};
@@ -23,6 +25,18 @@ pub(crate) fn latest(folder: &Path) -> Result<Option<Checkpoint>> {
         eprintln!("mm1: warning: {warning}");
     }
     Ok(latest)
+}
+
+/// Stage, steps and a hash of the weights: the same for the same model.
+///
+/// # Errors
+/// If the stage has no good checkpoint.
+pub(crate) fn identity(root: &Path, stage: &str) -> Result<String> {
+    let folder = checkpoints(root, stage);
+    let checkpoint = latest(&folder)?.with_context(|| format!("{}: no checkpoint yet", folder.display()))?;
+    // The manifest holds the checksums of all files.
+    let sum = xxh3_64(&fs::read(checkpoint.path.join("manifest.json"))?);
+    Ok(format!("{stage} after {} steps, {sum:016x}", checkpoint.step))
 }
 
 /// The model as the stages before `stage` have left it.

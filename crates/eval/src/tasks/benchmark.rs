@@ -90,6 +90,10 @@ impl Task for Benchmark {
         self.max_tokens
     }
 
+    fn has_pictures(&self) -> bool {
+        self.tests.iter().any(|item| !item.pictures.is_empty())
+    }
+
     fn template(&self) -> Template {
         self.template.clone()
     }

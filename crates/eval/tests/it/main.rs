@@ -1,8 +1,11 @@
 //! Scores against their references, prompts, and the protocol of an evaluation.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail")]
 
+mod compare;
+mod contamination;
 mod goldens;
 mod protocol;
+mod remote;
 #[cfg(feature = "emoji")]
 mod scenes;
 mod settings;

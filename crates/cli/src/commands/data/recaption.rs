@@ -13,6 +13,7 @@ use mm1_data::recaption::{Asked, Recaption, RecaptionSpec, Tally, caption};
 use mm1_data::shard::Origin;
 use mm1_data::source::stored::Stored;
 use mm1_eval::shots::{self, CAPTION, Style};
+use mm1_eval::template::Template;
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
 use rayon::prelude::*;
@@ -161,7 +162,7 @@ impl Work<'_> {
     /// What is asked about a picture.
     fn ask(&self, Pair { document, origin, picture, alt_text }: Pair) -> Result<Asking> {
         let hint = if self.args.with_alt_text { alt_text.as_str() } else { "" };
-        let prompt = prompt(self.model.tuned, picture, hint);
+        let prompt = prompt(self.model.tuned, picture, hint)?;
         let generator = &self.model.generator;
         let (tokens, answer) = (generator.tokens(&prompt), usize::from(self.args.max_tokens));
         ensure!(
@@ -209,16 +210,10 @@ fn place(opened: &Opened, mut number: u64) -> Option<(&Stored, u64)> {
 
 /// The question in the style that the model was trained for. A pre-trained model reads the alt-text as text that stands
 /// between the picture and its caption, a tuned one as part of the turn.
-fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Vec<Segment> {
+fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Result<Vec<Segment>> {
     let style = if tuned { Style::Chat } else { Style::Pretrained };
-    let question = Question {
-        id: String::new(),
-        category: String::new(),
-        pictures: vec![picture],
-        text: String::new(),
-        answers: Vec::new(),
-    };
-    let mut segments = shots::prompt(style, &[], &question).segments;
+    let question = Question { pictures: vec![picture], ..Question::default() };
+    let mut segments = shots::prompt((style, false), &Template::captions(), &[], (&question, None))?.segments;
     if !alt_text.is_empty()
         && let Some(Segment::Text { text, .. }) =
             segments.iter_mut().rfind(|segment| matches!(segment, Segment::Text { .. }))
@@ -227,7 +222,7 @@ fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Vec<Segment> {
         *text =
             if tuned { format!("{text} Its alt-text: {alt_text}") } else { format!("{alt_text}\n{text}") };
     }
-    segments
+    Ok(segments)
 }
 
 /// The picture as the model's square.
@@ -280,7 +275,7 @@ mod tests {
             Segment::Image(_) => "[]".to_owned(),
             Segment::Token { token, .. } => format!("<{token:?}>"),
         };
-        prompt(tuned, picture, alt_text).iter().map(piece).collect()
+        prompt(tuned, picture, alt_text).expect("no placeholder").iter().map(piece).collect()
     }
 
     #[test]

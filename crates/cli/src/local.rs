@@ -1,0 +1,78 @@
+//! [`Local`]: a trained model of ours, as evaluation asks it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, ensure};
+use mm1_data::document::{Image, Segment};
+use mm1_eval::model::{Continuations, Likelihood, Limits, Model};
+use mm1_eval::shots::Prompt;
+use mm1_serve::generate::{GenerateOptions, Generator};
+use mm1_serve::sampler::Sampling;
+
+use crate::error::Interrupted;
+
+/// A model in this process.
+pub(crate) struct Local<'a> {
+    pub(crate) generator: &'a Generator,
+    /// Answers that are made side by side.
+    pub(crate) batch: usize,
+    /// Set by an interrupt.
+    pub(crate) stop: &'a AtomicBool,
+}
+
+impl Local<'_> {
+    fn check_stop(&self) -> Result<()> {
+        ensure!(!self.stop.load(Ordering::Relaxed), Interrupted);
+        Ok(())
+    }
+}
+
+impl Model for Local<'_> {
+    fn context(&self) -> Option<usize> {
+        Some(self.generator.context())
+    }
+
+    fn tokens(&self, segments: &[Segment]) -> usize {
+        self.generator.tokens(segments)
+    }
+
+    fn generate(&mut self, prompts: &[Prompt], limits: &Limits) -> Result<Vec<String>> {
+        self.check_stop()?;
+        let options = GenerateOptions {
+            max_tokens: limits.max_tokens,
+            stop: limits.stop.clone(),
+            sampling: Sampling::Greedy,
+            batch: self.batch,
+        };
+        let own: Vec<Vec<Segment>> = prompts.iter().map(|p| p.segments[p.shared..].to_vec()).collect();
+        self.generator.generate_after(shared(prompts.first()), &own, &options, None)
+    }
+
+    fn likelihoods(&mut self, asked: &[Continuations]) -> Result<Vec<Vec<Likelihood>>> {
+        let mut likelihoods = Vec::with_capacity(asked.len());
+        // A piece at a time, so that an interrupt is heard.
+        for asked in asked.chunks(self.batch) {
+            self.check_stop()?;
+            let own = |a: &Continuations| (a.prompt.segments[a.prompt.shared..].to_vec(), a.texts.clone());
+            let own: Vec<_> = asked.iter().map(own).collect();
+            let judged = self.generator.likelihoods(shared(asked.first().map(|a| &a.prompt)), &own)?;
+            let likelihood = |l: mm1_serve::likelihood::Likelihood| Likelihood {
+                log_prob: l.log_prob,
+                tokens: l.tokens,
+                greedy: l.greedy,
+            };
+            likelihoods.extend(judged.into_iter().map(|of| of.into_iter().map(likelihood).collect()));
+        }
+        Ok(likelihoods)
+    }
+
+    fn features(&mut self, pictures: &[Image]) -> Result<Vec<Vec<f32>>> {
+        self.check_stop()?;
+        pictures.iter().map(|picture| self.generator.features(picture)).collect()
+    }
+}
+
+/// What all prompts begin with.
+fn shared(first: Option<&Prompt>) -> &[Segment] {
+    first.map_or(&[], |prompt| &prompt.segments[..prompt.shared])
+}

@@ -1,0 +1,179 @@
+//! Tasks by name: built in, about a source of the recipe, a test set on disk, or a file of one's own.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::source::Source;
+#[cfg(feature = "emoji")]
+use mm1_data::world::{World, WorldConfig};
+use mm1_eval::task::Task;
+#[cfg(feature = "emoji")]
+use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
+use mm1_eval::tasks::source::SourceTask;
+
+use crate::error::input;
+use crate::plan::{self, Plan};
+use crate::recipe::{Recipe, Stage};
+
+/// Tasks that need no files.
+pub(crate) const BUILT_IN: [&str; 2] = ["scene-captions", "scene-vqa"];
+
+/// The longest caption of a source's picture.
+const CAPTION_TOKENS: usize = 96;
+
+/// The longest answer to a source's question.
+const ANSWER_TOKENS: usize = 16;
+
+/// A task about a source of the recipe.
+#[derive(Clone, Copy)]
+enum OfSource<'a> {
+    /// `captions:SOURCE`.
+    Captions(&'a str),
+    /// `vqa:SOURCE`, or `vqa:SOURCE/OTHER` for demonstrations of another source.
+    Questions(&'a str, &'a str),
+}
+
+impl<'a> OfSource<'a> {
+    /// `None` for the name of another task.
+    fn read(task: &'a str) -> Option<Self> {
+        if let Some(source) = task.strip_prefix("captions:") {
+            return Some(Self::Captions(source));
+        }
+        let names = task.strip_prefix("vqa:")?;
+        let (source, shown) = names.split_once('/').unwrap_or((names, names));
+        Some(Self::Questions(source, shown))
+    }
+
+    /// The sources that it needs.
+    fn sources(self) -> BTreeSet<&'a str> {
+        match self {
+            Self::Captions(source) => [source].into(),
+            Self::Questions(source, shown) => [source, shown].into(),
+        }
+    }
+}
+
+/// The sources of the recipe that a task needs.
+pub(crate) fn sources(task: &str) -> BTreeSet<&str> {
+    OfSource::read(task).map(OfSource::sources).unwrap_or_default()
+}
+
+/// Whether a task is about the built-in pictures.
+pub(crate) fn is_built_in(task: &str) -> bool {
+    BUILT_IN.contains(&task)
+}
+
+/// Refuses the name of no task.
+///
+/// # Errors
+/// The names that are known.
+pub(crate) fn check(task: &str) -> Result<()> {
+    ensure!(
+        OfSource::read(task).is_some() || is_built_in(task),
+        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS",
+        BUILT_IN.join(", ")
+    );
+    Ok(())
+}
+
+/// What tasks are made of.
+pub(crate) struct TaskData {
+    sources: BTreeMap<String, Arc<dyn Source>>,
+    #[cfg(feature = "emoji")]
+    world: Option<Arc<World>>,
+    /// The folder of the test sets.
+    folder: Option<PathBuf>,
+    /// The sources that the recipe's stages are trained on.
+    pub(crate) training: Vec<Arc<dyn Source>>,
+}
+
+/// The names of the sources in the mixtures of a recipe.
+fn training(recipe: &Recipe) -> BTreeSet<&str> {
+    let mixtures = recipe.stage.iter().filter_map(|stage| match stage {
+        Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => Some(&s.mixture),
+        Stage::Eval(_) => None,
+    });
+    mixtures.flatten().filter(|(_, weight)| **weight > 0.0).map(|(name, _)| name.as_str()).collect()
+}
+
+impl TaskData {
+    /// Of a run: its recipe's sources are open.
+    pub(crate) fn of_plan(plan: &Plan, folder: Option<&Path>) -> Self {
+        Self {
+            sources: plan.sources.clone(),
+            #[cfg(feature = "emoji")]
+            world: plan.world.clone(),
+            folder: folder.map(Path::to_owned),
+            training: training(&plan.recipe).into_iter().map(|name| plan.sources[name].clone()).collect(),
+        }
+    }
+
+    /// Opens what `tasks` need of a recipe; without one there are no sources, and the built-in pictures are the usual ones.
+    ///
+    /// # Errors
+    /// A source that the recipe lacks or that can't be opened.
+    pub(crate) fn open(recipe: Option<&Recipe>, tasks: &[String], folder: Option<&Path>) -> Result<Self> {
+        let wanted: BTreeSet<&str> = tasks.iter().flat_map(|task| sources(task)).collect();
+        for name in &wanted {
+            let recipe = recipe
+                .with_context(|| format!("--tasks: {name} is a source of a run's recipe: give --run"))?;
+            plan::check_source(recipe, "--tasks", name)?;
+        }
+        let trained = recipe.map(training).unwrap_or_default();
+        let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();
+        #[cfg(feature = "emoji")]
+        let world = {
+            let of_source = |name: &&str| recipe.is_some_and(|recipe| recipe.data[*name].is_built_in());
+            let needed = tasks.iter().any(|task| is_built_in(task)) || wanted.iter().any(of_source);
+            let make = || {
+                recipe
+                    .map_or_else(|| World::new(&WorldConfig::default(), 1), |r| World::new(&r.world, r.seed))
+            };
+            needed.then(make).transpose()?
+        };
+        #[cfg(not(feature = "emoji"))]
+        let world = None;
+        let open = |recipe| plan::open_sources(recipe, world.as_ref(), |name| wanted.contains(name));
+        let sources = recipe.map(open).transpose()?.unwrap_or_default();
+        Ok(Self {
+            training: trained.iter().map(|name| sources[*name].clone()).collect(),
+            sources,
+            #[cfg(feature = "emoji")]
+            world,
+            folder: folder.map(Path::to_owned),
+        })
+    }
+
+    /// The task of that name.
+    ///
+    /// # Errors
+    /// An unknown name, missing files: one line that says what is missing.
+    pub(crate) fn task(&self, name: &str) -> Result<Box<dyn Task>> {
+        input(self.named(name).with_context(|| format!("task {name}")))
+    }
+
+    fn named(&self, name: &str) -> Result<Box<dyn Task>> {
+        check(name)?;
+        let source = |name: &str| -> Arc<dyn Source> { self.sources[name].clone() };
+        match OfSource::read(name) {
+            Some(OfSource::Captions(of)) => {
+                return Ok(Box::new(SourceTask::captions(name, source(of), CAPTION_TOKENS)));
+            }
+            Some(OfSource::Questions(of, shown)) => {
+                return Ok(Box::new(SourceTask::questions(name, source(of), source(shown), ANSWER_TOKENS)));
+            }
+            None => {}
+        }
+        #[cfg(feature = "emoji")]
+        if let Some(world) = &self.world {
+            return Ok(match name {
+                "scene-captions" => Box::new(SceneCaptions(world.clone())),
+                _ => Box::new(SceneVqa(world.clone())),
+            });
+        }
+        let _ = &self.folder;
+        bail!("it needs the built-in pictures: build with the cargo feature \"emoji\"")
+    }
+}

@@ -1,0 +1,151 @@
+//! Whether training has seen what is asked: pictures by their pixels and by a perceptual hash, texts by their words.
+
+use std::collections::{BTreeMap, HashSet};
+use std::f64::consts::PI;
+
+use anyhow::Result;
+use image::imageops::{FilterType, resize};
+use image::{ImageBuffer, Luma};
+use mm1_data::document::{Document, Image, Picture, Segment};
+use mm1_data::image::open;
+use mm1_data::question::Question;
+use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
+
+use crate::task::Task;
+
+/// Bits of 64 in which the hashes of two renderings of one picture may differ.
+const NEAR: u32 = 4;
+/// Words that two texts share in a row only where one was copied (Brown et al. 2020, appendix C).
+const GRAM: usize = 13;
+
+/// Hashes of training documents.
+#[derive(Default)]
+pub struct Seen {
+    documents: u64,
+    pixels: HashSet<u64>,
+    looks: Vec<u64>,
+    texts: HashSet<u64>,
+}
+
+/// Test items that training has seen, as far as it was looked at.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Contamination {
+    /// Training documents that were looked at.
+    pub documents: u64,
+    /// Test items that were compared with them.
+    pub items: u64,
+    /// Items with a picture of the same pixels.
+    pub same_pictures: u64,
+    /// Items with a picture whose perceptual hash differs in 4 bits of 64 at most, the same ones among them.
+    pub near_pictures: u64,
+    /// Items whose question or an answer of at least 13 words, or of which 13 words in a row, are in a training text.
+    pub texts: u64,
+    /// Ids of the first 20 of all these, each with what was seen.
+    pub examples: BTreeMap<String, String>,
+}
+
+/// Examples that are named.
+const NAMED: usize = 20;
+
+impl Seen {
+    /// Adds a training document; a damaged picture is left out, as training leaves out its document.
+    pub fn add(&mut self, document: &Document) {
+        self.documents += 1;
+        for segment in &document.segments {
+            match segment {
+                Segment::Text { text, .. } => self.texts.extend(grams(text)),
+                Segment::Image(image) => {
+                    if let Ok(picture) = open(image) {
+                        self.pixels.insert(pixels(&picture));
+                        self.looks.push(look(&picture));
+                    }
+                }
+                Segment::Token { .. } => {}
+            }
+        }
+    }
+
+    /// Compares the first `n` test items of a task.
+    pub fn check(&self, task: &dyn Task, n: u64) -> Contamination {
+        let mut found = Contamination { documents: self.documents, ..Contamination::default() };
+        for index in 0..task.tests().min(n) {
+            // An item that can't be read is skipped by the evaluation, and named there.
+            let Ok(question) = task.test(index) else { continue };
+            found.items += 1;
+            let (same, near) = self.pictures(&question.pictures).unwrap_or_default();
+            let text = texts(&question).any(|text| grams(text).iter().any(|gram| self.texts.contains(gram)));
+            found.same_pictures += u64::from(same);
+            found.near_pictures += u64::from(near);
+            found.texts += u64::from(text);
+            let what = [(same, "same picture"), (near && !same, "similar picture"), (text, "text")];
+            let what: Vec<&str> = what.into_iter().filter(|(seen, _)| *seen).map(|(_, what)| what).collect();
+            if !what.is_empty() && found.examples.len() < NAMED {
+                found.examples.insert(question.id, what.join(", "));
+            }
+        }
+        found
+    }
+
+    fn pictures(&self, pictures: &[Image]) -> Result<(bool, bool)> {
+        let (mut same, mut near) = (false, false);
+        for picture in pictures {
+            let picture = open(picture)?;
+            let look = look(&picture);
+            same |= self.pixels.contains(&pixels(&picture));
+            // A picture of one colour looks like every other such picture.
+            near |= look != 0 && self.looks.iter().any(|seen| (seen ^ look).count_ones() <= NEAR);
+        }
+        Ok((same, near || same))
+    }
+}
+
+fn texts(question: &Question) -> impl Iterator<Item = &str> {
+    std::iter::once(&question.text).chain(&question.answers).map(String::as_str)
+}
+
+/// Hashes of 13 words in a row, without case and punctuation.
+fn grams(text: &str) -> Vec<u64> {
+    let words: Vec<String> = text
+        .split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+        .map(str::to_lowercase)
+        .collect();
+    words.windows(GRAM).map(|gram| xxh3_64(gram.join(" ").as_bytes())).collect()
+}
+
+/// Hash of a picture's size and bytes.
+pub(crate) fn pixels(picture: &Picture) -> u64 {
+    let mut hash = Xxh3::new();
+    hash.update(&picture.width.to_le_bytes());
+    hash.update(&picture.height.to_le_bytes());
+    hash.update(&picture.rgb);
+    hash.digest()
+}
+
+/// The perceptual hash (pHash): of the 64 lowest frequencies of 32 x 32 grey pixels, whether each is above their median. Size,
+/// brightness and compression hardly change it.
+fn look(picture: &Picture) -> u64 {
+    const SIDE: usize = 32;
+    let level = |p: &[u8]| (299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2])) / 1000;
+    let grey: Vec<u8> = picture.rgb.chunks_exact(3).map(|p| level(p) as u8).collect();
+    let Some(grey) = ImageBuffer::<Luma<u8>, _>::from_raw(picture.width, picture.height, grey) else {
+        return 0;
+    };
+    let small = resize(&grey, SIDE as u32, SIDE as u32, FilterType::Triangle);
+    let wave = |k: usize, i: usize| (PI * k as f64 * (i as f64 + 0.5) / SIDE as f64).cos();
+    let frequency = |at: usize| -> f64 {
+        let term = |(x, y, level): (u32, u32, &Luma<u8>)| {
+            f64::from(level[0]) * wave(at % 8, x as usize) * wave(at / 8, y as usize)
+        };
+        small.enumerate_pixels().map(term).sum()
+    };
+    let frequencies: Vec<f64> = (0..64).map(frequency).collect();
+    let mut sorted = frequencies.clone();
+    sorted.sort_by(f64::total_cmp);
+    // What is left of a picture of one colour is rounding.
+    if sorted[62] - sorted[0] < 1.0 {
+        return 0;
+    }
+    frequencies.iter().fold(0, |hash, &f| hash << 1 | u64::from(f > sorted[32]))
+}
