@@ -5,7 +5,7 @@ use anyhow::{Result, bail, ensure};
 use crate::document::{Document, Image, Segment, Special};
 
 /// Pictures, a question about them and its accepted answers. A captioning item has an empty `text`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Question {
     /// `task/split/index`.
     pub id: String,
