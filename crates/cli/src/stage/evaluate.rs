@@ -12,7 +12,7 @@ use mm1_eval::run::{Options, Outcome, evaluate};
 use mm1_eval::shots::{Prompt, Style};
 use mm1_eval::task::Task;
 #[cfg(feature = "emoji")]
-use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
+use mm1_eval::tasks::scenes::SceneTask;
 use mm1_eval::tasks::source::SourceTask;
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
@@ -25,7 +25,8 @@ use crate::run_folder::RunFolder;
 use crate::stage::model;
 
 /// Tasks that need no files.
-pub(crate) const BUILT_IN: [&str; 2] = ["scene-captions", "scene-vqa"];
+pub(crate) const BUILT_IN: [&str; 5] =
+    ["scene-captions", "scene-vqa", "scene-pairs", "scene-binding", "scene-ocr"];
 
 /// A task about a source of the recipe.
 pub(crate) enum SourceTaskName<'a> {
@@ -174,10 +175,14 @@ fn named_task(context: &Context, name: &str) -> Result<Box<dyn Task>> {
     }
     #[cfg(feature = "emoji")]
     if let Some(world) = &context.plan.world {
-        return Ok(match name {
-            "scene-captions" => Box::new(SceneCaptions(world.clone())),
-            _ => Box::new(SceneVqa(world.clone())),
-        });
+        let task = match name {
+            "scene-captions" => SceneTask::captions,
+            "scene-pairs" => SceneTask::pairs,
+            "scene-binding" => SceneTask::binding,
+            "scene-ocr" => SceneTask::ocr,
+            _ => SceneTask::vqa,
+        };
+        return Ok(Box::new(task(world.clone())));
     }
     anyhow::bail!("it needs the built-in pictures: build with the cargo feature \"emoji\"")
 }
