@@ -135,3 +135,15 @@ fn what_changed_is_one_thing_and_nothing_else_differs() {
         assert!(kinds.values().all(|n| (200..300).contains(n)), "{kinds:?}");
     }
 }
+
+#[test]
+fn a_test_side_without_two_colours_for_an_object_replaces_it_instead() {
+    // A tenth of ten colours: each emoji has one in each place.
+    let config = WorldConfig { picture_size: 16, test_share: 0.1, ..WorldConfig::default() };
+    let world = World::new(&config, 7).unwrap();
+    let changes = (0..400).map(|i| world.compared(Split::Test, Comparison::Changed, i));
+    let kinds: Vec<_> = changes.map(|c| difference(&world, &c.scenes).0).collect();
+    let share = |kind| kinds.iter().filter(|k| **k == kind).count() as f64 / 400.0;
+    assert_eq!(share("recoloured"), 0.0);
+    assert!((share("replaced") - 0.5).abs() < 0.1, "{}", share("replaced"));
+}
