@@ -10,7 +10,7 @@ use mm1_data::source::Source;
 use mm1_data::world::{World, WorldConfig};
 use mm1_eval::task::Task;
 #[cfg(feature = "emoji")]
-use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
+use mm1_eval::tasks::scenes::SceneTask;
 use mm1_eval::tasks::source::SourceTask;
 
 use crate::error::input;
@@ -18,7 +18,8 @@ use crate::plan::{self, Plan};
 use crate::recipe::{Recipe, Stage};
 
 /// Tasks that need no files.
-pub(crate) const BUILT_IN: [&str; 2] = ["scene-captions", "scene-vqa"];
+pub(crate) const BUILT_IN: [&str; 5] =
+    ["scene-captions", "scene-vqa", "scene-pairs", "scene-binding", "scene-ocr"];
 
 /// The longest caption of a source's picture.
 const CAPTION_TOKENS: usize = 96;
@@ -168,10 +169,14 @@ impl TaskData {
         }
         #[cfg(feature = "emoji")]
         if let Some(world) = &self.world {
-            return Ok(match name {
-                "scene-captions" => Box::new(SceneCaptions(world.clone())),
-                _ => Box::new(SceneVqa(world.clone())),
-            });
+            let task = match name {
+                "scene-captions" => SceneTask::captions,
+                "scene-pairs" => SceneTask::pairs,
+                "scene-binding" => SceneTask::binding,
+                "scene-ocr" => SceneTask::ocr,
+                _ => SceneTask::vqa,
+            };
+            return Ok(Box::new(task(world.clone())));
         }
         let _ = &self.folder;
         bail!("it needs the built-in pictures: build with the cargo feature \"emoji\"")

@@ -126,6 +126,12 @@ pub enum SourceConfig {
     EmojiText {},
     /// Built in: conversations about scenes.
     EmojiChat {},
+    /// Built in: questions about two pictures.
+    EmojiPairs {},
+    /// Built in: new words, bound to pictures and used at once.
+    EmojiBinding {},
+    /// Built in: signs and what they say.
+    EmojiSigns {},
     /// Pictures with captions in a folder, or in a JSON-lines file beside them.
     Folder {
         /// The folder, or its `.jsonl` file.
@@ -372,8 +378,17 @@ impl SourceConfig {
 
     /// Whether it shows the built-in world.
     pub fn is_built_in(&self) -> bool {
-        use SourceConfig::{EmojiCaptioned, EmojiChat, EmojiInterleaved, EmojiScenes, EmojiText};
-        matches!(self, EmojiCaptioned {} | EmojiScenes {} | EmojiInterleaved {} | EmojiText {} | EmojiChat {})
+        matches!(
+            self,
+            Self::EmojiCaptioned {}
+                | Self::EmojiScenes {}
+                | Self::EmojiInterleaved {}
+                | Self::EmojiText {}
+                | Self::EmojiChat {}
+                | Self::EmojiPairs {}
+                | Self::EmojiBinding {}
+                | Self::EmojiSigns {}
+        )
     }
 
     #[cfg(feature = "emoji")]
@@ -384,6 +399,9 @@ impl SourceConfig {
             Self::EmojiInterleaved {} => Stream::Interleaved,
             Self::EmojiText {} => Stream::Text,
             Self::EmojiChat {} => Stream::Chat,
+            Self::EmojiPairs {} => Stream::Pairs,
+            Self::EmojiBinding {} => Stream::Binding,
+            Self::EmojiSigns {} => Stream::Signs,
             _ => bail!("source `{name}` is not of the built-in world"),
         };
         let world =

@@ -36,7 +36,7 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
 }
 
 /// A question and its answer.
-type Exchange = (String, String);
+pub(super) type Exchange = (String, String);
 
 /// Two to five questions about one picture, no two the same; on a quarter of them, one asks for a description.
 fn one_picture(author: &mut Author, page: &mut Page) -> Vec<Exchange> {
@@ -97,7 +97,7 @@ fn two_pictures(author: &mut Author, page: &mut Page) -> Vec<Exchange> {
 }
 
 /// Two scenes of different colours and numbers that share no emoji.
-fn two_scenes(author: &mut Author) -> [Scene; 2] {
+pub(super) fn two_scenes(author: &mut Author) -> [Scene; 2] {
     let first = author.scene();
     loop {
         let second = author.scene();
@@ -109,7 +109,7 @@ fn two_scenes(author: &mut Author) -> [Scene; 2] {
 }
 
 /// "Which picture shows the dog face?" "the second"
-fn which(author: &mut Author, respect: Category, scenes: &[Scene; 2]) -> Exchange {
+pub(super) fn which(author: &mut Author, respect: Category, scenes: &[Scene; 2]) -> Exchange {
     let at = author.pick(&[0, 1]);
     let scene = &scenes[at];
     let mut answer = ["the first", "the second"][at];

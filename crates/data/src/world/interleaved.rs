@@ -6,6 +6,7 @@ use rand::Rng as _;
 use super::lexicon::{capital, fill, number, with_article};
 use super::questions::Category;
 use super::scene::{Scene, Wording};
+use super::words::{HEADS, TAILS};
 use super::{Author, Page};
 
 /// Most pictures of a page: eight demonstrations and a question, as evaluation shows them.
@@ -172,9 +173,6 @@ pub(super) fn count_objects(scene: &Scene) -> String {
     let count = scene.objects.len();
     format!("{} {}", number(count), if count == 1 { "object" } else { "objects" })
 }
-
-const HEADS: [&str; 10] = ["bli", "da", "zo", "wu", "ke", "mo", "fi", "nu", "ta", "gri"];
-const TAILS: [&str; 8] = ["cket", "x", "p", "nk", "zen", "ba", "lt", "ffo"];
 
 /// Two new words, each bound to an emoji by its pictures, and used later.
 fn binding(author: &mut Author, page: &mut Page) {

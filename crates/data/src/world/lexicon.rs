@@ -4,8 +4,10 @@ use anyhow::{Context, Result, ensure};
 use image::ImageFormat;
 use twemoji_assets::png::PngTwemojiAsset;
 
+use super::draw::Sprite;
+
 /// Side of a Twemoji picture in pixels.
-pub(super) const SPRITE: u32 = 72;
+const SPRITE: u32 = 72;
 
 /// What sort of thing an emoji shows: a fact that text alone teaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,8 +65,7 @@ pub struct Emoji {
     pub name: &'static str,
     /// What sort of thing it is.
     pub class: Class,
-    /// `[72, 72, 4]` bytes, colours multiplied by alpha, so that it can be scaled and blended as it is.
-    pub(super) sprite: Vec<u8>,
+    pub(super) sprite: Sprite,
 }
 
 /// Number of emoji to choose from.
@@ -103,14 +104,14 @@ fn decode(class: Class, symbol: char) -> Result<Emoji> {
         (width, height) == (SPRITE, SPRITE),
         "emoji {name} is {width}x{height}, expected {SPRITE}x{SPRITE}"
     );
-    let mut sprite = picture.into_raw();
-    for pixel in sprite.chunks_exact_mut(4) {
+    let mut rgba = picture.into_raw();
+    for pixel in rgba.chunks_exact_mut(4) {
         let alpha = u16::from(pixel[3]);
         for channel in &mut pixel[..3] {
             *channel = ((u16::from(*channel) * alpha + 127) / 255) as u8;
         }
     }
-    Ok(Emoji { name, class, sprite })
+    Ok(Emoji { name, class, sprite: Sprite { width, height, rgba } })
 }
 
 /// The background colours: name and middle shade. Apart from one another, and from the usual shades of Twemoji.

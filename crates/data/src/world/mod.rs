@@ -4,14 +4,19 @@
 //! split, so runs that are to share a test side share a seed. A text after a picture starts directly with its first
 //! word, without a space; items of a document are separated by a line break.
 
+mod binding;
 mod captioned;
+mod comparisons;
 mod conversations;
+mod draw;
 mod interleaved;
 mod lexicon;
 mod pairs;
 mod prose;
 mod questions;
 mod scene;
+mod signs;
+mod words;
 
 use std::sync::Arc;
 
@@ -21,9 +26,12 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::binding::{BOUND, Binding};
+pub use self::comparisons::{Compared, Comparison};
 pub use self::lexicon::{COLOURS, Class, Emoji, available};
 pub use self::questions::{Asked, Category};
 pub use self::scene::{Object, Place, Scene, Size};
+pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
 
 use self::pairs::{FEWEST, Pairs};
 use crate::document::{Document, Kind, Picture, Segment, Special};
@@ -61,11 +69,26 @@ pub enum Stream {
     Text,
     /// Conversations for tuning.
     Chat,
+    /// Questions about two pictures.
+    Pairs,
+    /// New words, bound to pictures and used at once.
+    Binding,
+    /// Signs and what they say.
+    Signs,
 }
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 5] = [Self::Captioned, Self::Scenes, Self::Interleaved, Self::Text, Self::Chat];
+    pub const ALL: [Self; 8] = [
+        Self::Captioned,
+        Self::Scenes,
+        Self::Interleaved,
+        Self::Text,
+        Self::Chat,
+        Self::Pairs,
+        Self::Binding,
+        Self::Signs,
+    ];
 
     /// As sample ids write it.
     pub fn name(self) -> &'static str {
@@ -75,15 +98,18 @@ impl Stream {
             Self::Interleaved => "emoji-interleaved",
             Self::Text => "emoji-text",
             Self::Chat => "emoji-chat",
+            Self::Pairs => "emoji-pairs",
+            Self::Binding => "emoji-binding",
+            Self::Signs => "emoji-signs",
         }
     }
 
     /// The kind of its documents.
     pub fn kind(self) -> Kind {
         match self {
-            Self::Captioned => Kind::Captioned,
+            Self::Captioned | Self::Signs => Kind::Captioned,
             Self::Scenes => Kind::Synthetic,
-            Self::Interleaved => Kind::Interleaved,
+            Self::Interleaved | Self::Pairs | Self::Binding => Kind::Interleaved,
             Self::Text => Kind::TextOnly,
             Self::Chat => Kind::Conversation,
         }
@@ -132,7 +158,8 @@ impl World {
 
     /// The scenes that a document of `stream` shows or, in text, tells of, in order.
     pub fn scenes(&self, stream: Stream, split: Split, index: u64) -> Vec<Scene> {
-        self.page(stream, split, index).scenes
+        let scene = |shown| if let Shown::Scene(scene) = shown { Some(scene) } else { None };
+        self.page(stream, split, index).shown.into_iter().filter_map(scene).collect()
     }
 
     /// Its emoji; [`Object::emoji`] counts in this list.
@@ -158,6 +185,9 @@ impl World {
             Stream::Interleaved => interleaved::page(&mut author),
             Stream::Text => prose::page(&mut author),
             Stream::Chat => conversations::page(&mut author),
+            Stream::Pairs => comparisons::page(&mut author),
+            Stream::Binding => binding::page(&mut author),
+            Stream::Signs => signs::page(&mut author),
         }
     }
 
@@ -198,23 +228,30 @@ impl Source for WorldSource {
     }
 }
 
-/// A document being written, and the scenes that it shows.
+/// What a picture shows.
+enum Shown {
+    Scene(Scene),
+    Sign(Sign),
+}
+
+/// A document being written, and what it shows.
 struct Page<'a> {
     world: &'a World,
     /// Pictures are empty until the page is drawn, which takes most of the time.
     segments: Vec<Segment>,
     /// Of the pictures, or of a page without pictures, in order.
-    scenes: Vec<Scene>,
+    shown: Vec<Shown>,
 }
 
 impl<'a> Page<'a> {
     fn new(world: &'a World) -> Self {
-        Self { world, segments: Vec::new(), scenes: Vec::new() }
+        Self { world, segments: Vec::new(), shown: Vec::new() }
     }
 
     /// Adds learned text, joined to the text before it, so that a text between two pictures is one segment.
     fn text(&mut self, more: impl AsRef<str>) {
         match self.segments.last_mut() {
+            _ if more.as_ref().is_empty() => {}
             Some(Segment::Text { text, .. }) => text.push_str(more.as_ref()),
             _ => self.segments.push(Segment::text(more.as_ref())),
         }
@@ -234,22 +271,45 @@ impl<'a> Page<'a> {
         self.text(text);
     }
 
+    /// Adds text on a line of its own, with a picture in place of each `<image>`.
+    fn placed(&mut self, text: &str, scenes: &[Scene]) {
+        self.line();
+        let mut pieces = text.split("<image>");
+        self.text(pieces.next().unwrap_or_default());
+        for (scene, piece) in scenes.iter().zip(pieces) {
+            self.picture(scene);
+            self.text(piece);
+        }
+    }
+
     /// Adds the picture of a scene.
     fn picture(&mut self, scene: &Scene) {
+        self.show(Shown::Scene(scene.clone()));
+    }
+
+    /// Adds the picture of a sign.
+    fn sign(&mut self, sign: Sign) {
+        self.show(Shown::Sign(sign));
+    }
+
+    fn show(&mut self, shown: Shown) {
         let empty = Picture { width: 0, height: 0, rgb: Vec::new() };
         self.segments.push(Segment::Image(Arc::new(empty).into()));
-        self.scenes.push(scene.clone());
+        self.shown.push(shown);
     }
 
     /// The segments with their pictures.
     fn drawn(self) -> Vec<Segment> {
-        let Self { world, mut segments, scenes } = self;
+        let Self { world, mut segments, shown } = self;
         let pictures = segments.iter_mut().filter_map(|segment| match segment {
             Segment::Image(image) => Some(image),
             _ => None,
         });
-        for (image, scene) in pictures.zip(&scenes) {
-            *image = world.picture(scene).into();
+        for (image, shown) in pictures.zip(&shown) {
+            *image = match shown {
+                Shown::Scene(scene) => world.picture(scene).into(),
+                Shown::Sign(sign) => world.sign_picture(sign).into(),
+            };
         }
         segments
     }
@@ -302,5 +362,10 @@ impl World {
     /// The picture of a scene, `[picture_size, picture_size, 3]`.
     pub fn picture(&self, scene: &Scene) -> Arc<Picture> {
         Arc::new(scene::render(scene, &self.emoji, self.config.picture_size))
+    }
+
+    /// The picture of a sign, `[picture_size, picture_size, 3]`.
+    pub fn sign_picture(&self, sign: &Sign) -> Arc<Picture> {
+        Arc::new(signs::render(sign, self.config.picture_size))
     }
 }

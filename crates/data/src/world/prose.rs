@@ -5,7 +5,7 @@ use rand::seq::SliceRandom as _;
 use super::interleaved::{PEOPLE, count_objects};
 use super::lexicon::{Class, capital, fill, number, with_article};
 use super::scene::{Place, Scene, Wording};
-use super::{Author, Page};
+use super::{Author, Page, Shown};
 
 /// A document has at least this many words, and ends with the paragraph that reaches them.
 const FEWEST_WORDS: usize = 40;
@@ -57,7 +57,7 @@ fn description(author: &mut Author, page: &mut Page) -> String {
         });
     }
     sentences.extend(conclusions(author, &scene));
-    page.scenes.push(scene);
+    page.shown.push(Shown::Scene(scene));
     sentences.join(" ")
 }
 
@@ -112,7 +112,7 @@ fn story(author: &mut Author, page: &mut Page) -> String {
     sentences.push(format!("{person} looks in the {}. There is the {name}!", target.place.name()));
     sentences
         .push(author.pick(&["Now {person} is happy.", "The search is over."]).replace("{person}", person));
-    page.scenes.push(scene);
+    page.shown.push(Shown::Scene(scene));
     sentences.join(" ")
 }
 

@@ -1,11 +1,10 @@
 //! [`Scene`]: one to four emoji on a coloured background: how it is composed, drawn and described.
 
-use fast_image_resize::images::{Image, ImageRef};
-use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
-use super::lexicon::{COLOURS, Emoji, SPRITE, enumerate, with_article};
+use super::draw::{Area, Canvas};
+use super::lexicon::{COLOURS, Emoji, enumerate, with_article};
 use super::{Author, World};
 use crate::document::Picture;
 use crate::source::Split;
@@ -159,15 +158,20 @@ impl Author<'_> {
     }
 
     /// An emoji that this split allows there and that is not `taken`, which at most four are.
-    fn another(&mut self, colour: usize, place: Place, taken: impl Fn(usize) -> bool) -> usize {
+    pub(super) fn another(&mut self, colour: usize, place: Place, taken: impl Fn(usize) -> bool) -> usize {
         let allowed = self.world.pairs(place).emoji(self.split, colour);
         let free: Vec<usize> = allowed.iter().copied().filter(|&e| !taken(e)).collect();
         self.pick(&free)
     }
 
     fn object(&mut self, emoji: usize, place: Place) -> Object {
-        let picture = self.world.config.picture_size;
         let size = self.pick(&[Size::Small, Size::Large]);
+        self.object_of(emoji, place, size)
+    }
+
+    /// An object somewhere in its place.
+    pub(super) fn object_of(&mut self, emoji: usize, place: Place, size: Size) -> Object {
+        let picture = self.world.config.picture_size;
         let side = (f64::from(picture) * size.share(place)).round() as u32;
         let half = picture / 2;
         // The first pixel of the part in which the object may stand, and that part's side.
@@ -187,7 +191,7 @@ impl Author<'_> {
     }
 
     /// The colour a little lighter or darker, and each channel a little off.
-    fn shade(&mut self, colour: usize) -> [u8; 3] {
+    pub(super) fn shade(&mut self, colour: usize) -> [u8; 3] {
         let light = self.rng.random_range(-9i16..=9);
         COLOURS[colour].1.map(|c| {
             let off = light + self.rng.random_range(-5i16..=5);
@@ -262,33 +266,11 @@ impl Object {
     }
 }
 
-/// Draws a scene of `side` by `side` pixels: the shade, then each emoji scaled and blended over it.
+/// Draws a scene of `side` by `side` pixels: the shade, then each emoji over it.
 pub(super) fn render(scene: &Scene, emoji: &[Emoji], side: u32) -> Picture {
-    let mut rgb = scene.shade.repeat((side * side) as usize);
-    let mut resizer = Resizer::new();
-    for object in &scene.objects {
-        let sprite = scale(&mut resizer, &emoji[object.emoji].sprite, object.side);
-        let row_bytes = object.side as usize * 4;
-        for (row, pixels) in sprite.chunks_exact(row_bytes).enumerate() {
-            let start = ((object.top as usize + row) * side as usize + object.left as usize) * 3;
-            let target = &mut rgb[start..start + object.side as usize * 3];
-            for (below, above) in target.chunks_exact_mut(3).zip(pixels.chunks_exact(4)) {
-                let through = 255 - u16::from(above[3]);
-                for (below, &above) in below.iter_mut().zip(&above[..3]) {
-                    *below = above.saturating_add(((u16::from(*below) * through + 127) / 255) as u8);
-                }
-            }
-        }
+    let mut canvas = Canvas::new(side, scene.shade);
+    for &Object { emoji: which, left, top, side, .. } in &scene.objects {
+        canvas.paste(&emoji[which].sprite, Area { left, top, width: side, height: side });
     }
-    Picture { width: side, height: side, rgb }
-}
-
-/// A sprite of [`SPRITE`] pixels scaled to `side`, `[side, side, 4]`. Colours are multiplied by alpha already.
-fn scale(resizer: &mut Resizer, sprite: &[u8], side: u32) -> Vec<u8> {
-    let options =
-        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
-    let source = ImageRef::new(SPRITE, SPRITE, sprite, PixelType::U8x4).expect("72 x 72 x 4 bytes");
-    let mut target = Image::new(side, side, PixelType::U8x4);
-    resizer.resize(&source, &mut target, &options).expect("both pictures are U8x4 and not empty");
-    target.into_vec()
+    canvas.finish()
 }

@@ -1,12 +1,12 @@
-//! The built-in world: descriptions of test scenes, and questions about them. Test scenes use compositions that no training
-//! scene has.
+//! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words and signs. Test items
+//! use compositions and words that no training item has.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use mm1_data::question::Question;
 use mm1_data::source::Split;
-use mm1_data::world::{Category, World};
+use mm1_data::world::{BOUND, Category, Comparison, Lettering, World};
 
 use crate::task::{Metric, Task};
 
@@ -15,19 +15,74 @@ const TESTS: u64 = 10_000;
 /// Training items that demonstrations and baselines are drawn from.
 const DEMONSTRATIONS: u64 = 100_000;
 
-/// `scene-captions`: CIDEr of full descriptions.
-pub struct SceneCaptions(pub Arc<World>);
+/// A task about the built-in world.
+pub struct SceneTask {
+    world: Arc<World>,
+    name: &'static str,
+    metric: Metric,
+    max_tokens: usize,
+    item: fn(&World, Split, u64) -> Question,
+}
 
-/// `scene-vqa`: VQA accuracy over the five categories in turn, so `n` should be a multiple of 5; `scene-vqa/what` is naming.
-pub struct SceneVqa(pub Arc<World>);
+impl SceneTask {
+    /// `scene-captions`: CIDEr of full descriptions.
+    pub fn captions(world: Arc<World>) -> Self {
+        let (metric, item) = (Metric::Cider, World::caption_question);
+        Self { world, name: "scene-captions", metric, max_tokens: 96, item }
+    }
 
-impl Task for SceneCaptions {
+    /// `scene-vqa`: VQA accuracy over the five categories in turn, so `n` should be a multiple of 5; `scene-vqa/what` is naming.
+    pub fn vqa(world: Arc<World>) -> Self {
+        Self::questions(world, "scene-vqa", |world, split, index| {
+            let (category, index) = turn(&Category::ALL, index);
+            world.question(split, category, index)
+        })
+    }
+
+    /// `scene-pairs`: VQA accuracy over two pictures. In turn: which shows an object, which has more or fewer objects (chance
+    /// is 50% for both), and what changed.
+    pub fn pairs(world: Arc<World>) -> Self {
+        Self::questions(world, "scene-pairs", |world, split, index| {
+            let (kind, index) = turn(&Comparison::ALL, index);
+            world.comparison_question(split, kind, index)
+        })
+    }
+
+    /// `scene-binding`: how often the right one of two, three or four (in turn) new words is said, each bound to an object by
+    /// one picture in the question (Tsimpoukelli et al. 2021). Saying any of them is right in 50, 33 and 25%.
+    pub fn binding(world: Arc<World>) -> Self {
+        Self::questions(world, "scene-binding", |world, split, index| {
+            let (words, index) = turn(&BOUND, index);
+            world.binding_question(split, words, index)
+        })
+    }
+
+    /// `scene-ocr`: how many words on signs are read, in large, medium and small letters in turn.
+    pub fn ocr(world: Arc<World>) -> Self {
+        Self::questions(world, "scene-ocr", |world, split, index| {
+            let (lettering, index) = turn(&Lettering::ALL, index);
+            world.sign_question(split, lettering, index)
+        })
+    }
+
+    fn questions(world: Arc<World>, name: &'static str, item: fn(&World, Split, u64) -> Question) -> Self {
+        Self { world, name, metric: Metric::VqaAccuracy, max_tokens: 16, item }
+    }
+}
+
+/// The kind of item `index` where kinds take turns, and how many items of the kind come before it.
+fn turn<T: Copy>(kinds: &[T], index: u64) -> (T, u64) {
+    let number = kinds.len() as u64;
+    (kinds[(index % number) as usize], index / number)
+}
+
+impl Task for SceneTask {
     fn name(&self) -> &str {
-        "scene-captions"
+        self.name
     }
 
     fn metric(&self) -> Metric {
-        Metric::Cider
+        self.metric
     }
 
     fn tests(&self) -> u64 {
@@ -39,51 +94,14 @@ impl Task for SceneCaptions {
     }
 
     fn test(&self, index: u64) -> Result<Question> {
-        Ok(self.0.caption_question(Split::Test, index))
+        Ok((self.item)(&self.world, Split::Test, index))
     }
 
     fn demonstration(&self, index: u64) -> Result<Question> {
-        Ok(self.0.caption_question(Split::Train, index))
+        Ok((self.item)(&self.world, Split::Train, index))
     }
 
     fn max_tokens(&self) -> usize {
-        96
-    }
-}
-
-impl SceneVqa {
-    fn question(&self, split: Split, index: u64) -> Question {
-        let kinds = Category::ALL.len() as u64;
-        self.0.question(split, Category::ALL[(index % kinds) as usize], index / kinds)
-    }
-}
-
-impl Task for SceneVqa {
-    fn name(&self) -> &str {
-        "scene-vqa"
-    }
-
-    fn metric(&self) -> Metric {
-        Metric::VqaAccuracy
-    }
-
-    fn tests(&self) -> u64 {
-        TESTS
-    }
-
-    fn demonstrations(&self) -> u64 {
-        DEMONSTRATIONS
-    }
-
-    fn test(&self, index: u64) -> Result<Question> {
-        Ok(self.question(Split::Test, index))
-    }
-
-    fn demonstration(&self, index: u64) -> Result<Question> {
-        Ok(self.question(Split::Train, index))
-    }
-
-    fn max_tokens(&self) -> usize {
-        16
+        self.max_tokens
     }
 }

@@ -7,7 +7,7 @@ use mm1_data::world::{World, WorldConfig};
 use mm1_eval::run::Options;
 use mm1_eval::shots::{Prompt, Style};
 use mm1_eval::task::Task;
-use mm1_eval::tasks::scenes::{SceneCaptions, SceneVqa};
+use mm1_eval::tasks::scenes::SceneTask;
 
 use crate::toy::{answer_by_prompt, evaluate, options, pictures};
 
@@ -15,10 +15,16 @@ fn world() -> std::sync::Arc<World> {
     World::new(&WorldConfig::default(), 3).unwrap()
 }
 
+/// Every task.
+fn all(world: std::sync::Arc<World>) -> [SceneTask; 5] {
+    let tasks = [SceneTask::captions, SceneTask::vqa, SceneTask::pairs, SceneTask::binding, SceneTask::ocr];
+    tasks.map(|task| task(world.clone()))
+}
+
 #[test]
 fn the_five_kinds_of_question_are_in_equal_parts() {
     let outcome =
-        evaluate(&SceneVqa(world()), &mut answer_by_prompt, &Options { shots: 2, n: 50, ..options() })
+        evaluate(&SceneTask::vqa(world()), &mut answer_by_prompt, &Options { shots: 2, n: 50, ..options() })
             .unwrap();
     let kinds: Vec<_> = outcome.by_category.iter().map(|(name, score)| (name.as_str(), score.n)).collect();
     assert_eq!(kinds, [("colour", 10), ("count", 10), ("what", 10), ("where", 10), ("yes-no", 10)]);
@@ -26,9 +32,8 @@ fn the_five_kinds_of_question_are_in_equal_parts() {
 
 #[test]
 fn an_oracle_scores_full() {
-    let world = world();
-    let tasks: [&dyn Task; 2] = [&SceneVqa(world.clone()), &SceneCaptions(world)];
-    for task in tasks {
+    for task in all(world()) {
+        let task = &task;
         let mut index = 0;
         let mut oracle = |prompts: &[Prompt]| {
             let answer = |_: &Prompt| {
@@ -39,27 +44,45 @@ fn an_oracle_scores_full() {
             Ok(prompts.iter().map(answer).collect())
         };
         let outcome = evaluate(task, &mut oracle, &Options { shots: 1, n: 50, ..options() }).unwrap();
-        let full = if task.name() == "scene-vqa" { 100.0 } else { 800.0 };
+        let full = if task.name() == "scene-captions" { 800.0 } else { 100.0 };
         assert!(outcome.score.value >= full, "{}: {}", task.name(), outcome.score.value);
     }
 }
 
 #[test]
 fn demonstrations_never_come_from_the_test_side() {
-    let world = world();
-    let tasks: [&dyn Task; 2] = [&SceneVqa(world.clone()), &SceneCaptions(world)];
-    for task in tasks {
-        let tests: BTreeSet<_> =
-            (0..100).map(|i| open(&task.test(i).unwrap().pictures[0]).unwrap().rgb.clone()).collect();
+    for task in all(world()) {
+        let task = &task;
+        let asked = (0..99).flat_map(|i| task.test(i).unwrap().pictures);
+        let tests: BTreeSet<_> = asked.map(|p| open(&p).unwrap().rgb.clone()).collect();
         let mut look = |prompts: &[Prompt]| {
             for prompt in prompts {
                 let shown = pictures(prompt);
-                assert_eq!(shown.len(), 5);
-                assert!(shown[..4].iter().all(|p| !tests.contains(&p.rgb)), "{}", prompt.id);
-                assert!(tests.contains(&shown[4].rgb));
+                let own = match task.name() {
+                    "scene-pairs" => 2..=2,
+                    "scene-binding" => 3..=5,
+                    _ => 1..=1,
+                };
+                let from = shown.iter().position(|p| tests.contains(&p.rgb)).unwrap();
+                assert!(shown[from..].iter().all(|p| tests.contains(&p.rgb)), "{}", prompt.id);
+                assert!(own.contains(&(shown.len() - from)), "{}: {from} of {}", prompt.id, shown.len());
+                assert!(from >= 4 * own.start(), "{}: {from} pictures of demonstrations", prompt.id);
             }
             Ok(vec![String::new(); prompts.len()])
         };
-        evaluate(task, &mut look, &Options { shots: 4, style: Style::Chat, n: 100, ..options() }).unwrap();
+        evaluate(task, &mut look, &Options { shots: 4, style: Style::Chat, n: 99, ..options() }).unwrap();
+    }
+}
+
+#[test]
+fn kinds_of_the_further_tasks_take_turns() {
+    let [_, _, pairs, binding, ocr] = all(world());
+    let kinds = |task: &SceneTask| [0, 1, 2, 3].map(|i| task.test(i).unwrap().category);
+    assert_eq!(kinds(&pairs), ["which", "more", "changed", "which"]);
+    assert_eq!(kinds(&binding), ["two-words", "three-words", "four-words", "two-words"]);
+    assert_eq!(kinds(&ocr), ["large", "medium", "small", "large"]);
+    for task in [pairs, binding, ocr] {
+        let ids: BTreeSet<_> = (0..300).map(|i| task.test(i).unwrap().id).collect();
+        assert_eq!(ids.len(), 300, "{}", task.name());
     }
 }

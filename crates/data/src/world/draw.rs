@@ -1,0 +1,80 @@
+//! [`Canvas`]: a picture being drawn from sprites, scaled and blended over one another.
+
+use fast_image_resize::images::{Image, ImageRef};
+use fast_image_resize::{FilterType, PixelType, ResizeAlg, ResizeOptions, Resizer};
+
+use crate::document::Picture;
+
+/// A picture with transparency.
+pub(super) struct Sprite {
+    pub(super) width: u32,
+    pub(super) height: u32,
+    /// `[height, width, 4]` bytes, colours multiplied by alpha, so that it can be scaled and blended as it is.
+    pub(super) rgba: Vec<u8>,
+}
+
+/// A part of a picture, in pixels.
+#[derive(Clone, Copy)]
+pub(super) struct Area {
+    pub(super) left: u32,
+    pub(super) top: u32,
+    pub(super) width: u32,
+    pub(super) height: u32,
+}
+
+/// A square picture being drawn.
+pub(super) struct Canvas {
+    side: u32,
+    rgb: Vec<u8>,
+    resizer: Resizer,
+}
+
+impl Canvas {
+    /// `side` by `side` pixels of one colour.
+    pub(super) fn new(side: u32, colour: [u8; 3]) -> Self {
+        Self { side, rgb: colour.repeat((side * side) as usize), resizer: Resizer::new() }
+    }
+
+    /// Paints an area in one colour.
+    pub(super) fn fill(&mut self, area: Area, colour: [u8; 3]) {
+        for row in 0..area.height {
+            self.row(area, row).as_chunks_mut().0.fill(colour);
+        }
+    }
+
+    /// Scales a sprite to the area and blends it over what is there.
+    pub(super) fn paste(&mut self, sprite: &Sprite, area: Area) {
+        let scaled = scale(&mut self.resizer, sprite, area);
+        for (row, pixels) in (0..).zip(scaled.chunks_exact(area.width as usize * 4)) {
+            let target = self.row(area, row);
+            for (below, above) in target.chunks_exact_mut(3).zip(pixels.chunks_exact(4)) {
+                let through = 255 - u16::from(above[3]);
+                for (below, &above) in below.iter_mut().zip(&above[..3]) {
+                    *below = above.saturating_add(((u16::from(*below) * through + 127) / 255) as u8);
+                }
+            }
+        }
+    }
+
+    /// What was drawn.
+    pub(super) fn finish(self) -> Picture {
+        Picture { width: self.side, height: self.side, rgb: self.rgb }
+    }
+
+    /// The pixels of one row of an area.
+    fn row(&mut self, area: Area, row: u32) -> &mut [u8] {
+        let start = ((area.top + row) * self.side + area.left) as usize * 3;
+        &mut self.rgb[start..start + area.width as usize * 3]
+    }
+}
+
+/// A sprite in the area's size, `[height, width, 4]`.
+fn scale(resizer: &mut Resizer, sprite: &Sprite, area: Area) -> Vec<u8> {
+    let options =
+        ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
+    let source = ImageRef::new(sprite.width, sprite.height, &sprite.rgba, PixelType::U8x4)
+        .expect("a sprite has height x width x 4 bytes");
+    let mut target = Image::new(area.width, area.height, PixelType::U8x4);
+    resizer.resize(&source, &mut target, &options).expect("both pictures are U8x4 and not empty");
+    target.into_vec()
+}
