@@ -9,4 +9,5 @@ mod settings;
 mod shapes;
 mod source;
 mod statistics;
+mod textcore;
 mod toy;
