@@ -1,4 +1,4 @@
-//! The benchmarks, one file each: [`SETS`].
+//! The benchmarks, one file each: [`SETS`] by name, and tasks of a user's own ([`own`]).
 
 pub mod arc;
 pub mod benchmark;
@@ -6,6 +6,7 @@ mod harness;
 pub mod hellaswag;
 mod json;
 pub mod lambada;
+pub mod own;
 pub mod piqa;
 #[cfg(feature = "emoji")]
 pub mod scenes;

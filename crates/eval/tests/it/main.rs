@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail")]
 
 mod goldens;
+mod own;
 mod protocol;
 #[cfg(feature = "emoji")]
 mod scenes;
