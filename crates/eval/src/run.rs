@@ -16,9 +16,10 @@ use crate::model::{Continuations, Limits, Model};
 use crate::record::Png;
 use crate::score::bootstrap::{self, Score};
 use crate::score::cider::Cider;
-use crate::score::{exact, vqa};
+use crate::score::{exact, likelihood, vqa};
 use crate::shots::{self, Choice, Prompt, Shots, Style};
 use crate::task::{Asking, Metric, Task};
+use crate::template::one_line;
 
 /// Batches of prompts that are made at a time: answers that end early leave their places to others.
 const BATCHES: usize = 4;
@@ -175,9 +176,10 @@ fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &O
         "{}: it has no choices, which its metric asks for",
         question.id
     );
-    let follows = |text: &String| {
-        let text = template.answered(&question, Some(text));
-        if options.style == Style::Chat { text.trim_start().to_owned() } else { text }
+    let follows = |text: &String| match options.style {
+        Style::Pretrained => template.answered(&question, Some(text)),
+        // A demonstration's reply is the answer alone.
+        Style::Chat => one_line(text),
     };
     let mut asked = Asked { question: question.clone(), prompts: Vec::new(), texts: Vec::new() };
     let write = |choice: Option<&str>| shots::prompt(style, &template, &demonstrations, (&question, choice));
@@ -190,15 +192,25 @@ fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &O
         asked.prompts.push(write(None)?);
         asked.texts.push(texts.iter().map(follows).collect());
     }
-    for (prompt, texts) in asked.prompts.iter_mut().zip(&asked.texts) {
+    for (prompt, texts) in asked.prompts.iter_mut().zip(&mut asked.texts) {
         // What happens to be the same in one batch must not decide how a prompt is read.
         prompt.shared *= usize::from(options.demonstrations == Choice::Fixed);
         if options.blind {
             shots::blind(prompt)?;
         }
+        move_space(prompt, texts);
         check_fit(task, options.shots, (prompt, texts), model)?;
     }
     Ok(asked)
+}
+
+/// Gives white space at the end of a prompt to the texts that follow: tokens have it before a word, not after one
+/// (lm-evaluation-harness, `_encode_pair`).
+fn move_space(prompt: &mut Prompt, texts: &mut [String]) {
+    if let (Some(Segment::Text { text, .. }), false) = (prompt.segments.last_mut(), texts.is_empty()) {
+        let space = text.split_off(text.trim_end().len());
+        texts.iter_mut().for_each(|after| after.insert_str(0, &space));
+    }
 }
 
 /// Refuses a prompt that does not fit: no demonstration is ever left out silently.
@@ -254,24 +266,13 @@ fn answer(task: &dyn Task, model: &mut dyn Model, asked: Vec<Asked>, reasoned: b
     let mut rows = Vec::with_capacity(asked.len());
     for asked in &asked {
         let likelihoods: Vec<_> = judged.by_ref().take(asked.prompts.len()).flatten().collect();
-        let choices = &asked.question.choices;
-        let output = match task.metric().asks() {
-            Asking::Judge => {
-                likelihoods.iter().position(|l| l.greedy).map(|i| asked.question.answers[i].clone())
-            }
-            _ => {
-                let by_length = task.metric() == Metric::ChoiceByLength;
-                let worth = |i: &usize| {
-                    let length = if by_length { choices[*i].chars().count().max(1) } else { 1 };
-                    likelihoods[*i].log_prob / length as f64
-                };
-                // The first among equals.
-                let best = (0..choices.len()).rev().max_by(|a, b| worth(a).total_cmp(&worth(b)));
-                best.map(|best| choices[best].clone())
-            }
-        };
-        let output = output.unwrap_or_default();
-        let log_probs = likelihoods.iter().map(|l| l.log_prob).collect();
+        let log_probs: Vec<f64> = likelihoods.iter().map(|l| l.log_prob).collect();
+        let Question { answers, choices, .. } = &asked.question;
+        let output = match task.metric() {
+            Metric::Greedy => likelihoods.iter().position(|l| l.greedy).map_or("", |i| answers[i].as_str()),
+            metric => likelihood::most_likely(&log_probs, choices, metric == Metric::ChoiceByLength),
+        }
+        .to_owned();
         rows.push(Row { prediction: output.clone(), output, log_probs, ..row(asked)? });
     }
     Ok(rows)
@@ -326,6 +327,7 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
     let items = answers.iter().zip(predictions);
     Ok(match metric {
         Metric::VqaAccuracy => items.map(|(a, p)| 100.0 * vqa::accuracy(p, a)).collect(),
+        Metric::NormalisedMatch => items.map(|(a, p)| 100.0 * exact::normalised(p, a)).collect(),
         Metric::ExactMatch | Metric::Letter | Metric::Choice | Metric::ChoiceByLength | Metric::Greedy => {
             items.map(|(a, p)| 100.0 * exact::score(p, a)).collect()
         }

@@ -4,5 +4,6 @@ pub mod bootstrap;
 pub mod cider;
 pub mod exact;
 pub mod letter;
+pub mod likelihood;
 pub mod ptb;
 pub mod vqa;

@@ -42,11 +42,7 @@ pub trait Task: Send + Sync {
 
     /// How an item is written.
     fn template(&self) -> Template {
-        match self.metric() {
-            Metric::Cider => Template::captions(),
-            Metric::Letter => Template::letters(),
-            _ => Template::questions(),
-        }
+        self.metric().template()
     }
 
     /// What is scored of the model's output, already cut at the stop string.
@@ -83,6 +79,8 @@ pub enum Metric {
     VqaAccuracy,
     /// Exact match in percent.
     ExactMatch,
+    /// Exact match in percent, letter case and punctuation ignored.
+    NormalisedMatch,
     /// The letter of an option, written by the model: percent.
     Letter,
     /// The option with the highest log-probability: percent.
@@ -105,6 +103,15 @@ pub(crate) enum Asking {
 }
 
 impl Metric {
+    /// How an item is written where a task says nothing else.
+    pub(crate) fn template(self) -> Template {
+        match self {
+            Self::Cider => Template::captions(),
+            Self::Letter => Template::letters(),
+            _ => Template::questions(),
+        }
+    }
+
     pub(crate) fn asks(self) -> Asking {
         match self {
             Self::Choice | Self::ChoiceByLength => Asking::Choose,

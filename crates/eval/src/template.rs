@@ -85,6 +85,12 @@ impl Template {
                     "template.{part}: unknown name {{{name}}}; known: {}",
                     NAMES.join(", ")
                 );
+                let tells =
+                    ["answer", "caption", "reasoning"].contains(&name) && matches!(part, "ask" | "chat");
+                ensure!(
+                    !tells && (part, name) != ("chat", "choice"),
+                    "template.{part}: {{{name}}} gives the answer away; its place is template.answer"
+                );
             }
         }
         ensure!(
@@ -139,6 +145,10 @@ impl Template {
             placed == 0 || placed == pictures.len(),
             "{id}: {IMAGE} stands {placed} times in the question, which has {} pictures",
             pictures.len()
+        );
+        ensure!(
+            pictures.is_empty() || placed > 0 || part.contains("{pictures}"),
+            "{id}: the template has no place for its pictures: write {{pictures}} into template.ask and template.chat"
         );
         let mut left = pictures.iter();
         let mut segments = Vec::new();

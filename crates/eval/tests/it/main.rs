@@ -4,6 +4,7 @@
 mod compare;
 mod contamination;
 mod goldens;
+mod own;
 mod protocol;
 mod remote;
 #[cfg(feature = "emoji")]
@@ -12,4 +13,5 @@ mod settings;
 mod shapes;
 mod source;
 mod statistics;
+mod textcore;
 mod toy;
