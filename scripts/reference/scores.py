@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Golden scores for crates/eval from independent implementations: testdata/eval/scores.json.
 
-- CIDEr: pycocoevalcap's cider_scorer.          pip install pycocoevalcap numpy
+- CIDEr, BLEU, ROUGE-L: pycocoevalcap's.        pip install pycocoevalcap numpy
 - Words: pycocoevalcap's PTBTokenizer.          needs Java
+- ANLS, relaxed accuracy: the rules of DocVQA's and pix2struct's evaluators, written anew below.
 - VQA accuracy: the official rules (GT-Vision-Lab/VQA, PythonEvaluationTools/vqaEvaluation/vqaEval.py), written anew below.
   With `--official PATH/vqaEval.py` the official code itself is run on every case and must agree.
 
@@ -15,7 +16,10 @@ import pathlib
 import random
 import re
 
+from captions import adversarial
+from pycocoevalcap.bleu.bleu_scorer import BleuScorer
 from pycocoevalcap.cider.cider_scorer import CiderScorer
+from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 
 # Ordinary captions, with the punctuation that people write.
@@ -73,19 +77,36 @@ the sun. the cat.
 
 def ptb(captions):
     """Words of each caption, by the Java tokenizer."""
-    words = PTBTokenizer().tokenize({i: [{"caption": c}] for i, c in enumerate(captions)})
+    # Whether a caption's last word keeps its full stop can depend on how the next one begins: every next one is `A`.
+    words = PTBTokenizer().tokenize({i: [{"caption": c}, {"caption": "A"}] for i, c in enumerate(captions)})
     return [words[i][0] for i in range(len(captions))]
 
 
-def cider(references, predictions):
+def caption_scores(references, predictions):
+    """CIDEr, BLEU and ROUGE-L of the corpus and of each item, from texts that are words with one space between."""
     scorer = CiderScorer(n=4, sigma=6.0)
+    precisions = BleuScorer(n=4)
     for refs, prediction in zip(references, predictions):
         scorer += (prediction, refs)
-    value, scores = scorer.compute_score()
-    return {"references": references, "predictions": predictions, "value": 100 * value, "scores": [100 * s for s in scores]}
+        precisions += (prediction, refs)
+    cider, ciders = scorer.compute_score()
+    bleu, bleus = precisions.compute_score(option="closest")
+    rouges = [Rouge().calc_score([p], refs) for refs, p in zip(references, predictions)]
+    return {
+        "cider": 100 * cider,
+        "ciders": [100 * s for s in ciders],
+        "bleu": [100 * b for b in bleu],
+        "bleus": [[100 * b for b in item] for item in zip(*bleus)],
+        "rouge": 100 * sum(rouges) / len(rouges),
+        "rouges": [100 * r for r in rouges],
+    }
 
 
-def random_cider(rng, items, vocabulary):
+def corpus(references, predictions):
+    return {"references": references, "predictions": predictions} | caption_scores(references, predictions)
+
+
+def random_corpus(rng, items, vocabulary):
     def sentence(longest):
         return " ".join(rng.choice(vocabulary) for _ in range(rng.randint(0, longest)))
 
@@ -93,7 +114,7 @@ def random_cider(rng, items, vocabulary):
         return " ".join(w if rng.random() < 0.8 else rng.choice(vocabulary + ["unseen", "word"]) for w in text.split())
 
     references = [[sentence(14) for _ in range(rng.randint(1, 5))] for _ in range(items)]
-    return cider(references, [noisy(rng.choice(refs)) if rng.random() < 0.9 else sentence(20) for refs in references])
+    return corpus(references, [noisy(rng.choice(refs)) if rng.random() < 0.9 else sentence(20) for refs in references])
 
 
 # Every misspelling of the official table is one of these words with one apostrophe missing.
@@ -141,8 +162,78 @@ def vqa_cases(rng):
         answers = [rng.choice(pool) for _ in range(rng.choice([10, 10, 10, 1, 2, 5]))]
         prediction = rng.choice(answers + pool)
         prediction = rng.choice([prediction, prediction, prediction.upper(), prediction + ".", "the " + prediction])
-        cases.append({"prediction": prediction, "answers": answers, "accuracy": accuracy(prediction, answers)})
+        cases.append({"prediction": prediction, "answers": answers, "score": accuracy(prediction, answers)})
     return cases
+
+
+def edits(a, b):
+    """Levenshtein distance."""
+    row = range(len(b) + 1)
+    for i, x in enumerate(a, 1):
+        last, row = row, [i]
+        for j, y in enumerate(b, 1):
+            row.append(min(last[j] + 1, row[-1] + 1, last[j - 1] + (x != y)))
+    return row[-1]
+
+
+def anls(prediction, answers):
+    """ANLS of one question by DocVQA's evaluator."""
+
+    def distance(answer):
+        words = [" ".join(text.lower().split()) for text in (answer, prediction)]
+        longest = max(len(answer.upper()), len(prediction.upper()))
+        return edits(*words) / longest if longest else 0.0
+
+    similarity = 1 - min(map(distance, answers))
+    return similarity if similarity >= 0.5 else 0.0
+
+
+def relaxed(prediction, answers):
+    """Relaxed accuracy of one question by pix2struct's evaluator."""
+
+    def number(text):
+        try:
+            return float(text.rstrip("%")) / 100 if text.endswith("%") else float(text)
+        except ValueError:
+            return None
+
+    def correct(answer):
+        ours, truth = number(prediction), number(answer)
+        if ours is not None and truth:
+            return abs(ours - truth) / abs(truth) <= 0.05
+        return prediction.lower() == answer.lower()
+
+    return float(any(map(correct, answers)))
+
+
+def document_case(rng):
+    """A prediction near one of a few answers, for ANLS."""
+    words = "Coca Cola STRASSE Straße 1,000 $5.00 James O'Neil  Co. January 3rd, É café\u00a0x 12% \t ﬁg".split(" ")
+    answers = [" ".join(rng.choice(words) for _ in range(rng.randint(0, 4))) for _ in range(rng.randint(1, 4))]
+    prediction = list(rng.choice(answers))
+    for _ in range(rng.randint(0, len(prediction) // 2 + 1)):
+        at = rng.randint(0, len(prediction))
+        prediction[at : at + rng.randint(0, 1)] = rng.choice([[], ["x"], [" "]])
+    prediction = "".join(prediction)
+    return rng.choice([prediction, prediction.upper(), prediction.lower()]), answers
+
+
+def chart_case(rng):
+    """A prediction near one of a few answers, for relaxed accuracy."""
+
+    def answer():
+        number = rng.choice([rng.randint(-20, 20), round(rng.uniform(-3, 300), 2), rng.randint(1900, 2030), 0])
+        form = rng.choice(["{}", "{}", "{}", "{}%", "{}%%", " {}", "+{}", "${}", "{}e2", "{:,}", "{}.", "{} %", "1_{}"])
+        return rng.choice([form.format(number)] * 3 + ["Yes", "no", "Red", "nan", "inf", "-Infinity", "", "É", "1_000", "1__0", "%"])
+
+    answers = [answer() for _ in range(rng.randint(1, 3))]
+    prediction = rng.choice(answers + [answer()])
+    try:
+        change = rng.choice([0, 0.049, 0.05, 0.0501, -0.05, -0.06])
+        near = [str(float(prediction) * (1 + change)), f"{float(prediction) / 100}", f"{float(prediction) * 100}%"]
+    except ValueError:
+        near = [prediction, prediction.upper(), prediction + " "]
+    return rng.choice([prediction, *near]), answers
 
 
 def check_official(path, texts, cases):
@@ -173,7 +264,7 @@ def check_official(path, texts, cases):
     judge.updateProgress = lambda _: None
     judge.evaluate()
     for i, c in enumerate(full):
-        assert abs(judge.evalQA[i] / 100 - c["accuracy"]) < 1e-9, (c, judge.evalQA[i])
+        assert abs(judge.evalQA[i] / 100 - c["score"]) < 1e-9, (c, judge.evalQA[i])
     print(f"the official evaluator agrees on {len(texts)} texts and {len(full)} items")
 
 
@@ -185,13 +276,13 @@ def main():
     vocabulary = "a an the dog cat red blue small large on of above left photo and with background man woman bike".split()
     captions = ptb(CAPTIONS)
     half = len(CAPTIONS) // 2
-    tokenised = cider([[c] for c in captions[:half]], captions[half : 2 * half])
+    tokenised = corpus([[c] for c in captions[:half]], captions[half : 2 * half])
     tokenised["references"], tokenised["predictions"] = [[c] for c in CAPTIONS[:half]], CAPTIONS[half : 2 * half]
     corpora = [
-        random_cider(rng, 40, vocabulary),
-        random_cider(rng, 7, vocabulary[:6]),
-        cider([["a red dog", "the dog is red"]], ["a red dog"]),
-        cider([["a red dog"], ["a blue cat on a mat"]], ["a red dog", ""]),
+        random_corpus(rng, 40, vocabulary),
+        random_corpus(rng, 7, vocabulary[:6]),
+        corpus([["a red dog", "the dog is red"]], ["a red dog"]),
+        corpus([["a red dog"], ["a blue cat on a mat"]], ["a red dog", ""]),
         tokenised,
     ]
     cases = vqa_cases(rng)
@@ -199,11 +290,15 @@ def main():
     texts = sorted({a for c in cases for a in c["answers"]} | set(words) | set(CAPTIONS) | {"x" + "." * 40})
     if official:
         check_official(official, texts, cases)
+    hard = [adversarial(rng) for _ in range(400)]
+    documents, charts = [document_case(rng) for _ in range(150)], [chart_case(rng) for _ in range(300)]
     golden = {
-        "words": [list(pair) for pair in zip(CAPTIONS, captions)],
-        "cider": corpora,
+        "words": [list(pair) for pair in zip(CAPTIONS + hard, captions + ptb(hard))],
+        "corpora": corpora,
         "normalised": [[t, normalise(t)] for t in texts],
         "vqa": cases,
+        "anls": [{"prediction": p, "answers": a, "score": anls(p, a)} for p, a in documents],
+        "relaxed": [{"prediction": p, "answers": a, "score": relaxed(p, a)} for p, a in charts],
     }
     out = pathlib.Path(__file__).resolve().parents[2] / "testdata/eval/scores.json"
     out.write_text(json.dumps(golden, ensure_ascii=False, separators=(",", ":")) + "\n")

@@ -62,6 +62,8 @@ enum Command {
     Chat(commands::chat::ChatArgs),
     /// Score a model on tasks with demonstrations, or compare two that were scored.
     Eval(commands::eval::EvalCommand),
+    /// Score predictions against references, both JSON files of texts by id.
+    Score(commands::score::ScoreArgs),
     /// Convert, show, count and check data; preview what training would see.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
@@ -95,6 +97,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
         Command::Chat(args) => commands::chat::chat(&args),
         Command::Eval(command) => commands::eval::eval(&command),
+        Command::Score(args) => commands::score::score(&args),
         Command::Data(command) => commands::data::data(&command),
     }
 }

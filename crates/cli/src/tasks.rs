@@ -12,6 +12,7 @@ use mm1_eval::task::Task;
 #[cfg(feature = "emoji")]
 use mm1_eval::tasks::scenes::SceneTask;
 use mm1_eval::tasks::source::SourceTask;
+use mm1_eval::tasks::{SETS, own};
 
 use crate::error::input;
 use crate::plan::{self, Plan};
@@ -71,12 +72,23 @@ pub(crate) fn is_built_in(task: &str) -> bool {
 /// # Errors
 /// The names that are known.
 pub(crate) fn check(task: &str) -> Result<()> {
+    let on_disk = || SETS.iter().map(|(name, _)| *name);
     ensure!(
-        OfSource::read(task).is_some() || is_built_in(task),
-        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS",
-        BUILT_IN.join(", ")
+        OfSource::read(task).is_some()
+            || is_built_in(task)
+            || is_own(task)
+            || on_disk().any(|name| name == task),
+        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS; with a folder of \
+         data {}; or a task file of your own, as docs/benchmarks.md says",
+        BUILT_IN.join(", "),
+        on_disk().collect::<Vec<_>>().join(", ")
     );
     Ok(())
+}
+
+/// Whether a name is that of a file that describes a task.
+fn is_own(task: &str) -> bool {
+    Path::new(task).extension().is_some_and(|extension| extension == "toml")
 }
 
 /// What tasks are made of.
@@ -167,6 +179,14 @@ impl TaskData {
             }
             None => {}
         }
+        if is_own(name) {
+            return Ok(Box::new(own::open(Path::new(name))?));
+        }
+        if !is_built_in(name) {
+            let folder =
+                self.folder.as_deref().context("its files are needed: give their folder as `data`")?;
+            return Ok(Box::new(mm1_eval::tasks::open(name, folder)?));
+        }
         #[cfg(feature = "emoji")]
         if let Some(world) = &self.world {
             let task = match name {
@@ -178,7 +198,6 @@ impl TaskData {
             };
             return Ok(Box::new(task(world.clone())));
         }
-        let _ = &self.folder;
         bail!("it needs the built-in pictures: build with the cargo feature \"emoji\"")
     }
 }

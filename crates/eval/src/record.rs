@@ -13,6 +13,7 @@ use crate::baseline::Baselines;
 use crate::contamination::Contamination;
 use crate::run::{Outcome, Row};
 use crate::score::bootstrap::Score;
+use crate::score::likelihood;
 use crate::task::Metric;
 
 /// One entry of `eval.json`.
@@ -31,6 +32,9 @@ pub struct Record {
     pub score: Score,
     /// `constant`, `prior`, `question` and `blind`: the same items' scores without sight.
     pub baselines: BTreeMap<String, f64>,
+    /// Other figures of the same answers: `choice-by-length` (accuracy by length), `perplexity`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub also: BTreeMap<String, f64>,
     /// What of the whole task training has seen, where it was looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contamination: Option<Contamination>,
@@ -93,6 +97,7 @@ pub fn records(
                 .filter(|(_, scores)| scores.len() == outcome.rows.len())
                 .map(|(name, scores)| (name.to_string(), mean(scores)))
                 .collect(),
+            also: BTreeMap::new(),
             contamination: None,
         }
     };
@@ -102,7 +107,22 @@ pub fn records(
             record(format!("{}/{category}", outcome.task), score, &|row| row.category == *category)
         }));
     }
+    records[0].also = also(outcome);
     records
+}
+
+/// Figures beside the score, by the metric.
+fn also(outcome: &Outcome) -> BTreeMap<String, f64> {
+    let rows = &outcome.rows;
+    match outcome.metric {
+        Metric::Choice => {
+            let scores = likelihood::by_length(rows);
+            let mean = scores.iter().sum::<f64>() / scores.len() as f64;
+            [("choice-by-length".to_owned(), mean)].into()
+        }
+        Metric::Greedy => [("perplexity".to_owned(), likelihood::perplexity(rows))].into(),
+        _ => BTreeMap::new(),
+    }
 }
 
 /// The first `count` rows of `outcome` as entries of `samples.json`.

@@ -8,15 +8,17 @@ use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::open;
 use mm1_data::loader::Skipped;
 use mm1_data::question::Question;
+use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::contamination::pixels;
 use crate::log::Log;
 use crate::model::{Continuations, Limits, Model};
 use crate::record::Png;
+use crate::score::bleu::Counts;
 use crate::score::bootstrap::{self, Score};
 use crate::score::cider::Cider;
-use crate::score::{exact, likelihood, vqa};
+use crate::score::{anls, exact, likelihood, relaxed, rouge, vqa};
 use crate::shots::{self, Choice, Prompt, Shots, Style};
 use crate::task::{Asking, Metric, Task};
 use crate::template::one_line;
@@ -324,16 +326,20 @@ fn score_rows(metric: Metric, rows: &mut [Row]) -> Result<()> {
 /// No item, or an item without answers.
 pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> Result<Vec<f64>> {
     ensure!(answers.iter().all(|a| !a.is_empty()), "a test item has no answer to score against");
-    let items = answers.iter().zip(predictions);
+    let items = answers.par_iter().zip(predictions);
     Ok(match metric {
         Metric::VqaAccuracy => items.map(|(a, p)| 100.0 * vqa::accuracy(p, a)).collect(),
         Metric::NormalisedMatch => items.map(|(a, p)| 100.0 * exact::normalised(p, a)).collect(),
         Metric::ExactMatch | Metric::Letter | Metric::Choice | Metric::ChoiceByLength | Metric::Greedy => {
             items.map(|(a, p)| 100.0 * exact::score(p, a)).collect()
         }
+        Metric::Bleu4 => items.map(|(a, p)| 100.0 * Counts::of(p, a).bleu()[3]).collect(),
+        Metric::RougeL => items.map(|(a, p)| 100.0 * rouge::score(p, a)).collect(),
+        Metric::Anls => items.map(|(a, p)| 100.0 * anls::score(p, a)).collect(),
+        Metric::RelaxedAccuracy => items.map(|(a, p)| 100.0 * relaxed::score(p, a)).collect(),
         Metric::Cider => {
             let cider = Cider::new(answers)?;
-            predictions.iter().enumerate().map(|(item, p)| cider.score(item, p)).collect()
+            predictions.par_iter().enumerate().map(|(item, p)| cider.score(item, p)).collect()
         }
     })
 }

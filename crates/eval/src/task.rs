@@ -81,6 +81,14 @@ pub enum Metric {
     ExactMatch,
     /// Exact match in percent, letter case and punctuation ignored.
     NormalisedMatch,
+    /// Captions: BLEU-4 in percent; each item's own, which do not average to the corpus's.
+    Bleu4,
+    /// Captions: ROUGE-L in percent.
+    RougeL,
+    /// Answers read from documents: ANLS in percent.
+    Anls,
+    /// Answers read from charts: relaxed accuracy in percent.
+    RelaxedAccuracy,
     /// The letter of an option, written by the model: percent.
     Letter,
     /// The option with the highest log-probability: percent.

@@ -5,3 +5,4 @@ pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod score;

@@ -8,6 +8,7 @@ mod recaption;
 mod refuse;
 mod resume;
 mod road;
+mod score;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -8,12 +8,12 @@ use crate::{Stream, rng};
 /// Resamples of each interval.
 pub const RESAMPLES: usize = 2000;
 
-/// A mean over test items.
+/// A score of a test set: the mean over its items, or a number of the whole corpus such as BLEU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Score {
-    /// The mean.
+    /// The score.
     pub value: f64,
-    /// The 2.5% and 97.5% points of the mean over resampled test items. It holds the chance of which items were asked, not
+    /// The 2.5% and 97.5% points of the score over resampled test items. It holds the chance of which items were asked, not
     /// that of training again. For CIDEr the items' scores are resampled with the idf of the whole set.
     pub ci95: [f64; 2],
     /// Number of items.
@@ -22,7 +22,19 @@ pub struct Score {
 
 /// Mean of `scores` with its 95% interval; the same for the same scores and seed. No scores give zeros and `n = 0`.
 pub fn mean(scores: &[f64], seed: u64) -> Score {
-    Score { value: average(scores), ci95: interval(&resampled(scores, seed)), n: scores.len() }
+    let [score] = corpus(scores.len(), seed, |items| [mean_of(scores, items)]);
+    score
+}
+
+/// Scores of a corpus of `n` items with their 95% intervals. `scores` is given the items that count, by index, some of them more
+/// than once.
+pub fn corpus<const N: usize>(n: usize, seed: u64, scores: impl Fn(&[usize]) -> [f64; N]) -> [Score; N] {
+    if n == 0 {
+        return std::array::from_fn(|_| Score { value: 0.0, ci95: [0.0; 2], n });
+    }
+    let values = scores(&(0..n).collect::<Vec<_>>());
+    let draws = resampled(n, seed, scores);
+    std::array::from_fn(|i| Score { value: values[i], ci95: interval(&draws[i]), n })
 }
 
 /// The difference of two runs over the same items.
@@ -42,36 +54,37 @@ pub fn paired(a: &[f64], b: &[f64], seed: u64) -> Option<Difference> {
         return None;
     }
     let differences: Vec<f64> = a.iter().zip(b).map(|(a, b)| a - b).collect();
-    let means = resampled(&differences, seed);
+    let [means] = resampled(a.len(), seed, |items| [mean_of(&differences, items)]);
     let tail = |n: usize| (n + 1) as f64 / (means.len() + 1) as f64;
     let below = tail(means.iter().filter(|&&m| m <= 0.0).count());
     let above = tail(means.iter().filter(|&&m| m >= 0.0).count());
     Some(Difference {
-        value: average(&differences),
+        value: differences.iter().sum::<f64>() / a.len() as f64,
         ci95: interval(&means),
         p: (2.0 * below.min(above)).min(1.0),
     })
 }
 
-/// The sorted means of [`RESAMPLES`] draws with replacement.
-fn resampled(scores: &[f64], seed: u64) -> Vec<f64> {
-    if scores.is_empty() {
-        return Vec::new();
-    }
+/// Each score of [`RESAMPLES`] draws of `n` items with replacement, sorted.
+fn resampled<const N: usize>(n: usize, seed: u64, scores: impl Fn(&[usize]) -> [f64; N]) -> [Vec<f64>; N] {
     let mut rng = rng(seed, Stream::Bootstrap, 0);
-    let mut draw = || (0..scores.len()).map(|_| scores[rng.random_range(0..scores.len())]).sum::<f64>();
-    let mut means: Vec<f64> = (0..RESAMPLES).map(|_| draw() / scores.len() as f64).collect();
-    means.sort_by(f64::total_cmp);
-    means
+    let mut items = vec![0; n];
+    let mut draw = || {
+        items.fill_with(|| rng.random_range(0..n));
+        scores(&items)
+    };
+    let draws: Vec<[f64; N]> = (0..RESAMPLES).map(|_| draw()).collect();
+    std::array::from_fn(|i| {
+        let mut sorted: Vec<f64> = draws.iter().map(|draw| draw[i]).collect();
+        sorted.sort_by(f64::total_cmp);
+        sorted
+    })
 }
 
 fn interval(sorted: &[f64]) -> [f64; 2] {
-    if sorted.is_empty() {
-        return [0.0; 2];
-    }
     [0.025, 0.975].map(|q| sorted[(q * (sorted.len() - 1) as f64).round() as usize])
 }
 
-fn average(scores: &[f64]) -> f64 {
-    if scores.is_empty() { 0.0 } else { scores.iter().sum::<f64>() / scores.len() as f64 }
+fn mean_of(scores: &[f64], items: &[usize]) -> f64 {
+    items.iter().map(|&item| scores[item]).sum::<f64>() / items.len() as f64
 }

@@ -10,25 +10,25 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
+use rayon::prelude::*;
+use rustc_hash::FxHashMap;
 
+use super::gram::{self, Counts, Gram, ORDERS, order};
 use super::ptb;
 
-/// Longest n-gram.
-const ORDERS: usize = 4;
+/// Of how many items n-grams are listed before they are added up.
+const ITEMS_AT_A_TIME: usize = 4096;
 /// Width of the length penalty, in bigrams.
 const SIGMA: f64 = 6.0;
 /// pycocoevalcap's factor 10, times 100 for the unit of papers.
 const SCALE: f64 = 1000.0;
 
-/// Up to four word ids; 0 fills the unused end.
-type Gram = [u32; ORDERS];
-
 /// The references of a test set, ready to score any prediction.
 pub struct Cider {
-    ids: HashMap<String, u32>,
+    ids: FxHashMap<String, u32>,
     /// In the references of how many items each n-gram is found.
-    items_with: HashMap<Gram, u32>,
+    items_with: FxHashMap<Gram, u32>,
     log_items: f64,
     references: Vec<Vec<Vector>>,
 }
@@ -48,26 +48,28 @@ impl Cider {
     /// No item, or an item without references.
     pub fn new(references: &[Vec<String>]) -> Result<Self> {
         ensure!(!references.is_empty(), "CIDEr needs at least one test item");
+        if let Some(item) = references.iter().position(Vec::is_empty) {
+            bail!("CIDEr: test item {item} has no reference caption");
+        }
+        let mut ids = FxHashMap::default();
+        let words: Vec<Vec<String>> = references
+            .par_iter()
+            .map(|captions| captions.iter().map(|c| ptb::tokenize(c)).collect())
+            .collect();
+        let numbered: Vec<Vec<Vec<u32>>> = words
+            .iter()
+            .map(|captions| captions.iter().map(|words| learn(words, &mut ids)).collect())
+            .collect();
         let mut cider = Self {
-            ids: HashMap::new(),
-            items_with: HashMap::new(),
+            ids,
+            items_with: count_items(&numbered),
             log_items: (references.len() as f64).ln(),
             references: Vec::new(),
         };
-        let mut counted = Vec::with_capacity(references.len());
-        for (item, captions) in references.iter().enumerate() {
-            ensure!(!captions.is_empty(), "CIDEr: test item {item} has no reference caption");
-            let captions: Vec<_> = captions.iter().map(|c| cider.learn(c)).collect();
-            let mut present: Vec<Gram> = captions.iter().flatten().map(|&(gram, _)| gram).collect();
-            present.sort_unstable();
-            present.dedup();
-            for gram in present {
-                *cider.items_with.entry(gram).or_default() += 1;
-            }
-            counted.push(captions);
-        }
-        cider.references =
-            counted.into_iter().map(|c| c.into_iter().map(|counts| cider.vector(counts)).collect()).collect();
+        cider.references = numbered
+            .par_iter()
+            .map(|captions| captions.iter().map(|ids| cider.vector(gram::count(ids))).collect())
+            .collect();
         Ok(cider)
     }
 
@@ -77,35 +79,23 @@ impl Cider {
     /// When `item` is not below the number of items.
     pub fn score(&self, item: usize, prediction: &str) -> f64 {
         let mut unknown = HashMap::new();
-        let ids: Vec<u32> = ptb::words(prediction)
-            .into_iter()
-            .map(|word| match self.ids.get(&word) {
+        let ids: Vec<u32> = ptb::tokenize(prediction)
+            .split_whitespace()
+            .map(|word| match self.ids.get(word) {
                 Some(&id) => id,
                 None => {
                     let fresh = (self.ids.len() + unknown.len() + 1) as u32;
-                    *unknown.entry(word).or_insert(fresh)
+                    *unknown.entry(word.to_owned()).or_insert(fresh)
                 }
             })
             .collect();
-        let prediction = self.vector(count_grams(&ids));
+        let prediction = self.vector(gram::count(&ids));
         let references = &self.references[item];
         let sum: f64 = references.iter().map(|r| similarity(&prediction, r)).sum();
         SCALE * sum / (ORDERS * references.len()) as f64
     }
 
-    /// Gives every word of a reference an id and counts its n-grams.
-    fn learn(&mut self, caption: &str) -> Vec<(Gram, u32)> {
-        let ids: Vec<u32> = ptb::words(caption)
-            .into_iter()
-            .map(|word| {
-                let fresh = self.ids.len() as u32 + 1;
-                *self.ids.entry(word).or_insert(fresh)
-            })
-            .collect();
-        count_grams(&ids)
-    }
-
-    fn vector(&self, counts: Vec<(Gram, u32)>) -> Vector {
+    fn vector(&self, counts: Counts) -> Vector {
         let mut vector =
             Vector { weights: Vec::with_capacity(counts.len()), norms: [0.0; ORDERS], bigrams: 0 };
         for (gram, count) in counts {
@@ -120,23 +110,36 @@ impl Cider {
     }
 }
 
-/// The index of an n-gram's length: 0 for single words.
-fn order(gram: &Gram) -> usize {
-    gram.iter().filter(|&&id| id != 0).count() - 1
+/// The numbers of words that are separated by spaces; a new word gets the next one.
+fn learn(words: &str, ids: &mut FxHashMap<String, u32>) -> Vec<u32> {
+    let mut id = |word: &str| match ids.get(word) {
+        Some(&id) => id,
+        None => {
+            let fresh = ids.len() as u32 + 1;
+            ids.insert(word.to_owned(), fresh);
+            fresh
+        }
+    };
+    words.split_whitespace().map(&mut id).collect()
 }
 
-/// Every n-gram with its count, sorted.
-fn count_grams(ids: &[u32]) -> Vec<(Gram, u32)> {
-    let mut grams: Vec<Gram> = Vec::with_capacity(ids.len() * ORDERS);
-    for n in 1..=ORDERS {
-        for window in ids.windows(n) {
-            let mut gram = [0; ORDERS];
-            gram[..n].copy_from_slice(window);
-            grams.push(gram);
+/// In the references of how many items each n-gram is found.
+fn count_items(references: &[Vec<Vec<u32>>]) -> FxHashMap<Gram, u32> {
+    let distinct = |captions: &Vec<Vec<u32>>| {
+        let mut grams: Vec<Gram> =
+            captions.iter().flat_map(|ids| gram::count(ids)).map(|(gram, _)| gram).collect();
+        grams.sort_unstable();
+        grams.dedup();
+        grams
+    };
+    let mut items_with = FxHashMap::default();
+    for items in references.chunks(ITEMS_AT_A_TIME) {
+        let grams: Vec<Vec<Gram>> = items.par_iter().map(distinct).collect();
+        for gram in grams.into_iter().flatten() {
+            *items_with.entry(gram).or_default() += 1;
         }
     }
-    grams.sort_unstable();
-    grams.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
+    items_with
 }
 
 /// The sum over n of the clipped cosines, with the length penalty.

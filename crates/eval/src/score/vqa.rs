@@ -4,6 +4,8 @@
 //! other nine; the accuracy is the mean of the ten. Items with fewer answers (such as the built-in scenes, whose truth is known) earn 1
 //! if any answer matches in its normal form, else 0.
 
+use super::is_space;
+
 /// Answers that the leave-one-out rule needs.
 const PEOPLE: usize = 10;
 
@@ -97,9 +99,4 @@ fn contraction(word: String) -> String {
             })
     });
     restored.map_or(word, str::to_string)
-}
-
-/// White space as the original's language sees it.
-fn is_space(c: char) -> bool {
-    c.is_whitespace() || ('\u{1c}'..='\u{1f}').contains(&c)
 }

@@ -58,7 +58,7 @@ fn threads(asked: Option<u16>) -> usize {
 }
 
 /// Prints the JSON document that ends the output.
-fn print_json(document: &impl Serialize) -> Result<()> {
+pub(crate) fn print_json(document: &impl Serialize) -> Result<()> {
     println!("{}", serde_json::to_string(document)?);
     Ok(())
 }
