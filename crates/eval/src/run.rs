@@ -333,9 +333,14 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
     let items = answers.iter().zip(predictions);
     Ok(match metric {
         Metric::VqaAccuracy => items.map(|(a, p)| 100.0 * vqa::accuracy(p, a)).collect(),
-        Metric::ExactMatch | Metric::Letter | Metric::Choice | Metric::ChoiceByLength | Metric::Greedy => {
-            items.map(|(a, p)| 100.0 * exact::score(p, a)).collect()
-        }
+        // Until the metrics of charts and documents are merged, they are exact matches.
+        Metric::RelaxedAccuracy | Metric::Anls => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
+        Metric::ExactMatch
+        | Metric::YesNo
+        | Metric::Letter
+        | Metric::Choice
+        | Metric::ChoiceByLength
+        | Metric::Greedy => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
         Metric::Cider => {
             let cider = Cider::new(answers)?;
             predictions.iter().enumerate().map(|(item, p)| cider.score(item, p)).collect()

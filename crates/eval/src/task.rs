@@ -4,7 +4,7 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 
-use crate::score::letter;
+use crate::score::{letter, open, yes_no};
 use crate::shots;
 use crate::template::Template;
 
@@ -52,7 +52,10 @@ pub trait Task: Send + Sync {
     /// What is scored of the model's output, already cut at the stop string.
     fn prediction(&self, question: &Question, output: &str) -> String {
         match self.metric() {
+            // Some sets have questions without options among those with.
+            Metric::Letter if question.choices.is_empty() => open::accepted(output, &question.answers),
             Metric::Letter => letter::chosen(output, &question.choices),
+            Metric::YesNo => yes_no::said(output),
             _ => shots::prediction(question, output),
         }
     }
@@ -78,6 +81,12 @@ pub enum Metric {
     VqaAccuracy,
     /// Exact match in percent.
     ExactMatch,
+    /// Short answers read off a chart, numbers within 5%: percent.
+    RelaxedAccuracy,
+    /// Short answers read off a document: average normalised Levenshtein similarity in percent.
+    Anls,
+    /// `yes` or `no`, the first word that the model wrote: percent.
+    YesNo,
     /// The letter of an option, written by the model: percent.
     Letter,
     /// The option with the highest log-probability: percent.
