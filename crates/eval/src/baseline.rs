@@ -9,7 +9,7 @@ use mm1_data::question::Question;
 use crate::run::{Row, listed, scores};
 use crate::score::cider::Cider;
 use crate::shots::{Indices, typical_answer};
-use crate::task::{Metric, Task};
+use crate::task::Task;
 use crate::{Stream, rng};
 
 /// Captions among them that compete for the constant one.
@@ -48,12 +48,12 @@ pub fn baselines(task: &dyn Task, rows: &[Row], seed: u64) -> Result<Baselines> 
     }
     let answers: Vec<_> = rows.iter().map(|r| r.answers.clone()).collect();
     let constant = match task.metric() {
-        Metric::Cider => best_caption(&training)?,
+        metric if metric.of_captions() => best_caption(&training)?,
         _ => most_frequent(training.iter()),
     };
     let constant_scores = scores(task.metric(), &answers, &vec![constant.as_str(); rows.len()])?;
     let (mut prior, mut prior_scores, mut question_scores) = (BTreeMap::new(), Vec::new(), Vec::new());
-    if task.metric() != Metric::Cider {
+    if !task.metric().of_captions() {
         for category in rows.iter().map(|r| r.category.as_str()).collect::<BTreeSet<_>>() {
             let of_category: Vec<_> = training.iter().filter(|q| q.category == category).collect();
             let answer = if of_category.is_empty() {

@@ -330,9 +330,12 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
     Ok(match metric {
         Metric::VqaAccuracy => items.map(|(a, p)| 100.0 * vqa::accuracy(p, a)).collect(),
         Metric::NormalisedMatch => items.map(|(a, p)| 100.0 * exact::normalised(p, a)).collect(),
-        Metric::ExactMatch | Metric::Letter | Metric::Choice | Metric::ChoiceByLength | Metric::Greedy => {
-            items.map(|(a, p)| 100.0 * exact::score(p, a)).collect()
-        }
+        Metric::ExactMatch
+        | Metric::YesNo
+        | Metric::Letter
+        | Metric::Choice
+        | Metric::ChoiceByLength
+        | Metric::Greedy => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
         Metric::Bleu4 => items.map(|(a, p)| 100.0 * Counts::of(p, a).bleu()[3]).collect(),
         Metric::RougeL => items.map(|(a, p)| 100.0 * rouge::score(p, a)).collect(),
         Metric::Anls => items.map(|(a, p)| 100.0 * anls::score(p, a)).collect(),

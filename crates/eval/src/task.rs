@@ -4,7 +4,7 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 
-use crate::score::letter;
+use crate::score::{letter, open, yes_no};
 use crate::shots;
 use crate::template::Template;
 
@@ -48,7 +48,10 @@ pub trait Task: Send + Sync {
     /// What is scored of the model's output, already cut at the stop string.
     fn prediction(&self, question: &Question, output: &str) -> String {
         match self.metric() {
+            // Some sets have questions without options among those with.
+            Metric::Letter if question.choices.is_empty() => open::accepted(output, &question.answers),
             Metric::Letter => letter::chosen(output, &question.choices),
+            Metric::YesNo => yes_no::said(output),
             _ => shots::prediction(question, output),
         }
     }
@@ -89,6 +92,8 @@ pub enum Metric {
     Anls,
     /// Answers read from charts: relaxed accuracy in percent.
     RelaxedAccuracy,
+    /// `yes` or `no`, the first word that the model wrote: percent.
+    YesNo,
     /// The letter of an option, written by the model: percent.
     Letter,
     /// The option with the highest log-probability: percent.
@@ -111,6 +116,11 @@ pub(crate) enum Asking {
 }
 
 impl Metric {
+    /// Whether it compares captions, of which each is its own: no answer is a typical one.
+    pub(crate) fn of_captions(self) -> bool {
+        matches!(self, Self::Cider | Self::Bleu4 | Self::RougeL)
+    }
+
     /// How an item is written where a task says nothing else.
     pub(crate) fn template(self) -> Template {
         match self {

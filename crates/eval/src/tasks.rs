@@ -1,17 +1,41 @@
 //! The benchmarks, one file each: [`SETS`] by name, and tasks of a user's own ([`own`]).
 
-pub mod arc;
 pub mod benchmark;
 mod harness;
-pub mod hellaswag;
 mod json;
-pub mod lambada;
 pub mod own;
-pub mod piqa;
+mod reader;
 #[cfg(feature = "emoji")]
 pub mod scenes;
-pub mod sciq;
 pub mod source;
+
+pub mod coco;
+pub mod flickr30k;
+pub mod nocaps;
+pub mod textcaps;
+
+pub mod ai2d;
+pub mod chartqa;
+pub mod docvqa;
+pub mod gqa;
+pub mod ok_vqa;
+pub mod scienceqa;
+pub mod textvqa;
+pub mod vizwiz;
+pub mod vqav2;
+
+pub mod mathvista;
+pub mod mmbench;
+pub mod mme;
+pub mod mmmu;
+pub mod pope;
+pub mod seed;
+
+pub mod arc;
+pub mod hellaswag;
+pub mod lambada;
+pub mod piqa;
+pub mod sciq;
 pub mod triviaqa;
 pub mod webqs;
 pub mod winogrande;
@@ -22,11 +46,30 @@ use anyhow::{Context as _, Result};
 
 use self::benchmark::Benchmark;
 
-/// What opens a set in its folder.
+/// Opens a set in its folder.
 pub type Open = fn(&Path) -> Result<Benchmark>;
 
-/// The sets that can be opened by name.
-pub const SETS: [(&str, Open); 9] = [
+/// The sets that are read from disk: captions, questions about pictures, the benchmarks of tuned models, TextCore.
+pub const SETS: [(&str, Open); 28] = [
+    ("coco", coco::open),
+    ("flickr30k", flickr30k::open),
+    ("nocaps", nocaps::open),
+    ("textcaps", textcaps::open),
+    ("ai2d", ai2d::open),
+    ("chartqa", chartqa::open),
+    ("docvqa", docvqa::open),
+    ("gqa", gqa::open),
+    ("ok-vqa", ok_vqa::open),
+    ("scienceqa", scienceqa::open),
+    ("textvqa", textvqa::open),
+    ("vizwiz", vizwiz::open),
+    ("vqav2", vqav2::open),
+    ("mathvista", mathvista::open),
+    ("mmbench", mmbench::open),
+    ("mme", mme::open),
+    ("mmmu", mmmu::open),
+    ("pope", pope::open),
+    ("seed", seed::open),
     ("arc-e", arc::easy),
     ("arc-c", arc::challenge),
     ("piqa", piqa::open),
@@ -42,15 +85,13 @@ pub const SETS: [(&str, Open); 9] = [
 pub const TEXT_CORE: [&str; 9] =
     ["arc-e", "arc-c", "piqa", "lambada", "winogrande", "hellaswag", "sciq", "triviaqa", "webqs"];
 
-/// Opens the set `name`, whose files are in the folder `name` of `data`.
+/// Opens the set `name` in the folder `data/NAME`.
 ///
 /// # Errors
-/// An unknown name, or files that can't be read: one line with the remedy.
+/// An unknown name; files that are missing or have another form.
 pub fn open(name: &str, data: &Path) -> Result<Benchmark> {
-    let known = || {
-        let names: Vec<&str> = SETS.iter().map(|(name, _)| *name).collect();
-        format!("there is no benchmark {name}; known: {}", names.join(", "))
-    };
-    let (_, open) = SETS.iter().find(|(known, _)| *known == name).with_context(known)?;
-    open(&data.join(name))
+    let known = || SETS.map(|(name, _)| name).join(", ");
+    let set = SETS.iter().find(|(set, _)| *set == name);
+    let (_, open) = set.with_context(|| format!("no benchmark {name:?}; known: {}", known()))?;
+    open(&data.join(name)).with_context(|| name.to_owned())
 }

@@ -12,7 +12,7 @@ use crate::shots::{CAPTION, CAPTION_REQUEST, typical_answer};
 pub const IMAGE: &str = "<image>";
 
 /// The parts of a prompt. In each of them `{pictures}` stands for the pictures that the question does not place itself,
-/// `{question}` for the question, `{choices}` for its options on lettered lines, `{letters}` for their letters, `{answer}` for
+/// `{question}` for the question, `{choices}` for its options on lettered lines, `{letters}` for their letters, `{form}` for how to answer, `{answer}` for
 /// the answer, `{caption}` for it without `A photo of`, `{reasoning}` for how it is found, `{before}` and `{after}` for the question around its blank `_`, `{choice}`
 /// for the option that is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,12 +55,12 @@ impl Template {
         }
     }
 
-    /// Options on lettered lines, answered with a letter.
+    /// Options on lettered lines, answered with a letter; a question without options is answered with words.
     pub fn letters() -> Self {
         Self {
             ask: "{pictures}Question: {question}\n{choices}\nAnswer:".to_owned(),
             separator: "\n\n".to_owned(),
-            chat: "{pictures}{question}\n{choices}\nAnswer with the option's letter from the given choices directly.".to_owned(),
+            chat: "{pictures}{question}\n{choices}\n{form}".to_owned(),
             ..Self::questions()
         }
     }
@@ -187,6 +187,8 @@ impl Template {
             "question" => line(&question.text),
             "choices" => choices(question),
             "letters" => (0..question.choices.len()).map(letter).collect::<Vec<_>>().join(", "),
+            "form" if question.choices.is_empty() => SHORT.to_owned(),
+            "form" => LETTER.to_owned(),
             "choice" => line(answer()),
             "answer" => line(answer()),
             "caption" => line(without_opening(answer())),
@@ -204,11 +206,16 @@ impl Default for Template {
     }
 }
 
-const NAMES: [&str; 10] = [
+/// How to answer a question with options, and one without (LLaVA-1.5, Liu et al. 2023, table 7).
+const LETTER: &str = "Answer with the option's letter from the given choices directly.";
+const SHORT: &str = "Answer the question using a single word or phrase.";
+
+const NAMES: [&str; 11] = [
     "pictures",
     "question",
     "choices",
     "letters",
+    "form",
     "choice",
     "answer",
     "caption",

@@ -1,6 +1,7 @@
 //! Sources: one file per format, each yields [`Document`]s.
 
 pub mod album;
+pub mod cells;
 mod chunks;
 pub mod conversation;
 pub mod detect;

@@ -1,6 +1,7 @@
 //! Scores against their references, prompts, and the protocol of an evaluation.
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail")]
 
+mod benchmarks;
 mod compare;
 mod contamination;
 mod goldens;

@@ -1,0 +1,109 @@
+//! [`Cells`]: rows of Parquet files as JSON, and their pictures one at a time, as benchmarks on Hugging Face have them.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result, bail};
+use parquet::record::Field;
+use serde_json::{Map, Value};
+
+use super::default_memory;
+use super::parquet::{kind, picture, row_id};
+use super::table::Table;
+use crate::document::Image;
+use crate::index::Record;
+use crate::store::Blob;
+
+/// Some columns of Parquet files. Nothing but the number of rows is read until a row is asked for.
+pub struct Cells {
+    table: Table,
+    columns: Vec<String>,
+    files: Vec<Blob>,
+    /// Each row's file and its place there.
+    rows: Vec<(usize, Record)>,
+}
+
+impl Cells {
+    /// The rows of `files`, in order.
+    ///
+    /// # Errors
+    /// A file that is no Parquet, or lacks a column.
+    pub fn open(files: &[PathBuf], columns: &[&str]) -> Result<Self> {
+        let table = Table::new(columns, default_memory())?;
+        let (mut blobs, mut rows) = (Vec::new(), Vec::new());
+        for (at, path) in files.iter().enumerate() {
+            let blob = Blob::open(path, path.display().to_string())?;
+            let scanned = table.scan(&blob, &mut |record| rows.push((at, record)));
+            scanned.with_context(|| blob.address.clone())?;
+            blobs.push(blob);
+        }
+        let columns = columns.iter().map(|&name| name.to_owned()).collect();
+        Ok(Self { table, columns, files: blobs, rows })
+    }
+
+    /// Number of rows.
+    pub fn rows(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// The row as an object of its columns.
+    ///
+    /// # Errors
+    /// A damaged file; a cell that JSON has no form for.
+    pub fn json(&self, row: usize) -> Result<Value> {
+        let fields = self.read(row)?;
+        let named = self.columns.iter().zip(&fields).map(|(name, field)| Ok((name.clone(), json(field)?)));
+        let object = named.collect::<Result<Map<_, _>>>().with_context(|| self.place(row))?;
+        Ok(Value::Object(object))
+    }
+
+    /// The picture in a cell: a struct of `bytes` and `path`, or bytes.
+    ///
+    /// # Errors
+    /// A damaged file; a cell without the bytes of a picture.
+    pub fn picture(&self, row: usize, column: &str) -> Result<Image> {
+        let at = self.columns.iter().position(|name| name == column);
+        let at = at.with_context(|| format!("the column {column:?} was not opened"))?;
+        let cell = picture(&self.read(row)?[at]).with_context(|| self.place(row))?;
+        let bytes = cell.bytes.with_context(|| {
+            format!("{}: the picture in {column:?} has no bytes, only a path", self.place(row))
+        })?;
+        Ok(Image::from(bytes))
+    }
+
+    /// Where a row is, for errors: `FILE: GROUP/ROW`.
+    pub fn place(&self, row: usize) -> String {
+        self.rows.get(row).map_or_else(
+            || format!("row {row} of {}", self.rows.len()),
+            |(file, record)| format!("{}: {}", self.files[*file].address, row_id(record)),
+        )
+    }
+
+    fn read(&self, row: usize) -> Result<Vec<Field>> {
+        let (file, record) = self.rows.get(row).with_context(|| self.place(row))?;
+        self.table.row(&self.files[*file], record).with_context(|| self.place(row))
+    }
+}
+
+fn json(field: &Field) -> Result<Value> {
+    Ok(match field {
+        Field::Null => Value::Null,
+        Field::Bool(value) => (*value).into(),
+        Field::Byte(number) => (*number).into(),
+        Field::Short(number) => (*number).into(),
+        Field::Int(number) => (*number).into(),
+        Field::Long(number) => (*number).into(),
+        Field::UByte(number) => (*number).into(),
+        Field::UShort(number) => (*number).into(),
+        Field::UInt(number) => (*number).into(),
+        Field::ULong(number) => (*number).into(),
+        Field::Float(number) => (*number).into(),
+        Field::Double(number) => (*number).into(),
+        Field::Str(text) => text.as_str().into(),
+        Field::ListInternal(list) => list.elements().iter().map(json).collect::<Result<_>>()?,
+        Field::Group(row) => {
+            let named = row.get_column_iter().map(|(name, field)| Ok((name.clone(), json(field)?)));
+            Value::Object(named.collect::<Result<_>>()?)
+        }
+        other => bail!("a cell is {}, which JSON has no form for", kind(other)),
+    })
+}

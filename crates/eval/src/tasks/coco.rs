@@ -1,0 +1,80 @@
+//! COCO captions (Chen et al. 2015, arXiv 1504.00325) in Karpathy's split: 5,000 test pictures with five captions each are
+//! asked, those of `train` and `restval` demonstrated.
+//!
+//! - `dataset_coco.json`: of Karpathy's `caption_datasets.zip`.
+//! - `train2014/`, `val2014/`: COCO's pictures of 2014. The test pictures are all in `val2014/`.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Result;
+use mm1_data::question::Question;
+use serde::Deserialize;
+
+use super::benchmark::{Benchmark, Item, Place};
+use super::reader::Folder;
+use crate::task::Metric;
+
+const LAYOUT: &str = "dataset_coco.json (Karpathy's split), val2014/ and train2014/ (COCO's pictures)";
+
+/// Opens the set.
+///
+/// # Errors
+/// A file that is missing or has another form.
+pub fn open(root: &Path) -> Result<Benchmark> {
+    let folder = Folder::new(root, LAYOUT);
+    folder.path("val2014")?;
+    karpathy("coco", &folder, root)
+}
+
+/// A split as Karpathy wrote it, with the pictures below `pictures`.
+pub(super) fn karpathy(name: &str, folder: &Folder, pictures: &Path) -> Result<Benchmark> {
+    let Captions { images } = folder.json(&format!("dataset_{name}.json"))?;
+    let (mut tests, mut demonstrations) = (Vec::new(), Vec::new());
+    for image in images {
+        let (split, items) = match image.split {
+            Split::Test => ("test", &mut tests),
+            Split::Train | Split::Restval => ("train", &mut demonstrations),
+            Split::Val => continue,
+        };
+        items.push(Item {
+            question: Question {
+                id: format!("{name}/{split}/{}", image.filename),
+                category: "caption".to_owned(),
+                answers: image.sentences.into_iter().map(|caption| caption.raw.trim().to_owned()).collect(),
+                ..Question::default()
+            },
+            pictures: vec![Place::File(pictures.join(image.filepath).join(image.filename))],
+        });
+    }
+    Ok(Benchmark::new(name, Metric::Cider, tests, demonstrations))
+}
+
+#[derive(Deserialize)]
+struct Captions {
+    images: Vec<Captioned>,
+}
+
+#[derive(Deserialize)]
+struct Captioned {
+    split: Split,
+    /// Where COCO has the picture; Flickr30k has but one folder.
+    #[serde(default)]
+    filepath: PathBuf,
+    filename: String,
+    sentences: Vec<Caption>,
+}
+
+/// `val` is for choosing a model; `restval` is what COCO's validation split has beyond it and `test`, and is trained on.
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Split {
+    Train,
+    Restval,
+    Val,
+    Test,
+}
+
+#[derive(Deserialize)]
+struct Caption {
+    raw: String,
+}

@@ -1,0 +1,85 @@
+//! MMBench (Liu et al. 2023, arXiv 2307.06281): questions with two to four options; scores by ability. The development split is asked (the
+//! answers of the test split are secret); there is no training split, so other questions of it are demonstrated.
+//!
+//! Each question is asked once. CircularEval, which the file has the rows for (the options rotated, `index` above 1,000,000), is not:
+//! its scores are lower.
+//!
+//! - `mmbench_dev_20230712.tsv`: from github.com/open-compass/MMBench, the pictures inside in base64.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use mm1_data::question::Question;
+use serde::Deserialize;
+
+use super::benchmark::{Benchmark, Item};
+use super::reader::Folder;
+use crate::task::Metric;
+
+const FILE: &str = "mmbench_dev_20230712.tsv";
+const LAYOUT: &str = "mmbench_dev_20230712.tsv (from github.com/open-compass/MMBench)";
+
+/// Rows from here on are those of others, with their options rotated.
+const ROTATED: u64 = 1_000_000;
+/// A text that is no longer is not a picture, but the index of the row that has it.
+const REFERENCE: usize = 64;
+
+/// Opens the set.
+///
+/// # Errors
+/// A file that is missing or has another form; a picture that another row was to have.
+pub fn open(root: &Path) -> Result<Benchmark> {
+    let (mut asked, mut pictures) = (Vec::new(), BTreeMap::new());
+    Folder::new(root, LAYOUT).tsv(FILE, "image", |row: Row, place| {
+        let has = if row.image.len() > REFERENCE { row.index.to_string() } else { row.image.clone() };
+        pictures.entry(row.index.to_string()).or_insert(place);
+        if row.index < ROTATED {
+            asked.push((has, row.question()));
+        }
+        Ok(())
+    })?;
+    let item = |(has, question): (String, Question)| {
+        let place = pictures.get(&has).cloned();
+        let missing = || format!("{FILE}: {}: no row {has:?}, which is to have the picture", question.id);
+        Ok(Item { pictures: vec![place.with_context(missing)?], question })
+    };
+    let tests = asked.into_iter().map(item).collect::<Result<_>>()?;
+    Ok(Benchmark::of_tests("mmbench", Metric::Letter, tests))
+}
+
+#[derive(Deserialize)]
+struct Row {
+    index: u64,
+    question: String,
+    /// What is to be known for the answer; may be empty.
+    hint: String,
+    #[serde(rename = "A")]
+    a: String,
+    #[serde(rename = "B")]
+    b: String,
+    #[serde(rename = "C")]
+    c: String,
+    #[serde(rename = "D")]
+    d: String,
+    answer: String,
+    category: String,
+    image: String,
+}
+
+impl Row {
+    fn question(self) -> Question {
+        let Self { question, hint, .. } = self;
+        Question {
+            id: format!("mmbench/dev/{}", self.index),
+            category: self.category,
+            text: if hint.is_empty() { question } else { format!("{hint}\n{question}") },
+            answers: vec![self.answer],
+            choices: [self.a, self.b, self.c, self.d]
+                .into_iter()
+                .filter(|choice| !choice.is_empty())
+                .collect(),
+            ..Question::default()
+        }
+    }
+}

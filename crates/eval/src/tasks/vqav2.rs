@@ -1,0 +1,101 @@
+//! VQAv2 (Goyal et al. 2017, arXiv 1612.00837): ten answers to each question, scores by type of answer. The validation split is asked (the
+//! answers of test-dev, which the paper reports, are secret), the training split demonstrated.
+//!
+//! - `v2_OpenEnded_mscoco_{val,train}2014_questions.json`, `v2_mscoco_{val,train}2014_annotations.json`: from visualqa.org.
+//! - `val2014/`, `train2014/`: COCO's pictures of 2014; links to those of `coco` will do.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use mm1_data::question::Question;
+use serde::Deserialize;
+
+use super::benchmark::{Benchmark, Item, Place};
+use super::reader::Folder;
+use crate::task::Metric;
+
+const LAYOUT: &str = "v2_OpenEnded_mscoco_{val,train}2014_questions.json, v2_mscoco_{val,train}2014_annotations.json, \
+    val2014/ and train2014/ (COCO's pictures)";
+
+/// Opens the set.
+///
+/// # Errors
+/// A file that is missing or has another form; a question without its answers.
+pub fn open(root: &Path) -> Result<Benchmark> {
+    let folder = Folder::new(root, LAYOUT);
+    folder.path("val2014")?;
+    let items = |split| items("vqav2", "v2_", split, (&folder, root));
+    Ok(Benchmark::new("vqav2", Metric::VqaAccuracy, items("val")?, items("train")?))
+}
+
+/// The questions about COCO's pictures of a split, in files with a prefix.
+pub(super) fn items(
+    name: &str,
+    prefix: &str,
+    split: &str,
+    (folder, root): (&Folder, &Path),
+) -> Result<Vec<Item>> {
+    let Questions { questions } =
+        folder.json(&format!("{prefix}OpenEnded_mscoco_{split}2014_questions.json"))?;
+    let file = format!("{prefix}mscoco_{split}2014_annotations.json");
+    let Annotations { annotations, question_types } = folder.json(&file)?;
+    let mut answered: BTreeMap<u64, Annotation> =
+        annotations.into_iter().map(|answered| (answered.question_id, answered)).collect();
+    let items = questions.into_iter().map(|asked| {
+        let id = asked.question_id;
+        let answered =
+            answered.remove(&id).with_context(|| format!("{file}: no answers to question {id}"))?;
+        let category = question_types.get(&answered.question_type).unwrap_or(&answered.answer_type);
+        let picture = format!("{split}2014/COCO_{split}2014_{:012}.jpg", asked.image_id);
+        Ok(Item {
+            question: Question {
+                id: format!("{name}/{split}/{id}"),
+                category: category.clone(),
+                text: asked.question,
+                answers: answered.answers.into_iter().map(|a| a.raw_answer.unwrap_or(a.answer)).collect(),
+                ..Question::default()
+            },
+            pictures: vec![Place::File(root.join(picture))],
+        })
+    });
+    let items = items.collect::<Result<Vec<_>>>()?;
+    ensure!(answered.is_empty(), "{file}: answers to {} questions that are not asked", answered.len());
+    Ok(items)
+}
+
+#[derive(Deserialize)]
+struct Questions {
+    questions: Vec<Asked>,
+}
+
+#[derive(Deserialize)]
+struct Asked {
+    question_id: u64,
+    image_id: u64,
+    question: String,
+}
+
+#[derive(Deserialize)]
+struct Annotations {
+    annotations: Vec<Annotation>,
+    /// What the types of OK-VQA stand for.
+    #[serde(default)]
+    question_types: BTreeMap<String, String>,
+}
+
+#[derive(Deserialize)]
+struct Annotation {
+    question_id: u64,
+    question_type: String,
+    /// `yes/no`, `number` or `other`.
+    answer_type: String,
+    answers: Vec<Answer>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    answer: String,
+    /// OK-VQA: as it was written, before its words were cut to their stems.
+    raw_answer: Option<String>,
+}
