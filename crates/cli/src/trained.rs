@@ -33,6 +33,14 @@ impl Trained {
     /// # Errors
     /// A folder that is no run folder, or has no trained model.
     pub(crate) fn load(root: &Path) -> Result<Self> {
+        Self::of_stage(root, None)
+    }
+
+    /// The same of the stage of that name.
+    ///
+    /// # Errors
+    /// As [`Self::load`]; a stage that is not there or trains no language model.
+    pub(crate) fn of_stage(root: &Path, name: Option<&str>) -> Result<Self> {
         let path = root.join("plan.toml");
         let missing = |e: &dyn std::fmt::Display| {
             InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
@@ -49,8 +57,17 @@ impl Trained {
         let trained = |s: &&Stage| {
             matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && model::checkpoints(root, s.name()).is_dir()
         };
-        let last = recipe.stage.iter().rposition(|s| trained(&s));
-        let last = last.ok_or_else(|| missing(&"no stage has a checkpoint yet"))?;
+        let last = recipe.stage.iter().rposition(|s| trained(&s) && name.is_none_or(|name| s.name() == name));
+        let last = last.ok_or_else(|| match name {
+            None => missing(&"no stage has a checkpoint yet"),
+            Some(name) => {
+                let known: Vec<&str> = recipe.stage.iter().filter(trained).map(Stage::name).collect();
+                InputError::new(format!(
+                    "--stage {name}: no such stage with a checkpoint; there are: {}",
+                    known.join(", ")
+                ))
+            }
+        })?;
         let stage = recipe.stage[last].name().to_owned();
         let id = model::identity(root, &stage)?;
         let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;

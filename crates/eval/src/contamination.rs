@@ -134,9 +134,10 @@ fn look(picture: &Picture) -> u64 {
     };
     let small = resize(&grey, SIDE as u32, SIDE as u32, FilterType::Triangle);
     let wave = |k: usize, i: usize| (PI * k as f64 * (i as f64 + 0.5) / SIDE as f64).cos();
+    let waves: [[f64; SIDE]; 8] = std::array::from_fn(|k| std::array::from_fn(|i| wave(k, i)));
     let frequency = |at: usize| -> f64 {
         let term = |(x, y, level): (u32, u32, &Luma<u8>)| {
-            f64::from(level[0]) * wave(at % 8, x as usize) * wave(at / 8, y as usize)
+            f64::from(level[0]) * waves[at % 8][x as usize] * waves[at / 8][y as usize]
         };
         small.enumerate_pixels().map(term).sum()
     };

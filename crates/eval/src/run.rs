@@ -15,7 +15,7 @@ use crate::contamination::pixels;
 use crate::log::Log;
 use crate::model::{Continuations, Limits, Model};
 use crate::record::Png;
-use crate::score::bleu::Counts;
+use crate::score::bleu::{self, Counts};
 use crate::score::bootstrap::{self, Score};
 use crate::score::cider::Cider;
 use crate::score::{anls, exact, likelihood, relaxed, rouge, vqa};
@@ -156,7 +156,7 @@ pub fn evaluate(task: &dyn Task, model: &mut dyn Model, log: &mut Log, options: 
     }
     ensure!(!rows.is_empty(), "task {}: no test item could be read: {skipped:?}", task.name());
     score_rows(task.metric(), &mut rows)?;
-    let (score, by_category) = summary(&rows, options.seed);
+    let (score, by_category) = summary(task.metric(), &rows, options.seed);
     skipped.append(&mut shots.skipped);
     let (name, metric, skipped) = (task.name().to_string(), task.metric(), listed(skipped));
     Ok(Outcome { task: name, metric, shots: options.shots, score, by_category, rows, skipped })
@@ -347,14 +347,23 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
     })
 }
 
-fn summary(rows: &[Row], seed: u64) -> (Score, BTreeMap<String, Score>) {
-    let mut categories: BTreeMap<String, Vec<f64>> = BTreeMap::new();
+fn summary(metric: Metric, rows: &[Row], seed: u64) -> (Score, BTreeMap<String, Score>) {
+    let score = |rows: &[&Row]| {
+        if metric == Metric::Bleu4 {
+            // The corpus's, which is no mean over items.
+            let answers: Vec<Vec<String>> = rows.iter().map(|r| r.answers.clone()).collect();
+            let predictions: Vec<&str> = rows.iter().map(|r| r.prediction.as_str()).collect();
+            let [.., bleu4] = bleu::corpus(&answers, &predictions, seed);
+            return bleu4;
+        }
+        bootstrap::mean(&rows.iter().map(|r| r.score).collect::<Vec<_>>(), seed)
+    };
+    let mut categories: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
     for row in rows {
-        categories.entry(row.category.clone()).or_default().push(row.score);
+        categories.entry(row.category.clone()).or_default().push(row);
     }
-    let all: Vec<f64> = rows.iter().map(|r| r.score).collect();
-    let by_category = categories.into_iter().map(|(name, scores)| (name, bootstrap::mean(&scores, seed)));
-    (bootstrap::mean(&all, seed), by_category.collect())
+    let by_category = categories.iter().map(|(name, rows)| (name.clone(), score(rows)));
+    (score(&rows.iter().collect::<Vec<_>>()), by_category.collect())
 }
 
 /// `output` up to the first stop string.

@@ -47,6 +47,9 @@ struct EvalArgs {
     /// The run folder of the model.
     #[arg(long, required_unless_present = "model", conflicts_with = "model")]
     run: Option<PathBuf>,
+    /// The model as this stage of the run has left it. Default: the last that has a checkpoint.
+    #[arg(long, requires = "run")]
+    stage: Option<String>,
     /// The address of a model with the OpenAI interface, such as http://localhost:8000/v1; its key is taken from
     /// OPENAI_API_KEY.
     #[arg(long, value_name = "ADDRESS")]
@@ -54,7 +57,7 @@ struct EvalArgs {
     /// Which model behind the address.
     #[arg(long, requires = "model", default_value = "default")]
     model_name: String,
-    /// Tasks, joined by commas: scene-captions, scene-vqa, captions:SOURCE, vqa:SOURCE of the run's recipe, the name of a test
+    /// Tasks, joined by commas: scene-captions, scene-vqa, scene-pairs, scene-binding, scene-ocr, captions:SOURCE, vqa:SOURCE of the run's recipe, the name of a test
     /// set in --data, or a task file of your own.
     #[arg(long, required = true, value_delimiter = ',')]
     tasks: Vec<String>,
@@ -137,7 +140,7 @@ impl EvalArgs {
         let folder = RunFolder::open(&self.out)?;
         match (&self.run, &self.model) {
             (Some(run), _) => {
-                let model = Trained::load(run)?;
+                let model = Trained::of_stage(run, self.stage.as_deref())?;
                 let stop = stop_flag()?;
                 let data = TaskData::open(Some(&model.recipe), &self.tasks, self.data.as_deref());
                 let mut local = Local { generator: &model.generator, batch: self.batch, stop: &stop };
@@ -164,7 +167,7 @@ impl EvalArgs {
         (name, style, id): (&str, Style, &str),
         model: &mut dyn Model,
     ) -> Result<()> {
-        let stage = self.stage(name);
+        let stage = self.eval_stage(name);
         let tasks = self.tasks.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>()?;
         let style = match self.style {
             Some(Asked::Chat) => Style::Chat,
@@ -181,7 +184,7 @@ impl EvalArgs {
         Ok(())
     }
 
-    fn stage(&self, name: &str) -> EvalStage {
+    fn eval_stage(&self, name: &str) -> EvalStage {
         EvalStage {
             name: name.to_owned(),
             tasks: self.tasks.clone(),

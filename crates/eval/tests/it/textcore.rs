@@ -227,7 +227,10 @@ fn triviaqa_is_read_in_each_of_its_forms() {
 #[test]
 fn files_that_are_not_the_set_are_refused() {
     let known = tasks::open("arc", &samples()).err().unwrap().to_string();
-    assert!(known.contains("no benchmark arc; known: arc-e, arc-c, piqa"), "{known}");
+    assert!(
+        known.contains("no benchmark \"arc\"; known: coco") && known.contains(", arc-e, arc-c, piqa"),
+        "{known}"
+    );
     for (name, file, content, said) in [
         ("arc-e", "ARC-Easy-Test.jsonl", None, "docs/benchmarks.md"),
         ("arc-e", "ARC-Easy-Test.jsonl", Some("\n"), "ARC-Easy-Test.jsonl: it has no item"),
