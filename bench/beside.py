@@ -36,6 +36,16 @@ def decoder_135m():
     )
 
 
+def quickstart_model():
+    """The model of recipes/quickstart.toml."""
+    import tomllib
+
+    recipe = tomllib.loads((ROOT / "recipes/quickstart.toml").read_text())
+    model = plain(recipe["model"]["vision"], recipe["model"]["connector"], {"tied": True} | recipe["model"]["lm"])
+    model["lm"]["vocab"] = recipe["tokenizer"]["vocab"]
+    return model
+
+
 class Side:
     """A child process that answers a line with a line of JSON."""
 

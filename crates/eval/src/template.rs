@@ -139,7 +139,7 @@ impl Template {
 
     fn write(&self, part: &str, question: &Question, choice: Option<&str>) -> Result<Vec<Segment>> {
         let Question { id, pictures, .. } = question;
-        let lettered = part.contains("{choices}").then(|| choices(question)).unwrap_or_default();
+        let lettered = if part.contains("{choices}") { choices(question) } else { String::new() };
         let placed = question.text.matches(IMAGE).count() + lettered.matches(IMAGE).count();
         ensure!(
             placed == 0 || placed == pictures.len(),

@@ -3,8 +3,9 @@
 //!     bench_generate DIR init        writes DIR/weights.safetensors
 //!     bench_generate DIR f32|bf16    starts from it
 //!
-//! `DIR/config.json` is the `[model]` table of a recipe. A line is `BATCH PROMPT NEW`: sequences, tokens of each prompt,
-//! tokens of each answer. Token j of prompt i is `(7919 i + 104729 j) % vocab`.
+//! `DIR/config.json` is the `[model]` table of a recipe. A line is `BATCH PROMPT NEW PICTURES`: sequences, tokens of
+//! each prompt, tokens of each answer, pictures spread evenly over each prompt. Token j of prompt i is `(7919 i + 104729 j) % vocab`; value v of picture p of
+//! prompt i is `((7919 i + 6151 p + 31 v) % 255) / 127 - 1`.
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;
@@ -38,16 +39,27 @@ fn main() -> Result<()> {
 fn serve(model: &Mm1) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let sizes = line?.split(' ').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
-        let &[batch, prompt, new] = &sizes[..] else { bail!("a line is BATCH PROMPT NEW") };
+        let &[batch, prompt, new, pictures] = &sizes[..] else {
+            bail!("a line is BATCH PROMPT NEW PICTURES")
+        };
         let vocab = model.config().lm.vocab;
         let mut unread: Vec<Vec<u32>> = (0..batch)
             .map(|i| (0..prompt).map(|j| ((7919 * i + 104_729 * j) % vocab) as u32).collect())
             .collect();
+        let size = 3 * model.config().vision.image_size.pow(2);
+        let value =
+            |i: usize, p: usize, v: usize| ((7919 * i + 6151 * p + 31 * v) % 255) as f32 / 127.0 - 1.0;
+        let mut pixels: Vec<Vec<f32>> = (0..batch)
+            .map(|i| (0..pictures * size).map(|v| value(i, v / size, v % size)).collect())
+            .collect();
+        let mut slots: Vec<usize> = (0..pictures).map(|p| p * prompt / pictures).collect();
         let mut cache = Cache::new(model.config(), batch);
         let (mut answers, mut seconds) = (vec![Vec::new(); batch], Vec::new());
         for _ in 0..new {
             let started = Instant::now();
-            let chosen = extend(model, &unread, &mut cache)?;
+            let chosen = extend(model, &unread, (&pixels, &slots), &mut cache)?;
+            pixels.iter_mut().for_each(Vec::clear);
+            slots.clear();
             seconds.push(started.elapsed().as_secs_f64());
             answers.iter_mut().zip(&chosen).for_each(|(answer, &id)| answer.push(id));
             unread = chosen.into_iter().map(|id| vec![id]).collect();
@@ -62,8 +74,13 @@ fn serve(model: &Mm1) -> Result<()> {
 }
 
 /// Each sequence reads what it has not read; gives the most likely next token of each.
-fn extend(model: &Mm1, unread: &[Vec<u32>], cache: &mut Cache) -> Result<Vec<u32>> {
-    let piece = |(sequence, ids)| Piece { sequence, ids, pixels: &[], image_slots: &[] };
+fn extend(
+    model: &Mm1,
+    unread: &[Vec<u32>],
+    (pixels, image_slots): (&[Vec<f32>], &[usize]),
+    cache: &mut Cache,
+) -> Result<Vec<u32>> {
+    let piece = |(sequence, ids)| Piece { sequence, ids, pixels: &pixels[sequence], image_slots };
     let pieces: Vec<_> = unread.iter().map(Vec::as_slice).enumerate().map(piece).collect();
     let logits: Tensor<2> = model.extend(&pieces, cache)?;
     Ok(logits.argmax(1).into_data().iter::<i64>().map(|id| id as u32).collect())

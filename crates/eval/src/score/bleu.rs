@@ -47,9 +47,8 @@ impl Counts {
                 *highest = count.max(*highest);
             }
         }
-        let mut counts = Self::default();
-        counts.words = predicted.len() as u64;
-        counts.closest = closest(&lengths, predicted.len()) as u64;
+        let (words, closest) = (predicted.len() as u64, closest(&lengths, predicted.len()) as u64);
+        let mut counts = Self { words, closest, ..Self::default() };
         for (gram, count) in gram::count(&predicted) {
             let order = gram::order(&gram);
             counts.guessed[order] += u64::from(count);

@@ -106,9 +106,8 @@ fn empty_captions_have_scores() {
 #[test]
 fn anls_and_relaxed_accuracy_are_the_official_ones() {
     let golden = golden();
-    let scored: [(fn(&str, &[String]) -> f64, _); 2] =
-        [(anls::score, golden.anls), (relaxed::score, golden.relaxed)];
-    for (score, cases) in scored {
+    type Score = fn(&str, &[String]) -> f64;
+    for (score, cases) in [(anls::score as Score, golden.anls), (relaxed::score, golden.relaxed)] {
         for case in cases {
             let ours = score(&case.prediction, &case.answers);
             assert!((ours - case.score).abs() < 1e-9, "{ours}: {:?} of {:?}", case.prediction, case.answers);

@@ -11,7 +11,7 @@ use mm1_eval::shots::{Prompt, Style};
 use crate::toy::{Toy, answer_by_prompt, evaluate, options, pictures};
 
 fn run(task: &Toy, shots: usize, options: &Options) -> Outcome {
-    evaluate(task, &mut answer_by_prompt, &Options { shots: shots, ..*options }).unwrap()
+    evaluate(task, &mut answer_by_prompt, &Options { shots, ..*options }).unwrap()
 }
 
 #[test]

@@ -224,6 +224,60 @@ fn triviaqa_is_read_in_each_of_its_forms() {
     assert_eq!((task.tests(), task.test(0).unwrap().answers), (1, vec!["I".to_string()]));
 }
 
+/// A set, one of its files, what is in it (`None`: it is missing), and what is said.
+const WRONG: &[(&str, &str, Option<&str>, &str)] = &[
+    ("arc-e", "ARC-Easy-Test.jsonl", None, "docs/benchmarks.md"),
+    ("arc-e", "ARC-Easy-Test.jsonl", Some("\n"), "ARC-Easy-Test.jsonl: it has no item"),
+    ("arc-c", "ARC-Challenge-Test.jsonl", Some("{}"), "ARC-Challenge-Test.jsonl:1: missing field `question`"),
+    (
+        "arc-e",
+        "ARC-Easy-Train.jsonl",
+        Some("\n{\"question\": {\"stem\": \"?\", \"choices\": []}, \"answerKey\": \"B\"}"),
+        "ARC-Easy-Train.jsonl:2: answerKey `B` is the label of no option",
+    ),
+    ("piqa", "valid-labels.lst", Some("1\n0\n"), "valid-labels.lst: it has 2 lines, but valid.jsonl 3"),
+    ("piqa", "valid-labels.lst", Some("1\n0\n2\n"), "valid-labels.lst:3: `2` is not 0 or 1"),
+    (
+        "lambada",
+        "lambada_test.jsonl",
+        Some("{\"text\": \"one\"}"),
+        "lambada_test.jsonl:1: field `text` is one word",
+    ),
+    (
+        "winogrande",
+        "dev.jsonl",
+        Some("{\"sentence\": \"a _ b\", \"option1\": \"x\", \"option2\": \"y\", \"answer\": \"\"}"),
+        "dev.jsonl:1: field `answer` is ``, not 1 or 2",
+    ),
+    (
+        "winogrande",
+        "dev.jsonl",
+        Some("{\"sentence\": \"a b\", \"option1\": \"x\", \"option2\": \"y\", \"answer\": \"1\"}"),
+        "dev.jsonl:1: field `sentence` has no blank",
+    ),
+    (
+        "hellaswag",
+        "hellaswag_val.jsonl",
+        Some(
+            "{\"activity_label\": \"\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"x\"], \"label\": \"\"}",
+        ),
+        "hellaswag_val.jsonl:1: field `label` is \"\", not a number",
+    ),
+    ("sciq", "test.json", Some("[{}]"), "test.json: missing field `question` at line 1"),
+    (
+        "triviaqa",
+        "web-dev.json",
+        Some("{\"Data\": [{\"Question\": \"?\", \"Answer\": {\"Aliases\": []}}]}"),
+        "web-dev.json: Data[0]: field `aliases` is empty",
+    ),
+    (
+        "webqs",
+        "webquestions.examples.test.json",
+        Some("[{\"utterance\": \"?\", \"targetValue\": \"(list)\"}]"),
+        "webquestions.examples.test.json: [0].targetValue has no (description",
+    ),
+];
+
 #[test]
 fn files_that_are_not_the_set_are_refused() {
     let known = tasks::open("arc", &samples()).err().unwrap().to_string();
@@ -231,63 +285,7 @@ fn files_that_are_not_the_set_are_refused() {
         known.contains("no benchmark \"arc\"; known: coco") && known.contains(", arc-e, arc-c, piqa"),
         "{known}"
     );
-    for (name, file, content, said) in [
-        ("arc-e", "ARC-Easy-Test.jsonl", None, "docs/benchmarks.md"),
-        ("arc-e", "ARC-Easy-Test.jsonl", Some("\n"), "ARC-Easy-Test.jsonl: it has no item"),
-        (
-            "arc-c",
-            "ARC-Challenge-Test.jsonl",
-            Some("{}"),
-            "ARC-Challenge-Test.jsonl:1: missing field `question`",
-        ),
-        (
-            "arc-e",
-            "ARC-Easy-Train.jsonl",
-            Some("\n{\"question\": {\"stem\": \"?\", \"choices\": []}, \"answerKey\": \"B\"}"),
-            "ARC-Easy-Train.jsonl:2: answerKey `B` is the label of no option",
-        ),
-        ("piqa", "valid-labels.lst", Some("1\n0\n"), "valid-labels.lst: it has 2 lines, but valid.jsonl 3"),
-        ("piqa", "valid-labels.lst", Some("1\n0\n2\n"), "valid-labels.lst:3: `2` is not 0 or 1"),
-        (
-            "lambada",
-            "lambada_test.jsonl",
-            Some("{\"text\": \"one\"}"),
-            "lambada_test.jsonl:1: field `text` is one word",
-        ),
-        (
-            "winogrande",
-            "dev.jsonl",
-            Some("{\"sentence\": \"a _ b\", \"option1\": \"x\", \"option2\": \"y\", \"answer\": \"\"}"),
-            "dev.jsonl:1: field `answer` is ``, not 1 or 2",
-        ),
-        (
-            "winogrande",
-            "dev.jsonl",
-            Some("{\"sentence\": \"a b\", \"option1\": \"x\", \"option2\": \"y\", \"answer\": \"1\"}"),
-            "dev.jsonl:1: field `sentence` has no blank",
-        ),
-        (
-            "hellaswag",
-            "hellaswag_val.jsonl",
-            Some(
-                "{\"activity_label\": \"\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"x\"], \"label\": \"\"}",
-            ),
-            "hellaswag_val.jsonl:1: field `label` is \"\", not a number",
-        ),
-        ("sciq", "test.json", Some("[{}]"), "test.json: missing field `question` at line 1"),
-        (
-            "triviaqa",
-            "web-dev.json",
-            Some("{\"Data\": [{\"Question\": \"?\", \"Answer\": {\"Aliases\": []}}]}"),
-            "web-dev.json: Data[0]: field `aliases` is empty",
-        ),
-        (
-            "webqs",
-            "webquestions.examples.test.json",
-            Some("[{\"utterance\": \"?\", \"targetValue\": \"(list)\"}]"),
-            "webquestions.examples.test.json: [0].targetValue has no (description",
-        ),
-    ] {
+    for (name, file, content, said) in WRONG {
         let folder = tempfile::tempdir().unwrap();
         let path = copied(name, folder.path()).join(file);
         match content {

@@ -92,7 +92,7 @@ fn ok_vqa_takes_words_as_they_were_written_and_kinds_by_name() {
 
 #[test]
 fn textvqa_and_vizwiz_have_their_answers_beside_the_question() {
-    let answers = vec![r#""nokia""#; 10].join(",");
+    let answers = [r#""nokia""#; 10].join(",");
     let textvqa = |set: &str, image: &str| {
         format!(
             r#"{{"dataset_type": "{set}", "dataset_name": "textvqa", "dataset_version": "0.5.1", "data": [{{
