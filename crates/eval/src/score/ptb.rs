@@ -1,7 +1,7 @@
 //! Penn Treebank words of a caption, as pycocoevalcap's `PTBTokenizer` (Stanford CoreNLP 3.4.1, lower-cased, punctuation
 //! removed) gives them. No Java.
 //!
-//! The tokenizer is a list of patterns ([`RULES`]): at each place the longest match is the next word, of equally long ones
+//! The tokenizer is a list of patterns (`RULES`): at each place the longest match is the next word, of equally long ones
 //! that of the earlier rule. They were found with the Java program as a black box: all short strings over small alphabets,
 //! every character of Unicode's first plane, and the seeded captions of `scripts/reference/captions.py`.
 //!
