@@ -33,6 +33,8 @@ const ANSWER_TOKENS: usize = 16;
 enum OfSource<'a> {
     /// `captions:SOURCE`.
     Captions(&'a str),
+    /// `perplexity:SOURCE`.
+    Texts(&'a str),
     /// `vqa:SOURCE`, or `vqa:SOURCE/OTHER` for demonstrations of another source.
     Questions(&'a str, &'a str),
 }
@@ -43,6 +45,9 @@ impl<'a> OfSource<'a> {
         if let Some(source) = task.strip_prefix("captions:") {
             return Some(Self::Captions(source));
         }
+        if let Some(source) = task.strip_prefix("perplexity:") {
+            return Some(Self::Texts(source));
+        }
         let names = task.strip_prefix("vqa:")?;
         let (source, shown) = names.split_once('/').unwrap_or((names, names));
         Some(Self::Questions(source, shown))
@@ -51,7 +56,7 @@ impl<'a> OfSource<'a> {
     /// The sources that it needs.
     fn sources(self) -> BTreeSet<&'a str> {
         match self {
-            Self::Captions(source) => [source].into(),
+            Self::Captions(source) | Self::Texts(source) => [source].into(),
             Self::Questions(source, shown) => [source, shown].into(),
         }
     }
@@ -78,7 +83,7 @@ pub(crate) fn check(task: &str) -> Result<()> {
             || is_built_in(task)
             || is_own(task)
             || on_disk().any(|name| name == task),
-        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS; with a folder of \
+        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS, perplexity:SOURCE; with a folder of \
          data {}; or a task file of your own, as docs/benchmarks.md says",
         BUILT_IN.join(", "),
         on_disk().collect::<Vec<_>>().join(", ")
@@ -174,6 +179,7 @@ impl TaskData {
             Some(OfSource::Captions(of)) => {
                 return Ok(Box::new(SourceTask::captions(name, source(of), CAPTION_TOKENS)));
             }
+            Some(OfSource::Texts(of)) => return Ok(Box::new(SourceTask::texts(name, source(of)))),
             Some(OfSource::Questions(of, shown)) => {
                 return Ok(Box::new(SourceTask::questions(name, source(of), source(shown), ANSWER_TOKENS)));
             }

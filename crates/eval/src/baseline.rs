@@ -6,8 +6,9 @@ use anyhow::Result;
 use mm1_data::loader::Skipped;
 use mm1_data::question::Question;
 
-use crate::run::{Row, listed, scores};
+use crate::run::{Row, listed};
 use crate::score::cider::Cider;
+use crate::score::scores;
 use crate::shots::{Indices, typical_answer};
 use crate::task::Task;
 use crate::{Stream, rng};

@@ -8,17 +8,14 @@ use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::open;
 use mm1_data::loader::Skipped;
 use mm1_data::question::Question;
-use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::contamination::pixels;
 use crate::log::Log;
 use crate::model::{Continuations, Limits, Model};
 use crate::record::Png;
-use crate::score::bleu::{self, Counts};
-use crate::score::bootstrap::{self, Score};
-use crate::score::cider::Cider;
-use crate::score::{anls, exact, likelihood, relaxed, rouge, vqa};
+use crate::score::bootstrap::Score;
+use crate::score::{self, likelihood};
 use crate::shots::{self, Choice, Prompt, Shots, Style};
 use crate::task::{Asking, Metric, Task};
 use crate::template::one_line;
@@ -78,11 +75,18 @@ pub struct Row {
     /// For each option, or each accepted answer, its log-probability after the prompt; where the task asks for it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub log_probs: Vec<f64>,
+    /// Tokens of the first of them.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub tokens: usize,
     /// Hashes (XXH3, 64 bits) of the prompt's pictures in order, demonstrations first.
     pub hashes: Vec<String>,
     /// The pictures of the test item as the model saw them; for the first rows only, else empty.
     #[serde(default)]
     pub pictures: Vec<Png>,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// The result of [`evaluate`].
@@ -155,8 +159,8 @@ pub fn evaluate(task: &dyn Task, model: &mut dyn Model, log: &mut Log, options: 
         (options.progress)(batch[batch.len() - 1] + 1, total);
     }
     ensure!(!rows.is_empty(), "task {}: no test item could be read: {skipped:?}", task.name());
-    score_rows(task.metric(), &mut rows)?;
-    let (score, by_category) = summary(task.metric(), &rows, options.seed);
+    score::rows(task.metric(), &mut rows)?;
+    let (score, by_category) = score::summary(task.metric(), &rows, options.seed);
     skipped.append(&mut shots.skipped);
     let (name, metric, skipped) = (task.name().to_string(), task.metric(), listed(skipped));
     Ok(Outcome { task: name, metric, shots: options.shots, score, by_category, rows, skipped })
@@ -269,13 +273,15 @@ fn answer(task: &dyn Task, model: &mut dyn Model, asked: Vec<Asked>, reasoned: b
     for asked in &asked {
         let likelihoods: Vec<_> = judged.by_ref().take(asked.prompts.len()).flatten().collect();
         let log_probs: Vec<f64> = likelihoods.iter().map(|l| l.log_prob).collect();
+        let tokens = likelihoods.first().map_or(0, |l| l.tokens);
         let Question { answers, choices, .. } = &asked.question;
         let output = match task.metric() {
+            Metric::Perplexity => "",
             Metric::Greedy => likelihoods.iter().position(|l| l.greedy).map_or("", |i| answers[i].as_str()),
             metric => likelihood::most_likely(&log_probs, choices, metric == Metric::ChoiceByLength),
         }
         .to_owned();
-        rows.push(Row { prediction: output.clone(), output, log_probs, ..row(asked)? });
+        rows.push(Row { prediction: output.clone(), output, log_probs, tokens, ..row(asked)? });
     }
     Ok(rows)
 }
@@ -308,62 +314,6 @@ fn row(asked: &Asked) -> Result<Row> {
         pictures: own.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
         ..Row::default()
     })
-}
-
-fn score_rows(metric: Metric, rows: &mut [Row]) -> Result<()> {
-    let answers: Vec<_> = rows.iter().map(|r| r.answers.clone()).collect();
-    let predictions: Vec<_> = rows.iter().map(|r| r.prediction.as_str()).collect();
-    let scores = scores(metric, &answers, &predictions)?;
-    for (row, score) in rows.iter_mut().zip(scores) {
-        row.score = score;
-    }
-    Ok(())
-}
-
-/// The score of each prediction against its item's answers: CIDEr × 100 or percent.
-///
-/// # Errors
-/// No item, or an item without answers.
-pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> Result<Vec<f64>> {
-    ensure!(answers.iter().all(|a| !a.is_empty()), "a test item has no answer to score against");
-    let items = answers.par_iter().zip(predictions);
-    Ok(match metric {
-        Metric::VqaAccuracy => items.map(|(a, p)| 100.0 * vqa::accuracy(p, a)).collect(),
-        Metric::NormalisedMatch => items.map(|(a, p)| 100.0 * exact::normalised(p, a)).collect(),
-        Metric::ExactMatch
-        | Metric::YesNo
-        | Metric::Letter
-        | Metric::Choice
-        | Metric::ChoiceByLength
-        | Metric::Greedy => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
-        Metric::Bleu4 => items.map(|(a, p)| 100.0 * Counts::of(p, a).bleu()[3]).collect(),
-        Metric::RougeL => items.map(|(a, p)| 100.0 * rouge::score(p, a)).collect(),
-        Metric::Anls => items.map(|(a, p)| 100.0 * anls::score(p, a)).collect(),
-        Metric::RelaxedAccuracy => items.map(|(a, p)| 100.0 * relaxed::score(p, a)).collect(),
-        Metric::Cider => {
-            let cider = Cider::new(answers)?;
-            predictions.par_iter().enumerate().map(|(item, p)| cider.score(item, p)).collect()
-        }
-    })
-}
-
-fn summary(metric: Metric, rows: &[Row], seed: u64) -> (Score, BTreeMap<String, Score>) {
-    let score = |rows: &[&Row]| {
-        if metric == Metric::Bleu4 {
-            // The corpus's, which is no mean over items.
-            let answers: Vec<Vec<String>> = rows.iter().map(|r| r.answers.clone()).collect();
-            let predictions: Vec<&str> = rows.iter().map(|r| r.prediction.as_str()).collect();
-            let [.., bleu4] = bleu::corpus(&answers, &predictions, seed);
-            return bleu4;
-        }
-        bootstrap::mean(&rows.iter().map(|r| r.score).collect::<Vec<_>>(), seed)
-    };
-    let mut categories: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        categories.entry(row.category.clone()).or_default().push(row);
-    }
-    let by_category = categories.iter().map(|(name, rows)| (name.clone(), score(rows)));
-    (score(&rows.iter().collect::<Vec<_>>()), by_category.collect())
 }
 
 /// `output` up to the first stop string.

@@ -102,6 +102,8 @@ pub enum Metric {
     ChoiceByLength,
     /// Whether greedy decoding would write one of the accepted answers: percent.
     Greedy,
+    /// e to the mean negative log-probability of a token of the answers: the lower the better.
+    Perplexity,
 }
 
 /// What a metric needs of the model.
@@ -133,7 +135,7 @@ impl Metric {
     pub(crate) fn asks(self) -> Asking {
         match self {
             Self::Choice | Self::ChoiceByLength => Asking::Choose,
-            Self::Greedy => Asking::Judge,
+            Self::Greedy | Self::Perplexity => Asking::Judge,
             _ => Asking::Generate,
         }
     }

@@ -175,9 +175,7 @@ impl Generator {
         unread: &[&Reading],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        let pieces = unread.iter().enumerate().map(|(i, reading)| reading.piece(first + i));
-        let logits = self.model.extend(&pieces.collect::<Vec<_>>(), cache)?;
-        Ok(rows(logits))
+        Ok(rows(self.model.extend(&pieces(first, unread), cache)?))
     }
 
     /// The same with the logits after every token of every piece.
@@ -187,9 +185,7 @@ impl Generator {
         unread: &[&Reading],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        let pieces = unread.iter().enumerate().map(|(i, reading)| reading.piece(first + i));
-        let logits = self.model.extend_all(&pieces.collect::<Vec<_>>(), cache)?;
-        Ok(rows(logits))
+        Ok(rows(self.model.extend_all(&pieces(first, unread), cache)?))
     }
 
     /// A cache whose one sequence has read `shared`, which may be empty.
@@ -235,6 +231,11 @@ impl Generator {
     fn image_tokens(&self) -> usize {
         self.model.config().connector.tokens()
     }
+}
+
+/// What each sequence from `first` on reads.
+fn pieces<'a>(first: usize, unread: &[&'a Reading]) -> Vec<Piece<'a>> {
+    unread.iter().enumerate().map(|(i, reading)| reading.piece(first + i)).collect()
 }
 
 /// The rows of `[n, v]`.

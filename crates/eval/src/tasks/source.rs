@@ -7,13 +7,16 @@ use mm1_data::question::Question;
 use mm1_data::source::{Source, Split};
 
 use crate::task::{Metric, Task};
+use crate::template::Template;
 
+/// Bytes at most of a text whose perplexity is measured.
+const TEXT: usize = 2000;
 /// Items of a source without an end.
 const ENDLESS: u64 = 100_000;
 /// Training items that the answers without sight are chosen on: questions are short, and each has its own best guess.
 const QUESTION_SAMPLES: usize = 5000;
 
-/// CIDEr of the captions of held-out pictures, or the accuracy of answers about them. Where captions begin with `A photo
+/// CIDEr of the captions of held-out pictures, the accuracy of answers about them, or the perplexity of texts. Where captions begin with `A photo
 /// of`, these words are part of the prediction; else only what follows them.
 pub struct SourceTask {
     name: String,
@@ -38,6 +41,28 @@ impl SourceTask {
         max_tokens: usize,
     ) -> Self {
         Self { name: name.to_owned(), held_out, training, metric: Metric::VqaAccuracy, max_tokens }
+    }
+
+    /// The texts of the held-out part: each after its first word.
+    pub fn texts(name: &str, source: Arc<dyn Source>) -> Self {
+        let metric = Metric::Perplexity;
+        Self { name: name.to_owned(), held_out: source.clone(), training: source, metric, max_tokens: 0 }
+    }
+
+    fn text(&self, index: u64) -> Result<Question> {
+        let document = self.held_out.document(Split::Test, index)?;
+        let text = document.texts().collect::<String>();
+        let text = text.trim_start();
+        let text = &text[..text.floor_char_boundary(TEXT)];
+        let first = text.find(char::is_whitespace).unwrap_or(text.len());
+        ensure!(!text[first..].trim().is_empty(), "{}: a text of one word at most", document.id);
+        Ok(Question {
+            id: document.id,
+            category: "text".to_owned(),
+            text: text[..first].to_owned(),
+            answers: vec![text[first..].to_owned()],
+            ..Question::default()
+        })
     }
 
     fn item(&self, source: &dyn Source, split: Split, index: u64) -> Result<Question> {
@@ -71,10 +96,32 @@ impl Task for SourceTask {
     }
 
     fn demonstrations(&self) -> u64 {
-        self.training.len(Split::Train).unwrap_or(ENDLESS)
+        match self.metric {
+            Metric::Perplexity => 0,
+            _ => self.training.len(Split::Train).unwrap_or(ENDLESS),
+        }
+    }
+
+    fn template(&self) -> Template {
+        match self.metric {
+            Metric::Perplexity => Template {
+                ask: "{question}".to_owned(),
+                answer: "{answer}".to_owned(),
+                separator: "\n\n".to_owned(),
+                ..Template::questions()
+            },
+            metric => metric.template(),
+        }
+    }
+
+    fn has_pictures(&self) -> bool {
+        self.metric != Metric::Perplexity
     }
 
     fn test(&self, index: u64) -> Result<Question> {
+        if self.metric == Metric::Perplexity {
+            return self.text(index);
+        }
         self.item(self.held_out.as_ref(), Split::Test, index)
     }
 

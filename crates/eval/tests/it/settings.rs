@@ -161,3 +161,15 @@ fn an_option_is_judged_without_its_space_in_a_chat() {
     let outcome = evaluate(&task, &mut says, &Options { style: Style::Chat, ..options() }).unwrap();
     assert!(outcome.rows.iter().all(|row| row.output == "dog"));
 }
+
+#[test]
+fn perplexity_is_that_of_all_tokens_together() {
+    let task = Toy { metric: Metric::Perplexity, ..Toy::vqa() };
+    let mut says_owl = |prompts: &[Prompt]| Ok(vec!["owl".to_string(); prompts.len()]);
+    let outcome = evaluate(&task, &mut says_owl, &options()).unwrap();
+    // The toy gives log-probability 0 to what it says, else minus the length, and each text one token.
+    let lost = |row: &run::Row| if row.answers[0] == "owl" { 0.0 } else { 1.0 + row.answers[0].len() as f64 };
+    let mean = outcome.rows.iter().map(lost).sum::<f64>() / 20.0;
+    assert!((outcome.score.value - mean.exp()).abs() < 1e-9, "{:?} and {}", outcome.score, mean.exp());
+    assert!(outcome.score.ci95[0] < outcome.score.value && outcome.score.value < outcome.score.ci95[1]);
+}

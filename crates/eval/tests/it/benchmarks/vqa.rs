@@ -141,7 +141,7 @@ fn gqa_is_a_map_by_id_and_forgives_a_capital() {
     let (set, _) = opened("gqa", root.path());
     assert_eq!(set.tests[0].question.category, "verify");
     assert_eq!(set.prediction(&set.tests[0].question, " No."), "No.");
-    let scores = mm1_eval::run::scores(set.metric(), &[vec!["no".to_owned()]], &["No."]).unwrap();
+    let scores = mm1_eval::score::scores(set.metric(), &[vec!["no".to_owned()]], &["No."]).unwrap();
     assert_eq!((set.tests[0].question.id.as_str(), scores), ("gqa/testdev/201307251", vec![100.0]));
 }
 
