@@ -15,7 +15,7 @@ pub(crate) fn scores(run: &Run) -> String {
     let plots: String =
         distinct(scores.iter().map(|s| s.task.as_str())).into_iter().map(|t| plot(t, &scores)).collect();
     format!(
-        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval. <em>Constant</em>: one answer to all questions; <em>prior</em>: the most frequent answer to each kind of question; <em>blind</em>: the same model with grey instead of the pictures. <i>n</i>: number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
+        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval. <em>Constant</em>: one answer to all questions; <em>prior</em>: the most frequent answer to each kind of question; <em>question</em>: that to the very same question; <em>blind</em>: the same model with grey instead of the pictures. <i>n</i>: number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
         table(&scores)
     )
 }
@@ -117,6 +117,17 @@ fn metric_text(scores: &[&Score]) -> String {
         "cider" => "CIDEr × 100",
         "vqa-accuracy" => "VQA accuracy, %",
         "exact-match" | "exact" => "exact match, %",
+        "normalised-match" => "exact match without case and punctuation, %",
+        "bleu4" => "BLEU-4, %",
+        "rouge-l" => "ROUGE-L, %",
+        "anls" => "ANLS, %",
+        "relaxed-accuracy" => "relaxed accuracy, %",
+        "yes-no" => "yes or no right, %",
+        "letter" => "letter of the option right, %",
+        "choice" => "most likely option right, %",
+        "choice-by-length" => "most likely option by character right, %",
+        "greedy" => "written by greedy decoding, %",
+        "perplexity" => "perplexity (lower is better)",
         other => other,
     };
     distinct(scores.iter().map(|s| s.metric.as_str())).into_iter().map(name).collect::<Vec<_>>().join("; ")
