@@ -128,18 +128,24 @@ impl TaskData {
         }
     }
 
-    /// Opens what `tasks` need of a recipe; without one there are no sources, and the built-in pictures are the usual ones.
+    /// Opens what `tasks` need of a recipe; without one there are no sources, and the built-in pictures are the usual ones. What
+    /// the recipe trains on is opened `with_training`.
     ///
     /// # Errors
     /// A source that the recipe lacks or that can't be opened.
-    pub(crate) fn open(recipe: Option<&Recipe>, tasks: &[String], folder: Option<&Path>) -> Result<Self> {
+    pub(crate) fn open(
+        recipe: Option<&Recipe>,
+        tasks: &[String],
+        folder: Option<&Path>,
+        with_training: bool,
+    ) -> Result<Self> {
         let wanted: BTreeSet<&str> = tasks.iter().flat_map(|task| sources(task)).collect();
         for name in &wanted {
             let recipe = recipe
                 .with_context(|| format!("--tasks: {name} is a source of a run's recipe: give --run"))?;
             plan::check_source(recipe, "--tasks", name)?;
         }
-        let trained = recipe.map(training).unwrap_or_default();
+        let trained = recipe.filter(|_| with_training).map(training).unwrap_or_default();
         let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();
         #[cfg(feature = "emoji")]
         let world = {

@@ -142,7 +142,12 @@ impl EvalArgs {
             (Some(run), _) => {
                 let model = Trained::of_stage(run, self.stage.as_deref())?;
                 let stop = stop_flag()?;
-                let data = TaskData::open(Some(&model.recipe), &self.tasks, self.data.as_deref());
+                let data = TaskData::open(
+                    Some(&model.recipe),
+                    &self.tasks,
+                    self.data.as_deref(),
+                    self.contamination > 0,
+                );
                 let mut local = Local { generator: &model.generator, batch: self.batch, stop: &stop };
                 let style = if model.tuned { Style::Chat } else { Style::Pretrained };
                 let about = (model.stage.as_str(), style, model.id.as_str());
@@ -151,7 +156,7 @@ impl EvalArgs {
             }
             (None, Some(address)) => {
                 let mut remote = input(Remote::new(address, &self.model_name, self.batch))?;
-                let data = input(TaskData::open(None, &self.tasks, self.data.as_deref()))?;
+                let data = input(TaskData::open(None, &self.tasks, self.data.as_deref(), false))?;
                 let id = format!("{} at {address}", self.model_name);
                 let about = (self.model_name.as_str(), Style::Chat, id.as_str());
                 Precision::default().of(|| self.evaluate(&folder, &data, about, &mut remote))
