@@ -14,6 +14,7 @@ use mm1_eval::record::{self, Record, Sample};
 use mm1_eval::run::{Options, Outcome, evaluate};
 use mm1_eval::shots::Style;
 use mm1_eval::task::Task;
+use mm1_eval::tasks::TEXT_CORE;
 use serde_json::json;
 
 use crate::error::input;
@@ -70,6 +71,11 @@ impl Evaluation<'_> {
                 of_task[0].contamination = contamination.clone();
                 records.extend(of_task);
                 samples.extend(record::samples(stage, &seeing, SHOWN));
+            }
+        }
+        for &shots in &self.stage.shots {
+            if let Some(mean) = text_core(&records, shots) {
+                eprintln!("{:>14} TextCore {shots}-shot {mean:.1}", self.stage.name);
             }
         }
         self.write(records, samples)
@@ -156,6 +162,14 @@ impl Evaluation<'_> {
         });
         input(Log::open(&folder.join(format!("{name}-{}-shot{blind}.jsonl", options.shots)), &about))
     }
+}
+
+/// The paper's TextCore: the mean over its nine sets, where all were asked.
+fn text_core(records: &[Record], shots: usize) -> Option<f64> {
+    let score =
+        |task: &&str| records.iter().find(|r| r.task == **task && r.shots == shots).map(|r| r.score.value);
+    let scores: Vec<f64> = TEXT_CORE.iter().map(score).collect::<Option<_>>()?;
+    Some(scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
 fn shown(seeing: &Outcome, blind: Option<&Outcome>) -> String {

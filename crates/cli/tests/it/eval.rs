@@ -87,6 +87,18 @@ fn demonstrations_can_be_fixed_or_similar_and_a_stage_chosen() {
         let row: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
         assert_eq!(row["hashes"].as_array().unwrap().len(), 3);
     }
+    let sets = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/eval/textcore");
+    let names = "arc-e,arc-c,piqa,lambada,winogrande,hellaswag,sciq,triviaqa,webqs";
+    let mut text = mm1(&["eval", "--stage", "pretrain", "--shots", "0", "--tasks", names, "--data", sets]);
+    let text = text.arg("--run").arg(&model).arg("--out").arg(dir.path().join("text")).output().unwrap();
+    succeeds(&text);
+    let scores: Vec<Value> = serde_json::from_slice(&scores(&dir.path().join("text"))).unwrap();
+    let values: Vec<f64> = names
+        .split(',')
+        .map(|name| scores.iter().find(|s| s["task"] == name).unwrap()["value"].as_f64().unwrap())
+        .collect();
+    let mean = format!("TextCore 0-shot {:.1}", values.iter().sum::<f64>() / 9.0);
+    assert!(stderr(&text).contains(&mean), "{}", stderr(&text));
     let none = eval(&model, &dir.path().join("none"), &["--stage", "pretrian"]).output().unwrap();
     assert!(
         none.status.code() == Some(2) && stderr(&none).contains("there are: pretrain, sft"),
