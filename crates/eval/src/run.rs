@@ -115,6 +115,8 @@ struct Asked {
     prompts: Vec<Prompt>,
     /// What may follow each prompt, where likelihoods are asked for.
     texts: Vec<Vec<String>>,
+    /// Whether its pictures are kept for the report.
+    keep: bool,
 }
 
 /// Asks `model` every test question of `task` after `options.shots` demonstrations and scores the answers. Rows that `log`
@@ -143,16 +145,16 @@ pub fn evaluate(task: &dyn Task, model: &mut dyn Model, log: &mut Log, options: 
                 Ok(question) => match log.take(&question.id) {
                     Some(row) => rows.push(row),
                     None => {
+                        let keep = rows.len() < options.keep_pictures;
                         places.push(rows.len());
                         rows.push(Row::default());
-                        asked.push(ask(model, &mut shots, question, options)?);
+                        asked.push(Asked { keep, ..ask(model, &mut shots, question, options)? });
                     }
                 },
                 Err(e) => drop(skipped.insert(format!("{}/test/{index}", task.name()), format!("{e:#}"))),
             }
         }
-        for (place, mut row) in places.into_iter().zip(answer(task, model, asked, options.reasoned)?) {
-            row.pictures.truncate(if place < options.keep_pictures { usize::MAX } else { 0 });
+        for (place, row) in places.into_iter().zip(answer(task, model, asked, options.reasoned)?) {
             log.push(&row)?;
             rows[place] = row;
         }
@@ -187,7 +189,7 @@ fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &O
         // A demonstration's reply is the answer alone.
         Style::Chat => one_line(text),
     };
-    let mut asked = Asked { question: question.clone(), prompts: Vec::new(), texts: Vec::new() };
+    let mut asked = Asked { question: question.clone(), prompts: Vec::new(), texts: Vec::new(), keep: false };
     let write = |choice: Option<&str>| shots::prompt(style, &template, &demonstrations, (&question, choice));
     if template.ask.contains("{choice}") && options.style == Style::Pretrained {
         for text in texts {
@@ -292,7 +294,7 @@ pub(crate) fn listed(skipped: BTreeMap<String, String>) -> Vec<Skipped> {
 
 /// What is known of a row before the answer.
 fn row(asked: &Asked) -> Result<Row> {
-    let Asked { question, prompts, .. } = asked;
+    let Asked { question, prompts, keep, .. } = asked;
     let prompt = prompts.first().context("an item without a prompt")?;
     let pictures: Vec<Arc<Picture>> = prompt
         .segments
@@ -303,6 +305,7 @@ fn row(asked: &Asked) -> Result<Row> {
         })
         .collect::<Result<_>>()?;
     let own = &pictures[pictures.len() - question.pictures.len()..];
+    let shown = if *keep { own } else { &[] };
     Ok(Row {
         id: question.id.clone(),
         category: question.category.clone(),
@@ -311,7 +314,7 @@ fn row(asked: &Asked) -> Result<Row> {
         answers: question.answers.clone(),
         choices: question.choices.clone(),
         hashes: pictures.iter().map(|p| format!("{:016x}", pixels(p))).collect(),
-        pictures: own.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
+        pictures: shown.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
         ..Row::default()
     })
 }
