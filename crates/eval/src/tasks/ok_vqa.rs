@@ -12,9 +12,7 @@ use std::path::Path;
 use anyhow::Result;
 
 use super::benchmark::Benchmark;
-use super::reader::Folder;
-use super::vqav2::items;
-use crate::task::Metric;
+use super::vqav2::about_coco;
 
 const LAYOUT: &str = "OpenEnded_mscoco_{val,train}2014_questions.json, mscoco_{val,train}2014_annotations.json, \
     val2014/ and train2014/ (COCO's pictures)";
@@ -24,8 +22,5 @@ const LAYOUT: &str = "OpenEnded_mscoco_{val,train}2014_questions.json, mscoco_{v
 /// # Errors
 /// A file that is missing or has another form; a question without its answers.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
-    folder.path("val2014")?;
-    let items = |split| items("ok-vqa", "", split, (&folder, root));
-    Ok(Benchmark::new("ok-vqa", Metric::VqaAccuracy, items("val")?, items("train")?))
+    about_coco(root, ("ok-vqa", ""), LAYOUT)
 }

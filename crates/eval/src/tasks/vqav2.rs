@@ -23,19 +23,22 @@ const LAYOUT: &str = "v2_OpenEnded_mscoco_{val,train}2014_questions.json, v2_msc
 /// # Errors
 /// A file that is missing or has another form; a question without its answers.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
-    folder.path("val2014")?;
-    let items = |split| items("vqav2", "v2_", split, (&folder, root));
-    Ok(Benchmark::new("vqav2", Metric::VqaAccuracy, items("val")?, items("train")?))
+    about_coco(root, ("vqav2", "v2_"), LAYOUT)
 }
 
-/// The questions about COCO's pictures of a split, in files with a prefix.
-pub(super) fn items(
-    name: &str,
-    prefix: &str,
-    split: &str,
-    (folder, root): (&Folder, &Path),
-) -> Result<Vec<Item>> {
+/// A set of questions about COCO's pictures, in files with a prefix.
+pub(super) fn about_coco(
+    root: &Path,
+    (name, prefix): (&str, &str),
+    layout: &'static str,
+) -> Result<Benchmark> {
+    let folder = Folder::new(root, layout);
+    folder.path("val2014")?;
+    let items = |split| items(name, prefix, split, (&folder, root));
+    Ok(Benchmark::new(name, Metric::VqaAccuracy, items("val")?, items("train")?))
+}
+
+fn items(name: &str, prefix: &str, split: &str, (folder, root): (&Folder, &Path)) -> Result<Vec<Item>> {
     let Questions { questions } =
         folder.json(&format!("{prefix}OpenEnded_mscoco_{split}2014_questions.json"))?;
     let file = format!("{prefix}mscoco_{split}2014_annotations.json");
