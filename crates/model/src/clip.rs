@@ -9,7 +9,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::config::LmConfig;
 use crate::init::{Fill, Init};
 use crate::lm::Lm;
-use crate::ops::Layout;
+use crate::ops::{Layout, Sight};
 use crate::vision::Vision;
 
 /// The largest factor on the cosines, as in the paper (section 2.5).
@@ -70,7 +70,7 @@ impl Clip {
     pub fn embed_captions(&self, captions: Captions<'_>) -> Tensor<2> {
         let Captions { ids, lens } = captions;
         let mut start = 0;
-        let mut layout = Layout { spans: Vec::new(), causal: true };
+        let mut layout = Layout { spans: Vec::new(), sight: Sight::Causal };
         let mut last = Vec::new();
         for &len in lens {
             layout.spans.push(crate::ops::Span { row: 0, start, len });

@@ -22,4 +22,4 @@ pub mod weights;
 pub use cache::Cache;
 pub use config::Mm1Config;
 pub use mm1::{Input, Mm1, Piece};
-pub use ops::{Layout, Span};
+pub use ops::{Layout, Sight, Span};

@@ -9,7 +9,7 @@ use crate::config::Mm1Config;
 use crate::connector::Connector;
 use crate::init::Init;
 use crate::lm::Lm;
-use crate::ops::{self, Layout, Step};
+use crate::ops::{self, Layout, Sight, Step};
 use crate::vision::Vision;
 
 /// Image encoder, connector, decoder (paper, section 3.1).
@@ -257,8 +257,12 @@ fn rows(logits: Tensor<3>) -> Tensor<2> {
     logits.reshape([n, v])
 }
 
-/// Spans lie in their rows and do not overlap.
+/// Spans lie in their rows and do not overlap, and prefixes are theirs.
 fn check_spans(input: &Input<'_>) -> Result<()> {
+    if let Sight::Prefix(prefixes) = &input.layout.sight {
+        let (given, spans) = (prefixes.len(), input.layout.spans.len());
+        ensure!(given == spans, "{given} prefixes for {spans} spans");
+    }
     let mut spans: Vec<_> = input.layout.spans.iter().map(|s| (s.row, s.start, s.len)).collect();
     spans.sort_unstable();
     for &(row, start, len) in &spans {

@@ -7,7 +7,7 @@ use crate::attention::{Attention, NormWeights};
 use crate::config::{Stem, VisionConfig};
 use crate::init::{Fill, Init, POSITION, STD};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Heads, Layout};
+use crate::ops::{self, Activation, Heads, Layout, Sight};
 
 /// Pictures to patch features.
 #[derive(Module, Debug)]
@@ -71,7 +71,7 @@ impl Vision {
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
         let mut x = self.embed(pixels);
         let [n, t, _] = x.dims();
-        let layout = Layout::full(n, t, false);
+        let layout = Layout::full(n, t, Sight::All);
         for block in &self.blocks {
             x = block.forward(x, &layout, None);
         }

@@ -76,13 +76,39 @@ impl Heads {
     }
 }
 
-/// One sequence in a row of packed ones.
+/// One sequence in a row of packed ones. Its token `i` sees its tokens `0..max(i + 1, prefix)` (prefix attention of AIM,
+/// El-Nouby et al. 2024, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Position of its first token.
     pub offset: usize,
     /// Number of its tokens.
     pub len: usize,
+    /// Number of its first tokens that all of its tokens see: 0 is causal attention, `len` or more is full
+    /// attention.
+    pub prefix: usize,
+}
+
+impl Span {
+    /// `len` tokens, each of which sees itself and those before.
+    pub fn causal(offset: usize, len: usize) -> Self {
+        Self { offset, len, prefix: 0 }
+    }
+
+    /// `len` tokens that see each other.
+    pub fn full(offset: usize, len: usize) -> Self {
+        Self { offset, len, prefix: len }
+    }
+
+    /// How far its first token sees.
+    fn sight(self) -> Sight {
+        // The second token sees the first anyway, so a prefix of 1 is none.
+        match self.prefix {
+            0 | 1 => Sight::Causal(1),
+            prefix if prefix < self.len => Sight::Prefix { first: 1, least: prefix },
+            _ => Sight::All(self.len),
+        }
+    }
 }
 
 /// Attention within each of the spans. Positions outside of them get zeros.
@@ -92,8 +118,6 @@ pub struct Attention<'a> {
     pub heads: Heads,
     /// The sequences, in the order of their offsets, without overlap.
     pub spans: &'a [Span],
-    /// Whether a token sees only itself and those before.
-    pub causal: bool,
     /// Rotation of queries and keys; positions start at 0 in each span.
     pub rope: Option<&'a RopeTable>,
     /// Precision of the products' inputs; the softmax is always f32.
@@ -190,11 +214,6 @@ impl Attention<'_> {
         });
     }
 
-    /// How far the first token of a span sees.
-    fn sight(&self, span: Span) -> Sight {
-        if self.causal { Sight::Causal(1) } else { Sight::All(span.len) }
-    }
-
     /// Rows of a span from column `start` on, as a slice and its stride.
     fn rows<'b>(&self, qkv: &'b [f32], span: Span, start: usize) -> (&'b [f32], usize) {
         let stride = self.heads.qkv_width();
@@ -232,7 +251,7 @@ impl Attention<'_> {
                 let start = head * n + span.offset;
                 (RowsMut::new(out, span.offset * width + head * c, width, c), lse.part(start..start + t))
             };
-            head::attend(kernel, Matrix::new(rotated, t, c), &memory, self.sight(span), (&mut out, lse));
+            head::attend(kernel, Matrix::new(rotated, t, c), &memory, span.sight(), (&mut out, lse));
         }
     }
 
@@ -270,7 +289,7 @@ impl Attention<'_> {
                 lse: &saved.lse[head * n + span.offset..][..t],
                 drop: &drop[..t],
             };
-            head::differentiate(kernel, &queries, &source, self.sight(span), &mut slopes);
+            head::differentiate(kernel, &queries, &source, span.sight(), &mut slopes);
             rope::rotate_back(slopes.q, &mut target(head * c), c, table, self.heads.scale());
         }
         rope::rotate_back(slopes.k, &mut target(self.heads.key(kv)), c, table, 1.0);

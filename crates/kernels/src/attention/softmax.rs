@@ -14,6 +14,8 @@ pub(super) enum Sight {
     All(usize),
     /// One key more for each row, the first row so many.
     Causal(usize),
+    /// As causal, the first row `first`, but none fewer than `least`.
+    Prefix { first: usize, least: usize },
 }
 
 impl Sight {
@@ -23,6 +25,7 @@ impl Sight {
         match self {
             Self::All(keys) => keys,
             Self::Causal(first) => first + i,
+            Self::Prefix { first, least } => (first + i).max(least),
         }
     }
 
@@ -31,6 +34,7 @@ impl Sight {
         match self {
             Self::All(keys) => Self::All(keys),
             Self::Causal(first) => Self::Causal(first + i),
+            Self::Prefix { first, least } => Self::Prefix { first: first + i, least },
         }
     }
 }

@@ -52,25 +52,30 @@ fn turned(rows: &Rows, base: Option<f64>, sign: f64) -> Rows {
     rows.iter().enumerate().map(turn).collect()
 }
 
+/// From the length of a span to its prefix.
+type Prefix = fn(usize) -> usize;
+
+const CAUSAL: Prefix = |_| 0;
+const FULL: Prefix = |len| len;
+
 struct Case {
     heads: Heads,
     spans: Vec<Span>,
     tokens: usize,
-    causal: bool,
     base: Option<f64>,
 }
 
 impl Case {
-    fn new([heads, kv_heads, width]: [usize; 3], lens: &[usize], causal: bool, base: Option<f64>) -> Self {
+    fn new([heads, kv_heads, width]: [usize; 3], lens: &[usize], prefix: Prefix, base: Option<f64>) -> Self {
         // A gap before every third span and at the end.
         let mut offset = 0;
         let spans = lens.iter().enumerate().map(|(i, &len)| {
             offset += if i % 3 == 1 { 2 } else { 0 };
             offset += len;
-            Span { offset: offset - len, len }
+            Span { offset: offset - len, len, prefix: prefix(len) }
         });
         let spans: Vec<Span> = spans.collect();
-        Self { heads: Heads { heads, kv_heads, width }, tokens: offset + 1, spans, causal, base }
+        Self { heads: Heads { heads, kv_heads, width }, tokens: offset + 1, spans, base }
     }
 
     fn inputs(&self) -> (Vec<f32>, Vec<f32>) {
@@ -82,8 +87,8 @@ impl Case {
     fn run(&self, precision: Precision) -> [Vec<f32>; 3] {
         let (qkv, d_out) = self.inputs();
         let rope = self.base.map(|base| RopeTable::new(base, self.heads.width, 2048));
-        let Self { heads, spans, causal, .. } = self;
-        let attention = Attention { heads: *heads, spans, causal: *causal, rope: rope.as_ref(), precision };
+        let Self { heads, spans, .. } = self;
+        let attention = Attention { heads: *heads, spans, rope: rope.as_ref(), precision };
         let (mut out, mut d_qkv) = (vec![f32::NAN; d_out.len()], vec![f32::NAN; qkv.len()]);
         let lse = attention.forward(&qkv, &mut out);
         attention.backward(Saved { qkv: &qkv, out: &out, lse: &lse }, &d_out, &mut d_qkv);
@@ -108,7 +113,7 @@ impl Case {
                 }
                 let (q, k) = (turned(&q, self.base, 1.0), turned(&k, self.base, 1.0));
                 let d_out = rows(&d_out, out_width, head * c);
-                let (out, lse, [dq, dk, dv]) = naive([&q, &k, &v, &d_out], |i, j| !self.causal || j <= i);
+                let (out, lse, [dq, dk, dv]) = naive([&q, &k, &v, &d_out], |i, j| j <= i || j < span.prefix);
                 let (dq, dk) = (turned(&dq, self.base, -1.0), turned(&dk, self.base, -1.0));
                 for i in 0..span.len {
                     let row = span.offset + i;
@@ -126,7 +131,7 @@ impl Case {
     }
 
     fn check(&self, precision: Precision, tolerance: f64) {
-        let name = format!("{precision:?} {:?} causal {} spans {:?}", self.heads, self.causal, self.spans);
+        let name = format!("{precision:?} {:?} spans {:?}", self.heads, self.spans);
         for ((got, expected), what) in
             self.run(precision).iter().zip(&self.reference()).zip(["out", "lse", "gradient"])
         {
@@ -138,14 +143,17 @@ impl Case {
 fn cases() -> Vec<Case> {
     let rope = Some(10_000.0);
     vec![
-        Case::new([2, 2, 16], &[5, 0, 1, 17, 33], true, rope),
-        Case::new([4, 2, 32], &[17, 40, 23, 31], true, rope),
-        Case::new([3, 1, 20], &[14, 15, 28, 29], true, Some(500.0)),
-        Case::new([2, 1, 6], &[50, 3], false, None),
-        Case::new([1, 1, 2], &[9], true, rope),
-        Case::new([2, 2, 64], &[130, 260], true, rope),
-        Case::new([2, 1, 48], &[113, 64], false, rope),
-        Case::new([1, 1, 32], &[900], true, None),
+        Case::new([2, 2, 16], &[5, 0, 1, 17, 33], CAUSAL, rope),
+        Case::new([4, 2, 32], &[17, 40, 23, 31], CAUSAL, rope),
+        Case::new([3, 1, 20], &[14, 15, 28, 29], CAUSAL, Some(500.0)),
+        Case::new([2, 1, 6], &[50, 3], FULL, None),
+        Case::new([1, 1, 2], &[9], CAUSAL, rope),
+        Case::new([2, 2, 64], &[130, 260], CAUSAL, rope),
+        Case::new([2, 1, 48], &[113, 64], FULL, rope),
+        Case::new([1, 1, 32], &[900], CAUSAL, None),
+        Case::new([2, 2, 16], &[5, 0, 1, 17, 33], |len| len / 2, rope),
+        Case::new([4, 2, 20], &[2, 3, 28, 29, 130], |len| len.min(13), Some(500.0)),
+        Case::new([1, 1, 32], &[900], |_| 256, None),
     ]
 }
 
@@ -162,8 +170,35 @@ fn attention_and_its_gradient_are_their_definition_on_every_instruction_set() {
 }
 
 #[test]
+fn prefix_attention_is_its_definition_at_any_size() {
+    for seed in 0..60 {
+        let mut draws = numbers(seed, 12).into_iter().map(|x| ((x + 1.0) * 50.0) as usize);
+        let mut below = |most: usize| draws.next().map_or(0, |draw| draw * most / 100);
+        let kv_heads = 1 + below(2);
+        let heads = [kv_heads * (1 + below(3)), kv_heads, 2 * (1 + below(20))];
+        let rope = (below(2) == 0).then_some(1_000.0);
+        let mut case = Case::new(heads, &[below(120), below(40), below(9)], CAUSAL, rope);
+        for span in &mut case.spans {
+            span.prefix = below(span.len + 3);
+        }
+        case.check(Precision::F32, 1e-5);
+    }
+}
+
+#[test]
+fn a_prefix_of_one_is_causal_and_one_of_all_is_full() {
+    let run = |prefix| {
+        let case = Case::new([4, 2, 32], &[17, 140, 1, 60], prefix, Some(10_000.0));
+        [Precision::F32, Precision::Bf16].map(|precision| case.run(precision))
+    };
+    assert!(run(|_| 1) == run(CAUSAL), "a prefix of one");
+    assert!(run(|len| len + 5) == run(FULL), "a prefix beyond the end");
+    assert!(run(|len| len / 2) != run(CAUSAL) && run(|len| len / 2) != run(FULL), "half a prefix");
+}
+
+#[test]
 fn bits_do_not_depend_on_threads() {
-    let case = Case::new([4, 2, 32], &[17, 140, 23, 31, 5, 60], true, Some(10_000.0));
+    let case = Case::new([4, 2, 32], &[17, 140, 23, 31, 5, 60], |len| len / 4, Some(10_000.0));
     for precision in [Precision::F32, Precision::Bf16] {
         assert_same_on_any_threads(|| case.run(precision).concat());
     }
@@ -174,8 +209,7 @@ fn a_span_has_the_same_bits_alone() {
     let heads = Heads { heads: 4, kv_heads: 2, width: 16 };
     let rope = RopeTable::new(10_000.0, 16, 64);
     let run = |qkv: &[f32], d_out: &[f32], spans: &[Span]| {
-        let attention =
-            Attention { heads, spans, causal: true, rope: Some(&rope), precision: Precision::F32 };
+        let attention = Attention { heads, spans, rope: Some(&rope), precision: Precision::F32 };
         let (mut out, mut d_qkv) = (vec![0.0; d_out.len()], vec![0.0; qkv.len()]);
         let lse = attention.forward(qkv, &mut out);
         attention.backward(Saved { qkv, out: &out, lse: &lse }, d_out, &mut d_qkv);
@@ -183,11 +217,13 @@ fn a_span_has_the_same_bits_alone() {
     };
     let (wide, narrow) = (heads.qkv_width(), heads.out_width());
     let (qkv, d_out) = (numbers(21, 100 * wide), numbers(22, 100 * narrow));
-    let spans = [(0, 37), (37, 20), (60, 40)].map(|(offset, len)| Span { offset, len });
+    let spans = [(0, 37, 0), (37, 20, 9), (60, 40, 40)];
+    let spans = spans.map(|(offset, len, prefix)| Span { offset, len, prefix });
     let (out, d_qkv) = run(&qkv, &d_out, &spans);
-    for Span { offset, len } in spans {
+    for span in spans {
+        let Span { offset, len, .. } = span;
         let (x, y) = (offset * wide..(offset + len) * wide, offset * narrow..(offset + len) * narrow);
-        let alone = run(&qkv[x.clone()], &d_out[y.clone()], &[Span { offset: 0, len }]);
+        let alone = run(&qkv[x.clone()], &d_out[y.clone()], &[Span { offset: 0, ..span }]);
         assert_eq!(alone.0, out[y]);
         assert_eq!(alone.1, d_qkv[x]);
     }
@@ -198,13 +234,12 @@ fn a_span_has_the_same_bits_alone() {
 #[test]
 fn nan_stays_in_its_span_and_reaches_all_later_tokens() {
     let heads = Heads { heads: 2, kv_heads: 1, width: 16 };
-    let spans = [(0, 20), (20, 30), (50, 10)].map(|(offset, len)| Span { offset, len });
+    let spans = [(0, 20), (20, 30), (50, 10)].map(|(offset, len)| Span::causal(offset, len));
     let mut qkv = numbers(31, 60 * heads.qkv_width());
     qkv[25 * heads.qkv_width() + 2 * 16] = f32::NAN;
     for isa in Isa::ALL {
         let mut out = vec![0.0; 60 * heads.out_width()];
-        let attention =
-            Attention { heads, spans: &spans, causal: true, rope: None, precision: Precision::F32 };
+        let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
         let lse = with_isa(isa, 2, || attention.forward(&qkv, &mut out));
         let nan = |token: usize| out[token * 32..(token + 1) * 32].iter().any(|x| x.is_nan());
         assert!((0..20).chain(50..60).all(|token| !nan(token)), "{isa:?}");
@@ -218,8 +253,8 @@ fn large_scores_do_not_overflow() {
     let heads = Heads { heads: 1, kv_heads: 1, width: 16 };
     let qkv: Vec<f32> = numbers(41, 40 * 48).into_iter().map(|x| 100.0 * x).collect();
     let mut out = vec![0.0; 40 * 16];
-    let spans = [Span { offset: 0, len: 40 }];
-    let attention = Attention { heads, spans: &spans, causal: false, rope: None, precision: Precision::F32 };
+    let spans = [Span::full(0, 40)];
+    let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
     let lse = attention.forward(&qkv, &mut out);
     assert!(lse.iter().chain(&out).all(|x| x.is_finite()));
     assert!(lse.iter().any(|&x| x > 1000.0));
@@ -232,10 +267,9 @@ fn cached_tokens_come_out_as_in_the_whole_sequence() {
     let rope = RopeTable::new(10_000.0, 32, n);
     let qkv = numbers(51, n * wide);
     let mut whole = vec![0.0; n * narrow];
-    let spans = [Span { offset: 0, len: n }];
+    let spans = [Span::causal(0, n)];
     for isa in Isa::ALL {
-        let attention =
-            Attention { heads, spans: &spans, causal: true, rope: Some(&rope), precision: Precision::F32 };
+        let attention = Attention { heads, spans: &spans, rope: Some(&rope), precision: Precision::F32 };
         with_isa(isa, 2, || attention.forward(&qkv, &mut whole));
         let cached = CachedAttention { heads, rope: Some(&rope), precision: Precision::F32 };
         // Prefill, some tokens one by one, a few at once, many at once.
@@ -328,7 +362,7 @@ fn cross_attention_and_its_gradient_are_their_definition() {
 #[should_panic(expected = "begins before the end of the one before")]
 fn spans_must_not_overlap() {
     let heads = Heads { heads: 1, kv_heads: 1, width: 2 };
-    let spans = [(0, 3), (2, 2)].map(|(offset, len)| Span { offset, len });
-    let attention = Attention { heads, spans: &spans, causal: true, rope: None, precision: Precision::F32 };
+    let spans = [(0, 3), (2, 2)].map(|(offset, len)| Span::causal(offset, len));
+    let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
     attention.forward(&[0.0; 30], &mut [0.0; 10]);
 }

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, Head, Heads, Layout, Norm, Rope};
+use super::{Activation, Head, Heads, Layout, Norm, Rope, Sight};
 
 /// A score that the softmax turns into an exact zero.
 const MASKED: f32 = -1e30;
@@ -94,7 +94,8 @@ pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Ro
     }
     let whole = layout.spans.len() == b && layout.spans.iter().all(|s| s.len == t);
     let scores = q.matmul(repeat(k, h).transpose()).mul_scalar((c as f64).sqrt().recip());
-    let scores = if whole && !layout.causal { scores } else { scores + mask(layout, [b, t], &device) };
+    let scores =
+        if whole && layout.sight == Sight::All { scores } else { scores + mask(layout, [b, t], &device) };
     let mixed = activation::softmax(scores, 3).matmul(repeat(v, h));
     let mixed = mixed.swap_dims(1, 2).reshape([b, t, h * c]);
     if whole { mixed } else { mixed * inside(layout, [b, t], &device) }
@@ -136,11 +137,10 @@ fn turn(x: Tensor<4>, cos: &Tensor<4>, sin: &Tensor<4>) -> Tensor<4> {
 /// What is added to the scores: 0 where a position sees another, else [`MASKED`]; `[b, 1, t, t]`.
 fn mask(layout: &Layout, [b, t]: [usize; 2], device: &Device) -> Tensor<4> {
     let mut mask = vec![MASKED; b * t * t];
-    for span in &layout.spans {
-        for i in span.start..span.start + span.len {
-            let end = if layout.causal { i + 1 } else { span.start + span.len };
-            let row = (span.row * t + i) * t;
-            mask[row + span.start..row + end].fill(0.0);
+    for (span, prefix) in layout.spans.iter().zip(layout.prefixes()) {
+        for i in 0..span.len {
+            let row = (span.row * t + span.start + i) * t + span.start;
+            mask[row..row + (i + 1).max(prefix).min(span.len)].fill(0.0);
         }
     }
     Tensor::from_data(TensorData::new(mask, [b, 1, t, t]), device)

@@ -77,19 +77,47 @@ pub struct Span {
     pub len: usize,
 }
 
+/// What a position sees of its span.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// All of it.
+    All,
+    /// Itself and those before it.
+    Causal,
+    /// Position `i` of a span sees the first `max(i + 1, prefix)` (prefix attention of AIM, El-Nouby et al. 2024, section
+    /// 3.2): a prefix for each span, in their order. 0 and 1 are causal, the span's length and more are all.
+    Prefix(Vec<usize>),
+}
+
 /// Which positions see which.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {
     /// The examples; they do not overlap. Positions outside every span are padding.
     pub spans: Vec<Span>,
-    /// Whether a position sees only itself and those before it in its span.
-    pub causal: bool,
+    /// What a position sees of its span.
+    pub sight: Sight,
 }
 
 impl Layout {
     /// One span a row: `rows` examples of `length` positions.
-    pub fn full(rows: usize, length: usize, causal: bool) -> Self {
-        Self { spans: (0..rows).map(|row| Span { row, start: 0, len: length }).collect(), causal }
+    pub fn full(rows: usize, length: usize, sight: Sight) -> Self {
+        Self { spans: (0..rows).map(|row| Span { row, start: 0, len: length }).collect(), sight }
+    }
+
+    /// For each span the number of its first positions that all of it see.
+    ///
+    /// # Panics
+    /// When there is not one prefix for each span.
+    fn prefixes(&self) -> Vec<usize> {
+        match &self.sight {
+            Sight::All => self.spans.iter().map(|span| span.len).collect(),
+            Sight::Causal => vec![0; self.spans.len()],
+            Sight::Prefix(prefixes) => {
+                let (given, spans) = (prefixes.len(), self.spans.len());
+                assert_eq!(given, spans, "{given} prefixes for {spans} spans");
+                prefixes.clone()
+            }
+        }
     }
 
     /// Positions of the longest span.
@@ -160,7 +188,7 @@ pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: &Tensor<2>, bias: Option<&Tenso
 
 /// Self-attention on packed queries, keys and values: `[b, t, (h + 2g) c] -> [b, t, h c]`.
 ///
-/// Attention never leaves a span of `layout`; positions for `rope` (half-split: component `i` turns with `i + c / 2`)
+/// Attention never leaves a span of `layout`, which says what it sees there; positions for `rope` (half-split: component `i` turns with `i + c / 2`)
 /// start at 0 at the start of each span, so `rope` must reach the longest. Positions outside every span give zeros.
 pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
     if fused::takes(&qkv) {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::ops::{Layout, Span};
+use mm1_model::ops::{Layout, Sight, Span};
 use mm1_model::{Input, Mm1, Mm1Config, weights};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
@@ -42,7 +42,7 @@ pub(crate) fn read(name: &str) -> Case {
     };
     Case {
         config: serde_json::from_str(&about["config"]).unwrap(),
-        layout: Layout { spans, causal: true },
+        layout: Layout { spans, sight: Sight::Causal },
         rows: about["rows"].parse().unwrap(),
         length: about["length"].parse().unwrap(),
         ids: ids("ids"),

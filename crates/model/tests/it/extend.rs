@@ -1,7 +1,7 @@
 //! Reading piece by piece with a cache computes what a whole forward pass does.
 
 use burn::tensor::Device;
-use mm1_model::ops::Layout;
+use mm1_model::ops::{Layout, Sight};
 use mm1_model::{Cache, Input, Mm1, Piece};
 
 use crate::case::{self, Case, difference, values};
@@ -15,7 +15,7 @@ fn prompt(case: &Case) -> (&[u32], &[f32], usize) {
 /// Logits of every position of the first example by a whole forward pass.
 fn whole(model: &Mm1, case: &Case) -> Vec<f32> {
     let (ids, pixels, slot) = prompt(case);
-    let layout = Layout::full(1, ids.len(), true);
+    let layout = Layout::full(1, ids.len(), Sight::Causal);
     let input = Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels, image_slots: &[slot] };
     values(model.logits(model.hidden(&input).unwrap()))
 }

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
-    self, Activation, Head, Heads, Layout, Norm, Precision, Rope, Span, composed, with_precision,
+    self, Activation, Head, Heads, Layout, Norm, Precision, Rope, Sight, Span, composed, with_precision,
 };
 use mm1_model::weights;
 
@@ -277,10 +277,15 @@ fn attention_over_packed_examples() {
         let heads = Heads { heads, kv_heads, width };
         let (b, t) = (2, 150);
         let rope = Rope::new(100.0, width, 90);
-        for causal in [false, true] {
-            for (layout, rope) in
-                [(Layout { spans: packed.clone(), causal }, Some(&rope)), (Layout::full(b, t, causal), None)]
-            {
+        for (narrow, wide) in [
+            (Sight::All, Sight::All),
+            (Sight::Causal, Sight::Causal),
+            (Sight::Prefix(vec![3, 1, 9, 0, 41]), Sight::Prefix(vec![70, 150])),
+        ] {
+            for (layout, rope) in [
+                (Layout { spans: packed.clone(), sight: narrow }, Some(&rope)),
+                (Layout::full(b, t, wide), None),
+            ] {
                 let qkv = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, heads.qkv_width()]);
                 check(
                     "attention",

@@ -1,7 +1,7 @@
 //! Every block's output, the logits, the loss and every gradient against PyTorch (scripts/reference/golden.py).
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::ops::{Layout, Rope};
+use mm1_model::ops::{Layout, Rope, Sight};
 use mm1_model::weights;
 
 use crate::case::{self, Case, difference, values};
@@ -36,7 +36,7 @@ fn every_part_computes_what_pytorch_does() {
         let model = case.model(&device);
         let mut x = model.vision.embed(case.pixels(&device));
         check(&case, "output/stem", values(x.clone()), None);
-        let layout = Layout::full(case.image_slots.len(), x.dims()[1], false);
+        let layout = Layout::full(case.image_slots.len(), x.dims()[1], Sight::All);
         for (i, block) in model.vision.blocks.iter().enumerate() {
             x = block.forward(x, &layout, None);
             check(&case, &format!("output/vision.blocks.{i}"), values(x.clone()), None);

@@ -1,7 +1,7 @@
 //! Examples packed into one row do not see one another.
 
 use burn::tensor::Device;
-use mm1_model::ops::{Layout, Span};
+use mm1_model::ops::{Layout, Sight, Span};
 use mm1_model::{Input, Mm1};
 
 use crate::case::{self, Case, values};
@@ -44,7 +44,7 @@ fn an_example_alone_computes_the_same() {
     let span = case.layout.spans[4];
     let start = span.row * case.length + span.start;
     let picture = case.values("input/pixels").len() / 3;
-    let layout = Layout::full(1, span.len, true);
+    let layout = Layout::full(1, span.len, Sight::Causal);
     let alone = Input {
         rows: 1,
         length: span.len,

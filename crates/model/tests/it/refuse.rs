@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use mm1_model::config::Stem;
-use mm1_model::ops::{Layout, Span};
+use mm1_model::ops::{Layout, Sight, Span};
 use mm1_model::{Input, Mm1};
 
 use crate::case;
@@ -29,7 +29,7 @@ fn inputs_that_do_not_agree_are_refused() {
     refuse(Input { image_slots: &[2, 5, 40], ..input }, "pictures at flat positions 2 and 5 overlap");
     let spans = |spans: &[(usize, usize, usize)]| Layout {
         spans: spans.iter().map(|&(row, start, len)| Span { row, start, len }).collect(),
-        causal: true,
+        sight: Sight::Causal,
     };
     let layout = spans(&[(0, 20, 10)]);
     refuse(Input { layout: &layout, ..input }, "span of 10 positions from 20 in row 0 leaves 2 rows of 29");
@@ -37,6 +37,8 @@ fn inputs_that_do_not_agree_are_refused() {
     refuse(Input { layout: &layout, ..input }, "in row 2 leaves 2 rows");
     let layout = spans(&[(1, 5, 3), (1, 0, 6)]);
     refuse(Input { layout: &layout, ..input }, "spans at 0 (length 6) and 5 of row 1 overlap");
+    let layout = Layout { sight: Sight::Prefix(vec![3]), ..spans(&[(0, 0, 9), (1, 0, 9)]) };
+    refuse(Input { layout: &layout, ..input }, "1 prefixes for 2 spans");
     let mut ids = case.ids.clone();
     ids[30] = 41;
     refuse(

@@ -8,7 +8,7 @@ use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionConfig};
-use mm1_model::{Input, Layout, Mm1};
+use mm1_model::{Input, Layout, Mm1, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
 
@@ -87,7 +87,7 @@ impl Case {
     pub(crate) fn reference(&self, ids: &[u32], pixels: &[f32], slots: &[usize], count: usize) -> Vec<u32> {
         let mut all = ids.to_vec();
         for _ in 0..count {
-            let layout = Layout::full(1, all.len(), true);
+            let layout = Layout::full(1, all.len(), Sight::Causal);
             let input =
                 Input { rows: 1, length: all.len(), ids: &all, layout: &layout, pixels, image_slots: slots };
             let logits = self.model.logits(self.model.hidden(&input).unwrap());

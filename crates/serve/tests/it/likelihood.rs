@@ -1,5 +1,5 @@
 use mm1_data::document::Segment;
-use mm1_model::{Input, Layout};
+use mm1_model::{Input, Layout, Sight};
 
 use crate::case::{Case, greedy, picture, prompts};
 
@@ -12,7 +12,7 @@ fn reference(case: &Case, prompt: &[Segment], text: &str) -> (f64, bool) {
     let (mut ids, pixels, slots) = case.read(prompt);
     let (before, text) = (ids.len(), case.tokenizer.encode(text));
     ids.extend(&text);
-    let layout = Layout::full(1, ids.len(), true);
+    let layout = Layout::full(1, ids.len(), Sight::Causal);
     let input = Input {
         rows: 1,
         length: ids.len(),

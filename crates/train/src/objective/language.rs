@@ -3,7 +3,7 @@
 use anyhow::Result;
 use burn::tensor::Tensor;
 use mm1_data::batch::Batch;
-use mm1_model::{Input, Layout, Mm1, Span};
+use mm1_model::{Input, Layout, Mm1, Sight, Span};
 
 use crate::step::MicroBatch;
 
@@ -15,7 +15,7 @@ impl MicroBatch<Mm1> for Batch {
             rows: self.rows,
             length: self.length,
             ids: &self.ids,
-            layout: &Layout { spans, causal: true },
+            layout: &Layout { spans, sight: Sight::Causal },
             pixels: &self.pixels,
             image_slots: &self.image_slots,
         };

@@ -24,16 +24,11 @@ pub(in crate::ops) fn attention(
 ) -> Tensor<3> {
     let [b, t, _] = qkv.dims();
     let qkv = Operand::new(qkv);
+    let spans = layout.spans.iter().zip(layout.prefixes());
     let mut spans: Vec<Span> =
-        layout.spans.iter().map(|s| Span { offset: s.row * t + s.start, len: s.len }).collect();
+        spans.map(|(s, prefix)| Span { offset: s.row * t + s.start, len: s.len, prefix }).collect();
     spans.sort_unstable_by_key(|span| span.offset);
-    let plan = Plan {
-        heads,
-        spans: Arc::new(spans),
-        causal: layout.causal,
-        rope: rope.cloned(),
-        precision: precision(),
-    };
+    let plan = Plan { heads, spans: Arc::new(spans), rope: rope.cloned(), precision: precision() };
     let width = heads.out_width();
     let mut out = vector(b * t * width);
     let lse = plan.kernel().forward(qkv.values(), &mut out);
@@ -46,15 +41,14 @@ pub(in crate::ops) fn attention(
 struct Plan {
     heads: Heads,
     spans: Arc<Vec<Span>>,
-    causal: bool,
     rope: Option<Rope>,
     precision: Precision,
 }
 
 impl Plan {
     fn kernel(&self) -> Kernel<'_> {
-        let Self { heads, spans, causal, rope, precision } = self;
-        Kernel { heads: *heads, spans, causal: *causal, rope: rope.as_ref(), precision: *precision }
+        let Self { heads, spans, rope, precision } = self;
+        Kernel { heads: *heads, spans, rope: rope.as_ref(), precision: *precision }
     }
 }
 
