@@ -1,7 +1,8 @@
-//! Activations on rows: SwiGLU (Shazeer 2020), GELU with the exact error function, SiLU.
+//! Activations on rows: SwiGLU (Shazeer 2020), GELU with the exact error function and its two approximations (Hendrycks
+//! and Gimpel 2016), SiLU.
 
 use crate::cpu::tiered;
-use crate::math::{normal, sigmoid};
+use crate::math::{normal, quick_gelu, sigmoid, tanh_gelu};
 use rayon::prelude::*;
 
 /// Values in a piece, about.
@@ -14,6 +15,10 @@ pub enum Activation {
     Swiglu,
     /// `x * Phi(x)`, Phi being the normal distribution's function.
     Gelu,
+    /// `x * sigmoid(1.702 x)`, as in CLIP.
+    QuickGelu,
+    /// `x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, as in SigLIP.
+    GeluTanh,
     /// `x * sigmoid(x)`.
     Silu,
 }
@@ -67,6 +72,16 @@ tiered! {
                     *a = x * normal(x).0;
                 }
             }
+            Activation::QuickGelu => {
+                for (a, &x) in a.iter_mut().zip(h) {
+                    *a = x * quick_gelu(x).0;
+                }
+            }
+            Activation::GeluTanh => {
+                for (a, &x) in a.iter_mut().zip(h) {
+                    *a = x * tanh_gelu(x).0;
+                }
+            }
             Activation::Silu => {
                 for (a, &x) in a.iter_mut().zip(h) {
                     *a = x * sigmoid(x);
@@ -91,6 +106,20 @@ tiered! {
                     let (cdf, density) = normal(x);
                     *dh = *grad * (cdf + x * density);
                     *grad = x * cdf;
+                }
+            }
+            Activation::QuickGelu => {
+                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let (gate, density) = quick_gelu(x);
+                    *dh = *grad * (gate + x * density);
+                    *grad = x * gate;
+                }
+            }
+            Activation::GeluTanh => {
+                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let (gate, density) = tanh_gelu(x);
+                    *dh = *grad * (gate + x * density);
+                    *grad = x * gate;
                 }
             }
             Activation::Silu => {

@@ -49,6 +49,24 @@ pub(crate) fn normal(x: f32) -> (f32, f32) {
     (cdf, e * 0.398_942_3)
 }
 
+/// [`normal`] as `sigmoid(1.702 x)`, and its slope.
+#[inline(always)]
+pub(crate) fn quick_gelu(x: f32) -> (f32, f32) {
+    let s = sigmoid(1.702 * x);
+    (s, 1.702 * s * (1.0 - s))
+}
+
+/// [`normal`] as `(1 + tanh u) / 2 = sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, and its slope.
+#[inline(always)]
+pub(crate) fn tanh_gelu(x: f32) -> (f32, f32) {
+    const TWICE: f32 = 1.595_769_1;
+    // Beyond 15 the value is 0 or 1 in f32; the square of a large number would be infinite.
+    let x = x.clamp(-15.0, 15.0);
+    let square = 0.044_715 * x * x;
+    let s = sigmoid(TWICE * x * (1.0 + square));
+    (s, TWICE * (1.0 + 3.0 * square) * s * (1.0 - s))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

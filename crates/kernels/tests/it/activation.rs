@@ -29,6 +29,16 @@ fn scalar(activation: Activation, x: f64) -> (f64, f64) {
             let cdf = 0.5 * (1.0 + erf(x / 2f64.sqrt()));
             (x * cdf, cdf + x * (-x * x / 2.0).exp() / (2.0 * std::f64::consts::PI).sqrt())
         }
+        Activation::QuickGelu => {
+            let s = sigmoid(1.702 * x);
+            (x * s, s + x * 1.702 * s * (1.0 - s))
+        }
+        Activation::GeluTanh => {
+            let root = (2.0 / std::f64::consts::PI).sqrt();
+            let tanh = (root * (x + 0.044715 * x.powi(3))).tanh();
+            let slope = root * (1.0 + 3.0 * 0.044715 * x * x) * (1.0 - tanh * tanh);
+            (0.5 * x * (1.0 + tanh), 0.5 * (1.0 + tanh) + 0.5 * x * slope)
+        }
         _ => (x * sigmoid(x), sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)))),
     }
 }
@@ -47,7 +57,8 @@ fn reference(activation: Activation, h: &[f64], width: usize, probe: &[f64]) -> 
     (a, dh)
 }
 
-const ALL: [Activation; 3] = [Activation::Swiglu, Activation::Gelu, Activation::Silu];
+const ALL: [Activation; 5] =
+    [Activation::Swiglu, Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh, Activation::Silu];
 
 #[test]
 fn forward_and_gradient_match_the_formula() {
@@ -62,24 +73,27 @@ fn forward_and_gradient_match_the_formula() {
             assert_near("a", &a, &wanted, 1e-6);
             let (mut grad, mut dh) = (probe.clone(), vec![0.0; h.len()]);
             activation.backward(&h, width, &mut grad, &mut dh);
-            assert_near("dh", &dh, &gradient, 1e-6);
+            // Twice as far: a gate's slope has the rounding of its argument, which goes to 10.
+            assert_near("dh", &dh, &gradient, 2e-6);
             assert_near("a, again", &grad, &wanted, 1e-6);
         }
     }
 }
 
 #[test]
-fn gelu_is_exact_to_a_millionth_everywhere() {
+fn gelus_are_exact_to_a_millionth_everywhere() {
     let x: Vec<f32> = (-12_000..=12_000).map(|i| i as f32 / 1000.0).collect();
     let mut a = vec![0.0; x.len()];
-    Activation::Gelu.forward(&x, 1, &mut a);
-    for (x, a) in x.iter().zip(a) {
-        let wanted = scalar(Activation::Gelu, f64::from(*x)).0;
-        // To 1e-6 of the value's size, and absolutely where it is small.
-        assert!(
-            (f64::from(a) - wanted).abs() <= 1e-6 * wanted.abs().max(1.0),
-            "gelu({x}) = {a}, not {wanted}"
-        );
+    for activation in [Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh] {
+        activation.forward(&x, 1, &mut a);
+        for (x, a) in x.iter().zip(&a) {
+            let wanted = scalar(activation, f64::from(*x)).0;
+            // To 1e-6 of the value's size, and absolutely where it is small.
+            assert!(
+                (f64::from(*a) - wanted).abs() <= 1e-6 * wanted.abs().max(1.0),
+                "{activation:?}({x}) = {a}, not {wanted}"
+            );
+        }
     }
 }
 

@@ -34,6 +34,12 @@ fn activate(x: Tensor<3>, by: Activation) -> Tensor<3> {
             activation::silu(x.clone().narrow(2, 0, width)) * x.narrow(2, width, width)
         }
         Activation::Gelu => activation::gelu(x),
+        Activation::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
+        Activation::GeluTanh => {
+            // (1 + tanh u) / 2 = sigmoid(2 u)
+            let twice = x.clone().square().mul_scalar(0.044_715).add_scalar(1.0) * x.clone();
+            x * activation::sigmoid(twice.mul_scalar((8.0 / std::f64::consts::PI).sqrt()))
+        }
         Activation::Silu => activation::silu(x),
         Activation::None => x,
     }
@@ -218,10 +224,10 @@ pub fn splice(embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Te
 
 /// See [`super::patches`].
 pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
-    let [n, s, _, c] = pixels.dims();
-    let g = s / patch;
-    let cut: Tensor<6> = pixels.reshape([n, g, patch, g, patch, c]).permute([0, 1, 3, 2, 4, 5]);
-    cut.reshape([n, g * g, patch * patch * c])
+    let [n, height, width, c] = pixels.dims();
+    let (h, w) = (height / patch, width / patch);
+    let cut: Tensor<6> = pixels.reshape([n, h, patch, w, patch, c]).permute([0, 1, 3, 2, 4, 5]);
+    cut.reshape([n, h * w, patch * patch * c])
 }
 
 /// The 3x3 neighbours of every `stride`-th place, zeros outside: `[n, h, w, c] -> [n, h' w' 9, c]`, and h', w'.

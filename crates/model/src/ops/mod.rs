@@ -43,6 +43,10 @@ pub enum Activation {
     Swiglu,
     /// `x * Phi(x)` with the exact error function.
     Gelu,
+    /// `x * sigmoid(1.702 x)`: GELU's approximation in CLIP.
+    QuickGelu,
+    /// `x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`: GELU's approximation in SigLIP.
+    GeluTanh,
     /// `x * sigmoid(x)`.
     Silu,
     /// The value itself.
@@ -55,6 +59,8 @@ impl Activation {
         match self {
             Self::Swiglu => Some(mm1_kernels::activation::Activation::Swiglu),
             Self::Gelu => Some(mm1_kernels::activation::Activation::Gelu),
+            Self::QuickGelu => Some(mm1_kernels::activation::Activation::QuickGelu),
+            Self::GeluTanh => Some(mm1_kernels::activation::Activation::GeluTanh),
             Self::Silu => Some(mm1_kernels::activation::Activation::Silu),
             Self::None => None,
         }
@@ -268,7 +274,7 @@ pub fn splice(embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Te
     }
 }
 
-/// Cuts pictures `[n, s, s, 3]` into patches `[n, (s / patch)^2, patch * patch * 3]`, both row by row.
+/// Cuts pictures `[n, h, w, 3]` into patches `[n, (h / patch) (w / patch), patch * patch * 3]`, both row by row.
 pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
     composed::patches(pixels, patch)
 }

@@ -9,6 +9,15 @@ use mm1_model::weights;
 
 use crate::case;
 
+const ACTIVATIONS: [Activation; 6] = [
+    Activation::None,
+    Activation::Silu,
+    Activation::Gelu,
+    Activation::QuickGelu,
+    Activation::GeluTanh,
+    Activation::Swiglu,
+];
+
 /// An operation on flat operands, with a flat result.
 type Operation<'a> = &'a dyn Fn(&[Tensor<1>]) -> Tensor<1>;
 
@@ -92,7 +101,7 @@ fn check(name: &str, sizes: &[usize], fused: Operation<'_>, composed: Operation<
 #[test]
 fn norms() {
     for (b, t, d) in [(2, 3, 10), (1, 2, 8), (3, 70, 34)] {
-        for activation in [Activation::None, Activation::Silu, Activation::Gelu, Activation::Swiglu] {
+        for activation in ACTIVATIONS {
             if activation == Activation::Swiglu && d % 2 == 1 {
                 continue;
             }
@@ -159,7 +168,7 @@ fn linear_maps() {
 #[test]
 fn activations_linear_and_residual() {
     for (b, t, f, o) in [(2, 3, 10, 7), (3, 70, 33, 28)] {
-        for activation in [Activation::None, Activation::Silu, Activation::Gelu, Activation::Swiglu] {
+        for activation in ACTIVATIONS {
             let wide = if activation == Activation::Swiglu { 2 * f } else { f };
             let h = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, wide]);
             let w = |p: &[Tensor<1>]| p[1].clone().reshape([f, o]);
@@ -321,7 +330,7 @@ fn gates_and_activations_of_sums() {
         check("gate", &[n * p * c, n * c], &|o| ops::gate(x(o), gates(o)).flatten(0, 2), &|o| {
             composed::gate(x(o), gates(o)).flatten(0, 2)
         });
-        for activation in [Activation::None, Activation::Silu, Activation::Gelu, Activation::Swiglu] {
+        for activation in ACTIVATIONS {
             let y = |o: &[Tensor<1>]| o[1].clone().reshape([n, p, c]);
             check(
                 "activation of a sum",

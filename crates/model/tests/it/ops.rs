@@ -73,4 +73,8 @@ fn patches_are_in_reading_order() {
     assert_eq!(patches.dims(), [1, 4, 12]);
     let second = &values(patches)[12..24];
     assert_eq!(second, [6., 7., 8., 9., 10., 11., 18., 19., 20., 21., 22., 23.]);
+    // Two rows of three patches: the fourth starts the second row.
+    let patches = ops::patches(tensor([1, 4, 6, 1], |i| i as f32), 2);
+    assert_eq!(patches.dims(), [1, 6, 4]);
+    assert_eq!(values(patches)[12..16], [12., 13., 18., 19.]);
 }
