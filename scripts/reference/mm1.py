@@ -63,13 +63,20 @@ class Attention(nn.Module):
         return x + linear(o.transpose(1, 2).reshape(b, t, d), self.out, self.out_bias)
 
 
-class Mlp(nn.Module):
-    """GELU with biases beside a LayerNorm, else SwiGLU without."""
+GELUS = {
+    "gelu": F.gelu,
+    "quick-gelu": lambda x: x * torch.sigmoid(1.702 * x),
+    "gelu-tanh": lambda x: F.gelu(x, approximate="tanh"),
+}
 
-    def __init__(self, dim, ffn, eps, layer):
+
+class Mlp(nn.Module):
+    """A GELU with biases beside a LayerNorm, else SwiGLU without."""
+
+    def __init__(self, dim, ffn, eps, layer, activation="gelu"):
         super().__init__()
         self.norm = Norm(dim, eps, layer)
-        self.gelu = layer
+        self.gelu = GELUS[activation] if layer else None
         self.up, self.down = matrix(dim, ffn if layer else 2 * ffn), matrix(ffn, dim)
         self.up_bias = matrix(ffn) if layer else None
         self.down_bias = matrix(dim) if layer else None
@@ -77,7 +84,7 @@ class Mlp(nn.Module):
     def forward(self, x):
         y = linear(self.norm(x), self.up, self.up_bias)
         if self.gelu:
-            y = F.gelu(y)
+            y = self.gelu(y)
         else:
             gate, up = y.chunk(2, dim=-1)
             y = F.silu(gate) * up
@@ -85,10 +92,10 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim, heads, kv_heads, ffn, eps, layer):
+    def __init__(self, dim, heads, kv_heads, ffn, eps, layer, activation="gelu"):
         super().__init__()
         self.attention = Attention(dim, heads, kv_heads, eps, layer)
-        self.mlp = Mlp(dim, ffn, eps, layer)
+        self.mlp = Mlp(dim, ffn, eps, layer, activation)
 
     def forward(self, x, mask=None, angles=None):
         return self.mlp(self.attention(x, mask, angles))
@@ -107,6 +114,19 @@ class ConvStage(nn.Module):
         return F.gelu(self.norm(x.permute(0, 2, 3, 1))).permute(0, 3, 1, 2)
 
 
+def resample(table, start, end):
+    """A table of positions of the grid `start` (rows, columns) for the grid `end`: [p, d] -> [p', d]"""
+    if tuple(start) == tuple(end):
+        return table
+    table = table.view(1, *start, -1).permute(0, 3, 1, 2)
+    return F.interpolate(table, size=tuple(end), mode="bicubic", antialias=False).flatten(2).transpose(1, 2)[0]
+
+
+def square(table):
+    """The grid of a table [p, d]."""
+    return (math.isqrt(table.shape[0]),) * 2
+
+
 class Vision(nn.Module):
     def __init__(self, config):
         super().__init__()
@@ -119,37 +139,51 @@ class Vision(nn.Module):
         self.patch_bias = matrix(dim)
         self.position = matrix((config["image_size"] // patch) ** 2, dim)
         self.class_token = matrix(1, dim) if config["class_token"] else None
-        heads = config["heads"]
+        self.pre_norm = Norm(dim, eps, True) if config.get("pre_norm") else None
+        heads, activation = config["heads"], config.get("activation", "gelu")
         self.blocks = nn.ModuleList(
-            Block(dim, heads, heads, config["ffn"], eps, True) for _ in range(config["layers"])
+            Block(dim, heads, heads, config["ffn"], eps, True, activation)
+            for _ in range(config.get("feature_block") or config["layers"])
         )
         self.norm = Norm(dim, eps, True)
 
     def forward(self, pixels):
-        """[n, s, s, 3] -> [n, p, d]"""
-        n, s, _, _ = pixels.shape
-        if self.stem:
-            x = pixels.permute(0, 3, 1, 2)
-            for stage in self.stem:
-                x = stage(x)
-            x = x.flatten(2).transpose(1, 2)
-        else:
-            g, p = s // self.side, self.side
-            x = pixels.view(n, g, p, g, p, 3).transpose(2, 3).reshape(n, g * g, p * p * 3)
-        x = linear(x, self.patch, self.patch_bias) + self.position
-        if self.class_token is not None:
-            x = torch.cat([self.class_token.expand(n, 1, -1), x], dim=1)
+        """[n, h, w, 3] -> [n, p, d]"""
+        x = self.embed(pixels)
         for block in self.blocks:
             x = block(x)
         if self.class_token is not None:
             x = x[:, 1:]
         return self.norm(x)
 
+    def encode(self, x, mask=None):
+        """[n, t, d] -> [n, t, d], the class token among them."""
+        for block in self.blocks:
+            x = block(x, mask)
+        return self.norm(x)
 
-def as_map(x):
-    """[n, p, c] -> [n, c, sqrt(p), sqrt(p)]"""
+    def embed(self, pixels):
+        """[n, h, w, 3] -> [n, t, d]"""
+        n, h, w, _ = pixels.shape
+        if self.stem:
+            x = pixels.permute(0, 3, 1, 2)
+            for stage in self.stem:
+                x = stage(x)
+            x = x.flatten(2).transpose(1, 2)
+        else:
+            p = self.side
+            x = pixels.view(n, h // p, p, w // p, p, 3).transpose(2, 3).reshape(n, -1, p * p * 3)
+        grid = (h // self.side, w // self.side)
+        x = linear(x, self.patch, self.patch_bias) + resample(self.position, square(self.position), grid)
+        if self.class_token is not None:
+            x = torch.cat([self.class_token.expand(n, 1, -1), x], dim=1)
+        return x if self.pre_norm is None else self.pre_norm(x)
+
+
+def as_map(x, grid=None):
+    """[n, h w, c] -> [n, c, h, w]; without a grid it is a square."""
     n, p, c = x.shape
-    return x.transpose(1, 2).reshape(n, c, math.isqrt(p), math.isqrt(p))
+    return x.transpose(1, 2).reshape(n, c, *(grid or (math.isqrt(p),) * 2))
 
 
 class AveragePool(nn.Module):
@@ -158,8 +192,8 @@ class AveragePool(nn.Module):
         self.side = math.isqrt(config["tokens"])
         self.project, self.project_bias = matrix(vision["dim"], out), matrix(out)
 
-    def forward(self, x):
-        x = F.adaptive_avg_pool2d(as_map(x), self.side).flatten(2).transpose(1, 2)
+    def forward(self, x, grid=None):
+        x = F.adaptive_avg_pool2d(as_map(x, grid), self.side).flatten(2).transpose(1, 2)
         return linear(x, self.project, self.project_bias)
 
 
@@ -231,8 +265,9 @@ class CAbstractor(nn.Module):
         self.readout, self.readout_bias = matrix(width, out), matrix(out)
         self.project, self.project_bias = matrix(out, out), matrix(out)
 
-    def forward(self, x):
-        x = as_map(x + self.position).permute(0, 2, 3, 1)
+    def forward(self, x, grid=None):
+        start = square(self.position)
+        x = as_map(x + resample(self.position, start, grid or start), grid).permute(0, 2, 3, 1)
         for block in self.before:
             x = block(x)
         x = F.adaptive_avg_pool2d(x.permute(0, 3, 1, 2), self.side).permute(0, 2, 3, 1)

@@ -59,7 +59,7 @@ pub(crate) fn quick_gelu(x: f32) -> (f32, f32) {
 /// [`normal`] as `(1 + tanh u) / 2 = sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, and its slope.
 #[inline(always)]
 pub(crate) fn tanh_gelu(x: f32) -> (f32, f32) {
-    const TWICE: f32 = 1.595_769_1;
+    const TWICE: f32 = 1.595_769;
     // Beyond 15 the value is 0 or 1 in f32; the square of a large number would be infinite.
     let x = x.clamp(-15.0, 15.0);
     let square = 0.044_715 * x * x;

@@ -27,7 +27,20 @@ pub enum Stem {
     Conv,
 }
 
-/// A vision transformer with pre-norm blocks (LayerNorm, GELU).
+/// What is between the two maps of an image encoder's MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VisionActivation {
+    /// `x * Phi(x)` with the exact error function (Hendrycks and Gimpel 2016): ViT's, DINOv2's.
+    #[default]
+    Gelu,
+    /// `x * sigmoid(1.702 x)`: CLIP's.
+    QuickGelu,
+    /// With `tanh` instead of the error function: SigLIP's.
+    GeluTanh,
+}
+
+/// A vision transformer with pre-norm blocks (LayerNorm, a GELU).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
@@ -52,6 +65,16 @@ pub struct VisionConfig {
     /// LayerNorm's epsilon.
     #[serde(default = "default_norm_eps")]
     pub norm_eps: f64,
+    /// What is between the MLP's two maps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub activation: VisionActivation,
+    /// Whether a LayerNorm comes after positions and class token, before the first block (CLIP's).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pre_norm: bool,
+    /// The block whose output, after the last norm, is the features, counted from 1; 0 is the last of `layers`. The blocks
+    /// after it are neither made nor run, so they have no weights either.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub feature_block: usize,
 }
 
 /// The three connectors of the paper (section 3.1). Each gives `tokens` image tokens of the decoder's width.
@@ -172,6 +195,10 @@ pub struct LmConfig {
     pub tied: bool,
 }
 
+/// A field that stands for nothing is not written: a plan from before there was such a field stays the same.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
 fn default_stem() -> Stem {
     Stem::Patch
 }
@@ -192,6 +219,11 @@ impl VisionConfig {
     /// Patches along a side.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch
+    }
+
+    /// Blocks that there are: those up to the feature block.
+    pub fn blocks(&self) -> usize {
+        if self.feature_block == 0 { self.layers } else { self.feature_block }
     }
 }
 
@@ -262,6 +294,12 @@ impl Mm1Config {
             "model.vision.heads = {} must divide dim = {}",
             v.heads,
             v.dim
+        );
+        ensure!(
+            v.feature_block <= v.layers,
+            "model.vision.feature_block = {} must be at most layers = {}",
+            v.feature_block,
+            v.layers
         );
         if v.stem == Stem::Conv {
             ensure!(

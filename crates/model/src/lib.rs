@@ -15,6 +15,7 @@ pub mod memory;
 pub mod mlp;
 pub mod mm1;
 pub mod ops;
+pub mod positions;
 pub mod superclass;
 pub mod vision;
 pub mod weights;

@@ -8,7 +8,7 @@ use crate::cache::Cache;
 use crate::config::LmConfig;
 use crate::init::{Fill, Init};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Head, Heads, Layout, Rope, Step};
+use crate::ops::{self, Activation, Head, Heads, Layout, Rope, Step};
 
 /// Embedded tokens to logits.
 #[derive(Module, Debug)]
@@ -38,7 +38,7 @@ impl Lm {
             let norm = |init: &Init<'_>| NormWeights::rms(&init.at("norm"), dim, config.norm_eps);
             Block {
                 attention: Attention::new(&attention, norm(&attention), heads, layers),
-                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, layers),
+                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, Activation::Swiglu, layers),
             }
         });
         Self {

@@ -63,7 +63,7 @@ impl VisionConfig {
         let patches = self.grid().pow(2) + usize::from(self.class_token);
         let pixels = self.image_size.pow(2) * 3;
         let blocks = Blocks {
-            layers: self.layers,
+            layers: self.blocks(),
             dim: self.dim,
             attention: 4 * self.dim,
             hidden: self.ffn,
@@ -77,7 +77,8 @@ impl VisionConfig {
                 .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)) * 4)
                 .sum(),
         };
-        images * (pixels + stem + patches * (blocks.floats(recompute) + 2 * self.dim))
+        let ends = (2 + usize::from(self.pre_norm)) * self.dim;
+        images * (pixels + stem + patches * (blocks.floats(recompute) + ends))
     }
 }
 

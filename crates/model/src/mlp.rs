@@ -8,37 +8,43 @@ use crate::init::{Fill, Init};
 use crate::ops::{self, Activation, Layout, Rope, Step};
 use mm1_kernels::attention::KvCache;
 
-/// `x + activation(norm(x) up) down`: GELU with biases in the encoder, SwiGLU without in the decoder.
+/// `x + activation(norm(x) up) down`: a GELU with biases in the encoder, SwiGLU without in the decoder.
 #[derive(Module, Debug)]
 pub struct Mlp {
     /// Before the projections.
     pub norm: NormWeights,
     /// `[d, f]`; for SwiGLU gate and up side by side, `[d, 2f]`.
     pub up: Param<Tensor<2>>,
-    /// `[f]`, with GELU only.
+    /// `[f]`, in the encoder only.
     pub up_bias: Option<Param<Tensor<1>>>,
     /// `[f, d]`
     pub down: Param<Tensor<2>>,
-    /// `[d]`, with GELU only.
+    /// `[d]`, in the encoder only.
     pub down_bias: Option<Param<Tensor<1>>>,
+    #[module(skip)]
+    activation: Activation,
 }
 
 impl Mlp {
-    /// Of hidden width `ffn`: GELU with biases where the norm has one, else SwiGLU without; `layers` is the depth of
-    /// the network that it is in.
-    pub fn new(init: &Init<'_>, norm: NormWeights, ffn: usize, layers: usize) -> Self {
+    /// Of hidden width `ffn` after the activation, with biases where the norm has one; `layers` is the depth of the
+    /// network that it is in.
+    pub fn new(
+        init: &Init<'_>,
+        norm: NormWeights,
+        ffn: usize,
+        activation: Activation,
+        layers: usize,
+    ) -> Self {
         let [dim] = norm.gamma.dims();
-        let (gelu, inner) = match norm.beta {
-            Some(_) => (true, ffn),
-            None => (false, 2 * ffn),
-        };
-        let bias = |name, width| gelu.then(|| init.param(name, [width], Fill::Zeros));
+        let inner = if activation == Activation::Swiglu { 2 * ffn } else { ffn };
+        let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
         Self {
             up: init.param("up", [dim, inner], Fill::fan_in(dim)),
             up_bias: bias("up_bias", inner),
             down: init.param("down", [ffn, dim], Fill::residual(ffn, layers)),
             down_bias: bias("down_bias", dim),
             norm,
+            activation,
         }
     }
 
@@ -47,8 +53,7 @@ impl Mlp {
         let (up_bias, down_bias) =
             (self.up_bias.as_ref().map(Param::val), self.down_bias.as_ref().map(Param::val));
         let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), &self.up.val(), up_bias.as_ref());
-        let activation = if self.up_bias.is_some() { Activation::Gelu } else { Activation::Swiglu };
-        ops::act_linear_residual(hidden, activation, &self.down.val(), down_bias.as_ref(), Some(x))
+        ops::act_linear_residual(hidden, self.activation, &self.down.val(), down_bias.as_ref(), Some(x))
     }
 }
 

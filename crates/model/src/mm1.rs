@@ -90,9 +90,13 @@ impl Mm1 {
         self.lm.embedding.val().device()
     }
 
-    /// The image tokens of pictures: `[n, s, s, 3] -> [n, k, d]`.
+    /// The image tokens of pictures of any shape that the patch divides: `[n, h, w, 3] -> [n, k, d]`.
+    ///
+    /// # Panics
+    /// When the patch does not divide height and width.
     pub fn image_tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.connector.forward(self.vision.forward(pixels))
+        let grid = self.vision.grid(&pixels);
+        self.connector.forward(self.vision.forward(pixels), grid)
     }
 
     /// What the decoder makes of every position, after its last norm: `[rows, length, d]`. Without pictures the

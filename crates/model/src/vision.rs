@@ -4,10 +4,11 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
-use crate::config::{Stem, VisionConfig};
+use crate::config::{Stem, VisionActivation, VisionConfig};
 use crate::init::{Fill, Init, POSITION, STD};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout, Sight};
+use crate::positions;
 
 /// Pictures to patch features.
 #[derive(Module, Debug)]
@@ -18,11 +19,13 @@ pub struct Vision {
     pub patch: Param<Tensor<2>>,
     /// `[d]`
     pub patch_bias: Param<Tensor<1>>,
-    /// Learned positions of the patches, row by row: `[p, d]`.
+    /// Learned positions of the patches of a square, row by row: `[p, d]`.
     pub position: Param<Tensor<2>>,
     /// `[1, d]`, put before the patches. Its position is fixed, so it needs no entry in the table.
     pub class_token: Option<Param<Tensor<2>>>,
-    /// The transformer.
+    /// Before the first block (CLIP's).
+    pub pre_norm: Option<NormWeights>,
+    /// The transformer, up to the feature block.
     pub blocks: Vec<Block>,
     /// After the last block.
     pub norm: NormWeights,
@@ -46,13 +49,13 @@ impl Vision {
         let heads = Heads { heads: config.heads, kv_heads: config.heads, width: dim / config.heads };
         let stem = stem(&init.at("stem"), config);
         let inputs = if stem.is_empty() { patch * patch * 3 } else { dim };
-        let blocks = (0..config.layers).map(|layer| {
+        let norm = |init: &Init<'_>| NormWeights::layer(&init.at("norm"), dim, config.norm_eps);
+        let blocks = (0..config.blocks()).map(|layer| {
             let (attention, mlp) =
                 (init.at("blocks").at(layer).at("attention"), init.at("blocks").at(layer).at("mlp"));
-            let norm = |init: &Init<'_>| NormWeights::layer(&init.at("norm"), dim, config.norm_eps);
             Block {
                 attention: Attention::new(&attention, norm(&attention), heads, config.layers),
-                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, config.layers),
+                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, activation(config), config.layers),
             }
         });
         Self {
@@ -60,27 +63,67 @@ impl Vision {
             patch_bias: init.param("patch_bias", [dim], Fill::Zeros),
             position: init.param("position", [config.grid().pow(2), dim], Fill::Normal(POSITION)),
             class_token: config.class_token.then(|| init.param("class_token", [1, dim], Fill::Normal(STD))),
+            pre_norm: config.pre_norm.then(|| NormWeights::layer(&init.at("pre_norm"), dim, config.norm_eps)),
             blocks: blocks.collect(),
-            norm: NormWeights::layer(&init.at("norm"), dim, config.norm_eps),
+            norm: norm(init),
             pixels_per_patch: patch,
             stem,
         }
     }
 
-    /// Features of the patches, row by row, without the class token's: `[n, s, s, 3] -> [n, p, d]`.
+    /// What the connector takes: features of the patches, row by row, without the class token's:
+    /// `[n, h, w, 3] -> [n, p, d]`.
+    ///
+    /// # Panics
+    /// As [`Self::grid`].
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let mut x = self.embed(pixels);
+        let x = self.embed(pixels);
         let [n, t, _] = x.dims();
-        let layout = Layout::full(n, t, Sight::All);
-        for block in &self.blocks {
-            x = block.forward(x, &layout, None);
-        }
-        let p = self.position.dims()[0];
-        ops::norm(x.narrow(1, t - p, p), &self.norm.norm())
+        let x = self.mix(x, &Layout::full(n, t, Sight::All));
+        let first = usize::from(self.class_token.is_some());
+        ops::norm(x.narrow(1, first, t - first), &self.norm.norm())
     }
 
-    /// Stem, positions and class token: `[n, s, s, 3] -> [n, t, d]` with `t` = `p`, or `p + 1` with a class token.
+    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all that
+    /// [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where there is one.
+    pub fn encode(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+        ops::norm(self.mix(x, layout), &self.norm.norm())
+    }
+
+    /// The picture as one vector: the class token's state where there is one, else the mean of the patches':
+    /// `[n, t, d] -> [n, d]`, of what [`Self::encode`] gave.
+    pub fn pooled(&self, tokens: &Tensor<3>) -> Tensor<2> {
+        let tokens = tokens.clone();
+        let one = if self.class_token.is_some() { tokens.narrow(1, 0, 1) } else { tokens.mean_dim(1) };
+        one.squeeze_dim(1)
+    }
+
+    /// What goes into the first block: `[n, h, w, 3] -> [n, t, d]` with `t` = `p`, or `p + 1` with a class token.
+    ///
+    /// # Panics
+    /// As [`Self::grid`].
     pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let grid = self.grid(&pixels);
+        self.place(self.patches(pixels), grid)
+    }
+
+    /// Rows and columns of patches in pictures `[n, h, w, 3]`.
+    ///
+    /// # Panics
+    /// When the patch does not divide height and width.
+    pub fn grid(&self, pixels: &Tensor<4>) -> [usize; 2] {
+        let ([_, h, w, _], patch) = (pixels.dims(), self.pixels_per_patch);
+        let whole = h.is_multiple_of(patch) && w.is_multiple_of(patch) && h * w > 0;
+        assert!(whole, "pictures of {h}x{w} pixels are not whole patches of {patch}x{patch}");
+        [h / patch, w / patch]
+    }
+
+    /// Stem and patch map, without positions: `[n, h, w, 3] -> [n, p, d]`, the patches row by row.
+    ///
+    /// # Panics
+    /// As [`Self::grid`].
+    pub fn patches(&self, pixels: Tensor<4>) -> Tensor<3> {
+        self.grid(&pixels);
         let patches = if self.stem.is_empty() {
             ops::patches(pixels, self.pixels_per_patch)
         } else {
@@ -88,15 +131,40 @@ impl Vision {
             let [n, h, w, d] = map.dims();
             map.reshape([n, h * w, d])
         };
-        let x = ops::linear(patches, &self.patch.val(), Some(&self.patch_bias.val()));
-        let x = x + self.position.val().unsqueeze::<3>();
-        match &self.class_token {
-            None => x,
-            Some(class) => {
-                let [n, _, d] = x.dims();
-                Tensor::cat(vec![class.val().unsqueeze::<3>().expand([n, 1, d]), x], 1)
-            }
+        ops::linear(patches, &self.patch.val(), Some(&self.patch_bias.val()))
+    }
+
+    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and norms all where
+    /// that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has interpolated positions.
+    ///
+    /// # Panics
+    /// When the patches are not those of the grid.
+    pub fn place(&self, patches: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+        let ([n, p, d], table) = (patches.dims(), self.position.val());
+        assert_eq!(p, grid[0] * grid[1], "{p} patches for a grid of {}x{}", grid[0], grid[1]);
+        let side = table.dims()[0].isqrt();
+        let mut x = patches + positions::resample(table, [side; 2], grid).unsqueeze::<3>();
+        if let Some(class) = &self.class_token {
+            x = Tensor::cat(vec![class.val().unsqueeze::<3>().expand([n, 1, d]), x], 1);
         }
+        match &self.pre_norm {
+            None => x,
+            Some(norm) => ops::norm(x, &norm.norm()),
+        }
+    }
+
+    /// The blocks: `[n, t, d] -> [n, t, d]`.
+    fn mix(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+        self.blocks.iter().fold(x, |x, block| block.forward(x, layout, None))
+    }
+}
+
+/// As the operations take it.
+fn activation(config: &VisionConfig) -> Activation {
+    match config.activation {
+        VisionActivation::Gelu => Activation::Gelu,
+        VisionActivation::QuickGelu => Activation::QuickGelu,
+        VisionActivation::GeluTanh => Activation::GeluTanh,
     }
 }
 

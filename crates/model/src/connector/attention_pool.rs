@@ -44,6 +44,7 @@ impl AttentionPool {
     pub fn new(init: &Init<'_>, vision: &VisionConfig, (tokens, heads): (usize, usize), out: usize) -> Self {
         let (dim, eps) = (vision.dim, vision.norm_eps);
         let mlp = init.at("mlp");
+        let mlp_norm = NormWeights::layer(&mlp.at("norm"), dim, eps);
         Self {
             queries: init.param("queries", [tokens, dim], Fill::Normal(STD)),
             q: init.param("q", [dim, dim], Fill::fan_in(dim)),
@@ -52,7 +53,7 @@ impl AttentionPool {
             kv_bias: init.param("kv_bias", [2 * dim], Fill::Zeros),
             out: init.param("out", [dim, dim], Fill::residual(dim, 1)),
             out_bias: init.param("out_bias", [dim], Fill::Zeros),
-            mlp: Mlp::new(&mlp, NormWeights::layer(&mlp.at("norm"), dim, eps), 4 * dim, 1),
+            mlp: Mlp::new(&mlp, mlp_norm, 4 * dim, Activation::Gelu, 1),
             norm: NormWeights::layer(&init.at("norm"), dim, eps),
             project: init.param("project", [dim, out], Fill::fan_in(dim)),
             project_bias: init.param("project_bias", [out], Fill::Zeros),

@@ -28,9 +28,9 @@ impl AvgPool {
         }
     }
 
-    /// `[n, p, d] -> [n, k, D]`
-    pub fn forward(&self, features: Tensor<3>) -> Tensor<3> {
-        let pooled = list(ops::adaptive_avg_pool(map(features), self.side));
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns.
+    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+        let pooled = list(ops::adaptive_avg_pool(map(features, grid), self.side));
         ops::linear(pooled, &self.project.val(), Some(&self.project_bias.val()))
     }
 }

@@ -8,6 +8,7 @@ use crate::attention::NormWeights;
 use crate::config::VisionConfig;
 use crate::init::{Fill, Init, POSITION};
 use crate::ops::{self, Activation, Norm};
+use crate::positions;
 
 /// LayerNorm's epsilon in the blocks.
 const EPS: f64 = 1e-5;
@@ -15,7 +16,7 @@ const EPS: f64 = 1e-5;
 /// The parameters.
 #[derive(Module, Debug)]
 pub struct CAbstractor {
-    /// Learned positions of the patches, row by row: `[p, d]`.
+    /// Learned positions of the patches of a square, row by row: `[p, d]`.
     pub position: Param<Tensor<2>>,
     /// Blocks at the encoder's resolution.
     pub before: Vec<Abstraction>,
@@ -93,9 +94,12 @@ impl CAbstractor {
         }
     }
 
-    /// `[n, p, d] -> [n, k, D]`
-    pub fn forward(&self, features: Tensor<3>) -> Tensor<3> {
-        let x = map(features + self.position.val().unsqueeze::<3>());
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where it is not the
+    /// table's.
+    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+        let table = self.position.val();
+        let position = positions::resample(table.clone(), [table.dims()[0].isqrt(); 2], grid);
+        let x = map(features + position.unsqueeze::<3>(), grid);
         let x = self.before.iter().fold(x, |x, block| block.forward(x));
         let x = ops::adaptive_avg_pool(x, self.side);
         let x = list(self.after.iter().fold(x, |x, block| block.forward(x)));

@@ -43,21 +43,20 @@ impl Connector {
         }
     }
 
-    /// `[n, p, d] -> [n, k, D]`, the patches row by row.
-    pub fn forward(&self, features: Tensor<3>) -> Tensor<3> {
+    /// `[n, h w, d] -> [n, k, D]`, the patches of a `grid` of h rows and w columns, row by row.
+    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         match self {
-            Self::AvgPool(connector) => connector.forward(features),
+            Self::AvgPool(connector) => connector.forward(features, grid),
             Self::AttentionPool(connector) => connector.forward(features),
-            Self::CAbstractor(connector) => connector.forward(features),
+            Self::CAbstractor(connector) => connector.forward(features, grid),
         }
     }
 }
 
-/// Patch features as a square map: `[n, p, d] -> [n, sqrt(p), sqrt(p), d]`.
-fn map(features: Tensor<3>) -> Tensor<4> {
-    let [n, p, d] = features.dims();
-    let side = p.isqrt();
-    features.reshape([n, side, side, d])
+/// Patch features as a map: `[n, h w, d] -> [n, h, w, d]`.
+fn map(features: Tensor<3>, [h, w]: [usize; 2]) -> Tensor<4> {
+    let [n, _, d] = features.dims();
+    features.reshape([n, h, w, d])
 }
 
 /// A map as a list: `[n, h, w, d] -> [n, h w, d]`.

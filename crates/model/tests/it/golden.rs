@@ -41,9 +41,10 @@ fn every_part_computes_what_pytorch_does() {
             x = block.forward(x, &layout, None);
             check(&case, &format!("output/vision.blocks.{i}"), values(x.clone()), None);
         }
+        let grid = [case.config.vision.grid(); 2];
         let features = model.vision.forward(case.pixels(&device));
         check(&case, "output/vision", values(features.clone()), None);
-        check(&case, "output/connector", values(model.connector.forward(features)), None);
+        check(&case, "output/connector", values(model.connector.forward(features, grid)), None);
 
         let inside = case.inside();
         let lm = &case.config.lm;

@@ -11,4 +11,5 @@ mod init;
 mod ops;
 mod packing;
 mod refuse;
+mod vision;
 mod weights;

@@ -7,7 +7,7 @@ use burn::tensor::{Device, Tensor};
 use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionConfig};
+use mm1_model::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionActivation, VisionConfig};
 use mm1_model::{Input, Layout, Mm1, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
@@ -43,6 +43,9 @@ impl Case {
                 ffn: 32,
                 class_token: false,
                 norm_eps: 1e-6,
+                activation: VisionActivation::Gelu,
+                pre_norm: false,
+                feature_block: 0,
             },
             connector: ConnectorConfig::AveragePool { tokens: 4 },
             lm: LmConfig {

@@ -1,0 +1,237 @@
+//! The image encoder's options, rectangles and sights against PyTorch (scripts/reference/vision.py).
+
+use std::path::PathBuf;
+
+use burn::tensor::{Device, Tensor, TensorData};
+use mm1_model::config::{ConnectorConfig, LmConfig, VisionActivation, VisionConfig};
+use mm1_model::connector::Connector;
+use mm1_model::init::Init;
+use mm1_model::ops::{Layout, Sight};
+use mm1_model::positions::{resample, resize_positions};
+use mm1_model::vision::Vision;
+use mm1_model::weights::{self, Named};
+use mm1_model::{Mm1, Mm1Config};
+use safetensors::SafeTensors;
+
+use crate::case::{self, difference, values};
+
+const CLOSE: f32 = 1e-5;
+
+struct Case {
+    name: &'static str,
+    config: Mm1Config,
+    grid: [usize; 2],
+    sight: Sight,
+    tensors: Vec<Named>,
+}
+
+fn read(name: &str) -> (Vec<Named>, std::collections::HashMap<String, String>) {
+    let file =
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../../testdata/vision/{name}.safetensors"));
+    let bytes = std::fs::read(file).unwrap();
+    let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
+    (weights::decode(&bytes).unwrap(), header.metadata().clone().unwrap_or_default())
+}
+
+/// A decoder of width 24, which nothing is asked of.
+fn config(vision: VisionConfig, connector: ConnectorConfig) -> Mm1Config {
+    let lm = r#"{"vocab": 9, "dim": 24, "layers": 1, "heads": 2, "kv_heads": 1, "ffn": 8}"#;
+    Mm1Config { vision, connector, lm: serde_json::from_str::<LmConfig>(lm).unwrap() }
+}
+
+impl Case {
+    fn new(name: &'static str) -> Self {
+        let (tensors, about) = read(name);
+        let mut parts: serde_json::Value = serde_json::from_str(&about["config"]).unwrap();
+        let mut part = |name: &str| parts[name].take();
+        let config = config(
+            serde_json::from_value(part("vision")).unwrap(),
+            serde_json::from_value(part("connector")).unwrap(),
+        );
+        config.check().unwrap();
+        let prefixes: Option<Vec<usize>> = serde_json::from_str(&about["prefixes"]).unwrap();
+        let sight = prefixes.map_or(Sight::All, Sight::Prefix);
+        Self { name, config, grid: serde_json::from_str(&about["grid"]).unwrap(), sight, tensors }
+    }
+
+    /// Every case where the fused operations are taken, and where the composed ones are.
+    fn all() -> impl Iterator<Item = (Device, Self)> {
+        let fused = Device::flex().autodiff();
+        [fused.clone(), fused.gradient_checkpointing()]
+            .into_iter()
+            .flat_map(|device| ["clip", "siglip", "prefix"].map(|name| (device.clone(), Self::new(name))))
+    }
+
+    /// Tensors under a name, without it.
+    fn under(&self, part: &str) -> Vec<Named> {
+        let shorten = |(path, shape, values): &Named| {
+            Some((path.strip_prefix(part)?.to_owned(), shape.clone(), values.clone()))
+        };
+        self.tensors.iter().filter_map(shorten).collect()
+    }
+
+    fn tensor<const D: usize>(&self, name: &str, device: &Device) -> Tensor<D> {
+        let (_, shape, values) = self.tensors.iter().find(|t| t.0 == name).unwrap();
+        Tensor::from_data(TensorData::new(values.clone(), shape.clone()), device)
+    }
+
+    fn vision(&self, device: &Device) -> Vision {
+        let vision = Vision::new(&Init::new(0, device), &self.config.vision);
+        weights::assign(vision, self.under("weights/vision.")).unwrap()
+    }
+
+    fn connector(&self, device: &Device) -> Connector {
+        let connector = Connector::new(&Init::new(0, device), &self.config);
+        weights::assign(connector, self.under("weights/connector.")).unwrap()
+    }
+
+    fn layout(&self, tokens: &Tensor<3>) -> Layout {
+        Layout::full(tokens.dims()[0], tokens.dims()[1], self.sight.clone())
+    }
+
+    #[track_caller]
+    fn check<const D: usize>(&self, output: &str, got: Tensor<D>) {
+        let expected: Tensor<D> = self.tensor(&format!("output/{output}"), &Device::flex());
+        assert_eq!(got.dims(), expected.dims(), "{} {output}", self.name);
+        let apart = difference(&values(got), &values(expected));
+        assert!(apart <= CLOSE, "{} {output}: {apart:e}", self.name);
+    }
+}
+
+#[test]
+fn every_option_computes_what_pytorch_does() {
+    for (device, case) in Case::all() {
+        let (vision, pixels) = (case.vision(&device), case.tensor("input/pixels", &device));
+        assert_eq!(vision.grid(&pixels), case.grid);
+        let embedded = vision.embed(pixels.clone());
+        let placed = vision.place(vision.patches(pixels.clone()), case.grid);
+        assert_eq!(values(placed), values(embedded.clone()), "{}", case.name);
+        case.check("embed", embedded.clone());
+        let tokens = vision.encode(embedded.clone(), &case.layout(&embedded));
+        case.check("tokens", tokens.clone());
+        case.check("pooled", vision.pooled(&tokens));
+        let features = vision.forward(pixels);
+        case.check("features", features.clone());
+        case.check("connector", case.connector(&device).forward(features, case.grid));
+    }
+}
+
+#[test]
+fn every_gradient_is_pytorchs() {
+    for (device, case) in Case::all() {
+        let vision = case.vision(&device);
+        let embedded = vision.embed(case.tensor("input/pixels", &device));
+        let layout = case.layout(&embedded);
+        let probe = case.tensor("input/probe", &device);
+        let found = weights::gradients(&vision, &(vision.encode(embedded, &layout) * probe).sum().backward());
+        let expected = case.under("gradients/vision.");
+        assert_eq!(found.len(), expected.len(), "{}", case.name);
+        for (path, _, gradient) in found {
+            let (_, _, expected) = expected.iter().find(|e| e.0 == path).unwrap();
+            let apart = difference(&gradient, expected);
+            assert!(apart <= CLOSE, "{} {path}: {apart:e}", case.name);
+        }
+    }
+}
+
+#[test]
+fn positions_are_interpolated_as_pytorch_does() {
+    let (tensors, _) = read("positions");
+    let grid = |name: &str| -> [usize; 2] {
+        let sides: Vec<usize> = name.split('x').map(|side| side.parse().unwrap()).collect();
+        sides.try_into().unwrap()
+    };
+    let mut pairs = 0;
+    for (name, _, table) in tensors.iter().filter(|(name, ..)| !name.contains('/')) {
+        assert_eq!(&resize_positions(table, grid(name), grid(name)), table, "{name} to itself");
+        for (other, _, expected) in &tensors {
+            let Some(to) = other.strip_prefix(&format!("{name}/")) else { continue };
+            let apart = difference(&resize_positions(table, grid(name), grid(to)), expected);
+            assert!(apart <= CLOSE, "{other}: {apart:e}");
+            pairs += 1;
+        }
+    }
+    assert_eq!(pairs, 8);
+}
+
+#[test]
+fn a_table_of_the_same_everywhere_stays_so() {
+    let table: Tensor<2> = Tensor::ones([5 * 4, 2], &Device::flex());
+    for to in [[1, 1], [9, 2], [13, 40]] {
+        let resized = values(resample(table.clone(), [5, 4], to));
+        assert_eq!(resized.len(), to[0] * to[1] * 2);
+        assert!(resized.iter().all(|x| (x - 1.0).abs() < 1e-6), "{to:?}: {resized:?}");
+    }
+}
+
+#[test]
+fn the_connector_never_sees_the_class_token() {
+    let case = Case::new("clip");
+    let (device, vision) = (Device::flex(), case.vision(&Device::flex()));
+    let pixels = case.tensor("input/pixels", &device);
+    let embedded = vision.embed(pixels.clone());
+    let tokens = vision.encode(embedded.clone(), &case.layout(&embedded));
+    let [n, t, d] = tokens.dims();
+    assert_eq!(t, 1 + case.grid[0] * case.grid[1]);
+    let features = vision.forward(pixels);
+    assert_eq!(features.dims(), [n, t - 1, d]);
+    assert_eq!(values(features), values(tokens.narrow(1, 1, t - 1)));
+}
+
+#[test]
+fn blocks_after_the_feature_block_are_not_there() {
+    let all = Case::new("siglip").config.vision;
+    let made = |feature_block| {
+        let vision = VisionConfig { feature_block, ..all.clone() };
+        weights::parameters(&Vision::new(&Init::new(3, &Device::flex()), &vision))
+    };
+    let first: Vec<Named> = made(0).into_iter().filter(|p| !p.0.starts_with("blocks.1.")).collect();
+    assert!(first.len() < made(0).len());
+    assert!(made(1) == first, "one block of two has the values of the first");
+    assert!(made(2) == made(0), "the last of two is the default");
+}
+
+/// Whatever the grid, every parameter takes part, the tables of positions too.
+#[test]
+fn rectangles_train_every_parameter() {
+    let connector = ConnectorConfig::CAbstractor { tokens: 4, dim: 20, depth: 1 };
+    let config = config(Case::new("clip").config.vision, connector);
+    let model = Mm1::new(&config, 5, &Device::flex().autodiff()).unwrap();
+    let pixels = Case::new("clip").tensor("input/pixels", &model.device());
+    let tokens = model.image_tokens(pixels);
+    assert_eq!(tokens.dims(), [2, 4, 24]);
+    let found = weights::gradients(&model, &tokens.square().sum().backward());
+    let encoder = weights::shapes(&model).into_iter().filter(|(path, _)| !path.starts_with("lm."));
+    assert_eq!(found.len(), encoder.count());
+    for (path, _, gradient) in found {
+        assert!(gradient.iter().any(|&g| g != 0.0), "{path}: no gradient");
+    }
+}
+
+#[test]
+fn what_is_not_said_changes_nothing() {
+    let said = case::read("average-pool").config.vision;
+    assert_eq!((said.activation, said.pre_norm), (VisionActivation::Gelu, false));
+    assert_eq!(said.blocks(), said.layers);
+    let written = serde_json::to_string(&said).unwrap();
+    for field in ["activation", "pre_norm", "feature_block"] {
+        assert!(!written.contains(field), "{written}");
+    }
+    let written = serde_json::to_string(&Case::new("clip").config.vision).unwrap();
+    assert!(written.contains(r#""activation":"quick-gelu","pre_norm":true,"feature_block":2"#), "{written}");
+}
+
+#[test]
+fn a_feature_block_beyond_the_last_is_refused() {
+    let mut config = Case::new("clip").config;
+    config.vision.feature_block = 4;
+    let error = config.check().unwrap_err().to_string();
+    assert_eq!(error, "model.vision.feature_block = 4 must be at most layers = 3");
+}
+
+#[test]
+#[should_panic(expected = "pictures of 12x30 pixels are not whole patches of 4x4")]
+fn pictures_that_are_not_whole_patches_are_refused() {
+    let vision = Case::new("clip").vision(&Device::flex());
+    vision.forward(Tensor::zeros([1, 12, 30, 3], &Device::flex()));
+}
