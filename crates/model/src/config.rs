@@ -216,6 +216,47 @@ fn default_true() -> bool {
 }
 
 impl VisionConfig {
+    /// Checks every relation between the sizes.
+    ///
+    /// # Errors
+    /// One line that names the field and what it must be.
+    pub fn check(&self) -> Result<()> {
+        for (field, value) in [
+            ("image_size", self.image_size),
+            ("patch", self.patch),
+            ("dim", self.dim),
+            ("heads", self.heads),
+            ("ffn", self.ffn),
+        ] {
+            ensure!(value > 0, "model.vision.{field} must be at least 1");
+        }
+        for (field, value, of, whole) in
+            [("patch", self.patch, "image_size", self.image_size), ("heads", self.heads, "dim", self.dim)]
+        {
+            ensure!(whole.is_multiple_of(value), "model.vision.{field} = {value} must divide {of} = {whole}");
+        }
+        ensure!(
+            self.feature_block <= self.layers,
+            "model.vision.feature_block = {} must be at most layers = {}",
+            self.feature_block,
+            self.layers
+        );
+        if self.stem == Stem::Patch {
+            return Ok(());
+        }
+        let (patch, dim) = (self.patch, self.dim);
+        ensure!(
+            patch.is_power_of_two() && patch > 1,
+            "model.vision.patch = {patch} must be a power of two above 1 for stem = \"conv\""
+        );
+        ensure!(
+            dim.is_multiple_of(patch / 2),
+            "model.vision.dim = {dim} must be a multiple of patch / 2 = {} for stem = \"conv\", whose widths double",
+            patch / 2
+        );
+        Ok(())
+    }
+
     /// Patches along a side.
     pub fn grid(&self) -> usize {
         self.image_size / self.patch
@@ -235,11 +276,6 @@ impl Mm1Config {
     pub fn check(&self) -> Result<()> {
         let (v, l) = (&self.vision, &self.lm);
         for (field, value) in [
-            ("vision.image_size", v.image_size),
-            ("vision.patch", v.patch),
-            ("vision.dim", v.dim),
-            ("vision.heads", v.heads),
-            ("vision.ffn", v.ffn),
             ("connector.tokens", self.connector.tokens()),
             ("lm.vocab", l.vocab),
             ("lm.dim", l.dim),
@@ -250,7 +286,7 @@ impl Mm1Config {
         ] {
             ensure!(value > 0, "model.{field} must be at least 1");
         }
-        self.check_vision()?;
+        v.check()?;
         ensure!(l.dim.is_multiple_of(l.heads), "model.lm.heads = {} must divide dim = {}", l.heads, l.dim);
         ensure!(
             l.heads.is_multiple_of(l.kv_heads),
@@ -277,42 +313,6 @@ impl Mm1Config {
         if let ConnectorConfig::CAbstractor { dim, depth, .. } = self.connector {
             ensure!(dim > 0, "model.connector.dim must be at least 1");
             ensure!(depth > 0, "model.connector.depth must be at least 1");
-        }
-        Ok(())
-    }
-
-    fn check_vision(&self) -> Result<()> {
-        let v = &self.vision;
-        ensure!(
-            v.image_size.is_multiple_of(v.patch),
-            "model.vision.patch = {} must divide image_size = {}",
-            v.patch,
-            v.image_size
-        );
-        ensure!(
-            v.dim.is_multiple_of(v.heads),
-            "model.vision.heads = {} must divide dim = {}",
-            v.heads,
-            v.dim
-        );
-        ensure!(
-            v.feature_block <= v.layers,
-            "model.vision.feature_block = {} must be at most layers = {}",
-            v.feature_block,
-            v.layers
-        );
-        if v.stem == Stem::Conv {
-            ensure!(
-                v.patch.is_power_of_two() && v.patch > 1,
-                "model.vision.patch = {} must be a power of two above 1 for stem = \"conv\"",
-                v.patch
-            );
-            ensure!(
-                v.dim.is_multiple_of(v.patch / 2),
-                "model.vision.dim = {} must be a multiple of patch / 2 = {} for stem = \"conv\", whose widths double",
-                v.dim,
-                v.patch / 2
-            );
         }
         Ok(())
     }

@@ -9,6 +9,7 @@ pub mod cache;
 pub mod clip;
 pub mod config;
 pub mod connector;
+pub mod import;
 pub mod init;
 pub mod lm;
 pub mod memory;

@@ -7,6 +7,7 @@ mod extend;
 mod fused;
 mod golden;
 mod gradient;
+mod import;
 mod init;
 mod ops;
 mod packing;

@@ -1,0 +1,64 @@
+//! CLIP's image encoder (Radford et al. 2021) as Hugging Face's `CLIPVisionModel` has it.
+
+use anyhow::Result;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Family;
+use super::folder::{Settings, settings};
+use super::parts::{BlockNames, Parts};
+use crate::config::VisionConfig;
+
+pub(super) const FAMILY: Family = Family {
+    name: "CLIP",
+    landmark: "embeddings.class_embedding",
+    beside: &["text_model.", "text_projection.", "visual_projection.", "logit_scale"],
+    // A list of the numbers 0.. that old files have.
+    left: &["embeddings.position_ids"],
+    pixels: [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]],
+    settings: shape,
+    tensors,
+};
+
+/// A block's parts in the files of CLIP and SigLIP.
+pub(super) const BLOCK: BlockNames = BlockNames {
+    blocks: "encoder.layers",
+    norms: ["layer_norm1", "layer_norm2"],
+    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    out: "self_attn.out_proj",
+    up: "mlp.fc1",
+    down: "mlp.fc2",
+    scales: None,
+};
+
+/// The part of the settings that CLIP and SigLIP share beyond [`Settings`].
+#[derive(Deserialize)]
+pub(super) struct Hidden {
+    pub(super) intermediate_size: usize,
+}
+
+fn shape(given: &Value) -> Result<VisionConfig> {
+    let defaults = json!({
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_channels": 3,
+        "image_size": 224,
+        "patch_size": 32,
+        "hidden_act": "quick_gelu",
+        "layer_norm_eps": 1e-5,
+    });
+    let hidden: Hidden = settings(given, &defaults)?;
+    let shape = settings::<Settings>(given, &defaults)?.shape(hidden.intermediate_size)?;
+    Ok(VisionConfig { class_token: true, pre_norm: true, ..shape })
+}
+
+fn tensors(parts: &mut Parts<'_>) -> Result<()> {
+    parts.patch("embeddings.patch_embedding.weight", None)?;
+    parts.class_positions("embeddings.class_embedding", "embeddings.position_embedding.weight")?;
+    // Misspelled there.
+    parts.norm("pre_norm", "pre_layrnorm")?;
+    parts.blocks(&BLOCK)?;
+    parts.norm("norm", "post_layernorm")
+}

@@ -1,0 +1,69 @@
+//! DINOv2's image encoder (Oquab et al. 2024) as Hugging Face's `Dinov2Model` has it; without registers, with the MLP of its
+//! small, base and large sizes.
+
+use anyhow::{Result, ensure};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Family;
+use super::folder::{Settings, settings};
+use super::parts::{BlockNames, Parts};
+use crate::config::VisionConfig;
+
+pub(super) const FAMILY: Family = Family {
+    name: "DINOv2",
+    landmark: "embeddings.cls_token",
+    beside: &["classifier."],
+    left: &["embeddings.mask_token"],
+    pixels: [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]],
+    settings: shape,
+    tensors,
+};
+
+const BLOCK: BlockNames = BlockNames {
+    blocks: "encoder.layer",
+    norms: ["norm1", "norm2"],
+    qkv: ["attention.attention.query", "attention.attention.key", "attention.attention.value"],
+    out: "attention.output.dense",
+    up: "mlp.fc1",
+    down: "mlp.fc2",
+    scales: Some(["layer_scale1.lambda1", "layer_scale2.lambda1"]),
+};
+
+#[derive(Deserialize)]
+struct Own {
+    hidden_size: usize,
+    mlp_ratio: f64,
+    qkv_bias: bool,
+    use_swiglu_ffn: bool,
+}
+
+fn shape(given: &Value) -> Result<VisionConfig> {
+    let defaults = json!({
+        "hidden_size": 768,
+        "mlp_ratio": 4.0,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_channels": 3,
+        "image_size": 224,
+        "patch_size": 14,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+        "qkv_bias": true,
+        "use_swiglu_ffn": false,
+    });
+    let own: Own = settings(given, &defaults)?;
+    ensure!(own.qkv_bias, "qkv_bias = false: only true can be imported");
+    ensure!(!own.use_swiglu_ffn, "use_swiglu_ffn = true: only false can be imported");
+    // As Python's int() does; what is not a size has no tensor of that shape.
+    let ffn = (own.hidden_size as f64 * own.mlp_ratio) as usize;
+    Ok(VisionConfig { class_token: true, ..settings::<Settings>(given, &defaults)?.shape(ffn)? })
+}
+
+fn tensors(parts: &mut Parts<'_>) -> Result<()> {
+    let patch = "embeddings.patch_embeddings.projection";
+    parts.patch(&format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
+    parts.class_positions("embeddings.cls_token", "embeddings.position_embeddings")?;
+    parts.blocks(&BLOCK)?;
+    parts.norm("norm", "layernorm")
+}

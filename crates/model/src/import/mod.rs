@@ -1,0 +1,139 @@
+//! Pre-trained image encoders of other programs. Foreign names are mapped here and only here.
+//!
+//! | family | from | what it becomes |
+//! |---|---|---|
+//! | CLIP (Radford et al. 2021) | a Hugging Face folder, `clip` or `clip_vision_model` | class token, norm before the first block, quick GELU |
+//! | SigLIP (Zhai et al. 2023) | a Hugging Face folder, `siglip` or `siglip_vision_model` | tanh GELU, no class token |
+//! | DINOv2 (Oquab et al. 2024) | a Hugging Face folder, `dinov2`, or an `.onnx` file with its names | class token |
+//!
+//! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in f32, f16 or bf16.
+//!
+//! What [`Vision`](crate::vision::Vision) has no parameter for is computed into what it has, exactly but for the rounding: the
+//! class token's position is added to the class token, a patch map without bias has zeros, and the factors of LayerScale
+//! (Touvron et al. 2021) multiply the weights and biases of the maps before them. What is no part of it is left: text towers,
+//! projections, SigLIP's attention pool, DINOv2's mask token, an ONNX graph's other parts. Anything else that is missing,
+//! superfluous or of another shape is refused.
+
+mod clip;
+mod dinov2;
+mod folder;
+mod onnx;
+mod parts;
+mod siglip;
+mod store;
+
+use std::path::Path;
+
+use anyhow::{Context, Result, bail, ensure};
+
+use crate::config::VisionConfig;
+use crate::positions::resize_positions;
+use crate::weights::Named;
+
+/// An image encoder as it was found.
+#[derive(Clone, Debug)]
+pub struct Imported {
+    /// Its shape.
+    pub config: VisionConfig,
+    /// Every parameter of [`Vision`](crate::vision::Vision), by its path there (`blocks.0.attention.qkv`).
+    pub tensors: Vec<Named>,
+    /// Mean of each channel, of values in `0..=1`, that was taken from the pixels it was trained on: that of
+    /// `preprocessor_config.json`, else the family's.
+    pub mean: [f32; 3],
+    /// What they were divided by.
+    pub std: [f32; 3],
+    /// Where it was found.
+    from: String,
+}
+
+/// Reads a Hugging Face folder or an `.onnx` file.
+///
+/// # Errors
+/// One line with the file when it can't be read, is of no family above or has settings that
+/// [`Vision`](crate::vision::Vision) has not; with the tensor when one is missing, superfluous, of another shape or of a type
+/// other than f32, f16 and bf16.
+pub fn open(path: &Path) -> Result<Imported> {
+    if path.is_dir() {
+        folder::open(path)
+    } else if path.extension().is_some_and(|end| end == "onnx") {
+        onnx::open(path)
+    } else {
+        bail!("{}: neither a Hugging Face folder nor an .onnx file", path.display())
+    }
+}
+
+impl Imported {
+    /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for two fields: its
+    /// positions are interpolated for another `image_size`, and blocks after its `feature_block` are left.
+    ///
+    /// # Errors
+    /// One line with the first field that differs, both sides.
+    pub fn fit(self, config: &VisionConfig) -> Result<Vec<Named>> {
+        let Self { config: own, tensors, from, .. } = self;
+        let text = |c: &VisionConfig| -> Result<Vec<(&str, String)>> {
+            Ok(vec![
+                ("stem", serde_json::to_string(&c.stem)?),
+                ("patch", c.patch.to_string()),
+                ("dim", c.dim.to_string()),
+                ("layers", c.layers.to_string()),
+                ("heads", c.heads.to_string()),
+                ("ffn", c.ffn.to_string()),
+                ("class_token", c.class_token.to_string()),
+                ("norm_eps", c.norm_eps.to_string()),
+                ("activation", serde_json::to_string(&c.activation)?),
+                ("pre_norm", c.pre_norm.to_string()),
+            ])
+        };
+        for ((field, wanted), (_, had)) in text(config)?.into_iter().zip(text(&own)?) {
+            ensure!(wanted == had, "model.vision.{field} = {wanted}, but {from} has {had}");
+        }
+        let (start, end) = ([own.grid(); 2], [config.grid(); 2]);
+        let later = |name: &str| {
+            let block = name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()?.parse().ok());
+            block.is_some_and(|block: usize| block >= config.blocks())
+        };
+        let kept = tensors.into_iter().filter(|(name, ..)| !later(name));
+        Ok(kept
+            .map(|(name, shape, values)| match name.as_str() {
+                "position" if start != end => {
+                    let values = resize_positions(&values, start, end);
+                    (name, vec![end[0] * end[1], own.dim], values)
+                }
+                _ => (name, shape, values),
+            })
+            .collect())
+    }
+}
+
+/// A family: how its settings and tensors become ours.
+struct Family {
+    /// As people call it.
+    name: &'static str,
+    /// The end of the name of one tensor of the encoder; what is before it is before all of them.
+    landmark: &'static str,
+    /// Beginnings of the names of what is beside the encoder in a whole model.
+    beside: &'static [&'static str],
+    /// Beginnings of the names of what is in the encoder and has no place in ours.
+    left: &'static [&'static str],
+    /// Mean and deviation of the pixels.
+    pixels: [[f32; 3]; 2],
+    /// From `config.json` to our shape.
+    settings: fn(&serde_json::Value) -> Result<VisionConfig>,
+    /// From its tensors to ours.
+    tensors: fn(&mut parts::Parts<'_>) -> Result<()>,
+}
+
+impl Family {
+    /// Reads the tensors of `store` for an encoder of the shape `config`.
+    fn read(&self, config: VisionConfig, mut store: store::Store) -> Result<Imported> {
+        let from = store.from().to_owned();
+        config.check().with_context(|| format!("{from}: not a shape that an encoder can have"))?;
+        store.leave(self.left);
+        let mut parts = parts::Parts::new(&mut store, &config);
+        (self.tensors)(&mut parts)?;
+        let tensors = parts.finish();
+        store.finish(self.name)?;
+        let [mean, std] = self.pixels;
+        Ok(Imported { config, tensors, mean, std, from })
+    }
+}

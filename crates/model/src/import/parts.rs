@@ -1,0 +1,142 @@
+//! The parts that image encoders have in common, from foreign tensors to ours.
+
+use anyhow::Result;
+
+use super::store::Store;
+use crate::config::VisionConfig;
+use crate::weights::Named;
+
+/// Takes foreign tensors and gives ours.
+pub(super) struct Parts<'a> {
+    store: &'a mut Store,
+    config: &'a VisionConfig,
+    found: Vec<Named>,
+}
+
+/// The names of the parts of a block, below its number.
+pub(super) struct BlockNames {
+    /// What is before the number.
+    pub(super) blocks: &'static str,
+    pub(super) norms: [&'static str; 2],
+    /// Queries, keys, values.
+    pub(super) qkv: [&'static str; 3],
+    pub(super) out: &'static str,
+    pub(super) up: &'static str,
+    pub(super) down: &'static str,
+    /// The factors of LayerScale, after `out` and after `down`.
+    pub(super) scales: Option<[&'static str; 2]>,
+}
+
+impl<'a> Parts<'a> {
+    pub(super) fn new(store: &'a mut Store, config: &'a VisionConfig) -> Self {
+        Self { store, config, found: Vec::new() }
+    }
+
+    pub(super) fn finish(self) -> Vec<Named> {
+        self.found
+    }
+
+    /// The patch map `[d, 3, y, x]`, ours being `[(y, x, 3), d]`, with the bias that there is, or none.
+    pub(super) fn patch(&mut self, weight: &str, bias: Option<&str>) -> Result<()> {
+        let (d, patch) = (self.config.dim, self.config.patch);
+        let (area, inputs) = (patch * patch, patch * patch * 3);
+        let given = self.store.take(weight, &[d, 3, patch, patch])?;
+        let ours = |i: usize| given[i % d * inputs + i / d % 3 * area + i / d / 3];
+        self.put("patch", &[inputs, d], (0..inputs * d).map(ours).collect());
+        let bias = match bias {
+            Some(bias) => self.store.take(bias, &[d])?,
+            None => vec![0.0; d],
+        };
+        self.put("patch_bias", &[d], bias);
+        Ok(())
+    }
+
+    /// A table for the patches alone.
+    pub(super) fn positions(&mut self, name: &str) -> Result<()> {
+        let (d, patches) = (self.config.dim, self.config.grid().pow(2));
+        let table = self.store.take(name, &[patches, d])?;
+        self.put("position", &[patches, d], table);
+        Ok(())
+    }
+
+    /// The class token `[d]` and a table `[1 + p, d]` whose first position is its: it is added to the token.
+    pub(super) fn class_positions(&mut self, token: &str, table: &str) -> Result<()> {
+        let (d, patches) = (self.config.dim, self.config.grid().pow(2));
+        let mut class = self.store.take(token, &[d])?;
+        let table = self.store.take(table, &[1 + patches, d])?;
+        let (first, others) = table.split_at(d);
+        class.iter_mut().zip(first).for_each(|(class, position)| *class += position);
+        self.put("class_token", &[1, d], class);
+        self.put("position", &[patches, d], others.to_vec());
+        Ok(())
+    }
+
+    /// A LayerNorm: `weight` and `bias` to `gamma` and `beta`.
+    pub(super) fn norm(&mut self, ours: &str, theirs: &str) -> Result<()> {
+        let d = self.config.dim;
+        for (our, their) in [("gamma", "weight"), ("beta", "bias")] {
+            let values = self.store.take(&format!("{theirs}.{their}"), &[d])?;
+            self.put(&format!("{ours}.{our}"), &[d], values);
+        }
+        Ok(())
+    }
+
+    /// All blocks.
+    pub(super) fn blocks(&mut self, names: &BlockNames) -> Result<()> {
+        for layer in 0..self.config.layers {
+            self.block(names, &format!("{}.{layer}", names.blocks), &format!("blocks.{layer}"))?;
+        }
+        Ok(())
+    }
+
+    fn block(&mut self, names: &BlockNames, theirs: &str, ours: &str) -> Result<()> {
+        let (d, ffn) = (self.config.dim, self.config.ffn);
+        let [first, second] = names.norms;
+        let [scale_out, scale_down] = match names.scales {
+            None => [None, None],
+            Some(scales) => scales.map(Some),
+        };
+        self.norm(&format!("{ours}.attention.norm"), &format!("{theirs}.{first}"))?;
+        self.qkv(&names.qkv.map(|name| format!("{theirs}.{name}")), &format!("{ours}.attention"))?;
+        let under = |name: Option<&str>| name.map(|name| format!("{theirs}.{name}"));
+        let map = |name: &str| format!("{theirs}.{name}");
+        self.linear(&format!("{ours}.attention.out"), &map(names.out), [d, d], under(scale_out))?;
+        self.norm(&format!("{ours}.mlp.norm"), &format!("{theirs}.{second}"))?;
+        self.linear(&format!("{ours}.mlp.up"), &map(names.up), [d, ffn], None)?;
+        self.linear(&format!("{ours}.mlp.down"), &map(names.down), [ffn, d], under(scale_down))
+    }
+
+    /// Three maps `[d, d]` side by side.
+    fn qkv(&mut self, theirs: &[String; 3], ours: &str) -> Result<()> {
+        let d = self.config.dim;
+        let (mut rows, mut bias) = (vec![Vec::with_capacity(3 * d); d], Vec::with_capacity(3 * d));
+        for name in theirs {
+            let weight = self.store.matrix(&format!("{name}.weight"), [d, d])?;
+            rows.iter_mut().zip(weight.chunks_exact(d)).for_each(|(row, part)| row.extend_from_slice(part));
+            bias.extend(self.store.take(&format!("{name}.bias"), &[d])?);
+        }
+        self.put(&format!("{ours}.qkv"), &[d, 3 * d], rows.concat());
+        self.put(&format!("{ours}.qkv_bias"), &[3 * d], bias);
+        Ok(())
+    }
+
+    /// A map with its bias; each output is multiplied with its factor of `scale`.
+    fn linear(&mut self, ours: &str, theirs: &str, sides: [usize; 2], scale: Option<String>) -> Result<()> {
+        let [inputs, outputs] = sides;
+        let mut weight = self.store.matrix(&format!("{theirs}.weight"), sides)?;
+        let mut bias = self.store.take(&format!("{theirs}.bias"), &[outputs])?;
+        if let Some(scale) = scale {
+            let scale = self.store.take(&scale, &[outputs])?;
+            for row in weight.chunks_exact_mut(outputs).chain([&mut bias[..]]) {
+                row.iter_mut().zip(&scale).for_each(|(value, factor)| *value *= factor);
+            }
+        }
+        self.put(ours, &[inputs, outputs], weight);
+        self.put(&format!("{ours}_bias"), &[outputs], bias);
+        Ok(())
+    }
+
+    fn put(&mut self, name: &str, shape: &[usize], values: Vec<f32>) {
+        self.found.push((name.to_owned(), shape.to_vec(), values));
+    }
+}

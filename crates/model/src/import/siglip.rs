@@ -1,0 +1,44 @@
+//! SigLIP's image encoder (Zhai et al. 2023) as Hugging Face's `SiglipVisionModel` has it. Its head, which pools the
+//! patches by attention, is no part of ours.
+
+use anyhow::Result;
+use serde_json::{Value, json};
+
+use super::Family;
+use super::clip::{BLOCK, Hidden};
+use super::folder::{Settings, settings};
+use super::parts::Parts;
+use crate::config::VisionConfig;
+
+pub(super) const FAMILY: Family = Family {
+    name: "SigLIP",
+    landmark: "embeddings.patch_embedding.weight",
+    beside: &["text_model.", "logit_scale", "logit_bias"],
+    left: &["head.", "embeddings.position_ids"],
+    pixels: [[0.5; 3], [0.5; 3]],
+    settings: shape,
+    tensors,
+};
+
+fn shape(given: &Value) -> Result<VisionConfig> {
+    let defaults = json!({
+        "hidden_size": 768,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 12,
+        "num_attention_heads": 12,
+        "num_channels": 3,
+        "image_size": 224,
+        "patch_size": 16,
+        "hidden_act": "gelu_pytorch_tanh",
+        "layer_norm_eps": 1e-6,
+    });
+    let hidden: Hidden = settings(given, &defaults)?;
+    settings::<Settings>(given, &defaults)?.shape(hidden.intermediate_size)
+}
+
+fn tensors(parts: &mut Parts<'_>) -> Result<()> {
+    parts.patch("embeddings.patch_embedding.weight", Some("embeddings.patch_embedding.bias"))?;
+    parts.positions("embeddings.position_embedding.weight")?;
+    parts.blocks(&BLOCK)?;
+    parts.norm("norm", "post_layernorm")
+}

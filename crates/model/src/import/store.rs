@@ -1,0 +1,169 @@
+//! Foreign tensors by their names, each taken once and read when it is taken.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail, ensure};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata};
+
+/// The longest header of a safetensors file, as its own reader has it.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// What is left of one model's tensors.
+pub(super) struct Store {
+    from: String,
+    tensors: BTreeMap<String, Stored>,
+}
+
+/// One tensor.
+pub(super) struct Stored {
+    pub(super) shape: Vec<usize>,
+    /// Whether it is a matrix `[in, out]`; PyTorch's are `[out, in]`.
+    pub(super) transposed: bool,
+    pub(super) source: Source,
+}
+
+/// Where its values are.
+pub(super) enum Source {
+    /// In a file.
+    File { file: PathBuf, dtype: Dtype, start: u64, len: usize },
+    /// Here.
+    Values(Vec<f32>),
+}
+
+impl Store {
+    /// Of a model that `from` names in messages.
+    pub(super) fn new(from: String, tensors: BTreeMap<String, Stored>) -> Self {
+        Self { from, tensors }
+    }
+
+    /// What names it in messages.
+    pub(super) fn from(&self) -> &str {
+        &self.from
+    }
+
+    /// The shape of a tensor that is still there.
+    pub(super) fn shape(&self, name: &str) -> Option<&[usize]> {
+        Some(&self.tensors.get(name)?.shape)
+    }
+
+    /// The values of the tensor `name`, which must have this shape but for leading axes of 1.
+    pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let found = self.tensors.remove(name);
+        let stored = found.with_context(|| format!("{}: `{name}` {shape:?} is missing", self.from))?;
+        ensure!(
+            plain(&stored.shape) == plain(shape),
+            "{}: `{name}` is {:?}, but by its settings {shape:?}",
+            self.from,
+            stored.shape
+        );
+        stored.source.read().with_context(|| format!("{}: `{name}` can't be read", self.from))
+    }
+
+    /// The values of the matrix `name`, as `[inputs, outputs]`.
+    pub(super) fn matrix(&mut self, name: &str, [inputs, outputs]: [usize; 2]) -> Result<Vec<f32>> {
+        if self.tensors.get(name).is_some_and(|stored| stored.transposed) {
+            return self.take(name, &[inputs, outputs]);
+        }
+        let values = self.take(name, &[outputs, inputs])?;
+        Ok((0..inputs * outputs).map(|i| values[i % outputs * inputs + i / outputs]).collect())
+    }
+
+    /// Keeps what is of the encoder, under names without what all of them begin with: what is before `landmark` in the one
+    /// name that ends so. Of the others, those that begin as one of `beside` says are left.
+    pub(super) fn narrow(&mut self, landmark: &str, beside: &[&str]) -> Result<()> {
+        let mut prefixes = self.tensors.keys().filter_map(|name| name.strip_suffix(landmark));
+        let prefix = match (prefixes.next(), prefixes.next()) {
+            (Some(prefix), None) => prefix.to_owned(),
+            (None, _) => bail!("{}: there is no `{landmark}`", self.from),
+            (Some(a), Some(b)) => {
+                bail!("{}: `{a}{landmark}` and `{b}{landmark}` are two encoders", self.from)
+            }
+        };
+        let all = std::mem::take(&mut self.tensors);
+        let others =
+            all.into_iter().filter(|(name, _)| !beside.iter().any(|beside| name.starts_with(beside)));
+        self.tensors = others
+            .map(|(name, stored)| (name.strip_prefix(&prefix).map_or(name.clone(), str::to_owned), stored))
+            .collect();
+        Ok(())
+    }
+
+    /// Forgets the tensors whose names begin so.
+    pub(super) fn leave(&mut self, beginnings: &[&str]) {
+        self.tensors.retain(|name, _| !beginnings.iter().any(|beginning| name.starts_with(beginning)));
+    }
+
+    /// Refuses what was not taken.
+    pub(super) fn finish(self, family: &str) -> Result<()> {
+        if let Some((name, stored)) = self.tensors.first_key_value() {
+            bail!(
+                "{}: {} tensors have no place in a {family} image encoder of its settings, such as `{name}` {:?}",
+                self.from,
+                self.tensors.len(),
+                stored.shape
+            );
+        }
+        Ok(())
+    }
+}
+
+/// A shape without leading axes of 1.
+fn plain(shape: &[usize]) -> &[usize] {
+    &shape[shape.iter().take_while(|&&side| side == 1).count()..]
+}
+
+impl Source {
+    pub(super) fn read(self) -> Result<Vec<f32>> {
+        let (file, dtype, start, len) = match self {
+            Self::Values(values) => return Ok(values),
+            Self::File { file, dtype, start, len } => (file, dtype, start, len),
+        };
+        let mut bytes = vec![0; len];
+        let mut file = File::open(file)?;
+        file.seek(SeekFrom::Start(start))?;
+        file.read_exact(&mut bytes)?;
+        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        Ok(match dtype {
+            Dtype::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
+            Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
+            Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+            other => bail!("it is {other:?}; only F32, F16 and BF16 can be"),
+        })
+    }
+}
+
+/// Names and places of the tensors of a safetensors file. Values stay where they are: a text tower beside the encoder costs
+/// nothing.
+pub(super) fn safetensors(file: &Path) -> Result<BTreeMap<String, Stored>> {
+    let damaged = || format!("{}: not a whole safetensors file", file.display());
+    let mut reader = File::open(file).with_context(|| format!("{}: can't be read", file.display()))?;
+    let all = reader.metadata().with_context(damaged)?.len();
+    let mut size = [0; 8];
+    reader.read_exact(&mut size).with_context(damaged)?;
+    let header = u64::from_le_bytes(size);
+    ensure!(header <= MOST_HEADER.min(all), "{}: its header is of {header} bytes", damaged());
+    let mut text = vec![0; header as usize];
+    reader.read_exact(&mut text).with_context(damaged)?;
+    let metadata: Metadata = serde_json::from_slice(&text).with_context(damaged)?;
+    let (first, needed) = (8 + header, metadata.data_len() as u64);
+    ensure!(first + needed == all, "{}: {all} bytes, needs {}", damaged(), first + needed);
+    let names = metadata.offset_keys().into_iter();
+    let tensors = names.filter_map(|name| {
+        let info = metadata.info(&name)?;
+        let (start, end) = info.data_offsets;
+        let source = Source::File {
+            file: file.to_owned(),
+            dtype: info.dtype,
+            start: first + start as u64,
+            len: end - start,
+        };
+        Some((name, Stored { shape: info.shape.clone(), transposed: false, source }))
+    });
+    Ok(tensors.collect())
+}
