@@ -11,7 +11,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 pub use self::about::{About, about};
+pub(crate) use self::decode::opened;
 pub use self::decode::{MAX_SIDE, decode};
+pub(crate) use self::resize::needed;
 use crate::document::{Image, Picture};
 
 /// What the image encoder takes.
@@ -80,6 +82,19 @@ impl ImageSpec {
     }
 }
 
+/// A part of a picture, in pixels of the whole, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop {
+    /// Pixels on its left.
+    pub left: u32,
+    /// Pixels above it.
+    pub top: u32,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+}
+
 /// The pixels of a picture in its own size, over white.
 ///
 /// # Errors
@@ -97,10 +112,7 @@ pub fn open(image: &Image) -> Result<Arc<Picture>> {
 /// # Errors
 /// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.
 pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
-    match image {
-        Image::Pixels(picture) => resize::square(picture, resize::whole(picture), spec),
-        Image::File { bytes, .. } => decode::reduced(bytes, spec)?.square(spec),
-    }
+    opened(image, spec.background, &|sides| needed(sides, None, spec))?.square(None, spec)
 }
 
 /// Appends `(value / 255 - mean) / std` of each byte of a prepared picture, channels last as they are.
