@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use crate::document::{Document, Image, Segment};
-use crate::image::{ImageSpec, about};
+use crate::image::{Fit, about};
 use crate::loader::{BATCHES_AHEAD, Fill, LoaderConfig};
 use crate::mixture::Part;
 use crate::pack::Packing;
@@ -127,7 +127,7 @@ impl Shape {
                 Segment::Image(_) if tokens + packing.image_tokens > packing.length => break,
                 Segment::Image(image) => {
                     (tokens, pictures) = (tokens + packing.image_tokens, pictures + 1);
-                    self.most_pixels = self.most_pixels.max(pixels(image, &packing.image));
+                    self.most_pixels = self.most_pixels.max(pixels(image, packing));
                     bytes += stored(image);
                 }
             }
@@ -162,11 +162,18 @@ fn stored(image: &Image) -> usize {
     }
 }
 
-/// Bytes of a picture's pixels as it is decoded: a JPEG no larger than about twice the square.
-fn pixels(image: &Image, spec: &ImageSpec) -> usize {
+/// Bytes of a picture's pixels as it is decoded: a JPEG that is shown as a whole no larger than about twice of it.
+fn pixels(image: &Image, packing: &Packing) -> usize {
     let Ok(header) = about(image) else { return 0 };
     let [width, height] = [header.width, header.height].map(|side| side as usize);
-    let (short, long, enough) = (width.min(height), width.max(height), 2 * spec.size);
+    let (short, long) = (width.min(height), width.max(height));
+    let edge = match packing.image.mode {
+        _ if packing.views.crop() => short,
+        Fit::Middle => short,
+        Fit::ShortestEdge(edge) => edge,
+        Fit::Squash | Fit::Sides | Fit::CentreCrop | Fit::Pad => packing.image.size,
+    };
+    let enough = 2 * edge;
     match header.format {
         "JPEG" if short > enough => 3 * enough * (long * enough / short),
         _ => 3 * short * long,

@@ -127,6 +127,11 @@ impl Views {
         self.global.len() * image.bytes() + self.local.views * self.local.size * self.local.size * 3
     }
 
+    /// Whether any view shows less than `image` says.
+    pub(crate) fn crop(&self) -> bool {
+        self.global.iter().any(Augment::crops) || self.local.views > 0 && self.local.augment.crops()
+    }
+
     /// The views of the picture with this number in its document, drawn with the document's [`key`]. The picture is
     /// decoded once, a JPEG no larger than the views need.
     ///
@@ -140,7 +145,7 @@ impl Views {
         let mut views: Vec<View> =
             globals.chain(locals).zip(first as u64..).map(|of| View::new(of, key)).collect();
         // Only a crop asks for the sides before the picture is decoded.
-        if views.iter().any(|view| view.augment.crops()) {
+        if self.crop() {
             let About { width, height, .. } = about(image)?;
             ensure!(width > 0 && height > 0, "a picture of {width}x{height} pixels");
             views.iter_mut().for_each(|view| view.choose([width, height]));

@@ -80,12 +80,8 @@ impl Decoded<'_> {
     /// A picture without pixels, or with another number of bytes than its sides say.
     pub(crate) fn square(&self, crop: Option<Crop>, spec: &ImageSpec) -> Result<Vec<u8>> {
         let rgb = match crop {
-            None => resize::square(&self.picture, self.area, spec)?,
-            Some(crop) => {
-                // Exact: the scale is a number of eighths.
-                let scale = [0, 1].map(|i| self.area[i] / f64::from(self.sides[i]));
-                resize::cropped(&self.picture, crop, scale, spec)?
-            }
+            None => resize::square(self, spec)?,
+            Some(crop) => resize::cropped(self, crop, spec)?,
         };
         let size = spec.size as u32;
         Ok(turned(Picture { width: size, height: size, rgb }, self.orientation)?.rgb)

@@ -13,6 +13,7 @@ mod loader;
 mod memory;
 mod mixed;
 mod pack;
+mod preprocessor;
 mod recaption;
 mod source;
 mod tokenizer;
