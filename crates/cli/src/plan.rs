@@ -7,8 +7,9 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use indicatif::HumanCount;
+use mm1_data::augment::Views;
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::LoaderConfig;
+use mm1_data::loader::{Fill, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 #[cfg(not(feature = "emoji"))]
@@ -133,10 +134,12 @@ impl Plan {
             packing: Packing {
                 tokenizer: self.tokenizer.clone(),
                 image: self.image.clone(),
+                views: Views::default(),
                 image_tokens: self.derived.image_tokens,
                 length: stage.length,
             },
             rows: stage.rows,
+            fill: Fill::Packed,
             // Each stage has an order of its own.
             seed: self.recipe.seed ^ xxh3_64(stage.name.as_bytes()),
             threads,

@@ -331,7 +331,7 @@ impl Recipe {
     /// How pictures are prepared for the model.
     pub(crate) fn image_spec(&self) -> ImageSpec {
         let ImageConfig { mode, mean, std, background } = self.image;
-        ImageSpec { size: self.model.vision.image_size, mode, mean, std, background }
+        ImageSpec { mode, mean, std, background, ..ImageSpec::new(self.model.vision.image_size) }
     }
 
     /// Reads `path`, applies the `--set` edits and checks every field's name and type.

@@ -12,8 +12,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use mm1_data::augment::Views;
 use mm1_data::image::{Fit, ImageSpec};
-use mm1_data::loader::{Cursor, Loader, LoaderConfig};
+use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 use mm1_data::source::SourceConfig;
@@ -64,6 +65,7 @@ fn loader_config(config: &Config) -> Result<LoaderConfig> {
     let packing = Packing {
         tokenizer: Arc::new(tokenizer(&config.tokenizer, &config.learn_from)?),
         image: ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(config.size) },
+        views: Views::default(),
         image_tokens: config.image_tokens,
         length: config.length,
     };
@@ -71,6 +73,7 @@ fn loader_config(config: &Config) -> Result<LoaderConfig> {
         mixture: Mixture::new(vec![part])?,
         packing,
         rows: config.rows,
+        fill: Fill::Packed,
         seed: 1,
         threads: config.threads,
         max_skipped_share: 0.0,

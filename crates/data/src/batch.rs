@@ -29,10 +29,17 @@ pub struct Batch {
     pub weights: Vec<f32>,
     /// The examples, ordered by row and start. Positions outside every span are padding.
     pub spans: Vec<Span>,
-    /// Pictures as `[images, size, size, 3]` (rows from the top, channels last), normalised.
+    /// The global views of the pictures as `[images * global, size, size, 3]` (rows from the top, channels last),
+    /// normalised: those of the first picture, then those of the second. There is one of each, unless training asks for
+    /// more.
     pub pixels: Vec<f32>,
-    /// Side of a picture in pixels.
+    /// Side of a global view in pixels.
     pub image_size: usize,
+    /// The local views of the pictures as `[images * local, crop_size, crop_size, 3]`, in the same order; empty, where
+    /// there are none.
+    pub crops: Vec<f32>,
+    /// Side of a local view in pixels; 0 where there are none.
+    pub crop_size: usize,
     /// For each picture the flat position (`row * length + column`) of the first of its image tokens, which follow
     /// one another.
     pub image_slots: Vec<usize>,
@@ -43,7 +50,7 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// No row yet; room for `images` pictures.
+    /// No row yet; room for `images` global views.
     pub fn new(length: usize, image: &ImageSpec, images: usize) -> Self {
         let pixels = Vec::with_capacity(images * image.bytes());
         Self { length, image_size: image.size, pixels, ..Self::default() }
@@ -70,6 +77,7 @@ impl Batch {
                 self.image_slots.push(at + offset);
                 normalise_into(pixels, image, &mut self.pixels);
             }
+            normalise_into(&example.crops, image, &mut self.crops);
             self.spans.push(Span { row, start, len });
             self.samples.push(example.id.clone());
             self.truncated.push(example.truncated);
@@ -77,7 +85,7 @@ impl Batch {
         }
     }
 
-    /// Number of pictures.
+    /// Number of pictures, however many views there are of each.
     pub fn images(&self) -> usize {
         self.image_slots.len()
     }

@@ -17,7 +17,7 @@ use crate::batch::Batch;
 use crate::document::Special;
 use crate::mixture::Mixture;
 use crate::pack::{Example, Packing, Row};
-use crate::prefetch::{Failure, Prefetch};
+use crate::prefetch::{DOCUMENTS_PER_ROW, Failure, Prefetch};
 use crate::source::Split;
 
 /// Batches that are held ready.
@@ -38,12 +38,42 @@ pub struct LoaderConfig {
     pub packing: Packing,
     /// Rows in a batch.
     pub rows: usize,
-    /// Seed of the mixture's draws.
+    /// How many examples a row takes.
+    pub fill: Fill,
+    /// Seed of the mixture's draws and of the views of pictures.
     pub seed: u64,
     /// Threads that prepare documents; they do not change the order.
     pub threads: usize,
     /// The share of damaged documents, of at least 20, above which a source stops the run.
     pub max_skipped_share: f64,
+}
+
+/// How many examples a row takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Fill {
+    /// As many as fit, as language models are trained.
+    #[default]
+    Packed,
+    /// One, so that a batch has as many as rows, as image encoders are trained.
+    Single,
+}
+
+impl Fill {
+    fn is_done(self, row: &Row) -> bool {
+        match self {
+            Self::Packed => row.is_full(),
+            Self::Single => !row.examples().is_empty(),
+        }
+    }
+
+    /// What a document of so many tokens takes of the two rows that are prepared ahead, in tokens. Alone in its row, it
+    /// counts as a short one: else threads would wait for the batch that is made of many rows.
+    pub(crate) fn cost(self, tokens: usize, length: usize) -> usize {
+        match self {
+            Self::Packed => tokens.max(length / DOCUMENTS_PER_ROW),
+            Self::Single => length.div_ceil(DOCUMENTS_PER_ROW),
+        }
+    }
 }
 
 /// Where a run is in its data. A source that leaves the mixture and comes back goes on where it was.
@@ -114,10 +144,9 @@ impl Loader {
     /// A setting out of its range, a source without training documents.
     pub fn start(config: LoaderConfig, cursor: Cursor) -> Result<Self> {
         config.check()?;
-        let mixture = Arc::new(config.mixture.clone());
         let start = |p: &crate::mixture::Part| cursor.sources.get(&p.name).map_or(0, |s| s.next);
-        let starts: Vec<u64> = mixture.parts().iter().map(start).collect();
-        let prefetch = Prefetch::start(mixture, config.packing.clone(), &starts, config.threads)?;
+        let starts: Vec<u64> = config.mixture.parts().iter().map(start).collect();
+        let prefetch = Prefetch::start(&config, &starts)?;
         let (send, steps) = sync_channel(BATCHES_AHEAD);
         let stop = Arc::new(AtomicBool::new(false));
         let producer = Producer {
@@ -169,8 +198,9 @@ impl Drop for Loader {
 
 impl LoaderConfig {
     fn check(&self) -> Result<()> {
-        let Packing { image_tokens, length, image, .. } = &self.packing;
+        let Packing { image_tokens, length, image, views, .. } = &self.packing;
         image.check()?;
+        views.check()?;
         ensure!(self.rows >= 1, "rows = {}: a batch has at least 1", self.rows);
         ensure!(self.threads >= 1, "threads = {}: give at least 1", self.threads);
         ensure!(*length >= 2, "length = {length}: a row has at least 2 tokens");
@@ -218,8 +248,11 @@ impl Producer {
     }
 
     fn step(&mut self) -> Result<Step> {
-        let Packing { tokenizer, image, length, .. } = self.config.packing.clone();
-        let mut batch = Batch::new(length, &image, self.most_images);
+        let Packing { tokenizer, image, views, length, .. } = self.config.packing.clone();
+        let mut batch = Batch::new(length, &image, self.most_images * views.global.len());
+        if views.local.views > 0 {
+            batch.crop_size = views.local.size;
+        }
         for _ in 0..self.config.rows {
             batch.push(&self.row()?, &image, tokenizer.id(Special::Pad));
         }
@@ -249,7 +282,7 @@ impl Producer {
         let mut at = self.cursor.sources.get(&name).cloned().unwrap_or_default();
         let mut row = Row::new(self.config.packing.length);
         let mut in_a_row = 0;
-        while !row.is_full() {
+        while !self.config.fill.is_done(&row) {
             ensure!(!self.stop.load(Ordering::Relaxed), "the loader was dropped");
             match self.example(part, &at) {
                 Ok(example) => {

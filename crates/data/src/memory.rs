@@ -3,11 +3,11 @@
 use serde::Serialize;
 
 use crate::document::{Document, Image, Segment};
-use crate::image::{ImageSpec, about};
-use crate::loader::{BATCHES_AHEAD, LoaderConfig};
+use crate::image::{Fit, about};
+use crate::loader::{BATCHES_AHEAD, Fill, LoaderConfig};
 use crate::mixture::Part;
 use crate::pack::Packing;
-use crate::prefetch::{DOCUMENTS_PER_ROW, ROWS_AHEAD};
+use crate::prefetch::ROWS_AHEAD;
 use crate::source::Split;
 
 /// Documents of each source that are looked at. Their pictures are not decoded.
@@ -72,14 +72,14 @@ impl LoaderConfig {
     /// can't be read is left out.
     pub fn memory(&self, images: usize) -> LoaderMemory {
         let Self { packing, rows, .. } = self;
-        let Packing { image, length, .. } = packing;
-        let shapes: Vec<Shape> = self.drawn().map(|part| Shape::of(part, packing)).collect();
-        let ready = shapes.iter().map(|shape| shape.ready(*length, image)).sum::<usize>();
-        let working = shapes.iter().map(|shape| shape.working(image)).max().unwrap_or(0);
-        let floats = images * image.bytes() * size_of::<f32>();
+        let (length, views) = (packing.length, packing.views.bytes(&packing.image));
+        let shapes: Vec<Shape> = self.drawn().map(|part| Shape::of(part, packing, self.fill)).collect();
+        let ready = shapes.iter().map(|shape| shape.ready(length, views)).sum::<usize>();
+        let working = shapes.iter().map(|shape| shape.working(views)).max().unwrap_or(0);
+        let floats = images * views * size_of::<f32>();
         let batch = rows * length * POSITION + floats;
         // A row being made is there beside its batch.
-        let made = length * TOKEN + (length / packing.image_tokens).min(images) * image.bytes();
+        let made = length * TOKEN + (length / packing.image_tokens).min(images) * views;
         LoaderMemory {
             examples: (ready + self.threads * working) as u64,
             batches: ((BATCHES_AHEAD + 1) * batch + made) as u64,
@@ -109,16 +109,16 @@ struct Shape {
 }
 
 impl Shape {
-    fn of(part: &Part, packing: &Packing) -> Self {
+    fn of(part: &Part, packing: &Packing, fill: Fill) -> Self {
         let mut shape = Self::default();
         let there = part.source.len(Split::Train).unwrap_or(u64::MAX).min(LOOKED_AT);
         for document in (0..there).filter_map(|i| part.source.document(Split::Train, i).ok()) {
-            shape.add(&document, packing);
+            shape.add(&document, packing, fill);
         }
         shape
     }
 
-    fn add(&mut self, document: &Document, packing: &Packing) {
+    fn add(&mut self, document: &Document, packing: &Packing, fill: Fill) {
         let (mut tokens, mut pictures, mut bytes) = (0, 0, 0);
         for segment in &document.segments {
             match segment {
@@ -127,7 +127,7 @@ impl Shape {
                 Segment::Image(_) if tokens + packing.image_tokens > packing.length => break,
                 Segment::Image(image) => {
                     (tokens, pictures) = (tokens + packing.image_tokens, pictures + 1);
-                    self.most_pixels = self.most_pixels.max(pixels(image, &packing.image));
+                    self.most_pixels = self.most_pixels.max(pixels(image, packing));
                     bytes += stored(image);
                 }
             }
@@ -136,22 +136,22 @@ impl Shape {
         self.most_tokens = self.most_tokens.max(tokens);
         let tokens = tokens.min(packing.length);
         self.tokens += tokens;
-        self.cost += tokens.max(packing.length / DOCUMENTS_PER_ROW);
+        self.cost += fill.cost(tokens, packing.length);
         self.pictures += pictures;
         self.most_pictures = self.most_pictures.max(pictures);
         self.most_bytes = self.most_bytes.max(bytes);
     }
 
-    /// Bytes of the examples that are ready, with the last that did not fit.
-    fn ready(&self, length: usize, image: &ImageSpec) -> usize {
+    /// Bytes of the examples that are ready, with the last that did not fit; `views` are those of a picture.
+    fn ready(&self, length: usize, views: usize) -> usize {
         let of = |count: usize| count * ROWS_AHEAD * length / self.cost.max(1);
-        (of(self.pictures) + 2 * self.most_pictures) * image.bytes()
+        (of(self.pictures) + 2 * self.most_pictures) * views
             + (of(self.tokens) + 2 * self.most_tokens) * TOKEN
     }
 
     /// Bytes of a document that a thread prepares.
-    fn working(&self, image: &ImageSpec) -> usize {
-        self.most_bytes + COPIES * self.most_pixels + self.most_pictures * image.bytes()
+    fn working(&self, views: usize) -> usize {
+        self.most_bytes + COPIES * self.most_pixels + self.most_pictures * views
     }
 }
 
@@ -162,11 +162,18 @@ fn stored(image: &Image) -> usize {
     }
 }
 
-/// Bytes of a picture's pixels as it is decoded: a JPEG no larger than about twice the square.
-fn pixels(image: &Image, spec: &ImageSpec) -> usize {
+/// Bytes of a picture's pixels as it is decoded: a JPEG that is shown as a whole no larger than about twice of it.
+fn pixels(image: &Image, packing: &Packing) -> usize {
     let Ok(header) = about(image) else { return 0 };
     let [width, height] = [header.width, header.height].map(|side| side as usize);
-    let (short, long, enough) = (width.min(height), width.max(height), 2 * spec.size);
+    let (short, long) = (width.min(height), width.max(height));
+    let edge = match packing.image.mode {
+        _ if packing.views.crop() => short,
+        Fit::Middle => short,
+        Fit::ShortestEdge(edge) => edge,
+        Fit::Squash | Fit::Sides | Fit::CentreCrop | Fit::Pad => packing.image.size,
+    };
+    let enough = 2 * edge;
     match header.format {
         "JPEG" if short > enough => 3 * enough * (long * enough / short),
         _ => 3 * short * long,

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
+use crate::augment::{Drawn, Views};
 use crate::document::{Document, Kind, Segment, Special};
-use crate::image::{ImageSpec, prepare};
+use crate::image::ImageSpec;
 use crate::tokenizer::Tokenizer;
 
 /// How documents become examples.
@@ -15,6 +16,8 @@ pub struct Packing {
     pub tokenizer: Arc<Tokenizer>,
     /// What the image encoder takes.
     pub image: ImageSpec,
+    /// What is shown of each picture: by default the whole, as `image` says.
+    pub views: Views,
     /// Image tokens that the connector makes of a picture.
     pub image_tokens: usize,
     /// Positions in a row.
@@ -30,21 +33,24 @@ pub struct Example {
     pub ids: Vec<u32>,
     /// For each token whether the loss is taken on predicting it.
     pub learn: Vec<bool>,
-    /// For each picture the place of its first image token in `ids`, and its prepared pixels `[size, size, 3]`.
+    /// For each picture the place of its first image token in `ids`, and its global views `[global, size, size, 3]`.
     pub images: Vec<(usize, Vec<u8>)>,
+    /// The local views of all pictures `[pictures * local, local size, local size, 3]`.
+    pub crops: Vec<u8>,
     /// Whether the document was longer than a row and lost its end.
     pub truncated: bool,
 }
 
 impl Packing {
     /// The examples of a document: one, but of a text that is longer than a row as many as it takes. Each but the first
-    /// begins with the last token of the one before, so that every token of the text but its first is learned once.
+    /// begins with the last token of the one before, so that every token of the text but its first is learned once. `key`
+    /// is what views are drawn with ([`crate::augment::key`]).
     ///
     /// # Errors
     /// As [`Packing::example`].
-    pub fn examples(&self, document: &Document) -> Result<Vec<Example>> {
+    pub fn examples(&self, document: &Document, key: u64) -> Result<Vec<Example>> {
         if document.kind != Kind::TextOnly || document.pictures().next().is_some() {
-            return Ok(vec![self.example(document)?]);
+            return Ok(vec![self.drawn(document, key)?]);
         }
         let whole = Self { length: usize::MAX, ..self.clone() }.example(document)?;
         if whole.ids.len() <= self.length {
@@ -64,11 +70,15 @@ impl Packing {
     }
 
     /// Tokenises the document and prepares its pictures. What is longer than a row is cut (see [`Packing::examples`] for
-    /// text): text after any token, pictures as a whole.
+    /// text): text after any token, pictures as a whole. Views are drawn with the key 0.
     ///
     /// # Errors
     /// A picture that can't be prepared; a padding or image token given as a segment.
     pub fn example(&self, document: &Document) -> Result<Example> {
+        self.drawn(document, 0)
+    }
+
+    fn drawn(&self, document: &Document, key: u64) -> Result<Example> {
         let mut example = Example { id: document.id.clone(), ..Example::default() };
         for segment in &document.segments {
             let room = self.length - example.ids.len();
@@ -80,8 +90,10 @@ impl Packing {
                 }
                 Segment::Image(_) if self.image_tokens > room => example.truncated = true,
                 Segment::Image(image) => {
-                    let pixels = prepare(image, &self.image).with_context(|| document.id.clone())?;
-                    example.images.push((example.ids.len(), pixels));
+                    let views = self.views.draw(image, &self.image, key, example.images.len());
+                    let Drawn { global, mut local } = views.with_context(|| document.id.clone())?;
+                    example.images.push((example.ids.len(), global));
+                    example.crops.append(&mut local);
                     example.append(&vec![self.tokenizer.id(Special::Image); self.image_tokens], false);
                 }
                 Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
@@ -128,6 +140,10 @@ impl Row {
     ///
     /// # Errors
     /// The example itself.
+    #[expect(
+        clippy::result_large_err,
+        reason = "the example is handed back to be used, not an error to be told"
+    )]
     pub fn push(&mut self, example: Example) -> Result<(), Example> {
         if self.used + example.ids.len() > self.length {
             return Err(example);

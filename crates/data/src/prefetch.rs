@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
-use crate::mixture::Mixture;
-use crate::pack::{Example, Packing};
+use crate::augment;
+use crate::loader::LoaderConfig;
+use crate::mixture::Part;
+use crate::pack::Example;
 use crate::source::Split;
 
 /// Rows of each source that are held ready.
@@ -41,8 +43,7 @@ pub(crate) struct Prefetch {
 }
 
 struct Shared {
-    mixture: Arc<Mixture>,
-    packing: Packing,
+    config: LoaderConfig,
     state: Mutex<State>,
     /// A queue has room, or it is over.
     room: Condvar,
@@ -70,30 +71,24 @@ struct Queue {
 }
 
 impl Prefetch {
-    /// Starts `threads` workers; `starts` are the first indices, one for each part of the mixture.
-    pub(crate) fn start(
-        mixture: Arc<Mixture>,
-        packing: Packing,
-        starts: &[u64],
-        threads: usize,
-    ) -> Result<Self> {
-        let queue = |(part, &next): (&crate::mixture::Part, _)| Queue {
+    /// Starts the threads; `starts` are the first indices, one for each part of the mixture.
+    pub(crate) fn start(config: &LoaderConfig, starts: &[u64]) -> Result<Self> {
+        let queue = |(part, &next): (&Part, _)| Queue {
             drawn: part.weight > 0.0,
             next,
             working: 0,
             ready: BTreeMap::new(),
             tokens: 0,
         };
-        let queues = mixture.parts().iter().zip(starts).map(queue).collect();
+        let queues = config.mixture.parts().iter().zip(starts).map(queue).collect();
         let shared = Arc::new(Shared {
-            mixture,
-            packing,
+            config: config.clone(),
             state: Mutex::new(State { queues, finished: Instant::now(), stopped: false }),
             room: Condvar::new(),
             ready: Condvar::new(),
         });
         let mut prefetch = Self { shared, workers: Vec::new() };
-        for i in 0..threads {
+        for i in 0..config.threads {
             let shared = Arc::clone(&prefetch.shared);
             prefetch.workers.push(Builder::new().name(format!("data-{i}")).spawn(move || shared.work())?);
         }
@@ -137,10 +132,10 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Tokens, at least a document's part of a row.
+    /// In tokens, at least a document's part of a row.
     fn cost(&self, prepared: &Prepared) -> usize {
         let tokens = |examples: &Vec<Example>| examples.iter().map(|e| e.ids.len()).sum();
-        prepared.as_ref().map_or(0, tokens).max(self.packing.length / DOCUMENTS_PER_ROW)
+        self.config.fill.cost(prepared.as_ref().map_or(0, tokens), self.config.packing.length)
     }
 
     fn work(&self) {
@@ -160,10 +155,10 @@ impl Shared {
     /// The next document to prepare, of the source with the least in store; sleeps while all have enough. `None` when
     /// it is over.
     fn claim(&self) -> Option<(usize, u64)> {
-        let length = self.packing.length;
+        let length = self.config.packing.length;
         let mut state = self.lock();
         while !state.stopped {
-            let held = |queue: &Queue| queue.tokens + queue.working * (length / DOCUMENTS_PER_ROW);
+            let held = |queue: &Queue| queue.tokens + queue.working * self.config.fill.cost(0, length);
             let parts = state.queues.iter_mut().enumerate().filter(|(_, queue)| queue.drawn);
             match parts.min_by_key(|(_, queue)| held(queue)) {
                 Some((part, queue)) if held(queue) < ROWS_AHEAD * length => {
@@ -179,13 +174,15 @@ impl Shared {
 
     fn prepare(&self, part: usize, index: u64) -> Prepared {
         let examples = || {
-            let document = self.mixture.parts()[part].source.document(Split::Train, index)?;
-            let examples = self.packing.examples(&document)?;
+            let LoaderConfig { mixture, packing, seed, .. } = &self.config;
+            let Part { name, source, .. } = &mixture.parts()[part];
+            let document = source.document(Split::Train, index)?;
+            let examples = packing.examples(&document, augment::key(*seed, name, index))?;
             ensure!(
                 examples.iter().any(Example::teaches),
                 "{}: nothing to learn in the first {} tokens",
                 document.id,
-                self.packing.length
+                packing.length
             );
             Ok(examples)
         };

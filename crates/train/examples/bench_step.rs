@@ -87,7 +87,6 @@ fn read(path: &Path, image_size: usize) -> Result<Batch> {
         pixels: floats("pixels")?,
         image_size,
         image_slots: integers("image_slots")?,
-        samples: Vec::new(),
-        truncated: Vec::new(),
+        ..Batch::default()
     })
 }

@@ -1,5 +1,6 @@
 //! Decoding: every format, within limits that hold before memory is taken.
 
+use std::borrow::Cow;
 use std::io::Cursor;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -8,8 +9,8 @@ use image::metadata::Orientation;
 use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
 
 use super::resize::Area;
-use super::{ImageSpec, jpeg, resize, white};
-use crate::document::Picture;
+use super::{Crop, ImageSpec, jpeg, resize, white};
+use crate::document::{Image, Picture};
 
 /// The largest side, in pixels, that a picture may have by default. MM1's filters drop larger ones too.
 pub const MAX_SIDE: u32 = 10_000;
@@ -26,10 +27,13 @@ pub(super) struct Target<'a> {
     pub(super) enough: &'a dyn Fn(Area) -> [u32; 2],
 }
 
-/// A picture as it is stored, and how it is to be turned.
-pub(super) struct Decoded {
-    pub(super) picture: Picture,
+/// A picture as it is stored, maybe at a reduced size, and how it is to be turned.
+pub(crate) struct Decoded<'a> {
+    pub(super) picture: Cow<'a, Picture>,
+    /// What is shown of `picture`.
     pub(super) area: Area,
+    /// The sides at full size.
+    pub(super) sides: [u32; 2],
     pub(super) orientation: Orientation,
 }
 
@@ -43,22 +47,42 @@ pub fn decode(bytes: &[u8], max_side: u32) -> Result<Picture> {
     let enough = |sides: Area| sides.map(|side| side as u32);
     let Decoded { picture, orientation, .. } =
         read(bytes, &Target { max_side, background: white(), enough: &enough })?;
-    turned(picture, orientation)
+    turned(picture.into_owned(), orientation)
 }
 
-/// Decodes a picture, a JPEG no larger than `spec` needs.
+/// The pixels of a picture that is to be shown as a square, once or more often; a JPEG at the least size whose sides are
+/// `enough`, which is given the stored sides.
 ///
 /// # Errors
 /// As [`decode`], with [`MAX_SIDE`].
-pub(super) fn reduced(bytes: &[u8], spec: &ImageSpec) -> Result<Decoded> {
-    let enough = |sides| resize::scaled(sides, spec);
-    read(bytes, &Target { max_side: MAX_SIDE, background: spec.background, enough: &enough })
+pub(crate) fn opened<'a>(
+    image: &'a Image,
+    background: [u8; 3],
+    enough: &dyn Fn(Area) -> [u32; 2],
+) -> Result<Decoded<'a>> {
+    match image {
+        Image::Pixels(picture) => Ok(Decoded::whole(Cow::Borrowed(picture), Orientation::NoTransforms)),
+        Image::File { bytes, .. } => read(bytes, &Target { max_side: MAX_SIDE, background, enough }),
+    }
 }
 
-impl Decoded {
-    /// The picture as `[size, size, 3]` bytes, upright.
-    pub(super) fn square(&self, spec: &ImageSpec) -> Result<Vec<u8>> {
-        let rgb = resize::square(&self.picture, self.area, spec)?;
+impl<'a> Decoded<'a> {
+    fn whole(picture: Cow<'a, Picture>, orientation: Orientation) -> Self {
+        let sides = [picture.width, picture.height];
+        Self { picture, area: sides.map(f64::from), sides, orientation }
+    }
+}
+
+impl Decoded<'_> {
+    /// The picture, or a crop of it, as `[size, size, 3]` bytes, upright.
+    ///
+    /// # Errors
+    /// A picture without pixels, or with another number of bytes than its sides say.
+    pub(crate) fn square(&self, crop: Option<Crop>, spec: &ImageSpec) -> Result<Vec<u8>> {
+        let rgb = match crop {
+            None => resize::square(self, spec)?,
+            Some(crop) => resize::cropped(self, crop, spec)?,
+        };
         let size = spec.size as u32;
         Ok(turned(Picture { width: size, height: size, rgb }, self.orientation)?.rgb)
     }
@@ -84,7 +108,7 @@ pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat> {
     }
 }
 
-fn read(bytes: &[u8], target: &Target) -> Result<Decoded> {
+fn read<'a>(bytes: &[u8], target: &Target) -> Result<Decoded<'a>> {
     let format = format(bytes)?;
     if format == ImageFormat::Jpeg
         && let Some(decoded) = jpeg::decode(bytes, target)?
@@ -107,8 +131,7 @@ fn read(bytes: &[u8], target: &Target) -> Result<Decoded> {
     );
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let decoded = DynamicImage::from_decoder(decoder).map_err(|e| explain(e, max_side))?;
-    let picture = flatten(decoded, target.background);
-    Ok(Decoded { area: resize::whole(&picture), picture, orientation })
+    Ok(Decoded::whole(Cow::Owned(flatten(decoded, target.background)), orientation))
 }
 
 fn explain(error: ImageError, max_side: u32) -> anyhow::Error {

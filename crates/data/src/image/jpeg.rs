@@ -1,6 +1,8 @@
 //! JPEG pictures at the smallest size that will do: the inverse transform gives an eighth, a quarter, three eighths or
 //! half of each side for less work than the whole.
 
+use std::borrow::Cow;
+
 use anyhow::{Result, ensure};
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
@@ -19,7 +21,7 @@ const MAX_SCANS: usize = 100;
 ///
 /// # Errors
 /// A damaged or truncated file, one above the limits.
-pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Option<Decoded>> {
+pub(super) fn decode<'a>(bytes: &[u8], target: &Target) -> Result<Option<Decoded<'a>>> {
     let max_side = target.max_side;
     let explain = |error| match error {
         JpegError::LimitExceeded { .. } => too_large(max_side),
@@ -60,9 +62,10 @@ pub(super) fn decode(bytes: &[u8], target: &Target) -> Result<Option<Decoded>> {
     let image = decoder.decode_image().map_err(explain)?;
     let (width, height) = (image.width as u32, image.height as u32);
     Ok(Some(Decoded {
-        picture: Picture { width, height, rgb: image.into_vec() },
+        picture: Cow::Owned(Picture { width, height, rgb: image.into_vec() }),
         // The last pixels of a row and a column may show less than the others.
         area: sides.map(|side| f64::from(side * eighths) / 8.0),
+        sides,
         orientation: orientation.unwrap_or(Orientation::NoTransforms),
     }))
 }

@@ -3,6 +3,7 @@
 mod about;
 mod decode;
 mod jpeg;
+mod preprocessor;
 mod resize;
 
 use std::sync::Arc;
@@ -11,7 +12,9 @@ use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
 pub use self::about::{About, about};
+pub(crate) use self::decode::opened;
 pub use self::decode::{MAX_SIDE, decode};
+pub(crate) use self::resize::needed;
 use crate::document::{Image, Picture};
 
 /// What the image encoder takes.
@@ -23,6 +26,9 @@ pub struct ImageSpec {
     /// How a picture of another shape becomes the square.
     #[serde(default)]
     pub mode: Fit,
+    /// How levels between pixels are found.
+    #[serde(default)]
+    pub filter: Filter,
     /// Mean of each channel, of values in `0..=1`.
     #[serde(default = "half")]
     pub mean: [f32; 3],
@@ -34,7 +40,7 @@ pub struct ImageSpec {
     pub background: [u8; 3],
 }
 
-/// How a picture becomes a square. All scale with an antialiased bicubic filter.
+/// How a picture becomes a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
@@ -45,6 +51,29 @@ pub enum Fit {
     CentreCrop,
     /// The whole picture in the middle of a square of the mean colour.
     Pad,
+    /// As `Squash`, with the roundings of Pillow 13, which differ where an edge throws over. So the processors of SigLIP and
+    /// ViT at Hugging Face do it.
+    Sides,
+    /// The short side becomes this many pixels and the long side a whole number of them, as in `Sides`; then the middle, with
+    /// black where it is less than the square. So the processors of CLIP and DINOv2 at Hugging Face do it.
+    ShortestEdge(usize),
+    /// The middle, as it is; black where the picture is smaller.
+    Middle,
+}
+
+/// The kernels of Pillow, which grow with the pixels of a reduced picture (all but `Nearest`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Filter {
+    /// The nearest pixel.
+    Nearest,
+    /// A triangle.
+    Bilinear,
+    /// Catmull and Rom's spline (Keys 1981, a = -0.5).
+    #[default]
+    Bicubic,
+    /// Lanczos' kernel of three lobes.
+    Lanczos,
 }
 
 fn half() -> [f32; 3] {
@@ -56,9 +85,10 @@ fn white() -> [u8; 3] {
 }
 
 impl ImageSpec {
-    /// The default mode, mean, deviation and background.
+    /// The default mode, filter, mean, deviation and background.
     pub fn new(size: usize) -> Self {
-        Self { size, mode: Fit::default(), mean: half(), std: half(), background: white() }
+        let (mode, filter) = (Fit::default(), Filter::default());
+        Self { size, mode, filter, mean: half(), std: half(), background: white() }
     }
 
     /// Bytes of a prepared picture.
@@ -72,12 +102,28 @@ impl ImageSpec {
     /// One line that names the field.
     pub fn check(&self) -> Result<()> {
         ensure!((1..=4096).contains(&self.size), "image.size = {}: give 1 to 4096 pixels", self.size);
+        if let Fit::ShortestEdge(edge) = self.mode {
+            ensure!((1..=4096).contains(&edge), "image.mode.shortest-edge = {edge}: give 1 to 4096 pixels");
+        }
         let mean_ok = self.mean.iter().all(|m| (0.0..=1.0).contains(m));
         ensure!(mean_ok, "image.mean = {:?}: give three numbers from 0 to 1", self.mean);
         let std_ok = self.std.iter().all(|s| s.is_finite() && *s > 0.0);
         ensure!(std_ok, "image.std = {:?}: give three numbers above 0", self.std);
         Ok(())
     }
+}
+
+/// A part of a picture, in pixels of the whole, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop {
+    /// Pixels on its left.
+    pub left: u32,
+    /// Pixels above it.
+    pub top: u32,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
 }
 
 /// The pixels of a picture in its own size, over white.
@@ -97,10 +143,7 @@ pub fn open(image: &Image) -> Result<Arc<Picture>> {
 /// # Errors
 /// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.
 pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
-    match image {
-        Image::Pixels(picture) => resize::square(picture, resize::whole(picture), spec),
-        Image::File { bytes, .. } => decode::reduced(bytes, spec)?.square(spec),
-    }
+    opened(image, spec.background, &|sides| needed(sides, None, spec))?.square(None, spec)
 }
 
 /// Appends `(value / 255 - mean) / std` of each byte of a prepared picture, channels last as they are.

@@ -3,23 +3,128 @@
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize as fir;
 
-use super::{Fit, ImageSpec};
+use super::decode::Decoded;
+use super::{Crop, Filter, Fit, ImageSpec};
 use crate::document::Picture;
 
 /// The first `width` and `height` of a picture that are shown, in pixels and parts of them.
-pub(super) type Area = [f64; 2];
+pub(crate) type Area = [f64; 2];
 
-/// All of a picture.
-pub(super) fn whole(picture: &Picture) -> Area {
-    [picture.width, picture.height].map(f64::from)
-}
-
-/// The `area` of a picture as `[size, size, 3]` bytes.
+/// What is shown of a picture as `[size, size, 3]` bytes.
 ///
 /// # Errors
 /// A picture without pixels, or with another number of bytes than its sides say.
-pub(super) fn square(picture: &Picture, area: Area, spec: &ImageSpec) -> Result<Vec<u8>> {
+pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
+    let Decoded { picture, area, .. } = decoded;
     let size = u32::try_from(spec.size).context("image.size")?;
+    check(picture)?;
+    let keeps = !matches!(spec.mode, Fit::ShortestEdge(_)) && *area == [f64::from(size); 2];
+    if keeps && (picture.width, picture.height) == (size, size) {
+        return Ok(picture.rgb.clone());
+    }
+    let [across, down] = *area;
+    let (options, all) = (options(spec.filter), options(spec.filter).crop(0.0, 0.0, across, down));
+    match spec.mode {
+        Fit::Squash => resize(picture, [size, size], &all),
+        Fit::CentreCrop => {
+            let side = across.min(down);
+            let middle = options.crop((across - side) / 2.0, (down - side) / 2.0, side, side);
+            resize(picture, [size, size], &middle)
+        }
+        Fit::Pad => {
+            let inner = scaled(*area, spec);
+            let mean = spec.mean.map(|m| (m * 255.0).round() as u8);
+            let [left, top] = inner.map(|side| (size - side) as usize / 2);
+            Ok(place(&resize(picture, inner, &all)?, [left, top, inner[0] as usize], mean, spec.size))
+        }
+        Fit::Sides | Fit::ShortestEdge(_) | Fit::Middle => middle(decoded, spec),
+    }
+}
+
+/// The middle of the picture as Pillow resizes it; only what is seen is computed.
+fn middle(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
+    let whole = scaled(decoded.sides.map(f64::from), spec);
+    let seen = whole.map(|side| side.min(spec.size as u32));
+    let inner = match spec.filter {
+        Filter::Nearest => nearest(decoded, whole, seen),
+        Filter::Bilinear | Filter::Bicubic | Filter::Lanczos => {
+            twice(decoded, whole, seen, &options(spec.filter))?
+        }
+    };
+    // The odd pixel of black lies on the left and above.
+    let [left, top] = seen.map(|side| (spec.size - side as usize).div_ceil(2));
+    Ok(place(&inner, [left, top, seen[0] as usize], [0; 3], spec.size))
+}
+
+/// The `seen` middle of a picture resized to `whole`: one way, rounded to bytes, then the other way.
+fn twice(
+    decoded: &Decoded,
+    whole: [u32; 2],
+    seen: [u32; 2],
+    options: &fir::ResizeOptions,
+) -> Result<Vec<u8>> {
+    let Decoded { picture, area, sides, .. } = decoded;
+    let part = |i: usize| {
+        let (before, pixel) = ((whole[i] - seen[i]) / 2, area[i] / f64::from(whole[i]));
+        let start = f64::from(before) * pixel;
+        (start, (f64::from(seen[i]) * pixel).min(area[i] - start))
+    };
+    let ((left, across), (top, down)) = (part(0), part(1));
+    let fewer = [0, 1].map(|i| i64::from(sides[i]) - i64::from(whole[i]));
+    // Which way comes first shows where an edge throws over and is cut to a byte. Pillow goes across first; since version
+    // 13 down first, where that loses more than twice as many rows as across loses columns.
+    if fewer[1] > 0 && fewer[1] > 2 * fewer[0] {
+        let (width, all) = (picture.width, f64::from(picture.width));
+        let rgb = resize(picture, [width, seen[1]], &options.crop(0.0, top, all, down))?;
+        let low = Picture { width, height: seen[1], rgb };
+        return resize(&low, seen, &options.crop(left, 0.0, across, f64::from(seen[1])));
+    }
+    let (height, all) = (picture.height, f64::from(picture.height));
+    let rgb = resize(picture, [seen[0], height], &options.crop(left, 0.0, across, all))?;
+    let narrow = Picture { width: seen[0], height, rgb };
+    resize(&narrow, seen, &options.crop(0.0, top, f64::from(seen[0]), down))
+}
+
+/// As [`twice`], by the nearest pixels; places are added up as Pillow does it, which decides between two that are as near.
+fn nearest(decoded: &Decoded, whole: [u32; 2], seen: [u32; 2]) -> Vec<u8> {
+    let Decoded { picture, area, .. } = decoded;
+    let sides = [picture.width, picture.height];
+    let places = |i: usize| -> Vec<usize> {
+        let pixel = area[i] / f64::from(whole[i]);
+        let places = std::iter::successors(Some(pixel * 0.5), |at| Some(at + pixel));
+        let before = (whole[i] - seen[i]) / 2;
+        let inside = |at: f64| (at as usize).min(sides[i] as usize - 1);
+        places.skip(before as usize).take(seen[i] as usize).map(inside).collect()
+    };
+    let (columns, rows) = (places(0), places(1));
+    let (pixels, _) = picture.rgb.as_chunks::<3>();
+    let pixel = |y: usize, x: &usize| pixels[y * picture.width as usize + x];
+    rows.into_iter().flat_map(|y| columns.iter().flat_map(move |x| pixel(y, x))).collect()
+}
+
+/// A crop of a picture as `[size, size, 3]` bytes, in one step.
+///
+/// # Errors
+/// As [`square`]; a crop that leaves the picture.
+pub(super) fn cropped(decoded: &Decoded, crop: Crop, spec: &ImageSpec) -> Result<Vec<u8>> {
+    let Decoded { picture, area, sides, .. } = decoded;
+    check(picture)?;
+    // Exact: the scale is a number of eighths.
+    let scale = [0, 1].map(|i| area[i] / f64::from(sides[i]));
+    let Crop { left, top, width, height } = crop;
+    let [left, width] = [left, width].map(|side| f64::from(side) * scale[0]);
+    let [top, height] = [top, height].map(|side| f64::from(side) * scale[1]);
+    resize(picture, [spec.size as u32; 2], &options(spec.filter).crop(left, top, width, height))
+}
+
+/// The least sides of a picture of which the whole or a crop can be resized without being enlarged.
+pub(crate) fn needed(sides: Area, crop: Option<Crop>, spec: &ImageSpec) -> [u32; 2] {
+    let Some(Crop { width, height, .. }) = crop else { return scaled(sides, spec) };
+    let share = [sides[0] / f64::from(width), sides[1] / f64::from(height)];
+    share.map(|share| (share * spec.size as f64).ceil() as u32)
+}
+
+fn check(picture: &Picture) -> Result<()> {
     let (width, height) = (picture.width, picture.height);
     let bytes = u64::from(width) * u64::from(height) * 3;
     ensure!(
@@ -27,33 +132,30 @@ pub(super) fn square(picture: &Picture, area: Area, spec: &ImageSpec) -> Result<
         "a picture of {width}x{height} pixels with {} bytes",
         picture.rgb.len()
     );
-    if (width, height) == (size, size) && area == whole(picture) {
-        return Ok(picture.rgb.clone());
-    }
-    let bicubic =
-        fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(fir::FilterType::CatmullRom));
-    let [across, down] = area;
-    let all = bicubic.crop(0.0, 0.0, across, down);
-    match spec.mode {
-        Fit::Squash => resize(picture, [size, size], &all),
-        Fit::CentreCrop => {
-            let side = across.min(down);
-            let middle = bicubic.crop((across - side) / 2.0, (down - side) / 2.0, side, side);
-            resize(picture, [size, size], &middle)
-        }
-        Fit::Pad => {
-            let inner = scaled(area, spec);
-            Ok(pad(&resize(picture, inner, &all)?, inner.map(|s| s as usize), spec))
-        }
-    }
+    Ok(())
+}
+
+fn options(filter: Filter) -> fir::ResizeOptions {
+    let convolution = fir::ResizeAlg::Convolution;
+    fir::ResizeOptions::new().resize_alg(match filter {
+        Filter::Nearest => fir::ResizeAlg::Nearest,
+        Filter::Bilinear => convolution(fir::FilterType::Bilinear),
+        Filter::Bicubic => convolution(fir::FilterType::CatmullRom),
+        Filter::Lanczos => convolution(fir::FilterType::Lanczos3),
+    })
 }
 
 /// The sides of a picture once it is resized, also of what a crop leaves out.
-pub(super) fn scaled([width, height]: Area, spec: &ImageSpec) -> [u32; 2] {
+fn scaled([width, height]: Area, spec: &ImageSpec) -> [u32; 2] {
     let whole = match spec.mode {
-        Fit::Squash => return [spec.size as u32; 2],
+        Fit::Squash | Fit::Sides => return [spec.size as u32; 2],
         Fit::CentreCrop => width.min(height),
         Fit::Pad => width.max(height),
+        // Rounded down, as is done there.
+        Fit::ShortestEdge(edge) => {
+            return [width, height].map(|side| (edge as f64 * side / width.min(height)) as u32);
+        }
+        Fit::Middle => return [width, height].map(|side| side as u32),
     };
     [width, height].map(|side| (side / whole * spec.size as f64).round().max(1.0) as u32)
 }
@@ -65,12 +167,11 @@ fn resize(picture: &Picture, [width, height]: [u32; 2], options: &fir::ResizeOpt
     Ok(to.into_vec())
 }
 
-fn pad(inner: &[u8], [width, height]: [usize; 2], spec: &ImageSpec) -> Vec<u8> {
-    let mean = spec.mean.map(|m| (m * 255.0).round() as u8);
-    let mut square = mean.repeat(spec.size * spec.size);
-    let (left, top) = ((spec.size - width) / 2, (spec.size - height) / 2);
+/// A square of one colour with a picture of `width` in it.
+fn place(inner: &[u8], [left, top, width]: [usize; 3], colour: [u8; 3], size: usize) -> Vec<u8> {
+    let mut square = colour.repeat(size * size);
     for (y, row) in inner.chunks_exact(width * 3).enumerate() {
-        let start = ((top + y) * spec.size + left) * 3;
+        let start = ((top + y) * size + left) * 3;
         square[start..start + row.len()].copy_from_slice(row);
     }
     square

@@ -5,10 +5,11 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
+use mm1_data::augment::Views;
 use mm1_data::batch::Batch;
 use mm1_data::document::{Document, Kind, Segment};
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::{Cursor, Loader, LoaderConfig};
+use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, Split};
@@ -67,10 +68,15 @@ fn mixed() -> Vec<Part> {
 }
 
 fn config(parts: Vec<Part>, threads: usize) -> LoaderConfig {
-    let packing =
-        Packing { tokenizer: tokenizer(), image: ImageSpec::new(4), image_tokens: 4, length: LENGTH };
+    let packing = Packing {
+        tokenizer: tokenizer(),
+        image: ImageSpec::new(4),
+        views: Views::default(),
+        image_tokens: 4,
+        length: LENGTH,
+    };
     let mixture = Mixture::new(parts).unwrap();
-    LoaderConfig { mixture, packing, rows: 4, seed: 5, threads, max_skipped_share: 0.3 }
+    LoaderConfig { mixture, packing, rows: 4, fill: Fill::Packed, seed: 5, threads, max_skipped_share: 0.3 }
 }
 
 fn take(config: LoaderConfig, cursor: Cursor, batches: usize) -> Vec<(Batch, Cursor)> {

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod augment;
 mod chat;
 mod commands;
 mod filter;
@@ -12,6 +13,7 @@ mod loader;
 mod memory;
 mod mixed;
 mod pack;
+mod preprocessor;
 mod recaption;
 mod source;
 mod tokenizer;

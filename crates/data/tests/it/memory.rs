@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use mm1_data::augment::Views;
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::LoaderConfig;
+use mm1_data::loader::{Fill, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, SourceConfig, Split};
@@ -24,10 +25,12 @@ fn config(source: Arc<dyn Source>, size: usize) -> LoaderConfig {
         packing: Packing {
             tokenizer: tokenizer(),
             image: ImageSpec::new(size),
+            views: Views::default(),
             image_tokens: 16,
             length: 128,
         },
         rows: 4,
+        fill: Fill::Packed,
         seed: 1,
         threads: 2,
         max_skipped_share: 0.1,

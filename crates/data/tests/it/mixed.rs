@@ -5,10 +5,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mm1_data::augment::Views;
 use mm1_data::batch::Batch;
 use mm1_data::document::{Document, Kind, Segment};
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::{Cursor, Loader, LoaderConfig};
+use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
 use mm1_data::shard::{Origin, ShardWriter};
@@ -67,10 +68,18 @@ impl Corpus {
             let weight = if *name == "pages" { weight_of_pages } else { 1.0 };
             Part { name: (*name).to_owned(), source: source.unwrap(), weight }
         };
-        let packing =
-            Packing { tokenizer: tokenizer(), image: ImageSpec::new(8), image_tokens: 4, length: LENGTH };
+        let (tokenizer, views) = (tokenizer(), Views::default());
+        let packing = Packing { tokenizer, image: ImageSpec::new(8), views, image_tokens: 4, length: LENGTH };
         let mixture = Mixture::new(self.sources.iter().map(part).collect()).unwrap();
-        LoaderConfig { mixture, packing, rows: 4, seed: 5, threads, max_skipped_share: 0.9 }
+        LoaderConfig {
+            mixture,
+            packing,
+            rows: 4,
+            fill: Fill::Packed,
+            seed: 5,
+            threads,
+            max_skipped_share: 0.9,
+        }
     }
 
     fn run(&self, config: LoaderConfig, cursor: Cursor, batches: usize) -> Vec<(Batch, Cursor)> {

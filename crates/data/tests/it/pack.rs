@@ -1,5 +1,6 @@
 //! Documents to examples, examples to rows, rows to a batch.
 
+use mm1_data::augment::Views;
 use mm1_data::batch::{Batch, Span};
 use mm1_data::document::{Segment, Special};
 use mm1_data::image::ImageSpec;
@@ -8,7 +9,8 @@ use mm1_data::pack::{Example, Packing, Row};
 use crate::{document, end, plain, tokenizer};
 
 fn packing(length: usize) -> Packing {
-    Packing { tokenizer: tokenizer(), image: ImageSpec::new(2), image_tokens: 4, length }
+    let (image, views) = (ImageSpec::new(2), Views::default());
+    Packing { tokenizer: tokenizer(), image, views, image_tokens: 4, length }
 }
 
 fn example(len: usize, first: u32) -> Example {

@@ -35,8 +35,7 @@ fn check(name: &str) {
         pixels: floats(&data("input/pixels")),
         image_size: config.vision.image_size,
         image_slots: integers(&data("input/image_slots")).into_iter().map(|slot| slot as usize).collect(),
-        samples: Vec::new(),
-        truncated: Vec::new(),
+        ..Batch::default()
     };
     let given = file.tensors().into_iter().filter_map(|(path, view)| {
         Some((path.strip_prefix("weights/")?.to_string(), view.shape().to_vec(), floats(view.data())))

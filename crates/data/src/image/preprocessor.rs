@@ -1,0 +1,160 @@
+//! `preprocessor_config.json`: how pictures are prepared for an encoder of Hugging Face's, as the processors of CLIP,
+//! SigLIP, ViT and DINOv2 (BiT) write it. What it says is taken from its fields alone, whatever the name of the processor;
+//! what can't be done, and what is not known, is refused.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::{Filter, Fit, ImageSpec};
+
+/// Fields that do not change the pixels of a picture of three channels.
+const WITHOUT_EFFECT: [&str; 10] = [
+    "_valid_processor_keys",
+    "auto_map",
+    "data_format",
+    "device",
+    "disable_grouping",
+    "do_convert_rgb",
+    "feature_extractor_type",
+    "image_processor_type",
+    "processor_class",
+    "return_tensors",
+];
+
+/// A size as it is written.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(untagged, deny_unknown_fields)]
+enum Size {
+    /// The short side where a crop follows, as CLIP's first files have it; of a crop, both sides.
+    Number(usize),
+    Shortest {
+        shortest_edge: usize,
+    },
+    Sides {
+        height: usize,
+        width: usize,
+    },
+}
+
+impl ImageSpec {
+    /// Reads a `preprocessor_config.json`. Two things differ from its processor: transparency lies over white, and a
+    /// picture is turned upright by its EXIF orientation.
+    ///
+    /// # Errors
+    /// One line that names the file and the field: a file that can't be read, a field that is missing, unknown or asks for
+    /// what can't be done.
+    pub fn from_preprocessor(path: &Path) -> Result<Self> {
+        let read = || -> Result<Self> {
+            let text = fs::read(path).context("the preprocessor's settings can't be read")?;
+            let fields: Map<String, Value> = serde_json::from_slice(&text).context("not a JSON object")?;
+            let spec = Fields(fields).spec()?;
+            spec.check()?;
+            Ok(spec)
+        };
+        read().with_context(|| path.display().to_string())
+    }
+}
+
+/// The fields that were not looked at yet.
+struct Fields(Map<String, Value>);
+
+impl Fields {
+    fn spec(mut self) -> Result<ImageSpec> {
+        let (mode, size) = self.fit()?;
+        let spec = ImageSpec { mode, filter: self.filter(mode)?, ..ImageSpec::new(size) };
+        let rescaled = self.take("do_rescale")?.unwrap_or(true);
+        ensure!(rescaled, "do_rescale = false: levels of 0 to 255 are always divided by 255");
+        let factor: f64 = self.take("rescale_factor")?.unwrap_or(1.0 / 255.0);
+        ensure!((factor * 255.0 - 1.0).abs() < 1e-6, "rescale_factor = {factor}: only 1/255 is done");
+        let normalised = self.take("do_normalize")?.unwrap_or(true);
+        let (mean, std) = (self.take("image_mean")?, self.take("image_std")?);
+        let (mean, std) = match (normalised, mean, std) {
+            (false, ..) => ([0.0; 3], [1.0; 3]),
+            (true, Some(mean), Some(std)) => (mean, std),
+            (true, None, _) => bail!("image_mean is missing: give three numbers, or do_normalize = false"),
+            (true, _, None) => bail!("image_std is missing: give three numbers, or do_normalize = false"),
+        };
+        self.check_rest()?;
+        Ok(ImageSpec { mean, std, ..spec })
+    }
+
+    /// How a picture becomes a square, and its side.
+    fn fit(&mut self) -> Result<(Fit, usize)> {
+        let resized = self.take("do_resize")?.unwrap_or(true);
+        let (size, crop) = (self.take::<Size>("size")?, self.take::<Size>("crop_size")?);
+        let cropped = self.take("do_center_crop")?.unwrap_or(crop.is_some());
+        let side = match crop {
+            _ if !cropped => None,
+            Some(Size::Number(side)) => Some(side),
+            Some(Size::Sides { height, width }) if height == width => Some(height),
+            _ => {
+                bail!("crop_size: a centre crop needs a square, such as {{\"height\": 224, \"width\": 224}}")
+            }
+        };
+        match (resized, size, side) {
+            (false, _, Some(side)) => Ok((Fit::Middle, side)),
+            (false, _, None) => {
+                bail!("do_resize = false without do_center_crop: pictures would keep their own sizes")
+            }
+            (true, Some(Size::Number(edge) | Size::Shortest { shortest_edge: edge }), Some(side)) => {
+                Ok((Fit::ShortestEdge(edge), side))
+            }
+            (true, Some(Size::Sides { height, width }), None) if height == width => Ok((Fit::Sides, height)),
+            (true, Some(Size::Sides { height, width }), Some(side)) if [height, width] == [side; 2] => {
+                Ok((Fit::Sides, side))
+            }
+            (true, Some(_), Some(_)) => {
+                bail!("size: with a centre crop it is {{\"shortest_edge\": N}}, or the sides of the crop")
+            }
+            (true, Some(_), None) => {
+                bail!(
+                    "size: without a centre crop it is a square, such as {{\"height\": 224, \"width\": 224}}"
+                )
+            }
+            (true, None, _) => bail!("size is missing: give it, or do_resize = false"),
+        }
+    }
+
+    fn filter(&mut self, mode: Fit) -> Result<Filter> {
+        match self.take::<u64>("resample")? {
+            Some(0) => Ok(Filter::Nearest),
+            Some(1) => Ok(Filter::Lanczos),
+            Some(2) => Ok(Filter::Bilinear),
+            Some(3) => Ok(Filter::Bicubic),
+            Some(other) => bail!(
+                "resample = {other}: 0 (nearest), 1 (Lanczos), 2 (bilinear) and 3 (bicubic) are done, as Pillow numbers them"
+            ),
+            // Nothing is resized.
+            None if mode == Fit::Middle => Ok(Filter::default()),
+            None => bail!("resample is missing: give 0 (nearest), 1 (Lanczos), 2 (bilinear) or 3 (bicubic)"),
+        }
+    }
+
+    /// The value of a field, where it is there.
+    fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(None),
+            Some(value) => {
+                let parsed = serde_json::from_value(value.clone());
+                parsed.map(Some).map_err(|_| anyhow::anyhow!("{name} = {value} is not understood"))
+            }
+        }
+    }
+
+    /// Refuses what might change the picture.
+    fn check_rest(&self) -> Result<()> {
+        for (name, value) in &self.0 {
+            let without_effect = WITHOUT_EFFECT.contains(&name.as_str());
+            ensure!(
+                without_effect || matches!(value, Value::Null | Value::Bool(false)),
+                "{name} = {value} is not known: take it out if pictures are prepared without it"
+            );
+        }
+        Ok(())
+    }
+}
