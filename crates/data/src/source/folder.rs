@@ -30,6 +30,8 @@ pub struct Folder {
     seed: u64,
     train: Vec<Entry>,
     test: Vec<Entry>,
+    /// Of a folder of classes.
+    classes: Option<Vec<String>>,
 }
 
 struct Entry {
@@ -54,7 +56,30 @@ impl Folder {
         let (root, captions) = read(path).with_context(|| format!("source `{name}`: {}", path.display()))?;
         let entries = captions.into_iter().map(|(path, captions)| Entry { path, captions }).collect();
         let (train, test) = split(entries, test_share);
-        Ok(Self { name: name.to_owned(), root, seed, train, test })
+        Ok(Self { name: name.to_owned(), root, seed, train, test, classes: None })
+    }
+
+    /// Opens a folder with a folder for each class: its name, `_` and `-` written as spaces, is the text of its pictures. What
+    /// is in `test` or else `val` beside `train` is held out; else `test_share` of the pictures, as in [`Self::open`].
+    ///
+    /// # Errors
+    /// As [`Self::open`]; a picture that is in no class.
+    pub fn of_classes(name: &str, path: &Path, test_share: f64, seed: u64) -> Result<Self> {
+        let read = || {
+            let root = path.canonicalize()?;
+            let of = |part: &str| root.join(part).is_dir().then(|| of_classes(&root, part)).transpose();
+            let (train, test) = match (of("train")?, of("test")?, of("val")?) {
+                (Some(train), Some(test), _) | (Some(train), None, Some(test)) => (train, test),
+                (Some(train), None, None) => split(train, test_share),
+                (None, ..) => split(of_classes(&root, "")?, test_share),
+            };
+            anyhow::Ok((root, train, test))
+        };
+        let (root, train, test) = read().with_context(|| format!("source `{name}`: {}", path.display()))?;
+        let mut classes: Vec<String> = train.iter().chain(&test).flat_map(|e| e.captions.clone()).collect();
+        classes.sort();
+        classes.dedup();
+        Ok(Self { name: name.to_owned(), root, seed, train, test, classes: Some(classes) })
     }
 
     /// The captions of a split, pictures sorted by name.
@@ -149,6 +174,10 @@ impl Source for Folder {
 
     fn len(&self, split: Split) -> Option<u64> {
         Some(self.entries(split).len() as u64)
+    }
+
+    fn classes(&self) -> Option<Vec<String>> {
+        self.classes.clone()
     }
 
     /// No file is read.
@@ -257,6 +286,21 @@ fn from_pairs(root: &Path) -> Result<Captions> {
         captions.insert(name.join("/"), vec![caption.with_context(|| file.display().to_string())?]);
     }
     Ok(captions)
+}
+
+/// The pictures in the class folders of `part` of a root, in the order of their names.
+fn of_classes(root: &Path, part: &str) -> Result<Vec<Entry>> {
+    let mut pictures = Vec::new();
+    walk(&root.join(part), &mut pictures)?;
+    pictures.sort();
+    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp, .gif) in folders of classes");
+    let entry = |picture: &PathBuf| {
+        let inside: Vec<_> = picture.strip_prefix(root)?.iter().map(|name| name.to_string_lossy()).collect();
+        let class = inside.len().checked_sub(2).filter(|&at| inside[at] != part).map(|at| &inside[at]);
+        let class = class.with_context(|| format!("{} is in no folder of a class", picture.display()))?;
+        Ok(Entry { path: inside.join("/"), captions: vec![class.replace(['_', '-'], " ")] })
+    };
+    pictures.iter().map(entry).collect()
 }
 
 /// Collects the pictures under a folder; hidden files are left out, and links to folders are not followed.

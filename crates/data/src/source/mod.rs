@@ -92,6 +92,11 @@ pub trait Source: Send + Sync {
         Ok(self.document(split, index)?.texts().map(str::to_owned).collect())
     }
 
+    /// The classes, where a document's text is the class of its picture and nothing else.
+    fn classes(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// What the source holds between documents; nothing, unless it says so.
     fn memory(&self) -> Held {
         Held::default()
@@ -133,6 +138,17 @@ pub enum SourceConfig {
     EmojiBinding {},
     /// Built in: signs and what they say.
     EmojiSigns {},
+    /// Built in: one emoji in any pose and light, and its name, its class.
+    EmojiRenderings {},
+    /// Pictures in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg` with
+    /// `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
+    Classes {
+        /// The folder.
+        path: PathBuf,
+        /// Share of the pictures that is held out, where there is no folder of held-out ones.
+        #[serde(default = "default_test_share")]
+        test_share: f64,
+    },
     /// Pictures with captions in a folder, or in a JSON-lines file beside them.
     Folder {
         /// The folder, or its `.jsonl` file.
@@ -323,6 +339,9 @@ impl SourceConfig {
     ) -> Result<Arc<dyn Source>> {
         match self {
             Self::Folder { path, test_share } => Ok(Arc::new(Folder::open(name, path, *test_share, seed)?)),
+            Self::Classes { path, test_share } => {
+                Ok(Arc::new(Folder::of_classes(name, path, *test_share, seed)?))
+            }
             _ if self.is_built_in() => self.open_world(name, world),
             _ => Ok(Arc::new(self.open_files(name, seed, store)?)),
         }
@@ -389,6 +408,7 @@ impl SourceConfig {
                 | Self::EmojiPairs {}
                 | Self::EmojiBinding {}
                 | Self::EmojiSigns {}
+                | Self::EmojiRenderings {}
         )
     }
 
@@ -403,6 +423,7 @@ impl SourceConfig {
             Self::EmojiPairs {} => Stream::Pairs,
             Self::EmojiBinding {} => Stream::Binding,
             Self::EmojiSigns {} => Stream::Signs,
+            Self::EmojiRenderings {} => Stream::Renderings,
             _ => bail!("source `{name}` is not of the built-in world"),
         };
         let world =

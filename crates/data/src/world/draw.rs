@@ -22,6 +22,22 @@ pub(super) struct Area {
     pub(super) height: u32,
 }
 
+/// How a sprite is pasted that is not straight.
+pub(super) struct Turned {
+    /// Pixels from the left edge to its middle.
+    pub(super) x: f64,
+    /// Pixels from the top edge to its middle.
+    pub(super) y: f64,
+    /// Its side in pixels.
+    pub(super) side: u32,
+    /// Clockwise, in radians.
+    pub(super) angle: f64,
+    /// Factors on its colours.
+    pub(super) light: [f64; 3],
+    /// How much of it shows, of 0..=1.
+    pub(super) cover: f64,
+}
+
 /// A square picture being drawn.
 pub(super) struct Canvas {
     side: u32,
@@ -52,6 +68,41 @@ impl Canvas {
                 for (below, &above) in below.iter_mut().zip(&above[..3]) {
                     *below = above.saturating_add(((u16::from(*below) * through + 127) / 255) as u8);
                 }
+            }
+        }
+    }
+
+    /// Scales a sprite, turns it about its middle and blends it over what is there; what leaves the picture is cut.
+    pub(super) fn paste_turned(&mut self, sprite: &Sprite, turned: &Turned) {
+        let side = turned.side;
+        let scaled = scale(&mut self.resizer, sprite, Area { left: 0, top: 0, width: side, height: side });
+        let texel = |x: i64, y: i64, c: usize| {
+            let inside = (0..i64::from(side)).contains(&x) && (0..i64::from(side)).contains(&y);
+            if inside { f64::from(scaled[((y * i64::from(side) + x) * 4) as usize + c]) } else { 0.0 }
+        };
+        let (sin, cos) = turned.angle.sin_cos();
+        let middle = f64::from(side) / 2.0;
+        // A turned square reaches no farther than half its diagonal.
+        let reach = middle * std::f64::consts::SQRT_2;
+        let range = |at: f64| {
+            let end = f64::from(self.side);
+            ((at - reach).floor().clamp(0.0, end) as u32)..((at + reach).ceil().clamp(0.0, end) as u32)
+        };
+        for (py, px) in range(turned.y).flat_map(|y| range(turned.x).map(move |x| (y, x))) {
+            let (dx, dy) = (f64::from(px) + 0.5 - turned.x, f64::from(py) + 0.5 - turned.y);
+            let (u, v) = (dx * cos + dy * sin + middle - 0.5, dy * cos - dx * sin + middle - 0.5);
+            let (x, y) = (u.floor(), v.floor());
+            let (fx, fy) = (u - x, v - y);
+            let (x, y) = (x as i64, y as i64);
+            let at = |c| {
+                let row = |y| texel(x, y, c) * (1.0 - fx) + texel(x + 1, y, c) * fx;
+                (row(y) * (1.0 - fy) + row(y + 1) * fy) * turned.cover
+            };
+            let through = 1.0 - at(3) / 255.0;
+            let start = ((py * self.side + px) * 3) as usize;
+            for (c, below) in self.rgb[start..start + 3].iter_mut().enumerate() {
+                *below =
+                    (at(c) * turned.light[c] + f64::from(*below) * through).round().clamp(0.0, 255.0) as u8;
             }
         }
     }

@@ -14,6 +14,7 @@ mod lexicon;
 mod pairs;
 mod prose;
 mod questions;
+mod renderings;
 mod scene;
 mod signs;
 mod words;
@@ -30,6 +31,7 @@ pub use self::binding::{BOUND, Binding};
 pub use self::comparisons::{Compared, Comparison};
 pub use self::lexicon::{COLOURS, Class, Emoji, available};
 pub use self::questions::{Asked, Category};
+pub use self::renderings::{Pattern, Pose, Rendering};
 pub use self::scene::{Object, Place, Scene, Size};
 pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
 
@@ -75,11 +77,13 @@ pub enum Stream {
     Binding,
     /// Signs and what they say.
     Signs,
+    /// One emoji in any pose and light, and its name.
+    Renderings,
 }
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Captioned,
         Self::Scenes,
         Self::Interleaved,
@@ -88,6 +92,7 @@ impl Stream {
         Self::Pairs,
         Self::Binding,
         Self::Signs,
+        Self::Renderings,
     ];
 
     /// As sample ids write it.
@@ -101,13 +106,14 @@ impl Stream {
             Self::Pairs => "emoji-pairs",
             Self::Binding => "emoji-binding",
             Self::Signs => "emoji-signs",
+            Self::Renderings => "emoji-renderings",
         }
     }
 
     /// The kind of its documents.
     pub fn kind(self) -> Kind {
         match self {
-            Self::Captioned | Self::Signs => Kind::Captioned,
+            Self::Captioned | Self::Signs | Self::Renderings => Kind::Captioned,
             Self::Scenes => Kind::Synthetic,
             Self::Interleaved | Self::Pairs | Self::Binding => Kind::Interleaved,
             Self::Text => Kind::TextOnly,
@@ -188,6 +194,7 @@ impl World {
             Stream::Pairs => comparisons::page(&mut author),
             Stream::Binding => binding::page(&mut author),
             Stream::Signs => signs::page(&mut author),
+            Stream::Renderings => renderings::page(&mut author),
         }
     }
 
@@ -226,12 +233,18 @@ impl Source for WorldSource {
     fn len(&self, _: Split) -> Option<u64> {
         None
     }
+
+    fn classes(&self) -> Option<Vec<String>> {
+        let names = || self.world.emoji.iter().map(|emoji| emoji.name.to_owned()).collect();
+        (self.stream == Stream::Renderings).then(names)
+    }
 }
 
 /// What a picture shows.
 enum Shown {
     Scene(Scene),
     Sign(Sign),
+    Rendering(Rendering),
 }
 
 /// A document being written, and what it shows.
@@ -292,6 +305,11 @@ impl<'a> Page<'a> {
         self.show(Shown::Sign(sign));
     }
 
+    /// Adds the picture of a rendering.
+    fn rendering(&mut self, rendering: Rendering) {
+        self.show(Shown::Rendering(rendering));
+    }
+
     fn show(&mut self, shown: Shown) {
         let empty = Picture { width: 0, height: 0, rgb: Vec::new() };
         self.segments.push(Segment::Image(Arc::new(empty).into()));
@@ -309,6 +327,7 @@ impl<'a> Page<'a> {
             *image = match shown {
                 Shown::Scene(scene) => world.picture(scene).into(),
                 Shown::Sign(sign) => world.sign_picture(sign).into(),
+                Shown::Rendering(rendering) => Arc::new(world.draw(rendering)).into(),
             };
         }
         segments

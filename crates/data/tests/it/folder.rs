@@ -186,3 +186,38 @@ fn a_link_that_leaves_the_folder_is_a_damaged_sample() {
     let error = format!("{:#}", open(folder.path()).unwrap().document(Split::Train, 0).unwrap_err());
     assert!(error.contains("leaves the folder"), "{error}");
 }
+
+#[test]
+fn folders_of_classes_give_their_names() {
+    let made = tempfile::tempdir().unwrap();
+    let put = |path: &str| {
+        let file = made.path().join(path);
+        fs::create_dir_all(file.parent().unwrap()).unwrap();
+        fs::copy(testdata("image").join("rgba.png"), file).unwrap();
+    };
+    let classes = |path: &Path| Folder::of_classes("mine", path, 0.25, 7);
+    let texts = |folder: &Folder, split| {
+        let count = folder.len(split).unwrap();
+        (0..count).flat_map(|i| folder.texts(split, i).unwrap()).collect::<BTreeSet<_>>()
+    };
+    for i in 0..10 {
+        put(&format!("plain/tabby_cat/{i}.png"));
+        put(&format!("plain/dog/{i}.png"));
+        put(&format!("split/train/dog/{i}.png"));
+    }
+    put("split/val/great-dane/0.png");
+    let plain = classes(&made.path().join("plain")).unwrap();
+    assert_eq!(plain.classes().unwrap(), ["dog", "tabby cat"]);
+    assert_eq!((plain.len(Split::Train), plain.len(Split::Test)), (Some(15), Some(5)));
+    assert_eq!(texts(&plain, Split::Train), ["dog".to_owned(), "tabby cat".to_owned()].into());
+    let split = classes(&made.path().join("split")).unwrap();
+    assert_eq!(split.classes().unwrap(), ["dog", "great dane"]);
+    assert_eq!(texts(&split, Split::Test), ["great dane".to_owned()].into());
+    assert_eq!(texts(&split, Split::Train), ["dog".to_owned()].into());
+    put("plain/stray.png");
+    let error = format!("{:#}", classes(&made.path().join("plain")).err().unwrap());
+    assert!(
+        error.starts_with("source `mine`: ") && error.ends_with("stray.png is in no folder of a class"),
+        "{error}"
+    );
+}
