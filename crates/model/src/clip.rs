@@ -1,9 +1,10 @@
-//! Contrastive training of the image encoder beside a text tower (Radford et al. 2021, "Learning transferable visual
-//! models from natural language supervision").
+//! Contrastive training of the image encoder beside a text tower: CLIP (Radford et al. 2021, "Learning transferable visual
+//! models from natural language supervision") and SigLIP (Zhai et al. 2023, "Sigmoid loss for language image
+//! pre-training").
 
 use anyhow::Result;
 use burn::module::{Module, Param};
-use burn::tensor::activation::log_softmax;
+use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::config::LmConfig;
@@ -12,10 +13,31 @@ use crate::lm::Lm;
 use crate::ops::{Layout, Sight};
 use crate::vision::Vision;
 
-/// The largest factor on the cosines, as in the paper (section 2.5).
+/// The largest factor on the cosines (CLIP, section 2.5).
 const MAX_SCALE: f64 = 100.0;
-/// The factor at the start: one over a temperature of 0.07.
-const FIRST_SCALE: f64 = 1.0 / 0.07;
+
+/// How the pairs of a batch are told from all others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Contrast {
+    /// Among all captions the picture's own, and among all pictures the caption's own: CLIP.
+    Softmax,
+    /// Each picture and caption by itself, a pair or not: SigLIP. It asks less of the batch's size.
+    Sigmoid,
+}
+
+impl Contrast {
+    /// The factor on the cosines at the start: one over a temperature of 0.07 (CLIP, section 2.5), or 10 (SigLIP,
+    /// section 3.2).
+    fn first_scale(self) -> f64 {
+        match self {
+            Self::Softmax => 1.0 / 0.07,
+            Self::Sigmoid => 10.0,
+        }
+    }
+}
+
+/// What is added to SigLIP's logits at the start: nearly all of them are of no pair (section 3.2).
+const FIRST_BIAS: f64 = -10.0;
 
 /// An image encoder and a text tower with a common space.
 #[derive(Module, Debug)]
@@ -24,12 +46,14 @@ pub struct Clip {
     pub vision: Vision,
     /// The text tower: a causal decoder, of which the last token's state is the text's.
     pub text: Lm,
-    /// From the mean of the patch features `[d, e]`.
+    /// From the picture's features `[d, e]`.
     pub image_projection: Param<Tensor<2>>,
     /// From the last token's state `[d, e]`.
     pub text_projection: Param<Tensor<2>>,
     /// Logarithm of the factor on the cosines `[1]`.
     pub log_scale: Param<Tensor<1>>,
+    /// Added to the logits `[1]`: SigLIP's alone.
+    pub bias: Option<Param<Tensor<1>>>,
 }
 
 /// Captions packed in one row.
@@ -46,23 +70,27 @@ impl Clip {
     ///
     /// # Errors
     /// When `vision` has no parameters.
-    pub fn new(vision: Vision, text: &LmConfig, seed: u64) -> Result<Self> {
+    pub fn new(vision: Vision, text: &LmConfig, contrast: Contrast, seed: u64) -> Result<Self> {
         let device = vision.patch.val().device();
         let init = Init::new(seed, &device);
         let [_, width] = vision.patch.val().dims();
-        let log_scale = init.param("log_scale", [1], Fill::Ones);
+        let scalar = |name: &str, value: f64| {
+            let one: Param<Tensor<1>> = init.param(name, [1], Fill::Ones);
+            one.map(|one| keeping(&one.clone(), one * value))
+        };
         Ok(Self {
             text: Lm::new(&init.at("text"), &LmConfig { tied: true, ..text.clone() }),
             image_projection: init.param("image_projection", [width, text.dim], Fill::fan_in(width)),
             text_projection: init.param("text_projection", [text.dim, text.dim], Fill::fan_in(text.dim)),
-            log_scale: log_scale.map(|one| (one * FIRST_SCALE.ln()).detach().require_grad()),
+            log_scale: scalar("log_scale", contrast.first_scale().ln()),
+            bias: (contrast == Contrast::Sigmoid).then(|| scalar("bias", FIRST_BIAS)),
             vision,
         })
     }
 
     /// Unit vectors of pictures `[n, s, s, 3] -> [n, e]`.
     pub fn embed_pictures(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let features: Tensor<2> = self.vision.forward(pixels).mean_dim(1).squeeze_dim(1);
+        let features = self.vision.pooled(&self.vision.tokens(pixels));
         unit(features.matmul(self.image_projection.val()))
     }
 
@@ -84,26 +112,40 @@ impl Clip {
         unit(states.matmul(self.text_projection.val()))
     }
 
-    /// The SUM over the n pairs of the symmetric cross-entropy (figure 3 of the paper), as `[1]`: picture i belongs to
-    /// caption i and to no other.
-    pub fn loss(&self, pixels: Tensor<4>, captions: Captions<'_>) -> Tensor<1> {
-        let (pictures, texts) = (self.embed_pictures(pixels), self.embed_captions(captions));
-        contrast(pictures, texts, self.log_scale.val())
+    /// The SUM over the n pairs of their loss, as `[1]`, where picture i belongs to caption i and to no other, from
+    /// unit vectors `[n, e]` of both. CLIP: the mean of both directions' cross-entropy (figure 3). SigLIP: the sum over all
+    /// captions of `-log sigmoid(z)` for the own and `-log sigmoid(-z)` for the others (section 3.2, equation 1).
+    pub fn contrast(&self, pictures: Tensor<2>, texts: Tensor<2>) -> Tensor<1> {
+        let [n, _] = pictures.dims();
+        let logits = pictures.matmul(texts.transpose()) * self.log_scale.val().exp().unsqueeze::<2>();
+        let own = Tensor::<2>::eye(n, &logits.device());
+        match &self.bias {
+            None => {
+                let by_picture = (log_softmax(logits.clone(), 1) * own.clone()).sum();
+                let by_text = (log_softmax(logits, 0) * own).sum();
+                (by_picture + by_text) * -0.5
+            }
+            Some(bias) => {
+                let signs = own * 2.0 - 1.0;
+                -log_sigmoid((logits + bias.val().unsqueeze::<2>()) * signs).sum()
+            }
+        }
     }
-}
 
-/// The sum over pairs of the mean of both directions' cross-entropy: `[n, e]`, `[n, e]`, `[1]` -> `[1]`.
-pub fn contrast(pictures: Tensor<2>, texts: Tensor<2>, log_scale: Tensor<1>) -> Tensor<1> {
-    let [n, _] = pictures.dims();
-    let scale = log_scale.clamp_max(MAX_SCALE.ln()).exp().unsqueeze::<2>();
-    let logits = pictures.matmul(texts.transpose()) * scale;
-    let own = Tensor::<2>::eye(n, &logits.device());
-    let by_picture = (log_softmax(logits.clone(), 1) * own.clone()).sum();
-    let by_text = (log_softmax(logits, 0) * own).sum();
-    (by_picture + by_text) * -0.5
+    /// Brings the factor on the cosines back into 1..=100 (CLIP, section 2.5).
+    pub fn clamped(mut self) -> Self {
+        self.log_scale =
+            self.log_scale.map(|scale| keeping(&scale.clone(), scale.clamp(0.0, MAX_SCALE.ln())));
+        self
+    }
 }
 
 fn unit(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
     x / norm
+}
+
+/// `new` in the place of the parameter `old`: outside of any graph, and trained if that was.
+fn keeping(old: &Tensor<1>, new: Tensor<1>) -> Tensor<1> {
+    if old.is_require_grad() { new.detach().require_grad() } else { new }
 }

@@ -1,5 +1,7 @@
 //! The shape of the network, as a recipe writes it and a checkpoint keeps it.
 
+use std::path::PathBuf;
+
 use anyhow::{Result, ensure};
 use serde::{Deserialize, Serialize};
 
@@ -44,6 +46,9 @@ pub enum VisionActivation {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
+    /// Where its first weights come from, if not from the seed: a run folder, a Hugging Face folder or an ONNX file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Side of the square picture in pixels.
     pub image_size: usize,
     /// Side of a patch in pixels; divides `image_size`.

@@ -4,11 +4,13 @@
 //! tokens, `d` width, `h` heads, `g` key-value heads, `c` head width, `f` hidden width, `v` vocabulary, `s` the side
 //! of a picture in pixels. Weight matrices are stored `[in, out]`; pictures and maps are channels last.
 
+pub mod aim;
 pub mod attention;
 pub mod cache;
 pub mod clip;
 pub mod config;
 pub mod connector;
+pub mod dino;
 pub mod import;
 pub mod init;
 pub mod lm;

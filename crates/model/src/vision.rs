@@ -90,6 +90,22 @@ impl Vision {
         ops::norm(self.mix(x, layout), &self.norm.norm())
     }
 
+    /// The states of all tokens, the class token's first where there is one: `[n, h, w, 3] -> [n, t, d]`.
+    ///
+    /// # Panics
+    /// As [`Self::grid`].
+    pub fn tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
+        let x = self.embed(pixels);
+        let [n, t, _] = x.dims();
+        self.encode(x, &Layout::full(n, t, Sight::All))
+    }
+
+    /// The patches' states alone: `[n, t, d] -> [n, p, d]`, of what [`Self::encode`] gave.
+    pub fn without_class(&self, tokens: Tensor<3>) -> Tensor<3> {
+        let (t, first) = (tokens.dims()[1], usize::from(self.class_token.is_some()));
+        tokens.narrow(1, first, t - first)
+    }
+
     /// The picture as one vector: the class token's state where there is one, else the mean of the patches':
     /// `[n, t, d] -> [n, d]`, of what [`Self::encode`] gave.
     pub fn pooled(&self, tokens: &Tensor<3>) -> Tensor<2> {

@@ -125,6 +125,7 @@ impl Settings {
             }
         };
         Ok(VisionConfig {
+            from: None,
             image_size: self.image_size,
             patch: self.patch_size,
             stem: Stem::Patch,

@@ -63,6 +63,12 @@ pub fn open(path: &Path) -> Result<Imported> {
 }
 
 impl Imported {
+    /// An encoder that was found at `from` with `tensors` by their paths in it; `pixels` are the mean and the deviation.
+    pub fn new(config: VisionConfig, tensors: Vec<Named>, pixels: [[f32; 3]; 2], from: &Path) -> Self {
+        let [mean, std] = pixels;
+        Self { config, tensors, mean, std, from: from.display().to_string() }
+    }
+
     /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for two fields: its
     /// positions are interpolated for another `image_size`, and blocks after its `feature_block` are left.
     ///

@@ -167,6 +167,7 @@ impl<'a> Graph<'a> {
         let erf = self.own().filter(|(node, _)| node.op_type == "Erf").count();
         ensure!(erf == layers, "{erf} error functions in {layers} blocks: only GELU's exact form is known");
         Ok(VisionConfig {
+            from: None,
             image_size: patches.isqrt() * patch,
             patch,
             stem: Stem::Patch,

@@ -34,6 +34,7 @@ impl Case {
         let tokenizer = Tokenizer::train(texts, 290).unwrap();
         let config = Mm1Config {
             vision: VisionConfig {
+                from: None,
                 image_size: 16,
                 patch: 4,
                 stem: Stem::Patch,

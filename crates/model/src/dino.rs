@@ -1,0 +1,426 @@
+//! Self-distillation of the image encoder: DINO (Caron et al. 2021, "Emerging properties in self-supervised vision
+//! transformers"), with the patch loss of iBOT (Zhou et al. 2022) and KoLeo (Sablayrolles et al. 2019) as DINOv2 (Oquab et
+//! al. 2023) has them.
+//!
+//! `g` large and `l` small views are cut from each of `n` pictures. Both branches see the large ones, only the student the
+//! small ones, and learns to say of each view what the teacher says of another. The teacher's weights follow the student's.
+
+use anyhow::{Result, ensure};
+use burn::module::{Module, Param};
+use burn::tensor::activation::{log_softmax, softmax};
+use burn::tensor::{Tensor, TensorData};
+use rand::seq::index::sample;
+use rand::{Rng as _, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
+
+use crate::init::{Fill, Init, STD};
+use crate::ops::{self, Activation, Layout, Sight};
+use crate::vision::Vision;
+
+/// The settings of the objective.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DinoConfig {
+    /// Classes that the branches give a view: the paper's K.
+    pub prototypes: usize,
+    /// Width of the head's hidden layers.
+    pub hidden: usize,
+    /// Width of the unit vector before the prototypes.
+    pub bottleneck: usize,
+    /// Of the student's softmax.
+    pub student_temperature: f64,
+    /// Of the teacher's softmax, at the start and after the warm-up.
+    pub teacher_temperature: [f64; 2],
+    /// Steps over which it goes from one to the other.
+    pub teacher_warmup_steps: u64,
+    /// How much of the teacher stays in a step, at the start; a cosine takes it to 1.
+    pub momentum: f64,
+    /// What keeps the teacher from saying the same of all views.
+    pub centring: Centring,
+    /// Weight of iBOT's loss on masked patches; DINOv2 has 1.
+    pub ibot: f64,
+    /// The least and the largest share of patches that is masked, in every other large view.
+    pub masked: [f64; 2],
+    /// Weight of KoLeo, which spreads the features of a batch; DINOv2 has 0.1.
+    pub koleo: f64,
+}
+
+impl Default for DinoConfig {
+    /// The paper's, but for K: 65,536 prototypes are for a million pictures.
+    fn default() -> Self {
+        Self {
+            prototypes: 1024,
+            hidden: 512,
+            bottleneck: 128,
+            student_temperature: 0.1,
+            teacher_temperature: [0.04, 0.04],
+            teacher_warmup_steps: 0,
+            momentum: 0.996,
+            centring: Centring::default(),
+            ibot: 0.0,
+            masked: [0.1, 0.5],
+            koleo: 0.0,
+        }
+    }
+}
+
+impl DinoConfig {
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// One line that names the field.
+    pub fn check(&self) -> Result<()> {
+        for (field, value) in
+            [("prototypes", self.prototypes), ("hidden", self.hidden), ("bottleneck", self.bottleneck)]
+        {
+            ensure!(value > 0, "dino.{field} must be at least 1");
+        }
+        let [cold, warm] = self.teacher_temperature;
+        let above_0 = |x: f64| x.is_finite() && x > 0.0;
+        ensure!(
+            above_0(self.student_temperature) && above_0(cold) && above_0(warm),
+            "dino.student_temperature and teacher_temperature must be above 0"
+        );
+        ensure!((0.0..=1.0).contains(&self.momentum), "dino.momentum = {} must be 0 to 1", self.momentum);
+        for (field, value) in [("ibot", self.ibot), ("koleo", self.koleo)] {
+            ensure!(value.is_finite() && value >= 0.0, "dino.{field} = {value} must be at least 0");
+        }
+        let [least, most] = self.masked;
+        ensure!(
+            0.0 < least && least <= most && most <= 1.0,
+            "dino.masked = [{least}, {most}] must be two rising shares above 0 and up to 1"
+        );
+        Ok(())
+    }
+}
+
+/// How the teacher's classes are balanced.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Centring {
+    /// A running mean of the logits is taken off (section 3.1 of DINO).
+    #[default]
+    Centre,
+    /// Three rounds of Sinkhorn and Knopp over the step's views (SwAV, Caron et al. 2020; DINOv2).
+    Sinkhorn,
+}
+
+/// Share of the centre that stays in a step.
+const CENTRE_MOMENTUM: f64 = 0.9;
+/// Rounds of Sinkhorn and Knopp.
+const ROUNDS: usize = 3;
+
+/// Teacher and student.
+#[derive(Module, Debug)]
+pub struct Dino {
+    /// The teacher's encoder, which is kept.
+    pub vision: Vision,
+    /// The teacher's head.
+    pub head: Head,
+    /// The running mean of the teacher's logits `[K]`.
+    pub centre: Param<Tensor<1>>,
+    /// The same of its patches.
+    pub patch_centre: Param<Tensor<1>>,
+    /// What the optimizer trains.
+    pub student: Student,
+    #[module(skip)]
+    config: DinoConfig,
+    #[module(skip)]
+    seed: u64,
+    #[module(skip)]
+    steps: u64,
+}
+
+/// The student.
+#[derive(Module, Debug)]
+pub struct Student {
+    /// As the teacher's.
+    pub vision: Vision,
+    /// As the teacher's.
+    pub head: Head,
+    /// In the place of a masked patch's embedding `[1, d]`.
+    pub mask: Param<Tensor<2>>,
+}
+
+/// A three-layer MLP to a unit vector, and its cosines with K prototypes (section 3.1 and appendix C of DINO).
+#[derive(Module, Debug)]
+pub struct Head {
+    /// `[d, h]`
+    pub first: Param<Tensor<2>>,
+    /// `[h]`
+    pub first_bias: Param<Tensor<1>>,
+    /// `[h, h]`
+    pub second: Param<Tensor<2>>,
+    /// `[h]`
+    pub second_bias: Param<Tensor<1>>,
+    /// `[h, e]`
+    pub third: Param<Tensor<2>>,
+    /// `[e]`
+    pub third_bias: Param<Tensor<1>>,
+    /// Their columns count as unit vectors `[e, K]`.
+    pub prototypes: Param<Tensor<2>>,
+}
+
+/// The views of n pictures, picture after picture.
+#[derive(Clone, Debug)]
+pub struct Views {
+    /// Number of pictures.
+    pub pictures: usize,
+    /// `[n g, s, s, 3]`
+    pub large: Tensor<4>,
+    /// `[n l, c, c, 3]`, if there are any.
+    pub small: Option<Tensor<4>>,
+}
+
+/// What the teacher says of large views.
+#[derive(Clone, Debug)]
+pub struct Taught {
+    /// `[n g, K]`
+    pub logits: Tensor<2>,
+    /// Of their patches `[n g, p, d]`, before the head.
+    pub patches: Tensor<3>,
+    /// The features under the head `[n g, d]`.
+    pub features: Tensor<2>,
+}
+
+/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight of each in
+/// the loss, one over their number in the view.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Masks {
+    /// In rising order.
+    pub indices: Vec<u32>,
+    /// As many.
+    pub weights: Vec<f32>,
+}
+
+impl Dino {
+    /// Student and teacher begin as `vision`; `steps` is the length of the training, which the momentum's schedule spans.
+    pub fn new(vision: Vision, config: &DinoConfig, steps: u64, seed: u64) -> Self {
+        let device = vision.patch.val().device();
+        let init = Init::new(seed, &device);
+        let [_, width] = vision.patch.val().dims();
+        let head = Head::new(&init.at("head"), width, config);
+        Self {
+            centre: init.param("centre", [config.prototypes], Fill::Zeros),
+            patch_centre: init.param("patch_centre", [config.prototypes], Fill::Zeros),
+            student: Student {
+                vision: vision.clone(),
+                head: head.clone(),
+                mask: init.param("student.mask", [1, width], Fill::Normal(STD)),
+            },
+            vision,
+            head,
+            config: config.clone(),
+            seed,
+            steps,
+        }
+    }
+
+    /// Its settings.
+    pub fn config(&self) -> &DinoConfig {
+        &self.config
+    }
+
+    /// What the teacher says of large views `[n g, s, s, 3]`.
+    pub fn teach(&self, large: Tensor<4>) -> Taught {
+        let tokens = self.vision.tokens(large);
+        let features = self.vision.pooled(&tokens);
+        Taught {
+            logits: self.head.forward(features.clone()),
+            patches: self.vision.without_class(tokens),
+            features,
+        }
+    }
+
+    /// The teacher's classes `[m, K] -> [m, K]` in step `step`, with `centre` one of its own two.
+    pub fn targets(&self, logits: Tensor<2>, centre: Tensor<1>, step: u64) -> Tensor<2> {
+        let [from, to] = self.config.teacher_temperature;
+        let done = (step as f64 / self.config.teacher_warmup_steps.max(1) as f64).min(1.0);
+        let temperature = if self.config.teacher_warmup_steps == 0 { to } else { from + (to - from) * done };
+        match self.config.centring {
+            Centring::Centre => softmax((logits - centre.unsqueeze::<2>()) / temperature, 1),
+            Centring::Sinkhorn => sinkhorn(logits / temperature),
+        }
+    }
+
+    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and another large one
+    /// of the cross-entropy with `targets` `[n g, K]` (equation 2 of DINO), and with their weights iBOT's and KoLeo.
+    /// `patch_targets` `[m, K]` are the teacher's of the masked patches.
+    pub fn loss(
+        &self,
+        views: Views,
+        targets: Tensor<2>,
+        masks: &Masks,
+        patch_targets: Option<Tensor<2>>,
+    ) -> Tensor<1> {
+        let (n, temperature) = (views.pictures, self.config.student_temperature);
+        let tokens = self.student.tokens(views.large, masks);
+        let features = self.student.vision.pooled(&tokens);
+        let large = self.student.head.forward(features.clone());
+        let [rows, prototypes] = large.dims();
+        let g = rows / n;
+        let mut logits = large.reshape([n, g, prototypes]);
+        if let Some(small) = views.small {
+            let tokens = self.student.vision.tokens(small);
+            let small = self.student.head.forward(self.student.vision.pooled(&tokens));
+            let l = small.dims()[0] / n;
+            logits = Tensor::cat(vec![logits, small.reshape([n, l, prototypes])], 1);
+        }
+        let said = log_softmax(logits / temperature, 2);
+        let mut loss = cross_entropy(targets.reshape([n, g, prototypes]), said);
+        if let Some(targets) = patch_targets {
+            let patches = select(self.student.vision.without_class(tokens), &masks.indices);
+            let said = log_softmax(self.student.head.forward(patches) / temperature, 1);
+            let each: Tensor<1> = (targets * said).sum_dim(1).squeeze_dim(1);
+            let weights = Tensor::from_data(
+                TensorData::new(masks.weights.clone(), [masks.weights.len()]),
+                &each.device(),
+            );
+            // As DINOv2: the mean over large views, of which some have no mask.
+            loss = loss - (each * weights).sum() * (self.config.ibot / g as f64);
+        }
+        if self.config.koleo > 0.0 {
+            let views = (0..g).map(|view| koleo(&features, n, g, view));
+            let spread = views.reduce(|a, b| a + b).unwrap_or_else(|| loss.zeros_like());
+            loss = loss + spread * self.config.koleo;
+        }
+        loss
+    }
+
+    /// Masks for the large views of n pictures in step `step`, the first of which is the `first` of the step: every other
+    /// view loses a share of its patches, drawn evenly from the setting's range.
+    pub fn masks(&self, step: u64, first: usize, (pictures, large): (usize, usize)) -> Masks {
+        let mut masks = Masks::default();
+        if self.config.ibot == 0.0 {
+            return masks;
+        }
+        let patches = self.vision.position.dims()[0];
+        let [least, most] = self.config.masked;
+        for view in 0..pictures * large {
+            let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ step);
+            rng.set_stream((first * large + view) as u64);
+            if rng.random_bool(0.5) {
+                continue;
+            }
+            let count = (rng.random_range(least..=most) * patches as f64).round().max(1.0) as usize;
+            let mut chosen = sample(&mut rng, patches, count.min(patches)).into_vec();
+            chosen.sort_unstable();
+            masks.weights.extend(chosen.iter().map(|_| 1.0 / count as f32));
+            masks.indices.extend(chosen.into_iter().map(|patch| (view * patches + patch) as u32));
+        }
+        masks
+    }
+
+    /// Patches of the teacher under `masks` through its head: `[n g, p, d] -> [m, K]`.
+    pub fn teach_patches(&self, taught: &Taught, masks: &Masks) -> Tensor<2> {
+        self.head.forward(select(taught.patches.clone(), &masks.indices))
+    }
+
+    /// How much of the teacher stays in update number `step`.
+    pub fn momentum(&self, step: u64) -> f64 {
+        let done = step as f64 / self.steps.max(1) as f64;
+        1.0 - (1.0 - self.config.momentum) * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()) / 2.0
+    }
+}
+
+/// The running mean after a step whose logits are `logits` `[m, K]` (equation 4 of DINO).
+pub fn moved_centre(centre: Tensor<1>, logits: Tensor<2>) -> Tensor<1> {
+    centre * CENTRE_MOMENTUM + logits.mean_dim(0).squeeze_dim::<1>(0) * (1.0 - CENTRE_MOMENTUM)
+}
+
+impl Student {
+    /// All tokens of large views, those of `masks` unseen.
+    fn tokens(&self, large: Tensor<4>, masks: &Masks) -> Tensor<3> {
+        if masks.indices.is_empty() {
+            return self.vision.tokens(large);
+        }
+        let grid = self.vision.grid(&large);
+        let patches = self.vision.patches(large);
+        let [n, p, d] = patches.dims();
+        let mut hidden = vec![0.0f32; n * p];
+        masks.indices.iter().for_each(|&i| hidden[i as usize] = 1.0);
+        let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [n, p, 1]), &patches.device());
+        let seen = hidden.clone() * -1.0 + 1.0;
+        let patches = patches * seen + self.mask.val().unsqueeze::<3>().expand([n, p, d]) * hidden;
+        let x = self.vision.place(patches, grid);
+        let layout = Layout::full(n, x.dims()[1], Sight::All);
+        self.vision.encode(x, &layout)
+    }
+}
+
+impl Head {
+    fn new(init: &Init<'_>, width: usize, config: &DinoConfig) -> Self {
+        let (hidden, bottleneck) = (config.hidden, config.bottleneck);
+        let map = |name: &str, from: usize, to: usize| init.param(name, [from, to], Fill::fan_in(from));
+        let bias = |name: &str, to: usize| init.param(name, [to], Fill::Zeros);
+        Self {
+            first: map("first", width, hidden),
+            first_bias: bias("first_bias", hidden),
+            second: map("second", hidden, hidden),
+            second_bias: bias("second_bias", hidden),
+            third: map("third", hidden, bottleneck),
+            third_bias: bias("third_bias", bottleneck),
+            prototypes: map("prototypes", bottleneck, config.prototypes),
+        }
+    }
+
+    /// `[m, d] -> [m, K]`
+    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
+        let x = ops::linear(features.unsqueeze::<3>(), &self.first.val(), Some(&self.first_bias.val()));
+        let layer = |x, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>| {
+            ops::act_linear_residual(x, Activation::Gelu, &weight.val(), Some(&bias.val()), None)
+        };
+        let x = layer(x, &self.second, &self.second_bias);
+        let x: Tensor<2> = layer(x, &self.third, &self.third_bias).squeeze_dim(0);
+        unit(x, 1).matmul(unit(self.prototypes.val(), 0))
+    }
+}
+
+/// Vectors along `dim` divided by their length.
+fn unit(x: Tensor<2>, dim: usize) -> Tensor<2> {
+    let length = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
+    x / length
+}
+
+/// Rows of `[n, p, d]` as `[m, d]`, by flat index.
+fn select(x: Tensor<3>, indices: &[u32]) -> Tensor<2> {
+    let [n, p, d] = x.dims();
+    ops::embedding(&x.reshape([n * p, d]), indices, 1, indices.len()).squeeze_dim(0)
+}
+
+/// The sum over pictures of the mean over pairs of a large view and another view: `[n, g, K]` and logarithms
+/// `[n, g + l, K]`, large views first -> `[1]`.
+fn cross_entropy(targets: Tensor<3>, said: Tensor<3>) -> Tensor<1> {
+    let ([_, g, _], [_, views, _]) = (targets.dims(), said.dims());
+    let own: Vec<f32> = (0..g * views).map(|i| f32::from(u8::from(i / views != i % views))).collect();
+    let others = Tensor::<3>::from_data(TensorData::new(own, [1, g, views]), &said.device());
+    let pairs = g * (views - 1);
+    (targets.matmul(said.swap_dims(1, 2)) * others).sum() * (-1.0 / pairs as f64)
+}
+
+/// Classes of equal weight over the rows: `[m, K] -> [m, K]`, each row of sum 1.
+fn sinkhorn(logits: Tensor<2>) -> Tensor<2> {
+    let [rows, prototypes] = logits.dims();
+    // One factor for all rows changes nothing, and keeps the exponentials finite.
+    let largest = logits.clone().max_dim(0).max_dim(1);
+    let mut q = (logits - largest).exp();
+    q = q.clone() / q.sum().unsqueeze::<2>();
+    for _ in 0..ROUNDS {
+        q = q.clone() / q.sum_dim(0) / prototypes as f64;
+        q = q.clone() / q.sum_dim(1) / rows as f64;
+    }
+    q * rows as f64
+}
+
+/// `-log` of the distance of each unit vector to its nearest, summed over the n pictures' view number `view` (equation in
+/// section 4 of DINOv2): `[n g, d] -> [1]`.
+fn koleo(features: &Tensor<2>, n: usize, g: usize, view: usize) -> Tensor<1> {
+    let d = features.dims()[1];
+    let x = unit(features.clone().reshape([n, g, d]).narrow(1, view, 1).squeeze_dim::<2>(1), 1);
+    let cosines = x.clone().detach().matmul(x.clone().detach().transpose());
+    // A vector is not its own neighbour.
+    let nearest = (cosines - Tensor::<2>::eye(n, &x.device()) * 4.0).argmax(1).squeeze_dim::<1>(1);
+    let distance = (x.clone() - x.select(0, nearest) + 1e-8).square().sum_dim(1).sqrt();
+    -(distance + 1e-8).log().sum()
+}
