@@ -12,4 +12,4 @@ mod tensors;
 pub use checkpoint::{Checkpoint, Snapshot};
 pub use optim::{OptimizerConfig, Part};
 pub use schedule::Schedule;
-pub use step::{Counts, MicroBatch, StepReport, Trainer};
+pub use step::{Backward, Counts, Figures, Objective, Step, StepReport, Trainer};

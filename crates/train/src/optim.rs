@@ -77,7 +77,7 @@ impl OptimizerConfig {
 }
 
 /// Gradients by path of the parameter, flat.
-pub(crate) type Gradients = BTreeMap<String, Tensor<1>>;
+pub type Gradients = BTreeMap<String, Tensor<1>>;
 
 /// The optimizer and its moments.
 #[derive(Debug)]

@@ -1,6 +1,8 @@
 //! [`Trainer`]: one optimisation step after another.
 
-use anyhow::{Context, Result, bail, ensure};
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mm1_model::weights;
@@ -21,19 +23,101 @@ pub trait Counts {
     fn samples(&self) -> &[String];
 }
 
-/// A part of a step whose examples go through the model `M` together.
-pub trait MicroBatch<M>: Counts {
-    /// The SUM of weight times loss over its examples, as `[1]`.
+/// What an objective has to work with: all micro-batches of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a, B> {
+    /// Those with something to learn.
+    pub batches: &'a [&'a B],
+    /// The sum of their weights.
+    pub weight: f64,
+    /// Steps done before this one.
+    pub number: u64,
+}
+
+/// What an objective finds in a step.
+#[derive(Debug, Default)]
+pub struct Backward {
+    /// Σ weight · loss / Σ weight.
+    pub loss: f64,
+    /// Its gradients.
+    pub grads: Gradients,
+    /// What else it measures, by its name in `metrics.jsonl`.
+    pub figures: Figures,
+    /// New values of parameters that have no gradient, such as running means, by path.
+    pub buffers: BTreeMap<String, Tensor<1>>,
+}
+
+/// Figures of a step beside its loss.
+pub type Figures = BTreeMap<&'static str, f64>;
+
+/// A model with what it minimises.
+pub trait Objective: Module {
+    /// A micro-batch.
+    type Batch: Counts;
+
+    /// The weight of a micro-batch in the step's mean; 0 if there is nothing to learn.
+    fn weight(batch: &Self::Batch) -> f64;
+
+    /// The mean loss over the step and its gradients. How the examples are cut into micro-batches must not matter.
     ///
     /// # Errors
-    /// If the model refuses the input.
-    fn loss(&self, model: &M) -> Result<Tensor<1>>;
-    /// Sum of the weights; 0 if there is nothing to learn, and then `loss` is not called.
-    fn weight(&self) -> f64;
+    /// If the model refuses the input, or a loss is not finite: with the samples' ids.
+    fn backward(&self, step: &Step<'_, Self::Batch>) -> Result<Backward>;
+
+    /// Whether the optimizer changes the parameter at `path`.
+    fn trains(_path: &str) -> bool {
+        true
+    }
+
+    /// What follows the optimizer's update number `step`, from 1: a teacher that follows its student.
+    fn follow(self, _step: u64) -> Self {
+        self
+    }
+}
+
+impl Backward {
+    /// The mean of the loss that `loss` gives as a SUM over the examples of each micro-batch, and its gradients.
+    ///
+    /// # Errors
+    /// As `loss`; if a loss is not finite.
+    pub fn of_sums<M: Module, B: Counts>(
+        model: &M,
+        step: &Step<'_, B>,
+        mut loss: impl FnMut(&B) -> Result<Tensor<1>>,
+    ) -> Result<Self> {
+        let mut sum = Self::default();
+        for batch in step.batches {
+            let loss = loss(batch)? / step.weight;
+            sum.add_loss(&loss, batch.samples())?;
+            sum.add_gradients(model, loss.backward());
+        }
+        Ok(sum)
+    }
+
+    /// Adds a part of the loss, that of `samples`.
+    ///
+    /// # Errors
+    /// If it is not finite.
+    pub fn add_loss<'a>(
+        &mut self,
+        loss: &Tensor<1>,
+        samples: impl IntoIterator<Item = &'a String>,
+    ) -> Result<()> {
+        let value: f32 = loss.clone().into_scalar();
+        let samples = || samples.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        ensure!(value.is_finite(), "the loss is {value} on samples {}", samples());
+        self.loss += f64::from(value);
+        Ok(())
+    }
+
+    /// Adds the gradients of the parameters of `model`.
+    pub fn add_gradients<M: Module>(&mut self, model: &M, grads: burn::tensor::Gradients) {
+        parameters::add_gradients(model, grads, &mut self.grads);
+    }
 }
 
 /// What one step was.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct StepReport {
     /// Mean loss over the whole step: Σ weight · loss / Σ weight.
     pub loss: f64,
@@ -45,11 +129,14 @@ pub struct StepReport {
     pub tokens: usize,
     /// Pictures.
     pub images: usize,
+    /// What else the objective measures.
+    #[serde(flatten)]
+    pub figures: Figures,
 }
 
 /// A model and the optimizer that changes it.
 #[derive(Debug)]
-pub struct Trainer<M: Module> {
+pub struct Trainer<M: Objective> {
     /// Taken out only while it is updated, so that the weights have one owner and change in place.
     model: Option<M>,
     optimizer: AdamW,
@@ -57,13 +144,14 @@ pub struct Trainer<M: Module> {
     step: u64,
 }
 
-impl<M: Module> Trainer<M> {
-    /// Starts at step 0. Parts that `config` freezes need no gradient from here on, all others do.
+impl<M: Objective> Trainer<M> {
+    /// Starts at step 0. Parts that `config` freezes or the objective does not train need no gradient from here on, all
+    /// others do.
     ///
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
     pub fn new(model: M, config: OptimizerConfig) -> Result<Self> {
-        let model = weights::freeze(model, |path| config.part(path).frozen);
+        let model = weights::freeze(model, |path| config.part(path).frozen || !M::trains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
         let optimizer = AdamW::new(config, &model);
@@ -79,45 +167,42 @@ impl<M: Module> Trainer<M> {
     ///
     /// # Errors
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
-    pub fn step<B: MicroBatch<M>>(&mut self, batches: &[B], lr: f64) -> Result<StepReport> {
-        let (loss, grads) = self.gradients(batches).with_context(|| format!("step {}", self.step))?;
+    pub fn step(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
+        let weight: f64 = batches.iter().map(M::weight).sum();
+        let found = self.backward(batches, weight).with_context(|| format!("step {}", self.step))?;
+        let Backward { loss, grads, figures, mut buffers } = found;
         let grad_norm = optim::norm(&grads).with_context(|| {
             let samples: Vec<_> = batches.iter().flat_map(Counts::samples).map(String::as_str).collect();
             format!("step {}, samples {}", self.step, samples.join(", "))
         })?;
-        let update = Update { lr, norm: grad_norm, time: u32::try_from(self.step + 1)? };
+        let time = self.step + 1;
+        let update = Update { lr, norm: grad_norm, time: u32::try_from(time)? };
         if let Some(model) = self.model.take() {
-            self.model = Some(self.optimizer.update(model, grads, update));
+            let mut model = self.optimizer.update(model, grads, update);
+            if !buffers.is_empty() {
+                model = parameters::map(model, |path, _, values| buffers.remove(path).unwrap_or(values));
+            }
+            self.model = Some(model.follow(time));
         }
-        self.step += 1;
+        self.step = time;
         Ok(StepReport {
             loss,
             grad_norm,
-            weight: batches.iter().map(MicroBatch::weight).sum(),
+            weight,
             tokens: batches.iter().map(Counts::tokens).sum(),
             images: batches.iter().map(Counts::images).sum(),
+            figures,
         })
     }
 
-    /// The mean loss over all `batches` and its gradients.
-    fn gradients<B: MicroBatch<M>>(&self, batches: &[B]) -> Result<(f64, Gradients)> {
-        let weight: f64 = batches.iter().map(MicroBatch::weight).sum();
+    fn backward(&self, batches: &[M::Batch], weight: f64) -> Result<Backward> {
         ensure!(
             weight > 0.0,
             "nothing to learn: every position of {} micro-batches has weight 0",
             batches.len()
         );
-        let (mut total, mut grads) = (0.0, Gradients::new());
-        for batch in batches.iter().filter(|b| b.weight() > 0.0) {
-            let loss = batch.loss(self.model())? / weight;
-            let value: f32 = loss.clone().into_scalar();
-            if !value.is_finite() {
-                bail!("the loss is {value} on samples {}", batch.samples().join(", "));
-            }
-            total += f64::from(value);
-            parameters::add_gradients(self.model(), loss.backward(), &mut grads);
-        }
-        Ok((total, grads))
+        let batches: Vec<&M::Batch> = batches.iter().filter(|b| M::weight(b) > 0.0).collect();
+        self.model().backward(&Step { batches: &batches, weight, number: self.step })
     }
 
     /// The model as it is. A clone that lives on into the next step costs that step a copy of the weights.

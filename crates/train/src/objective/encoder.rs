@@ -1,63 +1,124 @@
 //! Objectives of the image encoder alone, from pictures with captions.
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::Batch;
 use mm1_model::clip::{Captions, Clip};
 use mm1_model::superclass::SuperClass;
 
-use crate::step::MicroBatch;
+use crate::step::{Backward, Objective, Step};
 
-/// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among the pairs of one batch.
-impl MicroBatch<Clip> for Batch {
-    /// The SUM over pairs of the symmetric cross-entropy, as `[1]`.
-    ///
-    /// # Errors
-    /// If an example has not one picture and at least one learned token.
-    fn loss(&self, model: &Clip) -> Result<Tensor<1>> {
-        let (ids, lens) = captions(self)?;
-        Ok(model.loss(pixels(self, &model.log_scale.val().device()), Captions { ids: &ids, lens: &lens }))
+/// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
+impl Objective for Clip {
+    type Batch = Batch;
+
+    fn weight(batch: &Batch) -> f64 {
+        batch.spans.len() as f64
     }
 
-    fn weight(&self) -> f64 {
-        self.spans.len() as f64
+    /// Pairs in several micro-batches are contrasted as one batch (GradCache, Gao et al. 2021): all are embedded, the
+    /// loss gives the gradient of each embedding, and each micro-batch is embedded again to take it further back. Memory
+    /// is bound by a micro-batch, the result is that of one batch.
+    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
+        let samples = || step.batches.iter().flat_map(|batch| &batch.samples);
+        let mut found = Backward::default();
+        if let [batch] = step.batches {
+            let (pictures, texts) = embed(self, batch)?;
+            let loss = self.contrast(pictures, texts) / step.weight;
+            found.add_loss(&loss, samples())?;
+            found.add_gradients(self, loss.backward());
+        } else {
+            // Without its graph, each micro-batch is only a few vectors.
+            let values = |batch: &&Batch| embed(self, batch).map(|(p, t)| (p.inner(), t.inner()));
+            let all = step.batches.iter().map(values).collect::<Result<Vec<_>>>()?;
+            let (pictures, texts): (Vec<_>, Vec<_>) = all.into_iter().unzip();
+            let leaf = |parts| Tensor::cat(parts, 0).autodiff().require_grad();
+            let (pictures, texts) = (leaf(pictures), leaf(texts));
+            let loss = self.contrast(pictures.clone(), texts.clone()) / step.weight;
+            found.add_loss(&loss, samples())?;
+            let grads = loss.backward();
+            let slopes = |all: &Tensor<2>| all.grad(&grads).context("an embedding without a gradient");
+            let (d_pictures, d_texts) = (slopes(&pictures)?, slopes(&texts)?);
+            found.add_gradients(self, grads);
+            let mut start = 0;
+            for batch in step.batches {
+                let (pictures, texts) = embed(self, batch)?;
+                let [n, _] = pictures.dims();
+                let along =
+                    |x: Tensor<2>, d: &Tensor<2>| (x * d.clone().narrow(0, start, n).autodiff()).sum();
+                let value = along(pictures, &d_pictures) + along(texts, &d_texts);
+                found.add_gradients(self, value.backward());
+                start += n;
+            }
+        }
+        found.figures.insert("scale", f64::from(self.log_scale.val().into_scalar::<f32>()).exp());
+        Ok(found)
     }
+
+    fn follow(self, _: u64) -> Self {
+        self.clamped()
+    }
+}
+
+/// Unit vectors of the pictures and the captions of a micro-batch.
+fn embed(model: &Clip, batch: &Batch) -> Result<(Tensor<2>, Tensor<2>)> {
+    let (ids, lens) = captions(batch)?;
+    let pictures = model.embed_pictures(pixels(batch, &model.log_scale.val().device()));
+    Ok((pictures, model.embed_captions(Captions { ids: &ids, lens: &lens })))
 }
 
 /// Classification (Huang et al. 2024).
-impl MicroBatch<SuperClass> for Batch {
-    /// The SUM over pictures of the mean cross-entropy of their captions' tokens, as `[1]`.
-    ///
-    /// # Errors
-    /// If an example has not one picture and at least one learned token.
-    fn loss(&self, model: &SuperClass) -> Result<Tensor<1>> {
-        let (ids, lens) = captions(self)?;
-        Ok(model.loss(pixels(self, &model.head.val().device()), Captions { ids: &ids, lens: &lens }))
+impl Objective for SuperClass {
+    type Batch = Batch;
+
+    fn weight(batch: &Batch) -> f64 {
+        batch.spans.len() as f64
     }
 
-    fn weight(&self) -> f64 {
-        self.spans.len() as f64
+    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
+        Backward::of_sums(self, step, |batch| {
+            let (ids, lens) = captions(batch)?;
+            Ok(self.loss(pixels(batch, &self.head.val().device()), Captions { ids: &ids, lens: &lens }))
+        })
     }
 }
 
-/// The learned tokens of all examples one after another, and their number in each.
-fn captions(batch: &Batch) -> Result<(Vec<u32>, Vec<usize>)> {
-    let (mut ids, mut lens) = (Vec::new(), Vec::new());
+/// Refuses an example that has not one picture.
+pub(super) fn pictures(batch: &Batch) -> Result<()> {
     for (span, sample) in batch.spans.iter().zip(&batch.samples) {
         let start = span.row * batch.length + span.start;
         let range = start..start + span.len;
         let pictures = batch.image_slots.iter().filter(|slot| range.contains(slot)).count();
-        ensure!(pictures == 1, "{sample} has {pictures} pictures; an encoder needs one with a caption");
+        ensure!(pictures == 1, "{sample} has {pictures} pictures; an encoder needs one");
+    }
+    Ok(())
+}
+
+/// The learned tokens of all examples one after another, and their number in each.
+fn captions(batch: &Batch) -> Result<(Vec<u32>, Vec<usize>)> {
+    pictures(batch)?;
+    let (mut ids, mut lens) = (Vec::new(), Vec::new());
+    for (span, sample) in batch.spans.iter().zip(&batch.samples) {
+        let start = span.row * batch.length + span.start;
         let before = ids.len();
-        ids.extend(range.filter(|&i| batch.weights[i] > 0.0).map(|i| batch.targets[i]));
+        ids.extend((start..start + span.len).filter(|&i| batch.weights[i] > 0.0).map(|i| batch.targets[i]));
         ensure!(ids.len() > before, "{sample} has no caption that is learned; an encoder needs one");
         lens.push(ids.len() - before);
     }
     Ok((ids, lens))
 }
 
-/// `[n, s, s, 3]`
-fn pixels(batch: &Batch, device: &Device) -> Tensor<4> {
-    let shape = [batch.images(), batch.image_size, batch.image_size, 3];
-    Tensor::from_data(TensorData::new(batch.pixels.clone(), shape), device)
+/// The large views `[n g, s, s, 3]`.
+pub(super) fn pixels(batch: &Batch, device: &Device) -> Tensor<4> {
+    squares(&batch.pixels, batch.image_size, device)
+}
+
+/// The small views `[n l, c, c, 3]`, if there are any.
+pub(super) fn crops(batch: &Batch, device: &Device) -> Option<Tensor<4>> {
+    (!batch.crops.is_empty()).then(|| squares(&batch.crops, batch.crop_size, device))
+}
+
+fn squares(pixels: &[f32], side: usize, device: &Device) -> Tensor<4> {
+    let shape = [pixels.len() / (side * side * 3), side, side, 3];
+    Tensor::from_data(TensorData::new(pixels.to_vec(), shape), device)
 }

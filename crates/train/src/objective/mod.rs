@@ -1,7 +1,10 @@
 //! What a step minimises.
 
+mod aim;
+mod dino;
 pub mod encoder;
 pub mod language;
+pub mod linear;
 
 use mm1_data::batch::Batch;
 

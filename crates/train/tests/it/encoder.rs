@@ -1,14 +1,183 @@
 use burn::tensor::{Tensor, TensorData};
+use mm1_data::batch::Batch;
 use mm1_model::Mm1;
-use mm1_model::clip::{Captions, Clip};
+use mm1_model::aim::{Aim, AimConfig};
+use mm1_model::clip::{Captions, Clip, Contrast};
+use mm1_model::dino::{Centring, Dino, DinoConfig};
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
-use mm1_train::{OptimizerConfig, Trainer};
+use mm1_model::vision::Vision;
+use mm1_train::objective::linear::{Labelled, LinearProbe};
+use mm1_train::{Objective, OptimizerConfig, Trainer};
+use serde_json::Value;
 
 use crate::toy::{batch, config, device, text_only};
 
+fn vision() -> Vision {
+    Mm1::encoder(&config(), 7, &device()).unwrap()
+}
+
+fn contrastive(contrast: Contrast) -> Trainer<Clip> {
+    let clip = Clip::new(vision(), &config().lm, contrast, 7).unwrap();
+    Trainer::new(clip, OptimizerConfig::default()).unwrap()
+}
+
 fn trainer() -> Trainer<Clip> {
-    let vision = Mm1::new(&config(), 7, &device()).unwrap().vision;
-    Trainer::new(Clip::new(vision, &config().lm, 7).unwrap(), OptimizerConfig::default()).unwrap()
+    contrastive(Contrast::Softmax)
+}
+
+fn dino(config: DinoConfig) -> Trainer<Dino> {
+    let small = DinoConfig { prototypes: 12, hidden: 16, bottleneck: 8, momentum: 0.9, ..config };
+    Trainer::new(Dino::new(vision(), &small, 10, 7), OptimizerConfig::default()).unwrap()
+}
+
+/// Two large views and two small ones of each picture.
+fn views(rows: std::ops::Range<usize>) -> Batch {
+    let mut batch = pairs(rows);
+    let large = batch.pixels.chunks(16 * 16 * 3);
+    batch.pixels = large.flat_map(|p| [p.to_vec(), p.iter().rev().copied().collect()]).flatten().collect();
+    batch.crop_size = 8;
+    let small = batch.pixels.chunks(16 * 16 * 3).flat_map(|p| &p[..8 * 8 * 3]);
+    batch.crops = small.copied().collect();
+    batch
+}
+
+/// Losses of steps 0..4 without a stop, and with one after step 2 that is resumed.
+fn resumed<M: Objective<Batch = Batch>>(
+    new: impl Fn() -> Trainer<M>,
+    batches: [Vec<Batch>; 4],
+) -> [Vec<u64>; 2] {
+    let run = |trainer: &mut Trainer<M>, steps: std::ops::Range<usize>| -> Vec<u64> {
+        steps.map(|step| trainer.step(&batches[step], 1e-2).unwrap().loss.to_bits()).collect()
+    };
+    let whole = run(&mut new(), 0..4);
+    let mut first = new();
+    let mut losses = run(&mut first, 0..2);
+    let mut second = new();
+    second.restore(first.snapshot(Value::Null)).unwrap();
+    losses.extend(run(&mut second, 2..4));
+    [whole, losses]
+}
+
+#[test]
+fn a_contrast_is_that_of_one_batch_however_it_is_cut() {
+    for contrast in [Contrast::Softmax, Contrast::Sigmoid] {
+        let (mut whole, mut parts) = (contrastive(contrast), contrastive(contrast));
+        let a = whole.step(&[pairs(0..6)], 1e-3).unwrap();
+        let b = parts.step(&[pairs(0..1), pairs(1..4), pairs(4..6)], 1e-3).unwrap();
+        assert!((a.loss - b.loss).abs() < 1e-6 && (a.grad_norm / b.grad_norm - 1.0).abs() < 1e-5);
+        // A mean of the parts' own contrasts would be far off.
+        let mut alone = contrastive(contrast);
+        let c = alone.step(&[pairs(1..4)], 1e-3).unwrap();
+        assert!((a.loss - c.loss).abs() > 0.1, "{} and {}", a.loss, c.loss);
+        let moments = parts.snapshot(Value::Null).optimizer;
+        for (path, data) in
+            whole.snapshot(Value::Null).optimizer.iter().filter(|(path, _)| path.ends_with(".m"))
+        {
+            let values = |data: &TensorData| data.try_to_vec::<f32>().unwrap();
+            for (x, y) in values(data).into_iter().zip(values(&moments[path])) {
+                assert!((x - y).abs() < 1e-6, "{path}: {x} and {y}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_factor_on_cosines_stays_in_its_range() {
+    let mut trainer = trainer();
+    for _ in 0..60 {
+        trainer.step(&[pairs(0..4)], 0.5).ok();
+    }
+    let scale = trainer.model().log_scale.val().into_scalar::<f32>();
+    assert!((0.0..=100f32.ln() + 1e-6).contains(&scale), "{scale}");
+}
+
+#[test]
+fn the_student_learns_and_the_teacher_follows() {
+    let mut trainer = dino(DinoConfig::default());
+    let before = trainer.snapshot(Value::Null);
+    assert!(before.optimizer.keys().all(|path| path.starts_with("student.")), "only the student has moments");
+    let report = trainer.step(&[views(0..3), views(3..5)], 1e-2).unwrap();
+    assert_eq!(report.weight, 5.0);
+    assert!(report.figures.keys().copied().eq(["class_entropy", "rank", "view_entropy"]));
+    let after = trainer.snapshot(Value::Null).model;
+    let values = |data: &TensorData| data.try_to_vec::<f32>().unwrap();
+    let momentum = trainer.model().momentum(1) as f32;
+    assert!(momentum > 0.9 && momentum < 0.91, "{momentum}");
+    for (path, data) in &before.model {
+        let Some(own) = path.strip_prefix("student.").filter(|own| *own != "mask") else { continue };
+        let (old, student, teacher) = (values(&before.model[own]), values(&after[path]), values(&after[own]));
+        assert_ne!(values(data), student, "{path} has not learned");
+        for ((old, student), teacher) in old.iter().zip(&student).zip(&teacher) {
+            let expected = old * momentum + student * (1.0 - momentum);
+            assert!((teacher - expected).abs() < 1e-6, "{own}: {teacher} is not {expected}");
+        }
+    }
+    assert_ne!(after["centre"], before.model["centre"], "the centre has not moved");
+}
+
+#[test]
+fn self_distillation_does_not_depend_on_how_a_step_is_cut() {
+    for centring in [Centring::Centre, Centring::Sinkhorn] {
+        let new = || dino(DinoConfig { centring, ibot: 1.0, ..DinoConfig::default() });
+        let a = new().step(&[views(0..5)], 1e-3).unwrap();
+        let b = new().step(&[views(0..2), views(2..5)], 1e-3).unwrap();
+        assert!((a.loss - b.loss).abs() < 1e-5, "{} and {}", a.loss, b.loss);
+        assert!((a.grad_norm / b.grad_norm - 1.0).abs() < 1e-4, "{} and {}", a.grad_norm, b.grad_norm);
+    }
+}
+
+#[test]
+fn every_objective_resumes_bit_for_bit() {
+    let of = |make: fn(std::ops::Range<usize>) -> Batch| {
+        [0, 1, 2, 3].map(|i| vec![make(i..i + 3), make(i + 3..i + 5)])
+    };
+    let [whole, parts] = resumed(trainer, of(pairs));
+    assert_eq!(whole, parts);
+    let v2 = DinoConfig { centring: Centring::Sinkhorn, ibot: 1.0, ..DinoConfig::default() };
+    for config in [DinoConfig::default(), v2] {
+        let [whole, parts] = resumed(|| dino(config.clone()), of(views));
+        assert_eq!(whole, parts);
+    }
+    let aim = || {
+        let aim = Aim::new(vision(), &AimConfig { head_layers: 1, head_ffn: 16 }, 4, 7);
+        Trainer::new(aim, OptimizerConfig::default()).unwrap()
+    };
+    let [whole, parts] = resumed(aim, of(pairs));
+    assert_eq!(whole, parts);
+    let mut trainer = aim();
+    let losses: Vec<f64> = (0..60).map(|_| trainer.step(&[pairs(0..4)], 3e-3).unwrap().loss).collect();
+    assert!(losses[59] < 0.6 * losses[0], "from {} to {} on four pictures", losses[0], losses[59]);
+}
+
+#[test]
+fn a_dead_teacher_stops_the_training() {
+    let mut trainer = dino(DinoConfig::default());
+    let mut blank = views(0..4);
+    blank.pixels.fill(0.5);
+    blank.crops.fill(0.5);
+    let error = (0..40).find_map(|_| trainer.step(std::slice::from_ref(&blank), 1e-3).err()).unwrap();
+    let error = format!("{error:#}");
+    assert!(
+        error.starts_with("step 20: the teacher has collapsed, all pictures look alike to it (view_entropy "),
+        "{error}"
+    );
+    assert!(error.contains("sinkhorn"), "{error}");
+}
+
+#[test]
+fn a_linear_probe_finds_what_is_linear() {
+    let of = |rows: std::ops::Range<usize>| {
+        let noise = |i: usize| ((i * 7919 + 13) % 101) as f32 / 101.0 - 0.5;
+        let row = |i: usize| [noise(i), noise(i + 50) * 100.0 + 300.0, noise(i + 1000), 7.0];
+        let features: Vec<[f32; 4]> = rows.map(row).collect();
+        let labels =
+            features.iter().map(|[a, b, ..]| usize::from(*a > 0.0) + 2 * usize::from(*b > 300.0)).collect();
+        Labelled { dim: 4, features: features.concat(), labels }
+    };
+    let (train, test) = (of(0..400), of(2000..2200));
+    let said = LinearProbe::fit(&train, 4).unwrap().classify(&test.features);
+    let right = said.iter().zip(&test.labels).filter(|(a, b)| a == b).count();
+    assert!(right > 180, "{right} of 200");
 }
 
 /// Pictures with their captions, without the examples of text.
@@ -33,7 +202,7 @@ fn pictures_find_their_captions() {
 fn an_example_that_is_no_pair_is_refused() {
     let mut trainer = trainer();
     let error = format!("{:#}", trainer.step(&[text_only(batch(1, 0..2))], 1e-3).unwrap_err());
-    assert_eq!(error, "step 0: text/1/0 has 0 pictures; an encoder needs one with a caption");
+    assert_eq!(error, "step 0: text/1/0 has 0 pictures; an encoder needs one");
     let mut blank = pairs(0..2);
     blank.weights.fill(0.0);
     let error = format!("{:#}", trainer.step(&[blank], 1e-3).unwrap_err());
@@ -47,7 +216,7 @@ fn captions_are_classified_and_what_every_caption_has_counts_little() {
     let expected = [4f32.ln(), (4.0f32 / 4.0).ln(), (4.0f32 / 3.0).ln(), 2f32.ln()].map(|w| w + 0.01);
     assert_eq!([weights[0], weights[3], weights[5], weights[7]], expected);
 
-    let classifier = || SuperClass::new(Mm1::new(&config(), 7, &device()).unwrap().vision, vec![1.0; 50], 7);
+    let classifier = || SuperClass::new(vision(), vec![1.0; 50], 7);
     let mut trainer = Trainer::new(classifier(), OptimizerConfig::default()).unwrap();
     let batches = [pairs(0..6)];
     let losses: Vec<_> = (0..80).map(|_| trainer.step(&batches, 3e-3).unwrap().loss).collect();
@@ -62,7 +231,7 @@ fn the_classifiers_loss_and_gradient_are_the_papers() {
     let (vocab, lens, ids) = (50, [2, 3], [4u32, 9, 9, 30, 4]);
     let weight = |id: u32| 0.5 + f64::from(id) / 50.0;
     let weights = (0..vocab as u32).map(|id| weight(id) as f32).collect();
-    let model = SuperClass::new(Mm1::new(&config(), 7, &device()).unwrap().vision, weights, 7);
+    let model = SuperClass::new(vision(), weights, 7);
     let values = (0..2 * 16 * 16 * 3).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
     let pixels = Tensor::<4>::from_data(TensorData::new(values, [2, 16, 16, 3]), &device());
     let numbers = |t: Tensor<2>| -> Vec<f64> {

@@ -1,8 +1,8 @@
 use anyhow::Result;
-use burn::tensor::Tensor;
+use burn::module::Module;
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
-use mm1_train::{Counts, MicroBatch, OptimizerConfig, Part, Snapshot, Trainer, checkpoint};
+use mm1_train::{Backward, Counts, Objective, OptimizerConfig, Part, Snapshot, Step, Trainer, checkpoint};
 use serde_json::{Value, json};
 
 use crate::toy::{Toy, batch, model, text_only};
@@ -102,17 +102,27 @@ fn a_loss_that_is_not_finite_stops_before_the_update() {
     assert_eq!(snapshot(&trainer), before);
 }
 
-struct Root(Vec<String>);
+#[derive(Module, Debug)]
+struct Rooted {
+    toy: Toy,
+}
 
-impl MicroBatch<Toy> for Root {
-    /// The root of 0 is finite, its slope is not.
-    fn loss(&self, model: &Toy) -> Result<Tensor<1>> {
-        Ok((model.lm.bias.val() * 0.0).sqrt().sum() + model.vision.matrix.val().sum())
-    }
-    fn weight(&self) -> f64 {
+impl Objective for Rooted {
+    type Batch = Root;
+
+    fn weight(_: &Root) -> f64 {
         1.0
     }
+
+    /// The root of 0 is finite, its slope is not.
+    fn backward(&self, step: &Step<'_, Root>) -> Result<Backward> {
+        Backward::of_sums(self, step, |_| {
+            Ok((self.toy.lm.bias.val() * 0.0).sqrt().sum() + self.toy.vision.matrix.val().sum())
+        })
+    }
 }
+
+struct Root(Vec<String>);
 
 impl Counts for Root {
     fn tokens(&self) -> usize {
@@ -134,10 +144,10 @@ fn a_gradient_that_is_not_finite_stops_before_the_update() {
         _ => 12,
     };
     let toy = Toy::new(|name| vec![1.0; count(name)]);
-    let mut trainer = Trainer::new(toy, OptimizerConfig::default()).unwrap();
+    let mut trainer = Trainer::new(Rooted { toy }, OptimizerConfig::default()).unwrap();
     let before = trainer.snapshot(Value::Null);
     let error = trainer.step(&[Root(vec!["x".into()]), Root(vec!["y".into()])], 1.0).unwrap_err();
-    assert_eq!(format!("{error:#}"), "step 0, samples x, y: the gradient of lm.bias is not finite");
+    assert_eq!(format!("{error:#}"), "step 0, samples x, y: the gradient of toy.lm.bias is not finite");
     assert_eq!(trainer.snapshot(Value::Null), before);
 }
 

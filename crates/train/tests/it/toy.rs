@@ -5,7 +5,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, Span};
 use mm1_model::{Mm1, Mm1Config};
-use mm1_train::{Counts, MicroBatch};
+use mm1_train::{Backward, Counts, Objective, Step};
 use serde_json::json;
 
 pub(crate) fn device() -> Device {
@@ -57,21 +57,26 @@ pub(crate) struct Coefficients {
     pub(crate) samples: Vec<String>,
 }
 
-impl MicroBatch<Toy> for Coefficients {
-    fn loss(&self, model: &Toy) -> Result<Tensor<1>> {
+impl Objective for Toy {
+    type Batch = Coefficients;
+
+    fn weight(_: &Coefficients) -> f64 {
+        1.0
+    }
+
+    fn backward(&self, step: &Step<'_, Coefficients>) -> Result<Backward> {
         fn product<const D: usize>(p: &Param<Tensor<D>>, c: Vec<f32>) -> Tensor<1> {
             let p = p.val();
             let c = Tensor::from_data(TensorData::new(c, p.dims()), &p.device());
             (p * c).sum()
         }
-        let of = |name: &str| (self.of)(self, name);
-        Ok(product(&model.vision.matrix, of("vision.matrix"))
-            + product(&model.connector.matrix, of("connector.matrix"))
-            + product(&model.lm.matrix, of("lm.matrix"))
-            + product(&model.lm.bias, of("lm.bias")))
-    }
-    fn weight(&self) -> f64 {
-        1.0
+        Backward::of_sums(self, step, |batch| {
+            let of = |name: &str| (batch.of)(batch, name);
+            Ok(product(&self.vision.matrix, of("vision.matrix"))
+                + product(&self.connector.matrix, of("connector.matrix"))
+                + product(&self.lm.matrix, of("lm.matrix"))
+                + product(&self.lm.bias, of("lm.bias")))
+        })
     }
 }
 
