@@ -16,6 +16,7 @@ pub mod compare;
 pub mod contamination;
 pub mod log;
 pub mod model;
+pub mod probe;
 pub mod record;
 pub mod remote;
 pub mod run;

@@ -58,7 +58,9 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
         | Metric::Letter
         | Metric::Choice
         | Metric::ChoiceByLength
-        | Metric::Greedy => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
+        | Metric::Greedy
+        | Metric::Accuracy
+        | Metric::RecallAt1 => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
         Metric::Bleu4 => items.map(|(a, p)| 100.0 * Counts::of(p, a).bleu()[3]).collect(),
         Metric::RougeL => items.map(|(a, p)| 100.0 * rouge::score(p, a)).collect(),
         Metric::Anls => items.map(|(a, p)| 100.0 * anls::score(p, a)).collect(),

@@ -104,6 +104,10 @@ pub enum Metric {
     Greedy,
     /// e to the mean negative log-probability of a token of the answers: the lower the better.
     Perplexity,
+    /// The right class of a picture, by an image encoder alone ([`crate::probe`]): percent.
+    Accuracy,
+    /// The own caption of a picture, or picture of a caption, nearest of all: percent.
+    RecallAt1,
 }
 
 /// What a metric needs of the model.

@@ -6,6 +6,7 @@ mod compare;
 mod contamination;
 mod goldens;
 mod own;
+mod probe;
 mod protocol;
 mod remote;
 #[cfg(feature = "emoji")]
