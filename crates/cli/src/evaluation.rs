@@ -43,6 +43,14 @@ pub(crate) fn records(folder: &RunFolder) -> Result<Vec<Record>> {
     Ok(folder.read_json("eval.json")?.unwrap_or_default())
 }
 
+/// Puts the scores of `stage` in the place of those it had; what other stages have left stays.
+pub(crate) fn replace_records(folder: &RunFolder, stage: &str, records: Vec<Record>) -> Result<()> {
+    let mut all = self::records(folder)?;
+    all.retain(|r| r.stage != stage);
+    all.extend(records);
+    folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)
+}
+
 impl Evaluation<'_> {
     /// Asks `model` all tasks and writes `eval.json` and `samples.json`. Answers that are there from before are kept.
     ///
@@ -113,10 +121,7 @@ impl Evaluation<'_> {
         all_samples.retain(|s| s.stage != self.stage.name);
         all_samples.extend(samples);
         self.folder.write("samples.json", &serde_json::to_vec(&all_samples)?)?;
-        let mut all = self::records(self.folder)?;
-        all.retain(|r| r.stage != self.stage.name);
-        all.extend(records);
-        self.folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)
+        replace_records(self.folder, &self.stage.name, records)
     }
 
     fn answer(&self, task: &dyn Task, shots: usize, blind: bool, model: &mut dyn Model) -> Result<Outcome> {

@@ -50,6 +50,8 @@ enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Do a recipe with every combination of some settings, and print one table of their scores.
+    Ablate(commands::ablate::AblateArgs),
     /// Check a recipe and show what it would do, without doing it.
     Plan {
         #[command(flatten)]
@@ -94,6 +96,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Run { recipe, out, threads, json } => {
             commands::run::run(&recipe.recipe, &recipe.edits, &out, threads, json)
         }
+        Command::Ablate(args) => commands::ablate::ablate(&args),
         Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
         Command::Chat(args) => commands::chat::chat(&args),
         Command::Eval(command) => commands::eval::eval(&command),

@@ -40,7 +40,7 @@ impl Plan {
         let before = held_mib();
         let mut stages = Vec::new();
         for stage in &self.recipe.stage {
-            if let Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) = stage {
+            if let Some(s) = stage.training() {
                 let config = self.loader(s, threads)?;
                 stages.push(((stage, s), config.sources().now, config));
             }

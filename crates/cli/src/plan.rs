@@ -8,6 +8,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use indicatif::HumanCount;
 use mm1_data::augment::Views;
+use mm1_data::document::Special;
 use mm1_data::image::ImageSpec;
 use mm1_data::loader::{Fill, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
@@ -20,6 +21,7 @@ use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::Mm1;
+use mm1_model::config::Stem;
 use mm1_model::weights::{Counts, Group, counts};
 use serde::Serialize;
 use toml::Table;
@@ -29,7 +31,8 @@ use crate::commands::data::fetch;
 use crate::error::input;
 use crate::memory::Bill;
 use crate::recipe::{
-    EvalStage, LearningRate, Objective, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage,
+    EvalStage, LearningRate, Objective, OptimizerConfig, Origin, ProbeStage, Recipe, Stage, TokenizerConfig,
+    TrainStage,
 };
 use crate::run_folder::RunFolder;
 use crate::tasks;
@@ -54,6 +57,9 @@ pub(crate) struct Derived {
     /// Image tokens for a picture.
     pub(crate) image_tokens: usize,
     pub(crate) parameters: Counts,
+    /// Hash of the weights of `model.vision.from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) encoder: Option<String>,
     /// Hash of the tokenizer's vocabulary and merges.
     pub(crate) tokenizer: String,
     /// Memory of weights, gradients and optimizer state in MiB; activations come on top.
@@ -93,7 +99,7 @@ impl Plan {
         recipe.model.check()?;
         let derived = Derived::of(&recipe, &tokenizer)?;
         for stage in &recipe.stage {
-            if let Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) = stage {
+            if let Some(s) = stage.training() {
                 ensure!(
                     s.length > derived.image_tokens + 1,
                     "stage.{}.length = {} leaves no room for text beside the {} tokens of one picture",
@@ -129,22 +135,31 @@ impl Plan {
 
     /// The loader of a training stage.
     pub(crate) fn loader(&self, stage: &TrainStage, threads: usize) -> Result<LoaderConfig> {
+        let packs = stage.objective.packs();
         Ok(LoaderConfig {
             mixture: self.mixture(stage)?,
             packing: Packing {
                 tokenizer: self.tokenizer.clone(),
                 image: self.image.clone(),
-                views: Views::default(),
-                image_tokens: self.derived.image_tokens,
+                // Beside a caption of its own a picture takes no room.
+                image_tokens: if packs { self.derived.image_tokens } else { 1 },
+                views: stage.views.clone(),
                 length: stage.length,
             },
             rows: stage.rows,
-            fill: Fill::Packed,
+            fill: if packs { Fill::Packed } else { Fill::Single },
             // Each stage has an order of its own.
             seed: self.recipe.seed ^ xxh3_64(stage.name.as_bytes()),
             threads,
             max_skipped_share: 0.1,
         })
+    }
+
+    /// A caption as an encoder stage learns it.
+    pub(crate) fn caption_tokens(&self, text: &str) -> Vec<u32> {
+        let mut ids = self.tokenizer.encode(text);
+        ids.push(self.tokenizer.id(Special::End));
+        ids
     }
 
     /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is continued.
@@ -197,6 +212,11 @@ impl Plan {
                         d.lr[&s.name]
                     )
                 }
+                Stage::Probe(s) => writeln!(
+                    text,
+                    "  {}: the encoder's features of {} held-out pictures of {}, judged by {}",
+                    s.name, s.test, s.classes, s.train
+                ),
                 Stage::Eval(s) => writeln!(
                     text,
                     "  {}: {} with {:?} shots, {} questions each",
@@ -214,12 +234,13 @@ impl Plan {
 impl Derived {
     fn of(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Self> {
         let parameters = counts(&Mm1::new(&recipe.model, recipe.seed, &Device::flex())?);
+        let from = recipe.model.vision.from.as_deref();
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
         for stage in &recipe.stage {
             let (s, trained) = match stage {
                 Stage::Pretrain(s) | Stage::Sft(s) => (s, parameters.lm),
                 Stage::Encoder(s) => (s, parameters.vision),
-                Stage::Eval(_) => continue,
+                Stage::Probe(_) | Stage::Eval(_) => continue,
             };
             lr.insert(s.name.clone(), peak(&s.optimizer, trained));
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
@@ -227,6 +248,9 @@ impl Derived {
         Ok(Self {
             image_tokens: recipe.model.connector.tokens(),
             parameters,
+            encoder: from
+                .map(|from| Ok::<_, anyhow::Error>(Origin::open(from)?.fingerprint()))
+                .transpose()?,
             tokenizer: tokenizer.fingerprint().to_string(),
             // Weights, gradients and two moments of four bytes each.
             state_mib: (parameters.total() as u64 * 16).div_ceil(1 << 20),
@@ -286,7 +310,10 @@ fn check_stages(recipe: &Recipe) -> Result<()> {
         );
         match stage {
             Stage::Pretrain(s) | Stage::Sft(s) => check_train(recipe, s, &[Objective::Language]),
-            Stage::Encoder(s) => check_train(recipe, s, &[Objective::Clip, Objective::Superclass]),
+            Stage::Encoder(s) => {
+                check_train(recipe, s, &Objective::OF_ENCODERS).and_then(|()| check_encoder(recipe, s))
+            }
+            Stage::Probe(s) => check_probe(recipe, s),
             Stage::Eval(s) => check_eval(recipe, s),
         }
         .with_context(|| format!("stage.{name}"))?;
@@ -313,10 +340,6 @@ fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[Objective]) -> Res
         "objective must be \"{}\" in this kind of stage",
         objectives.iter().map(|o| o.name()).collect::<Vec<_>>().join("\" or \"")
     );
-    ensure!(
-        s.objective != Objective::Clip || s.accumulate == 1,
-        "accumulate must be 1 for a contrast: it takes all pairs of a step together"
-    );
     positive(&[
         ("steps", s.steps),
         ("rows", s.rows as u64),
@@ -325,11 +348,62 @@ fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[Objective]) -> Res
         ("checkpoint.every", s.checkpoint.every),
         ("checkpoint.keep", s.checkpoint.keep as u64),
     ])?;
+    ensure!(
+        s.objective != Objective::Language || s.views == Views::default(),
+        "views belong to a stage of kind \"encoder\""
+    );
     ensure!(!s.mixture.is_empty(), "mixture names no source");
     for name in s.mixture.keys() {
         check_source(recipe, "mixture", name)?;
     }
     check_optimizer(&s.optimizer)
+}
+
+/// What the objectives of an encoder need.
+fn check_encoder(recipe: &Recipe, s: &TrainStage) -> Result<()> {
+    s.views.check()?;
+    let (views, vision) = (s.views.global.len(), &recipe.model.vision);
+    match s.objective {
+        Objective::Dino => {
+            ensure!(views >= 2, "views.global has {views} views; objective \"dino\" compares two or more");
+            s.dino.check()?;
+            ensure!(
+                s.dino.koleo == 0.0 || s.accumulate == 1,
+                "dino.koleo needs accumulate = 1: it looks for neighbours among all pictures of a step"
+            );
+            let size = s.views.local.size;
+            ensure!(
+                s.views.local.views == 0 || size.is_multiple_of(vision.patch),
+                "views.local.size = {size} must be a multiple of model.vision.patch = {}",
+                vision.patch
+            );
+        }
+        _ => ensure!(
+            views == 1 && s.views.local.views == 0,
+            "views: objective \"{}\" takes one view of a picture; only \"dino\" compares several",
+            s.objective.name()
+        ),
+    }
+    if s.objective == Objective::Aim {
+        s.aim.check()?;
+        ensure!(
+            vision.stem == Stem::Patch && !vision.class_token,
+            "objective \"aim\" needs model.vision.stem = \"patch\" and class_token = false: convolutions and a class token would show a patch what it is to predict"
+        );
+    }
+    Ok(())
+}
+
+fn check_probe(recipe: &Recipe, s: &ProbeStage) -> Result<()> {
+    positive(&[
+        ("train", s.train),
+        ("test", s.test),
+        ("pairs", s.pairs),
+        ("neighbours", s.neighbours as u64),
+    ])?;
+    check_source(recipe, "classes", &s.classes)?;
+    ensure!(s.prompt.contains("{}"), "prompt = \"{}\" has no {{}} for the class", s.prompt);
+    s.captions.iter().try_for_each(|source| check_source(recipe, "captions", source))
 }
 
 fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {

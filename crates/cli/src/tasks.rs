@@ -109,10 +109,7 @@ pub(crate) struct TaskData {
 
 /// The names of the sources in the mixtures of a recipe.
 fn training(recipe: &Recipe) -> BTreeSet<&str> {
-    let mixtures = recipe.stage.iter().filter_map(|stage| match stage {
-        Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => Some(&s.mixture),
-        Stage::Eval(_) => None,
-    });
+    let mixtures = recipe.stage.iter().filter_map(Stage::training).map(|s| &s.mixture);
     mixtures.flatten().filter(|(_, weight)| **weight > 0.0).map(|(name, _)| name.as_str()).collect()
 }
 

@@ -1,6 +1,5 @@
 //! [`Trained`]: the model that a run has left, ready to answer.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -41,19 +40,10 @@ impl Trained {
     /// # Errors
     /// As [`Self::load`]; a stage that is not there or trains no language model.
     pub(crate) fn of_stage(root: &Path, name: Option<&str>) -> Result<Self> {
-        let path = root.join("plan.toml");
         let missing = |e: &dyn std::fmt::Display| {
             InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
         };
-        let plan: toml::Table =
-            fs::read_to_string(&path).map_err(|e| missing(&e))?.parse().map_err(|e| missing(&e))?;
-        let recipe: Recipe = plan
-            .get("settled")
-            .and_then(|s| s.get("recipe"))
-            .cloned()
-            .ok_or_else(|| missing(&"plan.toml has no recipe"))?
-            .try_into()
-            .map_err(|e| missing(&e))?;
+        let recipe = Recipe::of_run(root).map_err(|e| missing(&format!("{e:#}")))?;
         let trained = |s: &&Stage| {
             matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && model::checkpoints(root, s.name()).is_dir()
         };

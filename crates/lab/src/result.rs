@@ -128,6 +128,8 @@ fn metric_text(scores: &[&Score]) -> String {
         "choice-by-length" => "most likely option by character right, %",
         "greedy" => "written by greedy decoding, %",
         "perplexity" => "perplexity (lower is better)",
+        "accuracy" => "right class, %",
+        "recall-at1" => "recall at 1, %",
         other => other,
     };
     distinct(scores.iter().map(|s| s.metric.as_str())).into_iter().map(name).collect::<Vec<_>>().join("; ")

@@ -1,5 +1,6 @@
 //! One file a command.
 
+pub(crate) mod ablate;
 pub(crate) mod chat;
 pub(crate) mod data;
 pub(crate) mod eval;

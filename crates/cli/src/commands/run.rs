@@ -1,11 +1,12 @@
 //! `mm1 run`: all stages of a recipe, in order, each continued where it stopped.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
+use mm1_eval::record::Record;
 use serde_json::json;
 
 use crate::evaluation;
@@ -25,6 +26,16 @@ pub(crate) struct Context {
     pub(crate) stop: Arc<AtomicBool>,
 }
 
+/// What a run has left.
+pub(crate) struct Done {
+    /// The page for people.
+    pub(crate) report: PathBuf,
+    /// The scores of all stages.
+    pub(crate) scores: Vec<Record>,
+    /// The most memory of a stage in MiB, where the system says.
+    pub(crate) peak_mib: Option<u64>,
+}
+
 /// Runs the recipe in the folder `out`.
 ///
 /// # Errors
@@ -39,31 +50,40 @@ pub(crate) fn run(
     let started = Instant::now();
     let recipe = Recipe::read(recipe, edits)?;
     let threads = settle_threads(threads)?;
+    let Done { report, scores, peak_mib } = stages(recipe, out, threads, &stop_flag()?)?;
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("done in {}{}; open {}", clock(seconds), memory::told(peak_mib), report.display());
+    if json {
+        let done =
+            json!({"run": out, "report": report, "seconds": seconds, "peak_mib": peak_mib, "eval": scores});
+        println!("{done}");
+    }
+    Ok(())
+}
+
+/// Does all stages of `recipe` in the folder `out`; those that are done there are not done again.
+///
+/// # Errors
+/// As [`run`].
+pub(crate) fn stages(recipe: Recipe, out: &Path, threads: usize, stop: &Arc<AtomicBool>) -> Result<Done> {
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
     folder.settle_plan(&plan.to_table()?)?;
     eprint!("{}", plan.summary(&plan.bills(threads)?));
-    let context = Context { plan, folder, threads, stop: stop_flag()? };
+    let context = Context { plan, folder, threads, stop: stop.clone() };
     let mut peak = None;
     for stage in &context.plan.recipe.stage {
         memory::forget_peak();
         let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),
+            Stage::Probe(s) => stage::probe::run(&context, s),
             Stage::Eval(s) => stage::evaluate::run(&context, s),
         };
         context.plan.recipe.precision.of(run).with_context(|| format!("stage {}", stage.name()))?;
         peak = peak.max(memory::peak_mib());
     }
     let report = mm1_lab::report::write(context.folder.root())?;
-    let seconds = started.elapsed().as_secs_f64();
-    eprintln!("done in {}{}; open {}", clock(seconds), memory::told(peak), report.display());
-    if json {
-        let scores = evaluation::records(&context.folder)?;
-        let done =
-            json!({"run": out, "report": report, "seconds": seconds, "peak_mib": peak, "eval": scores});
-        println!("{done}");
-    }
-    Ok(())
+    Ok(Done { report, scores: evaluation::records(&context.folder)?, peak_mib: peak })
 }
 
 /// Starts the threads for computing: as many as asked, or one for each core.

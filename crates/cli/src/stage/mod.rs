@@ -2,4 +2,5 @@
 
 pub(crate) mod evaluate;
 pub(crate) mod model;
+pub(crate) mod probe;
 pub(crate) mod train;

@@ -11,7 +11,7 @@ use mm1_train::{Checkpoint, checkpoint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::input;
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Origin, Recipe, Stage};
 
 /// Where a stage's checkpoints are in the run folder `root`.
 pub(crate) fn checkpoints(root: &Path, stage: &str) -> PathBuf {
@@ -56,14 +56,23 @@ pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: 
     let before = recipe.stage.iter().take_while(|s| s.name() != stage);
     let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     // Every stage that trains writes the encoder: nothing before the last of them matters.
-    match before.filter(|s| !matches!(s, Stage::Eval(_))).last() {
+    match before.filter(|s| s.training().is_some()).last() {
         Some(last) => weights::load_part(vision, "vision", &weights_of(root, last.name())?),
+        None => from_origin(vision, recipe),
+    }
+}
+
+/// The encoder of random weights `vision` with those of the recipe's `model.vision.from`, if it has one.
+fn from_origin(vision: Vision, recipe: &Recipe) -> Result<Vision> {
+    let config = &recipe.model.vision;
+    match &config.from {
+        Some(from) => weights::assign(vision, input(Origin::open(from))?.encoder.fit(config)?),
         None => Ok(vision),
     }
 }
 
 /// The file with the weights that a stage has left.
-fn weights_of(root: &Path, stage: &str) -> Result<PathBuf> {
+pub(crate) fn weights_of(root: &Path, stage: &str) -> Result<PathBuf> {
     let folder = checkpoints(root, stage);
     let missing = || format!("stage {stage} has no checkpoint in {}", folder.display());
     Ok(latest(&folder)?.with_context(missing)?.weights())
@@ -77,13 +86,16 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     // A language stage writes the whole model: nothing before the last of them matters.
     let first = done.iter().rposition(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_))).unwrap_or(0);
     let mut model = Mm1::new(&recipe.model, recipe.seed, device)?;
+    if done.iter().all(|stage| stage.training().is_none()) {
+        model.vision = from_origin(model.vision, recipe)?;
+    }
     for stage in &done[first..] {
         match stage {
             Stage::Pretrain(s) | Stage::Sft(s) => model = weights::load(model, &weights_of(root, &s.name)?)?,
             Stage::Encoder(s) => {
                 model.vision = weights::load_part(model.vision, "vision", &weights_of(root, &s.name)?)?;
             }
-            Stage::Eval(_) => {}
+            Stage::Probe(_) | Stage::Eval(_) => {}
         }
     }
     Ok(model)

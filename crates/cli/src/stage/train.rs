@@ -6,17 +6,18 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use burn::module::Module;
 use burn::tensor::Device;
 use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, Skipped};
 use mm1_data::source::Split;
-use mm1_model::clip::Clip;
+use mm1_model::aim::Aim;
+use mm1_model::clip::{Clip, Contrast};
+use mm1_model::dino::Dino;
 use mm1_model::ops;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::weights::Group;
-use mm1_train::{Checkpoint, MicroBatch, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
+use mm1_train::{Checkpoint, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -46,12 +47,22 @@ pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
     }
     let (device, recipe) = (Device::flex().autodiff(), &context.plan.recipe);
     let encoder = || model::encoder_before(recipe, context.folder.root(), &stage.name, &device);
+    let clip = |contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
     match stage.objective {
         Objective::Language => {
             let model = model::before(recipe, context.folder.root(), &stage.name, &device)?;
             train(context, stage, model, last)
         }
-        Objective::Clip => train(context, stage, Clip::new(encoder()?, &recipe.model.lm, recipe.seed)?, last),
+        Objective::Clip => train(context, stage, clip(Contrast::Softmax)?, last),
+        Objective::Siglip => train(context, stage, clip(Contrast::Sigmoid)?, last),
+        Objective::Dino => {
+            let dino = Dino::new(encoder()?, &stage.dino, stage.steps, recipe.seed);
+            train(context, stage, dino, last)
+        }
+        Objective::Aim => {
+            let patch = recipe.model.vision.patch;
+            train(context, stage, Aim::new(encoder()?, &stage.aim, patch, recipe.seed), last)
+        }
         Objective::Superclass => {
             let captions = first_captions(context, stage);
             let weights = inverse_document_frequency(&captions, context.plan.tokenizer.vocab());
@@ -66,10 +77,12 @@ fn cursor(state: &Value) -> Result<Cursor> {
 }
 
 /// Trains `model` from the checkpoint `last`, where there is one.
-fn train<M: Module>(context: &Context, stage: &TrainStage, model: M, last: Option<Checkpoint>) -> Result<()>
-where
-    Batch: MicroBatch<M>,
-{
+fn train<M: mm1_train::Objective<Batch = Batch>>(
+    context: &Context,
+    stage: &TrainStage,
+    model: M,
+    last: Option<Checkpoint>,
+) -> Result<()> {
     let folder = model::checkpoints(context.folder.root(), &stage.name);
     let mut trainer = Trainer::new(model, optimizer(stage))?;
     let mut cursor = Cursor::default();

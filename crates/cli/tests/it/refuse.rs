@@ -49,7 +49,10 @@ fn settings_that_are_wrong() {
     refused(&set(&["data.captioned.filter.min_side=20"]), &["data.captioned.filter", "mm1 data import"]);
     refused(
         &set(&["stage.encoder.objective=language"]),
-        &["stage.encoder", "objective must be \"clip\" or \"superclass\""],
+        &[
+            "stage.encoder",
+            "objective must be \"clip\" or \"siglip\" or \"dino\" or \"aim\" or \"superclass\"",
+        ],
     );
 }
 

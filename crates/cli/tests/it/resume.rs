@@ -12,12 +12,13 @@ const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/files.toml");
 
 /// Starts the run again and again with another number of threads, and kills it whenever it has come two steps
 /// further than the last time, until it ends. The program runs in `folder`.
-fn run_with_kills(recipe: &str, folder: &Path, out: &Path) -> usize {
+pub(crate) fn run_with_kills(recipe: &str, more: &[&str], folder: &Path, out: &Path) -> usize {
     let steps = || fs::read_to_string(out.join("metrics.jsonl")).map_or(0, |text| text.lines().count());
     let mut kills = 0;
     loop {
         let threads = ["1", "2", "7"][kills % 3];
         let mut child = mm1(&["run", recipe, "--out", out.to_str().unwrap(), "--threads", threads])
+            .args(more)
             .current_dir(folder)
             .env("MM1_CACHE", folder.join("cache"))
             .stderr(Stdio::null())
@@ -44,7 +45,7 @@ fn killed_at_any_moment_gives_the_same_digits() {
     let dir = tempfile::tempdir().unwrap();
     let (whole, killed) = (dir.path().join("whole"), dir.path().join("killed"));
     succeeds(&run(&whole, &["--threads", "1"]));
-    let kills = run_with_kills(TINY, dir.path(), &killed);
+    let kills = run_with_kills(TINY, &[], dir.path(), &killed);
     assert!(kills >= 3, "only {kills} kills: the run is too short to prove anything");
     let expected = losses(&whole);
     assert_eq!(expected.len(), 5 + 12 + 6);
@@ -78,7 +79,7 @@ fn a_mixture_of_files_killed_at_any_moment_gives_the_same_digits() {
         .output()
         .unwrap();
     succeeds(&unbroken);
-    let kills = run_with_kills(FILES, dir.path(), &killed);
+    let kills = run_with_kills(FILES, &[], dir.path(), &killed);
     assert!(kills >= 5, "only {kills} kills: the run is too short to prove anything");
     assert_eq!(losses(&whole).len(), 24);
     assert_eq!(losses(&killed), losses(&whole));

@@ -86,17 +86,14 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
 }
 
 fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<&'a TrainStage> {
-    let trains = |stage: &'a Stage| match stage {
-        Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => Some(s),
-        Stage::Eval(_) => None,
-    };
-    let mut stages = recipe.stage.iter().filter_map(trains);
+    let mut stages = recipe.stage.iter().filter_map(Stage::training);
     let found = match name {
         Some(name) => stages.find(|stage| stage.name == name),
         None => stages.next(),
     };
     found.ok_or_else(|| {
-        let known: Vec<&str> = recipe.stage.iter().filter_map(trains).map(|s| s.name.as_str()).collect();
+        let known: Vec<&str> =
+            recipe.stage.iter().filter_map(Stage::training).map(|s| s.name.as_str()).collect();
         let wanted = name.map_or("the recipe has no training stage".to_owned(), |name| {
             format!("--stage {name}: no training stage has this name")
         });

@@ -1,20 +1,26 @@
 //! The [`Recipe`] as a person writes it: TOML, `--set` edits, and refusals that name the field.
 
+mod origin;
+mod stage;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
-use mm1_data::image::{Fit, ImageSpec};
+use anyhow::{Context, Result, ensure};
+use mm1_data::image::{Filter, Fit, ImageSpec};
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
 #[cfg(feature = "emoji")]
 use mm1_data::world::WorldConfig;
-use mm1_eval::shots::Choice;
 use mm1_model::config::Mm1Config;
 use mm1_model::ops;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+pub(crate) use self::origin::Origin;
+pub(crate) use self::stage::{
+    EvalStage, LearningRate, Objective, OptimizerConfig, ProbeStage, Stage, TrainStage, eval_pool,
+};
 use crate::error::InputError;
 
 /// A whole run: the data, the model and the stages that it goes through.
@@ -95,6 +101,9 @@ pub(crate) enum TokenizerConfig {
 pub(crate) struct ImageConfig {
     /// What is done with a picture that is not square.
     pub(crate) mode: Fit,
+    /// How levels between pixels are found.
+    #[serde(skip_serializing_if = "stage::is_default")]
+    pub(crate) filter: Filter,
     /// Subtracted from each channel in 0..=1.
     pub(crate) mean: [f32; 3],
     /// Then divided by.
@@ -105,233 +114,25 @@ pub(crate) struct ImageConfig {
 
 impl Default for ImageConfig {
     fn default() -> Self {
-        Self { mode: Fit::default(), mean: [0.5; 3], std: [0.5; 3], background: [255; 3] }
-    }
-}
-
-/// One station of the road.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "kebab-case")]
-pub(crate) enum Stage {
-    /// Trains the image encoder alone.
-    Encoder(TrainStage),
-    /// Next-token prediction on a mixture of documents.
-    Pretrain(TrainStage),
-    /// Supervised fine-tuning on conversations: the same loop, loss on the answers only.
-    Sft(TrainStage),
-    /// Scores with 0, 4, 8 … demonstrations.
-    Eval(EvalStage),
-}
-
-impl Stage {
-    pub(crate) fn name(&self) -> &str {
-        match self {
-            Self::Encoder(s) | Self::Pretrain(s) | Self::Sft(s) => &s.name,
-            Self::Eval(s) => &s.name,
-        }
-    }
-}
-
-/// The settings of the optimiser and its schedule, the same in every training stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct OptimizerConfig {
-    /// The peak: `"law"` (paper, section 3.3) or a number.
-    pub(crate) lr: LearningRate,
-    /// Linear warm-up; then a cosine to a tenth of the peak.
-    pub(crate) warmup_steps: u64,
-    /// Decoupled, as PyTorch's `AdamW` has it: 0.1 is the paper's λ = 0.1 η.
-    pub(crate) weight_decay: f64,
-    /// Largest norm of all gradients together.
-    pub(crate) clip_norm: f64,
-    /// A factor on the learning rate for each part of the model.
-    pub(crate) scale: GroupScale,
-    /// Parts that stay as they are: `vision`, `connector`, `lm`.
-    pub(crate) freeze: Vec<String>,
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
         Self {
-            lr: LearningRate::Law(Law::Law),
-            warmup_steps: 100,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
-            scale: GroupScale::default(),
-            freeze: Vec::new(),
+            mode: Fit::default(),
+            filter: Filter::default(),
+            mean: [0.5; 3],
+            std: [0.5; 3],
+            background: [255; 3],
         }
     }
-}
-
-/// A learning rate: a number or `"law"`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub(crate) enum LearningRate {
-    /// The number itself.
-    Value(f64),
-    /// From the number of parameters.
-    Law(Law),
-}
-
-/// The one word that [`LearningRate`] knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Law {
-    /// η = exp(-0.4214 ln N - 0.5535).
-    Law,
-}
-
-/// Factors on the learning rate.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct GroupScale {
-    /// Of the image encoder.
-    pub(crate) vision: f64,
-    /// Of the connector.
-    pub(crate) connector: f64,
-    /// Of the language model.
-    pub(crate) lm: f64,
-}
-
-impl Default for GroupScale {
-    fn default() -> Self {
-        Self { vision: 1.0, connector: 1.0, lm: 1.0 }
-    }
-}
-
-/// When checkpoints are written and how many stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct CheckpointConfig {
-    /// Steps between two; the last step always has one.
-    pub(crate) every: u64,
-    /// How many of a stage are kept.
-    pub(crate) keep: usize,
-}
-
-impl Default for CheckpointConfig {
-    fn default() -> Self {
-        Self { every: 100, keep: 2 }
-    }
-}
-
-/// A training stage over packed rows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TrainStage {
-    /// By which `--set`, folders and reports know it.
-    pub(crate) name: String,
-    /// What is minimised.
-    #[serde(default)]
-    pub(crate) objective: Objective,
-    /// Weight of each source.
-    pub(crate) mixture: BTreeMap<String, f64>,
-    /// Optimisation steps.
-    pub(crate) steps: u64,
-    /// Packed rows in a micro-batch.
-    pub(crate) rows: usize,
-    /// Micro-batches in a step.
-    #[serde(default = "one_usize")]
-    pub(crate) accumulate: usize,
-    /// Positions in a row.
-    pub(crate) length: usize,
-    /// Activation checkpointing (Chen et al. 2016): blocks are computed again on the way back. The same digits in less
-    /// memory, for up to a third more time.
-    #[serde(default)]
-    pub(crate) recompute_blocks: bool,
-    /// The optimiser.
-    #[serde(default)]
-    pub(crate) optimizer: OptimizerConfig,
-    /// Checkpoints.
-    #[serde(default)]
-    pub(crate) checkpoint: CheckpointConfig,
-}
-
-/// What a training stage minimises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Objective {
-    /// The next token of text.
-    #[default]
-    Language,
-    /// Contrast of pictures and captions (Radford et al. 2021); for an `encoder` stage.
-    Clip,
-    /// Tokens of the caption as the picture's classes (Huang et al. 2024); for an `encoder` stage. It learns faster than
-    /// a contrast of small batches.
-    Superclass,
-}
-
-impl Objective {
-    /// As a recipe writes it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Language => "language",
-            Self::Clip => "clip",
-            Self::Superclass => "superclass",
-        }
-    }
-}
-
-/// An evaluation of the model as the stages before have left it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct EvalStage {
-    /// By which `--set` and reports know it.
-    pub(crate) name: String,
-    /// Names of tasks; `captions:SOURCE` is captioning of a source's held-out pictures, `vqa:SOURCE`
-    /// are questions about them (`vqa:SOURCE/OTHER`: demonstrated by another source).
-    pub(crate) tasks: Vec<String>,
-    /// Numbers of demonstrations.
-    pub(crate) shots: Vec<usize>,
-    /// Questions of each task.
-    pub(crate) questions: usize,
-    /// Questions answered side by side; no score depends on it.
-    #[serde(default = "eval_batch")]
-    pub(crate) batch: usize,
-    /// Whether the blind score is measured too.
-    #[serde(default = "yes")]
-    pub(crate) blind: bool,
-    /// Which training items are shown: `random`, `fixed` or `similar`.
-    #[serde(default)]
-    pub(crate) demonstrations: Choice,
-    /// Training items among which similar ones are looked for.
-    #[serde(default = "eval_pool")]
-    pub(crate) pool: usize,
-    /// Whether demonstrations show the way to their answer, and the model's conclusion is scored.
-    #[serde(default)]
-    pub(crate) chain_of_thought: bool,
-    /// Training documents of each source that test items are compared with; 0: none.
-    #[serde(default = "eval_contamination")]
-    pub(crate) contamination: u64,
-    /// The folder of the test sets on disk.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) data: Option<PathBuf>,
 }
 
 fn one() -> u64 {
     1
 }
-fn one_usize() -> usize {
-    1
-}
-pub(crate) fn eval_batch() -> usize {
-    64
-}
-fn eval_contamination() -> u64 {
-    1000
-}
-pub(crate) fn eval_pool() -> usize {
-    1000
-}
-fn yes() -> bool {
-    true
-}
 
 impl Recipe {
     /// How pictures are prepared for the model.
     pub(crate) fn image_spec(&self) -> ImageSpec {
-        let ImageConfig { mode, mean, std, background } = self.image;
-        ImageSpec { mode, mean, std, background, ..ImageSpec::new(self.model.vision.image_size) }
+        let ImageConfig { mode, filter, mean, std, background } = self.image;
+        ImageSpec { size: self.model.vision.image_size, mode, filter, mean, std, background }
     }
 
     /// Reads `path`, applies the `--set` edits and checks every field's name and type.
@@ -344,13 +145,33 @@ impl Recipe {
         Self::parse(&text, edits).map_err(|e| InputError::new(format!("{}: {e:#}", path.display())).into())
     }
 
+    /// The recipe that a run folder has settled.
+    ///
+    /// # Errors
+    /// A folder without a whole `plan.toml`.
+    pub(crate) fn of_run(root: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(root.join("plan.toml"))?;
+        let mut plan: Table = text.parse()?;
+        let settled = plan.remove("settled").and_then(|settled| settled.get("recipe").cloned());
+        Ok(settled.context("plan.toml has no recipe")?.try_into()?)
+    }
+
     fn parse(text: &str, edits: &[String]) -> Result<Self> {
-        let mut tree: Table =
-            toml::from_str(text).map_err(|e| anyhow::anyhow!("{}", e.to_string().trim()))?;
+        let tree = toml::from_str(text).map_err(|e| anyhow::anyhow!("{}", e.to_string().trim()))?;
+        Self::of_tree(tree, edits)
+    }
+
+    /// The recipe written in `tree`, after the `--set` edits.
+    ///
+    /// # Errors
+    /// A field that is unknown or of another type, with the nearest known one.
+    pub(crate) fn of_tree(mut tree: Table, edits: &[String]) -> Result<Self> {
         for edit in edits {
             set(&mut tree, edit).with_context(|| format!("--set {edit}"))?;
         }
+        ensure!(!tree.contains_key("ablation"), "an ablation is many runs: `mm1 ablate` does them");
         check_no_filter(&tree)?;
+        origin::fill(&mut tree)?;
         serde_path_to_error::deserialize(Value::Table(tree)).map_err(|e| {
             let (path, message) = (e.path().to_string(), e.inner().to_string());
             let place = if path == "." { String::new() } else { format!("{path}: ") };
@@ -373,7 +194,14 @@ fn check_no_filter(tree: &Table) -> Result<()> {
     }
 }
 
-/// Applies one `path=value`. A table of an array is addressed by its `name`; the value is TOML, or else a string.
+impl From<ImageSpec> for ImageConfig {
+    fn from(spec: ImageSpec) -> Self {
+        let ImageSpec { mode, filter, mean, std, background, size: _ } = spec;
+        Self { mode, filter, mean, std, background }
+    }
+}
+
+/// Applies one `path=value`; the value is TOML, or else a string.
 fn set(tree: &mut Table, edit: &str) -> Result<()> {
     let (path, written) =
         edit.split_once('=').context("write it as path=value, such as model.lm.layers=4")?;
@@ -382,6 +210,14 @@ fn set(tree: &mut Table, edit: &str) -> Result<()> {
         .ok()
         .and_then(|mut t| t.remove("value"))
         .unwrap_or_else(|| Value::String(written.to_string()));
+    put(tree, path, value)
+}
+
+/// Puts `value` at `path`. A table of an array is addressed by its `name`.
+///
+/// # Errors
+/// A path through what is no table.
+pub(crate) fn put(tree: &mut Table, path: &str, value: Value) -> Result<()> {
     let parts: Vec<&str> = path.trim().split('.').collect();
     let (last, parents) = parts.split_last().context("the path is empty")?;
     let mut table = tree;

@@ -1,0 +1,145 @@
+//! `mm1 ablate`: one recipe with every combination of some settings, and one table of what they score.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use mm1_lab::ablation::{Cell, Paper, Table as Scores};
+use serde::Deserialize;
+use serde_json::json;
+use toml::Table;
+
+use crate::commands::run::{settle_threads, stages, stop_flag};
+use crate::error::{InputError, input};
+use crate::progress::clock;
+use crate::recipe::{Recipe, put};
+
+#[derive(Debug, Args)]
+pub(crate) struct AblateArgs {
+    /// The ablation: a recipe with an `[ablation]` table.
+    recipe: PathBuf,
+    /// The folder of the table and of all runs.
+    #[arg(long)]
+    out: PathBuf,
+    /// Change a setting of every run, as in `mm1 run`.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    edits: Vec<String>,
+    /// Threads for computing and loading; no result depends on it. Default: one for each core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// The `[ablation]` table of a recipe.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ablation {
+    /// What is changed; every combination is one run.
+    axis: Vec<Axis>,
+    /// The paper's table that this one is beside.
+    #[serde(default)]
+    paper: Option<Paper>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Axis {
+    /// What is changed, as a column's head.
+    name: String,
+    value: Vec<Value>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Value {
+    /// As a table says it.
+    name: String,
+    /// Settings by their path, as `--set` has them.
+    set: Table,
+}
+
+/// Does all runs of an ablation, each in a folder of its own, and writes `table.md` and `table.json`.
+///
+/// # Errors
+/// As `mm1 run`; the same command again goes on.
+pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
+    let started = Instant::now();
+    let (ablation, tree) = input(read(&args.recipe))?;
+    let cells = combinations(&ablation.axis);
+    // All are checked before the first one runs.
+    let recipes = cells.iter().map(|values| recipe(&tree, values, &args.edits));
+    let recipes = recipes
+        .collect::<Result<Vec<_>>>()
+        .map_err(|e| InputError::new(format!("{}: {e:#}", args.recipe.display())))?;
+    let (threads, stop) = (settle_threads(args.threads)?, stop_flag()?);
+    let mut done = Vec::new();
+    for (number, (values, recipe)) in cells.iter().zip(recipes).enumerate() {
+        let names: Vec<String> = values.iter().map(|value| value.name.clone()).collect();
+        let folder = args.out.join(slug(&names));
+        eprintln!("run {} of {}: {}, in {}", number + 1, cells.len(), names.join(", "), folder.display());
+        let scores = stages(recipe, &folder, threads, &stop)
+            .with_context(|| format!("run {}", folder.display()))?
+            .scores;
+        done.push(Cell { names, folder, scores: serde_json::to_value(scores)? });
+        let heads = ablation.axis.iter().map(|axis| axis.name.clone()).collect();
+        let table = Scores::new(heads, &done, ablation.paper.clone())?;
+        // After each run: what a stop leaves is a table too.
+        fs::write(args.out.join("table.md"), table.markdown())?;
+        fs::write(args.out.join("table.json"), serde_json::to_vec_pretty(&table)?)?;
+        if number + 1 == cells.len() {
+            let seconds = started.elapsed().as_secs_f64();
+            eprintln!("done in {}", clock(seconds));
+            print!("{}", if args.json { String::new() } else { table.markdown() });
+            if args.json {
+                println!("{}", json!({"out": args.out, "seconds": seconds, "table": table}));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The ablation in a file, and the recipe under it.
+fn read(path: &Path) -> Result<(Ablation, Table)> {
+    let shown = path.display();
+    let text = fs::read_to_string(path).with_context(|| format!("{shown}: the ablation can't be read"))?;
+    let mut tree: Table = text.parse().with_context(|| shown.to_string())?;
+    let ablation = tree
+        .remove("ablation")
+        .with_context(|| format!("{shown} has no [ablation] table; a single run is done by `mm1 run`"))?;
+    let ablation: Ablation = ablation.try_into().with_context(|| format!("{shown}: ablation"))?;
+    let empty = ablation.axis.iter().find(|axis| axis.value.is_empty());
+    ensure!(
+        !ablation.axis.is_empty() && empty.is_none(),
+        "{shown}: ablation.axis needs values to choose from"
+    );
+    Ok((ablation, tree))
+}
+
+/// Every choice of one value from each axis, the last changing fastest.
+fn combinations(axes: &[Axis]) -> Vec<Vec<Value>> {
+    axes.iter().fold(vec![Vec::new()], |cells, axis| {
+        let with = |cell: &Vec<Value>, value: &Value| [cell.clone(), vec![value.clone()]].concat();
+        cells.iter().flat_map(|cell| axis.value.iter().map(move |value| with(cell, value))).collect()
+    })
+}
+
+fn recipe(tree: &Table, values: &[Value], edits: &[String]) -> Result<Recipe> {
+    let mut tree = tree.clone();
+    for value in values {
+        for (path, setting) in &value.set {
+            put(&mut tree, path, setting.clone())
+                .with_context(|| format!("ablation: {}: {path}", value.name))?;
+        }
+    }
+    Recipe::of_tree(tree, edits)
+}
+
+/// A folder's name.
+fn slug(names: &[String]) -> String {
+    let plain = |c: char| if c.is_alphanumeric() { c.to_ascii_lowercase() } else { '-' };
+    names.iter().map(|name| name.chars().map(plain).collect::<String>()).collect::<Vec<_>>().join("_")
+}

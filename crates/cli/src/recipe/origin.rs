@@ -1,0 +1,109 @@
+//! `[model.vision] from`: an image encoder that is there already, of a run of ours, a Hugging Face folder or an ONNX file.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::image::{Fit, ImageSpec};
+use mm1_model::config::VisionConfig;
+use mm1_model::import::{self, Imported};
+use mm1_model::weights::{self, Named};
+use toml::{Table, Value};
+use xxhash_rust::xxh3::Xxh3;
+
+use super::{ImageConfig, Recipe};
+use crate::stage::model;
+
+/// Settings that may differ from those of the encoder's origin.
+const FREE: [&str; 2] = ["image_size", "feature_block"];
+
+/// An encoder as its origin has it.
+pub(crate) struct Origin {
+    pub(crate) encoder: Imported,
+    /// How it takes pictures.
+    image: ImageConfig,
+}
+
+impl Origin {
+    /// Reads the encoder at `from`.
+    ///
+    /// # Errors
+    /// What is neither a run folder with a trained encoder nor an encoder that can be imported.
+    pub(crate) fn open(from: &Path) -> Result<Self> {
+        if from.join("plan.toml").exists() { Self::of_run(from) } else { Self::foreign(from) }
+            .with_context(|| format!("model.vision.from = \"{}\"", from.display()))
+    }
+
+    fn of_run(root: &Path) -> Result<Self> {
+        let Recipe { image, stage, model: shape, .. } = Recipe::of_run(root)?;
+        let mut trained =
+            stage.iter().filter_map(|s| s.training()).filter(|s| model::checkpoints(root, &s.name).is_dir());
+        let last = trained.next_back().context("no stage has a checkpoint yet")?;
+        let bytes = std::fs::read(model::weights_of(root, &last.name)?)?;
+        let own =
+            |(path, shape, values): Named| Some((path.strip_prefix("vision.")?.to_owned(), shape, values));
+        let tensors = weights::decode(&bytes)?.into_iter().filter_map(own).collect();
+        let vision = VisionConfig { from: None, ..shape.vision };
+        Ok(Self { encoder: Imported::new(vision, tensors, [image.mean, image.std], root), image })
+    }
+
+    fn foreign(path: &Path) -> Result<Self> {
+        let encoder = import::open(path)?;
+        let preprocessor = path.join("preprocessor_config.json");
+        let image = if preprocessor.exists() {
+            ImageSpec::from_preprocessor(&preprocessor)?.into()
+        } else {
+            ImageConfig { mean: encoder.mean, std: encoder.std, ..ImageConfig::default() }
+        };
+        Ok(Self { encoder, image })
+    }
+
+    /// The same for the same weights.
+    pub(crate) fn fingerprint(&self) -> String {
+        let mut hash = Xxh3::new();
+        for (path, _, values) in &self.encoder.tensors {
+            hash.update(path.as_bytes());
+            values.iter().for_each(|value| hash.update(&value.to_le_bytes()));
+        }
+        format!("{:016x}", hash.digest())
+    }
+}
+
+/// Writes what a recipe's `model.vision.from` says of the encoder and its pictures into the recipe, where it leaves it out.
+///
+/// # Errors
+/// A setting that differs from the encoder's; as [`Origin::open`].
+pub(crate) fn fill(tree: &mut Table) -> Result<()> {
+    let vision = tree.get("model").and_then(|model| model.get("vision"));
+    let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(()) };
+    let Value::String(from) = from else { bail!("model.vision.from is a {}, not a path", from.type_str()) };
+    let from = from.clone();
+    let Origin { encoder, mut image } = Origin::open(Path::new(&from))?;
+    let model = tree.get_mut("model").and_then(Value::as_table_mut);
+    if let Some(vision) = model.and_then(|model| model.get_mut("vision")).and_then(Value::as_table_mut) {
+        for (key, value) in Table::try_from(&encoder.config)? {
+            let written = vision.entry(key.clone()).or_insert_with(|| value.clone());
+            ensure!(
+                *written == value || FREE.contains(&key.as_str()),
+                "model.vision.{key} = {written}, but {from} has {value}: leave it out"
+            );
+        }
+    }
+    let size = vision_size(tree)?;
+    if let Fit::ShortestEdge(edge) = &mut image.mode {
+        // At another resolution the same share of a picture is seen.
+        *edge = (*edge * size).div_ceil(encoder.config.image_size);
+    }
+    let section = tree.entry("image").or_insert_with(|| Value::Table(Table::new()));
+    let section = section.as_table_mut().context("image is not a table")?;
+    for (key, value) in Table::try_from(&image)? {
+        section.entry(key).or_insert(value);
+    }
+    Ok(())
+}
+
+/// The recipe's `model.vision.image_size`, in pixels.
+fn vision_size(tree: &Table) -> Result<usize> {
+    let size = tree.get("model").and_then(|model| model.get("vision")?.get("image_size")?.as_integer());
+    size.and_then(|size| usize::try_from(size).ok())
+        .context("model.vision.image_size is not a number of pixels")
+}

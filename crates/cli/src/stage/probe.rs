@@ -1,0 +1,285 @@
+//! Measures of the image encoder alone: k nearest neighbours and a linear probe, and for a contrastive one zero-shot
+//! classification and retrieval; beside raw pixels and an encoder of random weights.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result, ensure};
+use burn::tensor::{Device, Tensor, TensorData};
+use mm1_data::image::{normalise_into, prepare};
+use mm1_data::source::{Source, Split};
+use mm1_eval::probe::{Labelled, nearest, retrieval, zero_shot};
+use mm1_eval::record::Record;
+use mm1_eval::score::bootstrap;
+use mm1_eval::task::Metric;
+use mm1_model::Mm1;
+use mm1_model::clip::{Captions, Clip};
+use mm1_model::vision::Vision;
+use mm1_model::weights;
+use mm1_train::objective::linear::{self, LinearProbe};
+
+use crate::commands::run::Context;
+use crate::error::{InputError, Interrupted};
+use crate::evaluation::{records, replace_records};
+use crate::progress::Progress;
+use crate::recipe::{ProbeStage, Stage};
+use crate::stage::model;
+
+/// Pictures or texts that go through a network together.
+const BATCH: usize = 64;
+/// Side to which raw pixels are averaged where a picture is larger.
+const PIXELS: usize = 32;
+
+/// Measures the encoder; a stage whose scores are in `eval.json` is not done again.
+pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
+    if records(&context.folder)?.iter().any(|r| r.stage == stage.name) {
+        return Ok(());
+    }
+    let (plan, root) = (&context.plan, context.folder.root());
+    let probe = Probe { context, stage, records: Vec::new() };
+    let vision = model::encoder_before(&plan.recipe, root, &stage.name, &Device::flex())?;
+    probe.all(&vision)
+}
+
+/// From pictures to their vectors `[n, d]`.
+type Vectors<'a> = dyn Fn(&Pictures) -> Result<Vec<f32>> + 'a;
+
+struct Probe<'a> {
+    context: &'a Context,
+    stage: &'a ProbeStage,
+    records: Vec<Record>,
+}
+
+/// Pictures as the encoder takes them, with their texts.
+struct Pictures {
+    /// Each `[s, s, 3]`, normalised.
+    pixels: Vec<Vec<f32>>,
+    texts: Vec<String>,
+}
+
+impl Probe<'_> {
+    fn all(mut self, vision: &Vision) -> Result<()> {
+        let plan = &self.context.plan;
+        let source = &plan.sources[&self.stage.classes];
+        let train = self.pictures(source, Split::Train, self.stage.train)?;
+        let test = self.pictures(source, Split::Test, self.stage.test)?;
+        let names = classes(source, [&train, &test]);
+        let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, &Device::flex())?;
+        let side = plan.image.size;
+        let ways: [(&str, &Vectors<'_>); 3] = [
+            ("", &|pictures| self.features(vision, pictures)),
+            ("random", &|pictures| self.features(&fresh, pictures)),
+            ("pixels", &|pictures| Ok(pictures.pixels.iter().flat_map(|p| shrunk(p, side)).collect())),
+        ];
+        let mut found = Vec::new();
+        for (way, of) in ways {
+            let labelled = |pictures: &Pictures| labelled(of(pictures)?, pictures, &names);
+            let (train, test) = (labelled(&train)?, labelled(&test)?);
+            found.push((way, "knn", nearest(&train, &test, self.stage.neighbours)));
+            found.push((way, "linear-probe", linear_probe(&train, &test, names.len())?));
+        }
+        for task in ["knn", "linear-probe"] {
+            self.record(task, Metric::Accuracy, &found, 100.0 / names.len() as f64);
+        }
+        self.contrastive(&test, &names)?;
+        replace_records(&self.context.folder, &self.stage.name, self.records)
+    }
+
+    /// What needs a text tower.
+    fn contrastive(&mut self, test: &Pictures, names: &[String]) -> Result<()> {
+        let Some(clip) = self.clip()? else { return Ok(()) };
+        let prompts: Vec<String> = names.iter().map(|name| self.stage.prompt.replace("{}", name)).collect();
+        let classes = self.text_vectors(&clip, &prompts)?;
+        let pictures = labelled(self.picture_vectors(&clip, test)?, test, names)?;
+        let scores = zero_shot(&pictures, &classes);
+        self.record("zero-shot", Metric::Accuracy, &[("", "zero-shot", scores)], 100.0 / names.len() as f64);
+        let Some(source) = &self.stage.captions else { return Ok(()) };
+        let pairs = self.pictures(&self.context.plan.sources[source], Split::Test, self.stage.pairs)?;
+        let (pictures, texts) =
+            (self.picture_vectors(&clip, &pairs)?, self.text_vectors(&clip, &pairs.texts)?);
+        let mut first = BTreeMap::new();
+        let same: Vec<usize> = pairs
+            .texts
+            .iter()
+            .enumerate()
+            .map(|(i, text)| *first.entry(text.as_str()).or_insert(i))
+            .collect();
+        let dim = texts.len() / pairs.texts.len();
+        let chance = 100.0 / pairs.texts.len() as f64;
+        let directions = ["image-to-text", "text-to-image"];
+        for (direction, scores) in directions.into_iter().zip(retrieval(&pictures, &texts, dim, &same)) {
+            let task = format!("retrieval/{direction}");
+            self.record(&task, Metric::RecallAt1, &[("", task.as_str(), scores)], chance);
+        }
+        Ok(())
+    }
+
+    /// The contrastive model of the last training stage, if it was one.
+    fn clip(&self) -> Result<Option<Clip>> {
+        let recipe = &self.context.plan.recipe;
+        let before = recipe.stage.iter().take_while(|s| s.name() != self.stage.name);
+        let Some(Stage::Encoder(last)) = before.filter(|s| s.training().is_some()).last() else {
+            return Ok(None);
+        };
+        let Some(contrast) = last.objective.contrast() else { return Ok(None) };
+        let device = Device::flex();
+        let vision = Mm1::encoder(&recipe.model, recipe.seed, &device)?;
+        let clip = Clip::new(vision, &recipe.model.lm, contrast, recipe.seed)?;
+        let file = model::weights_of(self.context.folder.root(), &last.name)?;
+        weights::load(clip, &file).map(Some)
+    }
+
+    /// The first `most` pictures of a source with their texts.
+    fn pictures(&self, source: &Arc<dyn Source>, split: Split, most: u64) -> Result<Pictures> {
+        let count = source.len(split).unwrap_or(u64::MAX).min(most);
+        let mut progress = Progress::new(&self.stage.name, 0, count);
+        let mut pictures = Pictures { pixels: Vec::new(), texts: Vec::new() };
+        let image = &self.context.plan.image;
+        for index in 0..count {
+            self.check_stop()?;
+            // What can't be read is told, and not judged.
+            let document = match source.document(split, index) {
+                Ok(document) => document,
+                Err(e) => {
+                    eprintln!("{:>14} skipped {}/{index}: {e:#}", self.stage.name, split.name());
+                    continue;
+                }
+            };
+            let picture = document.pictures().next();
+            let picture =
+                picture.with_context(|| InputError::new(format!("{} has no picture", document.id)))?;
+            let mut pixels = Vec::new();
+            normalise_into(&prepare(picture, image)?, image, &mut pixels);
+            pictures.pixels.push(pixels);
+            pictures.texts.push(document.texts().collect::<String>().trim().to_owned());
+            progress.update(index + 1, &format!("{} pictures", split.name()));
+        }
+        ensure!(
+            !pictures.texts.is_empty(),
+            InputError::new(format!("stage {}: there are no {} pictures", self.stage.name, split.name()))
+        );
+        Ok(pictures)
+    }
+
+    fn check_stop(&self) -> Result<()> {
+        let stop = self.context.stop.load(std::sync::atomic::Ordering::Relaxed);
+        ensure!(!stop, Interrupted);
+        Ok(())
+    }
+
+    /// `[n, d]`
+    fn features(&self, vision: &Vision, pictures: &Pictures) -> Result<Vec<f32>> {
+        self.in_batches(&pictures.pixels, |batch| {
+            let side = self.context.plan.image.size;
+            vision.pooled(&vision.tokens(tensor(batch, side)))
+        })
+    }
+
+    /// `[n, e]`
+    fn picture_vectors(&self, clip: &Clip, pictures: &Pictures) -> Result<Vec<f32>> {
+        let side = self.context.plan.image.size;
+        self.in_batches(&pictures.pixels, |batch| clip.embed_pictures(tensor(batch, side)))
+    }
+
+    /// `[n, e]`
+    fn text_vectors(&self, clip: &Clip, texts: &[String]) -> Result<Vec<f32>> {
+        self.in_batches(texts, |batch| {
+            let tokens = batch.iter().map(|text| self.context.plan.caption_tokens(text));
+            let tokens: Vec<Vec<u32>> = tokens.collect();
+            let lens: Vec<usize> = tokens.iter().map(Vec::len).collect();
+            clip.embed_captions(Captions { ids: &tokens.concat(), lens: &lens })
+        })
+    }
+
+    fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Tensor<2>) -> Result<Vec<f32>> {
+        let mut values = Vec::new();
+        for batch in items.chunks(BATCH) {
+            self.check_stop()?;
+            values.extend(network(batch).into_data().iter::<f32>());
+        }
+        Ok(values)
+    }
+
+    /// Notes the scores of `task` in each way; the first is the encoder's own.
+    fn record(&mut self, task: &str, metric: Metric, found: &[(&str, &str, Vec<f64>)], chance: f64) {
+        let seed = self.context.plan.recipe.seed;
+        let of_task = found.iter().filter(|(_, name, _)| *name == task);
+        let scores: Vec<_> = of_task.map(|(way, _, scores)| (*way, bootstrap::mean(scores, seed))).collect();
+        let others = scores.iter().filter(|(way, _)| !way.is_empty());
+        let mut baselines: BTreeMap<String, f64> =
+            others.map(|(way, score)| (way.to_string(), score.value)).collect();
+        baselines.insert("chance".to_owned(), chance);
+        let told = scores.iter().map(|(way, score)| {
+            let [low, high] = score.ci95;
+            format!(
+                "{}{:.1} [{low:.1}, {high:.1}]",
+                if way.is_empty() { String::new() } else { format!("{way} ") },
+                score.value
+            )
+        });
+        eprintln!(
+            "{:>14} {task} {}, chance {chance:.1}",
+            self.stage.name,
+            told.collect::<Vec<_>>().join(", ")
+        );
+        for (way, score) in scores {
+            let own = way.is_empty();
+            self.records.push(Record {
+                stage: self.stage.name.clone(),
+                task: if own { task.to_owned() } else { format!("{task}/{way}") },
+                shots: 0,
+                metric,
+                score,
+                baselines: if own { baselines.clone() } else { BTreeMap::new() },
+                also: BTreeMap::new(),
+                contamination: None,
+            });
+        }
+    }
+}
+
+/// The classes: those that the source names, else all texts in the order of the alphabet.
+fn classes(source: &Arc<dyn Source>, pictures: [&Pictures; 2]) -> Vec<String> {
+    let seen = || {
+        let mut texts: Vec<String> = pictures.iter().flat_map(|p| p.texts.iter().cloned()).collect();
+        texts.sort();
+        texts.dedup();
+        texts
+    };
+    source.classes().unwrap_or_else(seen)
+}
+
+fn labelled(vectors: Vec<f32>, pictures: &Pictures, names: &[String]) -> Result<Labelled> {
+    let number: BTreeMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
+    let label = |text: &String| {
+        let label = number.get(text.as_str()).copied();
+        label.with_context(|| InputError::new(format!("\"{text}\" is none of the source's classes")))
+    };
+    let labels = pictures.texts.iter().map(label).collect::<Result<Vec<_>>>()?;
+    Ok(Labelled { dim: vectors.len() / labels.len(), vectors, labels })
+}
+
+fn linear_probe(train: &Labelled, test: &Labelled, classes: usize) -> Result<Vec<f64>> {
+    let Labelled { dim, vectors, labels } = train.clone();
+    let probe = LinearProbe::fit(&linear::Labelled { dim, features: vectors, labels }, classes)?;
+    let said = probe.classify(&test.vectors);
+    Ok(said.iter().zip(&test.labels).map(|(said, label)| if said == label { 100.0 } else { 0.0 }).collect())
+}
+
+/// `[n, s, s, 3]`
+fn tensor(pictures: &[Vec<f32>], side: usize) -> Tensor<4> {
+    Tensor::from_data(TensorData::new(pictures.concat(), [pictures.len(), side, side, 3]), &Device::flex())
+}
+
+/// A picture `[s, s, 3]` averaged over squares, so that no side is longer than [`PIXELS`].
+fn shrunk(pixels: &[f32], side: usize) -> Vec<f32> {
+    let block = side.div_ceil(PIXELS);
+    let out = side / block;
+    let mut small = vec![0.0; out * out * 3];
+    for (y, x) in (0..out * block).flat_map(|y| (0..out * block).map(move |x| (y, x))) {
+        for c in 0..3 {
+            small[((y / block) * out + x / block) * 3 + c] += pixels[(y * side + x) * 3 + c];
+        }
+    }
+    small
+}

@@ -1,0 +1,188 @@
+//! Stages that train and measure image encoders.
+
+use std::fs;
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::resume::run_with_kills;
+use crate::{losses, mm1, stderr, succeeds};
+
+/// An encoder and its measures.
+const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/encoders.toml");
+
+/// Two large views and one small one.
+const VIEWS: &str = "stage.encoder.views={ global = [{ scale = [0.5, 1.0], flip = 0.5 }, { solarise = 0.5 }], local = { views = 1, size = 8 } }";
+/// A head as small as the encoder.
+const DINO: &str = "stage.encoder.dino={ prototypes = 24, hidden = 16, bottleneck = 8, ibot = 1.0 }";
+
+fn run(out: &Path, edits: &[&str]) -> Output {
+    let edits = edits.iter().flat_map(|edit| ["--set", edit]);
+    mm1(&["run", ENCODERS, "--out", out.to_str().unwrap()]).args(edits).output().unwrap()
+}
+
+fn records(out: &Path) -> Vec<Value> {
+    serde_json::from_slice(&fs::read(out.join("eval.json")).unwrap()).unwrap()
+}
+
+/// Settings of each objective.
+fn objectives() -> [(&'static str, Vec<&'static str>); 4] {
+    [
+        ("clip", vec![]),
+        ("siglip", vec!["stage.encoder.objective=siglip"]),
+        ("dino", vec!["stage.encoder.objective=dino", VIEWS, DINO]),
+        ("aim", vec!["stage.encoder.objective=aim"]),
+    ]
+}
+
+#[test]
+fn every_objective_trains_and_is_measured() {
+    let dir = tempfile::tempdir().unwrap();
+    for (objective, edits) in objectives() {
+        let out = dir.path().join(objective);
+        succeeds(&run(&out, &edits));
+        let records = records(&out);
+        let tasks: Vec<&str> = records.iter().map(|r| r["task"].as_str().unwrap()).collect();
+        let mut expected = vec![
+            "knn",
+            "knn/random",
+            "knn/pixels",
+            "linear-probe",
+            "linear-probe/random",
+            "linear-probe/pixels",
+        ];
+        if ["clip", "siglip"].contains(&objective) {
+            expected.extend(["zero-shot", "retrieval/image-to-text", "retrieval/text-to-image"]);
+        }
+        assert_eq!(tasks, expected, "{objective}");
+        let knn = &records[0];
+        assert_eq!((knn["n"].as_u64(), knn["metric"].as_str()), (Some(30), Some("accuracy")));
+        assert!((knn["baselines"]["chance"].as_f64().unwrap() - 100.0 / 12.0).abs() < 1e-9);
+        assert_eq!(knn["baselines"]["pixels"], records[2]["value"]);
+        let metrics = fs::read_to_string(out.join("metrics.jsonl")).unwrap();
+        let first: Value = serde_json::from_str(metrics.lines().next().unwrap()).unwrap();
+        let figure = match objective {
+            "dino" => "view_entropy",
+            "aim" => "grad_norm",
+            _ => "scale",
+        };
+        assert!(first[figure].as_f64().is_some_and(|f| f > 0.0), "{objective}: {first}");
+        // A pair a row, two micro-batches of six.
+        assert_eq!(first["images"], 12, "{objective}");
+    }
+}
+
+#[test]
+fn every_objective_killed_at_any_moment_gives_the_same_digits() {
+    let dir = tempfile::tempdir().unwrap();
+    for (objective, mut edits) in objectives() {
+        let (whole, killed) =
+            (dir.path().join(format!("{objective}-1")), dir.path().join(format!("{objective}-2")));
+        edits.push("stage.encoder.steps=16");
+        succeeds(&run(&whole, &edits));
+        let edits: Vec<&str> = edits.iter().flat_map(|edit| ["--set", edit]).collect();
+        let kills = run_with_kills(ENCODERS, &edits, dir.path(), &killed);
+        assert!(kills >= 3, "only {kills} kills: the run is too short to prove anything");
+        assert_eq!(losses(&killed), losses(&whole), "{objective}");
+        assert_eq!(records(&killed), records(&whole), "{objective}");
+    }
+}
+
+#[test]
+fn an_encoder_goes_on_at_another_resolution() {
+    let dir = tempfile::tempdir().unwrap();
+    let (first, second) = (dir.path().join("first"), dir.path().join("second"));
+    succeeds(&run(&first, &[]));
+    let recipe: toml::Table = fs::read_to_string(ENCODERS).unwrap().parse().unwrap();
+    let mut later = recipe.clone();
+    // All but the resolution comes from the run.
+    let vision: toml::Table = format!("from = {first:?}\nimage_size = 32").parse().unwrap();
+    later["model"]["vision"] = vision.into();
+    later["stage"].as_array_mut().unwrap().remove(0);
+    let file = dir.path().join("later.toml");
+    fs::write(&file, toml::to_string(&later).unwrap()).unwrap();
+    let of = |edits: &[&str]| {
+        let edits = edits.iter().flat_map(|edit| ["--set", edit]);
+        let out = ["run", file.to_str().unwrap(), "--out", second.to_str().unwrap()];
+        mm1(&out).args(edits).output().unwrap()
+    };
+    let refused = of(&["model.vision.dim=32"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("model.vision.dim = 32, but "), "{}", stderr(&refused));
+    succeeds(&of(&["world.picture_size=32"]));
+    let plan = fs::read_to_string(second.join("plan.toml")).unwrap();
+    assert!(
+        plan.contains("dim = 16") && plan.contains("image_size = 32") && plan.contains("encoder = \""),
+        "{plan}"
+    );
+    // Other weights under the same name belong to another run.
+    fs::remove_dir_all(&first).unwrap();
+    succeeds(&run(&first, &["seed=4"]));
+    let other = of(&["world.picture_size=32"]);
+    assert!(stderr(&other).contains("belongs to another run (derived.encoder"), "{}", stderr(&other));
+}
+
+#[test]
+fn an_ablation_is_one_table() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("ablation.toml");
+    let axes = "\n[[ablation.axis]]\nname = \"encoder\"\nvalue = [\n  { name = \"CLIP\", set = { \"stage.encoder.objective\" = \"clip\" } },\n  { name = \"AIM\", set = { \"stage.encoder.objective\" = \"aim\" } },\n]\n[[ablation.axis]]\nname = \"px\"\nvalue = [{ name = \"8\", set = { \"model.vision.image_size\" = 8 } }, { name = \"16\", set = {} }]\n[ablation.paper]\ntitle = \"Paper\"\ncolumns = [\"encoder\", \"0-shot\"]\nrows = [[\"ViT-L\", \"36.9\"]]\n";
+    fs::write(&file, fs::read_to_string(ENCODERS).unwrap() + axes).unwrap();
+    let (file, out) = (file.to_str().unwrap(), dir.path().join("out"));
+    let alone = mm1(&["run", file, "--out", out.to_str().unwrap()]).output().unwrap();
+    assert!(
+        stderr(&alone).contains("an ablation is many runs: `mm1 ablate` does them"),
+        "{}",
+        stderr(&alone)
+    );
+    let ablate = || mm1(&["ablate", file, "--out", out.to_str().unwrap()]).output().unwrap();
+    let done = ablate();
+    succeeds(&done);
+    let table = String::from_utf8(done.stdout).unwrap();
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[0].starts_with("| encoder | px | knn | linear-probe | zero-shot |"), "{table}");
+    for (row, start) in
+        rows[2..6].iter().zip(["| CLIP | 8 |", "| CLIP | 16 |", "| AIM | 8 |", "| AIM | 16 |"])
+    {
+        assert!(row.starts_with(start), "{row}");
+    }
+    assert!(rows[5].ends_with("| – |") && table.ends_with("| ViT-L | 36.9 |\n"), "{table}");
+    assert_eq!(table, fs::read_to_string(out.join("table.md")).unwrap());
+    // Again: nothing is done twice.
+    let again = ablate();
+    succeeds(&again);
+    assert!(stderr(&again).contains("10 steps were done before"), "{}", stderr(&again));
+    assert_eq!(String::from_utf8(again.stdout).unwrap(), table);
+}
+
+#[test]
+fn settings_of_encoders_that_are_wrong() {
+    let dir = tempfile::tempdir().unwrap();
+    for (edits, parts) in [
+        (vec!["stage.encoder.objective=dino"], vec!["stage.encoder", "views.global has 1 views"]),
+        (vec![VIEWS], vec!["objective \"clip\" takes one view"]),
+        (vec!["stage.encoder.objective=aim", "model.vision.stem=conv"], vec!["objective \"aim\" needs"]),
+        (
+            vec!["stage.encoder.objective=dino", VIEWS, "stage.encoder.dino.koleo=0.1"],
+            vec!["dino.koleo needs accumulate = 1"],
+        ),
+        (
+            vec!["stage.encoder.objective=dino", VIEWS, "stage.encoder.dino.prototypes=0"],
+            vec!["dino.prototypes"],
+        ),
+        (
+            vec!["stage.encoder.objective=dino", VIEWS, "stage.encoder.views.local.size=6"],
+            vec!["views.local.size = 6"],
+        ),
+        (vec!["stage.probe.classes=nope"], vec!["stage.probe", "no [data.nope]"]),
+        (vec!["stage.probe.prompt=a photo"], vec!["prompt = \"a photo\" has no {}"]),
+        (vec!["model.vision.from=/nowhere"], vec!["model.vision.from = \"/nowhere\""]),
+    ] {
+        let output = run(&dir.path().join("run"), &edits);
+        let line = stderr(&output);
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert_eq!(line.trim().lines().count(), 1, "{line}");
+        assert!(parts.iter().all(|part| line.contains(part)), "{line} lacks one of {parts:?}");
+    }
+}

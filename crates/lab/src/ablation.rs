@@ -1,0 +1,145 @@
+//! The [`Table`] of an ablation: a row for each run, its scores in columns, and the paper's own table beside it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::run::Score;
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Cell {
+    /// Its value on each axis.
+    pub names: Vec<String>,
+    /// Its run folder.
+    pub folder: PathBuf,
+    /// The content of its `eval.json`.
+    pub scores: Value,
+}
+
+/// A table of the paper.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Paper {
+    /// Which it is.
+    pub title: String,
+    /// The heads of its columns.
+    pub columns: Vec<String>,
+    /// Its rows, as many texts as columns.
+    pub rows: Vec<Vec<String>>,
+}
+
+/// All runs of an ablation.
+#[derive(Clone, Debug, Serialize)]
+pub struct Table {
+    axes: Vec<String>,
+    /// `task` or `task 4-shot`.
+    columns: Vec<String>,
+    rows: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paper: Option<Paper>,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct Row {
+    names: Vec<String>,
+    run: PathBuf,
+    /// Scores with their 95% intervals, by column; `None` where the run lacks it.
+    scores: Vec<Option<(f64, [f64; 2])>>,
+}
+
+impl Table {
+    /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole tasks, and for
+    /// each number of shots that several tasks were asked with, the mean over tasks: the paper's 0-shot, 4-shot, 8-shot.
+    ///
+    /// # Errors
+    /// Scores that are none.
+    pub fn new(axes: Vec<String>, cells: &[Cell], paper: Option<Paper>) -> Result<Self> {
+        let mut columns: Vec<String> = Vec::new();
+        let mut found = Vec::new();
+        for cell in cells {
+            let scores: Vec<Score> = serde_json::from_value(cell.scores.clone())
+                .with_context(|| format!("the scores of {}", cell.folder.display()))?;
+            let of_cell = of_run(&scores);
+            for (column, _) in &of_cell {
+                if !columns.contains(column) {
+                    columns.push(column.clone());
+                }
+            }
+            found.push(of_cell);
+        }
+        let rows = cells.iter().zip(found).map(|(cell, found)| Row {
+            names: cell.names.clone(),
+            run: cell.folder.clone(),
+            scores: columns
+                .iter()
+                .map(|column| found.iter().find(|(name, _)| name == column).map(|(_, score)| *score))
+                .collect(),
+        });
+        Ok(Self { rows: rows.collect(), axes, columns, paper })
+    }
+
+    /// As Markdown.
+    pub fn markdown(&self) -> String {
+        let mut text = String::new();
+        let heads: Vec<&str> = self.axes.iter().chain(&self.columns).map(String::as_str).collect();
+        line(&mut text, heads.iter().copied());
+        line(&mut text, heads.iter().map(|_| "---"));
+        for row in &self.rows {
+            let scores = row.scores.iter().map(|score| match score {
+                Some((value, [low, high])) if low < high => format!("{value:.1} [{low:.1}, {high:.1}]"),
+                Some((value, _)) => format!("**{value:.1}**"),
+                None => "–".to_owned(),
+            });
+            line(&mut text, row.names.iter().cloned().chain(scores));
+        }
+        if let Some(paper) = &self.paper {
+            let _ = writeln!(text, "\n{}:\n", paper.title);
+            line(&mut text, paper.columns.iter());
+            line(&mut text, paper.columns.iter().map(|_| "---"));
+            paper.rows.iter().for_each(|row| line(&mut text, row.iter()));
+        }
+        text
+    }
+}
+
+/// The columns of one run.
+fn of_run(scores: &[Score]) -> Vec<(String, (f64, [f64; 2]))> {
+    let whole: Vec<&Score> = scores.iter().filter(|s| !s.task.contains('/')).collect();
+    let name = |s: &Score| if is_probe(s) { s.task.clone() } else { format!("{} {}-shot", s.task, s.shots) };
+    let mut columns: Vec<_> = whole
+        .iter()
+        .filter_map(|s| {
+            let [low, high] = s.ci95?;
+            Some((name(s), (s.value?, [low?, high?])))
+        })
+        .collect();
+    let mut shots: Vec<u64> = whole.iter().filter(|s| !is_probe(s)).map(|s| s.shots).collect();
+    shots.sort_unstable();
+    shots.dedup();
+    for shots in shots {
+        let of: Vec<f64> =
+            whole.iter().filter(|s| !is_probe(s) && s.shots == shots).filter_map(|s| s.value).collect();
+        if of.len() > 1 {
+            let mean = of.iter().sum::<f64>() / of.len() as f64;
+            columns.push((format!("{shots}-shot"), (mean, [mean; 2])));
+        }
+    }
+    columns
+}
+
+/// Whether it is a score of the image encoder alone.
+fn is_probe(score: &Score) -> bool {
+    matches!(score.metric.as_str(), "accuracy" | "recall-at1")
+}
+
+fn line(text: &mut String, cells: impl Iterator<Item = impl AsRef<str>>) {
+    let _ = writeln!(
+        text,
+        "| {} |",
+        cells.map(|c| c.as_ref().replace('|', "\\|")).collect::<Vec<_>>().join(" | ")
+    );
+}
