@@ -77,17 +77,14 @@ impl Vision {
     /// # Panics
     /// As [`Self::grid`].
     pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let x = self.embed(pixels);
-        let [n, t, _] = x.dims();
-        let x = self.mix(x, &Layout::full(n, t, Sight::All));
-        let first = usize::from(self.class_token.is_some());
-        ops::norm(x.narrow(1, first, t - first), &self.norm.norm())
+        self.without_class(self.tokens(pixels))
     }
 
     /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all that
     /// [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where there is one.
     pub fn encode(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
-        ops::norm(self.mix(x, layout), &self.norm.norm())
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, layout, None));
+        ops::norm(x, &self.norm.norm())
     }
 
     /// The states of all tokens, the class token's first where there is one: `[n, h, w, 3] -> [n, t, d]`.
@@ -167,11 +164,6 @@ impl Vision {
             None => x,
             Some(norm) => ops::norm(x, &norm.norm()),
         }
-    }
-
-    /// The blocks: `[n, t, d] -> [n, t, d]`.
-    fn mix(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
-        self.blocks.iter().fold(x, |x, block| block.forward(x, layout, None))
     }
 }
 

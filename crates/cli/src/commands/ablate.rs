@@ -76,7 +76,7 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
         .collect::<Result<Vec<_>>>()
         .map_err(|e| InputError::new(format!("{}: {e:#}", args.recipe.display())))?;
     let (threads, stop) = (settle_threads(args.threads)?, stop_flag()?);
-    let mut done = Vec::new();
+    let (mut done, mut last) = (Vec::new(), None);
     for (number, (values, recipe)) in cells.iter().zip(recipes).enumerate() {
         let names: Vec<String> = values.iter().map(|value| value.name.clone()).collect();
         let folder = args.out.join(slug(&names));
@@ -90,14 +90,14 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
         // After each run: what a stop leaves is a table too.
         fs::write(args.out.join("table.md"), table.markdown())?;
         fs::write(args.out.join("table.json"), serde_json::to_vec_pretty(&table)?)?;
-        if number + 1 == cells.len() {
-            let seconds = started.elapsed().as_secs_f64();
-            eprintln!("done in {}", clock(seconds));
-            print!("{}", if args.json { String::new() } else { table.markdown() });
-            if args.json {
-                println!("{}", json!({"out": args.out, "seconds": seconds, "table": table}));
-            }
-        }
+        last = Some(table);
+    }
+    let seconds = started.elapsed().as_secs_f64();
+    eprintln!("done in {}", clock(seconds));
+    if args.json {
+        println!("{}", json!({"out": args.out, "seconds": seconds, "table": last}));
+    } else if let Some(table) = last {
+        print!("{}", table.markdown());
     }
     Ok(())
 }

@@ -135,6 +135,12 @@ impl Recipe {
         ImageSpec { size: self.model.vision.image_size, mode, filter, mean, std, background }
     }
 
+    /// The last stage before `stage` that trains.
+    pub(crate) fn trained_before(&self, stage: &str) -> Option<&Stage> {
+        let before = self.stage.iter().take_while(|s| s.name() != stage);
+        before.filter(|s| s.training().is_some()).last()
+    }
+
     /// Reads `path`, applies the `--set` edits and checks every field's name and type.
     ///
     /// # Errors

@@ -23,8 +23,7 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
     let root = context.folder.root();
     let model = model::before(&plan.recipe, root, &stage.name, &Device::flex())?;
     let generator = Generator::new(model, plan.tokenizer.clone(), plan.image.clone());
-    let before = plan.recipe.stage.iter().take_while(|s| s.name() != stage.name);
-    let last = before.filter(|s| s.training().is_some()).last();
+    let last = plan.recipe.trained_before(&stage.name);
     let evaluation = Evaluation {
         stage,
         // A tuned model is asked in turns of a conversation, one that was only pre-trained in running text.

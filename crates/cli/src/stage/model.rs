@@ -53,10 +53,9 @@ pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device)
 /// # Errors
 /// If the last of them that trains has no good checkpoint.
 pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Vision> {
-    let before = recipe.stage.iter().take_while(|s| s.name() != stage);
     let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     // Every stage that trains writes the encoder: nothing before the last of them matters.
-    match before.filter(|s| s.training().is_some()).last() {
+    match recipe.trained_before(stage) {
         Some(last) => weights::load_part(vision, "vision", &weights_of(root, last.name())?),
         None => from_origin(vision, recipe),
     }

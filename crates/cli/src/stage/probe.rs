@@ -117,10 +117,7 @@ impl Probe<'_> {
     /// The contrastive model of the last training stage, if it was one.
     fn clip(&self) -> Result<Option<Clip>> {
         let recipe = &self.context.plan.recipe;
-        let before = recipe.stage.iter().take_while(|s| s.name() != self.stage.name);
-        let Some(Stage::Encoder(last)) = before.filter(|s| s.training().is_some()).last() else {
-            return Ok(None);
-        };
+        let Some(Stage::Encoder(last)) = recipe.trained_before(&self.stage.name) else { return Ok(None) };
         let Some(contrast) = last.objective.contrast() else { return Ok(None) };
         let device = Device::flex();
         let vision = Mm1::encoder(&recipe.model, recipe.seed, &device)?;
