@@ -1,7 +1,7 @@
 //! [`Run`]: what a run folder holds, read with forbearance. A part that is missing or damaged becomes a note, since
 //! the report of a killed run is worth most.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 use std::path::Path;
 
@@ -37,6 +37,8 @@ pub struct Stage {
     pub name: String,
     /// How many steps the plan has, if it says so.
     pub planned: Option<u64>,
+    /// What it learns, if it is no language model: `clip`, `dino`, …
+    pub objective: Option<String>,
     /// One for each step, in order.
     pub steps: Vec<Step>,
 }
@@ -67,6 +69,11 @@ pub struct Step {
     /// Damaged samples met on the way to this step.
     #[serde(default)]
     pub skipped: Vec<Skipped>,
+    /// What the losses of its examples weigh together.
+    pub weight: Option<f64>,
+    /// What the objective reports of itself, such as DINO's `rank`.
+    #[serde(flatten)]
+    pub figures: BTreeMap<String, Value>,
 }
 
 /// One entry of `eval.json`.
@@ -145,11 +152,15 @@ impl Run {
         let mut run = Self::default();
         run.read_plan(folder);
         run.read_metrics(folder);
-        run.scores = read_list(folder, "eval.json", &mut run.notes)
-            .unwrap_or_else(|| missing(&mut run.notes, "There are no scores yet: eval.json is missing."));
-        run.samples = read_list(folder, "samples.json", &mut run.notes).unwrap_or_else(|| {
-            missing(&mut run.notes, "There are no test pictures yet: samples.json is missing.")
-        });
+        let scores = read_list(folder, "eval.json", &mut run.notes);
+        if scores.is_none() && run.plans(&["eval", "probe"]) {
+            run.note("There are no scores yet: eval.json is missing.".into());
+        }
+        let samples = read_list(folder, "samples.json", &mut run.notes);
+        if samples.is_none() && run.plans(&["eval"]) {
+            run.note("There are no test pictures yet: samples.json is missing.".into());
+        }
+        (run.scores, run.samples) = (scores.unwrap_or_default(), samples.unwrap_or_default());
         Ok(run)
     }
 
@@ -161,6 +172,13 @@ impl Run {
     /// The first value named `key` in the plan's tables (lists are not entered), the outermost first.
     pub fn planned(&self, key: &str) -> Option<&toml::Value> {
         find(&self.plan, key)
+    }
+
+    /// Whether a stage is of one of these kinds; true where there is no plan.
+    fn plans(&self, kinds: &[&str]) -> bool {
+        let stages = self.planned("stage").and_then(|s| s.as_array());
+        let kind = |stage: &toml::Value| stage.get("kind").and_then(|kind| kind.as_str().map(str::to_owned));
+        stages.is_none_or(|stages| stages.iter().filter_map(kind).any(|kind| kinds.contains(&kind.as_str())))
     }
 
     fn read_plan(&mut self, folder: &Path) {
@@ -184,7 +202,8 @@ impl Run {
             let planned =
                 stage.get("steps").and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
             if let (Some(name), Some(_)) = (stage.get("name").and_then(|n| n.as_str()), planned) {
-                self.stages.push(Stage { name: name.into(), planned, steps: Vec::new() });
+                let objective = stage.get("objective").and_then(|o| o.as_str()).map(Into::into);
+                self.stages.push(Stage { name: name.into(), planned, objective, steps: Vec::new() });
             }
         }
     }
@@ -258,6 +277,11 @@ impl Stage {
         self.steps.iter().map(|s| (s.step as f64, value(s).unwrap_or(f64::NAN))).collect()
     }
 
+    /// The names of what its objective reports.
+    pub fn figures(&self) -> BTreeSet<&str> {
+        self.steps.iter().flat_map(|s| s.figures.keys()).map(String::as_str).collect()
+    }
+
     /// Sum over the steps that have the value.
     pub fn sum(&self, value: impl Fn(&Step) -> Option<f64>) -> f64 {
         self.steps.iter().filter_map(value).sum()
@@ -265,6 +289,11 @@ impl Stage {
 }
 
 impl Step {
+    /// Pictures a second.
+    pub fn pictures_per_second(&self) -> Option<f64> {
+        Some(self.images? / self.seconds.filter(|s| *s > 0.0)?)
+    }
+
     /// Positions a second.
     pub fn throughput(&self) -> Option<f64> {
         let divided = || Some(self.tokens? / self.seconds.filter(|s| *s > 0.0)?);
@@ -294,11 +323,6 @@ fn read_list<T: DeserializeOwned>(folder: &Path, name: &str, notes: &mut Vec<Str
         notes.push(format!("{name}: left out are the entries {}.", listed(&wrong)));
     }
     Some(list)
-}
-
-fn missing<T>(notes: &mut Vec<String>, note: &str) -> Vec<T> {
-    notes.push(note.into());
-    Vec::new()
 }
 
 /// The first few, and how many more.

@@ -1,5 +1,7 @@
 //! The report's frame: what was run, how training went, what was left out, the plan.
 
+use serde_json::Value;
+
 use crate::plot::{Curve, escape, smooth};
 use crate::run::{Run, Stage, Step};
 
@@ -98,13 +100,24 @@ fn curves(stage: &Stage) -> String {
         let svg = Curve { title: &spoken, x: step, y, points: &points, smooth, log }.svg();
         format!("<figure><figcaption>{title}</figcaption>{svg}</figure>\n")
     };
-    let panels = [
-        panel("Loss", "nats a token", stage.points(|s| s.loss), true, true),
+    let (loss, (unit, throughput)) = match stage.objective.as_deref() {
+        None => ("nats a token", ("tokens", Step::throughput as fn(&Step) -> Option<f64>)),
+        Some("superclass") => ("nats a caption", ("pictures", Step::pictures_per_second as _)),
+        Some("aim") => ("squared error a value", ("pictures", Step::pictures_per_second as _)),
+        Some(_) => ("nats a picture", ("pictures", Step::pictures_per_second as _)),
+    };
+    let mut panels = vec![
+        panel("Loss", loss, stage.points(|s| s.loss), true, true),
         panel("Learning rate", "learning rate", stage.points(|s| s.lr), false, false),
-        panel("Throughput", "tokens a second", stage.points(Step::throughput), true, false),
+        panel("Throughput", &format!("{unit} a second"), stage.points(throughput), true, false),
         panel("Gradient norm", "norm before clipping", stage.points(|s| s.grad_norm), true, true),
-    ]
-    .concat();
+    ];
+    for key in stage.figures() {
+        let points = stage.points(|s| s.figures.get(key).and_then(Value::as_f64));
+        let name = escape(&key.replace('_', " "));
+        panels.push(panel(&name, &name, points, true, false));
+    }
+    let panels = panels.concat();
     format!(
         "<h3>{}</h3>\n<div class=\"plots\">{panels}</div>\n<p class=\"caption\">Thin lines: every step; bold lines: moving average.</p>\n",
         escape(&stage.name)

@@ -185,6 +185,32 @@ fn a_killed_run_says_how_far_it_came() {
 }
 
 #[test]
+fn an_encoders_own_figures_are_drawn_and_no_test_pictures_are_missed() {
+    let folder = Folder::new();
+    let plan = PLAN.replace("name = \"pretrain\"\n", "name = \"pretrain\"\nobjective = \"dino\"\n");
+    folder.put("plan.toml", &plan.replace("kind = \"eval\"", "kind = \"probe\""));
+    let figures = r#""weight": 64.0, "rank": 12.5, "view_entropy": 0.5}"#;
+    let step = |i| line("pretrain", i, json!(3.0)).replace('}', &format!(", {figures}"));
+    let other: String = (1..=10).map(|i| line("sft", i, json!(1.0))).collect();
+    folder.put("metrics.jsonl", &((1..=40).map(step).collect::<String>() + &other));
+    let page = folder.report();
+    assert!(page.contains("eval.json is missing") && !page.contains("samples.json"));
+    for (text, times) in [
+        ("<figcaption>rank</figcaption>", 1),
+        ("<figcaption>view entropy</figcaption>", 1),
+        ("<figcaption>weight</figcaption>", 0),
+        ("nats a picture", 1),
+        ("nats a token", 1),
+        ("pictures a second", 1),
+        ("tokens a second", 1),
+    ] {
+        assert_eq!(count(&page, text), times, "{text}");
+    }
+    folder.put("eval.json", "[]");
+    assert!(!folder.report().contains("incomplete"));
+}
+
+#[test]
 fn losses_that_are_no_number_are_named_and_leave_a_gap() {
     let folder = Folder::new();
     let steps: String = (1..=9)
