@@ -13,7 +13,7 @@ use crate::baseline::Baselines;
 use crate::contamination::Contamination;
 use crate::run::{Outcome, Row};
 use crate::score::bootstrap::Score;
-use crate::score::{likelihood, yes_no};
+use crate::score::{letter, likelihood, yes_no};
 use crate::task::Metric;
 
 /// One entry of `eval.json`.
@@ -32,7 +32,7 @@ pub struct Record {
     pub score: Score,
     /// `constant`, `prior`, `question` and `blind`: the same items' scores without sight.
     pub baselines: BTreeMap<String, f64>,
-    /// Other figures of the same answers: `choice-by-length` (accuracy by length), `perplexity`, `accuracy+`, `f1`, `yes-share`.
+    /// Other figures of the same answers: `choice-by-length` (accuracy by length), `perplexity`, `accuracy+`, `f1`, `yes-share`, `circular`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub also: BTreeMap<String, f64>,
     /// What of the whole task training has seen, where it was looked for.
@@ -122,6 +122,7 @@ fn also(outcome: &Outcome) -> BTreeMap<String, f64> {
         }
         Metric::Greedy => [("perplexity".to_owned(), likelihood::perplexity(rows))].into(),
         Metric::YesNo => yes_no::also(rows),
+        Metric::Letter => letter::circular(rows),
         _ => BTreeMap::new(),
     }
 }

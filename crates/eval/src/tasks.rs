@@ -50,7 +50,7 @@ use self::benchmark::Benchmark;
 pub type Open = fn(&Path) -> Result<Benchmark>;
 
 /// The sets that are read from disk: captions, questions about pictures, the benchmarks of tuned models, TextCore.
-pub const SETS: [(&str, Open); 28] = [
+pub const SETS: [(&str, Open); 29] = [
     ("coco", coco::open),
     ("flickr30k", flickr30k::open),
     ("nocaps", nocaps::open),
@@ -66,6 +66,7 @@ pub const SETS: [(&str, Open); 28] = [
     ("vqav2", vqav2::open),
     ("mathvista", mathvista::open),
     ("mmbench", mmbench::open),
+    ("mmbench-circular", mmbench::circular),
     ("mme", mme::open),
     ("mmmu", mmmu::open),
     ("pope", pope::open),

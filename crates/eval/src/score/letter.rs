@@ -1,5 +1,8 @@
 //! The option that a written answer names.
 
+use std::collections::BTreeMap;
+
+use crate::run::Row;
 use crate::template::letter;
 
 /// The letter of the option that `said` names: by its letter, alone or before a mark (`B`, `(b)`, `B. a cat`, `Option B`), or by
@@ -25,9 +28,41 @@ pub fn chosen(said: &str, choices: &[String]) -> String {
     }
 }
 
+/// CircularEval (MMBench, section 4.3): `circular`, the share in percent of questions of which every row is right, where a
+/// question was asked with its options in several orders. Nothing where none was.
+pub fn circular(rows: &[Row]) -> BTreeMap<String, f64> {
+    let mut questions: BTreeMap<_, Vec<f64>> = BTreeMap::new();
+    for row in rows {
+        let mut choices = row.choices.clone();
+        choices.sort();
+        // The last picture of a prompt is the question's own.
+        questions.entry((&row.question, choices, row.hashes.last())).or_default().push(row.score);
+    }
+    if questions.values().all(|scores| scores.len() == 1) {
+        return BTreeMap::new();
+    }
+    let right = questions.values().filter(|scores| scores.iter().all(|&score| score == 100.0)).count();
+    [("circular".to_owned(), 100.0 * right as f64 / questions.len() as f64)].into()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_question_counts_where_all_rotations_are_right() {
+        let row = |question: &str, choices: [&str; 2], score: f64| Row {
+            question: question.to_owned(),
+            choices: choices.map(String::from).to_vec(),
+            hashes: vec!["shot".to_owned(), "own".to_owned()],
+            score,
+            ..Row::default()
+        };
+        let once = [row("a", ["x", "y"], 100.0), row("b", ["x", "y"], 0.0)];
+        assert_eq!(circular(&once), BTreeMap::new());
+        let both = [once, [row("a", ["y", "x"], 100.0), row("b", ["y", "x"], 100.0)]].concat();
+        assert_eq!(circular(&both)["circular"], 50.0);
+    }
 
     #[test]
     fn options_are_named_by_letter_or_text() {

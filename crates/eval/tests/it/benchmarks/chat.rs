@@ -5,7 +5,7 @@ use std::path::Path;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use mm1_eval::run::Options;
-use mm1_eval::score::yes_no;
+use mm1_eval::score::{letter, yes_no};
 use mm1_eval::shots::{Prompt, Style};
 use mm1_eval::task::{Metric, Task};
 
@@ -51,7 +51,7 @@ fn mathvista_has_options_for_some() {
 }
 
 #[test]
-fn mmbench_is_asked_once_with_pictures_in_base64() {
+fn mmbench_is_asked_once_or_in_every_rotation_with_pictures_in_base64() {
     let base64 = |shade| {
         let mut png = std::io::Cursor::new(Vec::new());
         picture(shade).write_to(&mut png, image::ImageFormat::Png).unwrap();
@@ -63,10 +63,11 @@ fn mmbench_is_asked_once_with_pictures_in_base64() {
         &format!("241\t\"Identify the \"\"question\"\"\tof Madelyn.\"\t\"Two\nlines.\"\tOne\tTwo\tThree\tFour\tB\tidentity_reasoning\t{first}\tscienceqa\tattribute_reasoning\t\tdev"),
         &format!("252\tWhich is it?\t\tthis\tthat\t\t\tA\tspatial\t{second}\tx\ty\t\tdev"),
         "253\tAnd here?\t\tthis\tthat\t\t\tB\tspatial\t252\tx\ty\t\tdev",
-        "1000241\tRotated\t\tTwo\tThree\tFour\tOne\tA\tidentity_reasoning\t241\tx\ty\t\tdev",
+        "1000241\t\"Identify the \"\"question\"\"\tof Madelyn.\"\t\"Two\nlines.\"\tTwo\tThree\tFour\tOne\tA\tidentity_reasoning\t241\tx\ty\t\tdev",
     ]
     .join("\n");
-    let root = data(&[("mmbench/mmbench_dev_20230712.tsv", &text)], &[]);
+    let files = ["mmbench", "mmbench-circular"].map(|set| format!("{set}/mmbench_dev_20230712.tsv"));
+    let root = data(&[(&files[0], &text), (&files[1], &text)], &[]);
     let (set, outcome) = opened("mmbench", root.path());
     let tests = all(&set);
     assert_eq!(set.tests(), 3);
@@ -74,6 +75,16 @@ fn mmbench_is_asked_once_with_pictures_in_base64() {
     assert_eq!((tests[0].choices.len(), tests[1].choices.len()), (4, 2));
     assert_eq!(tests.iter().map(|q| shades(q)[0]).collect::<Vec<_>>(), [1, 2, 2]);
     assert_eq!(outcome.by_category.keys().collect::<Vec<_>>(), ["identity_reasoning", "spatial"]);
+
+    let (circular, outcome) = opened("mmbench-circular", root.path());
+    let ids: Vec<String> = all(&circular).into_iter().map(|question| question.id).collect();
+    assert_eq!(ids, ["241", "1000241", "252", "253"].map(|index| format!("mmbench/dev/{index}")));
+    assert_eq!((circular.demonstrations(), shades(&all(&circular)[1])), (3, vec![1]));
+    let mut rows = outcome.rows;
+    rows.iter_mut().for_each(|row| row.score = 100.0);
+    rows[1].score = 0.0;
+    assert_eq!(letter::circular(&rows)["circular"], 100.0 * 2.0 / 3.0);
+    assert!(letter::circular(&opened("mmbench", root.path()).1.rows).is_empty());
 
     std::fs::write(root.path().join("mmbench/mmbench_dev_20230712.tsv"), text.replace("\t252\tx", "\t99\tx"))
         .unwrap();
