@@ -134,6 +134,7 @@ impl Evaluation<'_> {
             demonstrations: stage.demonstrations,
             pool: stage.pool,
             reasoned: stage.chain_of_thought,
+            demonstration_size: stage.demonstration_size,
             n: stage.questions as u64,
             batch: stage.batch,
             seed,
@@ -164,6 +165,7 @@ impl Evaluation<'_> {
             "demonstrations": options.demonstrations,
             "pool": options.pool,
             "chain_of_thought": options.reasoned,
+            "demonstration_size": options.demonstration_size,
         });
         input(Log::open(&folder.join(format!("{name}-{}-shot{blind}.jsonl", options.shots)), &about))
     }

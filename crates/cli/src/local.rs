@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use mm1_data::document::{Image, Segment};
 use mm1_eval::model::{Continuations, Likelihood, Limits, Model};
 use mm1_eval::shots::Prompt;
-use mm1_serve::generate::{GenerateOptions, Generator};
+use mm1_serve::generate::{GenerateOptions, Generator, Part};
 use mm1_serve::sampler::Sampling;
 
 use crate::error::Interrupted;
@@ -44,8 +44,8 @@ impl Model for Local<'_> {
             sampling: Sampling::Greedy,
             batch: self.batch,
         };
-        let own: Vec<Vec<Segment>> = prompts.iter().map(|p| p.segments[p.shared..].to_vec()).collect();
-        self.generator.generate_after(shared(prompts.first()), &own, &options, None)
+        let own: Vec<_> = prompts.iter().map(own).collect();
+        self.generator.generate_after(&shared(prompts.first()), &own, &options, None)
     }
 
     fn likelihoods(&mut self, asked: &[Continuations]) -> Result<Vec<Vec<Likelihood>>> {
@@ -53,9 +53,8 @@ impl Model for Local<'_> {
         // A piece at a time, so that an interrupt is heard.
         for asked in asked.chunks(self.batch) {
             self.check_stop()?;
-            let own = |a: &Continuations| (a.prompt.segments[a.prompt.shared..].to_vec(), a.texts.clone());
-            let own: Vec<_> = asked.iter().map(own).collect();
-            let judged = self.generator.likelihoods(shared(asked.first().map(|a| &a.prompt)), &own)?;
+            let own: Vec<_> = asked.iter().map(|a| (own(&a.prompt), a.texts.clone())).collect();
+            let judged = self.generator.likelihoods(&shared(asked.first().map(|a| &a.prompt)), &own)?;
             let likelihood = |l: mm1_serve::likelihood::Likelihood| Likelihood {
                 log_prob: l.log_prob,
                 tokens: l.tokens,
@@ -73,6 +72,17 @@ impl Model for Local<'_> {
 }
 
 /// What all prompts begin with.
-fn shared(first: Option<&Prompt>) -> &[Segment] {
-    first.map_or(&[], |prompt| &prompt.segments[..prompt.shared])
+fn shared(first: Option<&Prompt>) -> Vec<Part<'_>> {
+    first.filter(|prompt| prompt.shared).map(|prompt| vec![parts(prompt)[0]]).unwrap_or_default()
+}
+
+/// What a prompt has of its own.
+fn own(prompt: &Prompt) -> Vec<Part<'_>> {
+    parts(prompt)[usize::from(prompt.shared)..].to_vec()
+}
+
+/// Demonstrations and question.
+fn parts(prompt: &Prompt) -> [Part<'_>; 2] {
+    let (before, question) = prompt.segments.split_at(prompt.before);
+    [Part { segments: before, side: prompt.demonstration_size }, question.into()]
 }

@@ -410,6 +410,7 @@ fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
     positive(&[("questions", s.questions as u64), ("batch", s.batch as u64)])?;
     ensure!(!s.tasks.is_empty(), "tasks is empty");
     ensure!(!s.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
+    s.check_demonstration_size(recipe.model.vision.patch)?;
     for task in &s.tasks {
         tasks::check(task)?;
         tasks::sources(task).into_iter().try_for_each(|source| check_source(recipe, "tasks", source))?;

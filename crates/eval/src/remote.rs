@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mm1_data::document::{Image, Segment, Special};
-use mm1_data::image::open;
+use mm1_data::image::reduced;
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
@@ -56,7 +56,7 @@ impl Remote {
     fn ask(&self, prompt: &Prompt, limits: &Limits) -> Result<String> {
         let mut body = json!({
             "model": self.model,
-            "messages": messages(&prompt.segments)?,
+            "messages": messages(prompt)?,
             "max_tokens": limits.max_tokens,
             "temperature": 0,
         });
@@ -149,9 +149,9 @@ impl Model for Remote {
 }
 
 /// The prompt as messages; running text is one message of the user.
-fn messages(segments: &[Segment]) -> Result<Vec<Value>> {
+fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
     let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    for segment in segments {
+    for (i, segment) in prompt.segments.iter().enumerate() {
         match segment {
             Segment::Token { token: Special::User, .. } => messages.push(("user", Vec::new())),
             Segment::Token { token: Special::Assistant, .. } => messages.push(("assistant", Vec::new())),
@@ -159,7 +159,8 @@ fn messages(segments: &[Segment]) -> Result<Vec<Value>> {
             Segment::Token { .. } => {}
             Segment::Text { text, .. } => push(&mut messages, json!({ "type": "text", "text": text })),
             Segment::Image(image) => {
-                let address = json!({ "url": data_url(image)? });
+                let longest = prompt.demonstration_size.filter(|_| i < prompt.before);
+                let address = json!({ "url": data_url(image, longest)? });
                 push(&mut messages, json!({ "type": "image_url", "image_url": address }));
             }
         }
@@ -184,10 +185,13 @@ fn push(messages: &mut Vec<(&str, Vec<Value>)>, part: Value) {
     }
 }
 
-/// A picture's file as it is, or its pixels as PNG.
-fn data_url(image: &Image) -> Result<String> {
-    match image {
-        Image::File { bytes, .. } => {
+/// A picture's file as it is, or its pixels as PNG, which has no side longer than `longest`.
+fn data_url(image: &Image, longest: Option<usize>) -> Result<String> {
+    let png = |picture| Ok(format!("data:image/png;base64,{}", Png::encode(picture)?.png_base64));
+    match (longest, image) {
+        (Some(longest), image) => png(&*reduced(image, longest as u32)?),
+        (None, Image::Pixels(picture)) => png(picture),
+        (None, Image::File { bytes, .. }) => {
             let kind = match bytes.as_ref() {
                 [0xFF, 0xD8, ..] => "jpeg",
                 [b'R', b'I', b'F', b'F', ..] => "webp",
@@ -196,6 +200,5 @@ fn data_url(image: &Image) -> Result<String> {
             };
             Ok(format!("data:image/{kind};base64,{}", STANDARD.encode(bytes)))
         }
-        Image::Pixels(_) => Ok(format!("data:image/png;base64,{}", Png::encode(&*open(image)?)?.png_base64)),
     }
 }

@@ -36,6 +36,8 @@ pub struct Options<'a> {
     pub pool: usize,
     /// Whether demonstrations show the way to their answer.
     pub reasoned: bool,
+    /// Pixels a side with which demonstrations' pictures are looked at; `None`: as the question's.
+    pub demonstration_size: Option<usize>,
     /// Test items at most, from the first; a smaller test split gives all of its items.
     pub n: u64,
     /// Answers that are made side by side. Scores do not depend on it.
@@ -202,7 +204,8 @@ fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &O
     }
     for (prompt, texts) in asked.prompts.iter_mut().zip(&mut asked.texts) {
         // What happens to be the same in one batch must not decide how a prompt is read.
-        prompt.shared *= usize::from(options.demonstrations == Choice::Fixed);
+        prompt.shared = options.demonstrations == Choice::Fixed;
+        prompt.demonstration_size = options.demonstration_size;
         if options.blind {
             shots::blind(prompt)?;
         }

@@ -57,9 +57,12 @@ pub struct Prompt {
     pub id: String,
     /// Demonstrations and question, none of it learned.
     pub segments: Vec<Segment>,
-    /// How many of the segments come before the question in the prompts of all items; 0 where each item has
-    /// demonstrations of its own.
-    pub shared: usize,
+    /// How many of the segments come before the question.
+    pub before: usize,
+    /// Whether these are the same in the prompts of all items.
+    pub shared: bool,
+    /// Pixels a side with which the pictures before the question are looked at; `None`: as the question's.
+    pub demonstration_size: Option<usize>,
 }
 
 /// Writes the prompt for `test` after `demonstrations`, judged for the option `choice` where one is given.
@@ -72,7 +75,7 @@ pub fn prompt(
     demonstrations: &[Question],
     (test, choice): (&Question, Option<&str>),
 ) -> Result<Prompt> {
-    let (mut before, asked) = match style {
+    let (before, asked) = match style {
         Style::Pretrained => {
             let mut before = vec![Segment::prompt(&template.preamble)];
             for demonstration in demonstrations {
@@ -89,10 +92,10 @@ pub fn prompt(
             (chat::document("", &turns).segments, chat::prompt(&[asked]))
         }
     };
-    before = joined(before.into_iter().map(unlearned));
-    let shared = before.len();
-    before.extend(joined(asked.into_iter().map(unlearned)));
-    Ok(Prompt { id: test.id.clone(), segments: before, shared })
+    let mut segments = joined(before.into_iter().map(unlearned));
+    let before = segments.len();
+    segments.extend(joined(asked.into_iter().map(unlearned)));
+    Ok(Prompt { id: test.id.clone(), segments, before, ..Prompt::default() })
 }
 
 /// The text that is scored for the model's `output`, already cut at the stop string. A caption begins with `A photo of` if the

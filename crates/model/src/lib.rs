@@ -25,5 +25,5 @@ pub mod weights;
 
 pub use cache::Cache;
 pub use config::Mm1Config;
-pub use mm1::{Input, Mm1, Piece};
+pub use mm1::{Input, Mm1, Piece, Placed};
 pub use ops::{Layout, Sight, Span};

@@ -1,5 +1,8 @@
 //! The whole network: pictures and tokens in, logits and losses out.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
 use anyhow::{Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
@@ -49,10 +52,27 @@ pub struct Piece<'a> {
     pub sequence: usize,
     /// Its new token ids, at least one; at the places of image tokens any valid id.
     pub ids: &'a [u32],
-    /// Pictures `[n, s, s, 3]`, rows from the top, normalised.
-    pub pixels: &'a [f32],
-    /// For each picture the index into `ids` of the first of its image tokens.
-    pub image_slots: &'a [usize],
+    /// Its pictures, each in its own resolution.
+    pub pictures: &'a [Placed],
+}
+
+/// A picture in its place among tokens.
+#[derive(Clone, Debug)]
+pub struct Placed {
+    /// The index into the ids of the first of its image tokens.
+    pub slot: usize,
+    /// Height and width in pixels, whole patches.
+    pub size: [usize; 2],
+    /// `[h, w, 3]`, rows from the top, normalised.
+    pub pixels: Vec<f32>,
+}
+
+/// Pictures of one size, and the flat positions of the first image token of each.
+struct Pictures<'a> {
+    size: [usize; 2],
+    /// `[n, h, w, 3]`
+    pixels: Cow<'a, [f32]>,
+    slots: Cow<'a, [usize]>,
 }
 
 impl Mm1 {
@@ -113,7 +133,11 @@ impl Mm1 {
             rows * length
         );
         check_spans(input)?;
-        let embeds = self.embed(input.ids, (rows, length), input.pixels, input.image_slots)?;
+        let side = self.config.vision.image_size;
+        self.check_pixels(input.pixels.len(), input.image_slots.len(), [side; 2])?;
+        let pictures =
+            Pictures { size: [side; 2], pixels: input.pixels.into(), slots: input.image_slots.into() };
+        let embeds = self.embed(input.ids, (rows, length), &[pictures])?;
         Ok(self.lm.forward(embeds, input.layout))
     }
 
@@ -169,7 +193,7 @@ impl Mm1 {
             cache.layers.len(),
             self.lm.blocks.len()
         );
-        let (mut ids, mut pixels, mut slots, mut steps) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let (mut ids, mut pictures, mut steps) = (Vec::new(), BTreeMap::new(), Vec::new());
         for piece in pieces {
             let sequence = piece.sequence;
             ensure!(!piece.ids.is_empty(), "sequence {sequence} has nothing to read");
@@ -182,13 +206,23 @@ impl Mm1 {
                 steps.iter().all(|s: &Step| s.sequence != sequence),
                 "sequence {sequence} comes twice in one call"
             );
-            self.check_images(piece.pixels, piece.image_slots, (1, piece.ids.len()))?;
-            slots.extend(piece.image_slots.iter().map(|slot| ids.len() + slot));
+            let slots: Vec<usize> = piece.pictures.iter().map(|picture| picture.slot).collect();
+            self.check_slots(&slots, (1, piece.ids.len()))?;
+            for Placed { slot, size, pixels } in piece.pictures {
+                self.check_pixels(pixels.len(), 1, *size)?;
+                let of_size: &mut (Vec<f32>, Vec<usize>) = pictures.entry(*size).or_default();
+                of_size.0.extend_from_slice(pixels);
+                of_size.1.push(ids.len() + slot);
+            }
             ids.extend_from_slice(piece.ids);
-            pixels.extend_from_slice(piece.pixels);
             steps.push(Step { sequence, len: piece.ids.len() });
         }
-        let embeds = self.embed(&ids, (1, ids.len()), &pixels, &slots)?;
+        let pictures = pictures.into_iter().map(|(size, (pixels, slots))| Pictures {
+            size,
+            pixels: pixels.into(),
+            slots: slots.into(),
+        });
+        let embeds = self.embed(&ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
         Ok((self.lm.extend(embeds, &steps, cache), steps))
     }
 
@@ -197,19 +231,21 @@ impl Mm1 {
         &self,
         ids: &[u32],
         (rows, length): (usize, usize),
-        pixels: &[f32],
-        slots: &[usize],
+        pictures: &[Pictures<'_>],
     ) -> Result<Tensor<3>> {
         self.check_ids(ids, "token")?;
-        self.check_images(pixels, slots, (rows, length))?;
-        let embeds = self.lm.embed(ids, rows, length);
-        if slots.is_empty() {
-            return Ok(embeds);
+        let slots: Vec<usize> = pictures.iter().flat_map(|of_size| of_size.slots.iter().copied()).collect();
+        self.check_slots(&slots, (rows, length))?;
+        let mut embeds = self.lm.embed(ids, rows, length);
+        for Pictures { size: [h, w], pixels, slots } in pictures {
+            if slots.is_empty() {
+                continue;
+            }
+            let pixels = TensorData::new(pixels.to_vec(), [slots.len(), *h, *w, 3]);
+            let image_tokens = self.image_tokens(Tensor::from_data(pixels, &self.device()));
+            embeds = ops::splice(embeds, image_tokens, slots);
         }
-        let side = self.config.vision.image_size;
-        let pixels = TensorData::new(pixels.to_vec(), [slots.len(), side, side, 3]);
-        let image_tokens = self.image_tokens(Tensor::from_data(pixels, &self.device()));
-        Ok(ops::splice(embeds, image_tokens, slots))
+        Ok(embeds)
     }
 
     fn check_ids(&self, ids: &[u32], what: &str) -> Result<()> {
@@ -224,15 +260,17 @@ impl Mm1 {
         Ok(())
     }
 
-    fn check_images(&self, pixels: &[f32], slots: &[usize], (rows, length): (usize, usize)) -> Result<()> {
-        let (tokens, side) = (self.config.connector.tokens(), self.config.vision.image_size);
-        ensure!(
-            pixels.len() == slots.len() * side * side * 3,
-            "{} pixel values for {} pictures of {side}x{side}x3: need {}",
-            pixels.len(),
-            slots.len(),
-            slots.len() * side * side * 3
-        );
+    fn check_pixels(&self, values: usize, pictures: usize, [h, w]: [usize; 2]) -> Result<()> {
+        let (patch, need) = (self.config.vision.patch, pictures * h * w * 3);
+        ensure!(values == need, "{values} pixel values for {pictures} pictures of {h}x{w}x3: need {need}");
+        let whole = h.is_multiple_of(patch) && w.is_multiple_of(patch) && h * w > 0;
+        ensure!(whole, "pictures of {h}x{w} pixels are not whole patches of {patch}x{patch}");
+        Ok(())
+    }
+
+    /// The image tokens stay in their row and do not overlap.
+    fn check_slots(&self, slots: &[usize], (rows, length): (usize, usize)) -> Result<()> {
+        let tokens = self.config.connector.tokens();
         for &slot in slots {
             ensure!(
                 slot < rows * length && slot % length + tokens <= length,

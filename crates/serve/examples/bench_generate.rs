@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
 use mm1_model::ops::{Precision, with_precision};
-use mm1_model::{Cache, Mm1, Mm1Config, Piece, weights};
+use mm1_model::{Cache, Mm1, Mm1Config, Piece, Placed, weights};
 use serde_json::json;
 
 /// As the program itself has it.
@@ -46,20 +46,23 @@ fn serve(model: &Mm1) -> Result<()> {
         let mut unread: Vec<Vec<u32>> = (0..batch)
             .map(|i| (0..prompt).map(|j| ((7919 * i + 104_729 * j) % vocab) as u32).collect())
             .collect();
-        let size = 3 * model.config().vision.image_size.pow(2);
+        let side = model.config().vision.image_size;
+        let size = 3 * side.pow(2);
         let value =
             |i: usize, p: usize, v: usize| ((7919 * i + 6151 * p + 31 * v) % 255) as f32 / 127.0 - 1.0;
-        let mut pixels: Vec<Vec<f32>> = (0..batch)
-            .map(|i| (0..pictures * size).map(|v| value(i, v / size, v % size)).collect())
-            .collect();
-        let mut slots: Vec<usize> = (0..pictures).map(|p| p * prompt / pictures).collect();
+        let placed = |i: usize, p: usize| Placed {
+            slot: p * prompt / pictures,
+            size: [side; 2],
+            pixels: (0..size).map(|v| value(i, p, v)).collect(),
+        };
+        let mut placed: Vec<Vec<Placed>> =
+            (0..batch).map(|i| (0..pictures).map(|p| placed(i, p)).collect()).collect();
         let mut cache = Cache::new(model.config(), batch);
         let (mut answers, mut seconds) = (vec![Vec::new(); batch], Vec::new());
         for _ in 0..new {
             let started = Instant::now();
-            let chosen = extend(model, &unread, (&pixels, &slots), &mut cache)?;
-            pixels.iter_mut().for_each(Vec::clear);
-            slots.clear();
+            let chosen = extend(model, &unread, &placed, &mut cache)?;
+            placed.iter_mut().for_each(Vec::clear);
             seconds.push(started.elapsed().as_secs_f64());
             answers.iter_mut().zip(&chosen).for_each(|(answer, &id)| answer.push(id));
             unread = chosen.into_iter().map(|id| vec![id]).collect();
@@ -74,13 +77,8 @@ fn serve(model: &Mm1) -> Result<()> {
 }
 
 /// Each sequence reads what it has not read; gives the most likely next token of each.
-fn extend(
-    model: &Mm1,
-    unread: &[Vec<u32>],
-    (pixels, image_slots): (&[Vec<f32>], &[usize]),
-    cache: &mut Cache,
-) -> Result<Vec<u32>> {
-    let piece = |(sequence, ids)| Piece { sequence, ids, pixels: &pixels[sequence], image_slots };
+fn extend(model: &Mm1, unread: &[Vec<u32>], pictures: &[Vec<Placed>], cache: &mut Cache) -> Result<Vec<u32>> {
+    let piece = |(sequence, ids)| Piece { sequence, ids, pictures: &pictures[sequence] };
     let pieces: Vec<_> = unread.iter().map(Vec::as_slice).enumerate().map(piece).collect();
     let logits: Tensor<2> = model.extend(&pieces, cache)?;
     Ok(logits.argmax(1).into_data().iter::<i64>().map(|id| id as u32).collect())

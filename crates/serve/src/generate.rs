@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::document::{Image, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::{Cache, Mm1, Piece};
+use mm1_model::{Cache, Mm1, Piece, Placed};
 
 use crate::answer::Answer;
 use crate::sampler::{Sampler, Sampling};
@@ -26,6 +26,21 @@ pub struct Generator {
     tokenizer: Arc<Tokenizer>,
     image: ImageSpec,
     context: usize,
+}
+
+/// A stretch of a prompt whose pictures are looked at in one resolution.
+#[derive(Clone, Copy, Debug)]
+pub struct Part<'a> {
+    /// Its text and pictures.
+    pub segments: &'a [Segment],
+    /// Pixels a side of its pictures, whole patches; `None`: as many as the model was trained with.
+    pub side: Option<usize>,
+}
+
+impl<'a, S: AsRef<[Segment]> + ?Sized> From<&'a S> for Part<'a> {
+    fn from(segments: &'a S) -> Self {
+        Self { segments: segments.as_ref(), side: None }
+    }
 }
 
 /// Is told the index of a prompt and the next piece of its answer.
@@ -87,23 +102,26 @@ impl Generator {
         options: &GenerateOptions,
         on_token: Option<OnToken<'_>>,
     ) -> Result<Vec<String>> {
-        self.generate_after(&[], prompts, options, on_token)
+        let prompts: Vec<Vec<Part<'_>>> = prompts.iter().map(|prompt| vec![prompt.into()]).collect();
+        self.generate_after(&[], &prompts, options, on_token)
     }
 
-    /// As [`Self::generate`] for prompts that all begin with `shared`, which is read once.
+    /// As [`Self::generate`] for prompts of parts that all begin with those `shared`, which are read once.
     ///
     /// # Errors
     /// As [`Self::generate`].
     pub fn generate_after(
         &self,
-        shared: &[Segment],
-        prompts: &[Vec<Segment>],
+        shared: &[Part<'_>],
+        prompts: &[Vec<Part<'_>>],
         options: &GenerateOptions,
         mut on_token: Option<OnToken<'_>>,
     ) -> Result<Vec<String>> {
         options.check()?;
         for (i, prompt) in prompts.iter().enumerate() {
-            let (before, own) = (self.tokens(shared), self.tokens(prompt));
+            let tokens =
+                |parts: &[Part<'_>]| parts.iter().map(|part| self.tokens(part.segments)).sum::<usize>();
+            let (before, own) = (tokens(shared), tokens(prompt));
             ensure!(own > 0, "prompt {i}: there is nothing to answer: it is empty");
             self.check_room(before + own, options.max_tokens).with_context(|| format!("prompt {i}"))?;
         }
@@ -116,7 +134,7 @@ impl Generator {
             let mut positions = active.len();
             while active.len() < options.batch && positions < POSITIONS_PER_STEP {
                 let Some((i, prompt)) = waiting.next() else { break };
-                let reading = self.read(prompt).with_context(|| format!("prompt {i}"))?;
+                let reading = self.read_parts(prompt).with_context(|| format!("prompt {i}"))?;
                 positions += reading.ids.len();
                 active.push((i, Answer::new(reading, options, i as u64)?));
                 cache.fork(0);
@@ -147,17 +165,29 @@ impl Generator {
         Session::new(self)
     }
 
-    /// The segments as the model reads them.
-    pub(crate) fn read(&self, segments: &[Segment]) -> Result<Reading> {
+    /// The parts as the model reads them, one behind the other.
+    pub(crate) fn read_parts(&self, parts: &[Part<'_>]) -> Result<Reading> {
         let mut reading = Reading::default();
-        for segment in segments {
+        for part in parts {
+            reading.append(self.read(*part)?);
+        }
+        Ok(reading)
+    }
+
+    /// A part as the model reads it.
+    pub(crate) fn read(&self, part: Part<'_>) -> Result<Reading> {
+        let image = self.image.at(part.side.unwrap_or(self.image.size));
+        let mut reading = Reading::default();
+        for segment in part.segments {
             match segment {
                 Segment::Text { text, .. } => reading.ids.extend(self.tokenizer.encode(text)),
                 Segment::Image(picture) => {
-                    reading.image_slots.push(reading.ids.len());
+                    let (slot, size) = (reading.ids.len(), [image.size; 2]);
                     let places = std::iter::repeat_n(self.tokenizer.id(Special::Image), self.image_tokens());
                     reading.ids.extend(places);
-                    normalise_into(&prepare(picture, &self.image)?, &self.image, &mut reading.pixels);
+                    let mut pixels = Vec::new();
+                    normalise_into(&prepare(picture, &image)?, &image, &mut pixels);
+                    reading.pictures.push(Placed { slot, size, pixels });
                 }
                 Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
                     bail!("the token {token:?} can't be given by itself; give the picture")
@@ -189,8 +219,8 @@ impl Generator {
     }
 
     /// A cache whose one sequence has read `shared`, which may be empty.
-    pub(crate) fn begin(&self, shared: &[Segment]) -> Result<Cache> {
-        let (mut cache, reading) = (self.new_cache(), self.read(shared)?);
+    pub(crate) fn begin(&self, shared: &[Part<'_>]) -> Result<Cache> {
+        let (mut cache, reading) = (self.new_cache(), self.read_parts(shared)?);
         if !reading.ids.is_empty() {
             self.extend(0, &[&reading], &mut cache)?;
         }
@@ -263,8 +293,7 @@ impl GenerateOptions {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Reading {
     pub(crate) ids: Vec<u32>,
-    pub(crate) pixels: Vec<f32>,
-    pub(crate) image_slots: Vec<usize>,
+    pub(crate) pictures: Vec<Placed>,
 }
 
 impl Reading {
@@ -278,13 +307,13 @@ impl Reading {
 
     /// As sequence `sequence` of a cache reads it.
     fn piece(&self, sequence: usize) -> Piece<'_> {
-        Piece { sequence, ids: &self.ids, pixels: &self.pixels, image_slots: &self.image_slots }
+        Piece { sequence, ids: &self.ids, pictures: &self.pictures }
     }
 
     /// Appends what is read after.
     pub(crate) fn append(&mut self, after: Self) {
-        self.image_slots.extend(after.image_slots.iter().map(|slot| self.ids.len() + slot));
+        let before = self.ids.len();
+        self.pictures.extend(after.pictures.into_iter().map(|p| Placed { slot: before + p.slot, ..p }));
         self.ids.extend(after.ids);
-        self.pixels.extend(after.pixels);
     }
 }

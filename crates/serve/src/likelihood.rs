@@ -1,14 +1,13 @@
 //! How likely texts are after a prompt: multiple choice without generation.
 
 use anyhow::{Context as _, Result, ensure};
-use mm1_data::document::Segment;
 use mm1_model::Cache;
 
-use crate::generate::{Generator, POSITIONS_PER_STEP, Reading};
+use crate::generate::{Generator, POSITIONS_PER_STEP, Part, Reading};
 use crate::sampler::highest;
 
 /// A prompt, and texts that may follow it.
-pub type Followed = (Vec<Segment>, Vec<String>);
+pub type Followed<'a> = (Vec<Part<'a>>, Vec<String>);
 
 /// How likely a text is.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -27,7 +26,7 @@ impl Generator {
     ///
     /// # Errors
     /// An empty prompt or text, one that does not fit, a picture that can't be prepared, logits that are no numbers.
-    pub fn likelihoods(&self, shared: &[Segment], asked: &[Followed]) -> Result<Vec<Vec<Likelihood>>> {
+    pub fn likelihoods(&self, shared: &[Part<'_>], asked: &[Followed<'_>]) -> Result<Vec<Vec<Likelihood>>> {
         let cache = self.begin(shared)?;
         let mut likelihoods = Vec::with_capacity(asked.len());
         for (i, (prompt, texts)) in asked.iter().enumerate() {
@@ -37,8 +36,8 @@ impl Generator {
         Ok(likelihoods)
     }
 
-    fn judge(&self, mut cache: Cache, prompt: &[Segment], texts: &[String]) -> Result<Vec<Likelihood>> {
-        let reading = self.read(prompt)?;
+    fn judge(&self, mut cache: Cache, prompt: &[Part<'_>], texts: &[String]) -> Result<Vec<Likelihood>> {
+        let reading = self.read_parts(prompt)?;
         ensure!(!reading.ids.is_empty(), "there is nothing that a text could follow: it is empty");
         let texts: Vec<Vec<u32>> = texts.iter().map(|text| self.tokenizer().encode(text)).collect();
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);

@@ -6,7 +6,7 @@ use mm1_data::document::{Segment, Special};
 use mm1_model::Cache;
 
 use crate::answer::Answer;
-use crate::generate::{GenerateOptions, Generator, Reading};
+use crate::generate::{GenerateOptions, Generator, Part, Reading};
 
 /// A conversation with one person. Its cache holds all turns so far, so that a new one costs no more than its own
 /// tokens.
@@ -46,7 +46,7 @@ impl<'a> Session<'a> {
         let read = self.tokens() + self.generator.tokens(&prompt);
         self.generator.check_room(read, options.max_tokens).context("the conversation")?;
         let mut unread = self.unread.clone();
-        unread.append(self.generator.read(&prompt)?);
+        unread.append(self.generator.read(Part::from(&prompt))?);
 
         let mut answer = Answer::new(unread, options, self.turns)?;
         loop {

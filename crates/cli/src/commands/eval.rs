@@ -82,6 +82,9 @@ struct EvalArgs {
     /// Demonstrations show the way to their answer, and what the model concludes is scored.
     #[arg(long)]
     chain_of_thought: bool,
+    /// Look at the demonstrations' pictures with so many pixels a side, at the question's as ever (mixed resolution).
+    #[arg(long, value_name = "PIXELS", value_parser = at_least_one)]
+    demonstration_size: Option<usize>,
     /// Training documents of each source that the questions are compared with; 0: none.
     #[arg(long, value_name = "DOCUMENTS", default_value_t = 1000)]
     contamination: u64,
@@ -141,6 +144,8 @@ impl EvalArgs {
         match (&self.run, &self.model) {
             (Some(run), _) => {
                 let model = Trained::of_stage(run, self.stage.as_deref())?;
+                let patch = model.recipe.model.vision.patch;
+                input(self.eval_stage(&model.stage).check_demonstration_size(patch))?;
                 let stop = stop_flag()?;
                 let data = TaskData::open(
                     Some(&model.recipe),
@@ -204,6 +209,7 @@ impl EvalArgs {
             },
             pool: eval_pool(),
             chain_of_thought: self.chain_of_thought,
+            demonstration_size: self.demonstration_size,
             contamination: self.contamination,
             data: self.data.clone(),
         }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::image::{Fit, ImageSpec};
+use mm1_data::image::ImageSpec;
 use mm1_model::config::VisionConfig;
 use mm1_model::import::{self, Imported};
 use mm1_model::weights::{self, Named};
@@ -77,7 +77,7 @@ pub(crate) fn fill(tree: &mut Table) -> Result<()> {
     let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(()) };
     let Value::String(from) = from else { bail!("model.vision.from is a {}, not a path", from.type_str()) };
     let from = from.clone();
-    let Origin { encoder, mut image } = Origin::open(Path::new(&from))?;
+    let Origin { encoder, image } = Origin::open(Path::new(&from))?;
     let model = tree.get_mut("model").and_then(Value::as_table_mut);
     if let Some(vision) = model.and_then(|model| model.get_mut("vision")).and_then(Value::as_table_mut) {
         for (key, value) in Table::try_from(&encoder.config)? {
@@ -88,11 +88,8 @@ pub(crate) fn fill(tree: &mut Table) -> Result<()> {
             );
         }
     }
-    let size = vision_size(tree)?;
-    if let Fit::ShortestEdge(edge) = &mut image.mode {
-        // At another resolution the same share of a picture is seen.
-        *edge = (*edge * size).div_ceil(encoder.config.image_size);
-    }
+    let mode = image.mode.at(encoder.config.image_size, vision_size(tree)?);
+    let image = ImageConfig { mode, ..image };
     let section = tree.entry("image").or_insert_with(|| Value::Table(Table::new()));
     let section = section.as_table_mut().context("image is not a table")?;
     for (key, value) in Table::try_from(&image)? {

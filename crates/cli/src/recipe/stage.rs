@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use mm1_data::augment::Views;
 use mm1_eval::shots::Choice;
 use mm1_model::aim::AimConfig;
@@ -277,12 +278,30 @@ pub(crate) struct EvalStage {
     /// Whether demonstrations show the way to their answer, and the model's conclusion is scored.
     #[serde(default)]
     pub(crate) chain_of_thought: bool,
+    /// Pixels a side with which the demonstrations' pictures are looked at; without it as the question's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) demonstration_size: Option<usize>,
     /// Training documents of each source that test items are compared with; 0: none.
     #[serde(default = "eval_contamination")]
     pub(crate) contamination: u64,
     /// The folder of the test sets on disk.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<PathBuf>,
+}
+
+impl EvalStage {
+    /// Whether demonstrations can be looked at in the resolution that is asked for.
+    ///
+    /// # Errors
+    /// One line that names the field.
+    pub(crate) fn check_demonstration_size(&self, patch: usize) -> Result<()> {
+        let Some(size) = self.demonstration_size else { return Ok(()) };
+        ensure!(
+            (patch..=4096).contains(&size) && size.is_multiple_of(patch),
+            "demonstration_size = {size}: give {patch} to 4096 pixels in whole patches of {patch}"
+        );
+        Ok(())
+    }
 }
 
 fn one_usize() -> usize {

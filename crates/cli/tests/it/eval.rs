@@ -77,6 +77,7 @@ fn demonstrations_can_be_fixed_or_similar_and_a_stage_chosen() {
         ("fixed", &["--demonstrations", "fixed"][..]),
         ("similar", &["--demonstrations", "similar", "--no-blind"]),
         ("pretrain", &["--stage", "pretrain", "--no-blind"]),
+        ("small", &["--demonstration-size", "8", "--no-blind"]),
     ] {
         let out = dir.path().join(name);
         succeeds(&eval(&model, &out, more).output().unwrap());
@@ -87,6 +88,12 @@ fn demonstrations_can_be_fixed_or_similar_and_a_stage_chosen() {
         let row: Value = serde_json::from_str(log.lines().nth(1).unwrap()).unwrap();
         assert_eq!(row["hashes"].as_array().unwrap().len(), 3);
     }
+    let odd = eval(&model, &dir.path().join("odd"), &["--demonstration-size", "20"]).output().unwrap();
+    assert!(
+        odd.status.code() == Some(2) && stderr(&odd).contains("in whole patches of 8"),
+        "{}",
+        stderr(&odd)
+    );
     let sets = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/eval/textcore");
     let names = "arc-e,arc-c,piqa,lambada,winogrande,hellaswag,sciq,triviaqa,webqs";
     let mut text = mm1(&["eval", "--stage", "pretrain", "--shots", "0", "--tasks", names, "--data", sets]);

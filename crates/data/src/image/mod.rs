@@ -61,6 +61,16 @@ pub enum Fit {
     Middle,
 }
 
+impl Fit {
+    /// What shows the same share of a picture in a square of `to` pixels as this does in one of `from`.
+    pub fn at(self, from: usize, to: usize) -> Self {
+        match self {
+            Self::ShortestEdge(edge) => Self::ShortestEdge((edge * to).div_ceil(from)),
+            same => same,
+        }
+    }
+}
+
 /// The kernels of Pillow, which grow with the pixels of a reduced picture (all but `Nearest`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -89,6 +99,11 @@ impl ImageSpec {
     pub fn new(size: usize) -> Self {
         let (mode, filter) = (Fit::default(), Filter::default());
         Self { size, mode, filter, mean: half(), std: half(), background: white() }
+    }
+
+    /// The same at another resolution.
+    pub fn at(&self, size: usize) -> Self {
+        Self { size, mode: self.mode.at(self.size, size), ..self.clone() }
     }
 
     /// Bytes of a prepared picture.
@@ -144,6 +159,22 @@ pub fn open(image: &Image) -> Result<Arc<Picture>> {
 /// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.
 pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
     opened(image, spec.background, &|sides| needed(sides, None, spec))?.square(None, spec)
+}
+
+/// The picture in its own shape, no side longer than `longest` pixels.
+///
+/// # Errors
+/// As [`prepare`].
+pub fn reduced(image: &Image, longest: u32) -> Result<Arc<Picture>> {
+    let picture = open(image)?;
+    let (width, height) = (picture.width, picture.height);
+    let most = width.max(height);
+    if most <= longest {
+        return Ok(picture);
+    }
+    let side = |side: u32| (f64::from(side) * f64::from(longest) / f64::from(most)).round().max(1.0) as u32;
+    let (width, height) = (side(width), side(height));
+    Ok(Arc::new(Picture { width, height, rgb: resize::to(&picture, [width, height], Filter::Bicubic)? }))
 }
 
 /// Appends `(value / 255 - mean) / std` of each byte of a prepared picture, channels last as they are.

@@ -117,6 +117,15 @@ pub(super) fn cropped(decoded: &Decoded, crop: Crop, spec: &ImageSpec) -> Result
     resize(picture, [spec.size as u32; 2], &options(spec.filter).crop(left, top, width, height))
 }
 
+/// A picture in other sides, `[height, width, 3]` bytes.
+///
+/// # Errors
+/// A picture without pixels, or with another number of bytes than its sides say.
+pub(super) fn to(picture: &Picture, sides: [u32; 2], filter: Filter) -> Result<Vec<u8>> {
+    check(picture)?;
+    resize(picture, sides, &options(filter))
+}
+
 /// The least sides of a picture of which the whole or a crop can be resized without being enlarged.
 pub(crate) fn needed(sides: Area, crop: Option<Crop>, spec: &ImageSpec) -> [u32; 2] {
     let Some(Crop { width, height, .. }) = crop else { return scaled(sides, spec) };

@@ -5,6 +5,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use mm1_eval::log::Log;
 use mm1_eval::remote::Remote;
 use mm1_eval::run::{self, Options};
@@ -82,6 +84,23 @@ fn a_conversation_is_sent_as_messages_with_pictures() {
     let outcome = ask(&address, &Options { shots: 2, style: Style::Chat, ..options() }).unwrap();
     assert_eq!((outcome.score.value, count.load(Ordering::SeqCst)), (100.0, 20));
     assert_eq!(outcome.rows[1].output, "Yes");
+}
+
+#[test]
+fn demonstrations_are_sent_smaller_where_asked() {
+    let (address, _) = serve(|_, body| {
+        let sides = |message: &Value| {
+            let url = message["content"][0]["image_url"]["url"].as_str().unwrap();
+            let png = BASE64_STANDARD.decode(url.split_once(',').unwrap().1).unwrap();
+            let picture = image::load_from_memory(&png).unwrap();
+            [picture.width(), picture.height()]
+        };
+        let [shown, _, asked] = body["messages"].as_array().unwrap().as_slice() else { panic!("{body}") };
+        assert_eq!((sides(shown), sides(asked)), ([2, 1], [3, 2]));
+        (200, said("yes"))
+    });
+    let small = Options { shots: 1, style: Style::Chat, demonstration_size: Some(2), ..options() };
+    assert_eq!(ask(&address, &small).unwrap().rows.len(), 20);
 }
 
 #[test]

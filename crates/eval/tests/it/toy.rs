@@ -96,6 +96,7 @@ pub(crate) fn options() -> Options<'static> {
         shots: 0,
         style: Style::Pretrained,
         demonstrations: Choice::Random,
+        demonstration_size: None,
         pool: 20,
         reasoned: false,
         n: 100,

@@ -2,21 +2,23 @@
 
 use burn::tensor::Device;
 use mm1_model::ops::{Layout, Sight};
-use mm1_model::{Cache, Input, Mm1, Piece};
+use mm1_model::{Cache, Input, Mm1, Piece, Placed};
 
 use crate::case::{self, Case, difference, values};
 
-/// The first example, which has a picture, as a sequence: ids, pixels, slot.
-fn prompt(case: &Case) -> (&[u32], &[f32], usize) {
-    let pixels = case.values("input/pixels");
-    (&case.ids[..13], &pixels[..pixels.len() / 3], case.image_slots[0])
+/// The first example, which has a picture, as a sequence.
+fn prompt(case: &Case) -> (&[u32], Placed) {
+    let (pixels, side) = (case.values("input/pixels"), case.config.vision.image_size);
+    let pixels = pixels[..pixels.len() / 3].to_vec();
+    (&case.ids[..13], Placed { slot: case.image_slots[0], size: [side; 2], pixels })
 }
 
 /// Logits of every position of the first example by a whole forward pass.
 fn whole(model: &Mm1, case: &Case) -> Vec<f32> {
-    let (ids, pixels, slot) = prompt(case);
+    let (ids, Placed { slot, pixels, .. }) = prompt(case);
     let layout = Layout::full(1, ids.len(), Sight::Causal);
-    let input = Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels, image_slots: &[slot] };
+    let input =
+        Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels: &pixels, image_slots: &[slot] };
     values(model.logits(model.hidden(&input).unwrap()))
 }
 
@@ -26,23 +28,24 @@ fn pieces_compute_what_the_whole_does() {
     for name in case::NAMES {
         let case = case::read(name);
         let model = case.model(&device);
-        let (ids, pixels, slot) = prompt(&case);
+        let (ids, picture) = prompt(&case);
+        let pictures = &[picture][..];
         let v = case.config.lm.vocab;
         let expected = whole(&model, &case);
         let mut cache = Cache::new(&case.config, 1);
         // Up to behind the picture at once, then one token after the other.
-        let first = slot + case.config.connector.tokens();
-        let piece = Piece { sequence: 0, ids: &ids[..first], pixels, image_slots: &[slot] };
+        let first = pictures[0].slot + case.config.connector.tokens();
+        let piece = Piece { sequence: 0, ids: &ids[..first], pictures };
         let mut got = values(model.extend(&[piece], &mut cache).unwrap());
         for at in first..ids.len() {
             assert_eq!(cache.len(0), at);
-            let piece = Piece { sequence: 0, ids: &ids[at..=at], pixels: &[], image_slots: &[] };
+            let piece = Piece { sequence: 0, ids: &ids[at..=at], pictures: &[] };
             got.extend(values(model.extend(&[piece], &mut cache).unwrap()));
         }
         let apart = difference(&got, &expected[(first - 1) * v..]);
         assert!(apart <= 1e-5, "{name}: {apart:e}");
         // All at once.
-        let piece = Piece { sequence: 0, ids, pixels, image_slots: &[slot] };
+        let piece = Piece { sequence: 0, ids, pictures };
         let got = values(model.extend(&[piece], &mut Cache::new(&case.config, 1)).unwrap());
         let apart = difference(&got, &expected[(ids.len() - 1) * v..]);
         assert!(apart <= 1e-5, "{name}: {apart:e}");
@@ -54,11 +57,11 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     let device = Device::flex();
     let case = case::read("c-abstractor");
     let model = case.model(&device);
-    let (ids, pixels, slot) = prompt(&case);
+    let (ids, picture) = prompt(&case);
     let v = case.config.lm.vocab;
-    let tokens = |sequence, ids| Piece { sequence, ids, pixels: &[], image_slots: &[] };
+    let tokens = |sequence, ids| Piece { sequence, ids, pictures: &[] };
     let mut cache = Cache::new(&case.config, 2);
-    let picture = Piece { sequence: 1, ids, pixels, image_slots: &[slot] };
+    let picture = Piece { sequence: 1, ids, pictures: &[picture] };
     let both = values(model.extend(&[tokens(0, &[3, 1, 4]), picture], &mut cache).unwrap());
     let expected = whole(&model, &case);
     assert!(difference(&both[v..], &expected[12 * v..]) <= 1e-5);
@@ -78,12 +81,42 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     assert_eq!((cache.len(0), cache.len(1)), (14, 15));
 }
 
+/// A picture of another resolution takes as many tokens; those before it do not change by a bit, nor does the same picture
+/// beside it.
+#[test]
+fn pictures_of_several_resolutions_stand_in_one_call() {
+    let device = Device::flex();
+    for name in case::NAMES {
+        let case = case::read(name);
+        let model = case.model(&device);
+        let (ids, large) = prompt(&case);
+        let (patch, side) = (case.config.vision.patch, large.size[0]);
+        let (h, w) = (patch, side - patch);
+        let rows = large.pixels.chunks(3 * side).take(h);
+        let small = Placed {
+            slot: large.slot,
+            size: [h, w],
+            pixels: rows.flat_map(|row| &row[..3 * w]).copied().collect(),
+        };
+        let logits = |pictures: &[&Placed]| {
+            let placed: Vec<[Placed; 1]> = pictures.iter().map(|&picture| [picture.clone()]).collect();
+            let piece = |(sequence, pictures)| Piece { sequence, ids, pictures };
+            let pieces: Vec<_> = placed.iter().map(<[_; 1]>::as_slice).enumerate().map(piece).collect();
+            let mut cache = Cache::new(&case.config, pieces.len());
+            values(model.extend(&pieces, &mut cache).unwrap())
+        };
+        let (a, b) = (logits(&[&large]), logits(&[&small]));
+        assert!(difference(&a, &b) > 1e-3, "{name}: the resolution matters");
+        assert!(logits(&[&small, &large, &small]) == [b.clone(), a, b].concat(), "{name}");
+    }
+}
+
 #[test]
 fn a_refused_call_leaves_the_cache_alone() {
     let case = case::read("average-pool");
     let model = case.model(&Device::flex());
     let mut cache = Cache::new(&case.config, 2);
-    let piece = |sequence, ids| Piece { sequence, ids, pixels: &[], image_slots: &[] };
+    let piece = |sequence, ids| Piece { sequence, ids, pictures: &[] };
     let mut refuse = |pieces: &[Piece<'_>], says: &str| {
         let error = format!("{:#}", model.extend(pieces, &mut cache).unwrap_err());
         assert!(error.contains(says), "{error}");
@@ -94,8 +127,10 @@ fn a_refused_call_leaves_the_cache_alone() {
     refuse(&[piece(0, &[1]), piece(2, &[1])], "sequence 2 is not in the cache, which has 2");
     refuse(&[piece(1, &[1]), piece(1, &[1])], "sequence 1 comes twice");
     refuse(&[piece(0, &[41])], "token id 41 at position 0 is not below the model's vocabulary of 41");
-    refuse(
-        &[Piece { image_slots: &[0], ..piece(0, &[1; 4]) }],
-        "0 pixel values for 1 pictures of 20x20x3: need 1200",
-    );
+    let mut refuse_picture = |size: [usize; 2], values: usize, says: &str| {
+        let picture = Placed { slot: 0, size, pixels: vec![0.0; values] };
+        refuse(&[Piece { pictures: &[picture], ..piece(0, &[1; 9]) }], says);
+    };
+    refuse_picture([20; 2], 0, "0 pixel values for 1 pictures of 20x20x3: need 1200");
+    refuse_picture([20, 7], 420, "pictures of 20x7 pixels are not whole patches");
 }

@@ -1,5 +1,5 @@
 use mm1_data::document::{Segment, Special};
-use mm1_model::{Cache, Piece};
+use mm1_model::{Cache, Piece, Placed};
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
 
@@ -57,8 +57,14 @@ fn answers_do_not_depend_on_batch_size_or_neighbours() {
 fn neighbours_change_no_bit_of_the_logits() {
     let case = Case::new(3);
     let read: Vec<_> = prompts().iter().map(|p| case.read(p)).collect();
-    let pieces: Vec<_> = (read.iter().enumerate())
-        .map(|(sequence, (ids, pixels, image_slots))| Piece { sequence, ids, pixels, image_slots })
+    let size = [case.model.config().vision.image_size; 2];
+    let placed = |(_, pixels, slots): &(_, Vec<f32>, Vec<usize>)| -> Vec<Placed> {
+        let each = pixels.chunks(3 * size[0] * size[1]);
+        slots.iter().zip(each).map(|(&slot, pixels)| Placed { slot, size, pixels: pixels.to_vec() }).collect()
+    };
+    let placed: Vec<Vec<Placed>> = read.iter().map(placed).collect();
+    let pieces: Vec<_> = (read.iter().zip(&placed).enumerate())
+        .map(|(sequence, ((ids, ..), pictures))| Piece { sequence, ids, pictures })
         .collect();
     let logits = |pieces: &[Piece<'_>], sequences| -> Vec<f32> {
         let mut cache = Cache::new(case.model.config(), sequences);

@@ -1,5 +1,6 @@
 use mm1_data::document::Segment;
 use mm1_model::{Input, Layout, Sight};
+use mm1_serve::generate::Part;
 
 use crate::case::{Case, greedy, picture, prompts};
 
@@ -37,10 +38,11 @@ fn reference(case: &Case, prompt: &[Segment], text: &str) -> (f64, bool) {
 #[test]
 fn likelihoods_are_those_of_a_whole_pass() {
     let case = Case::new(1);
-    let asked: Vec<_> = prompts().into_iter().map(|prompt| (prompt, texts())).collect();
+    let prompts = prompts();
+    let asked: Vec<_> = prompts.iter().map(|prompt| (vec![prompt.into()], texts())).collect();
     let judged = case.generator().likelihoods(&[], &asked).unwrap();
-    for ((prompt, texts), judged) in asked.iter().zip(&judged) {
-        for (text, judged) in texts.iter().zip(judged) {
+    for (prompt, judged) in prompts.iter().zip(&judged) {
+        for (text, judged) in texts().iter().zip(judged) {
             let (log_prob, greedy) = reference(&case, prompt, text);
             assert!((judged.log_prob - log_prob).abs() < 1e-4, "{text:?}: {judged:?} and {log_prob}");
             assert_eq!((judged.greedy, judged.tokens), (greedy, case.tokenizer.encode(text).len()));
@@ -57,12 +59,12 @@ fn what_greedy_decoding_writes_is_greedy() {
     let case = Case::new(2);
     let generator = case.generator();
     let written = generator.generate(&prompts(), &greedy(3), None).unwrap();
-    let asked = prompts()
-        .into_iter()
-        .zip(&written)
-        .filter(|(_, text)| !text.is_empty() && !text.contains('\u{fffd}'));
-    let asked: Vec<_> =
-        asked.map(|(prompt, text)| (prompt, vec![text.clone(), format!("{text} not this")])).collect();
+    let prompts = prompts();
+    let asked =
+        prompts.iter().zip(&written).filter(|(_, text)| !text.is_empty() && !text.contains('\u{fffd}'));
+    let asked: Vec<_> = asked
+        .map(|(prompt, text)| (vec![prompt.into()], vec![text.clone(), format!("{text} not this")]))
+        .collect();
     let judged = generator.likelihoods(&[], &asked).unwrap();
     // Text can be cut into other tokens than were written; most are the same.
     let greedy = judged.iter().filter(|l| l[0].greedy).count();
@@ -74,26 +76,55 @@ fn what_greedy_decoding_writes_is_greedy() {
 fn a_shared_beginning_is_read_once_and_changes_no_answer() {
     let case = Case::new(3);
     let generator = case.generator();
-    let shared = vec![picture(4), Segment::prompt("the owl is on the left\n")];
-    let whole: Vec<_> = prompts().into_iter().map(|prompt| [shared.clone(), prompt].concat()).collect();
-    let apart = generator.generate_after(&shared, &prompts(), &greedy(12), None).unwrap();
+    let (shared, prompts) = (vec![picture(4), Segment::prompt("the owl is on the left\n")], prompts());
+    let whole: Vec<_> = prompts.iter().map(|prompt| [shared.clone(), prompt.clone()].concat()).collect();
+    let parts: Vec<Vec<Part<'_>>> = prompts.iter().map(|prompt| vec![prompt.into()]).collect();
+    let shared = [Part::from(&shared)];
+    let apart = generator.generate_after(&shared, &parts, &greedy(12), None).unwrap();
     assert_eq!(apart, generator.generate(&whole, &greedy(12), None).unwrap());
-    let alone = generator.generate_after(&shared, &prompts()[..1], &greedy(12), None).unwrap();
+    let alone = generator.generate_after(&shared, &parts[..1], &greedy(12), None).unwrap();
     assert_eq!(alone[0], apart[0]);
-    let follow = |prompts: Vec<_>| prompts.into_iter().map(|prompt| (prompt, texts())).collect::<Vec<_>>();
-    let apart = generator.likelihoods(&shared, &follow(prompts())).unwrap();
+    let apart: Vec<_> = parts.into_iter().map(|parts| (parts, texts())).collect();
+    let apart = generator.likelihoods(&shared, &apart).unwrap();
+    let whole: Vec<_> = whole.iter().map(|prompt| (vec![prompt.into()], texts())).collect();
     for (apart, whole) in
-        apart.iter().flatten().zip(generator.likelihoods(&[], &follow(whole)).unwrap().iter().flatten())
+        apart.iter().flatten().zip(generator.likelihoods(&[], &whole).unwrap().iter().flatten())
     {
         assert!((apart.log_prob - whole.log_prob).abs() < 1e-4 && apart.greedy == whole.greedy);
     }
+}
+
+/// A part in the trained resolution is read as if it were not named; another gives other answers, shared or not.
+#[test]
+fn demonstrations_may_have_a_resolution_of_their_own() {
+    let case = Case::new(3);
+    let generator = case.generator();
+    let (shown, prompts) = (vec![picture(4), Segment::prompt("the owl is on the left\n")], prompts());
+    let judged = |side: Option<usize>, together: bool| {
+        let shown = Part { segments: &shown, side };
+        let own = |prompt| if together { vec![prompt] } else { vec![shown, prompt] };
+        let asked: Vec<_> = prompts.iter().map(|prompt| (own(prompt.into()), texts())).collect();
+        let shared = if together { vec![shown] } else { Vec::new() };
+        let judged = generator.likelihoods(&shared, &asked).unwrap();
+        judged.iter().flatten().map(|l| l.log_prob).collect::<Vec<_>>()
+    };
+    let farthest = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    let (own, small) = (judged(None, false), judged(Some(8), false));
+    assert_eq!(judged(Some(16), false), own);
+    assert!(farthest(&small, &own) > 1e-2, "{}", farthest(&small, &own));
+    assert!(farthest(&judged(Some(8), true), &small) < 1e-4);
+    let shown = [Part { segments: &shown, side: Some(9) }];
+    let error = generator.generate_after(&shown, &[vec![(&prompts[0]).into()]], &greedy(2), None);
+    let error = format!("{:#}", error.unwrap_err());
+    assert!(error.contains("9x9 pixels are not whole patches"), "{error}");
 }
 
 #[test]
 fn nothing_to_judge_is_refused() {
     let generator = Case::new(1).generator();
     let error = |prompt: &str, text: &str| {
-        let asked = [(vec![Segment::prompt(prompt)], vec![text.to_string()])];
+        let prompt = [Segment::prompt(prompt)];
+        let asked = [(vec![Part::from(&prompt)], vec![text.to_string()])];
         format!("{:#}", generator.likelihoods(&[], &asked).unwrap_err())
     };
     assert!(error("", "a").contains("it is empty"));
