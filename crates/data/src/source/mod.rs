@@ -140,6 +140,8 @@ pub enum SourceConfig {
     EmojiSigns {},
     /// Built in: one emoji in any pose and light, and its name, its class.
     EmojiRenderings {},
+    /// Built in: the same on white.
+    EmojiStickers {},
     /// Pictures in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg` with
     /// `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
     Classes {
@@ -409,6 +411,7 @@ impl SourceConfig {
                 | Self::EmojiBinding {}
                 | Self::EmojiSigns {}
                 | Self::EmojiRenderings {}
+                | Self::EmojiStickers {}
         )
     }
 
@@ -424,6 +427,7 @@ impl SourceConfig {
             Self::EmojiBinding {} => Stream::Binding,
             Self::EmojiSigns {} => Stream::Signs,
             Self::EmojiRenderings {} => Stream::Renderings,
+            Self::EmojiStickers {} => Stream::Stickers,
             _ => bail!("source `{name}` is not of the built-in world"),
         };
         let world =

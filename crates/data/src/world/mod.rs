@@ -77,13 +77,15 @@ pub enum Stream {
     Binding,
     /// Signs and what they say.
     Signs,
-    /// One emoji in any pose and light, and its name.
+    /// One emoji in any pose and light before any ground, and its name.
     Renderings,
+    /// The same on white.
+    Stickers,
 }
 
 impl Stream {
     /// Every stream.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Captioned,
         Self::Scenes,
         Self::Interleaved,
@@ -93,6 +95,7 @@ impl Stream {
         Self::Binding,
         Self::Signs,
         Self::Renderings,
+        Self::Stickers,
     ];
 
     /// As sample ids write it.
@@ -107,13 +110,14 @@ impl Stream {
             Self::Binding => "emoji-binding",
             Self::Signs => "emoji-signs",
             Self::Renderings => "emoji-renderings",
+            Self::Stickers => "emoji-stickers",
         }
     }
 
     /// The kind of its documents.
     pub fn kind(self) -> Kind {
         match self {
-            Self::Captioned | Self::Signs | Self::Renderings => Kind::Captioned,
+            Self::Captioned | Self::Signs | Self::Renderings | Self::Stickers => Kind::Captioned,
             Self::Scenes => Kind::Synthetic,
             Self::Interleaved | Self::Pairs | Self::Binding => Kind::Interleaved,
             Self::Text => Kind::TextOnly,
@@ -195,6 +199,7 @@ impl World {
             Stream::Binding => binding::page(&mut author),
             Stream::Signs => signs::page(&mut author),
             Stream::Renderings => renderings::page(&mut author),
+            Stream::Stickers => renderings::sticker(&mut author),
         }
     }
 
@@ -236,7 +241,7 @@ impl Source for WorldSource {
 
     fn classes(&self) -> Option<Vec<String>> {
         let names = || self.world.emoji.iter().map(|emoji| emoji.name.to_owned()).collect();
-        (self.stream == Stream::Renderings).then(names)
+        matches!(self.stream, Stream::Renderings | Stream::Stickers).then(names)
     }
 }
 

@@ -77,6 +77,17 @@ const HUES: u32 = 6;
 /// A rendering and its name.
 pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
     let rendering = author.rendering();
+    named(author, rendering)
+}
+
+/// A rendering on white, with nothing behind it, and its name.
+pub(super) fn sticker<'a>(author: &mut Author<'a>) -> Page<'a> {
+    let mut rendering = author.rendering();
+    (rendering.pattern, rendering.colours, rendering.clutter) = (Pattern::Plain, [[255; 3]; 2], None);
+    named(author, rendering)
+}
+
+fn named<'a>(author: &mut Author<'a>, rendering: Rendering) -> Page<'a> {
     let mut page = author.page();
     let name = author.name(rendering.emoji);
     page.rendering(rendering);

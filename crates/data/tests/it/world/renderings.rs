@@ -24,6 +24,22 @@ fn a_renderings_text_is_the_name_of_what_it_shows() {
 }
 
 #[test]
+fn a_sticker_is_on_white_and_has_its_name() {
+    let world = world();
+    let classes = world.source(Stream::Stickers).classes().unwrap();
+    let mut shown = BTreeSet::new();
+    for document in documents(&world, Stream::Stickers, Split::Test, 600) {
+        let picture = mm1_data::image::open(document.pictures().next().unwrap()).unwrap();
+        let pixels = picture.rgb.as_chunks::<3>().0;
+        let white = pixels.iter().filter(|&&pixel| pixel == [255; 3]).count();
+        // A sticker's side is 35 to 95 in 100 of the picture's.
+        assert!((pixels.len() / 20..pixels.len() * 19 / 20).contains(&white), "{}: {white}", document.id);
+        shown.insert(classes.iter().position(|name| *name == whole_text(&document)).unwrap());
+    }
+    assert!(shown.len() > classes.len() * 9 / 10, "{} of {} classes came", shown.len(), classes.len());
+}
+
+#[test]
 fn held_out_backgrounds_have_hues_of_their_own() {
     let world = world();
     // The sixth of the circle of hues; a grey has none.
