@@ -135,6 +135,7 @@ impl Evaluation<'_> {
             pool: stage.pool,
             reasoned: stage.chain_of_thought,
             demonstration_size: stage.demonstration_size,
+            sharp: stage.sharp_demonstrations,
             n: stage.questions as u64,
             batch: stage.batch,
             seed,
@@ -166,6 +167,7 @@ impl Evaluation<'_> {
             "pool": options.pool,
             "chain_of_thought": options.reasoned,
             "demonstration_size": options.demonstration_size,
+            "sharp_demonstrations": options.sharp,
         });
         input(Log::open(&folder.join(format!("{name}-{}-shot{blind}.jsonl", options.shots)), &about))
     }

@@ -73,16 +73,20 @@ impl Model for Local<'_> {
 
 /// What all prompts begin with.
 fn shared(first: Option<&Prompt>) -> Vec<Part<'_>> {
-    first.filter(|prompt| prompt.shared).map(|prompt| vec![parts(prompt)[0]]).unwrap_or_default()
+    first.filter(|prompt| prompt.shared).map(|prompt| parts(prompt)[..2].to_vec()).unwrap_or_default()
 }
 
 /// What a prompt has of its own.
 fn own(prompt: &Prompt) -> Vec<Part<'_>> {
-    parts(prompt)[usize::from(prompt.shared)..].to_vec()
+    parts(prompt)[if prompt.shared { 2 } else { 0 }..].to_vec()
 }
 
-/// Demonstrations and question.
-fn parts(prompt: &Prompt) -> [Part<'_>; 2] {
+/// Demonstrations whose pictures are looked at in a resolution of their own, the others, and the question.
+fn parts(prompt: &Prompt) -> [Part<'_>; 3] {
     let (before, question) = prompt.segments.split_at(prompt.before);
-    [Part { segments: before, side: prompt.demonstration_size }, question.into()]
+    let (side, count) = prompt.small.unzip();
+    let pictures = before.iter().enumerate().filter(|(_, segment)| matches!(segment, Segment::Image(_)));
+    let sharp = pictures.map(|(place, _)| place).nth(count.unwrap_or(0)).unwrap_or(before.len());
+    let (small, sharp) = before.split_at(sharp);
+    [Part { segments: small, side }, sharp.into(), question.into()]
 }

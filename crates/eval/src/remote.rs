@@ -151,7 +151,8 @@ impl Model for Remote {
 /// The prompt as messages; running text is one message of the user.
 fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
     let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    for (i, segment) in prompt.segments.iter().enumerate() {
+    let mut pictures = 0;
+    for segment in &prompt.segments {
         match segment {
             Segment::Token { token: Special::User, .. } => messages.push(("user", Vec::new())),
             Segment::Token { token: Special::Assistant, .. } => messages.push(("assistant", Vec::new())),
@@ -159,7 +160,8 @@ fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
             Segment::Token { .. } => {}
             Segment::Text { text, .. } => push(&mut messages, json!({ "type": "text", "text": text })),
             Segment::Image(image) => {
-                let longest = prompt.demonstration_size.filter(|_| i < prompt.before);
+                let longest = prompt.small.filter(|(_, count)| pictures < *count).map(|(side, _)| side);
+                pictures += 1;
                 let address = json!({ "url": data_url(image, longest)? });
                 push(&mut messages, json!({ "type": "image_url", "image_url": address }));
             }

@@ -38,6 +38,8 @@ pub struct Options<'a> {
     pub reasoned: bool,
     /// Pixels a side with which demonstrations' pictures are looked at; `None`: as the question's.
     pub demonstration_size: Option<usize>,
+    /// How many of the last demonstrations are looked at as the question all the same.
+    pub sharp: usize,
     /// Test items at most, from the first; a smaller test split gives all of its items.
     pub n: u64,
     /// Answers that are made side by side. Scores do not depend on it.
@@ -202,10 +204,12 @@ fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &O
         asked.prompts.push(write(None)?);
         asked.texts.push(texts.iter().map(follows).collect());
     }
+    let blurred = &demonstrations[..demonstrations.len().saturating_sub(options.sharp)];
+    let small = blurred.iter().map(|demonstration| demonstration.pictures.len()).sum();
     for (prompt, texts) in asked.prompts.iter_mut().zip(&mut asked.texts) {
         // What happens to be the same in one batch must not decide how a prompt is read.
         prompt.shared = options.demonstrations == Choice::Fixed;
-        prompt.demonstration_size = options.demonstration_size;
+        prompt.small = options.demonstration_size.map(|side| (side, small));
         if options.blind {
             shots::blind(prompt)?;
         }

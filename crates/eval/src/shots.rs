@@ -61,8 +61,8 @@ pub struct Prompt {
     pub before: usize,
     /// Whether these are the same in the prompts of all items.
     pub shared: bool,
-    /// Pixels a side with which the pictures before the question are looked at; `None`: as the question's.
-    pub demonstration_size: Option<usize>,
+    /// Pixels a side with which the first pictures are looked at, and how many these are; `None`: all as the question's.
+    pub small: Option<(usize, usize)>,
 }
 
 /// Writes the prompt for `test` after `demonstrations`, judged for the option `choice` where one is given.

@@ -85,6 +85,9 @@ struct EvalArgs {
     /// Look at the demonstrations' pictures with so many pixels a side, at the question's as ever (mixed resolution).
     #[arg(long, value_name = "PIXELS", value_parser = at_least_one)]
     demonstration_size: Option<usize>,
+    /// Of these, look at the last so many demonstrations as at the question.
+    #[arg(long, value_name = "N", default_value_t = 0, requires = "demonstration_size")]
+    sharp_demonstrations: usize,
     /// Training documents of each source that the questions are compared with; 0: none.
     #[arg(long, value_name = "DOCUMENTS", default_value_t = 1000)]
     contamination: u64,
@@ -210,6 +213,7 @@ impl EvalArgs {
             pool: eval_pool(),
             chain_of_thought: self.chain_of_thought,
             demonstration_size: self.demonstration_size,
+            sharp_demonstrations: self.sharp_demonstrations,
             contamination: self.contamination,
             data: self.data.clone(),
         }

@@ -281,6 +281,9 @@ pub(crate) struct EvalStage {
     /// Pixels a side with which the demonstrations' pictures are looked at; without it as the question's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) demonstration_size: Option<usize>,
+    /// How many of the last demonstrations are looked at as the question all the same.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(crate) sharp_demonstrations: usize,
     /// Training documents of each source that test items are compared with; 0: none.
     #[serde(default = "eval_contamination")]
     pub(crate) contamination: u64,

@@ -77,7 +77,7 @@ fn demonstrations_can_be_fixed_or_similar_and_a_stage_chosen() {
         ("fixed", &["--demonstrations", "fixed"][..]),
         ("similar", &["--demonstrations", "similar", "--no-blind"]),
         ("pretrain", &["--stage", "pretrain", "--no-blind"]),
-        ("small", &["--demonstration-size", "8", "--no-blind"]),
+        ("small", &["--demonstration-size", "8", "--sharp-demonstrations", "1", "--no-blind"]),
     ] {
         let out = dir.path().join(name);
         succeeds(&eval(&model, &out, more).output().unwrap());

@@ -95,11 +95,13 @@ fn demonstrations_are_sent_smaller_where_asked() {
             let picture = image::load_from_memory(&png).unwrap();
             [picture.width(), picture.height()]
         };
-        let [shown, _, asked] = body["messages"].as_array().unwrap().as_slice() else { panic!("{body}") };
-        assert_eq!((sides(shown), sides(asked)), ([2, 1], [3, 2]));
+        let [first, _, last, _, asked] = body["messages"].as_array().unwrap().as_slice() else {
+            panic!("{body}")
+        };
+        assert_eq!([first, last, asked].map(sides), [[2, 1], [3, 2], [3, 2]]);
         (200, said("yes"))
     });
-    let small = Options { shots: 1, style: Style::Chat, demonstration_size: Some(2), ..options() };
+    let small = Options { shots: 2, style: Style::Chat, demonstration_size: Some(2), sharp: 1, ..options() };
     assert_eq!(ask(&address, &small).unwrap().rows.len(), 20);
 }
 

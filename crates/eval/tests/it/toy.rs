@@ -97,6 +97,7 @@ pub(crate) fn options() -> Options<'static> {
         style: Style::Pretrained,
         demonstrations: Choice::Random,
         demonstration_size: None,
+        sharp: 0,
         pool: 20,
         reasoned: false,
         n: 100,
