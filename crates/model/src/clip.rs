@@ -140,7 +140,8 @@ impl Clip {
     }
 }
 
-fn unit(x: Tensor<2>) -> Tensor<2> {
+/// Each row divided by its length: `[n, e] -> [n, e]`.
+pub(crate) fn unit(x: Tensor<2>) -> Tensor<2> {
     let norm = x.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
     x / norm
 }

@@ -20,6 +20,7 @@ pub mod mm1;
 pub mod ops;
 pub mod positions;
 pub mod superclass;
+pub mod towers;
 pub mod vision;
 pub mod weights;
 

@@ -55,7 +55,7 @@ impl Vision {
                 (init.at("blocks").at(layer).at("attention"), init.at("blocks").at(layer).at("mlp"));
             Block {
                 attention: Attention::new(&attention, norm(&attention), heads, config.layers),
-                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, activation(config), config.layers),
+                mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, config.activation.into(), config.layers),
             }
         });
         Self {
@@ -168,11 +168,13 @@ impl Vision {
 }
 
 /// As the operations take it.
-fn activation(config: &VisionConfig) -> Activation {
-    match config.activation {
-        VisionActivation::Gelu => Activation::Gelu,
-        VisionActivation::QuickGelu => Activation::QuickGelu,
-        VisionActivation::GeluTanh => Activation::GeluTanh,
+impl From<VisionActivation> for Activation {
+    fn from(activation: VisionActivation) -> Self {
+        match activation {
+            VisionActivation::Gelu => Self::Gelu,
+            VisionActivation::QuickGelu => Self::QuickGelu,
+            VisionActivation::GeluTanh => Self::GeluTanh,
+        }
     }
 }
 

@@ -54,9 +54,10 @@ fn shape(given: &Value) -> Result<VisionConfig> {
     Ok(VisionConfig { class_token: true, pre_norm: true, ..shape })
 }
 
-fn tensors(parts: &mut Parts<'_>) -> Result<()> {
-    parts.patch("embeddings.patch_embedding.weight", None)?;
-    parts.class_positions("embeddings.class_embedding", "embeddings.position_embedding.weight")?;
+fn tensors(parts: &mut Parts<'_>, config: &VisionConfig) -> Result<()> {
+    let (token, table) = ("embeddings.class_embedding", "embeddings.position_embedding.weight");
+    parts.patch(config.patch, "embeddings.patch_embedding.weight", None)?;
+    parts.class_positions(token, table, config.grid().pow(2))?;
     // Misspelled there.
     parts.norm("pre_norm", "pre_layrnorm")?;
     parts.blocks(&BLOCK)?;

@@ -60,10 +60,10 @@ fn shape(given: &Value) -> Result<VisionConfig> {
     Ok(VisionConfig { class_token: true, ..settings::<Settings>(given, &defaults)?.shape(ffn)? })
 }
 
-fn tensors(parts: &mut Parts<'_>) -> Result<()> {
+fn tensors(parts: &mut Parts<'_>, config: &VisionConfig) -> Result<()> {
     let patch = "embeddings.patch_embeddings.projection";
-    parts.patch(&format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
-    parts.class_positions("embeddings.cls_token", "embeddings.position_embeddings")?;
+    parts.patch(config.patch, &format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
+    parts.class_positions("embeddings.cls_token", "embeddings.position_embeddings", config.grid().pow(2))?;
     parts.blocks(&BLOCK)?;
     parts.norm("norm", "layernorm")
 }

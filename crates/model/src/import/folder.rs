@@ -45,7 +45,7 @@ pub(super) fn open(folder: &Path) -> Result<Imported> {
 }
 
 /// The tensors of `model.safetensors`, or of the parts that its index names.
-fn tensors(folder: &Path) -> Result<BTreeMap<String, Stored>> {
+pub(super) fn tensors(folder: &Path) -> Result<BTreeMap<String, Stored>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,
@@ -75,7 +75,7 @@ fn tensors(folder: &Path) -> Result<BTreeMap<String, Stored>> {
     Ok(all)
 }
 
-fn json<T: DeserializeOwned>(file: &Path) -> Result<T> {
+pub(super) fn json<T: DeserializeOwned>(file: &Path) -> Result<T> {
     let text = fs::read(file).with_context(|| format!("{}: can't be read", file.display()))?;
     serde_json::from_slice(&text).with_context(|| format!("{}: not as expected", file.display()))
 }
@@ -105,25 +105,35 @@ pub(super) fn settings<T: DeserializeOwned>(given: &Value, defaults: &Value) -> 
     Ok(serde_json::from_value(all)?)
 }
 
+/// `hidden_act` as we have it.
+pub(super) fn activation(name: &str) -> Result<VisionActivation> {
+    Ok(match name {
+        "gelu" => VisionActivation::Gelu,
+        "quick_gelu" => VisionActivation::QuickGelu,
+        "gelu_pytorch_tanh" | "gelu_new" => VisionActivation::GeluTanh,
+        other => {
+            bail!("hidden_act = {other:?}: only gelu, quick_gelu and gelu_pytorch_tanh can be imported")
+        }
+    })
+}
+
+/// Refuses a size above [`MOST`].
+pub(super) fn bounded(sizes: &[(&str, usize)]) -> Result<()> {
+    for (field, size) in sizes {
+        ensure!(*size <= MOST, "{field} = {size}: only up to {MOST} can be imported");
+    }
+    Ok(())
+}
+
 impl Settings {
     /// As our shape, with a hidden width of `ffn`, and without what only some families have.
     pub(super) fn shape(&self, ffn: usize) -> Result<VisionConfig> {
         ensure!(self.num_channels == 3, "num_channels = {}: only 3 can be imported", self.num_channels);
-        for (field, value) in [
+        bounded(&[
             ("image_size", self.image_size),
             ("hidden_size", self.hidden_size),
             ("num_hidden_layers", self.num_hidden_layers),
-        ] {
-            ensure!(value <= MOST, "{field} = {value}: only up to {MOST} can be imported");
-        }
-        let activation = match self.hidden_act.as_str() {
-            "gelu" => VisionActivation::Gelu,
-            "quick_gelu" => VisionActivation::QuickGelu,
-            "gelu_pytorch_tanh" | "gelu_new" => VisionActivation::GeluTanh,
-            other => {
-                bail!("hidden_act = {other:?}: only gelu, quick_gelu and gelu_pytorch_tanh can be imported")
-            }
-        };
+        ])?;
         Ok(VisionConfig {
             from: None,
             image_size: self.image_size,
@@ -135,7 +145,7 @@ impl Settings {
             ffn,
             class_token: false,
             norm_eps: self.layer_norm_eps,
-            activation,
+            activation: activation(&self.hidden_act)?,
             pre_norm: false,
             feature_block: 0,
         })

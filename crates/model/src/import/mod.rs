@@ -13,6 +13,10 @@
 //! (Touvron et al. 2021) multiply the weights and biases of the maps before them. What is no part of it is left: text towers,
 //! projections, SigLIP's attention pool, DINOv2's mask token, an ONNX graph's other parts. Anything else that is missing,
 //! superfluous or of another shape is refused.
+//!
+//! [`towers::open`] reads a folder of `clip` or `siglip` whole, text tower and all, for [`Towers`](crate::towers::Towers): the
+//! map of SigLIP's learned query is computed into the query, and of what is beside the towers only the scale and the bias of
+//! the logits are left, which no order of cosines depends on.
 
 mod clip;
 mod dinov2;
@@ -21,6 +25,7 @@ mod onnx;
 mod parts;
 mod siglip;
 mod store;
+pub mod towers;
 
 use std::path::Path;
 
@@ -126,7 +131,7 @@ struct Family {
     /// From `config.json` to our shape.
     settings: fn(&serde_json::Value) -> Result<VisionConfig>,
     /// From its tensors to ours.
-    tensors: fn(&mut parts::Parts<'_>) -> Result<()>,
+    tensors: fn(&mut parts::Parts<'_>, &VisionConfig) -> Result<()>,
 }
 
 impl Family {
@@ -135,10 +140,11 @@ impl Family {
         let from = store.from().to_owned();
         config.check().with_context(|| format!("{from}: not a shape that an encoder can have"))?;
         store.leave(self.left);
-        let mut parts = parts::Parts::new(&mut store, &config);
-        (self.tensors)(&mut parts)?;
+        let sizes = parts::Sizes { dim: config.dim, ffn: config.ffn, layers: config.layers };
+        let mut parts = parts::Parts::new(&mut store, sizes);
+        (self.tensors)(&mut parts, &config)?;
         let tensors = parts.finish();
-        store.finish(self.name)?;
+        store.finish(&format!("{} image encoder", self.name))?;
         let [mean, std] = self.pixels;
         Ok(Imported { config, tensors, mean, std, from })
     }

@@ -1,16 +1,23 @@
-//! The parts that image encoders have in common, from foreign tensors to ours.
+//! The parts that encoders have in common, from foreign tensors to ours.
 
 use anyhow::Result;
 
 use super::store::Store;
-use crate::config::VisionConfig;
 use crate::weights::Named;
 
 /// Takes foreign tensors and gives ours.
 pub(super) struct Parts<'a> {
     store: &'a mut Store,
-    config: &'a VisionConfig,
+    sizes: Sizes,
     found: Vec<Named>,
+}
+
+/// Sizes of a tower's blocks.
+#[derive(Clone, Copy)]
+pub(super) struct Sizes {
+    pub(super) dim: usize,
+    pub(super) ffn: usize,
+    pub(super) layers: usize,
 }
 
 /// The names of the parts of a block, below its number.
@@ -28,17 +35,18 @@ pub(super) struct BlockNames {
 }
 
 impl<'a> Parts<'a> {
-    pub(super) fn new(store: &'a mut Store, config: &'a VisionConfig) -> Self {
-        Self { store, config, found: Vec::new() }
+    pub(super) fn new(store: &'a mut Store, sizes: Sizes) -> Self {
+        Self { store, sizes, found: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Vec<Named> {
         self.found
     }
 
-    /// The patch map `[d, 3, y, x]`, ours being `[(y, x, 3), d]`, with the bias that there is, or none.
-    pub(super) fn patch(&mut self, weight: &str, bias: Option<&str>) -> Result<()> {
-        let (d, patch) = (self.config.dim, self.config.patch);
+    /// The map of patches of `patch` pixels a side `[d, 3, y, x]`, ours being `[(y, x, 3), d]`, with the bias that there is,
+    /// or none.
+    pub(super) fn patch(&mut self, patch: usize, weight: &str, bias: Option<&str>) -> Result<()> {
+        let d = self.sizes.dim;
         let (area, inputs) = (patch * patch, patch * patch * 3);
         let given = self.store.take(weight, &[d, 3, patch, patch])?;
         let ours = |i: usize| given[i % d * inputs + i / d % 3 * area + i / d / 3];
@@ -51,17 +59,17 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
-    /// A table for the patches alone.
-    pub(super) fn positions(&mut self, name: &str) -> Result<()> {
-        let (d, patches) = (self.config.dim, self.config.grid().pow(2));
-        let table = self.store.take(name, &[patches, d])?;
-        self.put("position", &[patches, d], table);
+    /// A table `[rows, d]` as it is: positions of the patches alone, or a text tower's.
+    pub(super) fn table(&mut self, ours: &str, theirs: &str, rows: usize) -> Result<()> {
+        let d = self.sizes.dim;
+        let table = self.store.take(theirs, &[rows, d])?;
+        self.put(ours, &[rows, d], table);
         Ok(())
     }
 
     /// The class token `[d]` and a table `[1 + p, d]` whose first position is its: it is added to the token.
-    pub(super) fn class_positions(&mut self, token: &str, table: &str) -> Result<()> {
-        let (d, patches) = (self.config.dim, self.config.grid().pow(2));
+    pub(super) fn class_positions(&mut self, token: &str, table: &str, patches: usize) -> Result<()> {
+        let d = self.sizes.dim;
         let mut class = self.store.take(token, &[d])?;
         let table = self.store.take(table, &[1 + patches, d])?;
         let (first, others) = table.split_at(d);
@@ -73,7 +81,7 @@ impl<'a> Parts<'a> {
 
     /// A LayerNorm: `weight` and `bias` to `gamma` and `beta`.
     pub(super) fn norm(&mut self, ours: &str, theirs: &str) -> Result<()> {
-        let d = self.config.dim;
+        let d = self.sizes.dim;
         for (our, their) in [("gamma", "weight"), ("beta", "bias")] {
             let values = self.store.take(&format!("{theirs}.{their}"), &[d])?;
             self.put(&format!("{ours}.{our}"), &[d], values);
@@ -83,14 +91,14 @@ impl<'a> Parts<'a> {
 
     /// All blocks.
     pub(super) fn blocks(&mut self, names: &BlockNames) -> Result<()> {
-        for layer in 0..self.config.layers {
+        for layer in 0..self.sizes.layers {
             self.block(names, &format!("{}.{layer}", names.blocks), &format!("blocks.{layer}"))?;
         }
         Ok(())
     }
 
     fn block(&mut self, names: &BlockNames, theirs: &str, ours: &str) -> Result<()> {
-        let (d, ffn) = (self.config.dim, self.config.ffn);
+        let Sizes { dim: d, ffn, .. } = self.sizes;
         let [first, second] = names.norms;
         let [scale_out, scale_down] = match names.scales {
             None => [None, None],
@@ -108,7 +116,7 @@ impl<'a> Parts<'a> {
 
     /// Three maps `[d, d]` side by side.
     fn qkv(&mut self, theirs: &[String; 3], ours: &str) -> Result<()> {
-        let d = self.config.dim;
+        let d = self.sizes.dim;
         let (mut rows, mut bias) = (vec![Vec::with_capacity(3 * d); d], Vec::with_capacity(3 * d));
         for name in theirs {
             let weight = self.store.matrix(&format!("{name}.weight"), [d, d])?;
@@ -120,8 +128,42 @@ impl<'a> Parts<'a> {
         Ok(())
     }
 
+    /// A map `[in, out]` of these sides without a bias.
+    pub(super) fn map(&mut self, ours: &str, theirs: &str, sides: [usize; 2]) -> Result<()> {
+        let weight = self.store.matrix(theirs, sides)?;
+        self.put(ours, &sides, weight);
+        Ok(())
+    }
+
+    /// A learned query `[d]` and the maps of queries, keys and values side by side, as PyTorch's `MultiheadAttention` has
+    /// them: the query's own map is done with here.
+    pub(super) fn query(&mut self, ours: &str, query: &str, theirs: &str) -> Result<()> {
+        let d = self.sizes.dim;
+        let weight = self.store.matrix(&format!("{theirs}.in_proj_weight"), [d, 3 * d])?;
+        let bias = self.store.take(&format!("{theirs}.in_proj_bias"), &[3 * d])?;
+        let query = self.store.take(query, &[d])?;
+        let (own, others) = bias.split_at(d);
+        let mut mapped: Vec<f64> = own.iter().copied().map(f64::from).collect();
+        let mut kv = Vec::with_capacity(2 * d * d);
+        for (value, row) in query.iter().zip(weight.chunks_exact(3 * d)) {
+            let (own, others) = row.split_at(d);
+            mapped.iter_mut().zip(own).for_each(|(sum, w)| *sum += f64::from(*value) * f64::from(*w));
+            kv.extend_from_slice(others);
+        }
+        self.put(&format!("{ours}.query"), &[1, d], mapped.into_iter().map(|sum| sum as f32).collect());
+        self.put(&format!("{ours}.kv"), &[d, 2 * d], kv);
+        self.put(&format!("{ours}.kv_bias"), &[2 * d], others.to_vec());
+        Ok(())
+    }
+
     /// A map with its bias; each output is multiplied with its factor of `scale`.
-    fn linear(&mut self, ours: &str, theirs: &str, sides: [usize; 2], scale: Option<String>) -> Result<()> {
+    pub(super) fn linear(
+        &mut self,
+        ours: &str,
+        theirs: &str,
+        sides: [usize; 2],
+        scale: Option<String>,
+    ) -> Result<()> {
         let [inputs, outputs] = sides;
         let mut weight = self.store.matrix(&format!("{theirs}.weight"), sides)?;
         let mut bias = self.store.take(&format!("{theirs}.bias"), &[outputs])?;

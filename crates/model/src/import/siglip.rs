@@ -1,5 +1,5 @@
 //! SigLIP's image encoder (Zhai et al. 2023) as Hugging Face's `SiglipVisionModel` has it. Its head, which pools the
-//! patches by attention, is no part of ours.
+//! patches by attention, is no part of ours alone: see [`super::towers`].
 
 use anyhow::Result;
 use serde_json::{Value, json};
@@ -36,9 +36,10 @@ fn shape(given: &Value) -> Result<VisionConfig> {
     settings::<Settings>(given, &defaults)?.shape(hidden.intermediate_size)
 }
 
-fn tensors(parts: &mut Parts<'_>) -> Result<()> {
-    parts.patch("embeddings.patch_embedding.weight", Some("embeddings.patch_embedding.bias"))?;
-    parts.positions("embeddings.position_embedding.weight")?;
+fn tensors(parts: &mut Parts<'_>, config: &VisionConfig) -> Result<()> {
+    let bias = Some("embeddings.patch_embedding.bias");
+    parts.patch(config.patch, "embeddings.patch_embedding.weight", bias)?;
+    parts.table("position", "embeddings.position_embedding.weight", config.grid().pow(2))?;
     parts.blocks(&BLOCK)?;
     parts.norm("norm", "post_layernorm")
 }

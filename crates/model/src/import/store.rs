@@ -92,16 +92,29 @@ impl Store {
         Ok(())
     }
 
+    /// Takes out the tensors whose names begin so.
+    pub(super) fn split(&mut self, beginnings: &[&str]) -> Self {
+        let begins = |name: &str| beginnings.iter().any(|beginning| name.starts_with(beginning));
+        let (taken, left) = std::mem::take(&mut self.tensors).into_iter().partition(|(name, _)| begins(name));
+        self.tensors = left;
+        Self { from: self.from.clone(), tensors: taken }
+    }
+
+    /// Whether there is a tensor whose name begins so.
+    pub(super) fn has(&self, beginning: &str) -> bool {
+        self.tensors.keys().any(|name| name.starts_with(beginning))
+    }
+
     /// Forgets the tensors whose names begin so.
     pub(super) fn leave(&mut self, beginnings: &[&str]) {
         self.tensors.retain(|name, _| !beginnings.iter().any(|beginning| name.starts_with(beginning)));
     }
 
-    /// Refuses what was not taken.
-    pub(super) fn finish(self, family: &str) -> Result<()> {
+    /// Refuses what was not taken; `what` says what it has no place in.
+    pub(super) fn finish(self, what: &str) -> Result<()> {
         if let Some((name, stored)) = self.tensors.first_key_value() {
             bail!(
-                "{}: {} tensors have no place in a {family} image encoder of its settings, such as `{name}` {:?}",
+                "{}: {} tensors have no place in a {what} of its settings, such as `{name}` {:?}",
                 self.from,
                 self.tensors.len(),
                 stored.shape

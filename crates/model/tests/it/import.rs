@@ -16,10 +16,15 @@ use tempfile::TempDir;
 
 use crate::case::{difference, values};
 
-const MODELS: [(&str, &str); 4] =
-    [("clip", "clip"), ("siglip", "siglip"), ("dinov2", "dinov2"), ("dinov2.onnx", "dinov2-onnx")];
+const MODELS: [(&str, &str); 5] = [
+    ("clip", "clip"),
+    ("siglip", "siglip"),
+    ("siglip-pair", "siglip-pair"),
+    ("dinov2", "dinov2"),
+    ("dinov2.onnx", "dinov2-onnx"),
+];
 
-fn data(name: &str) -> PathBuf {
+pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/import").join(name)
 }
 
@@ -104,10 +109,10 @@ fn another_size_has_interpolated_positions_and_fewer_blocks_the_first() {
 }
 
 /// A copy of a folder that can be changed.
-struct Copy(TempDir);
+pub(crate) struct Copy(TempDir);
 
 impl Copy {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
         for file in fs::read_dir(data(name)).unwrap() {
             let file = file.unwrap();
@@ -116,12 +121,16 @@ impl Copy {
         Self(folder)
     }
 
+    pub(crate) fn folder(&self) -> &Path {
+        self.0.path()
+    }
+
     fn path(&self, file: &str) -> PathBuf {
         self.0.path().join(file)
     }
 
     /// Changes the text of a file.
-    fn replace(self, file: &str, old: &str, new: &str) -> Self {
+    pub(crate) fn replace(self, file: &str, old: &str, new: &str) -> Self {
         let text = fs::read_to_string(self.path(file)).unwrap();
         assert!(text.contains(old), "{text}");
         fs::write(self.path(file), text.replace(old, new)).unwrap();
@@ -129,7 +138,10 @@ impl Copy {
     }
 
     /// Changes names, shapes and types of the tensors; those that `change` gives nothing for are left out.
-    fn tensors(self, change: impl Fn(&str, &TensorView<'_>) -> Option<(String, Vec<usize>, Dtype)>) -> Self {
+    pub(crate) fn tensors(
+        self,
+        change: impl Fn(&str, &TensorView<'_>) -> Option<(String, Vec<usize>, Dtype)>,
+    ) -> Self {
         let bytes = fs::read(self.path("model.safetensors")).unwrap();
         let file = SafeTensors::deserialize(&bytes).unwrap();
         let tensors = file.tensors();

@@ -13,5 +13,6 @@ mod objectives;
 mod ops;
 mod packing;
 mod refuse;
+mod towers;
 mod vision;
 mod weights;
