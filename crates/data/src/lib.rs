@@ -7,6 +7,7 @@ pub mod chat;
 pub mod document;
 pub mod examine;
 pub mod filter;
+pub mod foreign;
 pub mod fusion;
 pub mod image;
 pub mod import;

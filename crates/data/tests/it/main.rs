@@ -7,6 +7,7 @@ mod chat;
 mod commands;
 mod filter;
 mod folder;
+mod foreign;
 mod fusion;
 mod image;
 mod loader;
