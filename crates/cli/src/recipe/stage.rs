@@ -230,7 +230,8 @@ pub(crate) struct ProbeStage {
     pub(crate) name: String,
     /// The source whose texts are the pictures' classes: for k-NN, linear probe and zero-shot classification.
     pub(crate) classes: String,
-    /// The source of pictures with captions of their own, for retrieval; after a contrastive stage only.
+    /// The source of pictures with captions of their own, for retrieval; only where there is a text tower: after a
+    /// contrastive stage, or with an imported pair.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) captions: Option<String>,
     /// Training pictures, by which the others are judged.

@@ -2,5 +2,6 @@
 
 pub(crate) mod evaluate;
 pub(crate) mod model;
+mod pair;
 pub(crate) mod probe;
 pub(crate) mod train;

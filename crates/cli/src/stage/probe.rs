@@ -13,17 +13,16 @@ use mm1_eval::record::Record;
 use mm1_eval::score::bootstrap;
 use mm1_eval::task::Metric;
 use mm1_model::Mm1;
-use mm1_model::clip::{Captions, Clip};
 use mm1_model::vision::Vision;
-use mm1_model::weights;
 use mm1_train::objective::linear::{self, LinearProbe};
 
 use crate::commands::run::Context;
 use crate::error::{InputError, Interrupted};
 use crate::evaluation::{records, replace_records};
 use crate::progress::Progress;
-use crate::recipe::{ProbeStage, Stage};
+use crate::recipe::ProbeStage;
 use crate::stage::model;
+use crate::stage::pair::Pair;
 
 /// Pictures or texts that go through a network together.
 const BATCH: usize = 64;
@@ -60,6 +59,8 @@ struct Pictures {
 impl Probe<'_> {
     fn all(mut self, vision: &Vision) -> Result<()> {
         let plan = &self.context.plan;
+        // What is wrong with it is told before the long part.
+        let pair = Pair::before(self.context, &self.stage.name)?;
         let source = &plan.sources[&self.stage.classes];
         let train = self.pictures(source, Split::Train, self.stage.train)?;
         let test = self.pictures(source, Split::Test, self.stage.test)?;
@@ -81,22 +82,22 @@ impl Probe<'_> {
         for task in ["knn", "linear-probe"] {
             self.record(task, Metric::Accuracy, &found, 100.0 / names.len() as f64);
         }
-        self.contrastive(&test, &names)?;
+        if let Some(pair) = pair {
+            self.contrastive(&pair, &test, &names)?;
+        }
         replace_records(&self.context.folder, &self.stage.name, self.records)
     }
 
     /// What needs a text tower.
-    fn contrastive(&mut self, test: &Pictures, names: &[String]) -> Result<()> {
-        let Some(clip) = self.clip()? else { return Ok(()) };
+    fn contrastive(&mut self, pair: &Pair, test: &Pictures, names: &[String]) -> Result<()> {
         let prompts: Vec<String> = names.iter().map(|name| self.stage.prompt.replace("{}", name)).collect();
-        let classes = self.text_vectors(&clip, &prompts)?;
-        let pictures = labelled(self.picture_vectors(&clip, test)?, test, names)?;
+        let classes = self.text_vectors(pair, &prompts)?;
+        let pictures = labelled(self.picture_vectors(pair, test)?, test, names)?;
         let scores = zero_shot(&pictures, &classes);
         self.record("zero-shot", Metric::Accuracy, &[("", "zero-shot", scores)], 100.0 / names.len() as f64);
         let Some(source) = &self.stage.captions else { return Ok(()) };
         let pairs = self.pictures(&self.context.plan.sources[source], Split::Test, self.stage.pairs)?;
-        let (pictures, texts) =
-            (self.picture_vectors(&clip, &pairs)?, self.text_vectors(&clip, &pairs.texts)?);
+        let (pictures, texts) = (self.picture_vectors(pair, &pairs)?, self.text_vectors(pair, &pairs.texts)?);
         let mut first = BTreeMap::new();
         let same: Vec<usize> = pairs
             .texts
@@ -112,18 +113,6 @@ impl Probe<'_> {
             self.record(&task, Metric::RecallAt1, &[("", task.as_str(), scores)], chance);
         }
         Ok(())
-    }
-
-    /// The contrastive model of the last training stage, if it was one.
-    fn clip(&self) -> Result<Option<Clip>> {
-        let recipe = &self.context.plan.recipe;
-        let Some(Stage::Encoder(last)) = recipe.trained_before(&self.stage.name) else { return Ok(None) };
-        let Some(contrast) = last.objective.contrast() else { return Ok(None) };
-        let device = Device::flex();
-        let vision = Mm1::encoder(&recipe.model, recipe.seed, &device)?;
-        let clip = Clip::new(vision, &recipe.model.lm, contrast, recipe.seed)?;
-        let file = model::weights_of(self.context.folder.root(), &last.name)?;
-        weights::load(clip, &file).map(Some)
     }
 
     /// The first `most` pictures of a source with their texts.
@@ -168,31 +157,26 @@ impl Probe<'_> {
     fn features(&self, vision: &Vision, pictures: &Pictures) -> Result<Vec<f32>> {
         self.in_batches(&pictures.pixels, |batch| {
             let side = self.context.plan.image.size;
-            vision.pooled(&vision.tokens(tensor(batch, side)))
+            Ok(vision.pooled(&vision.tokens(tensor(batch, side))))
         })
     }
 
     /// `[n, e]`
-    fn picture_vectors(&self, clip: &Clip, pictures: &Pictures) -> Result<Vec<f32>> {
+    fn picture_vectors(&self, pair: &Pair, pictures: &Pictures) -> Result<Vec<f32>> {
         let side = self.context.plan.image.size;
-        self.in_batches(&pictures.pixels, |batch| clip.embed_pictures(tensor(batch, side)))
+        self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(tensor(batch, side))))
     }
 
     /// `[n, e]`
-    fn text_vectors(&self, clip: &Clip, texts: &[String]) -> Result<Vec<f32>> {
-        self.in_batches(texts, |batch| {
-            let tokens = batch.iter().map(|text| self.context.plan.caption_tokens(text));
-            let tokens: Vec<Vec<u32>> = tokens.collect();
-            let lens: Vec<usize> = tokens.iter().map(Vec::len).collect();
-            clip.embed_captions(Captions { ids: &tokens.concat(), lens: &lens })
-        })
+    fn text_vectors(&self, pair: &Pair, texts: &[String]) -> Result<Vec<f32>> {
+        self.in_batches(texts, |batch| pair.embed_texts(&self.context.plan, batch))
     }
 
-    fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Tensor<2>) -> Result<Vec<f32>> {
+    fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Result<Tensor<2>>) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         for batch in items.chunks(BATCH) {
             self.check_stop()?;
-            values.extend(network(batch).into_data().iter::<f32>());
+            values.extend(network(batch)?.into_data().iter::<f32>());
         }
         Ok(values)
     }

@@ -1,7 +1,7 @@
 //! Stages that train and measure image encoders.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use serde_json::Value;
@@ -121,6 +121,73 @@ fn an_encoder_goes_on_at_another_resolution() {
     succeeds(&run(&first, &["seed=4"]));
     let other = of(&["world.picture_size=32"]);
     assert!(stderr(&other).contains("belongs to another run (derived.encoder"), "{}", stderr(&other));
+}
+
+/// A copy of an imported model of `testdata`, and a recipe beside it that measures it.
+fn imported(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
+    let (folder, file) = (dir.join(name), dir.join(format!("{name}.toml")));
+    fs::create_dir(&folder).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/import").join(name);
+    for found in fs::read_dir(source).unwrap() {
+        let found = found.unwrap();
+        fs::copy(found.path(), folder.join(found.file_name())).unwrap();
+    }
+    let mut recipe: toml::Table = fs::read_to_string(ENCODERS).unwrap().parse().unwrap();
+    let vision: toml::Table = format!("from = {folder:?}").parse().unwrap();
+    recipe["model"]["vision"] = vision.into();
+    recipe["world"]["picture_size"] = 20.into();
+    recipe["stage"].as_array_mut().unwrap().remove(0);
+    fs::write(&file, toml::to_string(&recipe).unwrap()).unwrap();
+    (folder, file)
+}
+
+#[test]
+fn an_imported_pair_is_measured_as_one_of_ours() {
+    let dir = tempfile::tempdir().unwrap();
+    let probe = |file: &Path, out: &str, edits: &[&str]| {
+        let out = dir.path().join(out);
+        let edits = edits.iter().flat_map(|edit| ["--set", edit]);
+        let arguments = ["run", file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        (mm1(&arguments).args(edits).output().unwrap(), out)
+    };
+    let tasks = |out: &Path| -> Vec<(String, u64)> {
+        let records = records(out);
+        let own = records.iter().filter(|r| !r["baselines"].as_object().is_none_or(|b| b.is_empty()));
+        own.map(|r| (r["task"].as_str().unwrap().to_owned(), r["n"].as_u64().unwrap())).collect()
+    };
+    let all = |names: &[(&str, u64)]| -> Vec<(String, u64)> {
+        names.iter().map(|(task, n)| ((*task).to_owned(), *n)).collect()
+    };
+    let whole = all(&[
+        ("knn", 30),
+        ("linear-probe", 30),
+        ("zero-shot", 30),
+        ("retrieval/image-to-text", 20),
+        ("retrieval/text-to-image", 20),
+    ]);
+    for name in ["clip", "siglip-pair"] {
+        let (_, file) = imported(dir.path(), name);
+        let (output, out) = probe(&file, &format!("{name}-run"), &[]);
+        succeeds(&output);
+        assert_eq!(tasks(&out), whole, "{name}");
+    }
+    // Behind another block there is no common space.
+    let file = dir.path().join("clip.toml");
+    let (output, out) = probe(&file, "block", &["model.vision.feature_block=1"]);
+    succeeds(&output);
+    assert!(stderr(&output).contains("probe no zero-shot: model.vision.feature_block = 1 is"), "{output:?}");
+    assert_eq!(tasks(&out), whole[..2]);
+    // A tokenizer that is none is told before anything is measured, one that is not there is done without.
+    let tokenizer = dir.path().join("clip/tokenizer.json");
+    fs::write(&tokenizer, "{}").unwrap();
+    let (output, _) = probe(&file, "damaged", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).contains("clip/tokenizer.json: "), "{output:?}");
+    fs::remove_file(tokenizer).unwrap();
+    let (output, out) = probe(&file, "without", &[]);
+    succeeds(&output);
+    assert!(stderr(&output).contains("clip has a text tower, but no tokenizer.json"), "{output:?}");
+    assert_eq!(tasks(&out), whole[..2]);
 }
 
 #[test]
