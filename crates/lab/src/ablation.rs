@@ -52,17 +52,19 @@ struct Row {
 }
 
 impl Table {
-    /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole tasks, and for
-    /// each number of shots that several tasks were asked with, the mean over tasks: the paper's 0-shot, 4-shot, 8-shot.
+    /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole tasks, those of the
+    /// encoder alone first, and for each number of shots that several tasks were asked with, the mean over tasks: the paper's
+    /// 0-shot, 4-shot, 8-shot.
     ///
     /// # Errors
     /// Scores that are none.
     pub fn new(axes: Vec<String>, cells: &[Cell], paper: Option<Paper>) -> Result<Self> {
-        let mut columns: Vec<String> = Vec::new();
+        let (mut columns, mut probes) = (Vec::<String>::new(), Vec::<String>::new());
         let mut found = Vec::new();
         for cell in cells {
             let scores: Vec<Score> = serde_json::from_value(cell.scores.clone())
                 .with_context(|| format!("the scores of {}", cell.folder.display()))?;
+            probes.extend(scores.iter().filter(|s| is_probe(s)).map(|s| s.task.clone()));
             let of_cell = of_run(&scores);
             for (column, _) in &of_cell {
                 if !columns.contains(column) {
@@ -71,6 +73,7 @@ impl Table {
             }
             found.push(of_cell);
         }
+        columns.sort_by_key(|column| !probes.contains(column));
         let rows = cells.iter().zip(found).map(|(cell, found)| Row {
             names: cell.names.clone(),
             run: cell.folder.clone(),
@@ -125,7 +128,7 @@ fn of_run(scores: &[Score]) -> Vec<(String, (f64, [f64; 2]))> {
             whole.iter().filter(|s| !is_probe(s) && s.shots == shots).filter_map(|s| s.value).collect();
         if of.len() > 1 {
             let mean = of.iter().sum::<f64>() / of.len() as f64;
-            columns.push((format!("{shots}-shot"), (mean, [mean; 2])));
+            columns.push((format!("mean {shots}-shot"), (mean, [mean; 2])));
         }
     }
     columns
