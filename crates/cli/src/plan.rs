@@ -295,7 +295,11 @@ impl Recipe {
     }
 }
 
-fn check_stages(recipe: &Recipe) -> Result<()> {
+/// What can be checked of stages without data.
+///
+/// # Errors
+/// One line that names the field.
+pub(crate) fn check_stages(recipe: &Recipe) -> Result<()> {
     ensure!(!recipe.stage.is_empty(), "stage: a recipe needs at least one [[stage]]");
     for (i, stage) in recipe.stage.iter().enumerate() {
         let name = stage.name();

@@ -14,11 +14,25 @@ pub(crate) fn scores(run: &Run) -> String {
     }
     let plots: String =
         distinct(scores.iter().map(|s| s.task.as_str())).into_iter().map(|t| plot(t, &scores)).collect();
+    let there = |name: &str| scores.iter().any(|s| s.baselines.contains_key(name));
+    let told = BASELINES.iter().filter(|(name, _)| there(name));
+    let told: String = told.map(|(name, what)| format!("<em>{name}</em>: {what}; ")).collect();
     format!(
-        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval. <em>Constant</em>: one answer to all questions; <em>prior</em>: the most frequent answer to each kind of question; <em>question</em>: that to the very same question; <em>blind</em>: the same model with grey instead of the pictures. <i>n</i>: number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
+        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval; {told}<i>n</i>: number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
         table(&scores)
     )
 }
+
+/// What answers beside the model.
+const BASELINES: [(&str, &str); 7] = [
+    ("constant", "one answer to all questions"),
+    ("prior", "the most frequent answer to each kind of question"),
+    ("question", "that to the very same question"),
+    ("blind", "the same model with grey instead of the pictures"),
+    ("random", "the same encoder with random weights"),
+    ("pixels", "the pixels in place of an encoder's features"),
+    ("chance", "one in as many as there are to choose from"),
+];
 
 /// The table of `task/category` scores.
 pub(crate) fn categories(run: &Run) -> String {

@@ -13,6 +13,7 @@ use toml::Table;
 
 use crate::commands::run::{settle_threads, stages, stop_flag};
 use crate::error::{InputError, input};
+use crate::plan::check_stages;
 use crate::progress::clock;
 use crate::recipe::{Recipe, put};
 
@@ -135,7 +136,10 @@ fn recipe(tree: &Table, values: &[Value], edits: &[String]) -> Result<Recipe> {
                 .with_context(|| format!("ablation: {}: {path}", value.name))?;
         }
     }
-    Recipe::of_tree(tree, edits)
+    let recipe = Recipe::of_tree(tree, edits)?;
+    let names = values.iter().map(|value| value.name.as_str()).collect::<Vec<_>>().join(", ");
+    check_stages(&recipe).with_context(|| format!("ablation: {names}"))?;
+    Ok(recipe)
 }
 
 /// A folder's name.

@@ -203,6 +203,13 @@ fn an_ablation_is_one_table() {
         "{}",
         stderr(&alone)
     );
+    // A cell that can't run is told before the first one runs.
+    let wrong = dir.path().join("wrong.toml");
+    let last = axes.replace("set = {} }", "set = { \"stage.encoder.rows\" = 0 } }");
+    fs::write(&wrong, fs::read_to_string(ENCODERS).unwrap() + &last).unwrap();
+    let wrong = mm1(&["ablate"]).arg(wrong).arg("--out").arg(&out).output().unwrap();
+    assert!(wrong.status.code() == Some(2) && !out.exists(), "{wrong:?}");
+    assert!(stderr(&wrong).contains("ablation: CLIP, 16: stage.encoder: rows"), "{}", stderr(&wrong));
     let ablate = || mm1(&["ablate", file, "--out", out.to_str().unwrap()]).output().unwrap();
     let done = ablate();
     succeeds(&done);
