@@ -155,13 +155,6 @@ impl Plan {
         })
     }
 
-    /// A caption as an encoder stage learns it.
-    pub(crate) fn caption_tokens(&self, text: &str) -> Vec<u32> {
-        let mut ids = self.tokenizer.encode(text);
-        ids.push(self.tokenizer.id(Special::End));
-        ids
-    }
-
     /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is continued.
     pub(crate) fn to_table(&self) -> Result<Table> {
         #[derive(Serialize)]
@@ -293,6 +286,13 @@ impl Recipe {
                 .iter()
                 .any(|s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| tasks::is_built_in(t))))
     }
+}
+
+/// A caption as an encoder stage learns it.
+pub(crate) fn caption_tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
+    let mut ids = tokenizer.encode(text);
+    ids.push(tokenizer.id(Special::End));
+    ids
 }
 
 /// What can be checked of stages without data.

@@ -53,12 +53,18 @@ pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device)
 /// # Errors
 /// If the last of them that trains has no good checkpoint.
 pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Vision> {
-    let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     // Every stage that trains writes the encoder: nothing before the last of them matters.
-    match recipe.trained_before(stage) {
-        Some(last) => weights::load_part(vision, "vision", &weights_of(root, last.name())?),
-        None => from_origin(vision, recipe),
-    }
+    let Some(last) = recipe.trained_before(stage) else { return encoder_from(recipe, device) };
+    let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
+    weights::load_part(vision, "vision", &weights_of(root, last.name())?)
+}
+
+/// The image encoder of the recipe's `model.vision.from`, or one of random weights.
+///
+/// # Errors
+/// What can't be read, or has another shape.
+pub(crate) fn encoder_from(recipe: &Recipe, device: &Device) -> Result<Vision> {
+    from_origin(Mm1::encoder(&recipe.model, recipe.seed, device)?, recipe)
 }
 
 /// The encoder of random weights `vision` with those of the recipe's `model.vision.from`, if it has one.

@@ -169,7 +169,7 @@ impl Probe<'_> {
 
     /// `[n, e]`
     fn text_vectors(&self, pair: &Pair, texts: &[String]) -> Result<Vec<f32>> {
-        self.in_batches(texts, |batch| pair.embed_texts(&self.context.plan, batch))
+        self.in_batches(texts, |batch| pair.embed_texts(batch))
     }
 
     fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Result<Tensor<2>>) -> Result<Vec<f32>> {

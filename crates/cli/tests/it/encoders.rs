@@ -116,6 +116,14 @@ fn an_encoder_goes_on_at_another_resolution() {
         plan.contains("dim = 16") && plan.contains("image_size = 32") && plan.contains("encoder = \""),
         "{plan}"
     );
+    // The text tower too.
+    let tasks = |out: &Path| -> Vec<Value> {
+        let scores = fs::read(out.join("eval.json")).unwrap();
+        let scores: Vec<Value> = serde_json::from_slice(&scores).unwrap();
+        scores.iter().map(|score| score["task"].clone()).collect()
+    };
+    assert_eq!(tasks(&second), tasks(&first));
+    assert!(tasks(&second).contains(&"zero-shot".into()), "{:?}", tasks(&second));
     // Other weights under the same name belong to another run.
     fs::remove_dir_all(&first).unwrap();
     succeeds(&run(&first, &["seed=4"]));
