@@ -84,9 +84,6 @@ fn own(prompt: &Prompt) -> Vec<Part<'_>> {
 /// Demonstrations whose pictures are looked at in a resolution of their own, the others, and the question.
 fn parts(prompt: &Prompt) -> [Part<'_>; 3] {
     let (before, question) = prompt.segments.split_at(prompt.before);
-    let (side, count) = prompt.small.unzip();
-    let pictures = before.iter().enumerate().filter(|(_, segment)| matches!(segment, Segment::Image(_)));
-    let sharp = pictures.map(|(place, _)| place).nth(count.unwrap_or(0)).unwrap_or(before.len());
-    let (small, sharp) = before.split_at(sharp);
-    [Part { segments: small, side }, sharp.into(), question.into()]
+    let (small, sharp) = before.split_at(prompt.sharp_from());
+    [Part { segments: small, side: prompt.small.map(|(side, _)| side) }, sharp.into(), question.into()]
 }

@@ -151,8 +151,8 @@ impl Model for Remote {
 /// The prompt as messages; running text is one message of the user.
 fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
     let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    let mut pictures = 0;
-    for segment in &prompt.segments {
+    let sharp_from = prompt.sharp_from();
+    for (place, segment) in prompt.segments.iter().enumerate() {
         match segment {
             Segment::Token { token: Special::User, .. } => messages.push(("user", Vec::new())),
             Segment::Token { token: Special::Assistant, .. } => messages.push(("assistant", Vec::new())),
@@ -160,8 +160,7 @@ fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
             Segment::Token { .. } => {}
             Segment::Text { text, .. } => push(&mut messages, json!({ "type": "text", "text": text })),
             Segment::Image(image) => {
-                let longest = prompt.small.filter(|(_, count)| pictures < *count).map(|(side, _)| side);
-                pictures += 1;
+                let longest = prompt.small.filter(|_| place < sharp_from).map(|(side, _)| side);
                 let address = json!({ "url": data_url(image, longest)? });
                 push(&mut messages, json!({ "type": "image_url", "image_url": address }));
             }

@@ -65,6 +65,16 @@ pub struct Prompt {
     pub small: Option<(usize, usize)>,
 }
 
+impl Prompt {
+    /// The first segment from which on pictures are looked at as the question's.
+    pub fn sharp_from(&self) -> usize {
+        let Some((_, count)) = self.small else { return 0 };
+        let before = self.segments[..self.before].iter().enumerate();
+        let mut pictures = before.filter(|(_, segment)| matches!(segment, Segment::Image(_)));
+        pictures.nth(count).map_or(self.before, |(place, _)| place)
+    }
+}
+
 /// Writes the prompt for `test` after `demonstrations`, judged for the option `choice` where one is given.
 ///
 /// # Errors

@@ -34,11 +34,10 @@ impl Origin {
     }
 
     fn of_run(root: &Path) -> Result<Self> {
-        let Recipe { image, stage, model: shape, .. } = Recipe::of_run(root)?;
-        let mut trained =
-            stage.iter().filter_map(|s| s.training()).filter(|s| model::checkpoints(root, &s.name).is_dir());
-        let last = trained.next_back().context("no stage has a checkpoint yet")?;
-        let bytes = std::fs::read(model::weights_of(root, &last.name)?)?;
+        let recipe = Recipe::of_run(root)?;
+        let last = model::last_left(&recipe, root).context("no stage has a checkpoint yet")?;
+        let bytes = std::fs::read(model::weights_of(root, last.name())?)?;
+        let Recipe { image, model: shape, .. } = recipe;
         let own =
             |(path, shape, values): Named| Some((path.strip_prefix("vision.")?.to_owned(), shape, values));
         let tensors = weights::decode(&bytes)?.into_iter().filter_map(own).collect();

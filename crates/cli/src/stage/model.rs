@@ -53,18 +53,17 @@ pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device)
 /// # Errors
 /// If the last of them that trains has no good checkpoint.
 pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Vision> {
-    // Every stage that trains writes the encoder: nothing before the last of them matters.
-    let Some(last) = recipe.trained_before(stage) else { return encoder_from(recipe, device) };
     let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
-    weights::load_part(vision, "vision", &weights_of(root, last.name())?)
+    // Every stage that trains writes the encoder: nothing before the last of them matters.
+    match recipe.trained_before(stage) {
+        Some(last) => weights::load_part(vision, "vision", &weights_of(root, last.name())?),
+        None => from_origin(vision, recipe),
+    }
 }
 
-/// The image encoder of the recipe's `model.vision.from`, or one of random weights.
-///
-/// # Errors
-/// What can't be read, or has another shape.
-pub(crate) fn encoder_from(recipe: &Recipe, device: &Device) -> Result<Vision> {
-    from_origin(Mm1::encoder(&recipe.model, recipe.seed, device)?, recipe)
+/// The last stage that trains and has left checkpoints in the run folder `root` of `recipe`.
+pub(crate) fn last_left<'a>(recipe: &'a Recipe, root: &Path) -> Option<&'a Stage> {
+    recipe.stage.iter().rfind(|s| s.training().is_some() && checkpoints(root, s.name()).is_dir())
 }
 
 /// The encoder of random weights `vision` with those of the recipe's `model.vision.from`, if it has one.

@@ -12,6 +12,7 @@ use mm1_model::clip::{Captions, Clip};
 use mm1_model::config::VisionConfig;
 use mm1_model::import::towers;
 use mm1_model::towers::Towers;
+use mm1_model::vision::Vision;
 use mm1_model::weights;
 
 use crate::commands::run::Context;
@@ -30,11 +31,12 @@ pub(super) enum Pair {
 
 impl Pair {
     /// The pair that the stages before `stage` have left: of the last that trains, if it was contrastive; where none trains,
-    /// of the run or folder that the recipe's encoder is from. A pair that can't be used is told.
+    /// of the run or folder that the recipe's encoder is from. `encoder` is the image encoder as it is then. A pair that can't be
+    /// used is told.
     ///
     /// # Errors
     /// A missing checkpoint; towers or a tokenizer that can't be imported.
-    pub(super) fn before(context: &Context, stage: &str) -> Result<Option<Self>> {
+    pub(super) fn before(context: &Context, stage: &str, encoder: &Vision) -> Result<Option<Self>> {
         let recipe = &context.plan.recipe;
         if let Some(last) = recipe.trained_before(stage) {
             let clip = trained(recipe, context.folder.root(), last)?;
@@ -42,42 +44,37 @@ impl Pair {
             return Ok(clip.map(|clip| Self::Trained(Box::new(clip), tokenizer)));
         }
         let vision = &recipe.model.vision;
-        let Some(from) = vision.from.as_deref() else { return Ok(None) };
-        let pair = if from.join("plan.toml").exists() {
-            Self::of_run(recipe, from)?
-        } else {
-            Self::imported(vision, stage, from)?
-        };
-        if pair.is_some() && vision.blocks() < vision.layers {
-            let block = vision.feature_block;
-            tell(stage, &format!("model.vision.feature_block = {block} is before the towers' common space"));
-            return Ok(None);
+        match vision.from.as_deref() {
+            None => Ok(None),
+            Some(from) if from.join("plan.toml").exists() => Self::of_run(vision, stage, from, encoder),
+            Some(from) => Self::imported(vision, stage, from),
         }
-        Ok(pair)
     }
 
-    /// The pair of another run of ours, at this recipe's resolution.
-    fn of_run(recipe: &Recipe, from: &Path) -> Result<Option<Self>> {
+    /// The text tower of another run of ours beside `encoder`, which is that run's at this recipe's resolution.
+    fn of_run(vision: &VisionConfig, stage: &str, from: &Path, encoder: &Vision) -> Result<Option<Self>> {
         let theirs = Recipe::of_run(from)?;
-        let mut stages = theirs.stage.iter();
-        let left = |s: &&Stage| s.training().is_some() && model::checkpoints(from, s.name()).is_dir();
-        let Some(last) = stages.rfind(left) else { return Ok(None) };
+        let Some(last) = model::last_left(&theirs, from) else { return Ok(None) };
         let Some(mut clip) = trained(&theirs, from, last)? else { return Ok(None) };
-        clip.vision = model::encoder_from(recipe, &Device::flex())?;
+        if !reaches_space(vision, stage) {
+            return Ok(None);
+        }
+        clip.vision = encoder.clone();
         let tokenizer = input(Tokenizer::load(&from.join("tokenizer.json")))?;
         Ok(Some(Self::Trained(Box::new(clip), Arc::new(tokenizer))))
     }
 
     fn imported(vision: &VisionConfig, stage: &str, from: &Path) -> Result<Option<Self>> {
         let Some(found) = input(towers::open(from))? else { return Ok(None) };
+        if !reaches_space(vision, stage) {
+            return Ok(None);
+        }
         let tokenizer = from.join("tokenizer.json");
         if !tokenizer.exists() {
             tell(stage, &format!("{} has a text tower, but no tokenizer.json", from.display()));
             return Ok(None);
         }
-        // Which blocks are used is judged by who asks.
-        let whole = VisionConfig { feature_block: 0, ..vision.clone() };
-        let towers = input(found.fit(&whole, &Device::flex()))?;
+        let towers = input(found.fit(vision, &Device::flex()))?;
         let tokenizer = input(ForeignTokenizer::load(&tokenizer, towers.text.length()))?;
         Ok(Some(Self::Imported(Box::new(towers), Box::new(tokenizer))))
     }
@@ -119,6 +116,16 @@ fn trained(recipe: &Recipe, root: &Path, last: &Stage) -> Result<Option<Clip>> {
     let vision = Mm1::encoder(&recipe.model, recipe.seed, &Device::flex())?;
     let clip = Clip::new(vision, &recipe.model.lm, contrast, recipe.seed)?;
     weights::load(clip, &model::weights_of(root, &last.name)?).map(Some)
+}
+
+/// Whether all blocks of the encoder are used; told where not.
+fn reaches_space(vision: &VisionConfig, stage: &str) -> bool {
+    let all = vision.blocks() == vision.layers;
+    if !all {
+        let block = vision.feature_block;
+        tell(stage, &format!("model.vision.feature_block = {block} is before the towers' common space"));
+    }
+    all
 }
 
 fn tell(stage: &str, missing: &str) {

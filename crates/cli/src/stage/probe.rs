@@ -60,7 +60,7 @@ impl Probe<'_> {
     fn all(mut self, vision: &Vision) -> Result<()> {
         let plan = &self.context.plan;
         // What is wrong with it is told before the long part.
-        let pair = Pair::before(self.context, &self.stage.name)?;
+        let pair = Pair::before(self.context, &self.stage.name, vision)?;
         let source = &plan.sources[&self.stage.classes];
         let train = self.pictures(source, Split::Train, self.stage.train)?;
         let test = self.pictures(source, Split::Test, self.stage.test)?;
