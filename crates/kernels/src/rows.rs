@@ -42,6 +42,15 @@ impl Columns {
     }
 }
 
+/// `len` zeros, written by all threads: memory that is new to the process is cleared when it is first touched.
+pub fn zeros(len: usize) -> Vec<f32> {
+    const PAGE: usize = 1024;
+    let mut values =
+        rayon::iter::repeat_n([0.0; PAGE], len.div_ceil(PAGE)).collect::<Vec<_>>().into_flattened();
+    values.truncate(len);
+    values
+}
+
 /// Sums the columns of `y` `[n, stride]`: the gradient of a bias `[width]`.
 pub fn column_sums(y: &[f32], columns: Columns) -> Vec<f32> {
     columns.check(y.len());

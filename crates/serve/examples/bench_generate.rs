@@ -28,12 +28,15 @@ fn main() -> Result<()> {
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
     let (model, file) = (Mm1::new(&config, 0, &Device::flex())?, dir.join("weights.safetensors"));
-    match mode.as_str() {
-        "init" => weights::save(&model, &file),
-        "f32" => with_precision(Precision::F32, || serve(&weights::load(model, &file)?)),
-        "bf16" => with_precision(Precision::Bf16, || serve(&weights::load(model, &file)?)),
+    let precision = match mode.as_str() {
+        "init" => return weights::save(&model, &file),
+        "f32" => Precision::F32,
+        "bf16" => Precision::Bf16,
         other => bail!("{other}: need init, f32 or bf16"),
-    }
+    };
+    let model = weights::load(model, &file)?;
+    // On a thread of the pool, as the program itself.
+    rayon::scope(|_| with_precision(precision, || serve(&model)))
 }
 
 fn serve(model: &Mm1) -> Result<()> {

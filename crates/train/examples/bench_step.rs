@@ -42,7 +42,9 @@ fn main() -> Result<()> {
         "bf16" => Precision::Bf16,
         other => bail!("{other}: need init, f32 or bf16"),
     };
-    with_recomputation(recompute, || with_precision(precision, || serve(&dir, weights::load(model, &file)?)))
+    let model = weights::load(model, &file)?;
+    // On a thread of the pool, as the program itself.
+    rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, || serve(&dir, model))))
 }
 
 fn serve(dir: &Path, model: Mm1) -> Result<()> {

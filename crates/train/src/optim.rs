@@ -7,6 +7,7 @@ use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw;
+use mm1_model::ops;
 use mm1_model::weights::Group;
 
 use crate::parameters::{self, Parameter};
@@ -204,6 +205,8 @@ fn step(rule: &adamw::AdamW, values: Tensor<1>, grad: Tensor<1>, moments: &mut M
     );
     moments.first = Tensor::from_primitive::<Flex>(first);
     moments.second = Tensor::from_primitive::<Flex>(second);
+    drop(grad_values);
+    ops::leave(grad);
     Tensor::from_primitive::<Flex>(values)
 }
 

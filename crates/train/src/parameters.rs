@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use mm1_model::ops;
 
 /// One parameter.
 #[derive(Clone, Debug)]
@@ -118,9 +119,14 @@ impl ModuleVisitor for Add<'_> {
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
         if let Some(grad) = param.val().grad_remove(&mut self.grads) {
             let path = self.path.join();
+            let grad = flat(grad);
             let sum = match self.sums.remove(&path) {
-                Some(sum) => sum + flat(grad),
-                None => flat(grad),
+                Some(sum) => {
+                    let sum = sum + grad.clone();
+                    ops::leave(grad);
+                    sum
+                }
+                None => grad,
             };
             self.sums.insert(path, sum);
         }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
+use mm1_model::ops;
 use mm1_model::weights;
 use serde::Serialize;
 use serde_json::Value;
@@ -168,6 +169,10 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
     pub fn step(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
+        ops::training_step(|| self.step_over(batches, lr))
+    }
+
+    fn step_over(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
         let weight: f64 = batches.iter().map(M::weight).sum();
         let found = self.backward(batches, weight).with_context(|| format!("step {}", self.step))?;
         let Backward { loss, grads, figures, mut buffers } = found;
@@ -211,8 +216,8 @@ impl<M: Objective> Trainer<M> {
     }
 
     /// Ends training.
-    pub fn into_model(self) -> M {
-        self.model.expect("the model is only out while a step updates it")
+    pub fn into_model(mut self) -> M {
+        self.model.take().expect("the model is only out while a step updates it")
     }
 
     /// Steps done.
@@ -242,5 +247,11 @@ impl<M: Objective> Trainer<M> {
             .map(|model| parameters::map(model, |path, _, values| weights.remove(path).unwrap_or(values)));
         self.step = snapshot.step;
         Ok(())
+    }
+}
+
+impl<M: Objective> Drop for Trainer<M> {
+    fn drop(&mut self) {
+        ops::end_training();
     }
 }

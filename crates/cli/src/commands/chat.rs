@@ -11,6 +11,7 @@ use mm1_serve::generate::{GenerateOptions, Session};
 use mm1_serve::sampler::Sampling;
 use serde_json::json;
 
+use crate::commands::run::settle_threads;
 use crate::error::{InputError, input};
 use crate::trained::Trained;
 
@@ -45,6 +46,7 @@ pub(crate) struct ChatArgs {
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     ensure_temperature(args.temperature)?;
     let pictures = args.images.iter().map(|p| picture(p)).collect::<Result<Vec<_>>>()?;
+    settle_threads(None)?;
     let model = Trained::load(&args.run)?;
     if !model.tuned {
         eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);

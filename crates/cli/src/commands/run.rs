@@ -86,13 +86,17 @@ pub(crate) fn stages(recipe: Recipe, out: &Path, threads: usize, stop: &Arc<Atom
     Ok(Done { report, scores: evaluation::records(&context.folder)?, peak_mib: peak })
 }
 
+/// Bytes of a thread's stack: as many as the main thread has.
+const STACK: usize = 8 << 20;
+
 /// Starts the threads for computing: as many as asked, or one for each core.
 pub(crate) fn settle_threads(threads: Option<u16>) -> Result<usize> {
     let threads = match threads {
         Some(n) => usize::from(n),
         None => std::thread::available_parallelism().map_or(1, usize::from),
     };
-    rayon::ThreadPoolBuilder::new().num_threads(threads).build_global().context("starting the threads")?;
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
+    pool.build_global().context("starting the threads")?;
     Ok(threads)
 }
 

@@ -67,13 +67,14 @@ pub(crate) enum Precision {
 }
 
 impl Precision {
-    /// Runs `f` with products in this precision.
-    pub(crate) fn of<R>(self, f: impl FnOnce() -> R) -> R {
+    /// Runs `f` with products in this precision, on a thread of the pool: one outside would sleep and be woken at every
+    /// operation.
+    pub(crate) fn of<R: Send>(self, f: impl FnOnce() -> R + Send) -> R {
         let precision = match self {
             Self::F32 => ops::Precision::F32,
             Self::Bf16 => ops::Precision::Bf16,
         };
-        ops::with_precision(precision, f)
+        rayon::scope(|_| ops::with_precision(precision, f))
     }
 }
 

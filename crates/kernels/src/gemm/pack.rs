@@ -49,11 +49,11 @@ unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, o
                     }
                 }
                 V::transpose(&mut square);
-                let to = out.add(word * height + top);
-                for (i, row) in square.iter().enumerate().take(V::LANES) {
-                    if word + i < words {
-                        row.store_masked(to.add(i * height).cast(), lanes);
-                    }
+                for (i, row) in square.iter().enumerate().take(V::LANES.min(words - word)) {
+                    let to = out.add((word + i) * height + top);
+                    // In a panel that one vector spans, the next word overwrites what is too much.
+                    let lanes = if top == 0 && word + i + 1 < words { V::mask(V::LANES) } else { lanes };
+                    row.store_masked(to.cast(), lanes);
                 }
             }
         }
@@ -81,7 +81,9 @@ unsafe fn across<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, 
                     };
                     let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(first + top)));
                     let to = out.add((first * words) + word * height + top);
-                    row.store_masked(to.cast(), V::mask(height - top));
+                    // The next word overwrites what is too much.
+                    let lanes = if word + 1 < words { V::LANES } else { height - top };
+                    row.store_masked(to.cast(), V::mask(lanes));
                 }
             }
         }

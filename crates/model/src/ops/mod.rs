@@ -11,7 +11,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_kernels::attention::{CachedAttention, KvCache};
 
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
-pub use mode::{Precision, with_precision, with_recomputation};
+pub use mode::{Precision, training_step, with_precision, with_recomputation};
 use mode::{precision, recomputes};
 
 /// A normalisation over the last axis.
@@ -299,6 +299,16 @@ pub fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
 /// `[n, h, w, c] -> [n, out, out, c]`.
 pub fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
     if fused::takes(&x) { fused::adaptive_avg_pool(x, out) } else { composed::adaptive_avg_pool(x, out) }
+}
+
+/// Leaves the memory of a gradient that has been used to the operations of this [`training_step`] and the next.
+pub fn leave(gradient: Tensor<1>) {
+    fused::leave(gradient);
+}
+
+/// Gives the memory that training steps leave to one another back to the system.
+pub fn end_training() {
+    fused::give_back();
 }
 
 /// Causal attention of new tokens to those in the cache and to themselves, without gradients:

@@ -4,15 +4,18 @@ use std::cell::Cell;
 
 pub use mm1_kernels::gemm::Precision;
 
+use super::fused;
+
 /// What holds now, on this thread.
 #[derive(Clone, Copy)]
 struct Mode {
     precision: Precision,
     recompute: bool,
+    step: bool,
 }
 
 thread_local! {
-    static CURRENT: Cell<Mode> = const { Cell::new(Mode { precision: Precision::F32, recompute: false }) };
+    static CURRENT: Cell<Mode> = const { Cell::new(Mode { precision: Precision::F32, recompute: false, step: false }) };
 }
 
 /// Runs `f` with the matrix products of its operations, and of the way back through them, in `precision` where the
@@ -26,6 +29,14 @@ pub fn with_recomputation<R>(recompute: bool, f: impl FnOnce() -> R) -> R {
     with(Mode { recompute, ..CURRENT.get() }, f)
 }
 
+/// Runs `f`, a step of training: its operations work in memory that those of the step before have left, and leave it to
+/// the next step.
+pub fn training_step<R>(f: impl FnOnce() -> R) -> R {
+    let result = with(Mode { step: true, ..CURRENT.get() }, f);
+    fused::end_step();
+    result
+}
+
 /// The precision of now.
 pub(super) fn precision() -> Precision {
     CURRENT.get().precision
@@ -34,6 +45,11 @@ pub(super) fn precision() -> Precision {
 /// Whether blocks are computed again on the way back.
 pub(super) fn recomputes() -> bool {
     CURRENT.get().recompute
+}
+
+/// Whether this is a step of training.
+pub(super) fn in_step() -> bool {
+    CURRENT.get().step
 }
 
 fn with<R>(mode: Mode, f: impl FnOnce() -> R) -> R {

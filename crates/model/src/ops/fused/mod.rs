@@ -31,6 +31,7 @@ pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
 pub(super) use cross_entropy::linear_cross_entropy;
 pub(super) use elementwise::{add_activation, gate};
 pub(super) use embedding::{embedding, splice};
+pub(super) use memory::{end_step, give_back};
 pub(super) use norm::{norm, norm_activation};
 pub(super) use norm_linear::norm_linear;
 pub(super) use recomputed::recomputed;
@@ -41,6 +42,13 @@ pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
     device == Device::flex()
         && tensor.dtype() == DType::F32
         && device.gradient_checkpointing_strategy() != Some(GradientCheckpointingStrategy::Balanced)
+}
+
+/// See [`crate::ops::leave`].
+pub(super) fn leave(gradient: Tensor<1>) {
+    if let Ok(gradient) = gradient.try_into_primitive::<Flex>() {
+        memory::leave_tensor(gradient);
+    }
 }
 
 /// What an operation takes: values, and their node in the graph of gradients where there is one.
