@@ -68,12 +68,20 @@ pub(super) struct Narrow {
     /// Columns, at most `N * LANES`.
     pub(super) cols: usize,
     pub(super) add: bool,
+    /// Where sums of `M` rows wait between some terms and the next, `sums_stride` floats apart and as wide as the
+    /// vectors.
+    pub(super) sums: *mut f32,
+    pub(super) sums_stride: usize,
+    /// Whether these are the first terms of the sums: they begin at 0.
+    pub(super) first: bool,
+    /// Whether they are the last: the sums go to `c`.
+    pub(super) last: bool,
 }
 
 /// As [`tile`], adding the same terms in the same order, with `b` read where it is. `PAIR` rows make a word.
 ///
 /// # Safety
-/// As for [`Vector`]; `a` holds the words, `b` holds `k` rows of `cols` floats and `c` holds `M`.
+/// As for [`Vector`]; `a` holds the words, `b` holds `k` rows of `cols` floats, `c` holds `M`, and `sums` `M` of `N * LANES`.
 #[inline(always)]
 pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const M: usize, const N: usize>(
     t: &Narrow,
@@ -81,7 +89,11 @@ pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const 
     // SAFETY: the caller's promise.
     unsafe {
         let masks: [V::Mask; N] = std::array::from_fn(|j| V::mask(t.cols.saturating_sub(j * V::LANES)));
+        let waiting = |i, j| t.sums.add(i * t.sums_stride + j * V::LANES);
         let mut sums = [[V::zero(); N]; M];
+        if !t.first {
+            sums = std::array::from_fn(|i| std::array::from_fn(|j| V::load(waiting(i, j).cast())));
+        }
         for word in 0..t.k.div_ceil(PAIR) {
             let row = t.b.add(word * PAIR * t.b_stride);
             let next = if PAIR == 2 && word * 2 + 1 < t.k { row.add(t.b_stride) } else { std::ptr::null() };
@@ -99,7 +111,14 @@ pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const 
                 }
             }
         }
-        store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
+        if t.last {
+            return store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
+        }
+        for (i, row) in sums.iter().enumerate() {
+            for (j, sum) in row.iter().enumerate() {
+                sum.store_masked(waiting(i, j), V::mask(V::LANES));
+            }
+        }
     }
 }
 
