@@ -11,6 +11,7 @@ use super::fused;
 struct Mode {
     precision: Precision,
     recompute: bool,
+    /// Whether this is inside of [`training_step`].
     step: bool,
 }
 
