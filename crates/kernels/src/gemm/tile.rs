@@ -32,23 +32,51 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: us
             }
         }
         let mut sums = [[V::zero(); N]; M];
-        for _ in 0..t.words {
-            let columns: [V; N] = std::array::from_fn(|j| V::load(b.add(j * V::LANES)));
-            for line in (0..2 * V::LANES).step_by(LINE) {
-                prefetch(b.wrapping_add(8 * 2 * V::LANES + line));
+        for _ in 0..t.words / UNROLLED {
+            for _ in 0..UNROLLED {
+                add_word::<V, R, M, N>(&mut sums, &mut a, &mut b);
             }
-            for (i, row) in sums.iter_mut().enumerate() {
-                let x = V::splat(a.add(i));
-                for (sum, column) in row.iter_mut().zip(columns) {
-                    *sum = sum.mul_add(x, column);
-                }
-            }
-            a = a.add(R);
-            b = b.add(2 * V::LANES);
+        }
+        for _ in 0..t.words % UNROLLED {
+            add_word::<V, R, M, N>(&mut sums, &mut a, &mut b);
         }
         store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
     }
 }
+
+/// Adds the next word of each row times that of each column to the sums.
+///
+/// # Safety
+/// As for [`Vector`]; `a` holds `R` words, `b` `2 * LANES`.
+#[inline(always)]
+unsafe fn add_word<V: Vector, const R: usize, const M: usize, const N: usize>(
+    sums: &mut [[V; N]; M],
+    a: &mut *const u32,
+    b: &mut *const u32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let columns: [V; N] = std::array::from_fn(|j| V::load(b.add(j * V::LANES)));
+        // The loop of AVX2 issues nearly as much as a core can: there it is left to the machine.
+        if V::LANES > 8 {
+            for line in (0..2 * V::LANES).step_by(LINE) {
+                prefetch(b.wrapping_add(8 * 2 * V::LANES + line));
+            }
+        }
+        for (i, row) in sums.iter_mut().enumerate() {
+            let x = V::splat(a.add(i));
+            for (sum, column) in row.iter_mut().zip(columns) {
+                *sum = sum.mul_add(x, column);
+            }
+        }
+        *a = a.add(R);
+        *b = b.add(2 * V::LANES);
+    }
+}
+
+/// Words along k in one turn of the loop: where another thread shares the core, every instruction beside the
+/// multiply-adds costs.
+const UNROLLED: usize = 4;
 
 /// Words in a cache line.
 const LINE: usize = 16;
