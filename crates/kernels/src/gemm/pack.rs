@@ -60,35 +60,41 @@ unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, o
     }
 }
 
-/// Rows lie side by side: they are copied, to all panels at once so that memory is read in its order.
+/// Rows lie side by side: they are copied, some words of all panels at a time, so that memory is read in its order and
+/// written in whole cache lines: panels are a power of two apart, and single words of many would share a set of the cache.
 #[inline(always)]
 unsafe fn across<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
     let (data, words) = (view.data().as_ptr(), view.cols().div_ceil(PAIR));
-    for word in 0..words {
-        let next = word * PAIR + 1 < view.cols();
+    for some in (0..words).step_by(TOGETHER) {
         for first in (0..view.rows()).step_by(height) {
-            for top in (0..height).step_by(V::LANES) {
-                // SAFETY: both rows are in the view; masks keep to its rows and to the panel's.
-                unsafe {
-                    let from = data.add(word * PAIR * view.col_stride()).wrapping_add(first + top);
-                    for ahead in 0..PAIR {
-                        prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
+            for word in some..(some + TOGETHER).min(words) {
+                let next = word * PAIR + 1 < view.cols();
+                for top in (0..height).step_by(V::LANES) {
+                    // SAFETY: both rows are in the view; masks keep to its rows and to the panel's.
+                    unsafe {
+                        let from = data.add(word * PAIR * view.col_stride()).wrapping_add(first + top);
+                        for ahead in 0..PAIR {
+                            prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
+                        }
+                        let next = if PAIR == 2 && next {
+                            from.wrapping_add(view.col_stride())
+                        } else {
+                            std::ptr::null()
+                        };
+                        let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(first + top)));
+                        let to = out.add((first * words) + word * height + top);
+                        // The next word overwrites what is too much.
+                        let lanes = if word + 1 < words { V::LANES } else { height - top };
+                        row.store_masked(to.cast(), V::mask(lanes));
                     }
-                    let next = if PAIR == 2 && next {
-                        from.wrapping_add(view.col_stride())
-                    } else {
-                        std::ptr::null()
-                    };
-                    let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(first + top)));
-                    let to = out.add((first * words) + word * height + top);
-                    // The next word overwrites what is too much.
-                    let lanes = if word + 1 < words { V::LANES } else { height - top };
-                    row.store_masked(to.cast(), V::mask(lanes));
                 }
             }
         }
     }
 }
+
+/// Words of a panel that are copied at a time.
+const TOGETHER: usize = 8;
 
 /// Rows that are asked for before they are copied.
 const AHEAD: usize = 24;
