@@ -1,7 +1,8 @@
 //! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of JSON.
 //!
-//!     bench_step DIR init        writes DIR/weights.safetensors
-//!     bench_step DIR f32|bf16    starts from it; `f32-recompute` or `bf16-recompute`: with activation checkpointing
+//!     bench_step DIR init               writes DIR/weights.safetensors
+//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute` or `bf16-recompute`: with activation checkpointing;
+//!                                       ROWS: rows in a micro-batch, of which a step has as many as its batch needs
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
 
@@ -28,7 +29,7 @@ const LR: f64 = 1e-3;
 fn main() -> Result<()> {
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_step DIR init|f32|bf16|f32-recompute|bf16-recompute");
+        bail!("usage: bench_step DIR init|f32|bf16|f32-recompute|bf16-recompute [ROWS]");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
     let (model, file) = (Mm1::new(&config, 0, &Device::flex().autodiff())?, dir.join("weights.safetensors"));
@@ -44,16 +45,20 @@ fn main() -> Result<()> {
     };
     let model = weights::load(model, &file)?;
     // On a thread of the pool, as the program itself.
-    rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, || serve(&dir, model))))
+    let rows = arguments.next().map_or(Ok(usize::MAX), |rows| rows.parse())?;
+    rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, || serve(&dir, model, rows))))
 }
 
-fn serve(dir: &Path, model: Mm1) -> Result<()> {
+fn serve(dir: &Path, model: Mm1, rows: usize) -> Result<()> {
     let image_size = model.config().vision.image_size;
     let mut trainer = Trainer::new(model, OptimizerConfig::default())?;
     for _ in std::io::stdin().lock().lines() {
         let batch = read(&dir.join(format!("{}.safetensors", trainer.steps_done())), image_size)?;
+        let batches: Vec<_> =
+            (0..batch.rows).step_by(rows.min(batch.rows)).map(|first| part(&batch, first, rows)).collect();
+        drop(batch);
         let started = Instant::now();
-        let report = trainer.step(&[batch], LR)?;
+        let report = trainer.step(&batches, LR)?;
         let seconds = started.elapsed().as_secs_f64();
         let mut out = std::io::stdout().lock();
         writeln!(
@@ -64,6 +69,33 @@ fn serve(dir: &Path, model: Mm1) -> Result<()> {
         out.flush()?;
     }
     Ok(())
+}
+
+/// Rows of a batch from `first` on, at most `rows`, with their pictures.
+fn part(batch: &Batch, first: usize, rows: usize) -> Batch {
+    let (length, end) = (batch.length, first.saturating_add(rows).min(batch.rows));
+    let positions = first * length..end * length;
+    let images: Vec<_> =
+        (0..batch.image_slots.len()).filter(|&i| positions.contains(&batch.image_slots[i])).collect();
+    let picture = batch.pixels.len() / batch.image_slots.len().max(1);
+    let of_rows = |span: &&Span| (first..end).contains(&span.row);
+    Batch {
+        rows: end - first,
+        length,
+        ids: batch.ids[positions.clone()].to_vec(),
+        targets: batch.targets[positions.clone()].to_vec(),
+        weights: batch.weights[positions.clone()].to_vec(),
+        spans: batch
+            .spans
+            .iter()
+            .filter(of_rows)
+            .map(|span| Span { row: span.row - first, ..*span })
+            .collect(),
+        pixels: images.iter().flat_map(|&i| &batch.pixels[i * picture..][..picture]).copied().collect(),
+        image_size: batch.image_size,
+        image_slots: images.iter().map(|&i| batch.image_slots[i] - positions.start).collect(),
+        ..Batch::default()
+    }
 }
 
 fn read(path: &Path, image_size: usize) -> Result<Batch> {

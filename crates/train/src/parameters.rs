@@ -24,9 +24,16 @@ pub(crate) fn collect<M: Module>(model: &M) -> BTreeMap<String, Parameter> {
     visit.found
 }
 
-/// Adds the gradients of `model` to `sums`, by path.
-pub(crate) fn add_gradients<M: Module>(model: &M, grads: Gradients, sums: &mut BTreeMap<String, Tensor<1>>) {
-    model.visit(&mut Add { path: Path::default(), grads, sums });
+/// Goes back from `loss` and adds the gradients of `model` to `sums`, by path. Gives those of other tensors.
+pub(crate) fn add_gradients<M: Module>(
+    model: &M,
+    loss: &Tensor<1>,
+    sums: &mut BTreeMap<String, Tensor<1>>,
+) -> Gradients {
+    model.visit(&mut HandOver { path: Path::default(), sums });
+    let mut add = Add { path: Path::default(), grads: loss.backward(), sums };
+    model.visit(&mut add);
+    add.grads
 }
 
 /// Replaces the values of each parameter by what `change` makes of its path, shape and flat values, which nothing else
@@ -103,6 +110,28 @@ impl ModuleVisitor for Collect {
     }
 }
 
+/// Hands the sums to the way back, which adds to them where they are.
+struct HandOver<'a> {
+    path: Path,
+    sums: &'a mut BTreeMap<String, Tensor<1>>,
+}
+
+impl ModuleVisitor for HandOver<'_> {
+    fn enter_module(&mut self, name: &str, container: &str) {
+        self.path.enter(name, container);
+    }
+    fn exit_module(&mut self, _: &str, container: &str) {
+        self.path.exit(container);
+    }
+    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+        let path = self.path.join();
+        if let Some(sum) = self.sums.remove(&path).and_then(|sum| ops::sum_into(param.val(), sum)) {
+            self.sums.insert(path, sum);
+        }
+    }
+}
+
+/// Takes the gradients, and what the way back has left of the sums.
 struct Add<'a> {
     path: Path,
     grads: Gradients,
@@ -117,17 +146,13 @@ impl ModuleVisitor for Add<'_> {
         self.path.exit(container);
     }
     fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        if let Some(grad) = param.val().grad_remove(&mut self.grads) {
-            let path = self.path.join();
-            let grad = flat(grad);
-            let sum = match self.sums.remove(&path) {
-                Some(sum) => {
-                    let sum = sum + grad.clone();
-                    ops::leave(grad);
-                    sum
-                }
-                None => grad,
-            };
+        let (path, tensor) = (self.path.join(), param.val());
+        let grad = tensor.grad_remove(&mut self.grads).map(flat);
+        let sum = match (self.sums.remove(&path).or_else(|| ops::take_sum(tensor)), grad) {
+            (Some(sum), Some(grad)) => Some(sum + grad),
+            (sum, grad) => sum.or(grad),
+        };
+        if let Some(sum) = sum {
             self.sums.insert(path, sum);
         }
     }

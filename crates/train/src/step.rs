@@ -90,7 +90,7 @@ impl Backward {
         for batch in step.batches {
             let loss = loss(batch)? / step.weight;
             sum.add_loss(&loss, batch.samples())?;
-            sum.add_gradients(model, loss.backward());
+            sum.add_gradients(model, &loss);
         }
         Ok(sum)
     }
@@ -111,9 +111,9 @@ impl Backward {
         Ok(())
     }
 
-    /// Adds the gradients of the parameters of `model`.
-    pub fn add_gradients<M: Module>(&mut self, model: &M, grads: burn::tensor::Gradients) {
-        parameters::add_gradients(model, grads, &mut self.grads);
+    /// Adds the gradients of a part of the loss by the parameters of `model`. Gives those by other tensors.
+    pub fn add_gradients<M: Module>(&mut self, model: &M, loss: &Tensor<1>) -> burn::tensor::Gradients {
+        parameters::add_gradients(model, loss, &mut self.grads)
     }
 }
 
@@ -152,6 +152,7 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
     pub fn new(model: M, config: OptimizerConfig) -> Result<Self> {
+        ops::begin_training();
         let model = weights::freeze(model, |path| config.part(path).frozen || !M::trains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();

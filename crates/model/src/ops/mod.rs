@@ -301,14 +301,40 @@ pub fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
     if fused::takes(&x) { fused::adaptive_avg_pool(x, out) } else { composed::adaptive_avg_pool(x, out) }
 }
 
+/// Hands over the sum of a parameter's gradients in the micro-batches so far: the way back through the next one adds to it where it
+/// is. What it does not use is to be had from [`take_sum`]. A backend that cannot add so gives the sum back.
+pub fn sum_into<const D: usize>(parameter: Tensor<D>, sum: Tensor<1>) -> Option<Tensor<1>> {
+    if fused::takes(&parameter) { fused::sum_into(parameter, sum) } else { Some(sum) }
+}
+
+/// The sum that was handed over for a parameter, if the way back has not used it.
+pub fn take_sum<const D: usize>(parameter: Tensor<D>) -> Option<Tensor<1>> {
+    if fused::takes(&parameter) { fused::take_sum(parameter) } else { None }
+}
+
 /// Leaves the memory of a gradient that has been used to the operations of this [`training_step`] and the next.
 pub fn leave(gradient: Tensor<1>) {
     fused::leave(gradient);
 }
 
+/// From here on until [`end_training`] the process gets its memory in small pages, where the system is Linux: of huge ones a part
+/// stays in use, and so the whole, when a step gives memory back. (Decoding reads each weight once for a token and is faster with huge ones.)
+pub fn begin_training() {
+    small_pages(true);
+}
+
 /// Gives the memory that training steps leave to one another back to the system.
 pub fn end_training() {
     fused::give_back();
+    small_pages(false);
+}
+
+fn small_pages(small: bool) {
+    // A system without huge pages may refuse: then there is nothing to do.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(small);
+    #[cfg(not(target_os = "linux"))]
+    let _ = small;
 }
 
 /// Causal attention of new tokens to those in the cache and to themselves, without gradients:

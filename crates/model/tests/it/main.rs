@@ -13,6 +13,7 @@ mod objectives;
 mod ops;
 mod packing;
 mod refuse;
+mod sums;
 mod towers;
 mod vision;
 mod weights;

@@ -50,7 +50,7 @@ impl Objective for Dino {
             let views = Views { pictures: batch.images(), large, small };
             let loss = self.loss(views, part(&targets, row, rows), masks, of_patches) / step.weight;
             found.add_loss(&loss, &batch.samples)?;
-            found.add_gradients(self, loss.backward());
+            found.add_gradients(self, &loss);
             (row, patch) = (row + rows, patch + count);
         }
         if self.config().centring == Centring::Centre {

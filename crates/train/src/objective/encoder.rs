@@ -26,7 +26,7 @@ impl Objective for Clip {
             let (pictures, texts) = embed(self, batch)?;
             let loss = self.contrast(pictures, texts) / step.weight;
             found.add_loss(&loss, samples())?;
-            found.add_gradients(self, loss.backward());
+            found.add_gradients(self, &loss);
         } else {
             // Without its graph, each micro-batch is only a few vectors.
             let values = |batch: &&Batch| embed(self, batch).map(|(p, t)| (p.inner(), t.inner()));
@@ -36,10 +36,9 @@ impl Objective for Clip {
             let (pictures, texts) = (leaf(pictures), leaf(texts));
             let loss = self.contrast(pictures.clone(), texts.clone()) / step.weight;
             found.add_loss(&loss, samples())?;
-            let grads = loss.backward();
+            let grads = found.add_gradients(self, &loss);
             let slopes = |all: &Tensor<2>| all.grad(&grads).context("an embedding without a gradient");
             let (d_pictures, d_texts) = (slopes(&pictures)?, slopes(&texts)?);
-            found.add_gradients(self, grads);
             let mut start = 0;
             for batch in step.batches {
                 let (pictures, texts) = embed(self, batch)?;
@@ -47,7 +46,7 @@ impl Objective for Clip {
                 let along =
                     |x: Tensor<2>, d: &Tensor<2>| (x * d.clone().narrow(0, start, n).autodiff()).sum();
                 let value = along(pictures, &d_pictures) + along(texts, &d_texts);
-                found.add_gradients(self, value.backward());
+                found.add_gradients(self, &value);
                 start += n;
             }
         }

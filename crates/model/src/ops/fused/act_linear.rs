@@ -88,9 +88,10 @@ impl Backward<Flex, 4> for ActLinear {
         back.give(3, || dy.clone());
         let slopes = floats(&dy);
         back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        let sum = back.sum(1);
         match activation.kernel() {
             None => {
-                back.give(1, || w.weight_grad(floats(&h), slopes));
+                back.give(1, || w.weight_grad(floats(&h), slopes, sum));
                 back.give(0, || tensor(w.input_grad(slopes), shape(&h)));
             }
             Some(activation) => {
@@ -104,7 +105,7 @@ impl Backward<Flex, 4> for ActLinear {
                     a = vector(slopes.len() / o * f);
                     activation.forward(floats(&h), f, &mut a);
                 }
-                back.give(1, || w.weight_grad(&a, slopes));
+                back.give(1, || w.weight_grad(&a, slopes, sum));
                 leave(a);
             }
         }

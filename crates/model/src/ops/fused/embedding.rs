@@ -29,8 +29,9 @@ impl Backward<Flex, 1> for Embedding {
 
     fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (ids, [v, d]), mut back) = Back::start(ops, grads);
+        let sum = back.sum(0);
         back.give(0, || {
-            let mut table = zeros(v * d);
+            let mut table = sum.unwrap_or_else(|| zeros(v * d));
             scatter_add(floats(&dy), d, &ids, &mut table);
             tensor(table, [v, d])
         });

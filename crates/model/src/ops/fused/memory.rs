@@ -77,7 +77,7 @@ pub(super) fn leave(vector: Vec<f32>) {
 
 /// Ends a step: what waits since an earlier one found no user and goes back to the system, so that it does not grow where
 /// every step has other sizes.
-pub(in crate::ops) fn end_step() {
+pub(super) fn end_step() {
     let mut free = free();
     let step = free.step;
     free.vectors.retain(|&(_, since)| since == step);

@@ -14,6 +14,7 @@ mod memory;
 mod norm;
 mod norm_linear;
 mod recomputed;
+mod sums;
 mod weight;
 
 use burn::backend::autodiff::NodeId;
@@ -31,10 +32,11 @@ pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
 pub(super) use cross_entropy::linear_cross_entropy;
 pub(super) use elementwise::{add_activation, gate};
 pub(super) use embedding::{embedding, splice};
-pub(super) use memory::{end_step, give_back};
+pub(super) use memory::give_back;
 pub(super) use norm::{norm, norm_activation};
 pub(super) use norm_linear::norm_linear;
 pub(super) use recomputed::recomputed;
+pub(super) use sums::{sum_into, take_sum};
 
 /// Whether a tensor is where these operations are: f32 on the CPU backend, without the engine's own checkpointing.
 pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
@@ -42,6 +44,12 @@ pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
     device == Device::flex()
         && tensor.dtype() == DType::F32
         && device.gradient_checkpointing_strategy() != Some(GradientCheckpointingStrategy::Balanced)
+}
+
+/// Ends a step of training.
+pub(super) fn end_step() {
+    sums::clear();
+    memory::end_step();
 }
 
 /// See [`crate::ops::leave`].
@@ -138,10 +146,15 @@ impl<'a, const N: usize> Back<'a, N> {
         self.parents[parent].is_some()
     }
 
+    /// The sum of a parent's gradients in the micro-batches before, for an operation that adds to it itself.
+    fn sum(&self, parent: usize) -> Option<Vec<f32>> {
+        self.parents[parent].and_then(sums::take).map(memory::owned)
+    }
+
     /// Gives a parent its gradient, computed only if it is wanted.
     fn give(&mut self, parent: usize, grad: impl FnOnce() -> FlexTensor) {
         if let Some(id) = self.parents[parent] {
-            self.grads.register::<Flex>(id, grad());
+            self.grads.register::<Flex>(id, sums::with_sum(id, grad()));
         }
     }
 }

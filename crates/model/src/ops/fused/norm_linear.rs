@@ -62,10 +62,11 @@ impl Backward<Flex, 5> for NormLinear {
         let (dy, State { x, norm, stats, w }, mut back) = Back::start(ops, grads);
         let (slopes, kernel, [_, o]) = (floats(&dy), norm.kernel(), w.dims());
         back.give(4, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        let sum = back.sum(3);
         back.give(3, || {
             let mut normed = vector(floats(&x).len());
             kernel.apply(floats(&x), &stats, &mut normed);
-            let dw = w.weight_grad(&normed, slopes);
+            let dw = w.weight_grad(&normed, slopes, sum);
             leave(normed);
             dw
         });

@@ -57,15 +57,16 @@ impl Weight {
         dx
     }
 
-    /// The gradient of the weight from the input and the gradient of the output.
-    pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32]) -> FlexTensor {
+    /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
+    pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32], sum: Option<Vec<f32>>) -> FlexTensor {
         let [i, o] = self.dims();
         let n = x.len() / i;
         let (x, dy) = (Matrix::new(x, n, i), Matrix::new(dy, n, o));
         let (left, right) = if self.transposed { (dy, x) } else { (x, dy) };
-        let mut dw = vector(i * o);
+        let add = sum.is_some();
+        let mut dw = sum.unwrap_or_else(|| vector(i * o));
         let out = MatrixMut::new(&mut dw, left.cols(), right.cols());
-        gemm(self.precision, left.transposed(), right, out, false);
+        gemm(self.precision, left.transposed(), right, out, add);
         tensor(dw, shape(&self.value))
     }
 }

@@ -1,0 +1,33 @@
+//! Gradients that are added to those of the micro-batches before.
+
+use burn::tensor::{Device, Tensor, TensorData};
+use mm1_model::ops;
+
+fn leaf(values: [f32; 4], device: &Device) -> Tensor<2> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [2, 2]), device).require_grad()
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.into_data().try_into_vec().unwrap()
+}
+
+#[test]
+fn the_way_back_adds_to_the_sum_that_was_handed_over() {
+    let device = Device::flex().autodiff();
+    let (used, unused) = (leaf([1.0, 2.0, 3.0, 4.0], &device), leaf([0.0; 4], &device));
+    let x = Tensor::<3>::from_data(TensorData::new(vec![1.0f32, 10.0], [1, 1, 2]), &device);
+    ops::training_step(|| {
+        let back = || ops::linear(x.clone(), &used, None).sum().backward();
+        let first = used.grad_remove(&mut back()).unwrap().reshape([4]);
+        assert_eq!(values(first.clone()), [1.0, 1.0, 10.0, 10.0]);
+        assert!(ops::sum_into(used.clone(), first).is_none());
+        assert!(ops::sum_into(unused.clone(), Tensor::<1>::full([4], 7.0, &Device::flex())).is_none());
+        let mut grads = back();
+        assert_eq!(values(used.grad_remove(&mut grads).unwrap()), [2.0, 2.0, 20.0, 20.0]);
+        assert!(unused.grad_remove(&mut grads).is_none());
+        assert!(ops::take_sum(used.clone()).is_none(), "it is in the gradient");
+        assert_eq!(values(ops::take_sum(unused.clone()).unwrap()), [7.0; 4]);
+        ops::sum_into(used.clone(), Tensor::<1>::full([4], 7.0, &Device::flex()));
+    });
+    assert!(ops::take_sum(used).is_none(), "a step leaves no sums");
+}
