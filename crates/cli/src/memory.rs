@@ -15,9 +15,9 @@ use crate::recipe::{Stage, TrainStage};
 /// Batches that are looked at for their number of pictures.
 const LOOKED_AT: usize = 16;
 
-/// What threads with their heaps, the allocator and the kernels hold beside what is counted, in MiB: 86 to 104 in the
+/// What threads with their heaps, the allocator and the kernels hold beside what is counted, in MiB: 39 to 56 in the
 /// quickstart's stages.
-const BESIDE_MIB: u64 = 70;
+const BESIDE_MIB: u64 = 50;
 
 /// What a training stage will need, from its sizes and its first batches.
 #[derive(Clone, Copy, Debug, Serialize)]
