@@ -7,6 +7,7 @@
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
 
 use std::io::{BufRead, Write};
+use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
@@ -44,8 +45,8 @@ fn main() -> Result<()> {
         other => bail!("{other}: need init, f32 or bf16"),
     };
     let model = weights::load(model, &file)?;
+    let rows = arguments.next().map_or(Ok(NonZeroUsize::MAX), |rows| rows.parse()).context("ROWS")?.get();
     // On a thread of the pool, as the program itself.
-    let rows = arguments.next().map_or(Ok(usize::MAX), |rows| rows.parse())?;
     rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, || serve(&dir, model, rows))))
 }
 

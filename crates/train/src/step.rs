@@ -152,16 +152,18 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
     pub fn new(model: M, config: OptimizerConfig) -> Result<Self> {
-        ops::begin_training();
         let model = weights::freeze(model, |path| config.part(path).frozen || !M::trains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
+        ops::begin_training();
         let optimizer = AdamW::new(config, &model);
+        // It ends training when dropped, here too.
+        let trainer = Self { model: Some(model), optimizer, device, step: 0 };
         ensure!(
-            !optimizer.is_empty(),
+            !trainer.optimizer.is_empty(),
             "nothing to train: every part is frozen, or the device has no autodiff"
         );
-        Ok(Self { model: Some(model), optimizer, device, step: 0 })
+        Ok(trainer)
     }
 
     /// One step over all `batches` together at the learning rate `lr`. How the examples are cut into batches does not

@@ -3,6 +3,7 @@
 use super::Matrix;
 use super::tile::prefetch;
 use super::vector::Vector;
+use std::ops::Range;
 
 /// Packs `view` `[rows, k]` to panels of `height` rows, `out` `[panels, words, height]`; rows that lack are zeros. `PAIR` elements make a word.
 ///
@@ -64,30 +65,43 @@ unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, o
 /// written in whole cache lines: panels are a power of two apart, and single words of many would share a set of the cache.
 #[inline(always)]
 unsafe fn across<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
-    let (data, words) = (view.data().as_ptr(), view.cols().div_ceil(PAIR));
+    let words = view.cols().div_ceil(PAIR);
     for some in (0..words).step_by(TOGETHER) {
+        let some = some..(some + TOGETHER).min(words);
         for first in (0..view.rows()).step_by(height) {
-            for word in some..(some + TOGETHER).min(words) {
-                let next = word * PAIR + 1 < view.cols();
-                for top in (0..height).step_by(V::LANES) {
-                    // SAFETY: both rows are in the view; masks keep to its rows and to the panel's.
-                    unsafe {
-                        let from = data.add(word * PAIR * view.col_stride()).wrapping_add(first + top);
-                        for ahead in 0..PAIR {
-                            prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
-                        }
-                        let next = if PAIR == 2 && next {
-                            from.wrapping_add(view.col_stride())
-                        } else {
-                            std::ptr::null()
-                        };
-                        let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(first + top)));
-                        let to = out.add((first * words) + word * height + top);
-                        // The next word overwrites what is too much.
-                        let lanes = if word + 1 < words { V::LANES } else { height - top };
-                        row.store_masked(to.cast(), V::mask(lanes));
-                    }
+            // SAFETY: the words are the view's; the panel is in `out`.
+            unsafe { copy::<V, PAIR>(view, first..first + height, some.clone(), out.add(first * words)) }
+        }
+    }
+}
+
+/// Copies some words of the panel of `rows`, of which the view may lack the last.
+#[inline(always)]
+unsafe fn copy<V: Vector, const PAIR: usize>(
+    view: Matrix<'_>,
+    rows: Range<usize>,
+    words: Range<usize>,
+    panel: *mut u32,
+) {
+    let last = view.cols().div_ceil(PAIR) - 1;
+    for word in words {
+        for top in (0..rows.len()).step_by(V::LANES) {
+            // SAFETY: both rows are in the view; masks keep to its rows and to the panel's.
+            unsafe {
+                let from =
+                    view.data().as_ptr().add(word * PAIR * view.col_stride()).wrapping_add(rows.start + top);
+                for ahead in 0..PAIR {
+                    prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
                 }
+                let next = if PAIR == 2 && word * PAIR + 1 < view.cols() {
+                    from.wrapping_add(view.col_stride())
+                } else {
+                    std::ptr::null()
+                };
+                let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(rows.start + top)));
+                // The next word overwrites what is too much.
+                let lanes = if word < last { V::LANES } else { rows.len() - top };
+                row.store_masked(panel.add(word * rows.len() + top).cast(), V::mask(lanes));
             }
         }
     }

@@ -138,8 +138,8 @@ impl Product<'_> {
             for block in blocks(self.a.k) {
                 let words = a.block(kernel, 0..1, block.clone(), &mut []).words;
                 for k in block.clone().step_by(BESIDE).map(|k| k..(k + BESIDE).min(block.end)) {
-                    for (start, at) in groups.clone().map(|group| group * width).zip((0..wide).step_by(width))
-                    {
+                    for group in groups.clone() {
+                        let (start, at) = (group * width, (group - groups.start) * width);
                         // The later rows find these columns in the cache.
                         for row in (0..m).step_by(height) {
                             let t = Narrow {
@@ -151,7 +151,7 @@ impl Product<'_> {
                                 c: self.c.pointer(row * self.stride + start),
                                 stride: self.stride,
                                 cols: (n - start).min(width),
-                                add: self.add || k.start >= KC,
+                                add: self.add || block.start > 0,
                                 sums: sums.floats()[row * wide + at..].as_mut_ptr(),
                                 sums_stride: wide,
                                 first: k.start == block.start,
