@@ -246,6 +246,9 @@ pub(crate) struct ProbeStage {
     /// Neighbours that vote (k).
     #[serde(default = "probe_neighbours")]
     pub(crate) neighbours: usize,
+    /// Whether an attentive probe is fitted to the patches too: it keeps the features of every patch in memory.
+    #[serde(default)]
+    pub(crate) attentive: bool,
     /// What zero-shot classification says of a class, in the place of `{}`.
     #[serde(default = "probe_prompt")]
     pub(crate) prompt: String,

@@ -1,5 +1,5 @@
-//! Measures of the image encoder alone: k nearest neighbours and a linear probe, and for a contrastive one zero-shot
-//! classification and retrieval; beside raw pixels and an encoder of random weights.
+//! Measures of the image encoder alone: k nearest neighbours, a linear and an attentive probe, and for a contrastive one
+//! zero-shot classification and retrieval; beside raw pixels and an encoder of random weights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use mm1_eval::score::bootstrap;
 use mm1_eval::task::Metric;
 use mm1_model::Mm1;
 use mm1_model::vision::Vision;
-use mm1_train::objective::linear::{self, LinearProbe};
+use mm1_train::objective::probe::{self as features, Probe};
 
 use crate::commands::run::Context;
 use crate::error::{InputError, Interrupted};
@@ -28,6 +28,8 @@ use crate::stage::pair::Pair;
 const BATCH: usize = 64;
 /// Side to which raw pixels are averaged where a picture is larger.
 const PIXELS: usize = 32;
+/// Side to which the raw pixels of a patch are averaged where it is larger.
+const PATCH: usize = 8;
 
 /// Measures the encoder; a stage whose scores are in `eval.json` is not done again.
 pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
@@ -35,15 +37,24 @@ pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
         return Ok(());
     }
     let (plan, root) = (&context.plan, context.folder.root());
-    let probe = Probe { context, stage, records: Vec::new() };
+    let measures = Measures { context, stage, records: Vec::new() };
     let vision = model::encoder_before(&plan.recipe, root, &stage.name, &Device::flex())?;
-    probe.all(&vision)
+    measures.all(&vision)
 }
 
-/// From pictures to their vectors `[n, d]`.
-type Vectors<'a> = dyn Fn(&Pictures) -> Result<Vec<f32>> + 'a;
+/// What a vector stands for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Of {
+    /// The whole picture.
+    Picture,
+    /// One of its patches.
+    Patch,
+}
 
-struct Probe<'a> {
+/// From pictures to their vectors: `[n, d]` or `[n, p, d]`.
+type Vectors<'a> = dyn Fn(&Pictures, Of) -> Result<Vec<f32>> + 'a;
+
+struct Measures<'a> {
     context: &'a Context,
     stage: &'a ProbeStage,
     records: Vec<Record>,
@@ -56,7 +67,7 @@ struct Pictures {
     texts: Vec<String>,
 }
 
-impl Probe<'_> {
+impl Measures<'_> {
     fn all(mut self, vision: &Vision) -> Result<()> {
         let plan = &self.context.plan;
         // What is wrong with it is told before the long part.
@@ -66,20 +77,35 @@ impl Probe<'_> {
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
         let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, &Device::flex())?;
-        let side = plan.image.size;
+        let [side, patch] = [plan.image.size, plan.recipe.model.vision.patch];
         let ways: [(&str, &Vectors<'_>); 3] = [
-            ("", &|pictures| self.features(vision, pictures)),
-            ("random", &|pictures| self.features(&fresh, pictures)),
-            ("pixels", &|pictures| Ok(pictures.pixels.iter().flat_map(|p| shrunk(p, side)).collect())),
+            ("", &|pictures, of| self.features(vision, pictures, of)),
+            ("random", &|pictures, of| self.features(&fresh, pictures, of)),
+            ("pixels", &|pictures, of| {
+                Ok(pictures.pixels.iter().flat_map(|p| raw(p, side, patch, of)).collect())
+            }),
         ];
         let mut found = Vec::new();
-        for (way, of) in ways {
-            let labelled = |pictures: &Pictures| labelled(of(pictures)?, pictures, &names);
-            let (train, test) = (labelled(&train)?, labelled(&test)?);
-            found.push((way, "knn", nearest(&train, &test, self.stage.neighbours)));
-            found.push((way, "linear-probe", linear_probe(&train, &test, names.len())?));
+        for (way, vectors) in ways {
+            let of_pictures =
+                |pictures: &Pictures| labelled(vectors(pictures, Of::Picture)?, pictures, &names);
+            let (trained, tested) = (of_pictures(&train)?, of_pictures(&test)?);
+            found.push((way, "knn", nearest(&trained, &tested, self.stage.neighbours)));
+            let (trained, tested) = (features(trained, 1), features(tested, 1));
+            found.push((way, "linear-probe", right(&Probe::linear(&trained, names.len())?, &tested)));
+            if self.stage.attentive {
+                let patches = (side / patch).pow(2);
+                let of_patches = |pictures: &Pictures| {
+                    Ok::<_, anyhow::Error>(features(
+                        labelled(vectors(pictures, Of::Patch)?, pictures, &names)?,
+                        patches,
+                    ))
+                };
+                let probe = Probe::attentive(&of_patches(&train)?, names.len())?;
+                found.push((way, "attentive-probe", right(&probe, &of_patches(&test)?)));
+            }
         }
-        for task in ["knn", "linear-probe"] {
+        for task in ["knn", "linear-probe", "attentive-probe"] {
             self.record(task, Metric::Accuracy, &found, 100.0 / names.len() as f64);
         }
         if let Some(pair) = pair {
@@ -153,11 +179,14 @@ impl Probe<'_> {
         Ok(())
     }
 
-    /// `[n, d]`
-    fn features(&self, vision: &Vision, pictures: &Pictures) -> Result<Vec<f32>> {
+    /// `[n, d]` or `[n, p, d]`
+    fn features(&self, vision: &Vision, pictures: &Pictures, of: Of) -> Result<Vec<f32>> {
         self.in_batches(&pictures.pixels, |batch| {
-            let side = self.context.plan.image.size;
-            Ok(vision.pooled(&vision.tokens(tensor(batch, side))))
+            let tokens = vision.tokens(tensor(batch, self.context.plan.image.size));
+            Ok(match of {
+                Of::Picture => vision.pooled(&tokens),
+                Of::Patch => vision.without_class(tokens).flatten(0, 1),
+            })
         })
     }
 
@@ -240,11 +269,15 @@ fn labelled(vectors: Vec<f32>, pictures: &Pictures, names: &[String]) -> Result<
     Ok(Labelled { dim: vectors.len() / labels.len(), vectors, labels })
 }
 
-fn linear_probe(train: &Labelled, test: &Labelled, classes: usize) -> Result<Vec<f64>> {
-    let Labelled { dim, vectors, labels } = train.clone();
-    let probe = LinearProbe::fit(&linear::Labelled { dim, features: vectors, labels }, classes)?;
-    let said = probe.classify(&test.vectors);
-    Ok(said.iter().zip(&test.labels).map(|(said, label)| if said == label { 100.0 } else { 0.0 }).collect())
+/// As a probe takes them, `tokens` vectors a picture.
+fn features(of: Labelled, tokens: usize) -> features::Labelled {
+    features::Labelled { tokens, dim: of.dim / tokens, features: of.vectors, labels: of.labels }
+}
+
+/// 100 for each picture that the probe knows, 0 for the others.
+fn right(probe: &Probe, test: &features::Labelled) -> Vec<f64> {
+    let said = probe.classify(test);
+    said.iter().zip(&test.labels).map(|(said, label)| if said == label { 100.0 } else { 0.0 }).collect()
 }
 
 /// `[n, s, s, 3]`
@@ -252,9 +285,25 @@ fn tensor(pictures: &[Vec<f32>], side: usize) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pictures.concat(), [pictures.len(), side, side, 3]), &Device::flex())
 }
 
-/// A picture `[s, s, 3]` averaged over squares, so that no side is longer than [`PIXELS`].
-fn shrunk(pixels: &[f32], side: usize) -> Vec<f32> {
-    let block = side.div_ceil(PIXELS);
+/// The pixels of a picture `[s, s, 3]`, averaged: `[d]`, or `[p, d]` of its patches, row by row.
+fn raw(pixels: &[f32], side: usize, patch: usize, of: Of) -> Vec<f32> {
+    match of {
+        Of::Picture => shrunk(pixels, side, PIXELS),
+        Of::Patch => {
+            let across = side / patch;
+            let cut = |at: usize| {
+                let (top, left) = (at / across * patch, at % across * patch);
+                let rows = (top..top + patch).map(|y| (y * side + left) * 3..(y * side + left + patch) * 3);
+                shrunk(&rows.flat_map(|row| pixels[row].to_vec()).collect::<Vec<_>>(), patch, PATCH)
+            };
+            (0..across * across).flat_map(cut).collect()
+        }
+    }
+}
+
+/// A square `[s, s, 3]` averaged over squares, so that no side is longer than `most`.
+fn shrunk(pixels: &[f32], side: usize, most: usize) -> Vec<f32> {
+    let block = side.div_ceil(most);
     let out = side / block;
     let mut small = vec![0.0; out * out * 3];
     for (y, x) in (0..out * block).flat_map(|y| (0..out * block).map(move |x| (y, x))) {

@@ -32,7 +32,7 @@ fn objectives() -> [(&'static str, Vec<&'static str>); 4] {
         ("clip", vec![]),
         ("siglip", vec!["stage.encoder.objective=siglip"]),
         ("dino", vec!["stage.encoder.objective=dino", VIEWS, DINO]),
-        ("aim", vec!["stage.encoder.objective=aim"]),
+        ("aim", vec!["stage.encoder.objective=aim", "stage.probe.attentive=true"]),
     ]
 }
 
@@ -52,6 +52,9 @@ fn every_objective_trains_and_is_measured() {
             "linear-probe/random",
             "linear-probe/pixels",
         ];
+        if objective == "aim" {
+            expected.extend(["attentive-probe", "attentive-probe/random", "attentive-probe/pixels"]);
+        }
         if ["clip", "siglip"].contains(&objective) {
             expected.extend(["zero-shot", "retrieval/image-to-text", "retrieval/text-to-image"]);
         }

@@ -4,7 +4,7 @@ mod aim;
 mod dino;
 pub mod encoder;
 pub mod language;
-pub mod linear;
+pub mod probe;
 
 use mm1_data::batch::Batch;
 

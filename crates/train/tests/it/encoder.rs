@@ -6,7 +6,7 @@ use mm1_model::clip::{Captions, Clip, Contrast};
 use mm1_model::dino::{Centring, Dino, DinoConfig};
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::vision::Vision;
-use mm1_train::objective::linear::{Labelled, LinearProbe};
+use mm1_train::objective::probe::{Labelled, Probe};
 use mm1_train::{Objective, OptimizerConfig, Trainer};
 use serde_json::Value;
 
@@ -172,12 +172,45 @@ fn a_linear_probe_finds_what_is_linear() {
         let features: Vec<[f32; 4]> = rows.map(row).collect();
         let labels =
             features.iter().map(|[a, b, ..]| usize::from(*a > 0.0) + 2 * usize::from(*b > 300.0)).collect();
-        Labelled { dim: 4, features: features.concat(), labels }
+        Labelled { tokens: 1, dim: 4, features: features.concat(), labels }
     };
     let (train, test) = (of(0..400), of(2000..2200));
-    let said = LinearProbe::fit(&train, 4).unwrap().classify(&test.features);
+    let said = Probe::linear(&train, 4).unwrap().classify(&test);
     let right = said.iter().zip(&test.labels).filter(|(a, b)| a == b).count();
     assert!(right > 180, "{right} of 200");
+}
+
+/// One of five patches is marked and has the sign of its picture's class; the others have stronger signs of no meaning, which
+/// drown it in their mean.
+#[test]
+fn an_attentive_probe_finds_the_patch_that_tells() {
+    const PATCHES: usize = 5;
+    let draw = |i: usize, n: usize| (i * 7919 + 13) % 10_007 % n;
+    let of = |pictures: std::ops::Range<usize>| {
+        let labels: Vec<usize> = pictures.clone().map(|i| draw(i, 2)).collect();
+        let patch = |(i, patch): (usize, usize)| {
+            if patch == draw(i + 5000, PATCHES) {
+                [4.0, [-1.0, 1.0][draw(i, 2)]]
+            } else {
+                [0.0, draw(PATCHES * i + patch, 101) as f32 / 12.5 - 4.0]
+            }
+        };
+        let features = pictures.flat_map(|i| (0..PATCHES).map(move |p| (i, p))).map(patch);
+        let features = features.flat_map(|[a, b]| [[a; 8], [b; 8]].concat()).collect();
+        Labelled { tokens: PATCHES, dim: 16, features, labels }
+    };
+    let mean = |all: &Labelled| {
+        let of = |picture: &[f32]| (0..16).map(|c| picture.iter().skip(c).step_by(16).sum::<f32>()).collect();
+        let features = all.features.chunks_exact(PATCHES * 16).flat_map::<Vec<f32>, _>(of).collect();
+        Labelled { tokens: 1, features, ..all.clone() }
+    };
+    let right = |probe: &Probe, test: &Labelled| {
+        probe.classify(test).iter().zip(&test.labels).filter(|(a, b)| a == b).count()
+    };
+    let (train, test) = (of(0..2000), of(4000..4300));
+    let by_mean = right(&Probe::linear(&mean(&train), 2).unwrap(), &mean(&test));
+    let by_look = right(&Probe::attentive(&train, 2).unwrap(), &test);
+    assert!(by_look > 290 && by_mean < 240, "{by_look} and {by_mean} of 300");
 }
 
 /// Pictures with their captions, without the examples of text.
