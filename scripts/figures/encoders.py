@@ -36,15 +36,17 @@ def smooth(values):
 
 
 def measures(axes, name, run):
-    """k-NN and linear probe beside what needs no training."""
+    """k-NN and the probes beside what needs no training."""
     scores = {score["task"]: score for score in json.loads((run / "eval.json").read_text())}
-    for group, task in enumerate(["knn", "linear-probe"]):
+    tasks = {"knn": "k-NN", "linear-probe": "linear probe", "attentive-probe": "attentive probe"}
+    tasks = {task: label for task, label in tasks.items() if task in scores}
+    for group, task in enumerate(tasks):
         for i, (way, colour) in enumerate(COLOURS.items()):
             score = scores[task if way == "encoder" else f"{task}/{way}"]
             label = {"encoder": "trained", "random": "random weights", "pixels": "raw pixels"}[way] if group == 0 else None
             axes.bar(group + (i - 1) * 0.27, score["value"], 0.25, color=colour, label=label)
             axes.errorbar(group + (i - 1) * 0.27, score["value"], error(score), color="#1b1f24", linewidth=1)
-    axes.set_xticks([0, 1], ["k-NN", "linear probe"])
+    axes.set_xticks(range(len(tasks)), tasks.values())
     axes.set_title(f"{name}-quick")
     axes.set_ylabel(f"right class, %, n = {scores['knn']['n']:,}")
 

@@ -16,6 +16,7 @@ use mm1_eval::tasks::{SETS, own};
 
 use crate::error::input;
 use crate::plan::{self, Plan};
+use crate::recipe::check::check_source;
 use crate::recipe::{Recipe, Stage};
 
 /// Tasks that need no files.
@@ -140,7 +141,7 @@ impl TaskData {
         for name in &wanted {
             let recipe = recipe
                 .with_context(|| format!("--tasks: {name} is a source of a run's recipe: give --run"))?;
-            plan::check_source(recipe, "--tasks", name)?;
+            check_source(recipe, "--tasks", name)?;
         }
         let trained = recipe.filter(|_| with_training).map(training).unwrap_or_default();
         let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();

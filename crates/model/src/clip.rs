@@ -10,7 +10,7 @@ use burn::tensor::{Int, Tensor, TensorData};
 use crate::config::LmConfig;
 use crate::init::{Fill, Init};
 use crate::lm::Lm;
-use crate::ops::{Layout, Sight};
+use crate::ops::{self, Layout, Sight, Span};
 use crate::vision::Vision;
 
 /// The largest factor on the cosines (CLIP, section 2.5).
@@ -91,7 +91,7 @@ impl Clip {
     /// Unit vectors of pictures `[n, s, s, 3] -> [n, e]`.
     pub fn embed_pictures(&self, pixels: Tensor<4>) -> Tensor<2> {
         let features = self.vision.pooled(&self.vision.tokens(pixels));
-        unit(features.matmul(self.image_projection.val()))
+        ops::unit(features.matmul(self.image_projection.val()), 1)
     }
 
     /// Unit vectors of captions `[n, e]`.
@@ -101,7 +101,7 @@ impl Clip {
         let mut layout = Layout { spans: Vec::new(), sight: Sight::Causal };
         let mut last = Vec::new();
         for &len in lens {
-            layout.spans.push(crate::ops::Span { row: 0, start, len });
+            layout.spans.push(Span { row: 0, start, len });
             start += len;
             last.push((start - 1) as i64);
         }
@@ -109,7 +109,7 @@ impl Clip {
         let last = Tensor::<1, Int>::from_data(TensorData::new(last, [lens.len()]), &states.device());
         let [_, _, d] = states.dims();
         let states = states.reshape([ids.len(), d]).select(0, last);
-        unit(states.matmul(self.text_projection.val()))
+        ops::unit(states.matmul(self.text_projection.val()), 1)
     }
 
     /// The SUM over the n pairs of their loss, as `[1]`, where picture i belongs to caption i and to no other, from
@@ -138,12 +138,6 @@ impl Clip {
             self.log_scale.map(|scale| keeping(&scale.clone(), scale.clamp(0.0, MAX_SCALE.ln())));
         self
     }
-}
-
-/// Each row divided by its length: `[n, e] -> [n, e]`.
-pub(crate) fn unit(x: Tensor<2>) -> Tensor<2> {
-    let norm = x.clone().powi_scalar(2).sum_dim(1).sqrt().clamp_min(1e-12);
-    x / norm
 }
 
 /// `new` in the place of the parameter `old`: outside of any graph, and trained if that was.

@@ -5,6 +5,8 @@
 //! `g` large and `l` small views are cut from each of `n` pictures. Both branches see the large ones, only the student the
 //! small ones, and learns to say of each view what the teacher says of another. The teacher's weights follow the student's.
 
+mod head;
+
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::activation::{log_softmax, softmax};
@@ -14,8 +16,9 @@ use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+pub use self::head::Head;
 use crate::init::{Fill, Init, STD};
-use crate::ops::{self, Activation, Layout, Sight};
+use crate::ops::{self, Layout, Sight};
 use crate::vision::Vision;
 
 /// The settings of the objective.
@@ -141,25 +144,6 @@ pub struct Student {
     pub head: Head,
     /// In the place of a masked patch's embedding `[1, d]`.
     pub mask: Param<Tensor<2>>,
-}
-
-/// A three-layer MLP to a unit vector, and its cosines with K prototypes (section 3.1 and appendix C of DINO).
-#[derive(Module, Debug)]
-pub struct Head {
-    /// `[d, h]`
-    pub first: Param<Tensor<2>>,
-    /// `[h]`
-    pub first_bias: Param<Tensor<1>>,
-    /// `[h, h]`
-    pub second: Param<Tensor<2>>,
-    /// `[h]`
-    pub second_bias: Param<Tensor<1>>,
-    /// `[h, e]`
-    pub third: Param<Tensor<2>>,
-    /// `[e]`
-    pub third_bias: Param<Tensor<1>>,
-    /// Their columns count as unit vectors `[e, K]`.
-    pub prototypes: Param<Tensor<2>>,
 }
 
 /// The views of n pictures, picture after picture.
@@ -349,40 +333,6 @@ impl Student {
     }
 }
 
-impl Head {
-    fn new(init: &Init<'_>, width: usize, config: &DinoConfig) -> Self {
-        let (hidden, bottleneck) = (config.hidden, config.bottleneck);
-        let map = |name: &str, from: usize, to: usize| init.param(name, [from, to], Fill::fan_in(from));
-        let bias = |name: &str, to: usize| init.param(name, [to], Fill::Zeros);
-        Self {
-            first: map("first", width, hidden),
-            first_bias: bias("first_bias", hidden),
-            second: map("second", hidden, hidden),
-            second_bias: bias("second_bias", hidden),
-            third: map("third", hidden, bottleneck),
-            third_bias: bias("third_bias", bottleneck),
-            prototypes: map("prototypes", bottleneck, config.prototypes),
-        }
-    }
-
-    /// `[m, d] -> [m, K]`
-    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        let x = ops::linear(features.unsqueeze::<3>(), &self.first.val(), Some(&self.first_bias.val()));
-        let layer = |x, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>| {
-            ops::act_linear_residual(x, Activation::Gelu, &weight.val(), Some(&bias.val()), None)
-        };
-        let x = layer(x, &self.second, &self.second_bias);
-        let x: Tensor<2> = layer(x, &self.third, &self.third_bias).squeeze_dim(0);
-        unit(x, 1).matmul(unit(self.prototypes.val(), 0))
-    }
-}
-
-/// Vectors along `dim` divided by their length.
-fn unit(x: Tensor<2>, dim: usize) -> Tensor<2> {
-    let length = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
-    x / length
-}
-
 /// Rows of `[n, p, d]` as `[m, d]`, by flat index.
 fn select(x: Tensor<3>, indices: &[u32]) -> Tensor<2> {
     let [n, p, d] = x.dims();
@@ -417,7 +367,7 @@ fn sinkhorn(logits: Tensor<2>) -> Tensor<2> {
 /// section 4 of DINOv2): `[n g, d] -> [1]`.
 fn koleo(features: &Tensor<2>, n: usize, g: usize, view: usize) -> Tensor<1> {
     let d = features.dims()[1];
-    let x = unit(features.clone().reshape([n, g, d]).narrow(1, view, 1).squeeze_dim::<2>(1), 1);
+    let x = ops::unit(features.clone().reshape([n, g, d]).narrow(1, view, 1).squeeze_dim::<2>(1), 1);
     let cosines = x.clone().detach().matmul(x.clone().detach().transpose());
     // A vector is not its own neighbour.
     let nearest = (cosines - Tensor::<2>::eye(n, &x.device()) * 4.0).argmax(1).squeeze_dim::<1>(1);

@@ -6,7 +6,6 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::attention::{Attention, NormWeights};
-use crate::clip::unit;
 use crate::config::{VisionActivation, VisionConfig};
 use crate::init::{Fill, Init};
 use crate::mlp::{Block, Mlp};
@@ -99,10 +98,11 @@ impl Towers {
             Some(pool) => pool.forward(tokens),
             None => self.vision.pooled(&tokens),
         };
-        unit(match &self.image_projection {
+        let projected = match &self.image_projection {
             Some(projection) => one.matmul(projection.val()),
             None => one,
-        })
+        };
+        ops::unit(projected, 1)
     }
 
     /// Unit vectors `[n, e]` of n texts of these ids, with the special tokens that their tokenizer adds. A text's vector
@@ -113,7 +113,7 @@ impl Towers {
     /// keeps the end token), has an id that the table of embeddings has not, or for CLIP no end token.
     pub fn embed_texts(&self, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
         ensure!(!texts.is_empty(), "there are no texts");
-        Ok(unit(self.text.forward(texts)?))
+        Ok(ops::unit(self.text.forward(texts)?, 1))
     }
 }
 

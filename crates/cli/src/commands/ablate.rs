@@ -13,8 +13,8 @@ use toml::Table;
 
 use crate::commands::run::{settle_threads, stages, stop_flag};
 use crate::error::{InputError, input};
-use crate::plan::check_stages;
 use crate::progress::clock;
+use crate::recipe::check::check_stages;
 use crate::recipe::{Recipe, put};
 
 #[derive(Debug, Args)]

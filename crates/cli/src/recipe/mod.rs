@@ -1,5 +1,6 @@
 //! The [`Recipe`] as a person writes it: TOML, `--set` edits, and refusals that name the field.
 
+pub(crate) mod check;
 mod origin;
 mod stage;
 

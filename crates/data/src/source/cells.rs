@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 use parquet::record::Field;
 use serde_json::{Map, Value};
 
-use super::default_memory;
+use super::config::default_memory;
 use super::parquet::{kind, picture, row_id};
 use super::table::Table;
 use crate::document::Image;

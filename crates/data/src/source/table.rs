@@ -194,7 +194,7 @@ pub(crate) enum Shape {
 /// # Errors
 /// A file that is no Parquet.
 pub(crate) fn columns(file: &Blob) -> Result<Vec<(String, Shape)>> {
-    let reader = open(file, super::default_memory() << 20)?;
+    let reader = open(file, super::config::default_memory() << 20)?;
     let root = reader.metadata().file_metadata().schema();
     Ok(root.get_fields().iter().map(|field| (field.name().to_owned(), shape(field))).collect())
 }

@@ -274,6 +274,12 @@ pub fn splice(embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Te
     }
 }
 
+/// Vectors along `dim` at length 1: `[m, d] -> [m, d]`.
+pub fn unit(x: Tensor<2>, dim: usize) -> Tensor<2> {
+    let length = x.clone().square().sum_dim(dim).sqrt().clamp_min(1e-12);
+    x / length
+}
+
 /// Cuts pictures `[n, h, w, 3]` into patches `[n, (h / patch) (w / patch), patch * patch * 3]`, both row by row.
 pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
     composed::patches(pixels, patch)
