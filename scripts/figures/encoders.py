@@ -38,7 +38,7 @@ def smooth(values):
 def measures(axes, name, run):
     """k-NN and the probes beside what needs no training."""
     scores = {score["task"]: score for score in json.loads((run / "eval.json").read_text())}
-    tasks = {"knn": "k-NN", "linear-probe": "linear probe", "attentive-probe": "attentive probe"}
+    tasks = {"knn": "k-NN", "linear-probe": "linear\nprobe", "attentive-probe": "attentive\nprobe"}
     tasks = {task: label for task, label in tasks.items() if task in scores}
     for group, task in enumerate(tasks):
         for i, (way, colour) in enumerate(COLOURS.items()):
