@@ -96,8 +96,7 @@ pub(super) struct Narrow {
     /// Columns, at most `N * LANES`.
     pub(super) cols: usize,
     pub(super) add: bool,
-    /// Where sums of `M` rows wait between some terms and the next, `sums_stride` floats apart and as wide as the
-    /// vectors.
+    /// Where sums of `M` rows wait between some terms and the next, `sums_stride` floats apart, at least `cols`.
     pub(super) sums: *mut f32,
     pub(super) sums_stride: usize,
     /// Whether these are the first terms of the sums: they begin at 0.
@@ -109,7 +108,7 @@ pub(super) struct Narrow {
 /// As [`tile`], adding the same terms in the same order, with `b` read where it is. `PAIR` rows make a word.
 ///
 /// # Safety
-/// As for [`Vector`]; `a` holds the words, `b` holds `k` rows of `cols` floats, `c` holds `M`, and `sums` `M` of `N * LANES`.
+/// As for [`Vector`]; `a` holds the words, `b` holds `k` rows of `cols` floats, `c` and `sums` hold `M`.
 #[inline(always)]
 pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const M: usize, const N: usize>(
     t: &Narrow,
@@ -117,10 +116,11 @@ pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const 
     // SAFETY: the caller's promise.
     unsafe {
         let masks: [V::Mask; N] = std::array::from_fn(|j| V::mask(t.cols.saturating_sub(j * V::LANES)));
-        let waiting = |i, j| t.sums.add(i * t.sums_stride + j * V::LANES);
+        // Fewer rows take more vectors: those beyond the last column have no place to wait at.
+        let waiting = |i, j| t.sums.wrapping_add(i * t.sums_stride + j * V::LANES);
         let mut sums = [[V::zero(); N]; M];
         if !t.first {
-            sums = std::array::from_fn(|i| std::array::from_fn(|j| V::load(waiting(i, j).cast())));
+            sums = std::array::from_fn(|i| std::array::from_fn(|j| V::load_masked(waiting(i, j), masks[j])));
         }
         for word in 0..t.k.div_ceil(PAIR) {
             let row = t.b.add(word * PAIR * t.b_stride);
@@ -143,8 +143,8 @@ pub(super) unsafe fn narrow<V: Vector, const R: usize, const PAIR: usize, const 
             return store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
         }
         for (i, row) in sums.iter().enumerate() {
-            for (j, sum) in row.iter().enumerate() {
-                sum.store_masked(waiting(i, j), V::mask(V::LANES));
+            for (j, (sum, &mask)) in row.iter().zip(&masks).enumerate() {
+                sum.store_masked(waiting(i, j), mask);
             }
         }
     }

@@ -71,7 +71,16 @@ fn product_is_its_definition_on_every_instruction_set() {
     let sizes = [1, 2, 3, 5, 8, 13, 14, 15, 16, 17, 31, 33, 64];
     let shapes: Vec<[usize; 3]> =
         (0..60).map(|i| [sizes[i % 13], sizes[i * 5 % 13], sizes[(i * 7 + i / 13) % 13]]).collect();
-    let long = [[3, 40, 1100], [15, 33, 1537], [130, 70, 600], [20, 20, 4100], [70, 300, 513]];
+    // With seven and thirteen rows the last few take more columns at once than those before, and more than one group of them.
+    let long = [
+        [7, 200, 40],
+        [13, 300, 70],
+        [3, 40, 1100],
+        [15, 33, 1537],
+        [130, 70, 600],
+        [20, 20, 4100],
+        [70, 300, 513],
+    ];
     for isa in Isa::ALL {
         with_isa(isa, 2, || {
             for precision in [Precision::F32, Precision::Bf16] {
