@@ -88,6 +88,7 @@ impl Look {
             query: init.param("query", [1, dim], Fill::Normal(STD)),
             kv: init.param("kv", [dim, 2 * dim], Fill::fan_in(dim)),
             norm: NormWeights::layer(&init.at("norm"), dim, 1e-6),
+            // Pixels of a patch may be a number that four does not divide.
             heads: [4, 3, 2].into_iter().find(divides).unwrap_or(1),
         }
     }
