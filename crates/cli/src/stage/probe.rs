@@ -87,25 +87,20 @@ impl Measures<'_> {
         ];
         let mut found = Vec::new();
         for (way, vectors) in ways {
-            let of_pictures =
-                |pictures: &Pictures| labelled(vectors(pictures, Of::Picture)?, pictures, &names);
-            let (trained, tested) = (of_pictures(&train)?, of_pictures(&test)?);
+            let labelled = |pictures: &Pictures, of| labelled(vectors(pictures, of)?, pictures, &names);
+            let (trained, tested) = (labelled(&train, Of::Picture)?, labelled(&test, Of::Picture)?);
             found.push((way, "knn", nearest(&trained, &tested, self.stage.neighbours)));
             let (trained, tested) = (features(trained, 1), features(tested, 1));
             found.push((way, "linear-probe", right(&Probe::linear(&trained, names.len())?, &tested)));
             if self.stage.attentive {
                 let patches = (side / patch).pow(2);
-                let of_patches = |pictures: &Pictures| {
-                    Ok::<_, anyhow::Error>(features(
-                        labelled(vectors(pictures, Of::Patch)?, pictures, &names)?,
-                        patches,
-                    ))
-                };
+                let of_patches = |pictures| anyhow::Ok(features(labelled(pictures, Of::Patch)?, patches));
                 let probe = Probe::attentive(&of_patches(&train)?, names.len())?;
                 found.push((way, "attentive-probe", right(&probe, &of_patches(&test)?)));
             }
         }
-        for task in ["knn", "linear-probe", "attentive-probe"] {
+        let attentive = self.stage.attentive.then_some("attentive-probe");
+        for task in ["knn", "linear-probe"].into_iter().chain(attentive) {
             self.record(task, Metric::Accuracy, &found, 100.0 / names.len() as f64);
         }
         if let Some(pair) = pair {

@@ -41,7 +41,10 @@ fn every_objective_trains_and_is_measured() {
     let dir = tempfile::tempdir().unwrap();
     for (objective, edits) in objectives() {
         let out = dir.path().join(objective);
-        succeeds(&run(&out, &edits));
+        let output = run(&out, &edits);
+        succeeds(&output);
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(told.contains("attentive-probe"), objective == "aim", "{told}");
         let records = records(&out);
         let tasks: Vec<&str> = records.iter().map(|r| r["task"].as_str().unwrap()).collect();
         let mut expected = vec![
