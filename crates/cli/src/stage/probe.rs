@@ -42,17 +42,16 @@ pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
     measures.all(&vision)
 }
 
-/// What a vector stands for.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Of {
-    /// The whole picture.
-    Picture,
-    /// One of its patches.
-    Patch,
+/// What stands for pictures.
+struct Vectors {
+    /// `[n, d]`
+    pictures: Vec<f32>,
+    /// Of their patches, `[n, p, d]`; none without an attentive probe.
+    patches: Vec<f32>,
 }
 
-/// From pictures to their vectors: `[n, d]` or `[n, p, d]`.
-type Vectors<'a> = dyn Fn(&Pictures, Of) -> Result<Vec<f32>> + 'a;
+/// From pictures to their vectors.
+type Way<'a> = dyn Fn(&Pictures) -> Result<Vectors> + 'a;
 
 struct Measures<'a> {
     context: &'a Context,
@@ -77,26 +76,25 @@ impl Measures<'_> {
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
         let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, &Device::flex())?;
-        let [side, patch] = [plan.image.size, plan.recipe.model.vision.patch];
-        let ways: [(&str, &Vectors<'_>); 3] = [
-            ("", &|pictures, of| self.features(vision, pictures, of)),
-            ("random", &|pictures, of| self.features(&fresh, pictures, of)),
-            ("pixels", &|pictures, of| {
-                Ok(pictures.pixels.iter().flat_map(|p| raw(p, side, patch, of)).collect())
-            }),
+        let ways: [(&str, &Way<'_>); 3] = [
+            ("", &|pictures| self.features(vision, pictures)),
+            ("random", &|pictures| self.features(&fresh, pictures)),
+            ("pixels", &|pictures| Ok(self.pixels(pictures))),
         ];
         let mut found = Vec::new();
         for (way, vectors) in ways {
-            let labelled = |pictures: &Pictures, of| labelled(vectors(pictures, of)?, pictures, &names);
-            let (trained, tested) = (labelled(&train, Of::Picture)?, labelled(&test, Of::Picture)?);
+            let (of_train, of_test) = (vectors(&train)?, vectors(&test)?);
+            let (trained, tested) =
+                (labelled(of_train.pictures, &train, &names)?, labelled(of_test.pictures, &test, &names)?);
             found.push((way, "knn", nearest(&trained, &tested, self.stage.neighbours)));
             let (trained, tested) = (features(trained, 1), features(tested, 1));
             found.push((way, "linear-probe", right(&Probe::linear(&trained, names.len())?, &tested)));
             if self.stage.attentive {
-                let patches = (side / patch).pow(2);
-                let of_patches = |pictures| anyhow::Ok(features(labelled(pictures, Of::Patch)?, patches));
-                let probe = Probe::attentive(&of_patches(&train)?, names.len())?;
-                found.push((way, "attentive-probe", right(&probe, &of_patches(&test)?)));
+                let patches = (plan.image.size / plan.recipe.model.vision.patch).pow(2);
+                let trained = features(labelled(of_train.patches, &train, &names)?, patches);
+                let tested = features(labelled(of_test.patches, &test, &names)?, patches);
+                let probe = Probe::attentive(&trained, names.len())?;
+                found.push((way, "attentive-probe", right(&probe, &tested)));
             }
         }
         let attentive = self.stage.attentive.then_some("attentive-probe");
@@ -174,15 +172,31 @@ impl Measures<'_> {
         Ok(())
     }
 
-    /// `[n, d]` or `[n, p, d]`
-    fn features(&self, vision: &Vision, pictures: &Pictures, of: Of) -> Result<Vec<f32>> {
-        self.in_batches(&pictures.pixels, |batch| {
+    /// The encoder's features.
+    fn features(&self, vision: &Vision, pictures: &Pictures) -> Result<Vectors> {
+        let mut vectors = Vectors { pictures: Vec::new(), patches: Vec::new() };
+        for batch in pictures.pixels.chunks(BATCH) {
+            self.check_stop()?;
             let tokens = vision.tokens(tensor(batch, self.context.plan.image.size));
-            Ok(match of {
-                Of::Picture => vision.pooled(&tokens),
-                Of::Patch => vision.without_class(tokens).flatten(0, 1),
-            })
-        })
+            vectors.pictures.extend(vision.pooled(&tokens).into_data().iter::<f32>());
+            if self.stage.attentive {
+                vectors.patches.extend(vision.without_class(tokens).into_data().iter::<f32>());
+            }
+        }
+        Ok(vectors)
+    }
+
+    /// Their pixels, averaged.
+    fn pixels(&self, pictures: &Pictures) -> Vectors {
+        let plan = &self.context.plan;
+        let [side, patch] = [plan.image.size, plan.recipe.model.vision.patch];
+        let small = |pixels: &Vec<f32>| shrunk(pixels, side, PIXELS);
+        let cut = |pixels: &Vec<f32>| patches(pixels, side, patch);
+        let attentive = self.stage.attentive;
+        Vectors {
+            pictures: pictures.pixels.iter().flat_map(small).collect(),
+            patches: pictures.pixels.iter().filter(|_| attentive).flat_map(cut).collect(),
+        }
     }
 
     /// `[n, e]`
@@ -280,20 +294,15 @@ fn tensor(pictures: &[Vec<f32>], side: usize) -> Tensor<4> {
     Tensor::from_data(TensorData::new(pictures.concat(), [pictures.len(), side, side, 3]), &Device::flex())
 }
 
-/// The pixels of a picture `[s, s, 3]`, averaged: `[d]`, or `[p, d]` of its patches, row by row.
-fn raw(pixels: &[f32], side: usize, patch: usize, of: Of) -> Vec<f32> {
-    match of {
-        Of::Picture => shrunk(pixels, side, PIXELS),
-        Of::Patch => {
-            let across = side / patch;
-            let cut = |at: usize| {
-                let (top, left) = (at / across * patch, at % across * patch);
-                let rows = (top..top + patch).map(|y| (y * side + left) * 3..(y * side + left + patch) * 3);
-                shrunk(&rows.flat_map(|row| pixels[row].to_vec()).collect::<Vec<_>>(), patch, PATCH)
-            };
-            (0..across * across).flat_map(cut).collect()
-        }
-    }
+/// The patches of a picture `[s, s, 3]`, row by row, each averaged: `[p, d]`.
+fn patches(pixels: &[f32], side: usize, patch: usize) -> Vec<f32> {
+    let across = side / patch;
+    let cut = |at: usize| {
+        let (top, left) = (at / across * patch, at % across * patch);
+        let rows = (top..top + patch).map(|y| &pixels[(y * side + left) * 3..][..patch * 3]);
+        shrunk(&rows.flatten().copied().collect::<Vec<_>>(), patch, PATCH)
+    };
+    (0..across * across).flat_map(cut).collect()
 }
 
 /// A square `[s, s, 3]` averaged over squares, so that no side is longer than `most`.
