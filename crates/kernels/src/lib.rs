@@ -3,6 +3,7 @@
 //! No result depends on the number of threads: work is split into pieces of a fixed size, and sums are added in a fixed
 //! order. One source text is compiled for several instruction sets, and the best is chosen at run time ([`cpu::isa`]).
 
+pub mod allocator;
 pub mod attention;
 mod buffer;
 pub mod cpu;

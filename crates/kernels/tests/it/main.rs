@@ -2,6 +2,7 @@
 
 mod activation;
 mod adamw;
+mod allocator;
 mod attention;
 mod check;
 mod conv;

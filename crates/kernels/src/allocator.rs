@@ -1,0 +1,24 @@
+//! A setting of mimalloc, the allocator of our programs.
+#![expect(unsafe_code, reason = "the option is set in C")]
+
+use std::ffi::c_int;
+use std::time::Duration;
+
+use libmimalloc_sys::{mi_option_get, mi_option_set};
+
+/// `mi_option_purge_delay` of `mimalloc.h`, in milliseconds.
+const PURGE_DELAY: c_int = 15;
+
+/// How long freed memory waits for its next use before the system has it back.
+pub fn keeps_freed() -> Duration {
+    // SAFETY: reads a number from a table of options that has this one.
+    let milliseconds = unsafe { mi_option_get(PURGE_DELAY) };
+    Duration::from_millis(milliseconds.max(0) as u64)
+}
+
+/// Lets freed memory wait for 100 ms in place of mimalloc's second. In training it differs in size from step to step, and what waits
+/// is often of no use: small models on large pictures held 1.3 times as much. For programs with mimalloc as their allocator.
+pub fn give_back_soon() {
+    // SAFETY: writes a number to that table, as the library allows at any time.
+    unsafe { mi_option_set(PURGE_DELAY, 100) };
+}
