@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig};
 use mm1_data::memory::LoaderMemory;
-use mm1_model::memory::{Load, STATE_BYTES};
+use mm1_model::memory::{Load, state_bytes};
 use serde::Serialize;
 
 use crate::error::input;
@@ -83,8 +83,8 @@ impl Bill {
         // The batches of a step are handed over together, and one is copied to the device.
         let pixels = load.images * plan.image.bytes() * size_of::<f32>();
         let batches = ((stage.accumulate + 1) * pixels) as u64;
-        let bytes =
-            trained as u64 * STATE_BYTES + activations + batches + loader.total().saturating_sub(open);
+        let state = trained as u64 * state_bytes(stage.optimizer.moments.into());
+        let bytes = state + activations + batches + loader.total().saturating_sub(open);
         Ok(Self {
             images: images.iter().sum::<usize>() * stage.accumulate / LOOKED_AT,
             mib: bytes.div_ceil(1 << 20) + before + BESIDE_MIB,

@@ -20,6 +20,7 @@ use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::Mm1;
+use mm1_model::memory::state_bytes;
 use mm1_model::weights::{Counts, counts};
 use serde::Serialize;
 use toml::Table;
@@ -58,7 +59,7 @@ pub(crate) struct Derived {
     pub(crate) encoder: Option<String>,
     /// Hash of the tokenizer's vocabulary and merges.
     pub(crate) tokenizer: String,
-    /// Memory of weights, gradients and optimizer state in MiB; activations come on top.
+    /// Memory of weights, gradients and optimizer state in MiB, in the stage that keeps most; activations come on top.
     pub(crate) state_mib: u64,
     /// Peak learning rate of each training stage.
     pub(crate) lr: BTreeMap<String, f64>,
@@ -225,12 +226,15 @@ impl Derived {
         let parameters = counts(&Mm1::new(&recipe.model, recipe.seed, &Device::flex())?);
         let from = recipe.model.vision.from.as_deref();
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
+        // Without training there are weights alone.
+        let mut state = size_of::<f32>() as u64;
         for stage in &recipe.stage {
             let (s, trained) = match stage {
                 Stage::Pretrain(s) | Stage::Sft(s) => (s, parameters.lm),
                 Stage::Encoder(s) => (s, parameters.vision),
                 Stage::Probe(_) | Stage::Eval(_) => continue,
             };
+            state = state.max(state_bytes(s.optimizer.moments.into()));
             lr.insert(s.name.clone(), peak(&s.optimizer, trained));
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
         }
@@ -241,8 +245,7 @@ impl Derived {
                 .map(|from| Ok::<_, anyhow::Error>(Origin::open(from)?.fingerprint()))
                 .transpose()?,
             tokenizer: tokenizer.fingerprint().to_string(),
-            // Weights, gradients and two moments of four bytes each.
-            state_mib: (parameters.total() as u64 * 16).div_ceil(1 << 20),
+            state_mib: (parameters.total() as u64 * state).div_ceil(1 << 20),
             lr,
             positions_per_step,
         })

@@ -1,7 +1,10 @@
 //! AdamW (Loshchilov and Hutter 2019, algorithm 2) in one pass over parameter, gradient and moments.
 
-use crate::cpu::tiered;
+use half::bf16;
 use rayon::prelude::*;
+
+use crate::cpu::tiered;
+use crate::math::round_bf16;
 
 /// Values in a piece: fixed, so that no sum depends on the number of threads.
 const PIECE: usize = 16_384;
@@ -27,16 +30,47 @@ pub struct AdamW {
 
 /// The moments of one parameter, each as long as it; zeros before the first step.
 #[derive(Debug)]
-pub struct Moments<'a> {
+pub struct Moments<'a, M> {
     /// Running mean of the gradient.
-    pub first: &'a mut [f32],
+    pub first: &'a mut [M],
     /// Running mean of its square.
-    pub second: &'a mut [f32],
+    pub second: &'a mut [M],
+}
+
+/// How a moment is kept between steps. A step itself computes in f32 and moves the parameter by what is not rounded yet.
+pub trait Moment: Copy + Send + Sync {
+    /// As f32.
+    fn wide(self) -> f32;
+    /// From f32.
+    fn kept(x: f32) -> Self;
+}
+
+impl Moment for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn kept(x: f32) -> Self {
+        x
+    }
+}
+
+/// Rounded to the nearest, ties to even, as DeepSeek-V3 keeps them (arXiv 2412.19437, section 3.3.3).
+impl Moment for bf16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+    #[inline(always)]
+    fn kept(x: f32) -> Self {
+        Self::from_bits((round_bf16(x) >> 16) as u16)
+    }
 }
 
 impl AdamW {
     /// Takes one step: `param` and the moments change in place.
-    pub fn step(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_>) {
+    pub fn step<M: Moment>(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_, M>) {
         let n = param.len();
         assert_eq!(grad.len(), n, "parameter and gradient differ in length");
         assert!(
@@ -52,16 +86,17 @@ impl AdamW {
 }
 
 tiered! {
-    fn step_piece(adam: &AdamW, param: &mut [f32], grad: &[f32], moments: (&mut [f32], &mut [f32])) {
+    fn step_piece<M: Moment>(adam: &AdamW, param: &mut [f32], grad: &[f32], moments: (&mut [M], &mut [M])) {
         let AdamW { lr, beta1, beta2, eps, weight_decay, time, grad_scale } = *adam;
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(time.cast_signed())) as f32;
         let (rate, keep) = (lr / correction(beta1), 1.0 - lr * weight_decay);
         let root = 1.0 / correction(beta2).sqrt();
         for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(moments.0).zip(moments.1) {
             let g = g * grad_scale;
-            *m = beta1 * *m + (1.0 - beta1) * g;
-            *v = beta2 * *v + (1.0 - beta2) * g * g;
-            *p = keep * *p - rate * *m / (v.sqrt() * root + eps);
+            let mean = beta1 * m.wide() + (1.0 - beta1) * g;
+            let square = beta2 * v.wide() + (1.0 - beta2) * g * g;
+            *p = keep * *p - rate * mean / (square.sqrt() * root + eps);
+            (*m, *v) = (M::kept(mean), M::kept(square));
         }
     }
 }

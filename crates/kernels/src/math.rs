@@ -6,6 +6,15 @@ use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 /// Adding it rounds a float below 2^22 to a whole number, found in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
+/// The bits of `x` rounded to bfloat16, ties to even, as a float's bits.
+#[inline(always)]
+pub(crate) fn round_bf16(x: f32) -> u32 {
+    let bits = x.to_bits();
+    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
+    // The carry must not turn NaN into infinity.
+    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
+}
+
 /// `e^x` within 2 units in the last place; 0 below -87.33, where the result is not normal.
 #[inline(always)]
 pub(crate) fn exp(x: f32) -> f32 {

@@ -2,9 +2,17 @@
 //! them for the way back.
 
 use crate::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionConfig};
+use crate::ops::Precision;
 
-/// Bytes of a trained parameter: weight, gradient and two moments in f32.
-pub const STATE_BYTES: u64 = 16;
+/// Bytes of a trained parameter: weight and gradient in f32, and two moments in `moments`.
+pub fn state_bytes(moments: Precision) -> u64 {
+    4 + 4
+        + 2 * match moments {
+            Precision::F32 => 4,
+            Precision::Bf16 => 2,
+        }
+}
+
 /// Rows whose logits exist at a time (`mm1_kernels::loss`).
 const LOGIT_ROWS: usize = 512;
 

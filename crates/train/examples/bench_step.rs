@@ -1,7 +1,8 @@
 //! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of JSON.
 //!
 //!     bench_step DIR init               writes DIR/weights.safetensors
-//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute` or `bf16-recompute`: with activation checkpointing;
+//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing, `f32-moments`: with
+//!                                       moments in bf16, `f32-recompute-moments`: with both, and the same of bf16;
 //!                                       ROWS: rows in a micro-batch, of which a step has as many as its batch needs
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
@@ -31,13 +32,17 @@ fn main() -> Result<()> {
     mm1_kernels::allocator::give_back_soon();
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_step DIR init|f32|bf16|f32-recompute|bf16-recompute [ROWS]");
+        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-moments] [ROWS]");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
     let (model, file) = (Mm1::new(&config, 0, &Device::flex().autodiff())?, dir.join("weights.safetensors"));
+    let (mode, moments) = match mode.strip_suffix("-moments") {
+        Some(mode) => (mode, Precision::Bf16),
+        None => (mode.as_str(), Precision::F32),
+    };
     let (mode, recompute) = match mode.strip_suffix("-recompute") {
         Some(mode) => (mode, true),
-        None => (mode.as_str(), false),
+        None => (mode, false),
     };
     let precision = match mode {
         "init" => return weights::save(&model, &file),
@@ -48,12 +53,13 @@ fn main() -> Result<()> {
     let model = weights::load(model, &file)?;
     let rows = arguments.next().map_or(Ok(NonZeroUsize::MAX), |rows| rows.parse()).context("ROWS")?.get();
     // On a thread of the pool, as the program itself.
-    rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, || serve(&dir, model, rows))))
+    let optimizer = OptimizerConfig { moments, ..OptimizerConfig::default() };
+    let serve = || serve(&dir, Trainer::new(model, optimizer)?, rows);
+    rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, serve)))
 }
 
-fn serve(dir: &Path, model: Mm1, rows: usize) -> Result<()> {
-    let image_size = model.config().vision.image_size;
-    let mut trainer = Trainer::new(model, OptimizerConfig::default())?;
+fn serve(dir: &Path, mut trainer: Trainer<Mm1>, rows: usize) -> Result<()> {
+    let image_size = trainer.model().config().vision.image_size;
     for _ in std::io::stdin().lock().lines() {
         let batch = read(&dir.join(format!("{}.safetensors", trainer.steps_done())), image_size)?;
         let batches: Vec<_> =

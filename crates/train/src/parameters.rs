@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
-use burn::tensor::{Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use mm1_model::ops;
 
 /// One parameter.
@@ -48,21 +48,22 @@ pub(crate) fn download(values: &Tensor<1>, shape: &[usize]) -> TensorData {
     TensorData::from_bytes(bytes, shape.to_vec(), dtype)
 }
 
-/// `tensors` as flat values on `device`, if their names and shapes are the `expected` ones.
+/// `tensors` as flat values on `device`, if their names, shapes and types are the `expected` ones.
 pub(crate) fn upload<'a>(
     mut tensors: BTreeMap<String, TensorData>,
-    expected: impl Iterator<Item = (String, &'a [usize])>,
+    expected: impl Iterator<Item = (String, &'a [usize], DType)>,
     device: &Device,
 ) -> Result<BTreeMap<String, Tensor<1>>> {
     let mut loaded = BTreeMap::new();
-    for (name, shape) in expected {
+    for (name, shape, kept) in expected {
         let data = tensors.remove(&name).with_context(|| format!("the checkpoint lacks {name}"))?;
         let found = data.shape().as_slice();
         ensure!(found == shape, "{name} is {found:?} in the checkpoint and {shape:?} in this model");
         let (bytes, _, dtype) = data.into_parts();
+        ensure!(dtype == kept, "{name} is {dtype:?} in the checkpoint and {kept:?} in this optimizer");
         let count: usize = shape.iter().product();
         let data = TensorData::try_from_bytes(bytes, [count], dtype).map_err(|e| anyhow!("{name}: {e}"))?;
-        loaded.insert(name, Tensor::from_data(data, device));
+        loaded.insert(name, Tensor::from_data(data, (device, dtype)));
     }
     match tensors.keys().next() {
         Some(name) => bail!("the checkpoint's {name} has no place in this model and its optimizer"),

@@ -241,7 +241,7 @@ impl<M: Objective> Trainer<M> {
     /// If its tensors are not those of this model and optimizer, by name and shape; nothing is changed then.
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         let here = parameters::collect(self.model());
-        let expected = here.iter().map(|(path, p)| (path.clone(), p.shape.as_slice()));
+        let expected = here.iter().map(|(path, p)| (path.clone(), p.shape.as_slice(), p.values.dtype()));
         let mut weights = parameters::upload(snapshot.model, expected, &self.device)?;
         self.optimizer.import(snapshot.optimizer, &self.device)?;
         self.model = self

@@ -1,20 +1,23 @@
-//! Named tensors in safetensors files. Every value of a checkpoint is f32.
+//! Named tensors in safetensors files. Values of a checkpoint are f32, or bf16 where an optimizer keeps its moments so.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context, Result, anyhow, ensure};
+use anyhow::{Context, Result, anyhow};
 use burn::tensor::{DType, TensorData};
-use mm1_model::weights;
-use safetensors::{Dtype, SafeTensorError, View};
+use safetensors::tensor::TensorView;
+use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
-struct Borrowed<'a>(&'a TensorData);
+/// The types of a checkpoint's values, the engine's and the file's.
+const KINDS: [(DType, Dtype); 2] = [(DType::F32, Dtype::F32), (DType::BF16, Dtype::BF16)];
+
+struct Borrowed<'a>(&'a TensorData, Dtype);
 
 impl View for Borrowed<'_> {
     fn dtype(&self) -> Dtype {
-        Dtype::F32
+        self.1
     }
     fn shape(&self) -> &[usize] {
         self.0.shape().as_slice()
@@ -28,10 +31,13 @@ impl View for Borrowed<'_> {
 }
 
 pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
-    for (name, data) in tensors {
-        ensure!(data.dtype() == DType::F32, "{name} is {:?}; a checkpoint holds f32", data.dtype());
-    }
-    let views = tensors.iter().map(|(name, data)| (name, Borrowed(data)));
+    let view = |(name, data)| {
+        let kind = KINDS.iter().find(|(kind, _)| *kind == TensorData::dtype(data));
+        let (_, kind) =
+            kind.with_context(|| format!("{name} is {:?}; a checkpoint holds f32 and bf16", data.dtype()))?;
+        Ok((name, Borrowed(data, *kind)))
+    };
+    let views = tensors.iter().map(view).collect::<Result<Vec<_>>>()?;
     safetensors::serialize_to_file(views, None, path).map_err(|e| match e {
         SafeTensorError::IoError(e) => anyhow!(e),
         e => anyhow!(e),
@@ -40,6 +46,14 @@ pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Resu
 
 pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, TensorData>> {
     let bytes = fs::read(path).with_context(|| format!("can't read {}", path.display()))?;
-    let tensors = weights::decode(&bytes).with_context(|| path.display().to_string())?;
-    Ok(tensors.into_iter().map(|(name, shape, values)| (name, TensorData::new(values, shape))).collect())
+    let file = SafeTensors::deserialize(&bytes)
+        .with_context(|| format!("{} is not a whole safetensors file", path.display()))?;
+    let tensor = |(name, view): (String, TensorView<'_>)| {
+        let kind = KINDS.iter().find(|(_, kind)| *kind == view.dtype());
+        let (kind, _) = kind.with_context(|| {
+            format!("{}: {name} is {:?}; a checkpoint holds F32 and BF16", path.display(), view.dtype())
+        })?;
+        Ok((name, TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), *kind)))
+    };
+    file.tensors().into_iter().map(tensor).collect()
 }

@@ -56,7 +56,7 @@ pub(crate) struct Recipe {
     pub(crate) stage: Vec<Stage>,
 }
 
-/// What the inputs of matrix products are rounded to.
+/// What the inputs of matrix products are rounded to, or what an optimizer keeps.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Precision {
@@ -71,11 +71,16 @@ impl Precision {
     /// Runs `f` with products in this precision, on a thread of the pool: one outside would sleep and be woken at every
     /// operation.
     pub(crate) fn of<R: Send>(self, f: impl FnOnce() -> R + Send) -> R {
-        let precision = match self {
-            Self::F32 => ops::Precision::F32,
-            Self::Bf16 => ops::Precision::Bf16,
-        };
-        rayon::scope(|_| ops::with_precision(precision, f))
+        rayon::scope(|_| ops::with_precision(self.into(), f))
+    }
+}
+
+impl From<Precision> for ops::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
     }
 }
 

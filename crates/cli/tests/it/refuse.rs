@@ -38,6 +38,7 @@ fn settings_that_are_wrong() {
     refused(&set(&["stage.pretrain.length=4"]), &["stage.pretrain.length = 4"]);
     refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"", "scene-vqa"]);
     refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown part \"head\"", "vision"]);
+    refused(&set(&["stage.pretrain.optimizer.moments=fp8"]), &["unknown variant `fp8`"]);
     refused(&set(&["world.emoji=100000"]), &["100000"]);
     refused(&set(&["precision=f16"]), &["precision", "f16"]);
     refused(

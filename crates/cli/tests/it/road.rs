@@ -19,6 +19,7 @@ fn every_connector_objective_and_precision_takes_the_whole_road() {
             format!("model.connector.kind={kind}"),
             format!("stage.encoder.objective={objective}"),
             format!("precision={precision}"),
+            format!("stage.pretrain.optimizer.moments={precision}"),
         ];
         let mut arguments = vec!["--json"];
         arguments.extend(edits.iter().flat_map(|edit| ["--set", edit]));

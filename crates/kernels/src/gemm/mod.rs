@@ -26,12 +26,12 @@ pub(crate) use kernel::Kernel;
 pub use matrix::{Matrix, MatrixMut};
 pub use operand::{Left, PackedA, PackedB, Right};
 
-/// Precision of a product's inputs; sums are always f32.
+/// Precision of a product's inputs, whose sums are always f32; of what an optimizer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
-    /// Inputs as they are.
+    /// As they are.
     F32,
-    /// Inputs rounded to bfloat16.
+    /// Rounded to bfloat16.
     Bf16,
 }
 

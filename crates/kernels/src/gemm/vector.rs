@@ -1,5 +1,7 @@
 //! Vectors of each instruction set, as the microkernels need them.
 
+use crate::math::round_bf16;
+
 /// A vector of 32-bit words and the arithmetic of one form of operands.
 ///
 /// # Safety
@@ -32,15 +34,6 @@ pub(super) trait Vector: Copy {
     unsafe fn load_along(from: *const f32, n: usize) -> Self;
     /// Exchanges rows and columns of the first `LANES` vectors.
     unsafe fn transpose(square: &mut [Self; 16]);
-}
-
-/// The bits of `x` rounded to bfloat16, ties to even, as a float's bits.
-#[inline(always)]
-pub(super) fn round_bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    // The carry must not turn NaN into infinity.
-    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
 }
 
 /// Four floats in plain Rust, rounded to bfloat16 when loaded if `ROUND`.

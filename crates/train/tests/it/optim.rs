@@ -1,5 +1,6 @@
 use burn::backend::Flex;
 use burn::tensor::TensorData;
+use mm1_model::ops::Precision;
 use mm1_train::{OptimizerConfig, Part, Trainer};
 use serde_json::Value;
 
@@ -29,23 +30,26 @@ fn trainer(golden: &Value, config: OptimizerConfig) -> Trainer<Toy> {
 #[test]
 fn steps_are_pytorchs() {
     let golden = golden();
-    let config = OptimizerConfig {
-        vision: Part { scale: 0.5, frozen: false },
-        connector: Part { scale: 2.0, frozen: false },
-        ..OptimizerConfig::default()
-    };
-    let mut trainer = trainer(&golden, config);
-    for step in golden["steps"].as_array().unwrap() {
-        let report =
-            trainer.step(&[micro_batch(step["grads"].clone())], step["lr"].as_f64().unwrap()).unwrap();
-        let norm = step["norm"].as_f64().unwrap();
-        assert!((report.grad_norm / norm - 1.0).abs() < 1e-6, "norm {} is not {norm}", report.grad_norm);
-        for (path, data) in trainer.snapshot(Value::Null).model {
-            for (ours, theirs) in values(&data).iter().zip(floats(&step["after"][&path])) {
-                assert!(
-                    (ours - theirs).abs() < 2e-7 * theirs.abs().max(1.0),
-                    "{path}: {ours} is not {theirs}"
-                );
+    for (moments, after) in [(Precision::F32, "after"), (Precision::Bf16, "after_bf16")] {
+        let config = OptimizerConfig {
+            moments,
+            vision: Part { scale: 0.5, frozen: false },
+            connector: Part { scale: 2.0, frozen: false },
+            ..OptimizerConfig::default()
+        };
+        let mut trainer = trainer(&golden, config);
+        for step in golden["steps"].as_array().unwrap() {
+            let report =
+                trainer.step(&[micro_batch(step["grads"].clone())], step["lr"].as_f64().unwrap()).unwrap();
+            let norm = step["norm"].as_f64().unwrap();
+            assert!((report.grad_norm / norm - 1.0).abs() < 1e-6, "norm {} is not {norm}", report.grad_norm);
+            for (path, data) in trainer.snapshot(Value::Null).model {
+                for (ours, theirs) in values(&data).iter().zip(floats(&step[after][&path])) {
+                    assert!(
+                        (ours - theirs).abs() < 2e-7 * theirs.abs().max(1.0),
+                        "{after}, {path}: {ours} is not {theirs}"
+                    );
+                }
             }
         }
     }

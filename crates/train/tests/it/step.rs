@@ -2,6 +2,7 @@ use anyhow::Result;
 use burn::module::Module;
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
+use mm1_model::ops::Precision;
 use mm1_train::{Backward, Counts, Objective, OptimizerConfig, Part, Snapshot, Step, Trainer, checkpoint};
 use serde_json::{Value, json};
 
@@ -153,9 +154,15 @@ fn a_gradient_that_is_not_finite_stops_before_the_update() {
 
 #[test]
 fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
-    let mut unbroken = trainer();
+    for moments in [Precision::F32, Precision::Bf16] {
+        resumes(OptimizerConfig { moments, ..OptimizerConfig::default() });
+    }
+}
+
+fn resumes(config: OptimizerConfig) {
+    let mut unbroken = Trainer::new(model(), config).unwrap();
     let losses = run(&mut unbroken, 0..6);
-    let mut first = trainer();
+    let mut first = Trainer::new(model(), config).unwrap();
     assert_eq!(run(&mut first, 0..3), losses[..3]);
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save(dir.path(), &snapshot(&first), 1).unwrap();
@@ -165,7 +172,7 @@ fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
     assert_eq!((found.step, &loaded.state), (3, &json!({ "cursor": 5 })));
     // Another seed: nothing of the fresh model may survive.
     let fresh = Mm1::new(&crate::toy::config(), 99, &crate::toy::device()).unwrap();
-    let mut second = Trainer::new(fresh, OptimizerConfig::default()).unwrap();
+    let mut second = Trainer::new(fresh, config).unwrap();
     second.restore(loaded).unwrap();
     assert_eq!(second.steps_done(), 3);
     assert_eq!(run(&mut second, 3..6), losses[3..]);
@@ -210,6 +217,9 @@ fn a_checkpoint_of_another_model_is_refused() {
     assert_eq!(error, "the checkpoint's lm.extra.m has no place in this model and its optimizer");
     assert_eq!(snapshot(&trainer), before);
     let frozen = OptimizerConfig { vision: Part { scale: 1.0, frozen: true }, ..Default::default() };
-    let error = Trainer::new(model(), frozen).unwrap().restore(before).unwrap_err().to_string();
+    let error = Trainer::new(model(), frozen).unwrap().restore(before.clone()).unwrap_err().to_string();
     assert!(error.starts_with("the checkpoint's vision."), "{error}");
+    let halves = OptimizerConfig { moments: Precision::Bf16, ..Default::default() };
+    let error = Trainer::new(model(), halves).unwrap().restore(before).unwrap_err().to_string();
+    assert!(error.ends_with(".m is F32 in the checkpoint and BF16 in this optimizer"), "{error}");
 }
