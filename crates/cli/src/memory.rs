@@ -81,8 +81,7 @@ impl Bill {
         drop(loader);
         let loader = config.memory(load.images);
         // The batches of a step are handed over together, and one is copied to the device.
-        let pixels = load.images * plan.image.bytes() * size_of::<f32>();
-        let batches = ((stage.accumulate + 1) * pixels) as u64;
+        let batches = (stage.accumulate as u64 + 1) * config.batch_bytes(load.images);
         let state = trained as u64 * state_bytes(stage.optimizer.moments.into());
         let bytes = state + activations + batches + loader.total().saturating_sub(open);
         Ok(Self {

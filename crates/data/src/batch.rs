@@ -1,7 +1,8 @@
 //! [`Batch`]: packed rows as the model takes them. It knows no tensor engine; the model copies it to its device.
 
+use crate::document::Special;
 use crate::image::{ImageSpec, normalise_into};
-use crate::pack::Row;
+use crate::pack::{Packing, Row};
 
 /// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,15 +51,28 @@ pub struct Batch {
 }
 
 impl Batch {
-    /// No row yet; room for `images` global views.
-    pub fn new(length: usize, image: &ImageSpec, images: usize) -> Self {
-        let pixels = Vec::with_capacity(images * image.bytes());
-        Self { length, image_size: image.size, pixels, ..Self::default() }
+    /// Rows in their order, packed by `packing`. Until then pictures are bytes, a quarter of what they are here.
+    pub fn of(rows: Vec<Row>, packing: &Packing) -> Self {
+        let examples = || rows.iter().flat_map(Row::examples);
+        let pixels = examples().flat_map(|e| &e.images).map(|(_, pixels)| pixels.len()).sum();
+        let crops = examples().map(|e| e.crops.len()).sum();
+        let mut batch = Self {
+            length: packing.length,
+            pixels: Vec::with_capacity(pixels),
+            image_size: packing.image.size,
+            crops: Vec::with_capacity(crops),
+            crop_size: if packing.views.local.views > 0 { packing.views.local.size } else { 0 },
+            ..Self::default()
+        };
+        let pad = packing.tokenizer.id(Special::Pad);
+        // Each row's bytes go as soon as they are used.
+        rows.into_iter().for_each(|row| batch.push(&row, &packing.image, pad));
+        batch
     }
 
     /// Adds a row, its end filled with `pad`. A position's target is the next token of the same example, where that one
     /// is learned; nothing is predicted across examples.
-    pub fn push(&mut self, content: &Row, image: &ImageSpec, pad: u32) {
+    fn push(&mut self, content: &Row, image: &ImageSpec, pad: u32) {
         let row = self.rows;
         self.rows += 1;
         let positions = self.rows * self.length;

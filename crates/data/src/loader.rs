@@ -14,7 +14,6 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::batch::Batch;
-use crate::document::Special;
 use crate::mixture::Mixture;
 use crate::pack::{Example, Packing, Row};
 use crate::prefetch::{DOCUMENTS_PER_ROW, Failure, Prefetch};
@@ -126,11 +125,12 @@ pub struct Skipped {
     pub reason: String,
 }
 
-/// A batch, the cursor after it, and what was skipped on the way.
-type Step = (Batch, Cursor, Vec<Skipped>);
+/// The rows of a batch, the cursor after it, and what was skipped on the way.
+type Step = (Vec<Row>, Cursor, Vec<Skipped>);
 
 /// Yields the batches of a run. Dropping it ends its threads.
 pub struct Loader {
+    packing: Packing,
     steps: Option<Receiver<Result<Step>>>,
     stop: Arc<AtomicBool>,
     producer: Option<JoinHandle<()>>,
@@ -147,6 +147,7 @@ impl Loader {
         let start = |p: &crate::mixture::Part| cursor.sources.get(&p.name).map_or(0, |s| s.next);
         let starts: Vec<u64> = config.mixture.parts().iter().map(start).collect();
         let prefetch = Prefetch::start(&config, &starts)?;
+        let packing = config.packing.clone();
         let (send, steps) = sync_channel(BATCHES_AHEAD);
         let stop = Arc::new(AtomicBool::new(false));
         let producer = Producer {
@@ -155,11 +156,10 @@ impl Loader {
             cursor,
             prefetch,
             skipped: Vec::new(),
-            most_images: 0,
             stop: Arc::clone(&stop),
         };
         let producer = Builder::new().name("data-rows".to_owned()).spawn(move || producer.run(&send))?;
-        Ok(Self { steps: Some(steps), stop, producer: Some(producer), skipped: Vec::new() })
+        Ok(Self { packing, steps: Some(steps), stop, producer: Some(producer), skipped: Vec::new() })
     }
 
     /// The next batch and the cursor after it; waits where it is not ready.
@@ -172,10 +172,10 @@ impl Loader {
     )]
     pub fn next(&mut self) -> Result<(Batch, Cursor)> {
         let step = self.steps.as_ref().and_then(|steps| steps.recv().ok());
-        let (batch, cursor, skipped) = step.context("the loader has stopped after an error")??;
+        let (rows, cursor, skipped) = step.context("the loader has stopped after an error")??;
         let room = LISTED - self.skipped.len();
         self.skipped.extend(skipped.into_iter().take(room));
-        Ok((batch, cursor))
+        Ok((Batch::of(rows, &self.packing), cursor))
     }
 
     /// The first 1,000 damaged documents among the batches that this loader has yielded; their whole number is in the
@@ -230,8 +230,6 @@ struct Producer {
     /// For each part the examples of its next document that did not fit into its last row.
     held: Vec<VecDeque<Example>>,
     skipped: Vec<Skipped>,
-    /// In one batch so far.
-    most_images: usize,
     stop: Arc<AtomicBool>,
 }
 
@@ -248,16 +246,8 @@ impl Producer {
     }
 
     fn step(&mut self) -> Result<Step> {
-        let Packing { tokenizer, image, views, length, .. } = self.config.packing.clone();
-        let mut batch = Batch::new(length, &image, self.most_images * views.global.len());
-        if views.local.views > 0 {
-            batch.crop_size = views.local.size;
-        }
-        for _ in 0..self.config.rows {
-            batch.push(&self.row()?, &image, tokenizer.id(Special::Pad));
-        }
-        self.most_images = self.most_images.max(batch.images());
-        Ok((batch, self.cursor.clone(), std::mem::take(&mut self.skipped)))
+        let rows = (0..self.config.rows).map(|_| self.row()).collect::<Result<_>>()?;
+        Ok((rows, self.cursor.clone(), std::mem::take(&mut self.skipped)))
     }
 
     /// The next example of a part. The others of its document are held.

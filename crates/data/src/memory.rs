@@ -49,8 +49,8 @@ impl std::ops::Add for Held {
 pub struct LoaderMemory {
     /// Examples that are ready, that are being prepared, and that wait for the next row.
     pub examples: u64,
-    /// Batches that are ready, and the one being made.
-    pub batches: u64,
+    /// Rows of the batches that are ready, and of the one being made.
+    pub rows: u64,
     /// Indexes, captions and open row groups of the sources.
     pub sources: u64,
 }
@@ -58,7 +58,7 @@ pub struct LoaderMemory {
 impl LoaderMemory {
     /// All of it.
     pub fn total(&self) -> u64 {
-        self.examples + self.batches + self.sources
+        self.examples + self.rows + self.sources
     }
 }
 
@@ -76,16 +76,19 @@ impl LoaderConfig {
         let shapes: Vec<Shape> = self.drawn().map(|part| Shape::of(part, packing, self.fill)).collect();
         let ready = shapes.iter().map(|shape| shape.ready(length, views)).sum::<usize>();
         let working = shapes.iter().map(|shape| shape.working(views)).max().unwrap_or(0);
-        let floats = images * views * size_of::<f32>();
-        let batch = rows * length * POSITION + floats;
-        // A row being made is there beside its batch.
-        let made = length * TOKEN + (length / packing.image_tokens).min(images) * views;
+        let packed = rows * length * TOKEN + images * views;
         LoaderMemory {
             examples: (ready + self.threads * working) as u64,
-            batches: ((BATCHES_AHEAD + 1) * batch + made) as u64,
+            rows: ((BATCHES_AHEAD + 1) * packed) as u64,
             // The documents above have shown what open row groups take.
             sources: self.sources().most,
         }
+    }
+
+    /// Bytes of a batch of `images` pictures, which is the caller's.
+    pub fn batch_bytes(&self, images: usize) -> u64 {
+        let Packing { length, views, image, .. } = &self.packing;
+        (self.rows * length * POSITION + images * views.bytes(image) * size_of::<f32>()) as u64
     }
 
     fn drawn(&self) -> impl Iterator<Item = &Part> {

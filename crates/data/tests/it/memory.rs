@@ -42,12 +42,14 @@ fn pictures_are_counted_in_their_prepared_size() {
     let pairs = || source(json!({"kind": "webdataset", "path": sample("pairs.tar")}));
     let (small, large) = (config(pairs(), 100).memory(20), config(pairs(), 200).memory(20));
     let picture = |size: u64| size * size * 3;
-    // 20 pictures in f32 in each of three batches; a row of 128 positions being made has room for 8, in bytes.
-    assert_eq!(large.batches - small.batches, (20 * 3 * 4 + 8) * (picture(200) - picture(100)));
+    // 20 pictures in bytes in the rows of each of three batches, and in f32 in the one that is handed over.
+    assert_eq!(large.rows - small.rows, 20 * 3 * (picture(200) - picture(100)));
+    let [small_batch, large_batch] = [100, 200].map(|size| config(pairs(), size).batch_bytes(20));
+    assert_eq!(large_batch - small_batch, 20 * 4 * (picture(200) - picture(100)));
     // Two rows of 128 positions have room for 8 pictures of 16 tokens and their captions, not for 17.
     let more = large.examples - small.examples;
     assert!((8..17).contains(&(more / (picture(200) - picture(100)))), "{small:?} {large:?}");
-    assert_eq!(small.total(), small.examples + small.batches + small.sources);
+    assert_eq!(small.total(), small.examples + small.rows + small.sources);
     assert!((1..4096).contains(&small.sources), "the index of a few documents: {small:?}");
 }
 

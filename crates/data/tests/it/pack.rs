@@ -92,10 +92,10 @@ fn nothing_is_predicted_across_examples() {
     rows[0].push(example(3, 50)).unwrap();
     rows[0].push(with_picture).unwrap();
     rows[1].push(example(4, 70)).unwrap();
-    let mut batch = Batch::new(8, &ImageSpec::new(2), 1);
-    rows.iter().for_each(|row| batch.push(row, &ImageSpec::new(2), 9));
+    let batch = Batch::of(rows.into(), &packing(8));
 
-    assert_eq!(batch.ids, [50, 51, 52, 100, 101, 102, 103, 104, 70, 71, 72, 73, 9, 9, 9, 9]);
+    let pad = tokenizer().id(Special::Pad);
+    assert_eq!(batch.ids, [50, 51, 52, 100, 101, 102, 103, 104, 70, 71, 72, 73, pad, pad, pad, pad]);
     assert_eq!(batch.targets, [51, 52, 0, 0, 0, 103, 0, 0, 71, 72, 73, 0, 0, 0, 0, 0]);
     let weights: Vec<f32> = batch.targets.iter().map(|&t| f32::from(u8::from(t > 0))).collect();
     assert_eq!(batch.weights, weights);
