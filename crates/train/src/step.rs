@@ -238,7 +238,7 @@ impl<M: Objective> Trainer<M> {
     /// Goes back to `snapshot`: the next steps are bit for bit those of the run that took it.
     ///
     /// # Errors
-    /// If its tensors are not those of this model and optimizer, by name and shape; nothing is changed then.
+    /// If its tensors are not those of this model and optimizer, by name, shape and type; nothing is changed then.
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         let here = parameters::collect(self.model());
         let expected = here.iter().map(|(path, p)| (path.clone(), p.shape.as_slice(), p.values.dtype()));
