@@ -6,6 +6,8 @@ use std::cell::RefCell;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut, Range};
 
+use crate::arena::Part;
+
 /// One cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -35,11 +37,6 @@ impl Words {
         self.len = len;
     }
 
-    /// The words as floats.
-    pub(crate) fn floats(&mut self) -> &mut [f32] {
-        // SAFETY: a line is 16 words without padding, every word is a valid float, and `len` words lie in `lines`.
-        unsafe { std::slice::from_raw_parts_mut(self.lines.as_mut_ptr().cast(), self.len) }
-    }
 }
 
 impl Deref for Words {
@@ -62,12 +59,28 @@ thread_local! {
     static FREE: RefCell<Vec<Words>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Words that go back to their thread when dropped. They hold what the last user left there.
-pub(crate) struct Scratch(Words);
+/// Words from which on scratch is the arena's: a thread does not keep for itself what a product needs once in a step.
+const LARGE: usize = 1 << 18;
+
+/// Words for a while: of the thread, which keeps them for the next, or of the arena. They hold what the last user left there.
+pub(crate) struct Scratch {
+    memory: Memory,
+    len: usize,
+}
+
+enum Memory {
+    Thread(Words),
+    Arena(Part),
+}
 
 impl Scratch {
     /// `len` words of any value.
     pub(crate) fn new(len: usize) -> Self {
+        if len >= LARGE
+            && let Some(part) = Part::new(len)
+        {
+            return Self { memory: Memory::Arena(part), len };
+        }
         let mut words = FREE.with_borrow_mut(|free| {
             // The smallest that is large enough, else the largest.
             let fits = |words: &Words| words.lines.len() * 16 >= len;
@@ -76,30 +89,49 @@ impl Scratch {
             best.or_else(|| (0..free.len()).max_by_key(size)).map(|i| free.swap_remove(i)).unwrap_or_default()
         });
         words.resize(len);
-        Self(words)
+        Self { memory: Memory::Thread(words), len }
+    }
+
+    /// The words as floats.
+    pub(crate) fn floats(&mut self) -> &mut [f32] {
+        floats(self)
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let words = std::mem::take(&mut self.0);
-        // The thread may be at its end, and its memory with it.
-        let _ = FREE.try_with(|free| free.borrow_mut().push(words));
+        if let Memory::Thread(words) = &mut self.memory {
+            let words = std::mem::take(words);
+            // The thread may be at its end, and its memory with it.
+            let _ = FREE.try_with(|free| free.borrow_mut().push(words));
+        }
     }
 }
 
 impl Deref for Scratch {
-    type Target = Words;
+    type Target = [u32];
 
-    fn deref(&self) -> &Words {
-        &self.0
+    fn deref(&self) -> &[u32] {
+        match &self.memory {
+            Memory::Thread(words) => words,
+            Memory::Arena(part) => &part.words()[..self.len],
+        }
     }
 }
 
 impl DerefMut for Scratch {
-    fn deref_mut(&mut self) -> &mut Words {
-        &mut self.0
+    fn deref_mut(&mut self) -> &mut [u32] {
+        match &mut self.memory {
+            Memory::Thread(words) => words,
+            Memory::Arena(part) => &mut part.words_mut()[..self.len],
+        }
     }
+}
+
+/// Words as floats.
+fn floats(words: &mut [u32]) -> &mut [f32] {
+    // SAFETY: both have one size and alignment, and every word is a valid float.
+    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
 }
 
 /// A slice that several threads write to, each its own parts.

@@ -4,6 +4,7 @@
 //! order. One source text is compiled for several instruction sets, and the best is chosen at run time ([`cpu::isa`]).
 
 pub mod allocator;
+pub mod arena;
 pub mod attention;
 mod buffer;
 pub mod cpu;

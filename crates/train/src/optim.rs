@@ -8,7 +8,7 @@ use burn::module::Module;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use half::bf16;
 use mm1_kernels::adamw;
-use mm1_model::ops::{self, Precision};
+use mm1_model::ops::Precision;
 use mm1_model::weights::Group;
 
 use crate::parameters::{self, Parameter};
@@ -221,8 +221,6 @@ fn step(rule: &adamw::AdamW, values: Tensor<1>, grad: Tensor<1>, moments: &mut M
     }
     moments.first = Tensor::from_primitive::<Flex>(first);
     moments.second = Tensor::from_primitive::<Flex>(second);
-    drop(grad_values);
-    ops::leave(grad);
     Tensor::from_primitive::<Flex>(values)
 }
 

@@ -3,6 +3,7 @@
 mod activation;
 mod adamw;
 mod allocator;
+mod arena;
 mod attention;
 mod check;
 mod conv;

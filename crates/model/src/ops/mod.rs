@@ -318,11 +318,6 @@ pub fn take_sum<const D: usize>(parameter: Tensor<D>) -> Option<Tensor<1>> {
     if fused::takes(&parameter) { fused::take_sum(parameter) } else { None }
 }
 
-/// Leaves the memory of a gradient that has been used to the operations of this [`training_step`] and the next.
-pub fn leave(gradient: Tensor<1>) {
-    fused::leave(gradient);
-}
-
 /// From here on until [`end_training`] the process gets its memory in small pages, where the system is Linux: of huge ones a part
 /// stays in use, and so the whole, when a step gives memory back. (Decoding reads each weight once for a token and is faster with huge ones.)
 pub fn begin_training() {
@@ -331,7 +326,7 @@ pub fn begin_training() {
 
 /// Gives the memory that training steps leave to one another back to the system.
 pub fn end_training() {
-    fused::give_back();
+    mm1_kernels::arena::give_back();
     small_pages(false);
 }
 

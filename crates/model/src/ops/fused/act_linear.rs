@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
 
-use super::memory::{leave, leave_tensor, vector};
+use super::memory::vector;
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Head};
@@ -62,7 +62,6 @@ fn act_linear(
             let mut a = vector(b * t * f);
             activation.forward(h.values(), f, &mut a);
             w.multiply(&a, &mut y, add);
-            leave(a);
         }
     }
     let parents = [h.node, w_node, node(bias), node(residual)];
@@ -106,10 +105,7 @@ impl Backward<Flex, 4> for ActLinear {
                     activation.forward(floats(&h), f, &mut a);
                 }
                 back.give(1, || w.weight_grad(&a, slopes, sum));
-                leave(a);
             }
         }
-        leave_tensor(h);
-        leave_tensor(dy);
     }
 }

@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
 use mm1_kernels::gemm::Precision;
 
-use super::memory::{leave_tensor, vector};
+use super::memory::vector;
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Heads, Layout, Rope, precision};
 
@@ -74,7 +74,6 @@ impl Backward<Flex, 1> for Attention {
             plan.kernel().backward(saved, floats(&dy), &mut grad);
             tensor(grad, shape(&qkv))
         });
-        [qkv, out, dy].into_iter().for_each(leave_tensor);
     }
 }
 
@@ -112,6 +111,5 @@ impl Backward<Flex, 2> for CrossAttention {
         kernel.backward(saved, floats(&dy), &mut d_q, &mut d_kv);
         back.give(0, || tensor(d_q, shape(&q)));
         back.give(1, || tensor(d_kv, shape(&kv)));
-        [q, kv, out, dy].into_iter().for_each(leave_tensor);
     }
 }

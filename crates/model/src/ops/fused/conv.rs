@@ -12,7 +12,7 @@ use mm1_kernels::gemm::Precision;
 use mm1_kernels::pool::AdaptivePool;
 use mm1_kernels::rows::{Columns, column_sums, fill_rows};
 
-use super::memory::{leave_tensor, vector};
+use super::memory::vector;
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::precision;
 
@@ -62,8 +62,6 @@ impl Backward<Flex, 3> for Conv3x3 {
             conv.input_grad(slopes, &mut dx);
             tensor(dx, shape(&x))
         });
-        leave_tensor(x);
-        leave_tensor(dy);
     }
 }
 
@@ -96,8 +94,6 @@ impl Backward<Flex, 2> for Depthwise {
             depthwise::input_grad(grid, slopes, floats(&weight), &mut dx);
             tensor(dx, shape(&x))
         });
-        leave_tensor(x);
-        leave_tensor(dy);
     }
 }
 
@@ -125,6 +121,5 @@ impl Backward<Flex, 1> for Pool {
             pool.backward(floats(&dy), &mut dx);
             tensor(dx, [n, height, width, channels])
         });
-        leave_tensor(dy);
     }
 }

@@ -12,7 +12,7 @@ use mm1_kernels::embedding::{Blocks, gather};
 use mm1_kernels::loss::{self, CrossEntropy, LossGrads};
 use mm1_kernels::rows::scale;
 
-use super::memory::{leave, owned, vector, zeros};
+use super::memory::{owned, vector, zeros};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Head, precision};
 
@@ -41,7 +41,6 @@ pub(in crate::ops) fn linear_cross_entropy(
     let mut dx = x.tracked.then(|| vector(values.len()));
     let mut dw = w.tracked.then(|| vector(w.values().len()));
     let sum = loss.loss(&values, LossGrads { x: dx.as_deref_mut(), head: dw.as_deref_mut() });
-    leave(values);
     let w_shape = shape(&w.value);
     record(LinearCrossEntropy, [x.node, w.node], tensor(vec![sum as f32], [1]), || State {
         learned: Arc::new(learned),
@@ -80,7 +79,6 @@ impl Backward<Flex, 2> for LinearCrossEntropy {
             let mut all = zeros(x_shape.num_elements());
             let dx = scaled(dx);
             Blocks { starts: &learned, rows: 1, dim }.place(&dx, &mut all);
-            leave(dx);
             back.give(0, || tensor(all, x_shape));
         }
         if let Some(dw) = dw {

@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::{gate as kernel, rows};
 
-use super::memory::{leave, leave_tensor, owned, vector};
+use super::memory::{owned, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::Activation;
 
@@ -33,7 +33,6 @@ impl Backward<Flex, 2> for Gate {
         let dgates = kernel::backward(floats(&x), floats(&gates), c, &mut grad);
         back.give(0, || tensor(grad, shape(&x)));
         back.give(1, || tensor(dgates, shape(&gates)));
-        leave_tensor(x);
     }
 }
 
@@ -68,11 +67,9 @@ impl Backward<Flex, 2> for AddActivation {
             let [_, _, width] = shape(&dy).dims();
             let (mut grad, mut slopes) = (owned(dy), vector(floats(&sum).len()));
             activation.backward(floats(&sum), width, &mut grad, &mut slopes);
-            leave(grad);
             dy = tensor(slopes, shape(&sum));
         }
         back.give(0, || dy.clone());
         back.give(1, || dy);
-        leave_tensor(sum);
     }
 }

@@ -9,7 +9,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{Shape, Tensor};
 use mm1_kernels::embedding::{Blocks, gather, scatter_add};
 
-use super::memory::{leave_tensor, owned, vector, zeros};
+use super::memory::{owned, vector, zeros};
 use super::{Back, Operand, floats, record, tensor};
 
 /// See [`crate::ops::embedding`].
@@ -35,7 +35,6 @@ impl Backward<Flex, 1> for Embedding {
             scatter_add(floats(&dy), d, &ids, &mut table);
             tensor(table, [v, d])
         });
-        leave_tensor(dy);
     }
 }
 

@@ -1,125 +1,73 @@
-//! Memory that the operations of training steps leave to one another, so that a step neither clears its memory nor asks the
-//! system for it: a page that is new to the process is cleared first, which takes longer than most operations.
+//! The memory of operations: in a step of training, of the arena.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::ops::{Deref, DerefMut};
 
-use burn_flex::FlexTensor;
-use mm1_kernels::rows::{self, copy};
+use burn::tensor::DType;
+use burn_flex::{FlexTensor, Layout};
+use burn_std::Bytes;
+use mm1_kernels::arena;
+use mm1_kernels::rows::copy;
 
 use super::floats;
 use crate::ops::mode::in_step;
 
-/// Values below which memory is as cheap when it is new.
+/// Values below which the allocator's memory is as good.
 const SMALL: usize = 4096;
 
-static FREE: Mutex<Free> = Mutex::new(Free { step: 0, vectors: Vec::new() });
+/// Values that an operation makes: a tensor without a shape.
+pub(super) struct Values(FlexTensor);
 
-/// The vectors that wait for their next user, each with the step that left it.
-struct Free {
-    step: u64,
-    vectors: Vec<(Vec<f32>, u64)>,
+impl Values {
+    fn new(bytes: Bytes, len: usize) -> Self {
+        Self(FlexTensor::new(bytes, Layout::contiguous([len].into()), DType::F32))
+    }
+
+    /// As a tensor, without a copy.
+    pub(super) fn shaped(self, layout: Layout) -> FlexTensor {
+        self.0.with_layout(layout)
+    }
 }
 
-fn free() -> MutexGuard<'static, Free> {
-    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+impl From<Vec<f32>> for Values {
+    fn from(values: Vec<f32>) -> Self {
+        let len = values.len();
+        Self::new(Bytes::from_elems(values), len)
+    }
+}
+
+impl Deref for Values {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        floats(&self.0)
+    }
+}
+
+impl DerefMut for Values {
+    fn deref_mut(&mut self) -> &mut [f32] {
+        self.0.storage_mut()
+    }
 }
 
 /// `len` values to be overwritten: they are what somebody left there.
-pub(super) fn vector(len: usize) -> Vec<f32> {
-    if len < SMALL || !in_step() {
-        return vec![0.0; len];
-    }
-    let mut free = free();
-    let (step, vectors) = (free.step, &mut free.vectors);
-    let capacity = |i: &usize| vectors[*i].0.capacity();
-    let fitting = (0..vectors.len()).filter(|i| (len..=len + len / 4).contains(&capacity(i)));
-    if let Some(best) = fitting.min_by_key(capacity) {
-        let (mut vector, _) = vectors.swap_remove(best);
-        vector.resize(len, 0.0);
-        return vector;
-    }
-    // The steps differ in their sizes: what the last one left makes room.
-    let mut room = 0;
-    while room < len
-        && let Some(last) = vectors.iter().position(|&(_, since)| since < step)
-    {
-        room += vectors.swap_remove(last).0.capacity();
-    }
-    drop(free);
-    rows::zeros(len)
+pub(super) fn vector(len: usize) -> Values {
+    if len < SMALL || !in_step() { vec![0.0; len].into() } else { Values::new(arena::floats(len), len) }
 }
 
 /// `len` zeros.
-pub(super) fn zeros(len: usize) -> Vec<f32> {
-    let mut vector = vector(len);
-    vector.fill(0.0);
-    vector
+pub(super) fn zeros(len: usize) -> Values {
+    let mut values = vector(len);
+    values.fill(0.0);
+    values
 }
 
-/// The values of a contiguous tensor as a vector: copied only if somebody else holds them.
-pub(super) fn owned(tensor: FlexTensor) -> Vec<f32> {
-    if tensor.is_unique() {
-        return tensor.into_data().try_into_vec::<f32>().expect("a tensor of f32");
+/// The values of a contiguous tensor, to be changed: copied only if somebody else holds them.
+pub(super) fn owned(tensor: FlexTensor) -> Values {
+    if tensor.is_unique() && tensor.storage::<f32>().len() == floats(&tensor).len() {
+        let len = floats(&tensor).len();
+        return Values(tensor.with_layout(Layout::contiguous([len].into())));
     }
     let mut values = vector(floats(&tensor).len());
     copy(&mut values, floats(&tensor));
     values
-}
-
-/// Leaves a vector to the next user.
-pub(super) fn leave(vector: Vec<f32>) {
-    if vector.capacity() >= SMALL && in_step() {
-        let mut free = free();
-        let step = free.step;
-        free.vectors.push((vector, step));
-    }
-}
-
-/// Ends a step: what waits since an earlier one found no user and goes back to the system, so that it does not grow where
-/// every step has other sizes.
-pub(super) fn end_step() {
-    let mut free = free();
-    let step = free.step;
-    free.vectors.retain(|&(_, since)| since == step);
-    free.step += 1;
-}
-
-/// Gives all back to the system.
-pub(in crate::ops) fn give_back() {
-    free().vectors.clear();
-}
-
-/// Leaves a tensor's memory to the next user, unless somebody else holds it still, or the engine made it for another
-/// alignment, so that it would be copied.
-pub(super) fn leave_tensor(tensor: FlexTensor) {
-    let ours = tensor.data_arc().align() == align_of::<f32>();
-    if ours && tensor.is_unique() {
-        leave(owned(tensor));
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::ops::training_step;
-
-    #[test]
-    fn a_step_works_in_what_the_last_one_left() {
-        let address = |len| {
-            let vector = vector(len);
-            let address = vector.as_ptr();
-            leave(vector);
-            address
-        };
-        let first = training_step(|| address(2 * SMALL));
-        assert_eq!(training_step(|| address(2 * SMALL)), first);
-        assert_eq!(training_step(|| address(2 * SMALL - SMALL / 4)), first, "a little smaller");
-        assert_ne!(address(2 * SMALL), first, "outside of a step");
-        let waiting = || free().vectors.len();
-        assert_eq!(waiting(), 1);
-        training_step(|| address(8 * SMALL));
-        assert_eq!(waiting(), 1, "the other size made room");
-        give_back();
-        assert_eq!(waiting(), 0);
-    }
 }

@@ -24,7 +24,9 @@ use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
 use burn::backend::{Autodiff, AutodiffBackend, Flex, GradientCheckpointingStrategy};
 use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
-use burn_std::Bytes;
+use mm1_kernels::arena;
+
+use memory::Values;
 
 pub(super) use act_linear::{act_linear_residual, linear, logits};
 pub(super) use attention::{attention, cross_attention};
@@ -32,7 +34,6 @@ pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
 pub(super) use cross_entropy::linear_cross_entropy;
 pub(super) use elementwise::{add_activation, gate};
 pub(super) use embedding::{embedding, splice};
-pub(super) use memory::give_back;
 pub(super) use norm::{norm, norm_activation};
 pub(super) use norm_linear::norm_linear;
 pub(super) use recomputed::recomputed;
@@ -49,14 +50,7 @@ pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
 /// Ends a step of training.
 pub(super) fn end_step() {
     sums::clear();
-    memory::end_step();
-}
-
-/// See [`crate::ops::leave`].
-pub(super) fn leave(gradient: Tensor<1>) {
-    if let Ok(gradient) = gradient.try_into_primitive::<Flex>() {
-        memory::leave_tensor(gradient);
-    }
+    arena::end_step();
 }
 
 /// What an operation takes: values, and their node in the graph of gradients where there is one.
@@ -99,8 +93,8 @@ fn floats(tensor: &FlexTensor) -> &[f32] {
 }
 
 /// A tensor of `values`, without a copy.
-fn tensor(values: Vec<f32>, shape: impl Into<Shape>) -> FlexTensor {
-    FlexTensor::new(Bytes::from_elems(values), Layout::contiguous(shape.into()), DType::F32)
+fn tensor(values: impl Into<Values>, shape: impl Into<Shape>) -> FlexTensor {
+    values.into().shaped(Layout::contiguous(shape.into()))
 }
 
 /// The shape of a tensor.
@@ -147,7 +141,7 @@ impl<'a, const N: usize> Back<'a, N> {
     }
 
     /// The sum of a parent's gradients in the micro-batches before, for an operation that adds to it itself.
-    fn sum(&self, parent: usize) -> Option<Vec<f32>> {
+    fn sum(&self, parent: usize) -> Option<Values> {
         self.parents[parent].and_then(sums::take).map(memory::owned)
     }
 

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::norm::{Norm as Kernel, NormGrad, RowStats};
 
-use super::memory::{leave, leave_tensor, owned, vector};
+use super::memory::{owned, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Activation, Norm};
 
@@ -29,7 +29,6 @@ pub(in crate::ops) fn norm_activation(x: Tensor<3>, by: &Norm, activation: Activ
     if let Some(activation) = activation.kernel() {
         let normed = std::mem::replace(&mut y, vector(b * t * width));
         activation.forward(&normed, width, &mut y);
-        leave(normed);
     }
     record(NormActivation, [x.node, gamma, beta], tensor(y, [b, t, width]), || State {
         x: x.value,
@@ -87,14 +86,12 @@ impl Backward<Flex, 3> for NormActivation {
             kernel.apply(floats(&x), &stats, &mut normed);
             let mut slopes = vector(normed.len());
             activation.backward(&normed, width, &mut grad, &mut slopes);
-            leave(normed);
-            leave(std::mem::replace(&mut grad, slopes));
+            grad = slopes;
         }
         let NormGrad { gamma, beta } = kernel.backward(floats(&x), &stats, &mut grad);
         let d = gamma.len();
         back.give(0, || tensor(grad, shape(&x)));
         back.give(1, || tensor(gamma, [d]));
         back.give(2, || tensor(beta, [d]));
-        leave_tensor(x);
     }
 }

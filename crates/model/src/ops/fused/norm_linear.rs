@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 use mm1_kernels::norm::{NormGrad, RowStats};
 use mm1_kernels::rows::{Columns, column_sums, fill_rows};
 
-use super::memory::{leave, leave_tensor, vector};
+use super::memory::vector;
 use super::norm::{NormParams, operands};
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
@@ -34,7 +34,6 @@ pub(in crate::ops) fn norm_linear(
         fill_rows(&mut y, Columns::all(o), bias.values());
     }
     w.multiply(&normed, &mut y, bias.is_some());
-    leave(normed);
     let parents = [x.node, gamma, beta, w_node, node(bias)];
     record(NormLinear, parents, tensor(y, [b, t, o]), || State {
         x: x.value,
@@ -66,9 +65,7 @@ impl Backward<Flex, 5> for NormLinear {
         back.give(3, || {
             let mut normed = vector(floats(&x).len());
             kernel.apply(floats(&x), &stats, &mut normed);
-            let dw = w.weight_grad(&normed, slopes, sum);
-            leave(normed);
-            dw
+            w.weight_grad(&normed, slopes, sum)
         });
         if (0..3).any(|parent| back.wants(parent)) {
             let mut dx = w.input_grad(slopes);
@@ -78,7 +75,5 @@ impl Backward<Flex, 5> for NormLinear {
             back.give(1, || tensor(gamma, [d]));
             back.give(2, || tensor(beta, [d]));
         }
-        leave_tensor(x);
-        leave_tensor(dy);
     }
 }

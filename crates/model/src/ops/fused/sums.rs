@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::rows;
 
-use super::memory::{leave_tensor, owned};
+use super::memory::owned;
 use super::{Operand, floats, shape, tensor};
 
 thread_local! {
@@ -41,7 +41,6 @@ pub(super) fn with_sum(node: NodeId, grad: FlexTensor) -> FlexTensor {
     let mut sum = owned(sum);
     rows::add(&mut sum, floats(&grad));
     let shape = shape(&grad);
-    leave_tensor(grad);
     tensor(sum, shape)
 }
 

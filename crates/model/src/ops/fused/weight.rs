@@ -3,7 +3,7 @@
 use burn_flex::FlexTensor;
 use mm1_kernels::gemm::{Matrix, MatrixMut, Precision, gemm};
 
-use super::memory::vector;
+use super::memory::{Values, vector};
 use super::{NodeGuard, Operand, floats, shape, tensor};
 use crate::ops::{Head, precision};
 
@@ -48,7 +48,7 @@ impl Weight {
     }
 
     /// The gradient of the input from that of the output.
-    pub(super) fn input_grad(&self, dy: &[f32]) -> Vec<f32> {
+    pub(super) fn input_grad(&self, dy: &[f32]) -> Values {
         let [i, o] = self.dims();
         let n = dy.len() / o;
         let mut dx = vector(n * i);
@@ -58,7 +58,7 @@ impl Weight {
     }
 
     /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
-    pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32], sum: Option<Vec<f32>>) -> FlexTensor {
+    pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32], sum: Option<Values>) -> FlexTensor {
         let [i, o] = self.dims();
         let n = x.len() / i;
         let (x, dy) = (Matrix::new(x, n, i), Matrix::new(dy, n, o));

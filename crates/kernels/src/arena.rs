@@ -1,0 +1,206 @@
+//! Memory of training steps: one range of addresses whose free parts join, so that gradients lie where activations lay.
+//!
+//! What goes back to the system is cleared page by page when it comes again, and a pool of vectors keeps what no later one
+//! fits into. Here a step finds the pages of the last one, whatever their sizes were.
+
+#![expect(unsafe_code, reason = "maps addresses and hands out disjoint parts of them")]
+
+use std::collections::BTreeMap;
+use std::mem::MaybeUninit;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+
+/// Addresses that are set aside. A page takes memory when it is first written.
+const RESERVED: usize = 1 << 40;
+const PAGE: usize = 4096;
+/// Steps whose pages stay, as steps differ in size.
+const STEPS: usize = 8;
+
+static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
+
+fn arena() -> MutexGuard<'static, Option<Arena>> {
+    ARENA.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The bytes of `len` floats of any value. Dropped, they serve the next.
+pub fn floats(len: usize) -> Bytes {
+    match Part::new(len) {
+        // SAFETY: all bytes of a part are initialised: the system gives zeros, and users write whole words.
+        Some(part) => unsafe { Bytes::from_controller(Box::new(part), len * size_of::<f32>()) },
+        None => Bytes::from_elems(vec![0.0f32; len]),
+    }
+}
+
+/// Ends a step: the pages beyond those of the last steps go back to the system.
+pub fn end_step() {
+    if let Some(arena) = arena().as_mut() {
+        arena.end_step();
+    }
+}
+
+/// Gives all pages that are free back to the system.
+pub fn give_back() {
+    if let Some(arena) = arena().as_mut() {
+        arena.give_back();
+    }
+}
+
+/// Addresses for the arena, where there is a system for it.
+fn map() -> Option<*mut u8> {
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        let access = ProtFlags::READ | ProtFlags::WRITE;
+        // SAFETY: new addresses, which nobody else has.
+        let map = unsafe {
+            mmap_anonymous(
+                std::ptr::null_mut(),
+                RESERVED,
+                access,
+                MapFlags::PRIVATE | MapFlags::NORESERVE,
+            )
+        };
+        map.ok().map(<*mut _>::cast)
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+struct Arena {
+    base: *mut u8,
+    /// Start and length of the ranges that nobody has; no two touch.
+    free: BTreeMap<usize, usize>,
+    /// The end of what has been handed out since the last step's end.
+    used: usize,
+    /// `used` of the last steps.
+    steps: [usize; STEPS],
+    /// The end of the pages that may hold memory.
+    touched: usize,
+}
+
+// SAFETY: the addresses belong to the process, not to a thread.
+unsafe impl Send for Arena {}
+
+impl Arena {
+    fn new(base: *mut u8) -> Self {
+        Self { base, free: BTreeMap::from([(0, RESERVED)]), used: 0, steps: [0; STEPS], touched: 0 }
+    }
+
+    /// The lowest part that is free and long enough: what lives on gathers at the start, and the end stays free.
+    fn take(&mut self, size: usize) -> Option<*mut u8> {
+        let (&start, &len) = self.free.iter().find(|&(_, &len)| len >= size)?;
+        self.free.remove(&start);
+        if len > size {
+            self.free.insert(start + size, len - size);
+        }
+        self.used = self.used.max(start + size);
+        self.touched = self.touched.max(self.used);
+        Some(self.base.wrapping_add(start))
+    }
+
+    fn put(&mut self, part: *mut u8, size: usize) {
+        let mut start = part.addr() - self.base.addr();
+        let mut len = size + self.free.remove(&(start + size)).unwrap_or(0);
+        if let Some((&before, &length)) = self.free.range(..start).next_back()
+            && before + length == start
+        {
+            (start, len) = (before, length + len);
+        }
+        self.free.insert(start, len);
+    }
+
+    fn end_step(&mut self) {
+        self.steps.rotate_right(1);
+        self.steps[0] = self.used;
+        let end = self.free.last_key_value().map_or(RESERVED, |(&start, _)| start);
+        let kept = self.steps.iter().fold(end, |kept, &used| kept.max(used));
+        self.release(kept, self.touched);
+        (self.used, self.touched) = (end, kept);
+    }
+
+    fn give_back(&mut self) {
+        for (&start, &len) in &self.free {
+            self.release(start, (start + len).min(self.touched));
+        }
+        self.touched = self.free.last_key_value().map_or(RESERVED, |(&start, _)| start);
+        self.steps = [0; STEPS];
+    }
+
+    /// Gives pages that nobody has to the system.
+    fn release(&self, start: usize, end: usize) {
+        if start >= end {
+            return;
+        }
+        #[cfg(target_os = "linux")]
+        // SAFETY: the pages are the arena's and free; the next who reads them finds zeros.
+        let released = unsafe {
+            use rustix::mm::{Advice, madvise};
+            madvise(self.base.wrapping_add(start).cast(), end - start, Advice::LinuxDontNeed)
+        };
+        #[cfg(target_os = "linux")]
+        debug_assert_eq!(released, Ok(()));
+    }
+}
+
+/// A part of the arena that is in use.
+pub(crate) struct Part {
+    start: *mut u8,
+    size: usize,
+}
+
+// SAFETY: it owns its addresses.
+unsafe impl Send for Part {}
+// SAFETY: as above; only who has it alone writes.
+unsafe impl Sync for Part {}
+
+impl Part {
+    /// At least `len` words of any value, if there are addresses for them.
+    pub(crate) fn new(len: usize) -> Option<Self> {
+        let size = (len * size_of::<u32>()).next_multiple_of(PAGE);
+        let mut arena = arena();
+        if arena.is_none() {
+            *arena = map().map(Arena::new);
+        }
+        let start = arena.as_mut()?.take(size)?;
+        Some(Self { start, size })
+    }
+
+    pub(crate) fn words(&self) -> &[u32] {
+        // SAFETY: the part is mapped, starts at a page, and is initialised.
+        unsafe { std::slice::from_raw_parts(self.start.cast(), self.size / size_of::<u32>()) }
+    }
+
+    pub(crate) fn words_mut(&mut self) -> &mut [u32] {
+        // SAFETY: as above, and this one's alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.size / size_of::<u32>()) }
+    }
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        if let Some(arena) = arena().as_mut() {
+            arena.put(self.start, self.size);
+        }
+    }
+}
+
+impl AllocationController for Part {
+    fn alloc_align(&self) -> usize {
+        align_of::<f32>()
+    }
+
+    fn property(&self) -> AllocationProperty {
+        AllocationProperty::Other
+    }
+
+    unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
+        // SAFETY: as `words_mut`; that bytes stay initialised is the caller's promise.
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.size) })
+    }
+
+    fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
+        // SAFETY: as `words`.
+        Ok(unsafe { std::slice::from_raw_parts(self.start.cast(), self.size) })
+    }
+}
