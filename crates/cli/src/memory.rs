@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig};
 use mm1_data::memory::LoaderMemory;
-use mm1_model::memory::{Load, state_bytes};
+use mm1_model::memory::{GRADIENT_BYTES, Load, state_bytes};
 use serde::Serialize;
 
 use crate::error::input;
@@ -15,9 +15,8 @@ use crate::recipe::{Stage, TrainStage};
 /// Batches that are looked at for their number of pictures.
 const LOOKED_AT: usize = 16;
 
-/// What threads with their heaps, the allocator and the kernels hold beside what is counted, in MiB: 39 to 56 in the
-/// quickstart's stages.
-const BESIDE_MIB: u64 = 50;
+/// What threads with their heaps, the allocator and the kernels hold beside what is counted, in MiB.
+const BESIDE_MIB: u64 = 25;
 
 /// What a training stage will need, from its sizes and its first batches.
 #[derive(Clone, Copy, Debug, Serialize)]
@@ -72,6 +71,7 @@ impl Bill {
             positions: stage.rows * stage.length,
             images: images.iter().copied().max().unwrap_or(0),
             recompute: stage.recompute_blocks,
+            precision: plan.recipe.precision.into(),
         };
         let (model, parameters) = (&plan.recipe.model, &plan.derived.parameters);
         let (trained, activations) = match kind {
@@ -80,10 +80,12 @@ impl Bill {
         };
         drop(loader);
         let loader = config.memory(load.images);
-        // The batches of a step are handed over together, and one is copied to the device.
-        let batches = (stage.accumulate as u64 + 1) * config.batch_bytes(load.images);
-        let state = trained as u64 * state_bytes(stage.optimizer.moments.into());
-        let bytes = state + activations + batches + loader.total().saturating_sub(open);
+        // The batches of a step are handed over together; its pictures on the device are among the activations.
+        let batches = stage.accumulate as u64 * config.batch_bytes(load.images);
+        let gradients = trained as u64 * GRADIENT_BYTES;
+        let state = trained as u64 * state_bytes(stage.optimizer.moments.into()) - gradients;
+        let step = if stage.accumulate > 1 { gradients + activations } else { gradients.max(activations) };
+        let bytes = state + step + batches + loader.total().saturating_sub(open);
         Ok(Self {
             images: images.iter().sum::<usize>() * stage.accumulate / LOOKED_AT,
             mib: bytes.div_ceil(1 << 20) + before + BESIDE_MIB,

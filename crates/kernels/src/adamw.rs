@@ -4,7 +4,7 @@ use half::bf16;
 use rayon::prelude::*;
 
 use crate::cpu::tiered;
-use crate::math::round_bf16;
+use crate::math::{narrowed, widened};
 
 /// Values in a piece: fixed, so that no sum depends on the number of threads.
 const PIECE: usize = 16_384;
@@ -60,11 +60,11 @@ impl Moment for f32 {
 impl Moment for bf16 {
     #[inline(always)]
     fn wide(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
+        widened(self)
     }
     #[inline(always)]
     fn kept(x: f32) -> Self {
-        Self::from_bits((round_bf16(x) >> 16) as u16)
+        narrowed(x)
     }
 }
 

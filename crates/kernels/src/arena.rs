@@ -10,6 +10,7 @@ use std::mem::MaybeUninit;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
+use half::bf16;
 
 /// Addresses that are set aside. A page takes memory when it is first written.
 const RESERVED: usize = 1 << 40;
@@ -25,11 +26,18 @@ fn arena() -> MutexGuard<'static, Option<Arena>> {
 
 /// The bytes of `len` floats of any value. Dropped, they serve the next.
 pub fn floats(len: usize) -> Bytes {
-    match Part::new(len) {
-        // SAFETY: all bytes of a part are initialised: the system gives zeros, and users write whole words.
-        Some(part) => unsafe { Bytes::from_controller(Box::new(part), len * size_of::<f32>()) },
-        None => Bytes::from_elems(vec![0.0f32; len]),
-    }
+    bytes(len * size_of::<f32>()).unwrap_or_else(|| Bytes::from_elems(vec![0.0f32; len]))
+}
+
+/// The same of `len` numbers of bfloat16.
+pub fn halves(len: usize) -> Bytes {
+    bytes(len * size_of::<bf16>()).unwrap_or_else(|| Bytes::from_elems(vec![bf16::ZERO; len]))
+}
+
+fn bytes(size: usize) -> Option<Bytes> {
+    let part = Part::new(size.div_ceil(size_of::<u32>()))?;
+    // SAFETY: all bytes of a part are initialised: the system gives zeros, and users write numbers.
+    Some(unsafe { Bytes::from_controller(Box::new(part), size) })
 }
 
 /// Ends a step: the pages beyond those of the last steps go back to the system.
@@ -54,12 +62,7 @@ fn map() -> Option<*mut u8> {
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: new addresses, which nobody else has.
         let map = unsafe {
-            mmap_anonymous(
-                std::ptr::null_mut(),
-                RESERVED,
-                access,
-                MapFlags::PRIVATE | MapFlags::NORESERVE,
-            )
+            mmap_anonymous(std::ptr::null_mut(), RESERVED, access, MapFlags::PRIVATE | MapFlags::NORESERVE)
         };
         map.ok().map(<*mut _>::cast)
     }

@@ -36,7 +36,6 @@ impl Words {
         }
         self.len = len;
     }
-
 }
 
 impl Deref for Words {

@@ -3,6 +3,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
+use half::bf16;
+
 /// Adding it rounds a float below 2^22 to a whole number, found in the low bits.
 const ROUND: f32 = 12_582_912.0;
 
@@ -13,6 +15,18 @@ pub(crate) fn round_bf16(x: f32) -> u32 {
     let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
     // The carry must not turn NaN into infinity.
     (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
+}
+
+/// `x` rounded to bfloat16.
+#[inline(always)]
+pub(crate) fn narrowed(x: f32) -> bf16 {
+    bf16::from_bits((round_bf16(x) >> 16) as u16)
+}
+
+/// `x` as it is.
+#[inline(always)]
+pub(crate) fn widened(x: bf16) -> f32 {
+    f32::from_bits(u32::from(x.to_bits()) << 16)
 }
 
 /// `e^x` within 2 units in the last place; 0 below -87.33, where the result is not normal.

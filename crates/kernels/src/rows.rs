@@ -1,6 +1,8 @@
 //! Sums, biases and residuals over rows.
 
 use crate::cpu::tiered;
+use crate::math::{narrowed, widened};
+use half::bf16;
 use rayon::prelude::*;
 
 /// Rows in a piece: fixed, so that no sum depends on the number of threads.
@@ -40,15 +42,6 @@ impl Columns {
     fn range(&self) -> std::ops::Range<usize> {
         self.start..self.start + self.width
     }
-}
-
-/// `len` zeros, written by all threads: memory that is new to the process is cleared when it is first touched.
-pub fn zeros(len: usize) -> Vec<f32> {
-    const PAGE: usize = 1024;
-    let mut values =
-        rayon::iter::repeat_n([0.0; PAGE], len.div_ceil(PAGE)).collect::<Vec<_>>().into_flattened();
-    values.truncate(len);
-    values
 }
 
 /// Sums the columns of `y` `[n, stride]`: the gradient of a bias `[width]`.
@@ -132,6 +125,34 @@ tiered! {
 pub fn copy(y: &mut [f32], x: &[f32]) {
     assert_eq!(y.len(), x.len(), "source and target differ in length");
     (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| y.copy_from_slice(x));
+}
+
+/// `y = x`, rounded to bfloat16.
+pub fn narrow(y: &mut [bf16], x: &[f32]) {
+    assert_eq!(y.len(), x.len(), "source and target differ in length");
+    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| narrow_piece(y, x));
+}
+
+tiered! {
+    fn narrow_piece(y: &mut [bf16], x: &[f32]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = narrowed(x);
+        }
+    }
+}
+
+/// `y = x`, back from bfloat16.
+pub fn widen(y: &mut [f32], x: &[bf16]) {
+    assert_eq!(y.len(), x.len(), "source and target differ in length");
+    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| widen_piece(y, x));
+}
+
+tiered! {
+    fn widen_piece(y: &mut [f32], x: &[bf16]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = widened(x);
+        }
+    }
 }
 
 /// Adds up pieces of `d` values `[pieces, d]`, in their order.

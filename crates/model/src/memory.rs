@@ -6,15 +6,34 @@ use crate::ops::Precision;
 
 /// Bytes of a trained parameter: weight and gradient in f32, and two moments in `moments`.
 pub fn state_bytes(moments: Precision) -> u64 {
-    4 + 4
+    4 + GRADIENT_BYTES
         + 2 * match moments {
             Precision::F32 => 4,
             Precision::Bf16 => 2,
         }
 }
 
+/// Bytes of a trained parameter's gradient. In a step of one micro-batch it lies where activations lay.
+pub const GRADIENT_BYTES: u64 = 4;
+
 /// Rows whose logits exist at a time (`mm1_kernels::loss`).
 const LOGIT_ROWS: usize = 512;
+
+/// Floats of a part of the model in a step.
+#[derive(Clone, Copy, Default)]
+struct Floats {
+    /// Kept for the way back.
+    kept: usize,
+    /// Made for a while: no two parts' are there together.
+    made: usize,
+}
+
+/// Bytes at the peak, which is where the way back begins.
+fn bytes<const N: usize>(parts: [Floats; N]) -> u64 {
+    let kept: usize = parts.iter().map(|part| part.kept).sum();
+    let made = parts.iter().map(|part| part.made).max().unwrap_or(0);
+    4 * (kept + made) as u64
+}
 
 /// What goes through the network together.
 #[derive(Clone, Copy, Debug)]
@@ -25,68 +44,75 @@ pub struct Load {
     pub images: usize,
     /// Whether blocks are computed again on the way back.
     pub recompute: bool,
+    /// That of products.
+    pub precision: Precision,
 }
 
 impl Mm1Config {
     /// Bytes of the values that a step of the whole model keeps or makes on its way, at most.
     pub fn activation_bytes(&self, load: Load) -> u64 {
-        4 * (self.vision.floats(load) + self.connector_floats(load.images) + self.lm.floats(load)) as u64
+        let loss = head(load.positions, self.lm.dim, self.lm.vocab);
+        bytes([self.vision.floats(load), self.connector_floats(load.images), self.lm.floats(load), loss])
     }
 
     /// The same of the image encoder and a classifier with an output for each token of the vocabulary.
     pub fn encoder_bytes(&self, load: Load) -> u64 {
-        4 * (self.vision.floats(load) + head(load.positions, self.vision.dim, self.lm.vocab)) as u64
+        bytes([self.vision.floats(load), head(load.images, self.vision.dim, self.lm.vocab)])
     }
 
-    fn connector_floats(&self, images: usize) -> usize {
+    fn connector_floats(&self, images: usize) -> Floats {
         let (patches, dim, out) = (self.vision.grid().pow(2), self.vision.dim, self.lm.dim);
-        images
-            * match self.connector {
-                ConnectorConfig::AveragePool { tokens } => tokens * (dim + out),
-                ConnectorConfig::AttentionPool { tokens, .. } => patches * 3 * dim + tokens * (9 * dim + out),
-                // A block keeps its input and seven maps of its width, and makes two on the way back.
-                ConnectorConfig::CAbstractor { tokens, dim: width, depth } => {
-                    10 * depth * width * (patches + tokens) + tokens * (width + 3 * out)
-                }
+        let [kept, made] = match self.connector {
+            ConnectorConfig::AveragePool { tokens } => [tokens * dim, tokens * out],
+            ConnectorConfig::AttentionPool { tokens, .. } => {
+                [patches * 2 * dim + tokens * 5 * dim, patches * 2 * dim]
             }
+            // A block keeps its input and seven maps of its width, and makes three on the way back.
+            ConnectorConfig::CAbstractor { tokens, dim: width, depth } => {
+                [8 * depth * width * (patches + tokens) + tokens * (width + out), 3 * width * patches]
+            }
+        };
+        Floats { kept: images * kept, made: images * made }
     }
 }
 
 impl LmConfig {
-    fn floats(&self, Load { positions, recompute, .. }: Load) -> usize {
+    fn floats(&self, load: Load) -> Floats {
         let width = self.dim / self.heads;
         let blocks = Blocks {
             layers: self.layers,
             dim: self.dim,
-            attention: (2 * self.heads + 2 * self.kv_heads) * width,
+            attended: self.heads * width,
+            qkv: (self.heads + 2 * self.kv_heads) * width,
             hidden: 2 * self.ffn,
             activated: self.ffn,
         };
-        positions * (blocks.floats(recompute) + 2 * self.dim) + head(positions, self.dim, self.vocab)
+        blocks.floats(load.positions, load)
     }
 }
 
 impl VisionConfig {
-    fn floats(&self, Load { images, recompute, .. }: Load) -> usize {
+    fn floats(&self, load: Load) -> Floats {
         let patches = self.grid().pow(2) + usize::from(self.class_token);
         let pixels = self.image_size.pow(2) * 3;
         let blocks = Blocks {
             layers: self.blocks(),
             dim: self.dim,
-            attention: 4 * self.dim,
+            attended: self.dim,
+            qkv: 3 * self.dim,
             hidden: self.ffn,
             activated: self.ffn,
         };
         let stem = match self.stem {
             Stem::Patch => pixels,
-            // Stage i halves the side and has dim / 2^(stages - i) channels, before and after its norm, and their
-            // slopes.
+            // Stage i halves the side and has dim / 2^(stages - i) channels, before and after its norm.
             Stem::Conv => (1..=self.patch.ilog2())
-                .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)) * 4)
+                .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)) * 2)
                 .sum(),
         };
-        let ends = (2 + usize::from(self.pre_norm)) * self.dim;
-        images * (pixels + stem + patches * (blocks.floats(recompute) + ends))
+        let ends = usize::from(self.pre_norm) * self.dim;
+        let Floats { kept, made } = blocks.floats(load.images * patches, load);
+        Floats { kept: kept + load.images * (pixels + stem + patches * ends), made }
     }
 }
 
@@ -94,8 +120,10 @@ impl VisionConfig {
 struct Blocks {
     layers: usize,
     dim: usize,
-    /// Queries, keys, values and what attention makes of them.
-    attention: usize,
+    /// What attention makes.
+    attended: usize,
+    /// Queries, keys and values.
+    qkv: usize,
     /// Before the activation.
     hidden: usize,
     /// After it.
@@ -103,15 +131,22 @@ struct Blocks {
 }
 
 impl Blocks {
-    /// Floats of a position: what each block keeps, and what one block makes on the way back.
-    fn floats(&self, recompute: bool) -> usize {
-        let block = 2 * self.dim + self.attention + self.hidden;
-        let kept = if recompute { self.layers * self.dim + block } else { self.layers * block };
-        kept + 2 * self.dim + self.hidden + self.activated
+    /// What the blocks and the norm behind them keep, and what one block makes on the way back.
+    fn floats(&self, positions: usize, load: Load) -> Floats {
+        // In bf16 these take half, and are floats while their block goes back.
+        let (rounded, wide) = match load.precision {
+            Precision::F32 => (self.qkv + self.hidden, 0),
+            Precision::Bf16 => ((self.qkv + self.hidden) / 2, self.hidden),
+        };
+        let block = 2 * self.dim + self.attended + rounded;
+        let kept = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
+        let made = 2 * self.dim + wide + self.hidden + self.activated;
+        Floats { kept: positions * (kept + self.dim), made: positions * made }
     }
 }
 
-/// The loss: rows of the input, their gradients, and logits of some rows.
-fn head(positions: usize, dim: usize, vocab: usize) -> usize {
-    2 * positions * dim + LOGIT_ROWS.min(positions) * vocab
+/// The loss: the gradients of its input and of its weight are made on the way there, from logits of some rows.
+fn head(positions: usize, dim: usize, vocab: usize) -> Floats {
+    let logits = LOGIT_ROWS.min(positions) * vocab;
+    Floats { kept: (positions + vocab) * dim, made: 2 * positions * dim + 2 * logits }
 }

@@ -160,6 +160,18 @@ impl<'a> Operand<'a> {
         self.panels() * self.height * kernel.words(self.k)
     }
 
+    /// The same rows over some [`blocks`] of k.
+    pub(super) fn over(&self, kernel: &Kernel, k: Range<usize>) -> Self {
+        let source = match self.source {
+            Source::View(view) => Source::View(view.col_range(k.clone())),
+            Source::Panels(words) => {
+                let before = self.panels() * self.height * kernel.words(k.start);
+                Source::Panels(&words[before..])
+            }
+        };
+        Self { k: k.len(), source, ..*self }
+    }
+
     /// Rows of panels.
     pub(super) fn range(&self, panels: Range<usize>) -> Range<usize> {
         panels.start * self.height..(panels.end * self.height).min(self.rows)

@@ -13,12 +13,15 @@ use std::ops::Range;
 const STRIP: usize = 16;
 /// Panels of B that one task packs.
 const COLUMNS: usize = 8;
+/// Words of an operand that are packed at once, about.
+const WHOLE: usize = 1 << 21;
 /// Products with fewer terms are left to one thread.
 const SERIAL: usize = 1 << 19;
 /// The longest side of a product that is split along k.
 const SPLIT: usize = 512;
 
 /// The product into a shared matrix.
+#[derive(Clone, Copy)]
 pub(super) struct Product<'a> {
     pub(super) kernel: &'static Kernel,
     pub(super) a: Operand<'a>,
@@ -52,10 +55,19 @@ pub(super) fn product(
         return split(kernel, a, b, c, add);
     }
     let product = Product { kernel, a, b, stride, c: Shared::new(c.data()), add };
-    match b.source {
-        Source::View(view) if m <= kernel.rows && view.row_stride() == 1 => product.narrow(threads),
-        _ if m >= n => product.by_rows(threads),
-        _ => product.by_columns(threads),
+    if let Source::View(view) = b.source
+        && m <= kernel.rows
+        && view.row_stride() == 1
+    {
+        return product.narrow(threads);
+    }
+    // The shorter operand is packed whole, of a long k some blocks at a time.
+    let some = (WHOLE / KC / m.min(n)).max(1) * KC;
+    for start in (0..k).step_by(some) {
+        let k = start..(start + some).min(k);
+        let part =
+            Product { a: a.over(kernel, k.clone()), b: b.over(kernel, k), add: add || start > 0, ..product };
+        if m >= n { part.by_rows(threads) } else { part.by_columns(threads) }
     }
 }
 

@@ -130,6 +130,24 @@ fn a_row_has_the_same_bits_in_any_company() {
     }
 }
 
+/// An operand of so many words is not packed at once.
+#[test]
+fn a_row_has_the_same_bits_where_k_is_long() {
+    for (m, n) in [(600, 590), (590, 600)] {
+        let k = 4100;
+        let (a, b) = (numbers(3, m * k), numbers(4, k * n));
+        let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+        for precision in [Precision::F32, Precision::Bf16] {
+            let whole = bits(precision, a, b, m, n);
+            assert!(whole[..2 * n] == bits(precision, a, b, 2, n), "{precision:?}: few rows");
+            let packed = PackedB::new(precision, b);
+            let mut c = vec![0.0; m * n];
+            gemm(precision, a, &packed, MatrixMut::new(&mut c, m, n), false);
+            assert!(c.iter().map(|c| c.to_bits()).eq(whole), "{precision:?}: packed before");
+        }
+    }
+}
+
 #[test]
 fn bits_do_not_depend_on_threads() {
     for (m, n, k) in [(1, 700, 300), (400, 90, 700), (90, 400, 700), (60, 60, 9000)] {

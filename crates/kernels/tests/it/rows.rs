@@ -1,5 +1,6 @@
 use crate::check::{assert_near, assert_same_on_any_threads, numbers};
-use mm1_kernels::rows::{Columns, add, add_bias, column_sums, copy, fill_rows, scale};
+use half::bf16;
+use mm1_kernels::rows::{Columns, add, add_bias, column_sums, copy, fill_rows, narrow, scale, widen};
 
 #[test]
 fn sums_columns_of_a_part_of_each_row() {
@@ -33,6 +34,20 @@ fn adds_scales_and_fills() {
     let mut z = vec![0.0; 4];
     copy(&mut z, &y);
     assert_eq!(z, y);
+}
+
+#[test]
+fn rounds_to_bfloat16_as_half_does() {
+    let mut x = numbers(3, 40_000);
+    x.extend([0.0, -0.0, 1e-40, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, 1.003_906_25, 1.011_718_75]);
+    let (mut y, mut back) = (vec![bf16::ONE; x.len()], vec![0.0; x.len()]);
+    narrow(&mut y, &x);
+    widen(&mut back, &y);
+    let rounded: Vec<bf16> = x.iter().map(|&x| bf16::from_f32(x)).collect();
+    assert!(y.iter().map(|y| y.to_bits()).eq(rounded.iter().map(|r| r.to_bits())));
+    assert!(back.iter().eq(rounded.iter().map(|r| r.to_f32()).collect::<Vec<_>>().iter()));
+    narrow(&mut y[..1], &[f32::NAN]);
+    assert!(y[0].is_nan());
 }
 
 #[test]

@@ -381,6 +381,32 @@ fn bfloat16_stays_near_and_is_used_on_the_way_back() {
 }
 
 #[test]
+fn what_is_kept_in_bfloat16_gives_gradients_that_stay_near() {
+    let (b, t, heads) = (2, 40, Heads { heads: 4, kv_heads: 2, width: 16 });
+    let (f, o, layout) = (96, 48, Layout::full(b, t, Sight::Causal));
+    let qkv = heads.qkv_width();
+    let attention = |p: &[Tensor<1>]| {
+        ops::attention(p[0].clone().reshape([b, t, qkv]), heads, &layout, None).flatten(0, 2)
+    };
+    let activated = |p: &[Tensor<1>]| {
+        let (h, w) = (p[0].clone().reshape([b, t, 2 * f]), p[1].clone().reshape([f, o]));
+        ops::act_linear_residual(h, Activation::Swiglu, &w, None, None).flatten(0, 2)
+    };
+    let cases: [(Operation<'_>, Vec<usize>); 2] =
+        [(&attention, vec![b * t * qkv]), (&activated, vec![b * t * 2 * f, f * o])];
+    for (operation, sizes) in cases {
+        let exact = run(&operation, &sizes, |_| true);
+        // In a step, as in training, what is large is of the arena.
+        let step = || ops::training_step(|| run(&operation, &sizes, |_| true));
+        let rounded = with_precision(Precision::Bf16, step);
+        for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
+            assert_near("bfloat16", rounded, exact, 1e-2);
+            assert!(rounded != exact, "nothing was rounded");
+        }
+    }
+}
+
+#[test]
 fn threads_change_no_bit_of_a_step() {
     let bits = |threads| {
         with_isa(Isa::detect(), threads, || {

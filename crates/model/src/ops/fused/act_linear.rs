@@ -5,10 +5,10 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
-use burn_flex::FlexTensor;
+use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
 
-use super::memory::vector;
+use super::memory::{Kept, vector};
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Head};
@@ -65,7 +65,11 @@ fn act_linear(
         }
     }
     let parents = [h.node, w_node, node(bias), node(residual)];
-    record(ActLinear, parents, tensor(y, [b, t, o]), || State { h: h.value, activation, w })
+    record(ActLinear, parents, tensor(y, [b, t, o]), || {
+        // An input that goes straight into the product is often kept by who made it as well.
+        let precision = if activation == Activation::None { Precision::F32 } else { w.precision() };
+        State { h: Kept::new(h.value, precision), activation, w }
+    })
 }
 
 #[derive(Debug)]
@@ -73,7 +77,7 @@ struct ActLinear;
 
 #[derive(Clone, Debug)]
 struct State {
-    h: FlexTensor,
+    h: Kept,
     activation: Activation,
     w: Weight,
 }
@@ -83,7 +87,7 @@ impl Backward<Flex, 4> for ActLinear {
 
     fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { h, activation, w }, mut back) = Back::start(ops, grads);
-        let [f, o] = w.dims();
+        let ([f, o], h) = (w.dims(), h.value());
         back.give(3, || dy.clone());
         let slopes = floats(&dy);
         back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));

@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
 use mm1_kernels::gemm::Precision;
 
-use super::memory::vector;
+use super::memory::{Kept, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Heads, Layout, Rope, precision};
 
@@ -33,7 +33,10 @@ pub(in crate::ops) fn attention(
     let mut out = vector(b * t * width);
     let lse = plan.kernel().forward(qkv.values(), &mut out);
     let out = tensor(out, [b, t, width]);
-    record(Attention, [qkv.node], out.clone(), || State { qkv: qkv.value, out, lse: Arc::new(lse), plan })
+    record(Attention, [qkv.node], out.clone(), || {
+        let qkv = Kept::new(qkv.value, plan.precision);
+        State { qkv, out, lse: Arc::new(lse), plan }
+    })
 }
 
 /// Which attention it is, as kept for the way back.
@@ -57,7 +60,7 @@ struct Attention;
 
 #[derive(Clone, Debug)]
 struct State {
-    qkv: FlexTensor,
+    qkv: Kept,
     out: FlexTensor,
     lse: Arc<Vec<f32>>,
     plan: Plan,
@@ -69,6 +72,7 @@ impl Backward<Flex, 1> for Attention {
     fn backward(self, ops: Ops<State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { qkv, out, lse, plan }, mut back) = Back::start(ops, grads);
         back.give(0, || {
+            let qkv = qkv.value();
             let mut grad = vector(floats(&qkv).len());
             let saved = Saved { qkv: floats(&qkv), out: floats(&out), lse: &lse };
             plan.kernel().backward(saved, floats(&dy), &mut grad);

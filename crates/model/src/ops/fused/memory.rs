@@ -1,12 +1,14 @@
-//! The memory of operations: in a step of training, of the arena.
+//! The memory of operations: in a step of training, of the arena; and what they keep for the way back.
 
 use std::ops::{Deref, DerefMut};
 
 use burn::tensor::DType;
 use burn_flex::{FlexTensor, Layout};
 use burn_std::Bytes;
+use half::bf16;
 use mm1_kernels::arena;
-use mm1_kernels::rows::copy;
+use mm1_kernels::gemm::Precision;
+use mm1_kernels::rows::{copy, narrow, widen};
 
 use super::floats;
 use crate::ops::mode::in_step;
@@ -70,4 +72,35 @@ pub(super) fn owned(tensor: FlexTensor) -> Values {
     let mut values = vector(floats(&tensor).len());
     copy(&mut values, floats(&tensor));
     values
+}
+
+/// A contiguous tensor for the way back. Where products round their operands to bfloat16 it is kept so, as PyTorch's autocast does.
+#[derive(Clone, Debug)]
+pub(super) struct Kept(FlexTensor);
+
+impl Kept {
+    pub(super) fn new(value: FlexTensor, precision: Precision) -> Self {
+        if precision == Precision::F32 {
+            return Self(value);
+        }
+        let (values, layout) = (floats(&value), value.layout().clone());
+        let bytes = match values.len() {
+            len if len < SMALL || !in_step() => Bytes::from_elems(vec![bf16::ZERO; len]),
+            len => arena::halves(len),
+        };
+        let mut kept = FlexTensor::new(bytes, Layout::contiguous(layout.shape().clone()), DType::BF16);
+        narrow(kept.storage_mut(), values);
+        Self(kept)
+    }
+
+    /// As it came, but for the rounding.
+    pub(super) fn value(self) -> FlexTensor {
+        if self.0.dtype() == DType::F32 {
+            return self.0;
+        }
+        let halves = self.0.storage::<bf16>();
+        let mut values = vector(halves.len());
+        widen(&mut values, halves);
+        values.shaped(self.0.layout().clone())
+    }
 }

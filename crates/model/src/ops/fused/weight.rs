@@ -27,6 +27,10 @@ impl Weight {
         (Self { value, transposed, precision: precision() }, node)
     }
 
+    pub(super) fn precision(&self) -> Precision {
+        self.precision
+    }
+
     /// Inputs and outputs.
     pub(super) fn dims(&self) -> [usize; 2] {
         let [rows, columns] = shape(&self.value).dims();
