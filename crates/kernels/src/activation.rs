@@ -2,7 +2,7 @@
 //! and Gimpel 2016), SiLU.
 
 use crate::cpu::tiered;
-use crate::math::{normal, quick_gelu, sigmoid, tanh_gelu};
+use crate::math::{Stored, normal, quick_gelu, sigmoid, tanh_gelu};
 use rayon::prelude::*;
 
 /// Values in a piece, about.
@@ -39,7 +39,7 @@ impl Activation {
 
     /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]` holds the gradient of the
     /// activation and then the activation itself, computed again for the gradient of the product behind it.
-    pub fn backward(self, h: &[f32], width: usize, grad: &mut [f32], dh: &mut [f32]) {
+    pub fn backward<H: Stored>(self, h: &[H], width: usize, grad: &mut [f32], dh: &mut [f32]) {
         let rows = self.piece(h.len(), width, grad.len());
         assert_eq!(h.len(), dh.len(), "input and gradient differ in length");
         let wide = rows * self.inputs() * width;
@@ -92,7 +92,7 @@ tiered! {
 }
 
 tiered! {
-    fn backward_piece(activation: Activation, h: &[f32], width: usize, (grad, dh): (&mut [f32], &mut [f32])) {
+    fn backward_piece<H: Stored>(activation: Activation, h: &[H], width: usize, (grad, dh): (&mut [f32], &mut [f32])) {
         match activation {
             Activation::Swiglu => {
                 let rows = h.chunks_exact(2 * width).zip(grad.chunks_exact_mut(width));
@@ -102,28 +102,32 @@ tiered! {
                 }
             }
             Activation::Gelu => {
-                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let x = x.wide();
                     let (cdf, density) = normal(x);
                     *dh = *grad * (cdf + x * density);
                     *grad = x * cdf;
                 }
             }
             Activation::QuickGelu => {
-                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let x = x.wide();
                     let (gate, density) = quick_gelu(x);
                     *dh = *grad * (gate + x * density);
                     *grad = x * gate;
                 }
             }
             Activation::GeluTanh => {
-                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let x = x.wide();
                     let (gate, density) = tanh_gelu(x);
                     *dh = *grad * (gate + x * density);
                     *grad = x * gate;
                 }
             }
             Activation::Silu => {
-                for ((grad, &x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    let x = x.wide();
                     let s = sigmoid(x);
                     let silu = x * s;
                     *dh = *grad * (s + silu * (1.0 - s));
@@ -137,14 +141,21 @@ tiered! {
 /// A function of its own, so that the compiler knows that the slices do not overlap; with indices, because it does not
 /// vectorise a zip of five.
 #[inline(always)]
-fn swiglu_row_backward(gate: &[f32], up: &[f32], grad: &mut [f32], dgate: &mut [f32], dup: &mut [f32]) {
+fn swiglu_row_backward<H: Stored>(
+    gate: &[H],
+    up: &[H],
+    grad: &mut [f32],
+    dgate: &mut [f32],
+    dup: &mut [f32],
+) {
     let n = grad.len();
     let (gate, up, dgate, dup) = (&gate[..n], &up[..n], &mut dgate[..n], &mut dup[..n]);
     for i in 0..n {
-        let s = sigmoid(gate[i]);
-        let silu = gate[i] * s;
-        dgate[i] = grad[i] * up[i] * (s + silu * (1.0 - s));
+        let (gate, up) = (gate[i].wide(), up[i].wide());
+        let s = sigmoid(gate);
+        let silu = gate * s;
+        dgate[i] = grad[i] * up * (s + silu * (1.0 - s));
         dup[i] = grad[i] * silu;
-        grad[i] = silu * up[i];
+        grad[i] = silu * up;
     }
 }

@@ -1,10 +1,9 @@
 //! AdamW (Loshchilov and Hutter 2019, algorithm 2) in one pass over parameter, gradient and moments.
 
-use half::bf16;
 use rayon::prelude::*;
 
 use crate::cpu::tiered;
-use crate::math::{narrowed, widened};
+use crate::math::Stored;
 
 /// Values in a piece: fixed, so that no sum depends on the number of threads.
 const PIECE: usize = 16_384;
@@ -28,7 +27,8 @@ pub struct AdamW {
     pub grad_scale: f32,
 }
 
-/// The moments of one parameter, each as long as it; zeros before the first step.
+/// The moments of one parameter, each as long as it; zeros before the first step. A step computes in f32 and moves the
+/// parameter by what is not rounded yet, as DeepSeek-V3 does (arXiv 2412.19437, section 3.3.3).
 #[derive(Debug)]
 pub struct Moments<'a, M> {
     /// Running mean of the gradient.
@@ -37,40 +37,9 @@ pub struct Moments<'a, M> {
     pub second: &'a mut [M],
 }
 
-/// How a moment is kept between steps. A step itself computes in f32 and moves the parameter by what is not rounded yet.
-pub trait Moment: Copy + Send + Sync {
-    /// As f32.
-    fn wide(self) -> f32;
-    /// From f32.
-    fn kept(x: f32) -> Self;
-}
-
-impl Moment for f32 {
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        self
-    }
-    #[inline(always)]
-    fn kept(x: f32) -> Self {
-        x
-    }
-}
-
-/// Rounded to the nearest, ties to even, as DeepSeek-V3 keeps them (arXiv 2412.19437, section 3.3.3).
-impl Moment for bf16 {
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        widened(self)
-    }
-    #[inline(always)]
-    fn kept(x: f32) -> Self {
-        narrowed(x)
-    }
-}
-
 impl AdamW {
     /// Takes one step: `param` and the moments change in place.
-    pub fn step<M: Moment>(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_, M>) {
+    pub fn step<M: Stored>(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_, M>) {
         let n = param.len();
         assert_eq!(grad.len(), n, "parameter and gradient differ in length");
         assert!(
@@ -86,7 +55,7 @@ impl AdamW {
 }
 
 tiered! {
-    fn step_piece<M: Moment>(adam: &AdamW, param: &mut [f32], grad: &[f32], moments: (&mut [M], &mut [M])) {
+    fn step_piece<M: Stored>(adam: &AdamW, param: &mut [f32], grad: &[f32], moments: (&mut [M], &mut [M])) {
         let AdamW { lr, beta1, beta2, eps, weight_decay, time, grad_scale } = *adam;
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(time.cast_signed())) as f32;
         let (rate, keep) = (lr / correction(beta1), 1.0 - lr * weight_decay);
@@ -96,7 +65,7 @@ tiered! {
             let mean = beta1 * m.wide() + (1.0 - beta1) * g;
             let square = beta2 * v.wide() + (1.0 - beta2) * g * g;
             *p = keep * *p - rate * mean / (square.sqrt() * root + eps);
-            (*m, *v) = (M::kept(mean), M::kept(square));
+            (*m, *v) = (M::stored(mean), M::stored(square));
         }
     }
 }

@@ -21,3 +21,5 @@ pub mod loss;
 pub mod norm;
 pub mod pool;
 pub mod rows;
+
+pub use math::Stored;

@@ -71,7 +71,7 @@ impl CrossEntropy<'_> {
             self.targets.iter().all(|&t| (t as usize) < v),
             "a target is outside of the vocabulary of {v}"
         );
-        if let Some(head) = &mut grads.head {
+        if let (0, Some(head)) = (n, &mut grads.head) {
             head.fill(0.0);
         }
         let x = Matrix::new(x, n, d);
@@ -92,9 +92,11 @@ impl CrossEntropy<'_> {
             match &mut grads.head {
                 None => {}
                 Some(dw) if self.head.tied => {
-                    gemm(self.precision, slopes.transposed(), chunk, MatrixMut::new(dw, v, d), true);
+                    gemm(self.precision, slopes.transposed(), chunk, MatrixMut::new(dw, v, d), start > 0);
                 }
-                Some(dw) => gemm(self.precision, chunk.transposed(), slopes, MatrixMut::new(dw, d, v), true),
+                Some(dw) => {
+                    gemm(self.precision, chunk.transposed(), slopes, MatrixMut::new(dw, d, v), start > 0)
+                }
             }
         }
         losses.iter().sum()

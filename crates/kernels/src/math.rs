@@ -17,16 +17,35 @@ pub(crate) fn round_bf16(x: f32) -> u32 {
     (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
 }
 
-/// `x` rounded to bfloat16.
-#[inline(always)]
-pub(crate) fn narrowed(x: f32) -> bf16 {
-    bf16::from_bits((round_bf16(x) >> 16) as u16)
+/// A number as it is stored; what is computed with it is f32.
+pub trait Stored: Copy + Send + Sync {
+    /// As f32.
+    fn wide(self) -> f32;
+    /// From f32.
+    fn stored(x: f32) -> Self;
 }
 
-/// `x` as it is.
-#[inline(always)]
-pub(crate) fn widened(x: bf16) -> f32 {
-    f32::from_bits(u32::from(x.to_bits()) << 16)
+impl Stored for f32 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        self
+    }
+    #[inline(always)]
+    fn stored(x: f32) -> Self {
+        x
+    }
+}
+
+/// Rounded to the nearest, ties to even.
+impl Stored for bf16 {
+    #[inline(always)]
+    fn wide(self) -> f32 {
+        f32::from_bits(u32::from(self.to_bits()) << 16)
+    }
+    #[inline(always)]
+    fn stored(x: f32) -> Self {
+        Self::from_bits((round_bf16(x) >> 16) as u16)
+    }
 }
 
 /// `e^x` within 2 units in the last place; 0 below -87.33, where the result is not normal.

@@ -1,7 +1,7 @@
 //! Sums, biases and residuals over rows.
 
 use crate::cpu::tiered;
-use crate::math::{narrowed, widened};
+use crate::math::Stored;
 use half::bf16;
 use rayon::prelude::*;
 
@@ -121,6 +121,11 @@ tiered! {
     }
 }
 
+/// Writes zeros, on all threads.
+pub fn clear(y: &mut [f32]) {
+    y.par_chunks_mut(VALUES).for_each(|y| y.fill(0.0));
+}
+
 /// `y = x`, on all threads.
 pub fn copy(y: &mut [f32], x: &[f32]) {
     assert_eq!(y.len(), x.len(), "source and target differ in length");
@@ -136,7 +141,7 @@ pub fn narrow(y: &mut [bf16], x: &[f32]) {
 tiered! {
     fn narrow_piece(y: &mut [bf16], x: &[f32]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = narrowed(x);
+            *y = bf16::stored(x);
         }
     }
 }
@@ -150,7 +155,7 @@ pub fn widen(y: &mut [f32], x: &[bf16]) {
 tiered! {
     fn widen_piece(y: &mut [f32], x: &[bf16]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = widened(x);
+            *y = x.wide();
         }
     }
 }

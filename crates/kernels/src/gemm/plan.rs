@@ -73,7 +73,7 @@ pub(super) fn product(
 
 /// A piece of `n` things, at most `most`, so that each thread has some.
 fn piece(n: usize, threads: usize, most: usize) -> usize {
-    if threads == 1 { most } else { n.div_ceil(4 * threads).clamp(1, most) }
+    if threads == 1 { most } else { n.div_ceil(8 * threads).clamp(1, most) }
 }
 
 impl Product<'_> {

@@ -1,6 +1,7 @@
 use crate::check::{assert_near, assert_same_on_any_threads, numbers, wide};
 use half::bf16;
-use mm1_kernels::adamw::{AdamW, Moment, Moments, sum_of_squares};
+use mm1_kernels::Stored;
+use mm1_kernels::adamw::{AdamW, Moments, sum_of_squares};
 
 const ADAM: AdamW =
     AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, time: 1, grad_scale: 0.5 };

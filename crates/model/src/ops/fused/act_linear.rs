@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
 
-use super::memory::{Kept, vector};
+use super::memory::{Kept, Stored, vector};
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Head};
@@ -87,13 +87,14 @@ impl Backward<Flex, 4> for ActLinear {
 
     fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { h, activation, w }, mut back) = Back::start(ops, grads);
-        let ([f, o], h) = (w.dims(), h.value());
+        let [f, o] = w.dims();
         back.give(3, || dy.clone());
         let slopes = floats(&dy);
         back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));
         let sum = back.sum(1);
         match activation.kernel() {
             None => {
+                let h = h.value();
                 back.give(1, || w.weight_grad(floats(&h), slopes, sum));
                 back.give(0, || tensor(w.input_grad(slopes), shape(&h)));
             }
@@ -101,12 +102,16 @@ impl Backward<Flex, 4> for ActLinear {
                 let mut a;
                 if back.wants(0) {
                     a = w.input_grad(slopes);
-                    let mut dh = vector(floats(&h).len());
-                    activation.backward(floats(&h), f, &mut a, &mut dh);
-                    back.give(0, || tensor(dh, shape(&h)));
+                    let h_shape = h.shape();
+                    let mut dh = vector(h_shape.num_elements());
+                    match h.stored() {
+                        Stored::F32(h) => activation.backward(h, f, &mut a, &mut dh),
+                        Stored::Bf16(h) => activation.backward(h, f, &mut a, &mut dh),
+                    }
+                    back.give(0, || tensor(dh, h_shape));
                 } else {
                     a = vector(slopes.len() / o * f);
-                    activation.forward(floats(&h), f, &mut a);
+                    activation.forward(floats(&h.value()), f, &mut a);
                 }
                 back.give(1, || w.weight_grad(&a, slopes, sum));
             }

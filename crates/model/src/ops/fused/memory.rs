@@ -2,15 +2,15 @@
 
 use std::ops::{Deref, DerefMut};
 
-use burn::tensor::DType;
+use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use burn_std::Bytes;
 use half::bf16;
 use mm1_kernels::arena;
 use mm1_kernels::gemm::Precision;
-use mm1_kernels::rows::{copy, narrow, widen};
+use mm1_kernels::rows::{clear, copy, narrow, widen};
 
-use super::floats;
+use super::{floats, shape};
 use crate::ops::mode::in_step;
 
 /// Values below which the allocator's memory is as good.
@@ -59,7 +59,7 @@ pub(super) fn vector(len: usize) -> Values {
 /// `len` zeros.
 pub(super) fn zeros(len: usize) -> Values {
     let mut values = vector(len);
-    values.fill(0.0);
+    clear(&mut values);
     values
 }
 
@@ -72,6 +72,12 @@ pub(super) fn owned(tensor: FlexTensor) -> Values {
     let mut values = vector(floats(&tensor).len());
     copy(&mut values, floats(&tensor));
     values
+}
+
+/// Values of either kind.
+pub(super) enum Stored<'a> {
+    F32(&'a [f32]),
+    Bf16(&'a [bf16]),
 }
 
 /// A contiguous tensor for the way back. Where products round their operands to bfloat16 it is kept so, as PyTorch's autocast does.
@@ -93,12 +99,22 @@ impl Kept {
         Self(kept)
     }
 
+    pub(super) fn shape(&self) -> Shape {
+        shape(&self.0)
+    }
+
+    /// The values as they are kept.
+    pub(super) fn stored(&self) -> Stored<'_> {
+        if self.0.dtype() == DType::F32 {
+            Stored::F32(floats(&self.0))
+        } else {
+            Stored::Bf16(self.0.storage())
+        }
+    }
+
     /// As it came, but for the rounding.
     pub(super) fn value(self) -> FlexTensor {
-        if self.0.dtype() == DType::F32 {
-            return self.0;
-        }
-        let halves = self.0.storage::<bf16>();
+        let Stored::Bf16(halves) = self.stored() else { return self.0 };
         let mut values = vector(halves.len());
         widen(&mut values, halves);
         values.shaped(self.0.layout().clone())
