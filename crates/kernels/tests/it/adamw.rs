@@ -54,7 +54,7 @@ fn moments_in_bf16_are_those_of_f32_rounded() {
 
 #[test]
 fn moments_that_are_not_finite_stay_so_in_bf16() {
-    let kept = [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(0x7fbf_ffff)].map(bf16::kept);
+    let kept = [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(0x7fbf_ffff)].map(bf16::stored);
     assert!(kept[0].is_nan() && kept[1].is_nan() && kept[4].is_nan(), "{kept:?}");
     assert_eq!(kept[2..4], [bf16::INFINITY; 2]);
 }

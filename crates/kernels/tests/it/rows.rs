@@ -39,7 +39,16 @@ fn adds_scales_and_fills() {
 #[test]
 fn rounds_to_bfloat16_as_half_does() {
     let mut x = numbers(3, 40_000);
-    x.extend([0.0, -0.0, 1e-40, f32::MAX, f32::INFINITY, f32::NEG_INFINITY, 1.003_906_25, 1.011_718_75]);
+    x.extend([
+        0.0,
+        -0.0,
+        1e-40,
+        f32::MAX,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        1.0 + 1.0 / 256.0,
+        1.0 + 3.0 / 256.0,
+    ]);
     let (mut y, mut back) = (vec![bf16::ONE; x.len()], vec![0.0; x.len()]);
     narrow(&mut y, &x);
     widen(&mut back, &y);
