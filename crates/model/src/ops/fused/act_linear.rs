@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
 
-use super::memory::{Kept, Stored, vector};
+use super::memory::{Kept, vector};
 use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Head};
@@ -104,10 +104,7 @@ impl Backward<Flex, 4> for ActLinear {
                     a = w.input_grad(slopes);
                     let h_shape = h.shape();
                     let mut dh = vector(h_shape.num_elements());
-                    match h.stored() {
-                        Stored::F32(h) => activation.backward(h, f, &mut a, &mut dh),
-                        Stored::Bf16(h) => activation.backward(h, f, &mut a, &mut dh),
-                    }
+                    h.back_through(activation, f, &mut a, &mut dh);
                     back.give(0, || tensor(dh, h_shape));
                 } else {
                     a = vector(slopes.len() / o * f);

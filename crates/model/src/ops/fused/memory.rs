@@ -6,6 +6,7 @@ use burn::tensor::{DType, Shape};
 use burn_flex::{FlexTensor, Layout};
 use burn_std::Bytes;
 use half::bf16;
+use mm1_kernels::activation::Activation;
 use mm1_kernels::arena;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{clear, copy, narrow, widen};
@@ -74,12 +75,6 @@ pub(super) fn owned(tensor: FlexTensor) -> Values {
     values
 }
 
-/// Values of either kind.
-pub(super) enum Stored<'a> {
-    F32(&'a [f32]),
-    Bf16(&'a [bf16]),
-}
-
 /// A contiguous tensor for the way back. Where products round their operands to bfloat16 it is kept so, as PyTorch's autocast does.
 #[derive(Clone, Debug)]
 pub(super) struct Kept(FlexTensor);
@@ -103,18 +98,27 @@ impl Kept {
         shape(&self.0)
     }
 
-    /// The values as they are kept.
-    pub(super) fn stored(&self) -> Stored<'_> {
+    /// [`Activation::backward`] from these values.
+    pub(super) fn back_through(
+        &self,
+        activation: Activation,
+        width: usize,
+        grad: &mut [f32],
+        dh: &mut [f32],
+    ) {
         if self.0.dtype() == DType::F32 {
-            Stored::F32(floats(&self.0))
+            activation.backward(floats(&self.0), width, grad, dh);
         } else {
-            Stored::Bf16(self.0.storage())
+            activation.backward(self.0.storage::<bf16>(), width, grad, dh);
         }
     }
 
     /// As it came, but for the rounding.
     pub(super) fn value(self) -> FlexTensor {
-        let Stored::Bf16(halves) = self.stored() else { return self.0 };
+        if self.0.dtype() == DType::F32 {
+            return self.0;
+        }
+        let halves = self.0.storage::<bf16>();
         let mut values = vector(halves.len());
         widen(&mut values, halves);
         values.shaped(self.0.layout().clone())
