@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 }
 
 fn execute(command: Command) -> Result<()> {
-    mm1_kernels::allocator::give_back_soon();
+    mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     mm1_kernels::cpu::requested().map_err(InputError::new)?;
     match command {
         Command::Run { recipe, out, threads, json } => {

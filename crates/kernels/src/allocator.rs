@@ -1,7 +1,7 @@
 //! A setting of mimalloc, the allocator of our programs.
 #![expect(unsafe_code, reason = "the option is set in C")]
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_long};
 use std::time::Duration;
 
 use libmimalloc_sys::{mi_option_get, mi_option_set_default};
@@ -16,10 +16,17 @@ pub fn keeps_freed() -> Duration {
     Duration::from_millis(milliseconds.max(0) as u64)
 }
 
-/// Lets freed memory wait for 10 ms in place of mimalloc's second: what is large in a step of training waits in the
-/// [`crate::arena`], and pictures of different sizes have little use for what others leave. For programs with mimalloc as
-/// their allocator; `MIMALLOC_PURGE_DELAY` in the environment wins.
-pub fn give_back_soon() {
+/// Lets freed memory wait for so long in place of mimalloc's second. For programs with mimalloc as their allocator;
+/// `MIMALLOC_PURGE_DELAY` in the environment wins.
+pub fn give_back_after(wait: Duration) {
+    let milliseconds = wait.as_millis().try_into().unwrap_or(c_long::MAX);
     // SAFETY: writes a number to that table, as the library allows at any time.
-    unsafe { mi_option_set_default(PURGE_DELAY, 10) };
+    unsafe { mi_option_set_default(PURGE_DELAY, milliseconds) };
 }
+
+/// What suits training: what is large in a step waits in the [`crate::arena`], and pictures of different sizes have little
+/// use for what others leave.
+pub const IN_TRAINING: Duration = Duration::from_millis(10);
+
+/// What suits all else: a token takes about 10 ms, and finds what the last one left.
+pub const ELSEWHERE: Duration = Duration::from_millis(100);

@@ -58,13 +58,17 @@ pub fn give_back() {
 fn map() -> Option<*mut u8> {
     #[cfg(target_os = "linux")]
     {
-        use rustix::mm::{MapFlags, ProtFlags, mmap_anonymous};
+        use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap_anonymous};
         let access = ProtFlags::READ | ProtFlags::WRITE;
         // SAFETY: new addresses, which nobody else has.
         let map = unsafe {
             mmap_anonymous(std::ptr::null_mut(), RESERVED, access, MapFlags::PRIVATE | MapFlags::NORESERVE)
         };
-        map.ok().map(<*mut _>::cast)
+        let map = map.ok()?;
+        // Outside of training, where packed operands alone are here. A system without huge pages may refuse.
+        // SAFETY: changes no value.
+        let _ = unsafe { madvise(map, RESERVED, Advice::LinuxHugepage) };
+        Some(map.cast())
     }
     #[cfg(not(target_os = "linux"))]
     None

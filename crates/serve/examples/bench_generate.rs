@@ -22,7 +22,7 @@ use serde_json::json;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> Result<()> {
-    mm1_kernels::allocator::give_back_soon();
+    mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: bench_generate DIR init|f32|bf16");

@@ -29,7 +29,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LR: f64 = 1e-3;
 
 fn main() -> Result<()> {
-    mm1_kernels::allocator::give_back_soon();
+    mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: bench_step DIR init|f32|bf16[-recompute][-moments] [ROWS]");

@@ -9,6 +9,7 @@ mod mode;
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use mm1_kernels::attention::{CachedAttention, KvCache};
+use mm1_kernels::{allocator, arena};
 
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
 pub use mode::{Precision, training_step, with_precision, with_recomputation};
@@ -322,12 +323,14 @@ pub fn take_sum<const D: usize>(parameter: Tensor<D>) -> Option<Tensor<1>> {
 /// stays in use, and so the whole, when a step gives memory back. (Decoding reads each weight once for a token and is faster with huge ones.)
 pub fn begin_training() {
     small_pages(true);
+    allocator::give_back_after(allocator::IN_TRAINING);
 }
 
 /// Gives the memory that training steps leave to one another back to the system.
 pub fn end_training() {
-    mm1_kernels::arena::give_back();
+    arena::give_back();
     small_pages(false);
+    allocator::give_back_after(allocator::ELSEWHERE);
 }
 
 fn small_pages(small: bool) {
