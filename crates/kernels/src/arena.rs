@@ -15,6 +15,7 @@ use half::bf16;
 /// Addresses that are set aside. A page takes memory when it is first written.
 const RESERVED: usize = 1 << 40;
 const PAGE: usize = 4096;
+const WORD: usize = size_of::<u32>();
 /// Steps whose pages stay, as steps differ in size.
 const STEPS: usize = 8;
 
@@ -35,7 +36,7 @@ pub fn halves(len: usize) -> Bytes {
 }
 
 fn bytes(size: usize) -> Option<Bytes> {
-    let part = Part::new(size.div_ceil(size_of::<u32>()))?;
+    let part = Part::new(size.div_ceil(WORD))?;
     // SAFETY: all bytes of a part are initialised: the system gives zeros, and users write numbers.
     Some(unsafe { Bytes::from_controller(Box::new(part), size) })
 }
@@ -65,7 +66,7 @@ fn map() -> Option<*mut u8> {
             mmap_anonymous(std::ptr::null_mut(), RESERVED, access, MapFlags::PRIVATE | MapFlags::NORESERVE)
         };
         let map = map.ok()?;
-        // Outside of training, where packed operands alone are here. A system without huge pages may refuse.
+        // For packed operands outside of training, which has small pages; a system without huge ones may refuse.
         // SAFETY: changes no value.
         let _ = unsafe { madvise(map, RESERVED, Advice::LinuxHugepage) };
         Some(map.cast())
@@ -150,10 +151,10 @@ impl Arena {
     }
 }
 
-/// A part of the arena that is in use.
+/// Words of the arena that are in use.
 pub(crate) struct Part {
-    start: *mut u8,
-    size: usize,
+    start: *mut u32,
+    len: usize,
 }
 
 // SAFETY: it owns its addresses.
@@ -162,32 +163,36 @@ unsafe impl Send for Part {}
 unsafe impl Sync for Part {}
 
 impl Part {
-    /// At least `len` words of any value, if there are addresses for them.
+    /// `len` words of any value, if there are addresses for them.
     pub(crate) fn new(len: usize) -> Option<Self> {
-        let size = (len * size_of::<u32>()).next_multiple_of(PAGE);
         let mut arena = arena();
         if arena.is_none() {
             *arena = map().map(Arena::new);
         }
-        let start = arena.as_mut()?.take(size)?;
-        Some(Self { start, size })
+        let start = arena.as_mut()?.take(Self::size(len))?;
+        Some(Self { start: start.cast(), len })
+    }
+
+    /// Bytes of whole pages.
+    fn size(len: usize) -> usize {
+        (len * WORD).next_multiple_of(PAGE)
     }
 
     pub(crate) fn words(&self) -> &[u32] {
         // SAFETY: the part is mapped, starts at a page, and is initialised.
-        unsafe { std::slice::from_raw_parts(self.start.cast(), self.size / size_of::<u32>()) }
+        unsafe { std::slice::from_raw_parts(self.start, self.len) }
     }
 
     pub(crate) fn words_mut(&mut self) -> &mut [u32] {
         // SAFETY: as above, and this one's alone.
-        unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.size / size_of::<u32>()) }
+        unsafe { std::slice::from_raw_parts_mut(self.start, self.len) }
     }
 }
 
 impl Drop for Part {
     fn drop(&mut self) {
         if let Some(arena) = arena().as_mut() {
-            arena.put(self.start, self.size);
+            arena.put(self.start.cast(), Self::size(self.len));
         }
     }
 }
@@ -203,11 +208,11 @@ impl AllocationController for Part {
 
     unsafe fn memory_mut(&mut self, _: AccessPolicy) -> Result<&mut [MaybeUninit<u8>], AccessError> {
         // SAFETY: as `words_mut`; that bytes stay initialised is the caller's promise.
-        Ok(unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.size) })
+        Ok(unsafe { std::slice::from_raw_parts_mut(self.start.cast(), self.len * WORD) })
     }
 
     fn memory(&self, _: AccessPolicy) -> Result<&[MaybeUninit<u8>], AccessError> {
         // SAFETY: as `words`.
-        Ok(unsafe { std::slice::from_raw_parts(self.start.cast(), self.size) })
+        Ok(unsafe { std::slice::from_raw_parts(self.start.cast(), self.len * WORD) })
     }
 }

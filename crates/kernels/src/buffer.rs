@@ -62,10 +62,7 @@ thread_local! {
 const LARGE: usize = 1 << 18;
 
 /// Words for a while: of the thread, which keeps them for the next, or of the arena. They hold what the last user left there.
-pub(crate) struct Scratch {
-    memory: Memory,
-    len: usize,
-}
+pub(crate) struct Scratch(Memory);
 
 enum Memory {
     Thread(Words),
@@ -78,7 +75,7 @@ impl Scratch {
         if len >= LARGE
             && let Some(part) = Part::new(len)
         {
-            return Self { memory: Memory::Arena(part), len };
+            return Self(Memory::Arena(part));
         }
         let mut words = FREE.with_borrow_mut(|free| {
             // The smallest that is large enough, else the largest.
@@ -88,18 +85,19 @@ impl Scratch {
             best.or_else(|| (0..free.len()).max_by_key(size)).map(|i| free.swap_remove(i)).unwrap_or_default()
         });
         words.resize(len);
-        Self { memory: Memory::Thread(words), len }
+        Self(Memory::Thread(words))
     }
 
     /// The words as floats.
     pub(crate) fn floats(&mut self) -> &mut [f32] {
-        floats(self)
+        // SAFETY: a float has a word's size and alignment, and every word is a valid float.
+        unsafe { std::slice::from_raw_parts_mut(self.as_mut_ptr().cast(), self.len()) }
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Memory::Thread(words) = &mut self.memory {
+        if let Memory::Thread(words) = &mut self.0 {
             let words = std::mem::take(words);
             // The thread may be at its end, and its memory with it.
             let _ = FREE.try_with(|free| free.borrow_mut().push(words));
@@ -111,26 +109,20 @@ impl Deref for Scratch {
     type Target = [u32];
 
     fn deref(&self) -> &[u32] {
-        match &self.memory {
+        match &self.0 {
             Memory::Thread(words) => words,
-            Memory::Arena(part) => &part.words()[..self.len],
+            Memory::Arena(part) => part.words(),
         }
     }
 }
 
 impl DerefMut for Scratch {
     fn deref_mut(&mut self) -> &mut [u32] {
-        match &mut self.memory {
+        match &mut self.0 {
             Memory::Thread(words) => words,
-            Memory::Arena(part) => &mut part.words_mut()[..self.len],
+            Memory::Arena(part) => part.words_mut(),
         }
     }
-}
-
-/// Words as floats.
-fn floats(words: &mut [u32]) -> &mut [f32] {
-    // SAFETY: both have one size and alignment, and every word is a valid float.
-    unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), words.len()) }
 }
 
 /// A slice that several threads write to, each its own parts.

@@ -89,14 +89,13 @@ impl CrossEntropy<'_> {
                 let dx = MatrixMut::new(&mut dx[rows.start * d..rows.end * d], rows.len(), d);
                 gemm(self.precision, slopes, self.head.matrix().transposed(), dx, false);
             }
+            let add = start > 0;
             match &mut grads.head {
                 None => {}
                 Some(dw) if self.head.tied => {
-                    gemm(self.precision, slopes.transposed(), chunk, MatrixMut::new(dw, v, d), start > 0);
+                    gemm(self.precision, slopes.transposed(), chunk, MatrixMut::new(dw, v, d), add);
                 }
-                Some(dw) => {
-                    gemm(self.precision, chunk.transposed(), slopes, MatrixMut::new(dw, d, v), start > 0)
-                }
+                Some(dw) => gemm(self.precision, chunk.transposed(), slopes, MatrixMut::new(dw, d, v), add),
             }
         }
         losses.iter().sum()

@@ -94,10 +94,15 @@ tiered! {
     }
 }
 
+/// Runs `f` on the pieces of two slices of one length, on all threads.
+fn in_pieces<A: Send, B: Sync>(y: &mut [A], x: &[B], f: impl Fn(&mut [A], &[B]) + Sync) {
+    assert_eq!(y.len(), x.len(), "they differ in length");
+    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| f(y, x));
+}
+
 /// `y += x`, for vectors of one length.
 pub fn add(y: &mut [f32], x: &[f32]) {
-    assert_eq!(y.len(), x.len(), "the terms differ in length");
-    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| add_piece(y, x));
+    in_pieces(y, x, add_piece);
 }
 
 tiered! {
@@ -128,14 +133,12 @@ pub fn clear(y: &mut [f32]) {
 
 /// `y = x`, on all threads.
 pub fn copy(y: &mut [f32], x: &[f32]) {
-    assert_eq!(y.len(), x.len(), "source and target differ in length");
-    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| y.copy_from_slice(x));
+    in_pieces(y, x, <[f32]>::copy_from_slice);
 }
 
 /// `y = x`, rounded to bfloat16.
 pub fn narrow(y: &mut [bf16], x: &[f32]) {
-    assert_eq!(y.len(), x.len(), "source and target differ in length");
-    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| narrow_piece(y, x));
+    in_pieces(y, x, narrow_piece);
 }
 
 tiered! {
@@ -148,8 +151,7 @@ tiered! {
 
 /// `y = x`, back from bfloat16.
 pub fn widen(y: &mut [f32], x: &[bf16]) {
-    assert_eq!(y.len(), x.len(), "source and target differ in length");
-    (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| widen_piece(y, x));
+    in_pieces(y, x, widen_piece);
 }
 
 tiered! {

@@ -20,7 +20,6 @@ pub const GRADIENT_BYTES: u64 = 4;
 const LOGIT_ROWS: usize = 512;
 
 /// Floats of a part of the model in a step.
-#[derive(Clone, Copy, Default)]
 struct Floats {
     /// Kept for the way back.
     kept: usize,
@@ -57,7 +56,7 @@ impl Mm1Config {
 
     /// The same of the image encoder and a classifier with an output for each token of the vocabulary.
     pub fn encoder_bytes(&self, load: Load) -> u64 {
-        bytes([self.vision.floats(load), head(load.images, self.vision.dim, self.lm.vocab)])
+        bytes([self.vision.floats(load), head(load.positions, self.vision.dim, self.lm.vocab)])
     }
 
     fn connector_floats(&self, images: usize) -> Floats {
@@ -133,14 +132,13 @@ struct Blocks {
 impl Blocks {
     /// What the blocks and the norm behind them keep, and what one block makes on the way back.
     fn floats(&self, positions: usize, load: Load) -> Floats {
-        // In bf16 these take half, and are floats while their block goes back.
-        let (rounded, wide) = match load.precision {
-            Precision::F32 => (self.qkv + self.hidden, 0),
-            Precision::Bf16 => ((self.qkv + self.hidden) / 2, self.hidden),
+        let halved = match load.precision {
+            Precision::F32 => 1,
+            Precision::Bf16 => 2,
         };
-        let block = 2 * self.dim + self.attended + rounded;
+        let block = 2 * self.dim + self.attended + (self.qkv + self.hidden) / halved;
         let kept = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
-        let made = 2 * self.dim + wide + self.hidden + self.activated;
+        let made = 2 * self.dim + self.hidden + self.activated;
         Floats { kept: positions * (kept + self.dim), made: positions * made }
     }
 }

@@ -52,9 +52,14 @@ impl DerefMut for Values {
     }
 }
 
+/// Whether `len` values are of the arena.
+fn in_arena(len: usize) -> bool {
+    len >= SMALL && in_step()
+}
+
 /// `len` values to be overwritten: they are what somebody left there.
 pub(super) fn vector(len: usize) -> Values {
-    if len < SMALL || !in_step() { vec![0.0; len].into() } else { Values::new(arena::floats(len), len) }
+    if in_arena(len) { Values::new(arena::floats(len), len) } else { vec![0.0; len].into() }
 }
 
 /// `len` zeros.
@@ -84,12 +89,10 @@ impl Kept {
         if precision == Precision::F32 {
             return Self(value);
         }
-        let (values, layout) = (floats(&value), value.layout().clone());
-        let bytes = match values.len() {
-            len if len < SMALL || !in_step() => Bytes::from_elems(vec![bf16::ZERO; len]),
-            len => arena::halves(len),
-        };
-        let mut kept = FlexTensor::new(bytes, Layout::contiguous(layout.shape().clone()), DType::BF16);
+        let values = floats(&value);
+        let len = values.len();
+        let bytes = if in_arena(len) { arena::halves(len) } else { Bytes::from_elems(vec![bf16::ZERO; len]) };
+        let mut kept = FlexTensor::new(bytes, Layout::contiguous(shape(&value)), DType::BF16);
         narrow(kept.storage_mut(), values);
         Self(kept)
     }
