@@ -9,14 +9,12 @@ use mm1_data::tokenizer::Tokenizer;
 use mm1_serve::generate::Generator;
 
 use crate::error::{InputError, input};
-use crate::recipe::{Precision, Recipe, Stage};
+use crate::recipe::{Recipe, Stage};
 use crate::stage::model;
 
 /// The newest model of a run folder.
 pub(crate) struct Trained {
     pub(crate) generator: Generator,
-    /// As it was trained in.
-    pub(crate) precision: Precision,
     /// Whether it was tuned on conversations, and is asked in turns.
     pub(crate) tuned: bool,
     pub(crate) recipe: Recipe,
@@ -63,8 +61,7 @@ impl Trained {
         let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;
         let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
         Ok(Self {
-            generator: Generator::new(model, tokenizer, recipe.image_spec()),
-            precision: recipe.precision,
+            generator: Generator::new(model, recipe.precision.into(), tokenizer, recipe.image_spec()),
             tuned: matches!(recipe.stage[last], Stage::Sft(_)),
             id,
             stage,

@@ -4,6 +4,7 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::init::{Fill, Init};
+use crate::matrix::Matrix;
 use crate::ops::{self, Activation, Heads, Layout, Norm, Rope, Step};
 use mm1_kernels::attention::KvCache;
 
@@ -45,11 +46,11 @@ pub struct Attention {
     /// Before the projections.
     pub norm: NormWeights,
     /// Queries, keys and values side by side: `[d, (h + 2g) c]`.
-    pub qkv: Param<Tensor<2>>,
+    pub qkv: Matrix,
     /// `[(h + 2g) c]`, in the encoder only.
     pub qkv_bias: Option<Param<Tensor<1>>>,
     /// `[h c, d]`
-    pub out: Param<Tensor<2>>,
+    pub out: Matrix,
     /// `[d]`, in the encoder only.
     pub out_bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
@@ -63,9 +64,9 @@ impl Attention {
         let (inner, qkv) = (heads.heads * heads.width, (heads.heads + 2 * heads.kv_heads) * heads.width);
         let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
         Self {
-            qkv: init.param("qkv", [dim, qkv], Fill::fan_in(dim)),
+            qkv: init.param("qkv", [dim, qkv], Fill::fan_in(dim)).into(),
             qkv_bias: bias("qkv_bias", qkv),
-            out: init.param("out", [inner, dim], Fill::residual(inner, layers)),
+            out: init.param("out", [inner, dim], Fill::residual(inner, layers)).into(),
             out_bias: bias("out_bias", dim),
             norm,
             heads,
@@ -84,13 +85,18 @@ impl Attention {
         self.merge(mixed, x)
     }
 
+    /// See [`crate::Mm1::packed`].
+    pub(crate) fn packed(self) -> Self {
+        Self { qkv: self.qkv.packed(), out: self.out.packed(), ..self }
+    }
+
     fn project(&self, x: Tensor<3>) -> Tensor<3> {
         let bias = self.qkv_bias.as_ref().map(Param::val);
-        ops::norm_linear(x, &self.norm.norm(), &self.qkv.val(), bias.as_ref())
+        ops::norm_linear(x, &self.norm.norm(), self.qkv.weight(), bias.as_ref())
     }
 
     fn merge(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
         let bias = self.out_bias.as_ref().map(Param::val);
-        ops::act_linear_residual(mixed, Activation::None, &self.out.val(), bias.as_ref(), Some(x))
+        ops::act_linear_residual(mixed, Activation::None, self.out.weight(), bias.as_ref(), Some(x))
     }
 }

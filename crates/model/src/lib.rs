@@ -14,6 +14,7 @@ pub mod dino;
 pub mod import;
 pub mod init;
 pub mod lm;
+pub mod matrix;
 pub mod memory;
 pub mod mlp;
 pub mod mm1;

@@ -7,8 +7,9 @@ use crate::attention::{Attention, NormWeights};
 use crate::cache::Cache;
 use crate::config::LmConfig;
 use crate::init::{Fill, Init};
+use crate::matrix::Matrix;
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Head, Heads, Layout, Rope, Step};
+use crate::ops::{self, Activation, Heads, Layout, Rope, Step, Weight};
 
 /// Embedded tokens to logits.
 #[derive(Module, Debug)]
@@ -20,7 +21,7 @@ pub struct Lm {
     /// After the last block.
     pub norm: NormWeights,
     /// `[d, v]`; without it the head is the embedding.
-    pub head: Option<Param<Tensor<2>>>,
+    pub head: Option<Matrix>,
     #[module(skip)]
     rope_base: f64,
     #[module(skip)]
@@ -45,7 +46,7 @@ impl Lm {
             embedding: init.param("embedding", [config.vocab, dim], Fill::fan_in(dim)),
             blocks: blocks.collect(),
             norm: NormWeights::rms(&init.at("norm"), dim, config.norm_eps),
-            head: (!config.tied).then(|| init.param("head", [dim, config.vocab], Fill::fan_in(dim))),
+            head: (!config.tied).then(|| init.param("head", [dim, config.vocab], Fill::fan_in(dim)).into()),
             rope_base: config.rope_base,
             head_width: heads.width,
         }
@@ -95,18 +96,28 @@ impl Lm {
 
     /// `[b, t, d] -> [b, t, v]`
     pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        self.with_head(|head| ops::logits(hidden, head))
+        ops::linear(hidden, self.output(), None)
     }
 
     /// The sum of `weight * -log p(target)` over the positions of `hidden` `[b, t, d]`, as `[1]`.
     pub fn loss(&self, hidden: Tensor<3>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
-        self.with_head(|head| ops::linear_cross_entropy(hidden, head, targets, weights))
+        ops::linear_cross_entropy(hidden, self.output(), targets, weights)
     }
 
-    fn with_head<T>(&self, work: impl FnOnce(Head<'_>) -> T) -> T {
+    /// See [`crate::Mm1::packed`]. An embedding that is the head as well stays beside its packed form: single rows of it are read.
+    pub(crate) fn packed(self) -> Self {
+        let head = match self.output().packed() {
+            Weight::Packed(packed) => Some(Matrix::Packed(packed)),
+            _ => self.head,
+        };
+        Self { blocks: self.blocks.into_iter().map(Block::packed).collect(), head, ..self }
+    }
+
+    /// The output head.
+    fn output(&self) -> Weight {
         match &self.head {
-            Some(head) => work(Head::Linear(&head.val())),
-            None => work(Head::Tied(&self.embedding.val())),
+            Some(head) => head.weight(),
+            None => Weight::Table(self.embedding.val()),
         }
     }
 }

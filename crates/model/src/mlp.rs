@@ -5,6 +5,7 @@ use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
 use crate::init::{Fill, Init};
+use crate::matrix::Matrix;
 use crate::ops::{self, Activation, Layout, Rope, Step};
 use mm1_kernels::attention::KvCache;
 
@@ -14,11 +15,11 @@ pub struct Mlp {
     /// Before the projections.
     pub norm: NormWeights,
     /// `[d, f]`; for SwiGLU gate and up side by side, `[d, 2f]`.
-    pub up: Param<Tensor<2>>,
+    pub up: Matrix,
     /// `[f]`, in the encoder only.
     pub up_bias: Option<Param<Tensor<1>>>,
     /// `[f, d]`
-    pub down: Param<Tensor<2>>,
+    pub down: Matrix,
     /// `[d]`, in the encoder only.
     pub down_bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
@@ -39,9 +40,9 @@ impl Mlp {
         let inner = if activation == Activation::Swiglu { 2 * ffn } else { ffn };
         let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
         Self {
-            up: init.param("up", [dim, inner], Fill::fan_in(dim)),
+            up: init.param("up", [dim, inner], Fill::fan_in(dim)).into(),
             up_bias: bias("up_bias", inner),
-            down: init.param("down", [ffn, dim], Fill::residual(ffn, layers)),
+            down: init.param("down", [ffn, dim], Fill::residual(ffn, layers)).into(),
             down_bias: bias("down_bias", dim),
             norm,
             activation,
@@ -52,8 +53,12 @@ impl Mlp {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (up_bias, down_bias) =
             (self.up_bias.as_ref().map(Param::val), self.down_bias.as_ref().map(Param::val));
-        let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), &self.up.val(), up_bias.as_ref());
-        ops::act_linear_residual(hidden, self.activation, &self.down.val(), down_bias.as_ref(), Some(x))
+        let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), self.up.weight(), up_bias.as_ref());
+        ops::act_linear_residual(hidden, self.activation, self.down.weight(), down_bias.as_ref(), Some(x))
+    }
+
+    fn packed(self) -> Self {
+        Self { up: self.up.packed(), down: self.down.packed(), ..self }
     }
 }
 
@@ -78,5 +83,10 @@ impl Block {
     /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
     pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
         self.mlp.forward(self.attention.extend(x, rope, steps, cache))
+    }
+
+    /// See [`crate::Mm1::packed`].
+    pub(crate) fn packed(self) -> Self {
+        Self { attention: self.attention.packed(), mlp: self.mlp.packed() }
     }
 }

@@ -9,7 +9,7 @@ use burn::tensor::Tensor;
 
 use crate::clip::Captions;
 use crate::init::{Fill, Init};
-use crate::ops::{self, Head};
+use crate::ops;
 use crate::vision::Vision;
 
 /// An image encoder and a linear classifier.
@@ -49,7 +49,7 @@ impl SuperClass {
         }
         // Each token has its picture's features.
         let features = ops::embedding(&features, &picture, 1, picture.len());
-        ops::linear_cross_entropy(features, Head::Linear(&self.head.val()), captions.ids, &weights)
+        ops::linear_cross_entropy(features, (&self.head.val()).into(), captions.ids, &weights)
     }
 }
 

@@ -43,6 +43,11 @@ pub struct ConvStage {
 }
 
 impl Vision {
+    /// See [`crate::Mm1::packed`].
+    pub(crate) fn packed(self) -> Self {
+        Self { blocks: self.blocks.into_iter().map(Block::packed).collect(), ..self }
+    }
+
     /// `config` must have passed its check.
     pub fn new(init: &Init<'_>, config: &VisionConfig) -> Self {
         let (dim, patch) = (config.dim, config.patch);

@@ -8,6 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::document::{Image, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
+use mm1_model::ops::{Precision, with_precision};
 use mm1_model::{Cache, Mm1, Piece, Placed};
 
 use crate::answer::Answer;
@@ -23,6 +24,7 @@ pub(crate) const POSITIONS_PER_STEP: usize = 2048;
 /// A model that answers.
 pub struct Generator {
     model: Mm1,
+    precision: Precision,
     tokenizer: Arc<Tokenizer>,
     image: ImageSpec,
     context: usize,
@@ -60,9 +62,10 @@ pub struct GenerateOptions {
 }
 
 impl Generator {
-    /// The tokenizer and the picture's size and range must be those that the model was trained with.
-    pub fn new(model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
-        Self { model, tokenizer, image, context: CONTEXT }
+    /// The tokenizer and the picture's size and range must be those that the model was trained with; products are in
+    /// `precision`.
+    pub fn new(model: Mm1, precision: Precision, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
+        Self { model: model.packed(precision), precision, tokenizer, image, context: CONTEXT }
     }
 
     /// The same with another limit on the positions of a prompt and its answer together.
@@ -205,7 +208,7 @@ impl Generator {
         unread: &[&Reading],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(rows(self.model.extend(&pieces(first, unread), cache)?))
+        Ok(rows(self.work(|| self.model.extend(&pieces(first, unread), cache))?))
     }
 
     /// The same with the logits after every token of every piece.
@@ -215,7 +218,7 @@ impl Generator {
         unread: &[&Reading],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(rows(self.model.extend_all(&pieces(first, unread), cache)?))
+        Ok(rows(self.work(|| self.model.extend_all(&pieces(first, unread), cache))?))
     }
 
     /// A cache whose one sequence has read `shared`, which may be empty.
@@ -235,8 +238,14 @@ impl Generator {
         let mut pixels = Vec::new();
         normalise_into(&prepare(picture, &self.image)?, &self.image, &mut pixels);
         let pixels = TensorData::new(pixels, [1, self.image.size, self.image.size, 3]);
-        let features = self.model.vision.forward(Tensor::from_data(pixels, &self.model.device()));
+        let pixels = Tensor::from_data(pixels, &self.model.device());
+        let features = self.work(|| self.model.vision.forward(pixels));
         Ok(features.mean_dim(1).into_data().iter::<f32>().collect())
+    }
+
+    /// Runs `f` in the generator's precision, on a thread of the pool: one outside would sleep and be woken at every operation.
+    fn work<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
+        rayon::scope(|_| with_precision(self.precision, f))
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

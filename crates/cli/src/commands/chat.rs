@@ -52,7 +52,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);
     }
     let mut talk = Talk { session: model.generator.session(), args };
-    model.precision.of(|| match &args.prompt {
+    match &args.prompt {
         Some(prompt) => {
             let answer = talk.say(pictures, prompt)?;
             if args.json {
@@ -61,7 +61,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
             Ok(())
         }
         None => talk.converse(pictures),
-    })
+    }
 }
 
 fn ensure_temperature(temperature: f64) -> Result<()> {

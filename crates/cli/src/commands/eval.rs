@@ -14,7 +14,7 @@ use crate::commands::run::{settle_threads, stop_flag};
 use crate::error::{InputError, input};
 use crate::evaluation::{Evaluation, records};
 use crate::local::Local;
-use crate::recipe::{EvalStage, Precision, eval_pool};
+use crate::recipe::{EvalStage, eval_pool};
 use crate::run_folder::RunFolder;
 use crate::tasks::TaskData;
 use crate::trained::Trained;
@@ -159,15 +159,14 @@ impl EvalArgs {
                 let mut local = Local { generator: &model.generator, batch: self.batch, stop: &stop };
                 let style = if model.tuned { Style::Chat } else { Style::Pretrained };
                 let about = (model.stage.as_str(), style, model.id.as_str());
-                let evaluate = || self.evaluate(&folder, &input(data)?, about, &mut local);
-                model.precision.of(evaluate)
+                self.evaluate(&folder, &input(data)?, about, &mut local)
             }
             (None, Some(address)) => {
                 let mut remote = input(Remote::new(address, &self.model_name, self.batch))?;
                 let data = input(TaskData::open(None, &self.tasks, self.data.as_deref(), false))?;
                 let id = format!("{} at {address}", self.model_name);
                 let about = (self.model_name.as_str(), Style::Chat, id.as_str());
-                Precision::default().of(|| self.evaluate(&folder, &data, about, &mut remote))
+                self.evaluate(&folder, &data, about, &mut remote)
             }
             (None, None) => Err(InputError::new("eval: give --run or --model").into()),
         }

@@ -22,7 +22,8 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
     let tasks = stage.tasks.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>()?;
     let root = context.folder.root();
     let model = model::before(&plan.recipe, root, &stage.name, &Device::flex())?;
-    let generator = Generator::new(model, plan.tokenizer.clone(), plan.image.clone());
+    let generator =
+        Generator::new(model, plan.recipe.precision.into(), plan.tokenizer.clone(), plan.image.clone());
     let last = plan.recipe.trained_before(&stage.name);
     let evaluation = Evaluation {
         stage,

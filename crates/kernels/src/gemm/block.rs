@@ -28,7 +28,7 @@ impl Panels {
     }
 
     fn new(kernel: &'static Kernel, view: Matrix<'_>, height: usize) -> Self {
-        let operand = Operand { rows: view.rows(), k: view.cols(), height, source: Source::View(view) };
+        let operand = Operand::view(view, height);
         let mut words = Scratch::new(operand.size(kernel));
         let mut rest = &mut words[..];
         for k in blocks(view.cols()) {

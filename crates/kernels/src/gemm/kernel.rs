@@ -1,7 +1,7 @@
 //! The microkernels of one instruction set and precision, and how their operands are laid out.
 
 use super::pack;
-use super::tile::{Narrow, Tile, narrow, tile};
+use super::tile::{Tile, tile};
 use super::vector::{Plain, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512, Avx512Bf16};
@@ -10,7 +10,6 @@ use crate::cpu::{self, Isa};
 
 type PackFn = unsafe fn(Matrix<'_>, usize, *mut u32);
 type TileFn = unsafe fn(&Tile);
-type NarrowFn = unsafe fn(&Narrow);
 
 /// One set of microkernels.
 ///
@@ -25,8 +24,6 @@ pub(crate) struct Kernel {
     pub(crate) pair: usize,
     /// By the number of rows less one, and whether the columns need the second vector.
     tiles: &'static [[TileFn; 2]],
-    /// By the number of rows less one.
-    narrow: &'static [(NarrowFn, usize)],
     pack: PackFn,
 }
 
@@ -62,16 +59,6 @@ impl Kernel {
         unsafe { (self.pack)(view, height, out.as_mut_ptr()) }
     }
 
-    /// Rows that [`Self::narrow`] takes at once, of `m`.
-    pub(super) fn narrow_rows(&self, m: usize) -> usize {
-        m.div_ceil(m.div_ceil(self.narrow.len()))
-    }
-
-    /// Columns that [`Self::narrow`] takes at once with `m` rows.
-    pub(super) fn narrow_cols(&self, m: usize) -> usize {
-        self.narrow[m - 1].1
-    }
-
     /// A tile of `m` rows.
     ///
     /// # Safety
@@ -82,40 +69,17 @@ impl Kernel {
         // SAFETY: as above; the rest is the caller's promise.
         unsafe { self.tiles[m - 1][wide](t) }
     }
-
-    /// `m` rows times columns that are not packed.
-    ///
-    /// # Safety
-    /// As for [`narrow`], with a panel of this kernel.
-    pub(super) unsafe fn narrow(&self, m: usize, t: &Narrow) {
-        // SAFETY: as above.
-        unsafe { self.narrow[m - 1].0(t) }
-    }
-}
-
-/// Vectors of columns that [`narrow`] takes with so many rows, where `registers` hold sums.
-const fn narrow_vectors(rows: usize, registers: usize) -> usize {
-    match registers / rows {
-        0..4 => 2,
-        4..8 => 4,
-        _ => 8,
-    }
 }
 
 /// The microkernels for a vector, compiled with its features.
 macro_rules! kernel {
-    ($name:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, few: [$($few:literal)*], pair: $pair:literal, registers: $registers:literal
+    ($name:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, pair: $pair:literal
      $(, #[$features:meta])?) => {
         static $name: Kernel = {
             $(#[$features])?
             unsafe fn tile_with<const M: usize, const N: usize>(t: &Tile) {
                 // SAFETY: the caller's promise.
                 unsafe { tile::<$vector, $rows, M, N>(t) }
-            }
-            $(#[$features])?
-            unsafe fn narrow_with<const M: usize, const N: usize>(t: &Narrow) {
-                // SAFETY: the caller's promise.
-                unsafe { narrow::<$vector, $rows, $pair, M, N>(t) }
             }
             $(#[$features])?
             unsafe fn pack_with(view: Matrix<'_>, height: usize, out: *mut u32) {
@@ -128,30 +92,26 @@ macro_rules! kernel {
                 cols: 2 * LANES,
                 pair: $pair,
                 tiles: &[$([tile_with::<$m, 1>, tile_with::<$m, 2>]),*],
-                narrow: &[$((
-                    narrow_with::<$few, { narrow_vectors($few, $registers) }>,
-                    narrow_vectors($few, $registers) * LANES
-                )),*],
                 pack: pack_with,
             }
         };
     };
 }
 
-kernel!(PLAIN, Plain<false>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12);
-kernel!(PLAIN_ROUNDED, Plain<true>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12);
+kernel!(PLAIN, Plain<false>, rows: [1 2 3 4 5 6] of 6, pair: 1);
+kernel!(PLAIN_ROUNDED, Plain<true>, rows: [1 2 3 4 5 6] of 6, pair: 1);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2, Avx2<false>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12,
+kernel!(AVX2, Avx2<false>, rows: [1 2 3 4 5 6] of 6, pair: 1,
     #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2_ROUNDED, Avx2<true>, rows: [1 2 3 4 5 6] of 6, few: [1 2 3 4], pair: 1, registers: 12,
+kernel!(AVX2_ROUNDED, Avx2<true>, rows: [1 2 3 4 5 6] of 6, pair: 1,
     #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512, Avx512<false>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, few: [1 2 3 4 5 6], pair: 1, registers: 28,
+kernel!(AVX512, Avx512<false>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512_ROUNDED, Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, few: [1 2 3 4 5 6], pair: 1, registers: 28,
+kernel!(AVX512_ROUNDED, Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512_BF16, Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, few: [1 2 3 4 5 6], pair: 2, registers: 28,
+kernel!(AVX512_BF16, Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 2,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]);

@@ -2,7 +2,7 @@
 //!
 //! The sum of an element of the product depends on its row of A and its column of B alone: it is made of blocks of
 //! 512 terms, each added in the order of k, and the blocks are added in their order. So a row comes out with the same
-//! bits whatever the number of rows, their neighbours, the number of threads, and whether operands were packed before.
+//! bits whatever the number of rows, their neighbours, the number of threads, and whether `b` was packed before.
 //!
 //! Products of bfloat16 use the instruction of AVX-512 for them where it is fast ([`crate::cpu::Isa::fastest`]), and
 //! otherwise round the operands and multiply in f32; the two agree but for the rounding of sums and denormals, which
@@ -24,7 +24,7 @@ mod x86;
 pub(crate) use block::Panels;
 pub(crate) use kernel::Kernel;
 pub use matrix::{Matrix, MatrixMut};
-pub use operand::{Left, PackedA, PackedB, Right};
+pub use operand::{PackedB, Right};
 
 /// Precision of a product's inputs, whose sums are always f32; of what an optimizer keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,18 +38,18 @@ pub enum Precision {
 /// Terms that are added one after another before they are added to the element.
 const KC: usize = 512;
 
-/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`. An operand is a [`Matrix`] or packed before.
+/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`; `b` is a [`Matrix`] or packed before.
 ///
 /// # Panics
-/// If the shapes do not fit, or a packed operand has another precision.
+/// If the shapes do not fit, or `b` is packed in another precision.
 pub fn gemm<'a>(
     precision: Precision,
-    a: impl Into<Left<'a>>,
+    a: Matrix<'a>,
     b: impl Into<Right<'a>>,
     c: MatrixMut<'_>,
     accumulate: bool,
 ) {
-    let (kernel, a, b) = operand::operands(precision, a.into(), b.into());
+    let (kernel, a, b) = operand::operands(precision, a, b.into());
     let (m, n) = (c.rows(), c.cols());
     assert!(
         a.rows == m && b.rows == n && a.k == b.k,

@@ -4,61 +4,45 @@ use super::kernel::Kernel;
 use super::{KC, Matrix, Precision};
 use crate::buffer::{Scratch, Words};
 use crate::cpu;
+use std::fmt;
 use std::ops::Range;
 
-/// The left operand `[m, k]`, packed for many products.
+/// The right operand `[k, n]`, packed once for many products: a weight that nobody trains, for example. In bfloat16 it takes half
+/// of the memory where the instruction set has products of it.
 #[derive(Clone)]
-pub struct PackedA(Packed);
-
-/// The right operand `[k, n]`, packed for many products: a weight, for example.
-#[derive(Clone)]
-pub struct PackedB(Packed);
-
-#[derive(Clone)]
-struct Packed {
+pub struct PackedB {
     kernel: &'static Kernel,
     precision: Precision,
     words: Words,
-    rows: usize,
     k: usize,
-}
-
-impl PackedA {
-    /// Packs a matrix.
-    pub fn new(precision: Precision, a: Matrix<'_>) -> Self {
-        Self(Packed::new(precision, a, |kernel| kernel.rows))
-    }
+    n: usize,
 }
 
 impl PackedB {
-    /// Packs a matrix.
+    /// Packs a matrix for products in `precision`.
     pub fn new(precision: Precision, b: Matrix<'_>) -> Self {
-        Self(Packed::new(precision, b.transposed(), |kernel| kernel.cols))
-    }
-}
-
-impl Packed {
-    fn new(precision: Precision, view: Matrix<'_>, height: impl Fn(&Kernel) -> usize) -> Self {
         let kernel = Kernel::of(precision);
-        let operand =
-            Operand { rows: view.rows(), k: view.cols(), height: height(kernel), source: Source::View(view) };
+        let operand = Operand::view(b.transposed(), kernel.cols);
         let mut words = Words::zeros(operand.size(kernel));
         operand.pack(kernel, &mut words);
-        Self { kernel, precision, words, rows: view.rows(), k: view.cols() }
+        Self { kernel, precision, words, k: b.rows(), n: b.cols() }
     }
 
-    fn operand(&self, height: usize) -> Operand<'_> {
-        Operand { rows: self.rows, k: self.k, height, source: Source::Panels(&self.words) }
+    /// Rows k and columns n of the matrix.
+    pub fn dims(&self) -> [usize; 2] {
+        [self.k, self.n]
+    }
+
+    /// The precision of its products.
+    pub fn precision(&self) -> Precision {
+        self.precision
     }
 }
 
-/// The left operand of a product.
-#[derive(Clone, Copy)]
-pub enum Left<'a> {
-    /// A view `[m, k]`.
-    View(Matrix<'a>),
-    /// Packed before.
-    Packed(&'a PackedA),
+impl fmt::Debug for PackedB {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PackedB([{}, {}], {:?})", self.k, self.n, self.precision)
+    }
 }
 
 /// The right operand of a product.
@@ -68,18 +52,6 @@ pub enum Right<'a> {
     View(Matrix<'a>),
     /// Packed before.
     Packed(&'a PackedB),
-}
-
-impl<'a> From<Matrix<'a>> for Left<'a> {
-    fn from(view: Matrix<'a>) -> Self {
-        Self::View(view)
-    }
-}
-
-impl<'a> From<&'a PackedA> for Left<'a> {
-    fn from(packed: &'a PackedA) -> Self {
-        Self::Packed(packed)
-    }
 }
 
 impl<'a> From<Matrix<'a>> for Right<'a> {
@@ -94,36 +66,24 @@ impl<'a> From<&'a PackedB> for Right<'a> {
     }
 }
 
-/// Both operands for one kernel: that of the packed ones, which must agree with the precision.
+/// Both operands for one kernel: that of the packed one, which must agree with the precision.
 pub(super) fn operands<'a>(
     precision: Precision,
-    a: Left<'a>,
+    a: Matrix<'a>,
     b: Right<'a>,
 ) -> (&'static Kernel, Operand<'a>, Operand<'a>) {
-    let packed = [
-        if let Left::Packed(a) = a { Some(&a.0) } else { None },
-        if let Right::Packed(b) = b { Some(&b.0) } else { None },
-    ];
-    let kernel = packed.iter().flatten().next().map_or_else(|| Kernel::of(precision), |p| p.kernel);
-    for p in packed.into_iter().flatten() {
-        assert_eq!(p.precision, precision, "an operand is packed in another precision");
-        assert!(std::ptr::eq(p.kernel, kernel), "the operands are packed for different instruction sets");
-    }
-    let view = |view: Matrix<'a>, height| Operand {
-        rows: view.rows(),
-        k: view.cols(),
-        height,
-        source: Source::View(view),
+    let (kernel, b) = match b {
+        Right::View(b) => {
+            let kernel = Kernel::of(precision);
+            (kernel, Operand::view(b.transposed(), kernel.cols))
+        }
+        Right::Packed(b) => {
+            assert_eq!(b.precision, precision, "an operand is packed in another precision");
+            let source = Source::Panels(&b.words);
+            (b.kernel, Operand { rows: b.n, k: b.k, height: b.kernel.cols, source })
+        }
     };
-    let a = match a {
-        Left::View(a) => view(a, kernel.rows),
-        Left::Packed(a) => a.0.operand(kernel.rows),
-    };
-    let b = match b {
-        Right::View(b) => view(b.transposed(), kernel.cols),
-        Right::Packed(b) => b.0.operand(kernel.cols),
-    };
-    (kernel, a, b)
+    (kernel, Operand::view(a, kernel.rows), b)
 }
 
 /// Rows of A or columns of B, `[rows, k]`, in panels of `height`.
@@ -151,6 +111,11 @@ pub(super) struct Block<'a> {
 }
 
 impl<'a> Operand<'a> {
+    /// The rows of a view.
+    pub(super) fn view(view: Matrix<'a>, height: usize) -> Self {
+        Self { rows: view.rows(), k: view.cols(), height, source: Source::View(view) }
+    }
+
     pub(super) fn panels(&self) -> usize {
         self.rows.div_ceil(self.height)
     }

@@ -3,8 +3,8 @@
 use super::KC;
 use super::kernel::Kernel;
 use super::matrix::MatrixMut;
-use super::operand::{Block, Operand, Source, blocks};
-use super::tile::{Narrow, Tile};
+use super::operand::{Block, Operand, blocks};
+use super::tile::Tile;
 use crate::buffer::{Scratch, Shared};
 use crate::cpu;
 use std::ops::Range;
@@ -55,12 +55,6 @@ pub(super) fn product(
         return split(kernel, a, b, c, add);
     }
     let product = Product { kernel, a, b, stride, c: Shared::new(c.data()), add };
-    if let Source::View(view) = b.source
-        && m <= kernel.rows
-        && view.row_stride() == 1
-    {
-        return product.narrow(threads);
-    }
     // The shorter operand is packed whole, of a long k some blocks at a time.
     let some = (WHOLE / KC / m.min(n)).max(1) * KC;
     for start in (0..k).step_by(some) {
@@ -134,54 +128,7 @@ impl Product<'_> {
             }
         }
     }
-
-    /// A few rows: B is read where it is, once, some of its rows side by side, as the memory likes best.
-    fn narrow(&self, threads: usize) {
-        let (kernel, m, n) = (self.kernel, self.a.rows, self.b.rows);
-        let Source::View(b) = self.b.source else { unreachable!("packed columns go by columns") };
-        let mut scratch = None;
-        let a = self.a.packed(kernel, &mut scratch);
-        let height = kernel.narrow_rows(m);
-        let width = kernel.narrow_cols(height);
-        let groups = n.div_ceil(width);
-        cpu::rows(groups, piece(groups, threads, usize::MAX), |groups| {
-            let wide = groups.len() * width;
-            let mut sums = Scratch::new(m * wide);
-            for block in blocks(self.a.k) {
-                let words = a.block(kernel, 0..1, block.clone(), &mut []).words;
-                for k in block.clone().step_by(BESIDE).map(|k| k..(k + BESIDE).min(block.end)) {
-                    for group in groups.clone() {
-                        let (start, at) = (group * width, (group - groups.start) * width);
-                        // The later rows find these columns in the cache.
-                        for row in (0..m).step_by(height) {
-                            let t = Narrow {
-                                k: k.len(),
-                                a: words[(k.start - block.start) / kernel.pair * kernel.rows + row..]
-                                    .as_ptr(),
-                                b: b.data()[k.start * b.col_stride() + start..].as_ptr(),
-                                b_stride: b.col_stride(),
-                                c: self.c.pointer(row * self.stride + start),
-                                stride: self.stride,
-                                cols: (n - start).min(width),
-                                add: self.add || block.start > 0,
-                                sums: sums.floats()[row * wide + at..].as_mut_ptr(),
-                                sums_stride: wide,
-                                first: k.start == block.start,
-                                last: k.end == block.end,
-                            };
-                            // SAFETY: A holds one panel; the rows of B and the columns of `c` are in their matrices,
-                            // and no other task has these columns; rows of sums are as long as the groups together.
-                            unsafe { kernel.narrow((m - row).min(height), &t) }
-                        }
-                    }
-                }
-            }
-        });
-    }
 }
-
-/// Rows of B that [`Product::narrow`] reads side by side; even.
-const BESIDE: usize = 16;
 
 /// Long sums: each task makes one block of k for the whole product, and the blocks are added in their order.
 fn split(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, mut c: MatrixMut<'_>, add: bool) {

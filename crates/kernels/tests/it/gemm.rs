@@ -2,7 +2,7 @@
 
 use crate::check::{assert_near, assert_same_on_any_threads, numbers};
 use mm1_kernels::cpu::{Isa, with_isa};
-use mm1_kernels::gemm::{Matrix, MatrixMut, PackedA, PackedB, Precision, gemm};
+use mm1_kernels::gemm::{Matrix, MatrixMut, PackedB, Precision, gemm};
 
 /// Rounded to bfloat16 where the precision says so, to nearest even.
 fn input(precision: Precision, x: f32) -> f64 {
@@ -59,9 +59,10 @@ fn check_shape(precision: Precision, shape @ [m, n, k]: [usize; 3]) {
             assert_near(&format!("{precision:?} {shape:?} forms {i} {j}"), &c, &expected, 2e-6);
         }
     }
-    let (pa, pb) = (PackedA::new(precision, lefts[0]), PackedB::new(precision, rights[0]));
+    let packed = PackedB::new(precision, rights[0]);
+    assert_eq!((packed.dims(), packed.precision()), ([k, n], precision));
     let mut c = vec![1.0; m * n];
-    gemm(precision, &pa, &pb, MatrixMut::new(&mut c, m, n), true);
+    gemm(precision, lefts[0], &packed, MatrixMut::new(&mut c, m, n), true);
     let more: Vec<f64> = expected.iter().map(|x| x + 1.0).collect();
     assert_near(&format!("{precision:?} {shape:?} packed"), &c, &more, 2e-6);
 }
@@ -71,7 +72,6 @@ fn product_is_its_definition_on_every_instruction_set() {
     let sizes = [1, 2, 3, 5, 8, 13, 14, 15, 16, 17, 31, 33, 64];
     let shapes: Vec<[usize; 3]> =
         (0..60).map(|i| [sizes[i % 13], sizes[i * 5 % 13], sizes[(i * 7 + i / 13) % 13]]).collect();
-    // With seven and thirteen rows the last few take more columns at once than those before, and more than one group of them.
     let long = [
         [7, 200, 40],
         [13, 300, 70],

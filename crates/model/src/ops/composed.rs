@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, Head, Heads, Layout, Norm, Rope, Sight};
+use super::{Activation, Heads, Layout, Norm, Rope, Sight, Weight};
 
 /// A score that the softmax turns into an exact zero.
 const MASKED: f32 = -1e30;
@@ -56,9 +56,13 @@ pub fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
 }
 
 /// See [`super::linear`].
-pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+pub fn linear(x: Tensor<3>, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    let w = match w.into() {
+        Weight::Table(table) => table.transpose(),
+        weight => weight.trained(),
+    };
     let ([b, t, i], [_, o]) = (x.dims(), w.dims());
-    let y = x.reshape([b * t, i]).matmul(w.clone()).reshape([b, t, o]);
+    let y = x.reshape([b * t, i]).matmul(w).reshape([b, t, o]);
     match bias {
         None => y,
         Some(bias) => y + bias.clone().unsqueeze(),
@@ -66,7 +70,7 @@ pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3
 }
 
 /// See [`super::norm_linear`].
-pub fn norm_linear(x: Tensor<3>, by: &Norm, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+pub fn norm_linear(x: Tensor<3>, by: &Norm, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     linear(norm(x, by), w, bias)
 }
 
@@ -74,7 +78,7 @@ pub fn norm_linear(x: Tensor<3>, by: &Norm, w: &Tensor<2>, bias: Option<&Tensor<
 pub fn act_linear_residual(
     h: Tensor<3>,
     activation: Activation,
-    w: &Tensor<2>,
+    w: impl Into<Weight>,
     bias: Option<&Tensor<1>>,
     residual: Option<Tensor<3>>,
 ) -> Tensor<3> {
@@ -171,16 +175,8 @@ pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
     activation::softmax(scores, 3).matmul(values).swap_dims(1, 2).reshape([n, k, d])
 }
 
-/// See [`super::logits`].
-pub fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
-    match head {
-        Head::Linear(w) => linear(x, w, None),
-        Head::Tied(table) => linear(x, &table.clone().transpose(), None),
-    }
-}
-
 /// See [`super::linear_cross_entropy`].
-pub fn linear_cross_entropy(x: Tensor<3>, head: Head<'_>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+pub fn linear_cross_entropy(x: Tensor<3>, head: Weight, targets: &[u32], weights: &[f32]) -> Tensor<1> {
     let ([b, t, d], device) = (x.dims(), x.device());
     let learned: Vec<usize> = (0..b * t).filter(|&i| weights[i] > 0.0).collect();
     let m = learned.len();
@@ -188,7 +184,7 @@ pub fn linear_cross_entropy(x: Tensor<3>, head: Head<'_>, targets: &[u32], weigh
         return x.sum().mul_scalar(0.0);
     }
     let rows = x.reshape([b * t, d]).select(0, indices(learned.iter().copied(), &device));
-    let scores = logits(rows.unsqueeze(), head).squeeze_dim::<2>(0);
+    let scores = linear(rows.unsqueeze(), head, None).squeeze_dim::<2>(0);
     let targets = indices(learned.iter().map(|&i| targets[i] as usize), &device).reshape([m, 1]);
     let weights: Vec<f32> = learned.iter().map(|&i| weights[i]).collect();
     let weights = Tensor::from_data(TensorData::new(weights, [m, 1]), &device);

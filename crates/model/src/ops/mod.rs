@@ -6,9 +6,12 @@ pub mod composed;
 mod fused;
 mod mode;
 
+use std::sync::Arc;
+
 use burn::module::Module;
 use burn::tensor::{Tensor, TensorData};
 use mm1_kernels::attention::{CachedAttention, KvCache};
+use mm1_kernels::gemm::PackedB;
 use mm1_kernels::{allocator, arena};
 
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
@@ -133,13 +136,47 @@ impl Layout {
     }
 }
 
-/// The output head of the decoder.
-#[derive(Clone, Copy, Debug)]
-pub enum Head<'a> {
-    /// A matrix of its own `[d, v]`.
-    Linear(&'a Tensor<2>),
-    /// The embedding table `[v, d]`.
-    Tied(&'a Tensor<2>),
+/// The weight of a linear map of `i` inputs and `o` outputs.
+#[derive(Clone, Debug)]
+pub enum Weight {
+    /// `[i, o]`
+    Matrix(Tensor<2>),
+    /// `[o, i]`: an embedding table as the decoder's output head.
+    Table(Tensor<2>),
+    /// Only read.
+    Packed(Packed),
+}
+
+/// A weight as products take it, in the precision that it was packed for: it is read fastest so, and in bfloat16 takes half of
+/// the memory where the CPU has products of it. Nothing can be learned through it.
+#[derive(Module, Debug)]
+pub struct Packed {
+    #[module(skip)]
+    panels: Arc<PackedB>,
+}
+
+impl Weight {
+    /// The same for reading only, where the backend is the CPU's: products give the same bits.
+    pub fn packed(self) -> Self {
+        fused::packed(self)
+    }
+
+    /// The matrix or table.
+    ///
+    /// # Panics
+    /// If it is packed.
+    fn trained(self) -> Tensor<2> {
+        match self {
+            Self::Matrix(weight) | Self::Table(weight) => weight,
+            Self::Packed(_) => panic!("a packed weight is only read, and only on the CPU"),
+        }
+    }
+}
+
+impl From<&Tensor<2>> for Weight {
+    fn from(matrix: &Tensor<2>) -> Self {
+        Self::Matrix(matrix.clone())
+    }
 }
 
 /// The new tokens of one sequence among the new tokens of all that are in one row.
@@ -180,14 +217,14 @@ pub fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
 }
 
 /// `x w + bias`: `[b, t, i] -> [b, t, o]` with `w` `[i, o]` and `bias` `[o]`.
-pub fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
-    if fused::takes(&x) { fused::linear(x, w, bias) } else { composed::linear(x, w, bias) }
+pub fn linear(x: Tensor<3>, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    if fused::takes(&x) { fused::linear(x, w.into(), bias) } else { composed::linear(x, w, bias) }
 }
 
 /// `norm(x) w + bias`: `[b, t, d] -> [b, t, o]` with `w` `[d, o]` and `bias` `[o]`.
-pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
+pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     if fused::takes(&x) {
-        fused::norm_linear(x, norm, w, bias)
+        fused::norm_linear(x, norm, w.into(), bias)
     } else {
         composed::norm_linear(x, norm, w, bias)
     }
@@ -218,12 +255,12 @@ pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
 pub fn act_linear_residual(
     h: Tensor<3>,
     activation: Activation,
-    w: &Tensor<2>,
+    w: impl Into<Weight>,
     bias: Option<&Tensor<1>>,
     residual: Option<Tensor<3>>,
 ) -> Tensor<3> {
     if fused::takes(&h) {
-        fused::act_linear_residual(h, activation, w, bias, residual)
+        fused::act_linear_residual(h, activation, w.into(), bias, residual)
     } else {
         composed::act_linear_residual(h, activation, w, bias, residual)
     }
@@ -240,15 +277,10 @@ pub fn recomputed<M: Module + Sync + 'static>(
     if recomputes() && fused::takes(&x) { fused::recomputed(module, x, run) } else { run(module, x) }
 }
 
-/// Scores of every token of the vocabulary: `[b, t, d] -> [b, t, v]`.
-pub fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
-    if fused::takes(&x) { fused::logits(x, head) } else { composed::logits(x, head) }
-}
-
 /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the whole step's
 /// weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries. Only positions whose weight is above 0
 /// are computed.
-pub fn linear_cross_entropy(x: Tensor<3>, head: Head<'_>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+pub fn linear_cross_entropy(x: Tensor<3>, head: Weight, targets: &[u32], weights: &[f32]) -> Tensor<1> {
     if fused::takes(&x) {
         fused::linear_cross_entropy(x, head, targets, weights)
     } else {

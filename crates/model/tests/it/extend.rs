@@ -1,8 +1,8 @@
 //! Reading piece by piece with a cache computes what a whole forward pass does.
 
 use burn::tensor::Device;
-use mm1_model::ops::{Layout, Sight};
-use mm1_model::{Cache, Input, Mm1, Piece, Placed};
+use mm1_model::ops::{Layout, Precision, Sight, with_precision};
+use mm1_model::{Cache, Input, Mm1, Piece, Placed, weights};
 
 use crate::case::{self, Case, difference, values};
 
@@ -108,6 +108,32 @@ fn pictures_of_several_resolutions_stand_in_one_call() {
         let (a, b) = (logits(&[&large]), logits(&[&small]));
         assert!(difference(&a, &b) > 1e-3, "{name}: the resolution matters");
         assert!(logits(&[&small, &large, &small]) == [b.clone(), a, b].concat(), "{name}");
+    }
+}
+
+#[test]
+fn packed_weights_give_the_same_bits() {
+    let case = case::read("c-abstractor");
+    let (ids, picture) = prompt(&case);
+    let pictures = &[picture][..];
+    for (tied, precision) in
+        [(false, Precision::F32), (true, Precision::F32), (false, Precision::Bf16), (true, Precision::Bf16)]
+    {
+        let mut config = case.config.clone();
+        config.lm.tied = tied;
+        let model = Mm1::new(&config, 3, &Device::flex()).unwrap();
+        let logits = |model: &Mm1| {
+            let mut cache = Cache::new(&config, 1);
+            let read =
+                [Piece { sequence: 0, ids, pictures }, Piece { sequence: 0, ids: &[5], pictures: &[] }];
+            read.map(|piece| values(model.extend(&[piece], &mut cache).unwrap())).concat()
+        };
+        let packed = model.clone().packed(precision);
+        let left = weights::shapes(&packed);
+        assert!(left.iter().all(|(path, _)| !path.ends_with("qkv") && path != "lm.head"), "{left:?}");
+        with_precision(precision, || {
+            assert!(logits(&packed) == logits(&model), "{precision:?}, tied: {tied}");
+        });
     }
 }
 

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
-    self, Activation, Head, Heads, Layout, Norm, Precision, Rope, Sight, Span, composed, with_precision,
+    self, Activation, Heads, Layout, Norm, Precision, Rope, Sight, Span, Weight, composed, with_precision,
 };
 use mm1_model::weights;
 
@@ -159,8 +159,8 @@ fn linear_maps() {
         check(
             "logits",
             &[b * t * i, i * o],
-            &|p| ops::logits(x(p), Head::Tied(&table(p))).flatten(0, 2),
-            &|p| composed::logits(x(p), Head::Tied(&table(p))).flatten(0, 2),
+            &|p| ops::linear(x(p), Weight::Table(table(p)), None).flatten(0, 2),
+            &|p| composed::linear(x(p), Weight::Table(table(p)), None).flatten(0, 2),
         );
     }
 }
@@ -206,14 +206,14 @@ fn linear_and_cross_entropy() {
         check(
             "linear head",
             &[2 * t * d, d * v],
-            &|p| ops::linear_cross_entropy(x(p), Head::Linear(&linear(p)), &targets, &weights),
-            &|p| composed::linear_cross_entropy(x(p), Head::Linear(&linear(p)), &targets, &weights),
+            &|p| ops::linear_cross_entropy(x(p), Weight::Matrix(linear(p)), &targets, &weights),
+            &|p| composed::linear_cross_entropy(x(p), Weight::Matrix(linear(p)), &targets, &weights),
         );
         check(
             "tied head",
             &[2 * t * d, d * v],
-            &|p| ops::linear_cross_entropy(x(p), Head::Tied(&table(p)), &targets, &weights),
-            &|p| composed::linear_cross_entropy(x(p), Head::Tied(&table(p)), &targets, &weights),
+            &|p| ops::linear_cross_entropy(x(p), Weight::Table(table(p)), &targets, &weights),
+            &|p| composed::linear_cross_entropy(x(p), Weight::Table(table(p)), &targets, &weights),
         );
     }
 }
@@ -222,7 +222,7 @@ fn linear_and_cross_entropy() {
 fn nothing_learned_gives_zeros() {
     let operation = |p: &[Tensor<1>]| {
         let (x, w) = (p[0].clone().reshape([1, 2, 3]), p[1].clone().reshape([3, 4]));
-        ops::linear_cross_entropy(x, Head::Linear(&w), &[0, 0], &[0.0, 0.0])
+        ops::linear_cross_entropy(x, (&w).into(), &[0, 0], &[0.0, 0.0])
     };
     let got = run(&operation, &[6, 12], |_| true);
     assert_eq!(got, [Some(vec![0.0]), Some(vec![0.0; 6]), Some(vec![0.0; 12])]);

@@ -8,6 +8,7 @@ use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionActivation, VisionConfig};
+use mm1_model::ops::Precision;
 use mm1_model::{Input, Layout, Mm1, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
@@ -66,7 +67,7 @@ impl Case {
     }
 
     pub(crate) fn generator(&self) -> Generator {
-        Generator::new(self.model.clone(), self.tokenizer.clone(), self.image.clone())
+        Generator::new(self.model.clone(), Precision::F32, self.tokenizer.clone(), self.image.clone())
     }
 
     /// The segments as ids, pixels and slots, made here once more.

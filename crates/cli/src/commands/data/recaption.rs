@@ -71,7 +71,7 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     let mut writing = input(Recaption::open(&args.to, spec))?;
     if !writing.is_done() {
         let work = Work { args, model: &model, source: &source, total };
-        model.precision.of(|| work.go_on(&mut writing))?;
+        work.go_on(&mut writing)?;
         input(writing.finish())?;
     }
     for Skipped { id, reason } in writing.skipped() {

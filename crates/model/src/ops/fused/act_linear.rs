@@ -1,4 +1,4 @@
-//! `activation(h) w + bias + residual`, of which a linear map and the decoder's logits are cases.
+//! `activation(h) w + bias + residual`, of which a linear map is a case.
 
 use burn::backend::Flex;
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -8,41 +8,26 @@ use burn::tensor::Tensor;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
 
+use super::linear::Linear;
 use super::memory::{Kept, vector};
-use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
-use crate::ops::{Activation, Head};
+use crate::ops::{Activation, Weight};
 
 /// See [`crate::ops::linear`].
-pub(in crate::ops) fn linear(x: Tensor<3>, w: &Tensor<2>, bias: Option<&Tensor<1>>) -> Tensor<3> {
-    act_linear(x, Activation::None, Head::Linear(w), bias, None)
+pub(in crate::ops) fn linear(x: Tensor<3>, w: Weight, bias: Option<&Tensor<1>>) -> Tensor<3> {
+    act_linear_residual(x, Activation::None, w, bias, None)
 }
 
 /// See [`crate::ops::act_linear_residual`].
 pub(in crate::ops) fn act_linear_residual(
     h: Tensor<3>,
     activation: Activation,
-    w: &Tensor<2>,
-    bias: Option<&Tensor<1>>,
-    residual: Option<Tensor<3>>,
-) -> Tensor<3> {
-    act_linear(h, activation, Head::Linear(w), bias, residual)
-}
-
-/// See [`crate::ops::logits`].
-pub(in crate::ops) fn logits(x: Tensor<3>, head: Head<'_>) -> Tensor<3> {
-    act_linear(x, Activation::None, head, None, None)
-}
-
-fn act_linear(
-    h: Tensor<3>,
-    activation: Activation,
-    w: Head<'_>,
+    w: Weight,
     bias: Option<&Tensor<1>>,
     residual: Option<Tensor<3>>,
 ) -> Tensor<3> {
     let [b, t, width] = h.dims();
-    let (h, (w, w_node)) = (Operand::new(h), Weight::of(w));
+    let (h, (w, w_node)) = (Operand::new(h), Linear::of(w));
     let (bias, residual) = (bias.cloned().map(Operand::new), residual.map(Operand::new));
     let ([_, o], f) = (w.dims(), activation.width(width));
     let mut y = vector(b * t * o);
@@ -79,7 +64,7 @@ struct ActLinear;
 struct State {
     h: Kept,
     activation: Activation,
-    w: Weight,
+    w: Linear,
 }
 
 impl Backward<Flex, 4> for ActLinear {

@@ -14,21 +14,18 @@ use mm1_kernels::rows::scale;
 
 use super::memory::{owned, vector, zeros};
 use super::{Back, Operand, floats, record, shape, tensor};
-use crate::ops::{Head, precision};
+use crate::ops::{Weight, precision};
 
 /// See [`crate::ops::linear_cross_entropy`].
 pub(in crate::ops) fn linear_cross_entropy(
     x: Tensor<3>,
-    head: Head<'_>,
+    head: Weight,
     targets: &[u32],
     weights: &[f32],
 ) -> Tensor<1> {
     let (x_shape, [_, _, d]) = (x.shape(), x.dims());
-    let (tied, w) = match head {
-        Head::Linear(w) => (false, w),
-        Head::Tied(table) => (true, table),
-    };
-    let (x, w) = (Operand::new(x), Operand::new(w.clone()));
+    let tied = matches!(head, Weight::Table(_));
+    let (x, w) = (Operand::new(x), Operand::new(head.trained()));
     let learned: Vec<usize> = (0..targets.len()).filter(|&i| weights[i] > 0.0).collect();
     let rows: Vec<u32> = learned.iter().map(|&i| i as u32).collect();
     let targets: Vec<u32> = learned.iter().map(|&i| targets[i]).collect();

@@ -10,12 +10,12 @@ mod conv;
 mod cross_entropy;
 mod elementwise;
 mod embedding;
+mod linear;
 mod memory;
 mod norm;
 mod norm_linear;
 mod recomputed;
 mod sums;
-mod weight;
 
 use burn::backend::autodiff::NodeId;
 use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
@@ -28,12 +28,13 @@ use mm1_kernels::arena;
 
 use memory::Values;
 
-pub(super) use act_linear::{act_linear_residual, linear, logits};
+pub(super) use act_linear::{act_linear_residual, linear};
 pub(super) use attention::{attention, cross_attention};
 pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
 pub(super) use cross_entropy::linear_cross_entropy;
 pub(super) use elementwise::{add_activation, gate};
 pub(super) use embedding::{embedding, splice};
+pub(super) use linear::packed;
 pub(super) use norm::{norm, norm_activation};
 pub(super) use norm_linear::norm_linear;
 pub(super) use recomputed::recomputed;

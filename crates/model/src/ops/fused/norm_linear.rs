@@ -11,22 +11,17 @@ use burn_flex::FlexTensor;
 use mm1_kernels::norm::{NormGrad, RowStats};
 use mm1_kernels::rows::{Columns, column_sums, fill_rows};
 
+use super::linear::Linear;
 use super::memory::vector;
 use super::norm::{NormParams, operands};
-use super::weight::Weight;
 use super::{Back, Operand, floats, node, record, shape, tensor};
-use crate::ops::{Head, Norm};
+use crate::ops::{Norm, Weight};
 
 /// See [`crate::ops::norm_linear`].
-pub(in crate::ops) fn norm_linear(
-    x: Tensor<3>,
-    by: &Norm,
-    w: &Tensor<2>,
-    bias: Option<&Tensor<1>>,
-) -> Tensor<3> {
+pub(in crate::ops) fn norm_linear(x: Tensor<3>, by: &Norm, w: Weight, bias: Option<&Tensor<1>>) -> Tensor<3> {
     let [b, t, _] = x.dims();
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
-    let ((w, w_node), bias) = (Weight::of(Head::Linear(w)), bias.cloned().map(Operand::new));
+    let ((w, w_node), bias) = (Linear::of(w), bias.cloned().map(Operand::new));
     let [_, o] = w.dims();
     let (mut normed, mut y) = (vector(x.values().len()), vector(b * t * o));
     let stats = norm.kernel().forward(x.values(), &mut normed);
@@ -51,7 +46,7 @@ struct State {
     x: FlexTensor,
     norm: NormParams,
     stats: Arc<Vec<RowStats>>,
-    w: Weight,
+    w: Linear,
 }
 
 impl Backward<Flex, 5> for NormLinear {

@@ -1,0 +1,106 @@
+//! A linear map: its weight, and the gradients of its input and its weight.
+
+use burn_flex::FlexTensor;
+use mm1_kernels::gemm::{Matrix, MatrixMut, PackedB, Precision, gemm};
+
+use super::memory::{Values, vector};
+use super::{NodeGuard, Operand, floats, shape, takes, tensor};
+use crate::ops::{Packed, Weight, precision};
+
+/// See [`Weight::packed`].
+pub(in crate::ops) fn packed(weight: Weight) -> Weight {
+    match weight {
+        Weight::Matrix(ref tensor) | Weight::Table(ref tensor) if takes(tensor) => {
+            let (linear, _) = Linear::of(weight);
+            let panels = PackedB::new(linear.precision(), linear.matrix()).into();
+            Weight::Packed(Packed { panels })
+        }
+        other => other,
+    }
+}
+
+/// A linear map as kept for the way back.
+#[derive(Clone, Debug)]
+pub(super) enum Linear {
+    /// By a matrix of the graph.
+    Matrix {
+        value: FlexTensor,
+        /// Whether it is `[o, i]`, being an embedding table.
+        transposed: bool,
+        precision: Precision,
+    },
+    /// By one that is only read.
+    Packed(Packed),
+}
+
+impl Linear {
+    /// A linear map with products in the precision of now, and the node of its weight.
+    pub(super) fn of(weight: Weight) -> (Self, Option<NodeGuard>) {
+        if let Weight::Packed(packed) = weight {
+            return (Self::Packed(packed), None);
+        }
+        let transposed = matches!(weight, Weight::Table(_));
+        let Operand { value, node, .. } = Operand::new(weight.trained());
+        (Self::Matrix { value, transposed, precision: precision() }, node)
+    }
+
+    pub(super) fn precision(&self) -> Precision {
+        match self {
+            Self::Matrix { precision, .. } => *precision,
+            Self::Packed(packed) => packed.panels.precision(),
+        }
+    }
+
+    /// Inputs and outputs.
+    pub(super) fn dims(&self) -> [usize; 2] {
+        match self {
+            Self::Matrix { .. } => [self.matrix().rows(), self.matrix().cols()],
+            Self::Packed(packed) => packed.panels.dims(),
+        }
+    }
+
+    /// As `[i, o]`, of a matrix of the graph.
+    fn matrix(&self) -> Matrix<'_> {
+        let Self::Matrix { value, transposed, .. } = self else {
+            unreachable!("a packed weight has no node, and what goes through it none")
+        };
+        let [rows, columns] = shape(value).dims();
+        let matrix = Matrix::new(floats(value), rows, columns);
+        if *transposed { matrix.transposed() } else { matrix }
+    }
+
+    /// Writes `x w` to `y` `[n, o]`, or adds it.
+    pub(super) fn multiply(&self, x: &[f32], y: &mut [f32], add: bool) {
+        let [i, o] = self.dims();
+        let n = x.len() / i;
+        let (x, y) = (Matrix::new(x, n, i), MatrixMut::new(y, n, o));
+        match self {
+            Self::Matrix { .. } => gemm(self.precision(), x, self.matrix(), y, add),
+            Self::Packed(packed) => gemm(self.precision(), x, &*packed.panels, y, add),
+        }
+    }
+
+    /// The gradient of the input from that of the output.
+    pub(super) fn input_grad(&self, dy: &[f32]) -> Values {
+        let [i, o] = self.dims();
+        let n = dy.len() / o;
+        let mut dx = vector(n * i);
+        let dy = Matrix::new(dy, n, o);
+        gemm(self.precision(), dy, self.matrix().transposed(), MatrixMut::new(&mut dx, n, i), false);
+        dx
+    }
+
+    /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
+    pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32], sum: Option<Values>) -> FlexTensor {
+        let [i, o] = self.dims();
+        let n = x.len() / i;
+        let (x, dy) = (Matrix::new(x, n, i), Matrix::new(dy, n, o));
+        let transposed = matches!(self, Self::Matrix { transposed: true, .. });
+        let (left, right) = if transposed { (dy, x) } else { (x, dy) };
+        let add = sum.is_some();
+        let mut dw = sum.unwrap_or_else(|| vector(i * o));
+        let dims = [left.cols(), right.cols()];
+        gemm(self.precision(), left.transposed(), right, MatrixMut::new(&mut dw, dims[0], dims[1]), add);
+        tensor(dw, dims)
+    }
+}
