@@ -40,7 +40,7 @@ impl NormWeights {
     }
 }
 
-/// `x + attention(norm(x)) out`.
+/// `x + attention(norm(x)) out`, in two halves: what is between positions, and what is each position's own.
 #[derive(Module, Debug)]
 pub struct Attention {
     /// Before the projections.
@@ -73,16 +73,20 @@ impl Attention {
         }
     }
 
-    /// `[b, t, d] -> [b, t, d]`
-    pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
-        let mixed = ops::attention(self.project(x.clone()), self.heads, layout, rope);
-        self.merge(mixed, x)
+    /// What the heads gather: `[b, t, d] -> [b, t, h c]`.
+    pub fn mix(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+        ops::attention(self.project(x), self.heads, layout, rope)
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
-    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
-        let mixed = ops::attention_cached(self.project(x.clone()), self.heads, rope, steps, cache);
-        self.merge(mixed, x)
+    /// The same of new tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, h c]`.
+    pub fn mix_cached(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
+        ops::attention_cached(self.project(x), self.heads, rope, steps, cache)
+    }
+
+    /// `x + mixed out`: `[b, t, h c]` and `[b, t, d] -> [b, t, d]`.
+    pub fn merge(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        let bias = self.out_bias.as_ref().map(Param::val);
+        ops::act_linear_residual(mixed, Activation::None, self.out.weight(), bias.as_ref(), Some(x))
     }
 
     /// See [`crate::Mm1::packed`].
@@ -93,10 +97,5 @@ impl Attention {
     fn project(&self, x: Tensor<3>) -> Tensor<3> {
         let bias = self.qkv_bias.as_ref().map(Param::val);
         ops::norm_linear(x, &self.norm.norm(), self.qkv.weight(), bias.as_ref())
-    }
-
-    fn merge(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
-        let bias = self.out_bias.as_ref().map(Param::val);
-        ops::act_linear_residual(mixed, Activation::None, self.out.weight(), bias.as_ref(), Some(x))
     }
 }

@@ -59,34 +59,48 @@ impl Lm {
 
     /// All blocks and the last norm: `[b, t, d] -> [b, t, d]`.
     pub fn forward(&self, mut x: Tensor<3>, layout: &Layout) -> Tensor<3> {
-        let rope = Rope::new(self.rope_base, self.head_width, layout.longest());
+        let rope = self.rope(layout);
         for block in &self.blocks {
             x = block.forward(x, layout, Some(&rope));
         }
         ops::norm(x, &self.norm.norm())
     }
 
+    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, as `[1]`. Of those without weight the last
+    /// block gives keys and values only.
+    pub fn loss(&self, mut x: Tensor<3>, layout: &Layout, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+        let rope = self.rope(layout);
+        let mut learned: Vec<u32> = (0..).zip(weights).filter(|&(_, &w)| w > 0.0).map(|(i, _)| i).collect();
+        if learned.is_empty() {
+            // The loss is 0, and so are the gradients.
+            learned.push(0);
+        }
+        let (last, blocks) = self.blocks.split_last().expect("a decoder has blocks");
+        for block in blocks {
+            x = block.forward(x, layout, Some(&rope));
+        }
+        let x = ops::norm(last.forward_at(x, layout, Some(&rope), &learned), &self.norm.norm());
+        let targets: Vec<u32> = learned.iter().map(|&i| targets[i as usize]).collect();
+        let weights: Vec<f32> = learned.iter().map(|&i| weights[i as usize]).collect();
+        ops::linear_cross_entropy(x, self.output(), &targets, &weights)
+    }
+
     /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, before the last
-    /// norm.
-    pub fn extend(&self, mut x: Tensor<3>, steps: &[Step], cache: &mut Cache) -> Tensor<3> {
+    /// norm; or only each step's last, `[1, steps, d]`, if `ends`.
+    pub fn extend(&self, mut x: Tensor<3>, steps: &[Step], cache: &mut Cache, ends: bool) -> Tensor<3> {
         for step in steps {
             cache.lens[step.sequence] += step.len;
             cache.rope.reach(cache.lens[step.sequence]);
         }
-        for (block, layer) in self.blocks.iter().zip(&mut cache.layers) {
-            x = block.extend(x, &cache.rope, steps, layer);
+        let last = self.blocks.len() - 1;
+        for (i, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
+            x = if ends && i == last {
+                block.extend_to_ends(x, &cache.rope, steps, layer)
+            } else {
+                block.extend(x, &cache.rope, steps, layer)
+            };
         }
         x
-    }
-
-    /// The last token's of each step, `[1, n, d] -> [1, steps, d]`.
-    pub fn ends(x: &Tensor<3>, steps: &[Step]) -> Tensor<3> {
-        let mut end = 0;
-        let last = steps.iter().map(|step| {
-            end += step.len;
-            x.clone().narrow(1, end - 1, 1)
-        });
-        Tensor::cat(last.collect(), 1)
     }
 
     /// The last norm and the logits: `[b, t, d] -> [b, t, v]`.
@@ -99,11 +113,6 @@ impl Lm {
         ops::linear(hidden, self.output(), None)
     }
 
-    /// The sum of `weight * -log p(target)` over the positions of `hidden` `[b, t, d]`, as `[1]`.
-    pub fn loss(&self, hidden: Tensor<3>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
-        ops::linear_cross_entropy(hidden, self.output(), targets, weights)
-    }
-
     /// See [`crate::Mm1::packed`]. An embedding that is the head as well stays beside its packed form: single rows of it are read.
     pub(crate) fn packed(self) -> Self {
         let head = match self.output().packed() {
@@ -111,6 +120,10 @@ impl Lm {
             _ => self.head,
         };
         Self { blocks: self.blocks.into_iter().map(Block::packed).collect(), head, ..self }
+    }
+
+    fn rope(&self, layout: &Layout) -> Rope {
+        Rope::new(self.rope_base, self.head_width, layout.longest())
     }
 
     /// The output head.

@@ -76,13 +76,48 @@ impl Block {
     pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
         let (layout, rope) = (layout.clone(), rope.cloned());
         ops::recomputed(self, x, move |block, x| {
-            block.mlp.forward(block.attention.forward(x, &layout, rope.as_ref()))
+            block.finish(block.attention.mix(x.clone(), &layout, rope.as_ref()), x)
         })
+    }
+
+    /// The same, of which only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`.
+    pub fn forward_at(
+        &self,
+        x: Tensor<3>,
+        layout: &Layout,
+        rope: Option<&Rope>,
+        positions: &[u32],
+    ) -> Tensor<3> {
+        let mixed = self.attention.mix(x.clone(), layout, rope);
+        self.finish(ops::at(mixed, positions), ops::at(x, positions))
     }
 
     /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
     pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
-        self.mlp.forward(self.attention.extend(x, rope, steps, cache))
+        self.finish(self.attention.mix_cached(x.clone(), rope, steps, cache), x)
+    }
+
+    /// The same, of which only each step's last is wanted: `[1, n, d] -> [1, steps, d]`.
+    pub fn extend_to_ends(
+        &self,
+        x: Tensor<3>,
+        rope: &Rope,
+        steps: &[Step],
+        cache: &mut [KvCache],
+    ) -> Tensor<3> {
+        let mut end = 0;
+        let last = |step: &Step| {
+            end += step.len as u32;
+            end - 1
+        };
+        let ends: Vec<u32> = steps.iter().map(last).collect();
+        let mixed = self.attention.mix_cached(x.clone(), rope, steps, cache);
+        self.finish(ops::at(mixed, &ends), ops::at(x, &ends))
+    }
+
+    /// What is each position's own.
+    fn finish(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        self.mlp.forward(self.attention.merge(mixed, x))
     }
 
     /// See [`crate::Mm1::packed`].

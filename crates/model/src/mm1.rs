@@ -132,6 +132,11 @@ impl Mm1 {
     /// # Errors
     /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row or overlap.
     pub fn hidden(&self, input: &Input<'_>) -> Result<Tensor<3>> {
+        Ok(self.lm.forward(self.embeds(input)?, input.layout))
+    }
+
+    /// What the decoder reads: `[rows, length, d]`.
+    fn embeds(&self, input: &Input<'_>) -> Result<Tensor<3>> {
         let Input { rows, length, .. } = *input;
         ensure!(
             input.ids.len() == rows * length,
@@ -144,8 +149,7 @@ impl Mm1 {
         self.check_pixels(input.pixels.len(), input.image_slots.len(), [side; 2])?;
         let pictures =
             Pictures { size: [side; 2], pixels: input.pixels.into(), slots: input.image_slots.into() };
-        let embeds = self.embed(input.ids, (rows, length), &[pictures])?;
-        Ok(self.lm.forward(embeds, input.layout))
+        self.embed(input.ids, (rows, length), &[pictures])
     }
 
     /// `[b, t, d] -> [b, t, v]`
@@ -167,7 +171,7 @@ impl Mm1 {
             weights.len()
         );
         self.check_ids(targets, "target")?;
-        Ok(self.lm.loss(self.hidden(input)?, targets, weights))
+        Ok(self.lm.loss(self.embeds(input)?, input.layout, targets, weights))
     }
 
     /// Reads new tokens of several sequences, each after what `cache` holds of it, and gives the logits of the LAST
@@ -178,8 +182,7 @@ impl Mm1 {
     /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
     /// [`Self::hidden`]; the cache is then as it was.
     pub fn extend(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
-        let (x, steps) = self.read(pieces, cache)?;
-        Ok(rows(self.lm.finish(Lm::ends(&x, &steps))))
+        Ok(rows(self.lm.finish(self.read(pieces, cache, true)?)))
     }
 
     /// Reads as [`Self::extend`] and gives the logits of EVERY new token, piece after piece: `[n, v]`.
@@ -187,12 +190,11 @@ impl Mm1 {
     /// # Errors
     /// As [`Self::extend`].
     pub fn extend_all(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
-        let (x, _) = self.read(pieces, cache)?;
-        Ok(rows(self.lm.finish(x)))
+        Ok(rows(self.lm.finish(self.read(pieces, cache, false)?)))
     }
 
-    /// New tokens through all blocks, `[1, n, d]`, and whose they are.
-    fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<(Tensor<3>, Vec<Step>)> {
+    /// New tokens through all blocks, `[1, n, d]`; if `ends`, each piece's last.
+    fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache, ends: bool) -> Result<Tensor<3>> {
         ensure!(!pieces.is_empty(), "nothing to read: no pieces");
         ensure!(
             cache.layers.len() == self.lm.blocks.len(),
@@ -230,7 +232,7 @@ impl Mm1 {
             slots: slots.into(),
         });
         let embeds = self.embed(&ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
-        Ok((self.lm.extend(embeds, &steps, cache), steps))
+        Ok(self.lm.extend(embeds, &steps, cache, ends))
     }
 
     /// Tokens and pictures as the decoder's input `[rows, length, d]`.

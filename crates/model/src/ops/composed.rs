@@ -178,16 +178,10 @@ pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
 /// See [`super::linear_cross_entropy`].
 pub fn linear_cross_entropy(x: Tensor<3>, head: Weight, targets: &[u32], weights: &[f32]) -> Tensor<1> {
     let ([b, t, d], device) = (x.dims(), x.device());
-    let learned: Vec<usize> = (0..b * t).filter(|&i| weights[i] > 0.0).collect();
-    let m = learned.len();
-    if m == 0 {
-        return x.sum().mul_scalar(0.0);
-    }
-    let rows = x.reshape([b * t, d]).select(0, indices(learned.iter().copied(), &device));
-    let scores = linear(rows.unsqueeze(), head, None).squeeze_dim::<2>(0);
-    let targets = indices(learned.iter().map(|&i| targets[i] as usize), &device).reshape([m, 1]);
-    let weights: Vec<f32> = learned.iter().map(|&i| weights[i]).collect();
-    let weights = Tensor::from_data(TensorData::new(weights, [m, 1]), &device);
+    let n = b * t;
+    let scores = linear(x.reshape([1, n, d]), head, None).squeeze_dim::<2>(0);
+    let targets = indices(targets.iter().map(|&id| id as usize), &device).reshape([n, 1]);
+    let weights = Tensor::from_data(TensorData::new(weights.to_vec(), [n, 1]), &device);
     (activation::log_softmax(scores, 1).gather(1, targets) * weights).sum().neg()
 }
 

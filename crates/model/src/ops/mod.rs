@@ -278,8 +278,7 @@ pub fn recomputed<M: Module + Sync + 'static>(
 }
 
 /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the whole step's
-/// weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries. Only positions whose weight is above 0
-/// are computed.
+/// weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries.
 pub fn linear_cross_entropy(x: Tensor<3>, head: Weight, targets: &[u32], weights: &[f32]) -> Tensor<1> {
     if fused::takes(&x) {
         fused::linear_cross_entropy(x, head, targets, weights)
@@ -295,6 +294,12 @@ pub fn embedding(table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> 
     } else {
         composed::embedding(table, ids, rows, length)
     }
+}
+
+/// The vectors of `x` `[b, t, d]` at some flat positions (`row * t + column`), as `[1, n, d]`.
+pub fn at(x: Tensor<3>, positions: &[u32]) -> Tensor<3> {
+    let [b, t, d] = x.dims();
+    embedding(&x.reshape([b * t, d]), positions, 1, positions.len())
 }
 
 /// Puts image tokens `[n, k, d]` into `embeds` `[b, t, d]`: picture `i`'s take the `k` flat positions
