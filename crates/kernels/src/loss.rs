@@ -85,18 +85,23 @@ impl CrossEntropy<'_> {
             let wanted = (&self.targets[rows.clone()], &self.weights[rows.clone()]);
             softmax(logits, v, wanted, &mut losses[rows.clone()]);
             let slopes = Matrix::new(logits, rows.len(), v);
-            if let Some(dx) = &mut grads.x {
-                let dx = MatrixMut::new(&mut dx[rows.start * d..rows.end * d], rows.len(), d);
-                gemm(self.precision, slopes, self.head.matrix().transposed(), dx, false);
-            }
+            let LossGrads { x: dx, head: dw } = &mut grads;
+            let to_rows = || {
+                if let Some(dx) = dx {
+                    let dx = MatrixMut::new(&mut dx[rows.start * d..rows.end * d], rows.len(), d);
+                    gemm(self.precision, slopes, self.head.matrix().transposed(), dx, false);
+                }
+            };
             let add = start > 0;
-            match &mut grads.head {
+            let to_head = || match dw {
                 None => {}
                 Some(dw) if self.head.tied => {
                     gemm(self.precision, slopes.transposed(), chunk, MatrixMut::new(dw, v, d), add);
                 }
                 Some(dw) => gemm(self.precision, chunk.transposed(), slopes, MatrixMut::new(dw, d, v), add),
-            }
+            };
+            // A thread that one product leaves idle works on the other.
+            rayon::join(to_rows, to_head);
         }
         losses.iter().sum()
     }

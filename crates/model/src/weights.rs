@@ -140,9 +140,7 @@ pub fn save<M: Module>(module: &M, file: &std::path::Path) -> Result<()> {
 /// # Errors
 /// When the file can't be read, is not of safetensors with f32 only, or as [`assign`].
 pub fn load<M: Module>(module: M, file: &std::path::Path) -> Result<M> {
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let tensors = decode(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
-    assign(module, tensors).with_context(|| format!("{} does not fit the model", file.display()))
+    load_as(module, "the model", file, Some)
 }
 
 /// Puts the tensors under `part.` of a file that [`save`] wrote, with these names shortened, into `module`: the encoder of
@@ -151,13 +149,21 @@ pub fn load<M: Module>(module: M, file: &std::path::Path) -> Result<M> {
 /// # Errors
 /// As [`load`].
 pub fn load_part<M: Module>(module: M, part: &str, file: &std::path::Path) -> Result<M> {
+    let shorten = |path: String| Some(path.strip_prefix(part)?.strip_prefix('.')?.to_string());
+    load_as(module, &format!("`{part}`"), file, shorten)
+}
+
+/// Puts the tensors of a file whose paths `name` takes into a module, which errors call `what`, one after the other.
+fn load_as<M: Module>(
+    module: M,
+    what: &str,
+    file: &std::path::Path,
+    name: impl Fn(String) -> Option<String>,
+) -> Result<M> {
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let tensors = decode(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
-    let shorten = |(path, shape, values): Named| {
-        Some((path.strip_prefix(part)?.strip_prefix('.')?.to_string(), shape, values))
-    };
-    assign(module, tensors.into_iter().filter_map(shorten).collect())
-        .with_context(|| format!("{} does not fit `{part}`", file.display()))
+    let tensors = stored(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
+    let named = tensors.into_iter().filter_map(|(path, tensor)| Some((name(path)?, tensor)));
+    put(module, named.collect()).with_context(|| format!("{} does not fit {what}", file.display()))
 }
 
 /// The tensors of a safetensors file's bytes.
@@ -165,23 +171,59 @@ pub fn load_part<M: Module>(module: M, part: &str, file: &std::path::Path) -> Re
 /// # Errors
 /// When the bytes are damaged or a tensor is not f32.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Named>> {
+    Ok(stored(bytes)?.into_iter().map(|(path, (shape, values))| (path, shape, values.floats())).collect())
+}
+
+/// The tensors of a safetensors file's bytes, where they are.
+fn stored(bytes: &[u8]) -> Result<Given<'_>> {
     let file = SafeTensors::deserialize(bytes).context("not a whole safetensors file")?;
-    let mut tensors: Vec<Named> = Vec::new();
+    let mut tensors = Given::new();
     for (path, view) in file.tensors() {
         ensure!(view.dtype() == Dtype::F32, "`{path}` is {:?}; only F32 can be read", view.dtype());
-        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
-        tensors.push((path, view.shape().to_vec(), values.collect()));
+        tensors.insert(path, (view.shape().to_vec(), Values::Stored(view.data())));
     }
     Ok(tensors)
 }
+
+/// Values for a parameter.
+enum Values<'a> {
+    Floats(Vec<f32>),
+    /// As a file has them: little-endian.
+    Stored(&'a [u8]),
+}
+
+impl Values<'_> {
+    fn len(&self) -> usize {
+        match self {
+            Self::Floats(values) => values.len(),
+            Self::Stored(bytes) => bytes.len() / 4,
+        }
+    }
+
+    fn floats(self) -> Vec<f32> {
+        match self {
+            Self::Floats(values) => values,
+            Self::Stored(bytes) => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
+        }
+    }
+}
+
+/// Shapes and values by path.
+type Given<'a> = BTreeMap<String, (Vec<usize>, Values<'a>)>;
 
 /// Puts values into a module of the same shape.
 ///
 /// # Errors
 /// When a parameter is missing, a name is not of the module, or a shape differs; both sides are named.
 pub fn assign<M: Module>(module: M, tensors: Vec<Named>) -> Result<M> {
-    let mut given: BTreeMap<String, (Vec<usize>, Vec<f32>)> =
-        tensors.into_iter().map(|(path, shape, values)| (path, (shape, values))).collect();
+    let given = |(path, shape, values)| (path, (shape, Values::Floats(values)));
+    put(module, tensors.into_iter().map(given).collect())
+}
+
+/// See [`assign`].
+fn put<M: Module>(module: M, mut given: Given<'_>) -> Result<M> {
     let wanted = shapes(&module);
     let missing: Vec<_> = wanted.iter().filter(|(path, _)| !given.contains_key(path)).collect();
     let extra: Vec<_> =
@@ -281,18 +323,18 @@ impl ModuleVisitor for Reader<'_> {
     }
 }
 
-struct Writer<'a> {
+struct Writer<'a, 'b> {
     path: Path,
-    given: &'a mut BTreeMap<String, (Vec<usize>, Vec<f32>)>,
+    given: &'a mut Given<'b>,
 }
 
-impl ModuleMapper for Writer<'_> {
+impl ModuleMapper for Writer<'_, '_> {
     fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some((shape, values)) = self.given.remove(&self.path.join()) else {
             return param; // a parameter shared by two places, already written
         };
         param.map(|old| {
-            let new = Tensor::from_data(TensorData::new(values, shape), &old.device());
+            let new = Tensor::from_data(TensorData::new(values.floats(), shape), &old.device());
             if old.is_require_grad() { new.require_grad() } else { new }
         })
     }

@@ -80,8 +80,14 @@ impl Backward<Flex, 4> for ActLinear {
         match activation.kernel() {
             None => {
                 let h = h.value();
-                back.give(1, || w.weight_grad(floats(&h), slopes, sum));
-                back.give(0, || tensor(w.input_grad(slopes), shape(&h)));
+                let weight = back.wants(1).then_some((floats(&h), sum));
+                let (dh, dw) = w.grads(slopes, back.wants(0), weight);
+                if let Some(dh) = dh {
+                    back.give(0, || tensor(dh, shape(&h)));
+                }
+                if let Some(dw) = dw {
+                    back.give(1, || dw);
+                }
             }
             Some(activation) => {
                 let mut a;

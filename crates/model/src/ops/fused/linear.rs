@@ -82,25 +82,44 @@ impl Linear {
 
     /// The gradient of the input from that of the output.
     pub(super) fn input_grad(&self, dy: &[f32]) -> Values {
-        let [i, o] = self.dims();
-        let n = dy.len() / o;
-        let mut dx = vector(n * i);
-        let dy = Matrix::new(dy, n, o);
-        gemm(self.precision(), dy, self.matrix().transposed(), MatrixMut::new(&mut dx, n, i), false);
-        dx
+        self.grads(dy, true, None).0.expect("wanted")
     }
 
     /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
     pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32], sum: Option<Values>) -> FlexTensor {
-        let [i, o] = self.dims();
-        let n = x.len() / i;
-        let (x, dy) = (Matrix::new(x, n, i), Matrix::new(dy, n, o));
-        let transposed = matches!(self, Self::Matrix { transposed: true, .. });
-        let (left, right) = if transposed { (dy, x) } else { (x, dy) };
-        let add = sum.is_some();
-        let mut dw = sum.unwrap_or_else(|| vector(i * o));
-        let dims = [left.cols(), right.cols()];
-        gemm(self.precision(), left.transposed(), right, MatrixMut::new(&mut dw, dims[0], dims[1]), add);
-        tensor(dw, dims)
+        self.grads(dy, false, Some((x, sum))).1.expect("wanted")
+    }
+
+    /// What is wanted of both: of the input, of the weight from `(x, sum)`. A thread that one product leaves idle works on
+    /// the other.
+    pub(super) fn grads(
+        &self,
+        dy: &[f32],
+        input: bool,
+        weight: Option<(&[f32], Option<Values>)>,
+    ) -> (Option<Values>, Option<FlexTensor>) {
+        let ([i, o], precision) = (self.dims(), self.precision());
+        let n = dy.len() / o;
+        let dy = Matrix::new(dy, n, o);
+        let table = matches!(self, Self::Matrix { transposed: true, .. });
+        let dims = if table { [o, i] } else { [i, o] };
+        let mut dx = input.then(|| vector(n * i));
+        let mut dw = weight.map(|(x, sum)| {
+            let add = sum.is_some();
+            (Matrix::new(x, n, i), sum.unwrap_or_else(|| vector(i * o)), add)
+        });
+        let to_input = || {
+            if let Some(dx) = &mut dx {
+                gemm(precision, dy, self.matrix().transposed(), MatrixMut::new(dx, n, i), false);
+            }
+        };
+        let to_weight = || {
+            if let Some((x, dw, add)) = &mut dw {
+                let (left, right) = if table { (dy, *x) } else { (*x, dy) };
+                gemm(precision, left.transposed(), right, MatrixMut::new(dw, dims[0], dims[1]), *add);
+            }
+        };
+        rayon::join(to_input, to_weight);
+        (dx, dw.map(|(_, dw, _)| tensor(dw, dims)))
     }
 }

@@ -56,14 +56,17 @@ impl Backward<Flex, 5> for NormLinear {
         let (dy, State { x, norm, stats, w }, mut back) = Back::start(ops, grads);
         let (slopes, kernel, [_, o]) = (floats(&dy), norm.kernel(), w.dims());
         back.give(4, || tensor(column_sums(slopes, Columns::all(o)), [o]));
-        let sum = back.sum(3);
-        back.give(3, || {
+        let normed = back.wants(3).then(|| {
             let mut normed = vector(floats(&x).len());
             kernel.apply(floats(&x), &stats, &mut normed);
-            w.weight_grad(&normed, slopes, sum)
+            normed
         });
-        if (0..3).any(|parent| back.wants(parent)) {
-            let mut dx = w.input_grad(slopes);
+        let weight = normed.as_deref().map(|normed| (normed, back.sum(3)));
+        let (dx, dw) = w.grads(slopes, (0..3).any(|parent| back.wants(parent)), weight);
+        if let Some(dw) = dw {
+            back.give(3, || dw);
+        }
+        if let Some(mut dx) = dx {
             let NormGrad { gamma, beta } = kernel.backward(floats(&x), &stats, &mut dx);
             let d = gamma.len();
             back.give(0, || tensor(dx, shape(&x)));
