@@ -14,7 +14,7 @@ use crate::arena::Part;
 struct Line([u32; 16]);
 
 /// Words of 32 bits, at the start of a cache line: zeros when made.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Words {
     lines: Vec<Line>,
     len: usize,

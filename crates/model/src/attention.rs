@@ -4,8 +4,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::init::{Fill, Init};
-use crate::matrix::Matrix;
-use crate::ops::{self, Activation, Heads, Layout, Norm, Rope, Step};
+use crate::ops::{self, Activation, Heads, Layout, Norm, Precision, Rope, Step};
+use crate::weight::LinearWeight;
 use mm1_kernels::attention::KvCache;
 
 /// The parameters of a norm: RMSNorm where there is no `beta`, else LayerNorm.
@@ -46,11 +46,11 @@ pub struct Attention {
     /// Before the projections.
     pub norm: NormWeights,
     /// Queries, keys and values side by side: `[d, (h + 2g) c]`.
-    pub qkv: Matrix,
+    pub qkv: LinearWeight,
     /// `[(h + 2g) c]`, in the encoder only.
     pub qkv_bias: Option<Param<Tensor<1>>>,
     /// `[h c, d]`
-    pub out: Matrix,
+    pub out: LinearWeight,
     /// `[d]`, in the encoder only.
     pub out_bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
@@ -89,9 +89,9 @@ impl Attention {
         ops::act_linear_residual(mixed, Activation::None, self.out.weight(), bias.as_ref(), Some(x))
     }
 
-    /// See [`crate::Mm1::packed`].
-    pub(crate) fn packed(self) -> Self {
-        Self { qkv: self.qkv.packed(), out: self.out.packed(), ..self }
+    /// See [`crate::Mm1::read_only`].
+    pub(crate) fn read_only(self, precision: Precision) -> Self {
+        Self { qkv: self.qkv.read_only(precision), out: self.out.read_only(precision), ..self }
     }
 
     fn project(&self, x: Tensor<3>) -> Tensor<3> {

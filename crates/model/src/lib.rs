@@ -14,7 +14,6 @@ pub mod dino;
 pub mod import;
 pub mod init;
 pub mod lm;
-pub mod matrix;
 pub mod memory;
 pub mod mlp;
 pub mod mm1;
@@ -23,6 +22,7 @@ pub mod positions;
 pub mod superclass;
 pub mod towers;
 pub mod vision;
+pub mod weight;
 pub mod weights;
 
 pub use cache::Cache;

@@ -7,9 +7,9 @@ use crate::attention::{Attention, NormWeights};
 use crate::cache::Cache;
 use crate::config::LmConfig;
 use crate::init::{Fill, Init};
-use crate::matrix::Matrix;
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Heads, Layout, Rope, Step, Weight};
+use crate::ops::{self, Activation, Heads, Layout, Precision, Rope, Step, Weight};
+use crate::weight::LinearWeight;
 
 /// Embedded tokens to logits.
 #[derive(Module, Debug)]
@@ -21,7 +21,7 @@ pub struct Lm {
     /// After the last block.
     pub norm: NormWeights,
     /// `[d, v]`; without it the head is the embedding.
-    pub head: Option<Matrix>,
+    pub head: Option<LinearWeight>,
     #[module(skip)]
     rope_base: f64,
     #[module(skip)]
@@ -66,8 +66,8 @@ impl Lm {
         ops::norm(x, &self.norm.norm())
     }
 
-    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, as `[1]`. Of those without weight the last
-    /// block gives keys and values only.
+    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, at least one, as `[1]`. What follows the last
+    /// block's attention is computed at positions with a weight only.
     pub fn loss(&self, mut x: Tensor<3>, layout: &Layout, targets: &[u32], weights: &[f32]) -> Tensor<1> {
         let rope = self.rope(layout);
         let mut learned: Vec<u32> = (0..).zip(weights).filter(|&(_, &w)| w > 0.0).map(|(i, _)| i).collect();
@@ -85,20 +85,22 @@ impl Lm {
         ops::linear_cross_entropy(x, self.output(), &targets, &weights)
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, before the last
-    /// norm; or only each step's last, `[1, steps, d]`, if `ends`.
-    pub fn extend(&self, mut x: Tensor<3>, steps: &[Step], cache: &mut Cache, ends: bool) -> Tensor<3> {
+    /// New tokens of several sequences in one row, after those in the cache, before the last norm: `[1, n, d] -> [1, n, d]`; or
+    /// of them the `wanted` positions, where what follows the last block's attention is computed at these only.
+    pub fn extend(
+        &self,
+        mut x: Tensor<3>,
+        steps: &[Step],
+        cache: &mut Cache,
+        wanted: Option<&[u32]>,
+    ) -> Tensor<3> {
         for step in steps {
             cache.lens[step.sequence] += step.len;
             cache.rope.reach(cache.lens[step.sequence]);
         }
         let last = self.blocks.len() - 1;
         for (i, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            x = if ends && i == last {
-                block.extend_to_ends(x, &cache.rope, steps, layer)
-            } else {
-                block.extend(x, &cache.rope, steps, layer)
-            };
+            x = block.extend(x, &cache.rope, (steps, layer), wanted.filter(|_| i == last));
         }
         x
     }
@@ -113,13 +115,20 @@ impl Lm {
         ops::linear(hidden, self.output(), None)
     }
 
-    /// See [`crate::Mm1::packed`]. An embedding that is the head as well stays beside its packed form: single rows of it are read.
-    pub(crate) fn packed(self) -> Self {
-        let head = match self.output().packed() {
-            Weight::Packed(packed) => Some(Matrix::Packed(packed)),
-            _ => self.head,
+    /// See [`crate::Mm1::read_only`].
+    pub(crate) fn read_only(self, precision: Precision) -> Self {
+        // An embedding that is the head stays beside its packed form: single rows of it are read.
+        let tied = self.head.is_none().then(|| self.output().packed(precision));
+        let head = match tied {
+            Some(Weight::Packed(packed)) => Some(LinearWeight::ReadOnly(packed)),
+            _ => self.head.map(|head| head.read_only(precision)),
         };
-        Self { blocks: self.blocks.into_iter().map(Block::packed).collect(), head, ..self }
+        let blocks = self.blocks.into_iter().map(|block| block.read_only(precision)).collect();
+        Self { blocks, head, ..self }
+    }
+
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.head.as_ref().is_some_and(LinearWeight::is_read_only)
     }
 
     fn rope(&self, layout: &Layout) -> Rope {

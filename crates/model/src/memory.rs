@@ -143,7 +143,8 @@ impl Blocks {
     }
 }
 
-/// The loss: the gradients of its input and of its weight are made on the way there, from logits of some rows.
+/// The loss: the gradients of its input and of its weight are made on the way there, from logits of some rows; where the last
+/// block's learned positions were gathered from, their gradients are put back among zeros. All positions count as learned.
 fn head(positions: usize, dim: usize, vocab: usize) -> Floats {
     let logits = LOGIT_ROWS.min(positions) * vocab;
     Floats { kept: (positions + vocab) * dim, made: 2 * positions * dim + 2 * logits }

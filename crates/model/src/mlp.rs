@@ -5,8 +5,8 @@ use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
 use crate::init::{Fill, Init};
-use crate::matrix::Matrix;
-use crate::ops::{self, Activation, Layout, Rope, Step};
+use crate::ops::{self, Activation, Layout, Precision, Rope, Step};
+use crate::weight::LinearWeight;
 use mm1_kernels::attention::KvCache;
 
 /// `x + activation(norm(x) up) down`: a GELU with biases in the encoder, SwiGLU without in the decoder.
@@ -15,11 +15,11 @@ pub struct Mlp {
     /// Before the projections.
     pub norm: NormWeights,
     /// `[d, f]`; for SwiGLU gate and up side by side, `[d, 2f]`.
-    pub up: Matrix,
+    pub up: LinearWeight,
     /// `[f]`, in the encoder only.
     pub up_bias: Option<Param<Tensor<1>>>,
     /// `[f, d]`
-    pub down: Matrix,
+    pub down: LinearWeight,
     /// `[d]`, in the encoder only.
     pub down_bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
@@ -57,8 +57,8 @@ impl Mlp {
         ops::act_linear_residual(hidden, self.activation, self.down.weight(), down_bias.as_ref(), Some(x))
     }
 
-    fn packed(self) -> Self {
-        Self { up: self.up.packed(), down: self.down.packed(), ..self }
+    fn read_only(self, precision: Precision) -> Self {
+        Self { up: self.up.read_only(precision), down: self.down.read_only(precision), ..self }
     }
 }
 
@@ -76,11 +76,12 @@ impl Block {
     pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
         let (layout, rope) = (layout.clone(), rope.cloned());
         ops::recomputed(self, x, move |block, x| {
-            block.finish(block.attention.mix(x.clone(), &layout, rope.as_ref()), x)
+            block.finish(block.attention.mix(x.clone(), &layout, rope.as_ref()), x, None)
         })
     }
 
-    /// The same, of which only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`.
+    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a network's last block,
+    /// which is not recomputed: it is the first on the way back.
     pub fn forward_at(
         &self,
         x: Tensor<3>,
@@ -88,40 +89,31 @@ impl Block {
         rope: Option<&Rope>,
         positions: &[u32],
     ) -> Tensor<3> {
-        let mixed = self.attention.mix(x.clone(), layout, rope);
-        self.finish(ops::at(mixed, positions), ops::at(x, positions))
+        self.finish(self.attention.mix(x.clone(), layout, rope), x, Some(positions))
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`.
-    pub fn extend(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
-        self.finish(self.attention.mix_cached(x.clone(), rope, steps, cache), x)
-    }
-
-    /// The same, of which only each step's last is wanted: `[1, n, d] -> [1, steps, d]`.
-    pub fn extend_to_ends(
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of them the `wanted`
+    /// ones.
+    pub fn extend(
         &self,
         x: Tensor<3>,
         rope: &Rope,
-        steps: &[Step],
-        cache: &mut [KvCache],
+        (steps, cache): (&[Step], &mut [KvCache]),
+        wanted: Option<&[u32]>,
     ) -> Tensor<3> {
-        let mut end = 0;
-        let last = |step: &Step| {
-            end += step.len as u32;
-            end - 1
-        };
-        let ends: Vec<u32> = steps.iter().map(last).collect();
-        let mixed = self.attention.mix_cached(x.clone(), rope, steps, cache);
-        self.finish(ops::at(mixed, &ends), ops::at(x, &ends))
+        self.finish(self.attention.mix_cached(x.clone(), rope, steps, cache), x, wanted)
     }
 
-    /// What is each position's own.
-    fn finish(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+    /// What is each position's own, where it is wanted.
+    fn finish(&self, mut mixed: Tensor<3>, mut x: Tensor<3>, wanted: Option<&[u32]>) -> Tensor<3> {
+        if let Some(positions) = wanted {
+            (mixed, x) = (ops::at(mixed, positions), ops::at(x, positions));
+        }
         self.mlp.forward(self.attention.merge(mixed, x))
     }
 
-    /// See [`crate::Mm1::packed`].
-    pub(crate) fn packed(self) -> Self {
-        Self { attention: self.attention.packed(), mlp: self.mlp.packed() }
+    /// See [`crate::Mm1::read_only`].
+    pub(crate) fn read_only(self, precision: Precision) -> Self {
+        Self { attention: self.attention.read_only(precision), mlp: self.mlp.read_only(precision) }
     }
 }

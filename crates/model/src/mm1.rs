@@ -100,11 +100,13 @@ impl Mm1 {
         Ok(Vision::new(&Init::new(seed, device).at("vision"), &config.vision))
     }
 
-    /// The same network to read with ([`Self::extend`], [`Self::image_tokens`]), in `precision`: the weights of its blocks and its
-    /// head are packed once, as products take them, in place of every time. The results are the same bits. It has no loss,
-    /// and fewer parameters to visit; on other backends than the CPU's it is as before.
-    pub fn packed(self, precision: Precision) -> Self {
-        ops::with_precision(precision, || Self { vision: self.vision.packed(), lm: self.lm.packed(), ..self })
+    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its blocks and its head
+    /// are packed once, as products in `precision` take them, in place of every time. In bfloat16 that is half of their memory
+    /// where the CPU has products of it; an embedding that is the head as well stays beside its packed form. Under
+    /// [`ops::with_precision`] of the same precision the results are the same bits. It has no loss, and those weights
+    /// are no parameters any more: it is not to be saved.
+    pub fn read_only(self, precision: Precision) -> Self {
+        Self { vision: self.vision.read_only(precision), lm: self.lm.read_only(precision), ..self }
     }
 
     /// Its shape.
@@ -170,6 +172,8 @@ impl Mm1 {
             targets.len(),
             weights.len()
         );
+        ensure!(positions > 0, "nothing to learn from: no positions");
+        ensure!(!self.lm.is_read_only(), "a network for reading has no loss");
         self.check_ids(targets, "target")?;
         Ok(self.lm.loss(self.embeds(input)?, input.layout, targets, weights))
     }
@@ -182,7 +186,13 @@ impl Mm1 {
     /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
     /// [`Self::hidden`]; the cache is then as it was.
     pub fn extend(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
-        Ok(rows(self.lm.finish(self.read(pieces, cache, true)?)))
+        let mut end = 0;
+        let last = |piece: &Piece<'_>| {
+            end += piece.ids.len() as u32;
+            end.saturating_sub(1)
+        };
+        let ends: Vec<u32> = pieces.iter().map(last).collect();
+        Ok(rows(self.lm.finish(self.read(pieces, cache, Some(&ends))?)))
     }
 
     /// Reads as [`Self::extend`] and gives the logits of EVERY new token, piece after piece: `[n, v]`.
@@ -190,11 +200,11 @@ impl Mm1 {
     /// # Errors
     /// As [`Self::extend`].
     pub fn extend_all(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
-        Ok(rows(self.lm.finish(self.read(pieces, cache, false)?)))
+        Ok(rows(self.lm.finish(self.read(pieces, cache, None)?)))
     }
 
-    /// New tokens through all blocks, `[1, n, d]`; if `ends`, each piece's last.
-    fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache, ends: bool) -> Result<Tensor<3>> {
+    /// New tokens through all blocks, `[1, n, d]`; or of them the `wanted` positions.
+    fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache, wanted: Option<&[u32]>) -> Result<Tensor<3>> {
         ensure!(!pieces.is_empty(), "nothing to read: no pieces");
         ensure!(
             cache.layers.len() == self.lm.blocks.len(),
@@ -232,7 +242,7 @@ impl Mm1 {
             slots: slots.into(),
         });
         let embeds = self.embed(&ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
-        Ok(self.lm.extend(embeds, &steps, cache, ends))
+        Ok(self.lm.extend(embeds, &steps, cache, wanted))
     }
 
     /// Tokens and pictures as the decoder's input `[rows, length, d]`.

@@ -49,7 +49,7 @@ impl SuperClass {
         }
         // Each token has its picture's features.
         let features = ops::embedding(&features, &picture, 1, picture.len());
-        ops::linear_cross_entropy(features, (&self.head.val()).into(), captions.ids, &weights)
+        ops::linear_cross_entropy(features, &self.head.val(), captions.ids, &weights)
     }
 }
 

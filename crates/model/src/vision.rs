@@ -7,7 +7,7 @@ use crate::attention::{Attention, NormWeights};
 use crate::config::{Stem, VisionActivation, VisionConfig};
 use crate::init::{Fill, Init, POSITION, STD};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Heads, Layout, Sight};
+use crate::ops::{self, Activation, Heads, Layout, Precision, Sight};
 use crate::positions;
 
 /// Pictures to patch features.
@@ -43,9 +43,10 @@ pub struct ConvStage {
 }
 
 impl Vision {
-    /// See [`crate::Mm1::packed`].
-    pub(crate) fn packed(self) -> Self {
-        Self { blocks: self.blocks.into_iter().map(Block::packed).collect(), ..self }
+    /// See [`crate::Mm1::read_only`].
+    pub(crate) fn read_only(self, precision: Precision) -> Self {
+        let blocks = self.blocks.into_iter().map(|block| block.read_only(precision)).collect();
+        Self { blocks, ..self }
     }
 
     /// `config` must have passed its check.

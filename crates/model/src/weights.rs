@@ -166,7 +166,7 @@ fn load_as<M: Module>(
     put(module, named.collect()).with_context(|| format!("{} does not fit {what}", file.display()))
 }
 
-/// The tensors of a safetensors file's bytes.
+/// The tensors of a safetensors file's bytes, by their paths' order.
 ///
 /// # Errors
 /// When the bytes are damaged or a tensor is not f32.

@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         "bf16" => Precision::Bf16,
         other => bail!("{other}: need init, f32 or bf16"),
     };
-    let model = weights::load(model, &file)?.packed(precision);
+    let model = weights::load(model, &file)?.read_only(precision);
     // On a thread of the pool, as the program itself.
     rayon::scope(|_| with_precision(precision, || serve(&model)))
 }

@@ -65,7 +65,7 @@ impl Generator {
     /// The tokenizer and the picture's size and range must be those that the model was trained with; products are in
     /// `precision`.
     pub fn new(model: Mm1, precision: Precision, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
-        Self { model: model.packed(precision), precision, tokenizer, image, context: CONTEXT }
+        Self { model: model.read_only(precision), precision, tokenizer, image, context: CONTEXT }
     }
 
     /// The same with another limit on the positions of a prompt and its answer together.

@@ -33,7 +33,7 @@ pub(crate) struct Recipe {
     /// From which every random choice follows.
     #[serde(default = "one")]
     pub(crate) seed: u64,
-    /// Of matrix products; weights, sums, norms, softmax and loss are always f32.
+    /// Of matrix products; in training weights, sums, norms, softmax and loss are always f32.
     #[serde(default)]
     pub(crate) precision: Precision,
     /// The built-in world of pictures.

@@ -122,6 +122,8 @@ fn an_encoder_goes_on_at_another_resolution() {
         plan.contains("dim = 16") && plan.contains("image_size = 32") && plan.contains("encoder = \""),
         "{plan}"
     );
+    // The weights are the same in every process.
+    succeeds(&of(&["world.picture_size=32"]));
     // The text tower too.
     let tasks = |out: &Path| -> Vec<Value> {
         let scores = fs::read(out.join("eval.json")).unwrap();

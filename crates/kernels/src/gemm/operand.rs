@@ -9,7 +9,6 @@ use std::ops::Range;
 
 /// The right operand `[k, n]`, packed once for many products: a weight that nobody trains, for example. In bfloat16 it takes half
 /// of the memory where the instruction set has products of it.
-#[derive(Clone)]
 pub struct PackedB {
     kernel: &'static Kernel,
     precision: Precision,

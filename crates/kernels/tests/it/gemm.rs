@@ -176,6 +176,9 @@ fn empty_products_are_zero_or_nothing() {
     assert_eq!(c, [7.0; 8]);
     gemm(Precision::F32, none, Matrix::new(&[], 0, 2), MatrixMut::strided(&mut c, [3, 2], 3), false);
     assert_eq!(c, [0.0, 0.0, 7.0, 0.0, 0.0, 7.0, 0.0, 0.0]);
+    let packed = PackedB::new(Precision::F32, Matrix::new(&[], 0, 2));
+    gemm(Precision::F32, none, &packed, MatrixMut::new(&mut c[..6], 3, 2), false);
+    assert_eq!(c, [0.0; 8]);
     gemm(
         Precision::Bf16,
         Matrix::new(&[], 0, 4),

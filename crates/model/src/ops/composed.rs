@@ -59,7 +59,7 @@ pub fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
 pub fn linear(x: Tensor<3>, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     let w = match w.into() {
         Weight::Table(table) => table.transpose(),
-        weight => weight.trained(),
+        weight => weight.unpacked(),
     };
     let ([b, t, i], [_, o]) = (x.dims(), w.dims());
     let y = x.reshape([b * t, i]).matmul(w).reshape([b, t, o]);
@@ -176,7 +176,12 @@ pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
 }
 
 /// See [`super::linear_cross_entropy`].
-pub fn linear_cross_entropy(x: Tensor<3>, head: Weight, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+pub fn linear_cross_entropy(
+    x: Tensor<3>,
+    head: impl Into<Weight>,
+    targets: &[u32],
+    weights: &[f32],
+) -> Tensor<1> {
     let ([b, t, d], device) = (x.dims(), x.device());
     let n = b * t;
     let scores = linear(x.reshape([1, n, d]), head, None).squeeze_dim::<2>(0);

@@ -144,28 +144,27 @@ pub enum Weight {
     /// `[o, i]`: an embedding table as the decoder's output head.
     Table(Tensor<2>),
     /// Only read.
-    Packed(Packed),
+    Packed(PackedWeight),
 }
 
-/// A weight as products take it, in the precision that it was packed for: it is read fastest so, and in bfloat16 takes half of
-/// the memory where the CPU has products of it. Nothing can be learned through it.
+/// A weight as products take it, in the precision that it was packed for. There is no way back through it.
 #[derive(Module, Debug)]
-pub struct Packed {
+pub struct PackedWeight {
     #[module(skip)]
     panels: Arc<PackedB>,
 }
 
 impl Weight {
-    /// The same for reading only, where the backend is the CPU's: products give the same bits.
-    pub fn packed(self) -> Self {
-        fused::packed(self)
+    /// The same for reading only, where the backend is the CPU's: products in `precision` give the same bits.
+    pub fn packed(self, precision: Precision) -> Self {
+        fused::packed(self, precision)
     }
 
     /// The matrix or table.
     ///
     /// # Panics
     /// If it is packed.
-    fn trained(self) -> Tensor<2> {
+    fn unpacked(self) -> Tensor<2> {
         match self {
             Self::Matrix(weight) | Self::Table(weight) => weight,
             Self::Packed(_) => panic!("a packed weight is only read, and only on the CPU"),
@@ -216,12 +215,12 @@ pub fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
     if fused::takes(&x) { fused::gate(x, gates) } else { composed::gate(x, gates) }
 }
 
-/// `x w + bias`: `[b, t, i] -> [b, t, o]` with `w` `[i, o]` and `bias` `[o]`.
+/// `x w + bias`: `[b, t, i] -> [b, t, o]` with a weight `w` of `i` inputs and `o` outputs and `bias` `[o]`.
 pub fn linear(x: Tensor<3>, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     if fused::takes(&x) { fused::linear(x, w.into(), bias) } else { composed::linear(x, w, bias) }
 }
 
-/// `norm(x) w + bias`: `[b, t, d] -> [b, t, o]` with `w` `[d, o]` and `bias` `[o]`.
+/// `norm(x) w + bias`: `[b, t, d] -> [b, t, o]` with a weight `w` of `d` inputs and `o` outputs and `bias` `[o]`.
 pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     if fused::takes(&x) {
         fused::norm_linear(x, norm, w.into(), bias)
@@ -251,7 +250,7 @@ pub fn cross_attention(q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
     }
 }
 
-/// `activation(h) w + bias + residual`: `h` is `[b, t, f]` (Swiglu: `[b, t, 2f]`), `w` `[f, o]`, the rest `[b, t, o]`.
+/// `activation(h) w + bias + residual`: `h` is `[b, t, f]` (Swiglu: `[b, t, 2f]`), `w` has `f` inputs and `o` outputs, the rest is `[b, t, o]`.
 pub fn act_linear_residual(
     h: Tensor<3>,
     activation: Activation,
@@ -279,9 +278,17 @@ pub fn recomputed<M: Module + Sync + 'static>(
 
 /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the whole step's
 /// weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries.
-pub fn linear_cross_entropy(x: Tensor<3>, head: Weight, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+///
+/// # Panics
+/// If the head is packed.
+pub fn linear_cross_entropy(
+    x: Tensor<3>,
+    head: impl Into<Weight>,
+    targets: &[u32],
+    weights: &[f32],
+) -> Tensor<1> {
     if fused::takes(&x) {
-        fused::linear_cross_entropy(x, head, targets, weights)
+        fused::linear_cross_entropy(x, head.into(), targets, weights)
     } else {
         composed::linear_cross_entropy(x, head, targets, weights)
     }

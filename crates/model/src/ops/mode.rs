@@ -20,13 +20,13 @@ thread_local! {
 }
 
 /// Runs `f` with the matrix products of its operations, and of the way back through them, in `precision` where the
-/// backend is the CPU's. Weights, sums, norms, softmax and loss stay f32; queries, keys, values and what goes into an
+/// backend is the CPU's. Weights that are trained, sums, norms, softmax and loss stay f32; queries, keys, values and what goes into an
 /// activation are kept for the way back in `precision`. Outside of it, all is f32.
 pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
     with(Mode { precision, ..CURRENT.get() }, f)
 }
 
-/// Runs `f` with activation checkpointing by blocks, or without: see [`super::recomputed`]. Outside of it there is none.
+/// Runs `f` with activation checkpointing by blocks, or without: see [`super::recomputed`]; the decoder's last block is not, being the first on the way back. Outside of it there is none.
 pub fn with_recomputation<R>(recompute: bool, f: impl FnOnce() -> R) -> R {
     with(Mode { recompute, ..CURRENT.get() }, f)
 }

@@ -128,13 +128,32 @@ fn packed_weights_give_the_same_bits() {
                 [Piece { sequence: 0, ids, pictures }, Piece { sequence: 0, ids: &[5], pictures: &[] }];
             read.map(|piece| values(model.extend(&[piece], &mut cache).unwrap())).concat()
         };
-        let packed = model.clone().packed(precision);
+        let packed = model.clone().read_only(precision);
+        let error = packed.loss(&case.input(), &case.targets, case.weights()).unwrap_err();
+        assert_eq!(error.to_string(), "a network for reading has no loss");
         let left = weights::shapes(&packed);
         assert!(left.iter().all(|(path, _)| !path.ends_with("qkv") && path != "lm.head"), "{left:?}");
         with_precision(precision, || {
             assert!(logits(&packed) == logits(&model), "{precision:?}, tied: {tied}");
         });
     }
+}
+
+/// What follows the last block's attention does not change where it is left out.
+#[test]
+fn the_last_of_every_piece_is_the_same_alone() {
+    let case = case::read("c-abstractor");
+    let model = case.model(&Device::flex());
+    let ((ids, picture), v) = (prompt(&case), case.config.lm.vocab);
+    let pieces = [
+        Piece { sequence: 1, ids, pictures: &[picture] },
+        Piece { sequence: 0, ids: &[3], pictures: &[] },
+        Piece { sequence: 2, ids: &[5, 9, 2], pictures: &[] },
+    ];
+    let cache = || Cache::new(&case.config, 3);
+    let all = values(model.extend_all(&pieces, &mut cache()).unwrap());
+    let ends: Vec<f32> = [13, 14, 17].iter().flat_map(|end| &all[(end - 1) * v..end * v]).copied().collect();
+    assert!(values(model.extend(&pieces, &mut cache()).unwrap()) == ends);
 }
 
 #[test]

@@ -222,7 +222,7 @@ fn linear_and_cross_entropy() {
 fn nothing_learned_gives_zeros() {
     let operation = |p: &[Tensor<1>]| {
         let (x, w) = (p[0].clone().reshape([1, 2, 3]), p[1].clone().reshape([3, 4]));
-        ops::linear_cross_entropy(x, (&w).into(), &[0, 0], &[0.0, 0.0])
+        ops::linear_cross_entropy(x, &w, &[0, 0], &[0.0, 0.0])
     };
     let got = run(&operation, &[6, 12], |_| true);
     assert_eq!(got, [Some(vec![0.0]), Some(vec![0.0; 6]), Some(vec![0.0; 12])]);
@@ -234,6 +234,11 @@ fn embedding_and_image_tokens() {
     let table = |p: &[Tensor<1>]| p[0].clone().reshape([6, 700]);
     check("embedding", &[6 * 700], &|p| ops::embedding(&table(p), &ids, 2, 4).flatten(0, 2), &|p| {
         composed::embedding(&table(p), &ids, 2, 4).flatten(0, 2)
+    });
+    let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, 4, 300]);
+    check("positions", &[2 * 4 * 300], &|p| ops::at(x(p), &[6, 0, 6, 3]).flatten(0, 2), &|p| {
+        let rows = x(p).reshape([8, 300]);
+        Tensor::cat([6, 0, 6, 3].map(|i| rows.clone().narrow(0, i, 1)).to_vec(), 0).flatten(0, 1)
     });
     let operands = |p: &[Tensor<1>]| (p[0].clone().reshape([2, 4, 1100]), p[1].clone().reshape([2, 2, 1100]));
     check(

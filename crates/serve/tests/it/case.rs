@@ -67,7 +67,11 @@ impl Case {
     }
 
     pub(crate) fn generator(&self) -> Generator {
-        Generator::new(self.model.clone(), Precision::F32, self.tokenizer.clone(), self.image.clone())
+        self.generator_in(Precision::F32)
+    }
+
+    pub(crate) fn generator_in(&self, precision: Precision) -> Generator {
+        Generator::new(self.model.clone(), precision, self.tokenizer.clone(), self.image.clone())
     }
 
     /// The segments as ids, pixels and slots, made here once more.

@@ -1,4 +1,6 @@
+use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::document::{Segment, Special};
+use mm1_model::ops::{Precision, with_precision};
 use mm1_model::{Cache, Piece, Placed};
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
@@ -22,6 +24,25 @@ fn the_cache_gives_what_the_whole_prompt_gives() {
         }
         let distinct: std::collections::BTreeSet<_> = texts.iter().collect();
         assert!(distinct.len() > 6, "the prompts matter: {texts:?}");
+    }
+}
+
+#[test]
+fn all_products_are_in_the_generators_precision() {
+    let case = Case::new(1);
+    let segment = picture(1);
+    let Segment::Image(image) = &segment else { panic!("a picture") };
+    let (_, pixels, _) = case.read(std::slice::from_ref(&segment));
+    let side = case.model.config().vision.image_size;
+    let pixels: Tensor<4> = Tensor::from_data(TensorData::new(pixels, [1, side, side, 3]), &Device::flex());
+    let features = |precision| {
+        let features = with_precision(precision, || case.model.vision.forward(pixels.clone())).mean_dim(1);
+        features.into_data().iter::<f32>().collect::<Vec<_>>()
+    };
+    assert_ne!(features(Precision::F32), features(Precision::Bf16));
+    for precision in [Precision::F32, Precision::Bf16] {
+        let found = case.generator_in(precision).features(image).unwrap();
+        assert!(found == features(precision), "{precision:?}");
     }
 }
 

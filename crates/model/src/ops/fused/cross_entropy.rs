@@ -22,7 +22,7 @@ pub(in crate::ops) fn linear_cross_entropy(
 ) -> Tensor<1> {
     let [_, _, d] = x.dims();
     let tied = matches!(head, Weight::Table(_));
-    let (x, w) = (Operand::new(x), Operand::new(head.trained()));
+    let (x, w) = (Operand::new(x), Operand::new(head.unpacked()));
     let head = loss::Head { weight: w.values(), dim: d, vocab: w.values().len() / d, tied };
     let loss = CrossEntropy { head, targets, weights, precision: precision() };
     let mut dx = x.tracked.then(|| vector(x.values().len()));

@@ -5,21 +5,21 @@ use mm1_kernels::gemm::{Matrix, MatrixMut, PackedB, Precision, gemm};
 
 use super::memory::{Values, vector};
 use super::{NodeGuard, Operand, floats, shape, takes, tensor};
-use crate::ops::{Packed, Weight, precision};
+use crate::ops::{PackedWeight, Weight, precision};
 
 /// See [`Weight::packed`].
-pub(in crate::ops) fn packed(weight: Weight) -> Weight {
+pub(in crate::ops) fn packed(weight: Weight, precision: Precision) -> Weight {
     match weight {
         Weight::Matrix(ref tensor) | Weight::Table(ref tensor) if takes(tensor) => {
             let (linear, _) = Linear::of(weight);
-            let panels = PackedB::new(linear.precision(), linear.matrix()).into();
-            Weight::Packed(Packed { panels })
+            let panels = PackedB::new(precision, linear.matrix()).into();
+            Weight::Packed(PackedWeight { panels })
         }
         other => other,
     }
 }
 
-/// A linear map as kept for the way back.
+/// A linear map, for the way there and back.
 #[derive(Clone, Debug)]
 pub(super) enum Linear {
     /// By a matrix of the graph.
@@ -30,7 +30,7 @@ pub(super) enum Linear {
         precision: Precision,
     },
     /// By one that is only read.
-    Packed(Packed),
+    Packed(PackedWeight),
 }
 
 impl Linear {
@@ -40,7 +40,7 @@ impl Linear {
             return (Self::Packed(packed), None);
         }
         let transposed = matches!(weight, Weight::Table(_));
-        let Operand { value, node, .. } = Operand::new(weight.trained());
+        let Operand { value, node, .. } = Operand::new(weight.unpacked());
         (Self::Matrix { value, transposed, precision: precision() }, node)
     }
 
@@ -62,7 +62,7 @@ impl Linear {
     /// As `[i, o]`, of a matrix of the graph.
     fn matrix(&self) -> Matrix<'_> {
         let Self::Matrix { value, transposed, .. } = self else {
-            unreachable!("a packed weight has no node, and what goes through it none")
+            panic!("a packed weight is only read: there is no way back through it")
         };
         let [rows, columns] = shape(value).dims();
         let matrix = Matrix::new(floats(value), rows, columns);

@@ -63,6 +63,7 @@ impl Backward<Flex, 5> for NormLinear {
         });
         let weight = normed.as_deref().map(|normed| (normed, back.sum(3)));
         let (dx, dw) = w.grads(slopes, (0..3).any(|parent| back.wants(parent)), weight);
+        drop(normed);
         if let Some(dw) = dw {
             back.give(3, || dw);
         }
