@@ -58,17 +58,15 @@ impl Lm {
     }
 
     /// All blocks and the last norm: `[b, t, d] -> [b, t, d]`.
-    pub fn forward(&self, mut x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+    pub fn forward(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
         let rope = self.rope(layout);
-        for block in &self.blocks {
-            x = block.forward(x, layout, Some(&rope));
-        }
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, layout, Some(&rope)));
         ops::norm(x, &self.norm.norm())
     }
 
     /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, at least one, as `[1]`. What follows the last
     /// block's attention is computed at positions with a weight only.
-    pub fn loss(&self, mut x: Tensor<3>, layout: &Layout, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+    pub fn loss(&self, x: Tensor<3>, layout: &Layout, targets: &[u32], weights: &[f32]) -> Tensor<1> {
         let rope = self.rope(layout);
         let mut learned: Vec<u32> = (0..).zip(weights).filter(|&(_, &w)| w > 0.0).map(|(i, _)| i).collect();
         if learned.is_empty() {
@@ -76,9 +74,7 @@ impl Lm {
             learned.push(0);
         }
         let (last, blocks) = self.blocks.split_last().expect("a decoder has blocks");
-        for block in blocks {
-            x = block.forward(x, layout, Some(&rope));
-        }
+        let x = blocks.iter().fold(x, |x, block| block.forward(x, layout, Some(&rope)));
         let x = ops::norm(last.forward_at(x, layout, Some(&rope), &learned), &self.norm.norm());
         let targets: Vec<u32> = learned.iter().map(|&i| targets[i as usize]).collect();
         let weights: Vec<f32> = learned.iter().map(|&i| weights[i as usize]).collect();

@@ -43,12 +43,6 @@ pub struct ConvStage {
 }
 
 impl Vision {
-    /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, precision: Precision) -> Self {
-        let blocks = self.blocks.into_iter().map(|block| block.read_only(precision)).collect();
-        Self { blocks, ..self }
-    }
-
     /// `config` must have passed its check.
     pub fn new(init: &Init<'_>, config: &VisionConfig) -> Self {
         let (dim, patch) = (config.dim, config.patch);
@@ -75,6 +69,12 @@ impl Vision {
             pixels_per_patch: patch,
             stem,
         }
+    }
+
+    /// See [`crate::Mm1::read_only`].
+    pub(crate) fn read_only(self, precision: Precision) -> Self {
+        let blocks = self.blocks.into_iter().map(|block| block.read_only(precision)).collect();
+        Self { blocks, ..self }
     }
 
     /// What the connector takes: features of the patches, row by row, without the class token's:

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use burn::tensor::{Device, Tensor};
-use mm1_model::ops::{Precision, with_precision};
+use mm1_model::ops::{Precision, on_pool};
 use mm1_model::{Cache, Mm1, Mm1Config, Piece, Placed, weights};
 use serde_json::json;
 
@@ -36,8 +36,7 @@ fn main() -> Result<()> {
         other => bail!("{other}: need init, f32 or bf16"),
     };
     let model = weights::load(model, &file)?.read_only(precision);
-    // On a thread of the pool, as the program itself.
-    rayon::scope(|_| with_precision(precision, || serve(&model)))
+    on_pool(precision, || serve(&model))
 }
 
 fn serve(model: &Mm1) -> Result<()> {

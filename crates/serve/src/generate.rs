@@ -8,7 +8,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::document::{Image, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::ops::{Precision, with_precision};
+use mm1_model::ops::{Precision, on_pool};
 use mm1_model::{Cache, Mm1, Piece, Placed};
 
 use crate::answer::Answer;
@@ -208,7 +208,7 @@ impl Generator {
         unread: &[&Reading],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(rows(self.work(|| self.model.extend(&pieces(first, unread), cache))?))
+        Ok(rows(on_pool(self.precision, || self.model.extend(&pieces(first, unread), cache))?))
     }
 
     /// The same with the logits after every token of every piece.
@@ -218,7 +218,7 @@ impl Generator {
         unread: &[&Reading],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(rows(self.work(|| self.model.extend_all(&pieces(first, unread), cache))?))
+        Ok(rows(on_pool(self.precision, || self.model.extend_all(&pieces(first, unread), cache))?))
     }
 
     /// A cache whose one sequence has read `shared`, which may be empty.
@@ -239,13 +239,8 @@ impl Generator {
         normalise_into(&prepare(picture, &self.image)?, &self.image, &mut pixels);
         let pixels = TensorData::new(pixels, [1, self.image.size, self.image.size, 3]);
         let pixels = Tensor::from_data(pixels, &self.model.device());
-        let features = self.work(|| self.model.vision.forward(pixels));
+        let features = on_pool(self.precision, || self.model.vision.forward(pixels));
         Ok(features.mean_dim(1).into_data().iter::<f32>().collect())
-    }
-
-    /// Runs `f` in the generator's precision, on a thread of the pool: one outside would sleep and be woken at every operation.
-    fn work<R: Send>(&self, f: impl FnOnce() -> R + Send) -> R {
-        rayon::scope(|_| with_precision(self.precision, f))
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

@@ -15,7 +15,7 @@ use std::time::Instant;
 use anyhow::{Context, Result, bail};
 use burn::tensor::Device;
 use mm1_data::batch::{Batch, Span};
-use mm1_model::ops::{Precision, with_precision, with_recomputation};
+use mm1_model::ops::{Precision, on_pool, with_recomputation};
 use mm1_model::{Mm1, Mm1Config, weights};
 use mm1_train::{OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
@@ -52,10 +52,9 @@ fn main() -> Result<()> {
     };
     let model = weights::load(model, &file)?;
     let rows = arguments.next().map_or(Ok(NonZeroUsize::MAX), |rows| rows.parse()).context("ROWS")?.get();
-    // On a thread of the pool, as the program itself.
     let optimizer = OptimizerConfig { moments, ..OptimizerConfig::default() };
     let serve = || serve(&dir, Trainer::new(model, optimizer)?, rows);
-    rayon::scope(|_| with_recomputation(recompute, || with_precision(precision, serve)))
+    on_pool(precision, || with_recomputation(recompute, serve))
 }
 
 fn serve(dir: &Path, mut trainer: Trainer<Mm1>, rows: usize) -> Result<()> {

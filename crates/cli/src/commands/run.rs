@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use mm1_eval::record::Record;
+use mm1_model::ops::on_pool;
 use serde_json::json;
 
 use crate::evaluation;
@@ -79,7 +80,8 @@ pub(crate) fn stages(recipe: Recipe, out: &Path, threads: usize, stop: &Arc<Atom
             Stage::Probe(s) => stage::probe::run(&context, s),
             Stage::Eval(s) => stage::evaluate::run(&context, s),
         };
-        context.plan.recipe.precision.of(run).with_context(|| format!("stage {}", stage.name()))?;
+        on_pool(context.plan.recipe.precision.into(), run)
+            .with_context(|| format!("stage {}", stage.name()))?;
         peak = peak.max(memory::peak_mib());
     }
     let report = mm1_lab::report::write(context.folder.root())?;

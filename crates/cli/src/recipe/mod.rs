@@ -67,14 +67,6 @@ pub(crate) enum Precision {
     Bf16,
 }
 
-impl Precision {
-    /// Runs `f` with products in this precision, on a thread of the pool: one outside would sleep and be woken at every
-    /// operation.
-    pub(crate) fn of<R: Send>(self, f: impl FnOnce() -> R + Send) -> R {
-        rayon::scope(|_| ops::with_precision(self.into(), f))
-    }
-}
-
 impl From<Precision> for ops::Precision {
     fn from(precision: Precision) -> Self {
         match precision {

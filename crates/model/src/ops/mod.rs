@@ -15,7 +15,7 @@ use mm1_kernels::gemm::PackedB;
 use mm1_kernels::{allocator, arena};
 
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
-pub use mode::{Precision, training_step, with_precision, with_recomputation};
+pub use mode::{Precision, on_pool, training_step, with_precision, with_recomputation};
 use mode::{precision, recomputes};
 
 /// A normalisation over the last axis.

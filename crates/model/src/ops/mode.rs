@@ -26,6 +26,11 @@ pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
     with(Mode { precision, ..CURRENT.get() }, f)
 }
 
+/// [`with_precision`] on a thread of the pool: one outside would sleep and be woken at every operation.
+pub fn on_pool<R: Send>(precision: Precision, f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| with_precision(precision, f))
+}
+
 /// Runs `f` with activation checkpointing by blocks, or without: see [`super::recomputed`]; the decoder's last block is not, being the first on the way back. Outside of it there is none.
 pub fn with_recomputation<R>(recompute: bool, f: impl FnOnce() -> R) -> R {
     with(Mode { recompute, ..CURRENT.get() }, f)
