@@ -4,6 +4,7 @@ use rayon::prelude::*;
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 /// Instruction sets that the kernels are compiled for, from the least to the most capable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -125,6 +126,19 @@ pub fn rows(n: usize, piece: usize, f: impl Fn(Range<usize>) + Sync + Send) {
         .for_each(|i| f(i * piece..((i + 1) * piece).min(n)));
 }
 
+/// Runs `f` on pieces of `0..n` on at most so many threads: pieces of `most`, and ever shorter ones towards the end, so that
+/// the threads end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
+pub fn share(n: usize, most: usize, threads: usize, f: impl Fn(Range<usize>) + Sync + Send) {
+    let next = AtomicUsize::new(0);
+    let piece = |first: usize| ((n - first) / (2 * threads - 1)).clamp(1, most);
+    let take = |first| (first < n).then(|| first + piece(first));
+    (0..threads.min(n)).into_par_iter().with_max_len(1).for_each(|_| {
+        while let Ok(first) = next.fetch_update(Relaxed, Relaxed, take) {
+            f(first..first + piece(first));
+        }
+    });
+}
+
 /// As [`rows`], with the results in the order of the pieces.
 pub fn map_rows<T: Send>(n: usize, piece: usize, f: impl Fn(Range<usize>) -> T + Sync + Send) -> Vec<T> {
     let pieces = (0..n.div_ceil(piece.max(1))).into_par_iter().with_max_len(1);
@@ -175,6 +189,7 @@ pub(crate) use tiered;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Mutex;
 
     #[test]
     fn a_set_is_taken_by_name_if_the_machine_has_it() {
@@ -188,6 +203,22 @@ mod tests {
     fn the_chosen_set_holds_on_all_threads() {
         let seen = with_isa(Isa::Plain, 3, || map_rows(10, 1, |_| isa()));
         assert_eq!(seen, [Isa::Plain; 10]);
+    }
+
+    #[test]
+    fn shares_cover_everything_once_and_shrink() {
+        for threads in [1, 2, 5] {
+            let seen = Mutex::new(Vec::new());
+            with_isa(Isa::Plain, threads, || {
+                share(41, 16, threads, |piece| seen.lock().unwrap().push(piece))
+            });
+            let mut seen = seen.into_inner().unwrap();
+            seen.sort_by_key(|piece| piece.start);
+            assert!(seen.windows(2).all(|two| two[0].end == two[1].start && two[0].len() >= two[1].len()));
+            assert_eq!((seen[0].start, seen.last().unwrap().end), (0, 41), "{threads}");
+            assert_eq!(seen.last().unwrap().len() == 1, threads > 1);
+        }
+        share(0, 16, 2, |_| panic!("there is nothing"));
     }
 
     #[test]

@@ -65,18 +65,13 @@ pub(super) fn product(
     }
 }
 
-/// A piece of `n` things, at most `most`, so that each thread has some.
-fn piece(n: usize, threads: usize, most: usize) -> usize {
-    if threads == 1 { most } else { n.div_ceil(8 * threads).clamp(1, most) }
-}
-
 impl Product<'_> {
     /// B is packed whole; each task packs and multiplies some rows of A.
     fn by_rows(&self, threads: usize) {
         let mut scratch = None;
         let b = self.b.packed(self.kernel, &mut scratch);
         let panels = self.a.panels();
-        cpu::rows(panels, piece(panels, threads, STRIP), |panels| {
+        cpu::share(panels, STRIP, threads, |panels| {
             let mut scratch = Scratch::new(self.a.block_size(self.kernel, panels.len()));
             for k in blocks(self.a.k) {
                 let a = self.a.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
@@ -91,7 +86,7 @@ impl Product<'_> {
         let mut scratch = None;
         let a = self.a.packed(self.kernel, &mut scratch);
         let panels = self.b.panels();
-        cpu::rows(panels, piece(panels, threads, COLUMNS), |panels| {
+        cpu::share(panels, COLUMNS, threads, |panels| {
             let mut scratch = Scratch::new(self.b.block_size(self.kernel, panels.len()));
             for k in blocks(self.a.k) {
                 let b = self.b.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
