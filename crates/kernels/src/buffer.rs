@@ -165,24 +165,24 @@ impl<'a, T> Shared<'a, T> {
 }
 
 /// Rows of a shared matrix that one task writes to.
-pub(crate) struct RowsMut<'a> {
-    shared: Shared<'a, f32>,
+pub(crate) struct RowsMut<'a, T = f32> {
+    shared: Shared<'a, T>,
     start: usize,
     stride: usize,
     width: usize,
 }
 
-impl<'a> RowsMut<'a> {
+impl<'a, T> RowsMut<'a, T> {
     /// Rows of `width` values, the first one at `start`, the others `stride` apart.
     ///
     /// # Safety
     /// While this is alive, nobody else may read or write the rows that are asked of it.
-    pub(crate) unsafe fn new(shared: Shared<'a, f32>, start: usize, stride: usize, width: usize) -> Self {
+    pub(crate) unsafe fn new(shared: Shared<'a, T>, start: usize, stride: usize, width: usize) -> Self {
         assert!(width <= stride, "rows overlap");
         Self { shared, start, stride, width }
     }
 
-    pub(crate) fn row(&mut self, i: usize) -> &mut [f32] {
+    pub(crate) fn row(&mut self, i: usize) -> &mut [T] {
         let start = self.start + i * self.stride;
         // SAFETY: the promise of `new`, and rows of `self` do not overlap.
         unsafe { self.shared.part(start..start + self.width) }

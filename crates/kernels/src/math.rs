@@ -3,6 +3,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
+use crate::gemm::Elements;
 use half::bf16;
 
 /// Adding it rounds a float below 2^22 to a whole number, found in the low bits.
@@ -23,6 +24,8 @@ pub trait Stored: Copy + Send + Sync {
     fn wide(self) -> f32;
     /// From f32.
     fn stored(x: f32) -> Self;
+    /// Several, for a matrix of them.
+    fn elements(several: &[Self]) -> Elements<'_>;
 }
 
 impl Stored for f32 {
@@ -33,6 +36,9 @@ impl Stored for f32 {
     #[inline(always)]
     fn stored(x: f32) -> Self {
         x
+    }
+    fn elements(several: &[Self]) -> Elements<'_> {
+        Elements::Floats(several)
     }
 }
 
@@ -45,6 +51,9 @@ impl Stored for bf16 {
     #[inline(always)]
     fn stored(x: f32) -> Self {
         Self::from_bits((round_bf16(x) >> 16) as u16)
+    }
+    fn elements(several: &[Self]) -> Elements<'_> {
+        Elements::Halves(several)
     }
 }
 

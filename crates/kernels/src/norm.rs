@@ -3,6 +3,7 @@
 //! Rows are taken in pieces of a fixed size and sums in a fixed order: no result depends on the number of threads.
 
 use crate::cpu::tiered;
+use crate::math::Stored;
 use crate::rows::{add_pieces, dot, sum};
 use rayon::prelude::*;
 
@@ -42,7 +43,7 @@ pub struct NormGrad {
 
 impl Norm<'_> {
     /// Writes the norm of `x` `[n, d]` to `y` `[n, d]` and gives the rows' statistics `[n]`.
-    pub fn forward(&self, x: &[f32], y: &mut [f32]) -> Vec<RowStats> {
+    pub fn forward<Y: Stored>(&self, x: &[f32], y: &mut [Y]) -> Vec<RowStats> {
         let d = self.dim(x, y.len());
         let mut stats = vec![RowStats::default(); x.len() / d];
         (stats.par_chunks_mut(PIECE), x.par_chunks(PIECE * d), y.par_chunks_mut(PIECE * d))
@@ -55,7 +56,7 @@ impl Norm<'_> {
     }
 
     /// Writes the norm of `x` `[n, d]` to `y` `[n, d]` again, from the statistics that [`Self::forward`] gave.
-    pub fn apply(&self, x: &[f32], stats: &[RowStats], y: &mut [f32]) {
+    pub fn apply<Y: Stored>(&self, x: &[f32], stats: &[RowStats], y: &mut [Y]) {
         let d = self.dim(x, y.len());
         assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
         (stats.par_chunks(PIECE), x.par_chunks(PIECE * d), y.par_chunks_mut(PIECE * d))
@@ -100,18 +101,18 @@ tiered! {
 }
 
 tiered! {
-    fn apply_piece(norm: &Norm<'_>, x: &[f32], stats: &[RowStats], y: &mut [f32]) {
+    fn apply_piece<Y: Stored>(norm: &Norm<'_>, x: &[f32], stats: &[RowStats], y: &mut [Y]) {
         let d = norm.gamma.len();
         for ((x, s), y) in x.chunks_exact(d).zip(stats).zip(y.chunks_exact_mut(d)) {
             match norm.beta {
                 Some(beta) => {
                     for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(norm.gamma).zip(beta) {
-                        *y = (x - s.mean) * s.rstd * g + b;
+                        *y = Y::stored((x - s.mean) * s.rstd * g + b);
                     }
                 }
                 None => {
                     for ((y, &x), &g) in y.iter_mut().zip(x).zip(norm.gamma) {
-                        *y = x * s.rstd * g;
+                        *y = Y::stored(x * s.rstd * g);
                     }
                 }
             }

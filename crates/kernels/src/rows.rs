@@ -45,7 +45,7 @@ impl Columns {
 }
 
 /// Sums the columns of `y` `[n, stride]`: the gradient of a bias `[width]`.
-pub fn column_sums(y: &[f32], columns: Columns) -> Vec<f32> {
+pub fn column_sums<Y: Stored>(y: &[Y], columns: Columns) -> Vec<f32> {
     columns.check(y.len());
     let mut partial = vec![0.0; (y.len() / columns.stride).div_ceil(PIECE) * columns.width];
     if columns.width == 0 {
@@ -58,10 +58,10 @@ pub fn column_sums(y: &[f32], columns: Columns) -> Vec<f32> {
 }
 
 tiered! {
-    fn column_sums_piece(y: &[f32], columns: Columns, sums: &mut [f32]) {
+    fn column_sums_piece<Y: Stored>(y: &[Y], columns: Columns, sums: &mut [f32]) {
         for row in y.chunks_exact(columns.stride) {
-            for (s, &v) in sums.iter_mut().zip(&row[columns.range()]) {
-                *s += v;
+            for (s, v) in sums.iter_mut().zip(&row[columns.range()]) {
+                *s += v.wide();
             }
         }
     }

@@ -20,6 +20,7 @@ pub use rope::RopeTable;
 use crate::buffer::{RowsMut, Scratch, Shared};
 use crate::cpu;
 use crate::gemm::{Kernel, Matrix, Precision};
+use crate::math::Stored;
 use head::{Memory, Queries, Slopes, Source};
 use softmax::Sight;
 use std::ops::Range;
@@ -126,9 +127,9 @@ pub struct Attention<'a> {
 
 /// What the backward pass needs of the forward pass.
 #[derive(Clone, Copy, Debug)]
-pub struct Saved<'a> {
+pub struct Saved<'a, T> {
     /// The input `[n, (h + 2 g) c]`.
-    pub qkv: &'a [f32],
+    pub qkv: &'a [T],
     /// The output `[n, h c]`.
     pub out: &'a [f32],
     /// What [`Attention::forward`] gave: `[h, n]`.
@@ -151,11 +152,11 @@ impl Attention<'_> {
         lse
     }
 
-    /// Writes the gradient of `qkv` to `d_qkv` `[n, (h + 2 g) c]`, from that of the output, `d_out` `[n, h c]`.
+    /// Writes the gradient of `qkv` to `d_qkv` `[n, (h + 2 g) c]`, in the precision in which `qkv` was kept, from that of the output, `d_out` `[n, h c]`.
     ///
     /// # Panics
     /// As [`Self::forward`].
-    pub fn backward(&self, saved: Saved<'_>, d_out: &[f32], d_qkv: &mut [f32]) {
+    pub fn backward<T: Stored>(&self, saved: Saved<'_, T>, d_out: &[f32], d_qkv: &mut [T]) {
         let n = self.check(saved.qkv.len(), saved.out.len());
         assert_eq!(saved.lse.len(), self.heads.heads * n, "one logarithm for each head and token");
         assert_eq!(d_out.len(), saved.out.len(), "the output and its gradient differ in length");
@@ -184,11 +185,11 @@ impl Attention<'_> {
     }
 
     /// Writes zeros to the rows outside of the spans.
-    fn clear_gaps(&self, rows: &mut [f32], width: usize) {
+    fn clear_gaps<T: Stored>(&self, rows: &mut [T], width: usize) {
         let starts = std::iter::once(0).chain(self.spans.iter().map(|span| span.offset + span.len));
         let ends = self.spans.iter().map(|span| span.offset).chain([rows.len() / width]);
         for (start, end) in starts.zip(ends) {
-            rows[start * width..end * width].fill(0.0);
+            rows[start * width..end * width].fill(T::stored(0.0));
         }
     }
 
@@ -215,7 +216,7 @@ impl Attention<'_> {
     }
 
     /// Rows of a span from column `start` on, as a slice and its stride.
-    fn rows<'b>(&self, qkv: &'b [f32], span: Span, start: usize) -> (&'b [f32], usize) {
+    fn rows<'b, T>(&self, qkv: &'b [T], span: Span, start: usize) -> (&'b [T], usize) {
         let stride = self.heads.qkv_width();
         (&qkv[span.offset * stride + start..(span.offset + span.len) * stride], stride)
     }
@@ -255,12 +256,12 @@ impl Attention<'_> {
         }
     }
 
-    fn backward_task(
+    fn backward_task<T: Stored>(
         &self,
         kernel: &'static Kernel,
         (span, kv): (Span, usize),
-        saved: Saved<'_>,
-        (d_out, d_qkv): (&[f32], Shared<'_, f32>),
+        saved: Saved<'_, T>,
+        (d_out, d_qkv): (&[f32], Shared<'_, T>),
     ) {
         let (t, c, table) = (span.len, self.heads.width, self.table());
         if t == 0 {
@@ -273,8 +274,10 @@ impl Attention<'_> {
         let mut scratch: [Scratch; 5] = std::array::from_fn(|_| Scratch::new(t * c));
         let [rotated, q, k, v, drop] = scratch.each_mut().map(|scratch| scratch.floats());
         rope::rotate(self.rows(saved.qkv, span, self.heads.key(kv)), rotated, c, table, 1.0);
-        let (values, stride) = self.rows(saved.qkv, span, self.heads.value(kv));
-        let values = Matrix::strided(values, [t, c], [stride, 1]);
+        let values = self.heads.value(kv);
+        let values = Matrix::of(T::elements(saved.qkv), n, qkv_width)
+            .row_range(span.offset..span.offset + t)
+            .col_range(values..values + c);
         let source = Source::new(kernel, Matrix::new(rotated, t, c), values);
         let mut slopes = Slopes { q, k, v };
         slopes.k.fill(0.0);

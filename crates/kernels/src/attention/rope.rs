@@ -2,6 +2,7 @@
 
 use crate::buffer::RowsMut;
 use crate::cpu::tiered;
+use crate::math::Stored;
 use std::sync::Arc;
 
 /// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / base^(2 j / width)`. A clone shares
@@ -60,7 +61,7 @@ impl RopeTable {
 
 tiered! {
     /// Turns rows that are `stride` apart by their positions (by none without a table) and scales them: `to [rows, width]`.
-    pub(super) fn rotate((from, stride): (&[f32], usize), to: &mut [f32], width: usize, table: &[f32], scale: f32) {
+    pub(super) fn rotate<F: Stored>((from, stride): (&[F], usize), to: &mut [f32], width: usize, table: &[f32], scale: f32) {
         for (i, to) in to.chunks_exact_mut(width).enumerate() {
             rotate_row(&from[i * stride..][..width], to, table.get(i * width..(i + 1) * width), (scale, 1.0));
         }
@@ -69,7 +70,7 @@ tiered! {
 
 tiered! {
     /// Turns rows `[rows, width]` back by their positions and scales them.
-    pub(super) fn rotate_back(from: &[f32], to: &mut RowsMut<'_>, width: usize, table: &[f32], scale: f32) {
+    pub(super) fn rotate_back<T: Stored>(from: &[f32], to: &mut RowsMut<'_, T>, width: usize, table: &[f32], scale: f32) {
         for (i, from) in from.chunks_exact(width).enumerate() {
             rotate_row(from, to.row(i), table.get(i * width..(i + 1) * width), (scale, -1.0));
         }
@@ -80,14 +81,19 @@ tiered! {
 const LANES: usize = 16;
 
 #[inline(always)]
-fn rotate_row(from: &[f32], to: &mut [f32], table: Option<&[f32]>, (scale, sign): (f32, f32)) {
+fn rotate_row<F: Stored, T: Stored>(
+    from: &[F],
+    to: &mut [T],
+    table: Option<&[f32]>,
+    (scale, sign): (f32, f32),
+) {
     let Some(table) = table else {
         let ((from, from_rest), (to, to_rest)) = (from.as_chunks::<LANES>(), to.as_chunks_mut::<LANES>());
         for (to, from) in to.iter_mut().zip(from) {
-            *to = lanes(|i| from[i] * scale);
+            *to = lanes(|i| T::stored(from[i].wide() * scale));
         }
-        for (to, &x) in to_rest.iter_mut().zip(from_rest) {
-            *to = x * scale;
+        for (to, x) in to_rest.iter_mut().zip(from_rest) {
+            *to = T::stored(x.wide() * scale);
         }
         return;
     };
@@ -96,22 +102,23 @@ fn rotate_row(from: &[f32], to: &mut [f32], table: Option<&[f32]>, (scale, sign)
     let (to_a, to_b) = to.split_at_mut(half);
     let whole = half / LANES * LANES;
     for at in (0..whole).step_by(LANES) {
-        let [a, b, cos, sin] = [a, b, cos, sin].map(|side| chunk(side, at));
-        let turned = lanes(|i| a[i] * (cos[i] * scale) - b[i] * (sin[i] * (scale * sign)));
-        to_b[at..at + LANES]
-            .copy_from_slice(&lanes(|i| b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign))));
+        let ([a, b], [cos, sin]) = ([chunk(a, at), chunk(b, at)], [chunk(cos, at), chunk(sin, at)]);
+        let turned = lanes(|i| T::stored(a[i] * (cos[i] * scale) - b[i] * (sin[i] * (scale * sign))));
+        to_b[at..at + LANES].copy_from_slice(&lanes(|i| {
+            T::stored(b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign)))
+        }));
         to_a[at..at + LANES].copy_from_slice(&turned);
     }
     for i in whole..half {
-        to_a[i] = a[i] * (cos[i] * scale) - b[i] * (sin[i] * (scale * sign));
-        to_b[i] = b[i] * (cos[i] * scale) + a[i] * (sin[i] * (scale * sign));
+        let (a, b, cos, sin) = (a[i].wide(), b[i].wide(), cos[i] * scale, sin[i] * (scale * sign));
+        (to_a[i], to_b[i]) = (T::stored(a * cos - b * sin), T::stored(b * cos + a * sin));
     }
 }
 
 /// A vector of values, made before any is stored.
 #[inline(always)]
-fn lanes(value: impl Fn(usize) -> f32) -> [f32; LANES] {
-    let mut lanes = [0.0; LANES];
+fn lanes<T: Stored>(value: impl Fn(usize) -> T) -> [T; LANES] {
+    let mut lanes = [T::stored(0.0); LANES];
     for (i, lane) in lanes.iter_mut().enumerate() {
         *lane = value(i);
     }
@@ -119,8 +126,7 @@ fn lanes(value: impl Fn(usize) -> f32) -> [f32; LANES] {
 }
 
 #[inline(always)]
-fn chunk(side: &[f32], at: usize) -> [f32; LANES] {
-    let mut chunk = [0.0; LANES];
-    chunk.copy_from_slice(&side[at..at + LANES]);
-    chunk
+fn chunk<F: Stored>(side: &[F], at: usize) -> [f32; LANES] {
+    let side = &side[at..at + LANES];
+    lanes(|i| side[i].wide())
 }

@@ -1,11 +1,39 @@
 //! Views of matrices in slices.
 
+use half::bf16;
 use std::ops::Range;
+
+/// Elements of a matrix: floats, or halves of them, as which a product in bfloat16 takes floats anyway.
+#[derive(Clone, Copy, Debug)]
+pub enum Elements<'a> {
+    /// As they are.
+    Floats(&'a [f32]),
+    /// Rounded to bfloat16 before.
+    Halves(&'a [bf16]),
+}
+
+impl<'a> Elements<'a> {
+    /// Number of elements.
+    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Floats(data) => data.len(),
+            Self::Halves(data) => data.len(),
+        }
+    }
+
+    fn from(self, start: usize) -> Self {
+        match self {
+            Self::Floats(data) => Self::Floats(&data[start..]),
+            Self::Halves(data) => Self::Halves(&data[start..]),
+        }
+    }
+}
 
 /// A matrix `[rows, cols]` in a slice; element `(i, j)` is at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
-    data: &'a [f32],
+    data: Elements<'a>,
     rows: usize,
     cols: usize,
     row_stride: usize,
@@ -18,6 +46,14 @@ impl<'a> Matrix<'a> {
     /// # Panics
     /// If `data` is not `rows * cols` long.
     pub fn new(data: &'a [f32], rows: usize, cols: usize) -> Self {
+        Self::of(Elements::Floats(data), rows, cols)
+    }
+
+    /// As [`Self::new`], of either kind of elements.
+    ///
+    /// # Panics
+    /// If `data` is not `rows * cols` long.
+    pub fn of(data: Elements<'a>, rows: usize, cols: usize) -> Self {
         assert_eq!(
             Some(data.len()),
             rows.checked_mul(cols),
@@ -41,7 +77,7 @@ impl<'a> Matrix<'a> {
                 data.len()
             );
         }
-        Self { data, rows, cols, row_stride, col_stride }
+        Self { data: Elements::Floats(data), rows, cols, row_stride, col_stride }
     }
 
     /// Rows and columns exchanged.
@@ -57,7 +93,7 @@ impl<'a> Matrix<'a> {
     pub fn row_range(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         let start = if range.is_empty() || self.cols == 0 { 0 } else { range.start * self.row_stride };
-        Self { data: &self.data[start..], rows: range.len(), ..self }
+        Self { data: self.data.from(start), rows: range.len(), ..self }
     }
 
     /// Some of the columns.
@@ -89,7 +125,7 @@ impl<'a> Matrix<'a> {
     }
 
     /// The elements, the first being `(0, 0)`.
-    pub(crate) fn data(&self) -> &'a [f32] {
+    pub(crate) fn data(&self) -> Elements<'a> {
         self.data
     }
 }

@@ -23,7 +23,7 @@ mod x86;
 
 pub(crate) use block::Panels;
 pub(crate) use kernel::Kernel;
-pub use matrix::{Matrix, MatrixMut};
+pub use matrix::{Elements, Matrix, MatrixMut};
 pub use operand::{PackedB, Right};
 
 /// Precision of a product's inputs, whose sums are always f32; of what an optimizer keeps.

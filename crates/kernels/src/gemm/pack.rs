@@ -1,8 +1,9 @@
 //! Packing: the rows of a view become a panel, word after word along k.
 
-use super::Matrix;
+use super::matrix::{Elements, Matrix};
 use super::tile::prefetch;
-use super::vector::Vector;
+use super::vector::{Element, Vector};
+use half::bf16;
 use std::ops::Range;
 
 /// Packs `view` `[rows, k]` to panels of `height` rows, `out` `[panels, words, height]`; rows that lack are zeros. `PAIR` elements make a word.
@@ -13,19 +14,34 @@ use std::ops::Range;
 pub(super) unsafe fn pack<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
     // SAFETY: the caller's promise.
     unsafe {
+        match view.data() {
+            Elements::Floats(_) => pack_from::<V, f32, PAIR>(view, height, out),
+            Elements::Halves(_) => pack_from::<V, bf16, PAIR>(view, height, out),
+        }
+    }
+}
+
+#[inline(always)]
+unsafe fn pack_from<V: Vector, E: Element, const PAIR: usize>(
+    view: Matrix<'_>,
+    height: usize,
+    out: *mut u32,
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
         if view.rows() == 0 || view.cols() == 0 {
             return;
         }
         if view.row_stride() == 1 && view.col_stride() > 1 {
-            across::<V, PAIR>(view, height, out);
+            across::<V, E, PAIR>(view, height, out);
         } else {
             let size = view.cols().div_ceil(PAIR) * height;
             for first in (0..view.rows()).step_by(height) {
                 let (out, some) = (out.add(first / height * size), first..(first + height).min(view.rows()));
                 if view.col_stride() == 1 {
-                    along::<V, PAIR>(view.row_range(some), height, out);
+                    along::<V, E, PAIR>(view.row_range(some), height, out);
                 } else {
-                    gather::<V, PAIR>(view.row_range(some), height, out);
+                    gather::<V, E, PAIR>(view.row_range(some), height, out);
                 }
             }
         }
@@ -34,8 +50,8 @@ pub(super) unsafe fn pack<V: Vector, const PAIR: usize>(view: Matrix<'_>, height
 
 /// Rows lie along k: squares of words are transposed in registers.
 #[inline(always)]
-unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
-    let (data, words) = (view.data().as_ptr(), view.cols().div_ceil(PAIR));
+unsafe fn along<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+    let (data, words) = (E::of(view.data()).as_ptr(), view.cols().div_ceil(PAIR));
     for top in (0..height).step_by(V::LANES) {
         let rows = view.rows().saturating_sub(top);
         // SAFETY: `load_along` reads to the end of a row of the view, at most; lanes and words are inside of the panel.
@@ -46,7 +62,7 @@ unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, o
                 for (i, row) in square.iter_mut().enumerate().take(V::LANES) {
                     if i < rows {
                         let from = data.add((top + i) * view.row_stride() + word * PAIR);
-                        *row = V::load_along(from, view.cols() - word * PAIR);
+                        *row = E::load_along(from, view.cols() - word * PAIR);
                     }
                 }
                 V::transpose(&mut square);
@@ -64,32 +80,31 @@ unsafe fn along<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, o
 /// Rows lie side by side: they are copied, some words of all panels at a time, so that memory is read in its order and
 /// written in whole cache lines: panels are a power of two apart, and single words of many would share a set of the cache.
 #[inline(always)]
-unsafe fn across<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+unsafe fn across<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
     let words = view.cols().div_ceil(PAIR);
     for some in (0..words).step_by(TOGETHER) {
         let some = some..(some + TOGETHER).min(words);
         for first in (0..view.rows()).step_by(height) {
             // SAFETY: the words are the view's; the panel is in `out`.
-            unsafe { copy::<V, PAIR>(view, first..first + height, some.clone(), out.add(first * words)) }
+            unsafe { copy::<V, E, PAIR>(view, first..first + height, some.clone(), out.add(first * words)) }
         }
     }
 }
 
 /// Copies some words of the panel of `rows`, of which the view may lack the last.
 #[inline(always)]
-unsafe fn copy<V: Vector, const PAIR: usize>(
+unsafe fn copy<V: Vector, E: Element, const PAIR: usize>(
     view: Matrix<'_>,
     rows: Range<usize>,
     words: Range<usize>,
     panel: *mut u32,
 ) {
-    let last = view.cols().div_ceil(PAIR) - 1;
+    let (data, last) = (E::of(view.data()).as_ptr(), view.cols().div_ceil(PAIR) - 1);
     for word in words {
         for top in (0..rows.len()).step_by(V::LANES) {
             // SAFETY: both rows are in the view; masks keep to its rows and to the panel's.
             unsafe {
-                let from =
-                    view.data().as_ptr().add(word * PAIR * view.col_stride()).wrapping_add(rows.start + top);
+                let from = data.add(word * PAIR * view.col_stride()).wrapping_add(rows.start + top);
                 for ahead in 0..PAIR {
                     prefetch(from.wrapping_add((AHEAD + ahead) * view.col_stride()).cast());
                 }
@@ -98,7 +113,7 @@ unsafe fn copy<V: Vector, const PAIR: usize>(
                 } else {
                     std::ptr::null()
                 };
-                let row = V::load_rows(from, next, V::mask(view.rows().saturating_sub(rows.start + top)));
+                let row: V = E::load_rows(from, next, V::mask(view.rows().saturating_sub(rows.start + top)));
                 // The next word overwrites what is too much.
                 let lanes = if word < last { V::LANES } else { rows.len() - top };
                 row.store_masked(panel.add(word * rows.len() + top).cast(), V::mask(lanes));
@@ -115,18 +130,19 @@ const AHEAD: usize = 24;
 
 /// Any strides: one element at a time.
 #[inline(always)]
-unsafe fn gather<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+unsafe fn gather<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+    let data = E::of(view.data());
     for row in 0..height {
         for word in 0..view.cols().div_ceil(PAIR) {
             let element = |k: usize| {
                 let there = row < view.rows() && k < view.cols();
-                if there { view.data()[row * view.row_stride() + k * view.col_stride()] } else { 0.0 }
+                if there { data[row * view.row_stride() + k * view.col_stride()] } else { E::stored(0.0) }
             };
             let pair = [element(word * PAIR), element(word * PAIR + 1)];
             // SAFETY: both elements of the pair are there; the word is in the panel.
             unsafe {
-                V::load_along(pair.as_ptr(), PAIR)
-                    .store_masked(out.add(word * height + row).cast(), V::mask(1));
+                let word_of: V = E::load_along(pair.as_ptr(), PAIR);
+                word_of.store_masked(out.add(word * height + row).cast(), V::mask(1));
             }
         }
     }

@@ -1,6 +1,8 @@
 //! Vectors of each instruction set, as the microkernels need them.
 
-use crate::math::round_bf16;
+use super::matrix::Elements;
+use crate::math::{Stored, round_bf16};
+use half::bf16;
 
 /// A vector of 32-bit words and the arithmetic of one form of operands.
 ///
@@ -32,9 +34,44 @@ pub(super) trait Vector: Copy {
     unsafe fn load_rows(row: *const f32, next: *const f32, mask: Self::Mask) -> Self;
     /// The words of `n` elements that lie side by side (of those that make a vector if there are more), then zeros.
     unsafe fn load_along(from: *const f32, n: usize) -> Self;
+    /// As [`Self::load_rows`], of halves.
+    unsafe fn load_half_rows(row: *const bf16, next: *const bf16, mask: Self::Mask) -> Self;
+    /// As [`Self::load_along`], of halves.
+    unsafe fn load_halves_along(from: *const bf16, n: usize) -> Self;
     /// Exchanges rows and columns of the first `LANES` vectors.
     unsafe fn transpose(square: &mut [Self; 16]);
 }
+
+/// What matrices are made of: the loads of a [`Vector`] by the kind of element, with their rules.
+pub(super) trait Element: Stored {
+    /// Elements that are known to be of this kind.
+    fn of(elements: Elements<'_>) -> &[Self];
+    unsafe fn load_rows<V: Vector>(row: *const Self, next: *const Self, mask: V::Mask) -> V;
+    unsafe fn load_along<V: Vector>(from: *const Self, n: usize) -> V;
+}
+
+/// The loads of one kind, by their names.
+macro_rules! element {
+    ($kind:ty, $variant:ident, $rows:ident, $along:ident) => {
+        impl Element for $kind {
+            fn of(elements: Elements<'_>) -> &[Self] {
+                let Elements::$variant(elements) = elements else { unreachable!("elements of another kind") };
+                elements
+            }
+            #[inline(always)]
+            unsafe fn load_rows<V: Vector>(row: *const Self, next: *const Self, mask: V::Mask) -> V {
+                // SAFETY: the caller's promise; so below.
+                unsafe { V::$rows(row, next, mask) }
+            }
+            #[inline(always)]
+            unsafe fn load_along<V: Vector>(from: *const Self, n: usize) -> V {
+                unsafe { V::$along(from, n) }
+            }
+        }
+    };
+}
+element!(f32, Floats, load_rows, load_along);
+element!(bf16, Halves, load_half_rows, load_halves_along);
 
 /// Four floats in plain Rust, rounded to bfloat16 when loaded if `ROUND`.
 #[derive(Clone, Copy)]
@@ -104,6 +141,20 @@ impl<const ROUND: bool> Vector for Plain<ROUND> {
     unsafe fn load_along(from: *const f32, n: usize) -> Self {
         // SAFETY: the trait's rule.
         unsafe { Self::load_rows(from, from, Self::mask(n)) }
+    }
+    #[inline(always)]
+    unsafe fn load_half_rows(row: *const bf16, _: *const bf16, mask: usize) -> Self {
+        let mut lanes = [0.0; 4];
+        for (i, lane) in lanes.iter_mut().enumerate().take(mask) {
+            // SAFETY: the trait's rule.
+            *lane = unsafe { row.add(i).read() }.wide();
+        }
+        Self(lanes)
+    }
+    #[inline(always)]
+    unsafe fn load_halves_along(from: *const bf16, n: usize) -> Self {
+        // SAFETY: the trait's rule.
+        unsafe { Self::load_half_rows(from, from, Self::mask(n)) }
     }
     #[inline(always)]
     unsafe fn transpose(square: &mut [Self; 16]) {

@@ -1,6 +1,7 @@
 //! Vectors of x86-64.
 
 use super::vector::Vector;
+use half::bf16;
 use std::arch::x86_64::*;
 
 /// Eight floats, rounded to bfloat16 when loaded if `ROUND`.
@@ -136,6 +137,24 @@ impl<const ROUND: bool> Vector for Avx2<ROUND> {
         unsafe { Self::load_rows(from, from, Self::mask(n)) }
     }
     #[inline(always)]
+    unsafe fn load_half_rows(row: *const bf16, _: *const bf16, n: usize) -> Self {
+        let mut some = [bf16::ZERO; 8];
+        let from = if n == 8 {
+            row
+        } else {
+            unsafe { some.as_mut_ptr().copy_from_nonoverlapping(row, n) };
+            some.as_ptr()
+        };
+        unsafe {
+            let wide = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.cast()));
+            Self(_mm256_castsi256_ps(_mm256_slli_epi32::<16>(wide)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_halves_along(from: *const bf16, n: usize) -> Self {
+        unsafe { Self::load_half_rows(from, from, Self::mask(n)) }
+    }
+    #[inline(always)]
     unsafe fn transpose(square: &mut [Self; 16]) {
         let rows = std::array::from_fn(|i| square[i].0);
         for (row, new) in square.iter_mut().zip(unsafe { transpose8(rows) }) {
@@ -161,6 +180,17 @@ impl<const ROUND: bool> Vector for Avx512<ROUND> {
     unsafe fn load_along(from: *const f32, n: usize) -> Self {
         unsafe { Self::load_rows(from, from, mask(n)) }
     }
+    #[inline(always)]
+    unsafe fn load_half_rows(row: *const bf16, _: *const bf16, mask: __mmask16) -> Self {
+        unsafe {
+            let wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row.cast()));
+            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_halves_along(from: *const bf16, n: usize) -> Self {
+        unsafe { Self::load_half_rows(from, from, mask(n)) }
+    }
 }
 
 impl Vector for Avx512Bf16 {
@@ -181,10 +211,7 @@ impl Vector for Avx512Bf16 {
         // SAFETY: the trait's rule.
         unsafe {
             let next = if next.is_null() { Self::zero() } else { Self::load_masked(next, mask) };
-            let halves = halves(Self::load_masked(row, mask).0, next.0);
-            let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
-            let pairs = _mm512_permutexvar_epi16(_mm512_loadu_si512(order.as_ptr().cast()), halves);
-            Self(_mm512_castsi512_ps(pairs))
+            Self(pairs(halves(Self::load_masked(row, mask).0, next.0)))
         }
     }
     #[inline(always)]
@@ -195,6 +222,34 @@ impl Vector for Avx512Bf16 {
             let high = Self::load_masked(from.wrapping_add(16), mask(n.saturating_sub(16))).0;
             Self(_mm512_castsi512_ps(halves(low, high)))
         }
+    }
+    #[inline(always)]
+    unsafe fn load_half_rows(row: *const bf16, next: *const bf16, mask: __mmask16) -> Self {
+        // SAFETY: the trait's rule.
+        unsafe {
+            let row = _mm512_castsi256_si512(_mm256_maskz_loadu_epi16(mask, row.cast()));
+            let next = _mm256_maskz_loadu_epi16(if next.is_null() { 0 } else { mask }, next.cast());
+            Self(pairs(_mm512_inserti64x4::<1>(row, next)))
+        }
+    }
+    #[inline(always)]
+    unsafe fn load_halves_along(from: *const bf16, n: usize) -> Self {
+        let mask = if n >= 32 { !0 } else { (1 << n) - 1 };
+        // SAFETY: the trait's rule; beyond the last element nothing is read.
+        Self(unsafe { _mm512_castsi512_ps(_mm512_maskz_loadu_epi16(mask, from.cast())) })
+    }
+}
+
+/// Pairs of the first sixteen bfloat16 and the last.
+///
+/// # Safety
+/// AVX-512 F and BW are there.
+#[inline(always)]
+unsafe fn pairs(halves: __m512i) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let order: [u16; 32] = std::array::from_fn(|i| (i / 2 + i % 2 * 16) as u16);
+        _mm512_castsi512_ps(_mm512_permutexvar_epi16(_mm512_loadu_si512(order.as_ptr().cast()), halves))
     }
 }
 

@@ -1,4 +1,5 @@
-use crate::check::{assert_near, assert_same_on_any_threads, numbers, wide};
+use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded, wide};
+use half::bf16;
 use mm1_kernels::activation::Activation;
 
 /// The error function in f64 by its series and, far out, its continued fraction.
@@ -76,6 +77,16 @@ fn forward_and_gradient_match_the_formula() {
             // Twice as far: a gate's slope has the rounding of its argument, which goes to 10.
             assert_near("dh", &dh, &gradient, 2e-6);
             assert_near("a, again", &grad, &wanted, 1e-6);
+
+            let mut halves = vec![bf16::ONE; n * width];
+            activation.forward(&h, width, &mut halves);
+            assert_eq!(halves, rounded(&a));
+            let kept = rounded(&h);
+            let (mut grad, mut grad_halves) = (probe.clone(), probe.clone());
+            activation.backward(&floats(&kept), width, &mut grad, &mut dh);
+            let mut dh_halves = kept.clone();
+            activation.backward(&kept, width, &mut grad_halves, &mut dh_halves);
+            assert_eq!((dh_halves, grad_halves), (rounded(&dh), grad));
         }
     }
 }

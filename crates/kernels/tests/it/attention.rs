@@ -1,6 +1,7 @@
 //! Attention against its definition in f64, with the whole matrix of scores.
 
-use crate::check::{assert_near, assert_same_on_any_threads, numbers, wide};
+use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded, wide};
+use half::bf16;
 use mm1_kernels::attention::{
     Attention, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved, Span,
 };
@@ -201,6 +202,26 @@ fn bits_do_not_depend_on_threads() {
     let case = Case::new([4, 2, 32], &[17, 140, 23, 31, 5, 60], |len| len / 4, Some(10_000.0));
     for precision in [Precision::F32, Precision::Bf16] {
         assert_same_on_any_threads(|| case.run(precision).concat());
+    }
+}
+
+#[test]
+fn a_gradient_from_halves_is_rounded_and_nothing_else() {
+    for case in cases() {
+        let (qkv, d_out) = case.inputs();
+        let halves = rounded(&qkv);
+        let qkv = floats(&halves);
+        let rope = case.base.map(|base| RopeTable::new(base, case.heads.width, 2048));
+        let Case { heads, ref spans, .. } = case;
+        for precision in [Precision::F32, Precision::Bf16] {
+            let attention = Attention { heads, spans, rope: rope.as_ref(), precision };
+            let mut out = vec![0.0; d_out.len()];
+            let lse = attention.forward(&qkv, &mut out);
+            let (mut d_qkv, mut d_halves) = (vec![f32::NAN; qkv.len()], vec![bf16::NAN; qkv.len()]);
+            attention.backward(Saved { qkv: &qkv, out: &out, lse: &lse }, &d_out, &mut d_qkv);
+            attention.backward(Saved { qkv: &halves, out: &out, lse: &lse }, &d_out, &mut d_halves);
+            assert_eq!(d_halves, rounded(&d_qkv), "{precision:?} {heads:?}");
+        }
     }
 }
 

@@ -1,5 +1,7 @@
 //! What the tests share: numbers, comparison, threads.
 
+use half::bf16;
+
 /// `n` numbers in `-1 .. 1`, the same for the same `seed`.
 pub(crate) fn numbers(seed: u64, n: usize) -> Vec<f32> {
     let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x1234_5678_9abc_def1;
@@ -44,6 +46,16 @@ pub(crate) fn gradient(x: &[f32], f: impl Fn(&[f64]) -> f64) -> Vec<f64> {
 /// The numbers in f64.
 pub(crate) fn wide(x: &[f32]) -> Vec<f64> {
     x.iter().map(|&v| f64::from(v)).collect()
+}
+
+/// The numbers rounded to bfloat16.
+pub(crate) fn rounded(x: &[f32]) -> Vec<bf16> {
+    x.iter().map(|&v| bf16::from_f32(v)).collect()
+}
+
+/// The numbers in f32.
+pub(crate) fn floats(x: &[bf16]) -> Vec<f32> {
+    x.iter().map(|v| v.to_f32()).collect()
 }
 
 /// `sum a * b`.

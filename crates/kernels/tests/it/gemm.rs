@@ -1,8 +1,9 @@
 //! The matrix product against its definition in f64, and its promises about bits.
 
 use crate::check::{assert_near, assert_same_on_any_threads, numbers};
+use half::bf16;
 use mm1_kernels::cpu::{Isa, with_isa};
-use mm1_kernels::gemm::{Matrix, MatrixMut, PackedB, Precision, gemm};
+use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
 
 /// Rounded to bfloat16 where the precision says so, to nearest even.
 fn input(precision: Precision, x: f32) -> f64 {
@@ -87,6 +88,56 @@ fn product_is_its_definition_on_every_instruction_set() {
                 shapes.iter().chain(&long).for_each(|&shape| check_shape(precision, shape));
             }
         });
+    }
+}
+
+/// Halves in memory, of odd sizes, in every arrangement; with NaN, infinity and a denormal, which are rounded before as in a
+/// product.
+#[test]
+fn halves_have_the_bits_of_floats_that_are_rounded() {
+    for [m, n, k] in [[1, 1, 1], [3, 33, 2], [14, 32, 31], [29, 65, 33], [15, 17, 513], [30, 47, 1100]] {
+        let halves = |seed, len| -> Vec<bf16> {
+            let mut halves: Vec<bf16> = numbers(seed, len).into_iter().map(bf16::from_f32).collect();
+            let special = [bf16::NAN, bf16::INFINITY, bf16::from_bits(1), bf16::NEG_INFINITY];
+            halves.iter_mut().skip(len / 2).step_by(len / 3 + 1).zip(special).for_each(|(h, s)| *h = s);
+            halves
+        };
+        let (a, b) = (halves(1, m * k), halves(2, k * n));
+        let wide = |halves: &[bf16]| -> Vec<f32> { halves.iter().map(|h| h.to_f32()).collect() };
+        let (wide_a, wide_b) = (wide(&a), wide(&b));
+        let lefts =
+            [Matrix::of(Elements::Halves(&a), m, k), Matrix::of(Elements::Halves(&a), k, m).transposed()];
+        let rights =
+            [Matrix::of(Elements::Halves(&b), k, n), Matrix::of(Elements::Halves(&b), n, k).transposed()];
+        let wide_lefts = [Matrix::new(&wide_a, m, k), Matrix::new(&wide_a, k, m).transposed()];
+        let wide_rights = [Matrix::new(&wide_b, k, n), Matrix::new(&wide_b, n, k).transposed()];
+        for isa in Isa::ALL {
+            for precision in [Precision::F32, Precision::Bf16] {
+                with_isa(isa, 2, || {
+                    for (i, j) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                        let expected = bits(precision, wide_lefts[i], wide_rights[j], m, n);
+                        let what = format!("{isa:?} {precision:?} {m} {n} {k} {i} {j}");
+                        assert_eq!(bits(precision, lefts[i], rights[j], m, n), expected, "{what}");
+                        assert_eq!(bits(precision, wide_lefts[i], rights[j], m, n), expected, "{what} B");
+                        // Some of the rows and columns: other places in memory.
+                        let some = |a: Matrix<'_>, b: Matrix<'_>| {
+                            bits(
+                                precision,
+                                a.row_range(m / 3..m),
+                                b.col_range(n / 2..n),
+                                m - m / 3,
+                                n - n / 2,
+                            )
+                        };
+                        assert_eq!(
+                            some(lefts[i], rights[j]),
+                            some(wide_lefts[i], wide_rights[j]),
+                            "{what} some"
+                        );
+                    }
+                });
+            }
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-use crate::check::{assert_near, assert_same_on_any_threads, gradient, inner, numbers, wide};
+use crate::check::{assert_near, assert_same_on_any_threads, gradient, inner, numbers, rounded, wide};
+use half::bf16;
 use mm1_kernels::norm::Norm;
 
 /// The norm in f64, by its formula.
@@ -31,6 +32,12 @@ fn forward_and_gradients_match_the_formula() {
             let mut again = vec![0.0; n * d];
             norm.apply(&x, &stats, &mut again);
             assert_eq!(y, again);
+            let mut halves = vec![bf16::ONE; n * d];
+            assert_eq!(norm.forward(&x, &mut halves), stats);
+            assert_eq!(halves, rounded(&y));
+            halves.fill(bf16::ONE);
+            norm.apply(&x, &stats, &mut halves);
+            assert_eq!(halves, rounded(&y));
 
             let mut dx = probe.clone();
             let grad = norm.backward(&x, &stats, &mut dx);

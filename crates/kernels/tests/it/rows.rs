@@ -1,4 +1,4 @@
-use crate::check::{assert_near, assert_same_on_any_threads, numbers};
+use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded};
 use half::bf16;
 use mm1_kernels::rows::{Columns, add, add_bias, column_sums, copy, fill_rows, narrow, scale, widen};
 
@@ -18,6 +18,8 @@ fn sums_columns_of_a_part_of_each_row() {
             }
         }
         assert_near("sums", &column_sums(&y, columns), &wanted, 1e-6);
+        let halves = rounded(&y);
+        assert_eq!(column_sums(&halves, columns), column_sums(&floats(&halves), columns));
     }
 }
 

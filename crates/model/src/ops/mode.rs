@@ -21,7 +21,8 @@ thread_local! {
 
 /// Runs `f` with the matrix products of its operations, and of the way back through them, in `precision` where the
 /// backend is the CPU's. Weights that are trained, sums, norms, softmax and loss stay f32; queries, keys, values and what goes into an
-/// activation are kept for the way back in `precision`. Outside of it, all is f32.
+/// activation are kept for the way back in `precision`, and so are their gradients, which only operations of [`super`] take. Outside of it,
+/// all is f32.
 pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
     with(Mode { precision, ..CURRENT.get() }, f)
 }

@@ -31,8 +31,9 @@ fn flat(values: Vec<f32>, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::new(values, [n]), device)
 }
 
+/// As f32: the gradient of what a product rounds may be in bfloat16.
 fn values(tensor: Tensor<1>) -> Vec<f32> {
-    tensor.into_data().try_into_vec().expect("f32")
+    tensor.into_data().convert::<f32>().try_into_vec().expect("f32")
 }
 
 /// Result and gradients with the operands that `tracked` names, after a run on NaN: what that leaves in memory that is

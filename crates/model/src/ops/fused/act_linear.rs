@@ -5,11 +5,13 @@ use burn::backend::autodiff::checkpoint::base::Checkpointer;
 use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
-use mm1_kernels::gemm::Precision;
-use mm1_kernels::rows::{Columns, add_bias, column_sums, copy, fill_rows};
+use burn_flex::FlexTensor;
+use mm1_kernels::Stored;
+use mm1_kernels::gemm::{Elements, Precision};
+use mm1_kernels::rows::{Columns, add_bias, copy, fill_rows};
 
-use super::linear::Linear;
-use super::memory::{Kept, vector};
+use super::linear::{Linear, bias_grad};
+use super::memory::{Stored as _, Values, elements, kept, rounded, vector, wide};
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Weight};
 
@@ -42,18 +44,18 @@ pub(in crate::ops) fn act_linear_residual(
     }
     let add = bias.is_some() || residual.is_some();
     match activation.kernel() {
-        None => w.multiply(h.values(), &mut y, add),
-        Some(activation) => {
-            let mut a = vector(b * t * f);
+        None => w.multiply(Elements::Floats(h.values()), &mut y, add),
+        Some(activation) => rounded!(w.precision(), T => {
+            let mut a = Values::some(b * t * f);
             activation.forward(h.values(), f, &mut a);
-            w.multiply(&a, &mut y, add);
-        }
+            w.multiply(T::elements(&a), &mut y, add);
+        }),
     }
     let parents = [h.node, w_node, node(bias), node(residual)];
     record(ActLinear, parents, tensor(y, [b, t, o]), || {
         // An input that goes straight into the product is often kept by who made it as well.
         let precision = if activation == Activation::None { Precision::F32 } else { w.precision() };
-        State { h: Kept::new(h.value, precision), activation, w }
+        State { h: kept(h.value, precision), activation, w }
     })
 }
 
@@ -62,7 +64,8 @@ struct ActLinear;
 
 #[derive(Clone, Debug)]
 struct State {
-    h: Kept,
+    /// As kept for its activation.
+    h: FlexTensor,
     activation: Activation,
     w: Linear,
 }
@@ -71,16 +74,15 @@ impl Backward<Flex, 4> for ActLinear {
     type State = State;
 
     fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { h, activation, w }, mut back) = Back::start(ops, grads);
+        let (dy, State { h, activation, w }, mut back) = Back::start_rounded(ops, grads);
         let [f, o] = w.dims();
-        back.give(3, || dy.clone());
-        let slopes = floats(&dy);
-        back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        back.give(3, || wide(dy.clone()));
+        let slopes = elements(&dy);
+        back.give(2, || bias_grad(slopes, o));
         let sum = back.sum(1);
         match activation.kernel() {
             None => {
-                let h = h.value();
-                let weight = back.wants(1).then_some((floats(&h), sum));
+                let weight = back.wants(1).then_some((elements(&h), sum));
                 let (dh, dw) = w.grads(slopes, back.wants(0), weight);
                 if let Some(dh) = dh {
                     back.give(0, || tensor(dh, shape(&h)));
@@ -93,15 +95,18 @@ impl Backward<Flex, 4> for ActLinear {
                 let mut a;
                 if back.wants(0) {
                     a = w.input_grad(slopes);
-                    let h_shape = h.shape();
-                    let mut dh = vector(h_shape.num_elements());
-                    h.back_through(activation, f, &mut a, &mut dh);
-                    back.give(0, || tensor(dh, h_shape));
+                    back.give(0, || {
+                        rounded!(w.precision(), T => {
+                            let mut dh = Values::some(T::of(&h).len());
+                            activation.backward(T::of(&h), f, &mut a, &mut dh);
+                            tensor(dh, shape(&h))
+                        })
+                    });
                 } else {
                     a = vector(slopes.len() / o * f);
-                    activation.forward(floats(&h.value()), f, &mut a);
+                    activation.forward(floats(&wide(h)), f, &mut a);
                 }
-                back.give(1, || w.weight_grad(&a, slopes, sum));
+                back.give(1, || w.weight_grad(Elements::Floats(&a), slopes, sum));
             }
         }
     }

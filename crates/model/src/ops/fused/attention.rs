@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
 use mm1_kernels::gemm::Precision;
 
-use super::memory::{Kept, vector};
+use super::memory::{Stored, Values, kept, rounded, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Heads, Layout, Rope, precision};
 
@@ -33,9 +33,11 @@ pub(in crate::ops) fn attention(
     let mut out = vector(b * t * width);
     let lse = plan.kernel().forward(qkv.values(), &mut out);
     let out = tensor(out, [b, t, width]);
-    record(Attention, [qkv.node], out.clone(), || {
-        let qkv = Kept::new(qkv.value, plan.precision);
-        State { qkv, out, lse: Arc::new(lse), plan }
+    record(Attention, [qkv.node], out.clone(), || State {
+        qkv: kept(qkv.value, plan.precision),
+        out,
+        lse: Arc::new(lse),
+        plan,
     })
 }
 
@@ -60,7 +62,8 @@ struct Attention;
 
 #[derive(Clone, Debug)]
 struct State {
-    qkv: Kept,
+    /// As kept for products.
+    qkv: FlexTensor,
     out: FlexTensor,
     lse: Arc<Vec<f32>>,
     plan: Plan,
@@ -72,11 +75,12 @@ impl Backward<Flex, 1> for Attention {
     fn backward(self, ops: Ops<State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, State { qkv, out, lse, plan }, mut back) = Back::start(ops, grads);
         back.give(0, || {
-            let qkv = qkv.value();
-            let mut grad = vector(floats(&qkv).len());
-            let saved = Saved { qkv: floats(&qkv), out: floats(&out), lse: &lse };
-            plan.kernel().backward(saved, floats(&dy), &mut grad);
-            tensor(grad, shape(&qkv))
+            rounded!(plan.precision, T => {
+                let saved = Saved { qkv: T::of(&qkv), out: floats(&out), lse: &lse };
+                let mut grad = Values::some(saved.qkv.len());
+                plan.kernel().backward(saved, floats(&dy), &mut grad);
+                tensor(grad, shape(&qkv))
+            })
         });
     }
 }

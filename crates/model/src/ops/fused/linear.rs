@@ -1,7 +1,8 @@
 //! A linear map: its weight, and the gradients of its input and its weight.
 
 use burn_flex::FlexTensor;
-use mm1_kernels::gemm::{Matrix, MatrixMut, PackedB, Precision, gemm};
+use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
+use mm1_kernels::rows::{Columns, column_sums};
 
 use super::memory::{Values, vector};
 use super::{NodeGuard, Operand, floats, shape, takes, tensor};
@@ -70,10 +71,10 @@ impl Linear {
     }
 
     /// Writes `x w` to `y` `[n, o]`, or adds it.
-    pub(super) fn multiply(&self, x: &[f32], y: &mut [f32], add: bool) {
+    pub(super) fn multiply(&self, x: Elements<'_>, y: &mut [f32], add: bool) {
         let [i, o] = self.dims();
         let n = x.len() / i;
-        let (x, y) = (Matrix::new(x, n, i), MatrixMut::new(y, n, o));
+        let (x, y) = (Matrix::of(x, n, i), MatrixMut::new(y, n, o));
         match self {
             Self::Matrix { .. } => gemm(self.precision(), x, self.matrix(), y, add),
             Self::Packed(packed) => gemm(self.precision(), x, &*packed.panels, y, add),
@@ -81,12 +82,12 @@ impl Linear {
     }
 
     /// The gradient of the input from that of the output.
-    pub(super) fn input_grad(&self, dy: &[f32]) -> Values {
+    pub(super) fn input_grad(&self, dy: Elements<'_>) -> Values {
         self.grads(dy, true, None).0.expect("wanted")
     }
 
     /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
-    pub(super) fn weight_grad(&self, x: &[f32], dy: &[f32], sum: Option<Values>) -> FlexTensor {
+    pub(super) fn weight_grad(&self, x: Elements<'_>, dy: Elements<'_>, sum: Option<Values>) -> FlexTensor {
         self.grads(dy, false, Some((x, sum))).1.expect("wanted")
     }
 
@@ -94,19 +95,19 @@ impl Linear {
     /// the other.
     pub(super) fn grads(
         &self,
-        dy: &[f32],
+        dy: Elements<'_>,
         input: bool,
-        weight: Option<(&[f32], Option<Values>)>,
+        weight: Option<(Elements<'_>, Option<Values>)>,
     ) -> (Option<Values>, Option<FlexTensor>) {
         let ([i, o], precision) = (self.dims(), self.precision());
         let n = dy.len() / o;
-        let dy = Matrix::new(dy, n, o);
+        let dy = Matrix::of(dy, n, o);
         let table = matches!(self, Self::Matrix { transposed: true, .. });
         let dims = if table { [o, i] } else { [i, o] };
         let mut dx = input.then(|| vector(n * i));
         let mut dw = weight.map(|(x, sum)| {
             let add = sum.is_some();
-            (Matrix::new(x, n, i), sum.unwrap_or_else(|| vector(i * o)), add)
+            (Matrix::of(x, n, i), sum.unwrap_or_else(|| vector(i * o)), add)
         });
         let to_input = || {
             if let Some(dx) = &mut dx {
@@ -122,4 +123,14 @@ impl Linear {
         rayon::join(to_input, to_weight);
         (dx, dw.map(|(_, dw, _)| tensor(dw, dims)))
     }
+}
+
+/// The gradient of a bias `[o]`.
+pub(super) fn bias_grad(dy: Elements<'_>, o: usize) -> FlexTensor {
+    let columns = Columns::all(o);
+    let sums = match dy {
+        Elements::Floats(dy) => column_sums(dy, columns),
+        Elements::Halves(dy) => column_sums(dy, columns),
+    };
+    tensor(sums, [o])
 }

@@ -1,28 +1,84 @@
 //! The memory of operations: in a step of training, of the arena; and what they keep for the way back.
 
+use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
-use burn::tensor::{DType, Shape};
+use burn::tensor::DType;
 use burn_flex::{FlexTensor, Layout};
 use burn_std::Bytes;
 use half::bf16;
-use mm1_kernels::activation::Activation;
 use mm1_kernels::arena;
-use mm1_kernels::gemm::Precision;
+use mm1_kernels::gemm::{Elements, Precision};
 use mm1_kernels::rows::{clear, copy, narrow, widen};
 
-use super::{floats, shape};
+use super::{floats, shape, tensor};
 use crate::ops::mode::in_step;
 
 /// Values below which the allocator's memory is as good.
 const SMALL: usize = 4096;
 
-/// Values that an operation makes: a tensor without a shape.
-pub(super) struct Values(FlexTensor);
+/// How numbers lie in a tensor.
+pub(super) trait Stored: mm1_kernels::Stored {
+    const DTYPE: DType;
+    /// Zeros, or of the arena whatever was there.
+    fn bytes(len: usize) -> Bytes;
+    /// The values of a contiguous tensor of such numbers.
+    fn of(tensor: &FlexTensor) -> &[Self];
+    fn of_mut(tensor: &mut FlexTensor) -> &mut [Self];
+}
 
-impl Values {
+macro_rules! stored {
+    ($kind:ty, $dtype:ident, $arena:ident) => {
+        impl Stored for $kind {
+            const DTYPE: DType = DType::$dtype;
+
+            fn bytes(len: usize) -> Bytes {
+                if in_arena(len) {
+                    arena::$arena(len)
+                } else {
+                    Bytes::from_elems(vec![mm1_kernels::Stored::stored(0.0); len] as Vec<Self>)
+                }
+            }
+            fn of(tensor: &FlexTensor) -> &[Self] {
+                tensor.as_slice().expect("a contiguous tensor of such numbers")
+            }
+            fn of_mut(tensor: &mut FlexTensor) -> &mut [Self] {
+                tensor.storage_mut()
+            }
+        }
+    };
+}
+stored!(f32, F32, floats);
+stored!(bf16, BF16, halves);
+
+/// Computes something with `T` for the numbers that products take in a precision.
+macro_rules! rounded {
+    ($precision:expr, $T:ident => $body:expr) => {
+        match $precision {
+            mm1_kernels::gemm::Precision::F32 => {
+                type $T = f32;
+                $body
+            }
+            mm1_kernels::gemm::Precision::Bf16 => {
+                type $T = half::bf16;
+                $body
+            }
+        }
+    };
+}
+pub(super) use rounded;
+
+/// Values that an operation makes: a tensor without a shape.
+pub(super) struct Values<T = f32>(FlexTensor, PhantomData<T>);
+
+impl<T: Stored> Values<T> {
     fn new(bytes: Bytes, len: usize) -> Self {
-        Self(FlexTensor::new(bytes, Layout::contiguous([len].into()), DType::F32))
+        Self(FlexTensor::new(bytes, Layout::contiguous([len].into()), T::DTYPE), PhantomData)
+    }
+
+    /// `len` values to be overwritten: they are what somebody left there.
+    pub(super) fn some(len: usize) -> Self {
+        Self::new(T::bytes(len), len)
     }
 
     /// As a tensor, without a copy.
@@ -38,17 +94,17 @@ impl From<Vec<f32>> for Values {
     }
 }
 
-impl Deref for Values {
-    type Target = [f32];
+impl<T: Stored> Deref for Values<T> {
+    type Target = [T];
 
-    fn deref(&self) -> &[f32] {
-        floats(&self.0)
+    fn deref(&self) -> &[T] {
+        T::of(&self.0)
     }
 }
 
-impl DerefMut for Values {
-    fn deref_mut(&mut self) -> &mut [f32] {
-        self.0.storage_mut()
+impl<T: Stored> DerefMut for Values<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        T::of_mut(&mut self.0)
     }
 }
 
@@ -57,9 +113,9 @@ fn in_arena(len: usize) -> bool {
     len >= SMALL && in_step()
 }
 
-/// `len` values to be overwritten: they are what somebody left there.
+/// `len` floats to be overwritten: they are what somebody left there.
 pub(super) fn vector(len: usize) -> Values {
-    if in_arena(len) { Values::new(arena::floats(len), len) } else { vec![0.0; len].into() }
+    Values::some(len)
 }
 
 /// `len` zeros.
@@ -73,57 +129,38 @@ pub(super) fn zeros(len: usize) -> Values {
 pub(super) fn owned(tensor: FlexTensor) -> Values {
     if tensor.is_unique() && tensor.storage::<f32>().len() == floats(&tensor).len() {
         let len = floats(&tensor).len();
-        return Values(tensor.with_layout(Layout::contiguous([len].into())));
+        return Values(tensor.with_layout(Layout::contiguous([len].into())), PhantomData);
     }
     let mut values = vector(floats(&tensor).len());
     copy(&mut values, floats(&tensor));
     values
 }
 
-/// A contiguous tensor for the way back. Where products round their operands to bfloat16 it is kept so, as PyTorch's autocast does.
-#[derive(Clone, Debug)]
-pub(super) struct Kept(FlexTensor);
-
-impl Kept {
-    pub(super) fn new(value: FlexTensor, precision: Precision) -> Self {
-        if precision == Precision::F32 {
-            return Self(value);
-        }
-        let values = floats(&value);
-        let len = values.len();
-        let bytes = if in_arena(len) { arena::halves(len) } else { Bytes::from_elems(vec![bf16::ZERO; len]) };
-        let mut kept = FlexTensor::new(bytes, Layout::contiguous(shape(&value)), DType::BF16);
-        narrow(kept.storage_mut(), values);
-        Self(kept)
+/// A contiguous tensor as products in a precision take it: PyTorch's autocast keeps it so for the way back as well.
+pub(super) fn kept(value: FlexTensor, precision: Precision) -> FlexTensor {
+    if precision == Precision::F32 {
+        return value;
     }
+    let mut halves = Values::<bf16>::some(floats(&value).len());
+    narrow(&mut halves, floats(&value));
+    tensor(halves, shape(&value))
+}
 
-    pub(super) fn shape(&self) -> Shape {
-        shape(&self.0)
+/// A contiguous tensor in f32 again, but for the rounding.
+pub(super) fn wide(value: FlexTensor) -> FlexTensor {
+    if value.dtype() == DType::F32 {
+        return value;
     }
+    let mut floats = vector(bf16::of(&value).len());
+    widen(&mut floats, bf16::of(&value));
+    tensor(floats, shape(&value))
+}
 
-    /// [`Activation::backward`] from these values.
-    pub(super) fn back_through(
-        &self,
-        activation: Activation,
-        width: usize,
-        grad: &mut [f32],
-        dh: &mut [f32],
-    ) {
-        if self.0.dtype() == DType::F32 {
-            activation.backward(floats(&self.0), width, grad, dh);
-        } else {
-            activation.backward(self.0.storage::<bf16>(), width, grad, dh);
-        }
-    }
-
-    /// As it came, but for the rounding.
-    pub(super) fn value(self) -> FlexTensor {
-        if self.0.dtype() == DType::F32 {
-            return self.0;
-        }
-        let halves = self.0.storage::<bf16>();
-        let mut values = vector(halves.len());
-        widen(&mut values, halves);
-        values.shaped(self.0.layout().clone())
+/// The values of a contiguous tensor, of either kind.
+pub(super) fn elements(tensor: &FlexTensor) -> Elements<'_> {
+    if tensor.dtype() == DType::F32 {
+        Elements::Floats(f32::of(tensor))
+    } else {
+        Elements::Halves(bf16::of(tensor))
     }
 }

@@ -26,7 +26,7 @@ use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 use mm1_kernels::arena;
 
-use memory::Values;
+use memory::{Stored, Values};
 
 pub(super) use act_linear::{act_linear_residual, linear};
 pub(super) use attention::{attention, cross_attention};
@@ -90,11 +90,11 @@ fn node(operand: Option<Operand>) -> Option<NodeGuard> {
 
 /// The values of a contiguous tensor.
 fn floats(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice::<f32>().expect("a contiguous tensor of f32")
+    f32::of(tensor)
 }
 
 /// A tensor of `values`, without a copy.
-fn tensor(values: impl Into<Values>, shape: impl Into<Shape>) -> FlexTensor {
+fn tensor<T: Stored>(values: impl Into<Values<T>>, shape: impl Into<Shape>) -> FlexTensor {
     values.into().shaped(Layout::contiguous(shape.into()))
 }
 
@@ -131,6 +131,12 @@ struct Back<'a, const N: usize> {
 impl<'a, const N: usize> Back<'a, N> {
     /// Gives the gradient of the operation's output and what it kept as well.
     fn start<S>(ops: Ops<S, N>, grads: &'a mut Gradients) -> (FlexTensor, S, Self) {
+        let (dy, state, back) = Self::start_rounded(ops, grads);
+        (memory::wide(dy), state, back)
+    }
+
+    /// The same; the gradient is in bfloat16 where it comes from an operation that rounded it, for products.
+    fn start_rounded<S>(ops: Ops<S, N>, grads: &'a mut Gradients) -> (FlexTensor, S, Self) {
         let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
         let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
         (dy, ops.state, Self { grads, parents })

@@ -8,11 +8,12 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
+use mm1_kernels::Stored;
 use mm1_kernels::norm::{NormGrad, RowStats};
-use mm1_kernels::rows::{Columns, column_sums, fill_rows};
+use mm1_kernels::rows::{Columns, fill_rows};
 
-use super::linear::Linear;
-use super::memory::vector;
+use super::linear::{Linear, bias_grad};
+use super::memory::{Values, elements, rounded, vector};
 use super::norm::{NormParams, operands};
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Norm, Weight};
@@ -23,12 +24,16 @@ pub(in crate::ops) fn norm_linear(x: Tensor<3>, by: &Norm, w: Weight, bias: Opti
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
     let ((w, w_node), bias) = (Linear::of(w), bias.cloned().map(Operand::new));
     let [_, o] = w.dims();
-    let (mut normed, mut y) = (vector(x.values().len()), vector(b * t * o));
-    let stats = norm.kernel().forward(x.values(), &mut normed);
+    let mut y = vector(b * t * o);
     if let Some(bias) = &bias {
         fill_rows(&mut y, Columns::all(o), bias.values());
     }
-    w.multiply(&normed, &mut y, bias.is_some());
+    let stats = rounded!(w.precision(), T => {
+        let mut normed = Values::some(x.values().len());
+        let stats = norm.kernel().forward(x.values(), &mut normed);
+        w.multiply(T::elements(&normed), &mut y, bias.is_some());
+        stats
+    });
     let parents = [x.node, gamma, beta, w_node, node(bias)];
     record(NormLinear, parents, tensor(y, [b, t, o]), || State {
         x: x.value,
@@ -53,15 +58,17 @@ impl Backward<Flex, 5> for NormLinear {
     type State = State;
 
     fn backward(self, ops: Ops<State, 5>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { x, norm, stats, w }, mut back) = Back::start(ops, grads);
-        let (slopes, kernel, [_, o]) = (floats(&dy), norm.kernel(), w.dims());
-        back.give(4, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        let (dy, State { x, norm, stats, w }, mut back) = Back::start_rounded(ops, grads);
+        let (slopes, kernel, [_, o]) = (elements(&dy), norm.kernel(), w.dims());
+        back.give(4, || bias_grad(slopes, o));
         let normed = back.wants(3).then(|| {
-            let mut normed = vector(floats(&x).len());
-            kernel.apply(floats(&x), &stats, &mut normed);
-            normed
+            rounded!(w.precision(), T => {
+                let mut normed = Values::<T>::some(floats(&x).len());
+                kernel.apply(floats(&x), &stats, &mut normed);
+                tensor(normed, shape(&x))
+            })
         });
-        let weight = normed.as_deref().map(|normed| (normed, back.sum(3)));
+        let weight = normed.as_ref().map(|normed| (elements(normed), back.sum(3)));
         let (dx, dw) = w.grads(slopes, (0..3).any(|parent| back.wants(parent)), weight);
         drop(normed);
         if let Some(dw) = dw {
