@@ -12,75 +12,44 @@ const VALUES: usize = 8192;
 /// Partial sums that a row is split into: as many as a short row, of the first pictures' channels, has.
 const LANES: usize = 16;
 
-/// Columns `start .. start + width` of a matrix whose rows are `stride` long.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Columns {
-    /// Length of a row in memory.
-    pub stride: usize,
-    /// First column.
-    pub start: usize,
-    /// Number of columns.
-    pub width: usize,
-}
-
-impl Columns {
-    /// All columns of a matrix `width` wide.
-    pub fn all(width: usize) -> Self {
-        Self { stride: width, start: 0, width }
-    }
-
-    /// Checks that the columns lie inside whole rows of `values`.
-    fn check(&self, values: usize) {
-        assert!(
-            self.stride > 0 && values.is_multiple_of(self.stride),
-            "{values} values are not rows of {}",
-            self.stride
-        );
-        assert!(self.start + self.width <= self.stride, "columns outside of the row");
-    }
-
-    fn range(&self) -> std::ops::Range<usize> {
-        self.start..self.start + self.width
-    }
-}
-
-/// Sums the columns of `y` `[n, stride]`: the gradient of a bias `[width]`.
-pub fn column_sums<Y: Stored>(y: &[Y], columns: Columns) -> Vec<f32> {
-    columns.check(y.len());
-    let mut partial = vec![0.0; (y.len() / columns.stride).div_ceil(PIECE) * columns.width];
-    if columns.width == 0 {
-        return partial;
-    }
-    (partial.par_chunks_mut(columns.width), y.par_chunks(PIECE * columns.stride))
+/// Sums the columns of `y` `[n, width]`: the gradient of a bias `[width]`.
+pub fn column_sums<Y: Stored>(y: &[Y], width: usize) -> Vec<f32> {
+    check(y.len(), width);
+    let mut partial = vec![0.0; (y.len() / width).div_ceil(PIECE) * width];
+    (partial.par_chunks_mut(width), y.par_chunks(PIECE * width))
         .into_par_iter()
-        .for_each(|(sums, y)| column_sums_piece(y, columns, sums));
-    add_pieces(&partial, columns.width)
+        .for_each(|(sums, y)| column_sums_piece(y, sums));
+    add_pieces(&partial, width)
+}
+
+/// Checks that values are rows of a width.
+fn check(values: usize, width: usize) {
+    assert!(width > 0 && values.is_multiple_of(width), "{values} values are not rows of {width}");
 }
 
 tiered! {
-    fn column_sums_piece<Y: Stored>(y: &[Y], columns: Columns, sums: &mut [f32]) {
-        for row in y.chunks_exact(columns.stride) {
-            for (s, v) in sums.iter_mut().zip(&row[columns.range()]) {
+    fn column_sums_piece<Y: Stored>(y: &[Y], sums: &mut [f32]) {
+        for row in y.chunks_exact(sums.len()) {
+            for (s, v) in sums.iter_mut().zip(row) {
                 *s += v.wide();
             }
         }
     }
 }
 
-/// Writes the bias `[width]` to each row of those columns of `y` `[n, stride]`, for a product to be added to.
-pub fn fill_rows(y: &mut [f32], columns: Columns, bias: &[f32]) {
-    columns.check(y.len());
-    assert_eq!(bias.len(), columns.width, "one bias for each column");
-    y.par_chunks_mut(PIECE * columns.stride).for_each(|y| {
-        for row in y.chunks_exact_mut(columns.stride) {
-            row[columns.range()].copy_from_slice(bias);
+/// Writes the bias `[d]` to each row of `y` `[n, d]`, for a product to be added to.
+pub fn fill_rows(y: &mut [f32], bias: &[f32]) {
+    check(y.len(), bias.len());
+    y.par_chunks_mut(PIECE * bias.len()).for_each(|y| {
+        for row in y.chunks_exact_mut(bias.len()) {
+            row.copy_from_slice(bias);
         }
     });
 }
 
 /// Adds the bias `[d]` to each row of `y` `[n, d]`.
 pub fn add_bias(y: &mut [f32], bias: &[f32]) {
-    Columns::all(bias.len()).check(y.len());
+    check(y.len(), bias.len());
     y.par_chunks_mut(PIECE * bias.len()).for_each(|y| add_bias_piece(y, bias));
 }
 

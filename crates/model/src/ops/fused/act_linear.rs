@@ -8,7 +8,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
 use mm1_kernels::gemm::{Elements, Precision};
-use mm1_kernels::rows::{Columns, add_bias, copy, fill_rows};
+use mm1_kernels::rows::{add_bias, copy, fill_rows};
 
 use super::linear::{Linear, bias_grad};
 use super::memory::{Stored as _, Values, elements, kept, rounded, vector, wide};
@@ -35,7 +35,7 @@ pub(in crate::ops) fn act_linear_residual(
     let mut y = vector(b * t * o);
     match (&residual, &bias) {
         (None, None) => {}
-        (None, Some(bias)) => fill_rows(&mut y, Columns::all(o), bias.values()),
+        (None, Some(bias)) => fill_rows(&mut y, bias.values()),
         (Some(residual), None) => copy(&mut y, residual.values()),
         (Some(residual), Some(bias)) => {
             copy(&mut y, residual.values());

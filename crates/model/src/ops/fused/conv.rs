@@ -10,7 +10,7 @@ use mm1_kernels::conv::{Conv, Grid, Windows};
 use mm1_kernels::depthwise;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::pool::AdaptivePool;
-use mm1_kernels::rows::{Columns, column_sums, fill_rows};
+use mm1_kernels::rows::{column_sums, fill_rows};
 
 use super::memory::vector;
 use super::{Back, Operand, floats, node, record, shape, tensor};
@@ -29,7 +29,7 @@ pub(in crate::ops) fn conv3x3(
     let y_shape = [n, windows.height(), windows.width(), o];
     let mut y = vector(y_shape.iter().product());
     if let Some(bias) = &bias {
-        fill_rows(&mut y, Columns::all(o), bias.values());
+        fill_rows(&mut y, bias.values());
     }
     Conv { windows, weight: weight.values(), precision }.forward(x.values(), &mut y, bias.is_some());
     let parents = [x.node, weight.node, node(bias)];
@@ -55,7 +55,7 @@ impl Backward<Flex, 3> for Conv3x3 {
         let (dy, State { x, weight, windows, precision }, mut back) = Back::start(ops, grads);
         let ([_, _, _, o], slopes) = (shape(&dy).dims(), floats(&dy));
         let conv = Conv { windows, weight: floats(&weight), precision };
-        back.give(2, || tensor(column_sums(slopes, Columns::all(o)), [o]));
+        back.give(2, || tensor(column_sums(slopes, o), [o]));
         back.give(1, || tensor(conv.weight_grad(floats(&x), slopes), shape(&weight)));
         back.give(0, || {
             let mut dx = vector(floats(&x).len());

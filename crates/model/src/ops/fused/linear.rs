@@ -2,7 +2,7 @@
 
 use burn_flex::FlexTensor;
 use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
-use mm1_kernels::rows::{Columns, column_sums};
+use mm1_kernels::rows::column_sums;
 
 use super::memory::{Values, vector};
 use super::{NodeGuard, Operand, floats, shape, takes, tensor};
@@ -127,10 +127,9 @@ impl Linear {
 
 /// The gradient of a bias `[o]`.
 pub(super) fn bias_grad(dy: Elements<'_>, o: usize) -> FlexTensor {
-    let columns = Columns::all(o);
     let sums = match dy {
-        Elements::Floats(dy) => column_sums(dy, columns),
-        Elements::Halves(dy) => column_sums(dy, columns),
+        Elements::Floats(dy) => column_sums(dy, o),
+        Elements::Halves(dy) => column_sums(dy, o),
     };
     tensor(sums, [o])
 }

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
 use mm1_kernels::norm::{NormGrad, RowStats};
-use mm1_kernels::rows::{Columns, fill_rows};
+use mm1_kernels::rows::fill_rows;
 
 use super::linear::{Linear, bias_grad};
 use super::memory::{Values, elements, rounded, vector};
@@ -26,7 +26,7 @@ pub(in crate::ops) fn norm_linear(x: Tensor<3>, by: &Norm, w: Weight, bias: Opti
     let [_, o] = w.dims();
     let mut y = vector(b * t * o);
     if let Some(bias) = &bias {
-        fill_rows(&mut y, Columns::all(o), bias.values());
+        fill_rows(&mut y, bias.values());
     }
     let stats = rounded!(w.precision(), T => {
         let mut normed = Values::some(x.values().len());
