@@ -10,6 +10,7 @@ pub mod cache;
 pub mod clip;
 pub mod config;
 pub mod connector;
+pub mod device;
 pub mod dino;
 pub mod import;
 pub mod init;

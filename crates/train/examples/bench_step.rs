@@ -3,6 +3,7 @@
 //!     bench_step DIR init               writes DIR/weights.safetensors
 //!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing, `f32-moments`: with
 //!                                       moments in bf16, `f32-recompute-moments`: with both, and the same of bf16;
+//!                                       with `-cuda` behind all that: on a GPU;
 //!                                       ROWS: rows in a micro-batch, of which a step has as many as its batch needs
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
@@ -13,10 +14,9 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::Device;
 use mm1_data::batch::{Batch, Span};
 use mm1_model::ops::{Precision, on_pool, with_recomputation};
-use mm1_model::{Mm1, Mm1Config, weights};
+use mm1_model::{Mm1, Mm1Config, device, weights};
 use mm1_train::{OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -32,13 +32,17 @@ fn main() -> Result<()> {
     mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-moments] [ROWS]");
+        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-moments][-cuda] [ROWS]");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
-    let (model, file) = (Mm1::new(&config, 0, &Device::flex().autodiff())?, dir.join("weights.safetensors"));
+    let (mode, device) = match mode.strip_suffix("-cuda") {
+        Some(mode) => (mode, device::named("cuda")?),
+        None => (mode.as_str(), device::named("cpu")?),
+    };
+    let (model, file) = (Mm1::new(&config, 0, &device.autodiff())?, dir.join("weights.safetensors"));
     let (mode, moments) = match mode.strip_suffix("-moments") {
         Some(mode) => (mode, Precision::Bf16),
-        None => (mode.as_str(), Precision::F32),
+        None => (mode, Precision::F32),
     };
     let (mode, recompute) = match mode.strip_suffix("-recompute") {
         Some(mode) => (mode, true),
@@ -66,6 +70,7 @@ fn serve(dir: &Path, mut trainer: Trainer<Mm1>, rows: usize) -> Result<()> {
         drop(batch);
         let started = Instant::now();
         let report = trainer.step(&batches, LR)?;
+        trainer.model().device().sync()?;
         let seconds = started.elapsed().as_secs_f64();
         let mut out = std::io::stdout().lock();
         writeln!(

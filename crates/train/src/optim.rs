@@ -184,12 +184,20 @@ impl AdamW {
 /// # Errors
 /// Names the first parameter whose gradient is not finite.
 pub(crate) fn norm(grads: &Gradients) -> Result<f64> {
+    let here = |grad: &Tensor<1>| {
+        let flex = grad.clone().try_into_primitive::<Flex>().ok()?;
+        Some(adamw::sum_of_squares(flex.to_contiguous().storage::<f32>()))
+    };
+    let squares: Vec<f64> = match grads.values().map(here).collect() {
+        Some(squares) => squares,
+        // On another device: all in one transfer.
+        None => {
+            let squares = grads.values().map(|grad| grad.clone().square().sum()).collect();
+            Tensor::cat(squares, 0).into_data().iter().collect()
+        }
+    };
     let mut sum = 0.0;
-    for (path, grad) in grads {
-        let squares = match grad.clone().try_into_primitive::<Flex>() {
-            Ok(flex) => adamw::sum_of_squares(flex.to_contiguous().storage::<f32>()),
-            Err(_) => f64::from(grad.clone().square().sum().into_scalar::<f32>()),
-        };
+    for (path, squares) in grads.keys().zip(squares) {
         ensure!(squares.is_finite(), "the gradient of {path} is not finite");
         sum += squares;
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 /// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / base^(2 j / width)`. A clone shares
 /// them.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct RopeTable {
     /// `[positions, width]`: cosines of the pairs, then their sines.
     values: Arc<Vec<f32>>,

@@ -1,5 +1,8 @@
 //! The operations of [`super`] made of the engine's own: on every backend, and the reference of fused forms.
 
+use std::cell::RefCell;
+
+use burn::backend::GradientCheckpointingStrategy;
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
 use super::{Activation, Heads, Layout, Norm, Rope, Sight, Weight};
@@ -97,18 +100,59 @@ pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Ro
         qkv.clone().narrow(2, start * c, heads * c).reshape([b, t, heads, c]).swap_dims(1, 2)
     };
     let (mut q, mut k, v) = (part(0, h), part(h, g), part(h + g, g));
-    if let Some(rope) = rope {
-        let (cos, sin) = angles(rope, layout, [b, t], &device);
+    let Places { angles, mask, inside } = places(layout, [b, t], rope, &device);
+    if let Some((cos, sin)) = angles {
         q = turn(q, &cos, &sin);
         k = turn(k, &cos, &sin);
     }
-    let whole = layout.spans.len() == b && layout.spans.iter().all(|s| s.len == t);
     let scores = q.matmul(repeat(k, h).transpose()).mul_scalar((c as f64).sqrt().recip());
-    let scores =
-        if whole && layout.sight == Sight::All { scores } else { scores + mask(layout, [b, t], &device) };
+    let scores = mask.into_iter().fold(scores, |scores, mask| scores + mask);
     let mixed = activation::softmax(scores, 3).matmul(repeat(v, h));
     let mixed = mixed.swap_dims(1, 2).reshape([b, t, h * c]);
-    if whole { mixed } else { mixed * inside(layout, [b, t], &device) }
+    inside.into_iter().fold(mixed, |mixed, inside| mixed * inside)
+}
+
+/// What attention needs to know of the positions, on its device: nothing where the answer is 0 or 1 everywhere.
+#[derive(Clone)]
+struct Places {
+    /// See [`angles`].
+    angles: Option<(Tensor<4>, Tensor<4>)>,
+    /// See [`mask`].
+    mask: Option<Tensor<4>>,
+    /// See [`inside`].
+    inside: Option<Tensor<3>>,
+}
+
+/// Of which positions [`Places`] are, and where.
+#[derive(PartialEq)]
+struct Asked {
+    layout: Layout,
+    shape: [usize; 2],
+    rope: Option<Rope>,
+    device: Device,
+    graph: (bool, Option<GradientCheckpointingStrategy>),
+}
+
+thread_local! {
+    /// All layers of a network ask for the same places, which take longer to send to a device than to use there.
+    static LAST: RefCell<Option<(Asked, Places)>> = const { RefCell::new(None) };
+}
+
+fn places(layout: &Layout, shape: [usize; 2], rope: Option<&Rope>, device: &Device) -> Places {
+    let graph = (device.is_autodiff(), device.gradient_checkpointing_strategy());
+    let asked = Asked { layout: layout.clone(), shape, rope: rope.cloned(), device: device.clone(), graph };
+    let last = LAST.with_borrow(|last| last.as_ref().filter(|l| l.0 == asked).map(|l| l.1.clone()));
+    last.unwrap_or_else(|| {
+        let whole = layout.spans.len() == shape[0] && layout.spans.iter().all(|s| s.len == shape[1]);
+        let all = whole && layout.sight == Sight::All;
+        let places = Places {
+            angles: rope.map(|rope| angles(rope, layout, shape, device)),
+            mask: (!all).then(|| mask(layout, shape, device)),
+            inside: (!whole).then(|| inside(layout, shape, device)),
+        };
+        LAST.set(Some((asked, places.clone())));
+        places
+    })
 }
 
 /// Key-value heads as the query heads read them: `[b, g, t, c] -> [b, h, t, c]`.
