@@ -1,6 +1,7 @@
 """Makes testdata/model/*.safetensors: what crates/model must compute, by the PyTorch network beside this file.
 
     python3 scripts/reference/golden.py [--out testdata/model]
+    python3 scripts/reference/golden.py --tf32     how far PyTorch's own gradients are from these where a GPU multiplies in TF32
 
 Each file has in its metadata `config` (the [model] table), `spans` ([[row, start, len], ...]), `rows`, `length` and
 `adamw`, all JSON, and the tensors
@@ -22,6 +23,7 @@ import json
 import pathlib
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 from mm1 import Mm1, layout
@@ -171,6 +173,22 @@ def golden(name, config, seed):
     return tensors, {key: json.dumps(value) for key, value in about.items()}
 
 
+def tf32_error(path):
+    """The gradient that is furthest apart, and by how much of its largest element."""
+    with safe_open(path, "pt") as file:
+        about = {key: json.loads(value) for key, value in file.metadata().items()}
+        tensors = {key: file.get_tensor(key).cuda() for key in file.keys()}
+    part = lambda kind: {key.removeprefix(kind): x for key, x in tensors.items() if key.startswith(kind)}
+    mask, positions = layout(about["spans"], about["rows"], about["length"])
+    model = Mm1(about["config"])
+    model.load(part("weights/"))
+    model.cuda()
+    model.loss(part("input/") | {"mask": mask.cuda(), "positions": positions.cuda()}).backward()
+    exact = part("gradients/")
+    apart = {name: (p.grad - exact[name]).abs().max() / exact[name].abs().max() for name, p in model.named_parameters()}
+    return max((x.item(), name) for name, x in apart.items())
+
+
 def sort_metadata(path):
     """safetensors writes the metadata in an order that changes from run to run."""
     data = path.read_bytes()
@@ -185,7 +203,14 @@ def sort_metadata(path):
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default="testdata/model")
-    out = parser.parse_args().out
+    parser.add_argument("--tf32", action="store_true")
+    options = parser.parse_args()
+    out = options.out
+    if options.tf32:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+        for name in CASES:
+            print(name, *tf32_error(out / f"{name}.safetensors"))
+        return
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for first, (name, config) in enumerate(CASES.items()):
