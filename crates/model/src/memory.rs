@@ -138,7 +138,7 @@ impl Blocks {
         };
         let block = 2 * self.dim + self.attended + (self.qkv + self.hidden) / halved;
         let kept = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
-        let made = 2 * self.dim + self.hidden + self.activated;
+        let made = 2 * self.dim + self.hidden / halved + self.activated;
         Floats { kept: positions * (kept + self.dim), made: positions * made }
     }
 }

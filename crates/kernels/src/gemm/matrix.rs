@@ -3,7 +3,7 @@
 use half::bf16;
 use std::ops::Range;
 
-/// Elements of a matrix: floats, or halves of them, as which a product in bfloat16 takes floats anyway.
+/// Elements of a matrix: floats, or what a product in bfloat16 makes of them first.
 #[derive(Clone, Copy, Debug)]
 pub enum Elements<'a> {
     /// As they are.
@@ -22,7 +22,7 @@ impl<'a> Elements<'a> {
         }
     }
 
-    fn from(self, start: usize) -> Self {
+    fn starting_at(self, start: usize) -> Self {
         match self {
             Self::Floats(data) => Self::Floats(&data[start..]),
             Self::Halves(data) => Self::Halves(&data[start..]),
@@ -93,7 +93,7 @@ impl<'a> Matrix<'a> {
     pub fn row_range(self, range: Range<usize>) -> Self {
         assert!(range.start <= range.end && range.end <= self.rows, "rows {range:?} of {}", self.rows);
         let start = if range.is_empty() || self.cols == 0 { 0 } else { range.start * self.row_stride };
-        Self { data: self.data.from(start), rows: range.len(), ..self }
+        Self { data: self.data.starting_at(start), rows: range.len(), ..self }
     }
 
     /// Some of the columns.

@@ -141,8 +141,8 @@ unsafe fn gather<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, hei
             let pair = [element(word * PAIR), element(word * PAIR + 1)];
             // SAFETY: both elements of the pair are there; the word is in the panel.
             unsafe {
-                let word_of: V = E::load_along(pair.as_ptr(), PAIR);
-                word_of.store_masked(out.add(word * height + row).cast(), V::mask(1));
+                let packed: V = E::load_along(pair.as_ptr(), PAIR);
+                packed.store_masked(out.add(word * height + row).cast(), V::mask(1));
             }
         }
     }
