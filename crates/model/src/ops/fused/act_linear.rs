@@ -11,7 +11,7 @@ use mm1_kernels::gemm::{Elements, Precision};
 use mm1_kernels::rows::{add_bias, copy, fill_rows};
 
 use super::linear::{Linear, bias_grad};
-use super::memory::{Stored as _, Values, elements, kept, rounded, vector, wide};
+use super::memory::{Number as _, Values, elements, kept, rounded, vector, wide};
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::{Activation, Weight};
 

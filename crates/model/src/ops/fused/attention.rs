@@ -11,7 +11,7 @@ use burn_flex::FlexTensor;
 use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
 use mm1_kernels::gemm::Precision;
 
-use super::memory::{Stored, Values, kept, rounded, vector};
+use super::memory::{Number as _, Values, kept, rounded, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Heads, Layout, Rope, precision};
 

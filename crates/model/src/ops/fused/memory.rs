@@ -18,7 +18,7 @@ use crate::ops::mode::in_step;
 const SMALL: usize = 4096;
 
 /// How numbers lie in a tensor.
-pub(super) trait Stored: mm1_kernels::Stored {
+pub(super) trait Number: mm1_kernels::Stored {
     const DTYPE: DType;
     /// Zeros, or of the arena whatever was there.
     fn bytes(len: usize) -> Bytes;
@@ -27,9 +27,9 @@ pub(super) trait Stored: mm1_kernels::Stored {
     fn of_mut(tensor: &mut FlexTensor) -> &mut [Self];
 }
 
-macro_rules! stored {
+macro_rules! number {
     ($kind:ty, $dtype:ident, $arena:ident) => {
-        impl Stored for $kind {
+        impl Number for $kind {
             const DTYPE: DType = DType::$dtype;
 
             fn bytes(len: usize) -> Bytes {
@@ -48,8 +48,8 @@ macro_rules! stored {
         }
     };
 }
-stored!(f32, F32, floats);
-stored!(bf16, BF16, halves);
+number!(f32, F32, floats);
+number!(bf16, BF16, halves);
 
 /// Computes something with `T` for the numbers that products take in a precision.
 macro_rules! rounded {
@@ -71,7 +71,7 @@ pub(super) use rounded;
 /// Values that an operation makes: a tensor without a shape.
 pub(super) struct Values<T = f32>(FlexTensor, PhantomData<T>);
 
-impl<T: Stored> Values<T> {
+impl<T: Number> Values<T> {
     fn new(bytes: Bytes, len: usize) -> Self {
         Self(FlexTensor::new(bytes, Layout::contiguous([len].into()), T::DTYPE), PhantomData)
     }
@@ -94,7 +94,7 @@ impl From<Vec<f32>> for Values {
     }
 }
 
-impl<T: Stored> Deref for Values<T> {
+impl<T: Number> Deref for Values<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -102,7 +102,7 @@ impl<T: Stored> Deref for Values<T> {
     }
 }
 
-impl<T: Stored> DerefMut for Values<T> {
+impl<T: Number> DerefMut for Values<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         T::of_mut(&mut self.0)
     }

@@ -26,7 +26,7 @@ use burn::tensor::{DType, Device, Shape, Tensor};
 use burn_flex::{FlexTensor, Layout};
 use mm1_kernels::arena;
 
-use memory::{Stored, Values};
+use memory::{Number, Values};
 
 pub(super) use act_linear::{act_linear_residual, linear};
 pub(super) use attention::{attention, cross_attention};
@@ -94,7 +94,7 @@ fn floats(tensor: &FlexTensor) -> &[f32] {
 }
 
 /// A tensor of `values`, without a copy.
-fn tensor<T: Stored>(values: impl Into<Values<T>>, shape: impl Into<Shape>) -> FlexTensor {
+fn tensor<T: Number>(values: impl Into<Values<T>>, shape: impl Into<Shape>) -> FlexTensor {
     values.into().shaped(Layout::contiguous(shape.into()))
 }
 
