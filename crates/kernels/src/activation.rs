@@ -30,7 +30,7 @@ impl Activation {
     }
 
     /// Writes the activation of `h` `[n, inputs * width]` to `a` `[n, width]`.
-    pub fn forward<A: Stored>(self, h: &[f32], width: usize, a: &mut [A]) {
+    pub fn forward<H: Stored, A: Stored>(self, h: &[H], width: usize, a: &mut [A]) {
         let rows = self.piece(h.len(), width, a.len());
         (h.par_chunks(rows * self.inputs() * width), a.par_chunks_mut(rows * width))
             .into_par_iter()
@@ -39,7 +39,7 @@ impl Activation {
 
     /// Writes the gradient of `h` to `dh` `[n, inputs * width]`, in the same precision. `grad` `[n, width]` holds the gradient of the
     /// activation and then the activation itself, computed again for the gradient of the product behind it.
-    pub fn backward<H: Stored>(self, h: &[H], width: usize, grad: &mut [f32], dh: &mut [H]) {
+    pub fn backward<H: Stored>(self, h: &[H], width: usize, grad: &mut [H], dh: &mut [H]) {
         let rows = self.piece(h.len(), width, grad.len());
         assert_eq!(h.len(), dh.len(), "input and gradient differ in length");
         let wide = rows * self.inputs() * width;
@@ -57,33 +57,38 @@ impl Activation {
 }
 
 tiered! {
-    fn forward_piece<A: Stored>(activation: Activation, h: &[f32], width: usize, a: &mut [A]) {
+    fn forward_piece<H: Stored, A: Stored>(activation: Activation, h: &[H], width: usize, a: &mut [A]) {
         match activation {
             Activation::Swiglu => {
                 for (h, a) in h.chunks_exact(2 * width).zip(a.chunks_exact_mut(width)) {
                     let (gate, up) = h.split_at(width);
-                    for ((a, &gate), &up) in a.iter_mut().zip(gate).zip(up) {
+                    for ((a, gate), up) in a.iter_mut().zip(gate).zip(up) {
+                        let (gate, up) = (gate.wide(), up.wide());
                         *a = A::stored(gate * sigmoid(gate) * up);
                     }
                 }
             }
             Activation::Gelu => {
-                for (a, &x) in a.iter_mut().zip(h) {
+                for (a, x) in a.iter_mut().zip(h) {
+                    let x = x.wide();
                     *a = A::stored(x * normal(x).0);
                 }
             }
             Activation::QuickGelu => {
-                for (a, &x) in a.iter_mut().zip(h) {
+                for (a, x) in a.iter_mut().zip(h) {
+                    let x = x.wide();
                     *a = A::stored(x * quick_gelu(x).0);
                 }
             }
             Activation::GeluTanh => {
-                for (a, &x) in a.iter_mut().zip(h) {
+                for (a, x) in a.iter_mut().zip(h) {
+                    let x = x.wide();
                     *a = A::stored(x * tanh_gelu(x).0);
                 }
             }
             Activation::Silu => {
-                for (a, &x) in a.iter_mut().zip(h) {
+                for (a, x) in a.iter_mut().zip(h) {
+                    let x = x.wide();
                     *a = A::stored(x * sigmoid(x));
                 }
             }
@@ -92,7 +97,7 @@ tiered! {
 }
 
 tiered! {
-    fn backward_piece<H: Stored>(activation: Activation, h: &[H], width: usize, (grad, dh): (&mut [f32], &mut [H])) {
+    fn backward_piece<H: Stored>(activation: Activation, h: &[H], width: usize, (grad, dh): (&mut [H], &mut [H])) {
         match activation {
             Activation::Swiglu => {
                 let rows = h.chunks_exact(2 * width).zip(grad.chunks_exact_mut(width));
@@ -105,24 +110,24 @@ tiered! {
                 for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
                     let x = x.wide();
                     let (cdf, density) = normal(x);
-                    *dh = H::stored(*grad * (cdf + x * density));
-                    *grad = x * cdf;
+                    *dh = H::stored(grad.wide() * (cdf + x * density));
+                    *grad = H::stored(x * cdf);
                 }
             }
             Activation::QuickGelu => {
                 for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
                     let x = x.wide();
                     let (gate, density) = quick_gelu(x);
-                    *dh = H::stored(*grad * (gate + x * density));
-                    *grad = x * gate;
+                    *dh = H::stored(grad.wide() * (gate + x * density));
+                    *grad = H::stored(x * gate);
                 }
             }
             Activation::GeluTanh => {
                 for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
                     let x = x.wide();
                     let (gate, density) = tanh_gelu(x);
-                    *dh = H::stored(*grad * (gate + x * density));
-                    *grad = x * gate;
+                    *dh = H::stored(grad.wide() * (gate + x * density));
+                    *grad = H::stored(x * gate);
                 }
             }
             Activation::Silu => {
@@ -130,8 +135,8 @@ tiered! {
                     let x = x.wide();
                     let s = sigmoid(x);
                     let silu = x * s;
-                    *dh = H::stored(*grad * (s + silu * (1.0 - s)));
-                    *grad = silu;
+                    *dh = H::stored(grad.wide() * (s + silu * (1.0 - s)));
+                    *grad = H::stored(silu);
                 }
             }
         }
@@ -141,15 +146,16 @@ tiered! {
 /// A function of its own, so that the compiler knows that the slices do not overlap; with indices, because it does not
 /// vectorise a zip of five.
 #[inline(always)]
-fn swiglu_row_backward<H: Stored>(gate: &[H], up: &[H], grad: &mut [f32], dgate: &mut [H], dup: &mut [H]) {
+fn swiglu_row_backward<H: Stored>(gate: &[H], up: &[H], grad: &mut [H], dgate: &mut [H], dup: &mut [H]) {
     let n = grad.len();
     let (gate, up, dgate, dup) = (&gate[..n], &up[..n], &mut dgate[..n], &mut dup[..n]);
     for i in 0..n {
         let (gate, up) = (gate[i].wide(), up[i].wide());
         let s = sigmoid(gate);
         let silu = gate * s;
-        dgate[i] = H::stored(grad[i] * up * (s + silu * (1.0 - s)));
-        dup[i] = H::stored(grad[i] * silu);
-        grad[i] = silu * up;
+        let slope = grad[i].wide();
+        dgate[i] = H::stored(slope * up * (s + silu * (1.0 - s)));
+        dup[i] = H::stored(slope * silu);
+        grad[i] = H::stored(silu * up);
     }
 }

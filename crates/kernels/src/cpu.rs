@@ -155,20 +155,20 @@ pub fn chunks<T: Send>(data: &mut [T], piece: usize, f: impl Fn(usize, &mut [T])
 /// The body is plain Rust that the compiler turns into vector instructions, so it must avoid calls that are not
 /// inlined. Arguments may be names or tuples of names; there may be one type parameter with a bound.
 macro_rules! tiered {
-    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$kind:ident: $bound:ident>)? ($($arg:tt: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
+    ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($kind:ident: $bound:ident),+>)? ($($arg:tt: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
         #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls code for the detected instruction set"))]
-        $vis fn $name $(<$kind: $bound>)? ($($arg: $type),*) $(-> $out)? {
+        $vis fn $name $(<$($kind: $bound),+>)? ($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
-            fn plain $(<$kind: $bound>)? ($($arg: $type),*) $(-> $out)? $body
+            fn plain $(<$($kind: $bound),+>)? ($($arg: $type),*) $(-> $out)? $body
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
-                fn avx2 $(<$kind: $bound>)? ($($arg: $type),*) $(-> $out)? {
+                fn avx2 $(<$($kind: $bound),+>)? ($($arg: $type),*) $(-> $out)? {
                     plain($($arg),*)
                 }
                 #[target_feature(enable = "avx2,fma,avx512f,avx512bw,avx512vl,avx512dq")]
-                fn avx512 $(<$kind: $bound>)? ($($arg: $type),*) $(-> $out)? {
+                fn avx512 $(<$($kind: $bound),+>)? ($($arg: $type),*) $(-> $out)? {
                     plain($($arg),*)
                 }
                 match $crate::cpu::isa() {

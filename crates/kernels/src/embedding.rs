@@ -9,7 +9,7 @@ const PIECE: usize = 64;
 ///
 /// # Panics
 /// If an id is outside of the table.
-pub fn gather(table: &[f32], d: usize, ids: &[u32], out: &mut [f32]) {
+pub fn gather<T: Copy + Send + Sync>(table: &[T], d: usize, ids: &[u32], out: &mut [T]) {
     assert!(d > 0 && out.len() == ids.len() * d, "the output must be {} rows of {d}", ids.len());
     (out.par_chunks_mut(PIECE * d), ids.par_chunks(PIECE)).into_par_iter().for_each(|(out, ids)| {
         for (out, &id) in out.chunks_exact_mut(d).zip(ids) {

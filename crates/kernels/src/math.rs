@@ -3,7 +3,7 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
-use crate::gemm::Elements;
+use crate::gemm::{Elements, ElementsMut};
 use half::bf16;
 
 /// Adding it rounds a float below 2^22 to a whole number, found in the low bits.
@@ -26,6 +26,8 @@ pub trait Stored: Copy + Send + Sync {
     fn stored(x: f32) -> Self;
     /// Several, for a matrix of them.
     fn elements(several: &[Self]) -> Elements<'_>;
+    /// Several, for a matrix to write to.
+    fn elements_mut(several: &mut [Self]) -> ElementsMut<'_>;
 }
 
 impl Stored for f32 {
@@ -39,6 +41,9 @@ impl Stored for f32 {
     }
     fn elements(several: &[Self]) -> Elements<'_> {
         Elements::Floats(several)
+    }
+    fn elements_mut(several: &mut [Self]) -> ElementsMut<'_> {
+        ElementsMut::Floats(several)
     }
 }
 
@@ -54,6 +59,9 @@ impl Stored for bf16 {
     }
     fn elements(several: &[Self]) -> Elements<'_> {
         Elements::Halves(several)
+    }
+    fn elements_mut(several: &mut [Self]) -> ElementsMut<'_> {
+        ElementsMut::Halves(several)
     }
 }
 

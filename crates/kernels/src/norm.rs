@@ -56,7 +56,7 @@ impl Norm<'_> {
     }
 
     /// Writes the norm of `x` `[n, d]` to `y` `[n, d]` again, from the statistics that [`Self::forward`] gave.
-    pub fn apply<Y: Stored>(&self, x: &[f32], stats: &[RowStats], y: &mut [Y]) {
+    pub fn apply<X: Stored, Y: Stored>(&self, x: &[X], stats: &[RowStats], y: &mut [Y]) {
         let d = self.dim(x, y.len());
         assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
         (stats.par_chunks(PIECE), x.par_chunks(PIECE * d), y.par_chunks_mut(PIECE * d))
@@ -64,9 +64,19 @@ impl Norm<'_> {
             .for_each(|(stats, x, y)| apply_piece(self, x, stats, y));
     }
 
+    /// Rows `x` `[n, d]` less their means, which then count as 0: what [`Self::apply`] and [`Self::backward`] take as well, and
+    /// what may be rounded, since a mean far from 0 would cost digits.
+    pub fn centre<X: Stored>(&self, x: &[f32], stats: &mut [RowStats], centred: &mut [X]) {
+        let d = self.dim(x, centred.len());
+        assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
+        (stats.par_chunks_mut(PIECE), x.par_chunks(PIECE * d), centred.par_chunks_mut(PIECE * d))
+            .into_par_iter()
+            .for_each(|(stats, x, centred)| centre_piece(x, stats, centred));
+    }
+
     /// Turns the gradient of the output, `grad` `[n, d]`, into the gradient of `x` in place, and gives the
     /// parameters' gradients.
-    pub fn backward(&self, x: &[f32], stats: &[RowStats], grad: &mut [f32]) -> NormGrad {
+    pub fn backward<X: Stored>(&self, x: &[X], stats: &[RowStats], grad: &mut [f32]) -> NormGrad {
         let d = self.dim(x, grad.len());
         assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
         let mut partial = vec![0.0; stats.len().div_ceil(PIECE) * 2 * d];
@@ -80,7 +90,7 @@ impl Norm<'_> {
     }
 
     /// The width, after a check of the lengths.
-    fn dim(&self, x: &[f32], out: usize) -> usize {
+    fn dim<X>(&self, x: &[X], out: usize) -> usize {
         let d = self.gamma.len();
         assert!(d > 0 && x.len().is_multiple_of(d), "{} values are not rows of {d}", x.len());
         assert_eq!(x.len(), out, "input and output differ in length");
@@ -101,18 +111,18 @@ tiered! {
 }
 
 tiered! {
-    fn apply_piece<Y: Stored>(norm: &Norm<'_>, x: &[f32], stats: &[RowStats], y: &mut [Y]) {
+    fn apply_piece<X: Stored, Y: Stored>(norm: &Norm<'_>, x: &[X], stats: &[RowStats], y: &mut [Y]) {
         let d = norm.gamma.len();
         for ((x, s), y) in x.chunks_exact(d).zip(stats).zip(y.chunks_exact_mut(d)) {
             match norm.beta {
                 Some(beta) => {
                     for (((y, &x), &g), &b) in y.iter_mut().zip(x).zip(norm.gamma).zip(beta) {
-                        *y = Y::stored((x - s.mean) * s.rstd * g + b);
+                        *y = Y::stored((x.wide() - s.mean) * s.rstd * g + b);
                     }
                 }
                 None => {
                     for ((y, &x), &g) in y.iter_mut().zip(x).zip(norm.gamma) {
-                        *y = Y::stored(x * s.rstd * g);
+                        *y = Y::stored(x.wide() * s.rstd * g);
                     }
                 }
             }
@@ -121,13 +131,25 @@ tiered! {
 }
 
 tiered! {
-    fn backward_piece(norm: &Norm<'_>, x: &[f32], stats: &[RowStats], grad: &mut [f32], partial: &mut [f32]) {
+    fn centre_piece<X: Stored>(x: &[f32], stats: &mut [RowStats], centred: &mut [X]) {
+        let d = x.len() / stats.len();
+        for ((x, s), centred) in x.chunks_exact(d).zip(stats).zip(centred.chunks_exact_mut(d)) {
+            let mean = std::mem::take(&mut s.mean);
+            for (centred, &x) in centred.iter_mut().zip(x) {
+                *centred = X::stored(x - mean);
+            }
+        }
+    }
+}
+
+tiered! {
+    fn backward_piece<X: Stored>(norm: &Norm<'_>, x: &[X], stats: &[RowStats], grad: &mut [f32], partial: &mut [f32]) {
         let d = norm.gamma.len();
         let (dgamma, dbeta) = partial.split_at_mut(d);
         let layer = norm.beta.is_some();
         for ((x, s), dy) in x.chunks_exact(d).zip(stats).zip(grad.chunks_exact_mut(d)) {
             for (((dg, db), &x), &dy) in dgamma.iter_mut().zip(&mut *dbeta).zip(x).zip(&*dy) {
-                *dg += dy * (x - s.mean) * s.rstd;
+                *dg += dy * (x.wide() - s.mean) * s.rstd;
                 *db += if layer { dy } else { 0.0 };
             }
             // dx = rstd * (g - mean(g) - xh * mean(g * xh)), with g = dy * gamma and xh the normalised row.
@@ -135,9 +157,9 @@ tiered! {
                 *dy *= g;
             }
             let shift = if layer { sum(dy, |v| v) / d as f32 } else { 0.0 };
-            let slope = dot(dy, x, |dy, x| dy * (x - s.mean)) * s.rstd * s.rstd / d as f32;
+            let slope = dot(dy, x, |dy, x| dy * (x.wide() - s.mean)) * s.rstd * s.rstd / d as f32;
             for (dy, &x) in dy.iter_mut().zip(x) {
-                *dy = s.rstd * (*dy - shift - (x - s.mean) * slope);
+                *dy = s.rstd * (*dy - shift - (x.wide() - s.mean) * slope);
             }
         }
     }

@@ -38,11 +38,12 @@ tiered! {
 }
 
 /// Writes the bias `[d]` to each row of `y` `[n, d]`, for a product to be added to.
-pub fn fill_rows(y: &mut [f32], bias: &[f32]) {
+pub fn fill_rows<Y: Stored>(y: &mut [Y], bias: &[f32]) {
     check(y.len(), bias.len());
+    let bias: Vec<Y> = bias.iter().map(|&b| Y::stored(b)).collect();
     y.par_chunks_mut(PIECE * bias.len()).for_each(|y| {
         for row in y.chunks_exact_mut(bias.len()) {
-            row.copy_from_slice(bias);
+            row.copy_from_slice(&bias);
         }
     });
 }
@@ -160,7 +161,7 @@ pub(crate) fn sum(row: &[f32], f: impl Fn(f32) -> f32) -> f32 {
 
 /// Sum of `f` over the pairs of two rows of one length, as [`sum`].
 #[inline(always)]
-pub(crate) fn dot(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub(crate) fn dot<B: Copy>(a: &[f32], b: &[B], f: impl Fn(f32, B) -> f32) -> f32 {
     let mut lanes = [0.0; LANES];
     let ((a_chunks, a_rest), (b_chunks, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a_chunks.iter().zip(b_chunks) {

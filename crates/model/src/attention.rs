@@ -96,6 +96,6 @@ impl Attention {
 
     fn project(&self, x: Tensor<3>) -> Tensor<3> {
         let bias = self.qkv_bias.as_ref().map(Param::val);
-        ops::norm_linear(x, &self.norm.norm(), self.qkv.weight(), bias.as_ref())
+        ops::norm_linear_rounded(x, &self.norm.norm(), self.qkv.weight(), bias.as_ref())
     }
 }

@@ -53,7 +53,8 @@ impl Mlp {
     pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
         let (up_bias, down_bias) =
             (self.up_bias.as_ref().map(Param::val), self.down_bias.as_ref().map(Param::val));
-        let hidden = ops::norm_linear(x.clone(), &self.norm.norm(), self.up.weight(), up_bias.as_ref());
+        let hidden =
+            ops::norm_linear_rounded(x.clone(), &self.norm.norm(), self.up.weight(), up_bias.as_ref());
         ops::act_linear_residual(hidden, self.activation, self.down.weight(), down_bias.as_ref(), Some(x))
     }
 

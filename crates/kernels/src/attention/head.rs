@@ -3,6 +3,7 @@
 use super::softmax::{self, Sight};
 use crate::buffer::{RowsMut, Scratch};
 use crate::gemm::{Kernel, Matrix, Panels};
+use crate::math::Stored;
 
 /// Rows of scores begin at a multiple of so many floats.
 const ALIGN: usize = 32;
@@ -22,12 +23,12 @@ impl Memory {
 
 /// Writes `softmax(q K^T) V` to `out`, and the logarithms of the softmax's sums to `lse` `[t]`. The queries are turned
 /// and scaled; the first one's sight is given. Scores are kept for one strip of rows only.
-pub(super) fn attend(
+pub(super) fn attend<T: Stored>(
     kernel: &'static Kernel,
     q: Matrix<'_>,
     memory: &Memory,
     sight: Sight,
-    (out, lse): (&mut RowsMut<'_>, &mut [f32]),
+    (out, lse): (&mut RowsMut<'_, T>, &mut [f32]),
 ) {
     let (t, width) = (q.rows(), q.cols());
     if t == 0 {

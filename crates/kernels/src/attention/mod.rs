@@ -131,18 +131,18 @@ pub struct Saved<'a, T> {
     /// The input `[n, (h + 2 g) c]`.
     pub qkv: &'a [T],
     /// The output `[n, h c]`.
-    pub out: &'a [f32],
+    pub out: &'a [T],
     /// What [`Attention::forward`] gave: `[h, n]`.
     pub lse: &'a [f32],
 }
 
 impl Attention<'_> {
-    /// Reads queries, keys and values side by side, `qkv` `[n, (h + 2 g) c]`, and writes `out` `[n, h c]`. Gives the
+    /// Reads queries, keys and values side by side, `qkv` `[n, (h + 2 g) c]`, and writes `out` `[n, h c]` in the same precision. Gives the
     /// logarithms of the softmax's sums `[h, n]`, which the backward pass needs.
     ///
     /// # Panics
     /// If lengths do not fit, spans overlap or leave the input, or a span is longer than the rotation's table.
-    pub fn forward(&self, qkv: &[f32], out: &mut [f32]) -> Vec<f32> {
+    pub fn forward<T: Stored>(&self, qkv: &[T], out: &mut [T]) -> Vec<f32> {
         let n = self.check(qkv.len(), out.len());
         let mut lse = vec![0.0; self.heads.heads * n];
         self.clear_gaps(out, self.heads.out_width());
@@ -156,7 +156,7 @@ impl Attention<'_> {
     ///
     /// # Panics
     /// As [`Self::forward`].
-    pub fn backward<T: Stored>(&self, saved: Saved<'_, T>, d_out: &[f32], d_qkv: &mut [T]) {
+    pub fn backward<T: Stored>(&self, saved: Saved<'_, T>, d_out: &[T], d_qkv: &mut [T]) {
         let n = self.check(saved.qkv.len(), saved.out.len());
         assert_eq!(saved.lse.len(), self.heads.heads * n, "one logarithm for each head and token");
         assert_eq!(d_out.len(), saved.out.len(), "the output and its gradient differ in length");
@@ -221,17 +221,23 @@ impl Attention<'_> {
         (&qkv[span.offset * stride + start..(span.offset + span.len) * stride], stride)
     }
 
+    /// A span's values of a key head, `[t, c]`.
+    fn values<'b, T: Stored>(&self, qkv: &'b [T], span: Span, kv: usize) -> Matrix<'b> {
+        let start = self.heads.value(kv);
+        columns(qkv, self.heads.qkv_width(), span, start..start + self.heads.width)
+    }
+
     /// The rotation's table, or nothing.
     fn table(&self) -> &[f32] {
         self.rope.map_or(&[], |rope| rope.from(0))
     }
 
-    fn forward_task(
+    fn forward_task<T: Stored>(
         &self,
         kernel: &'static Kernel,
         (span, kv): (Span, usize),
-        qkv: &[f32],
-        (out, lse): (Shared<'_, f32>, Shared<'_, f32>),
+        qkv: &[T],
+        (out, lse): (Shared<'_, T>, Shared<'_, f32>),
     ) {
         let (t, c, table) = (span.len, self.heads.width, self.table());
         if t == 0 {
@@ -241,9 +247,7 @@ impl Attention<'_> {
         let mut rotated = Scratch::new(t * c);
         let rotated = rotated.floats();
         rope::rotate(self.rows(qkv, span, self.heads.key(kv)), rotated, c, table, 1.0);
-        let (values, stride) = self.rows(qkv, span, self.heads.value(kv));
-        let values = Matrix::strided(values, [t, c], [stride, 1]);
-        let memory = Memory::new(kernel, Matrix::new(rotated, t, c), values);
+        let memory = Memory::new(kernel, Matrix::new(rotated, t, c), self.values(qkv, span, kv));
         for head in kv * self.heads.group()..(kv + 1) * self.heads.group() {
             rope::rotate(self.rows(qkv, span, head * c), rotated, c, table, self.heads.scale());
             let width = self.heads.out_width();
@@ -261,7 +265,7 @@ impl Attention<'_> {
         kernel: &'static Kernel,
         (span, kv): (Span, usize),
         saved: Saved<'_, T>,
-        (d_out, d_qkv): (&[f32], Shared<'_, T>),
+        (d_out, d_qkv): (&[T], Shared<'_, T>),
     ) {
         let (t, c, table) = (span.len, self.heads.width, self.table());
         if t == 0 {
@@ -274,11 +278,7 @@ impl Attention<'_> {
         let mut scratch: [Scratch; 5] = std::array::from_fn(|_| Scratch::new(t * c));
         let [rotated, q, k, v, drop] = scratch.each_mut().map(|scratch| scratch.floats());
         rope::rotate(self.rows(saved.qkv, span, self.heads.key(kv)), rotated, c, table, 1.0);
-        let values = self.heads.value(kv);
-        let values = Matrix::of(T::elements(saved.qkv), n, qkv_width)
-            .row_range(span.offset..span.offset + t)
-            .col_range(values..values + c);
-        let source = Source::new(kernel, Matrix::new(rotated, t, c), values);
+        let source = Source::new(kernel, Matrix::new(rotated, t, c), self.values(saved.qkv, span, kv));
         let mut slopes = Slopes { q, k, v };
         slopes.k.fill(0.0);
         slopes.v.fill(0.0);
@@ -288,7 +288,7 @@ impl Attention<'_> {
             softmax::row_products((&d_out[rows.clone()], &saved.out[rows.clone()]), width, c, &mut drop[..t]);
             let queries = Queries {
                 q: Matrix::new(rotated, t, c),
-                d_out: Matrix::strided(&d_out[rows], [t, c], [width, 1]),
+                d_out: columns(d_out, width, span, head * c..(head + 1) * c),
                 lse: &saved.lse[head * n + span.offset..][..t],
                 drop: &drop[..t],
             };
@@ -298,6 +298,13 @@ impl Attention<'_> {
         rope::rotate_back(slopes.k, &mut target(self.heads.key(kv)), c, table, 1.0);
         rope::rotate_back(slopes.v, &mut target(self.heads.value(kv)), c, &[], 1.0);
     }
+}
+
+/// Some columns of a span's rows, which are `width` wide.
+fn columns<T: Stored>(rows: &[T], width: usize, span: Span, columns: Range<usize>) -> Matrix<'_> {
+    Matrix::of(T::elements(rows), rows.len() / width, width)
+        .row_range(span.offset..span.offset + span.len)
+        .col_range(columns)
 }
 
 /// Products that make a task worth its while.

@@ -2,7 +2,7 @@
 
 use crate::buffer::RowsMut;
 use crate::cpu::tiered;
-use crate::math::exp;
+use crate::math::{Stored, exp};
 
 /// Scores that are handled at once; rows of scores are a multiple of it long.
 pub(super) const LANES: usize = 16;
@@ -94,7 +94,7 @@ tiered! {
 
 tiered! {
     /// `sum a b` of rows `a` `[rows, stride]` and `b`, of which the first `width` values count.
-    pub(super) fn row_products((a, b): (&[f32], &[f32]), stride: usize, width: usize, out: &mut [f32]) {
+    pub(super) fn row_products<T: Stored>((a, b): (&[T], &[T]), stride: usize, width: usize, out: &mut [f32]) {
         for ((a, b), out) in a.chunks(stride).zip(b.chunks(stride)).zip(out) {
             *out = dot(&a[..width], &b[..width]);
         }
@@ -103,11 +103,11 @@ tiered! {
 
 tiered! {
     /// Writes rows `[scales, width]`, each times its scale, to the rows from `first` on.
-    pub(super) fn scale_rows(from: &[f32], scales: &[f32], (to, first): (&mut RowsMut<'_>, usize)) {
+    pub(super) fn scale_rows<T: Stored>(from: &[f32], scales: &[f32], (to, first): (&mut RowsMut<'_, T>, usize)) {
         let width = from.len() / scales.len();
         for (i, (row, &scale)) in from.chunks_exact(width).zip(scales).enumerate() {
             for (to, &x) in to.row(first + i).iter_mut().zip(row) {
-                *to = x * scale;
+                *to = T::stored(x * scale);
             }
         }
     }
@@ -147,16 +147,16 @@ pub(super) fn total(mut lanes: [f32; LANES]) -> f32 {
 
 /// `sum a b`, in a fixed order.
 #[inline(always)]
-pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
+pub(super) fn dot<T: Stored>(a: &[T], b: &[T]) -> f32 {
     let mut lanes = [0.0; LANES];
     let ((a, a_rest), (b, b_rest)) = (a.as_chunks::<LANES>(), b.as_chunks::<LANES>());
     for (a, b) in a.iter().zip(b) {
         for ((lane, &a), &b) in lanes.iter_mut().zip(a).zip(b) {
-            *lane += a * b;
+            *lane += a.wide() * b.wide();
         }
     }
     for ((lane, &a), &b) in lanes.iter_mut().zip(a_rest).zip(b_rest) {
-        *lane += a * b;
+        *lane += a.wide() * b.wide();
     }
     total(lanes)
 }

@@ -2,7 +2,7 @@
 
 use super::kernel::Kernel;
 use super::operand::{Operand, Source, blocks};
-use super::plan::Product;
+use super::plan::{Product, Target};
 use super::{KC, Matrix};
 use crate::buffer::{Scratch, Shared};
 use std::ops::Range;
@@ -64,7 +64,7 @@ impl Panels {
             self.k <= b.k && cols <= b.rows && cols <= stride && (rows.len() - 1) * stride + cols <= c.len()
         );
         let (kernel, a, b) = (self.kernel, self.operand(), b.operand());
-        let product = Product { kernel, a, b, c: Shared::new(c), stride, add };
+        let product = Product { kernel, a, b, c: Target::Floats(Shared::new(c)), stride, add };
         for k in blocks(self.k) {
             let left =
                 a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);

@@ -30,6 +30,15 @@ impl<'a> Elements<'a> {
     }
 }
 
+/// Elements to write: floats, or what is left of them in bfloat16.
+#[derive(Debug)]
+pub enum ElementsMut<'a> {
+    /// As they are.
+    Floats(&'a mut [f32]),
+    /// Rounded when they are stored.
+    Halves(&'a mut [bf16]),
+}
+
 /// A matrix `[rows, cols]` in a slice; element `(i, j)` is at `i * row_stride + j * col_stride`.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
@@ -133,7 +142,7 @@ impl<'a> Matrix<'a> {
 /// A matrix `[rows, cols]` to write to; rows are `row_stride` apart, elements of a row side by side.
 #[derive(Debug)]
 pub struct MatrixMut<'a> {
-    data: &'a mut [f32],
+    data: ElementsMut<'a>,
     rows: usize,
     cols: usize,
     row_stride: usize,
@@ -145,12 +154,19 @@ impl<'a> MatrixMut<'a> {
     /// # Panics
     /// If `data` is not `rows * cols` long.
     pub fn new(data: &'a mut [f32], rows: usize, cols: usize) -> Self {
-        assert_eq!(
-            Some(data.len()),
-            rows.checked_mul(cols),
-            "{} values are not [{rows}, {cols}]",
-            data.len()
-        );
+        Self::of(ElementsMut::Floats(data), rows, cols)
+    }
+
+    /// As [`Self::new`], of either kind of elements.
+    ///
+    /// # Panics
+    /// If `data` is not `rows * cols` long.
+    pub fn of(data: ElementsMut<'a>, rows: usize, cols: usize) -> Self {
+        let len = match &data {
+            ElementsMut::Floats(data) => data.len(),
+            ElementsMut::Halves(data) => data.len(),
+        };
+        assert_eq!(Some(len), rows.checked_mul(cols), "{len} values are not [{rows}, {cols}]");
         Self { data, rows, cols, row_stride: cols }
     }
 
@@ -164,7 +180,7 @@ impl<'a> MatrixMut<'a> {
             let end = (rows - 1).saturating_mul(row_stride).saturating_add(cols);
             assert!(end <= data.len(), "[{rows}, {cols}] is outside of {}", data.len());
         }
-        Self { data, rows, cols, row_stride }
+        Self { data: ElementsMut::Floats(data), rows, cols, row_stride }
     }
 
     /// Number of rows.
@@ -181,7 +197,7 @@ impl<'a> MatrixMut<'a> {
         self.row_stride
     }
 
-    pub(crate) fn data(&mut self) -> &mut [f32] {
+    pub(crate) fn into_data(self) -> ElementsMut<'a> {
         self.data
     }
 }

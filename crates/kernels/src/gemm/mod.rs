@@ -23,7 +23,7 @@ mod x86;
 
 pub(crate) use block::Panels;
 pub(crate) use kernel::Kernel;
-pub use matrix::{Elements, Matrix, MatrixMut};
+pub use matrix::{Elements, ElementsMut, Matrix, MatrixMut};
 pub use operand::{PackedB, Right};
 
 /// Precision of a product's inputs, whose sums are always f32; of what an optimizer keeps.
@@ -38,7 +38,8 @@ pub enum Precision {
 /// Terms that are added one after another before they are added to the element.
 const KC: usize = 512;
 
-/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`; `b` is a [`Matrix`] or packed before.
+/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`; `b` is a [`Matrix`] or packed before. An element of `c`
+/// is rounded once, when its sum is whole, if `c` is in bfloat16.
 ///
 /// # Panics
 /// If the shapes do not fit, or `b` is packed in another precision.

@@ -2,11 +2,13 @@
 
 use super::KC;
 use super::kernel::Kernel;
-use super::matrix::MatrixMut;
+use super::matrix::{ElementsMut, MatrixMut};
 use super::operand::{Block, Operand, blocks};
-use super::tile::Tile;
+use super::tile::{Tile, To};
 use crate::buffer::{Scratch, Shared};
 use crate::cpu;
+use crate::rows::{narrow, widen};
+use half::bf16;
 use std::ops::Range;
 
 /// Panels of A that the second cache holds.
@@ -26,46 +28,91 @@ pub(super) struct Product<'a> {
     pub(super) kernel: &'static Kernel,
     pub(super) a: Operand<'a>,
     pub(super) b: Operand<'a>,
-    pub(super) c: Shared<'a, f32>,
-    /// Floats from one row of `c` to the next.
+    pub(super) c: Target<'a>,
+    /// Elements from one row of `c` to the next.
     pub(super) stride: usize,
     pub(super) add: bool,
 }
 
+/// Where the elements of a product go.
+#[derive(Clone, Copy)]
+pub(super) enum Target<'a> {
+    Floats(Shared<'a, f32>),
+    Halves(Shared<'a, bf16>),
+}
+
+impl Target<'_> {
+    fn at(&self, index: usize) -> To {
+        match self {
+            Self::Floats(c) => To::Floats(c.pointer(index)),
+            Self::Halves(c) => To::Halves(c.pointer(index)),
+        }
+    }
+}
+
 /// `c = a b`, or `c += a b` if `add`.
-pub(super) fn product(
-    kernel: &'static Kernel,
-    a: Operand<'_>,
-    b: Operand<'_>,
-    mut c: MatrixMut<'_>,
-    add: bool,
-) {
+pub(super) fn product(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, c: MatrixMut<'_>, add: bool) {
     let (m, n, k, stride) = (a.rows, b.rows, a.k, c.row_stride());
     if m == 0 || n == 0 {
         return;
     }
+    match c.into_data() {
+        ElementsMut::Floats(c) => sums(kernel, (a, b), (c, stride), add),
+        ElementsMut::Halves(c) if k <= KC && k > 0 => {
+            Product { kernel, a, b, c: Target::Halves(Shared::new(c)), stride, add }.on_threads();
+        }
+        // Sums of several blocks are f32 until they are whole.
+        ElementsMut::Halves(c) => {
+            let mut whole = Scratch::new(m * n);
+            let whole = whole.floats();
+            if add {
+                widen(whole, c);
+            }
+            sums(kernel, (a, b), (whole, n), add);
+            narrow(c, whole);
+        }
+    }
+}
+
+/// The product in f32, of at least one row and column.
+fn sums(
+    kernel: &'static Kernel,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, stride): (&mut [f32], usize),
+    add: bool,
+) {
+    let (m, n, k) = (a.rows, b.rows, a.k);
     if k == 0 {
         if !add {
-            c.data().chunks_mut(stride).take(m).for_each(|row| row[..n].fill(0.0));
+            c.chunks_mut(stride).take(m).for_each(|row| row[..n].fill(0.0));
         }
         return;
     }
-    let threads = if m * n * k < SERIAL { 1 } else { rayon::current_num_threads() };
-    if k >= 2 * threads.max(2) * KC && m.max(n) <= SPLIT {
-        return split(kernel, a, b, c, add);
+    if k >= 2 * threads(m * n * k).max(2) * KC && m.max(n) <= SPLIT {
+        return split(kernel, (a, b), (c, stride), add);
     }
-    let product = Product { kernel, a, b, stride, c: Shared::new(c.data()), add };
+    let product = Product { kernel, a, b, c: Target::Floats(Shared::new(c)), stride, add };
     // The shorter operand is packed whole, of a long k some blocks at a time.
     let some = (WHOLE / KC / m.min(n)).max(1) * KC;
     for start in (0..k).step_by(some) {
         let k = start..(start + some).min(k);
-        let part =
-            Product { a: a.over(kernel, k.clone()), b: b.over(kernel, k), add: add || start > 0, ..product };
-        if m >= n { part.by_rows(threads) } else { part.by_columns(threads) }
+        let (a, b) = (a.over(kernel, k.clone()), b.over(kernel, k));
+        Product { a, b, add: add || start > 0, ..product }.on_threads();
     }
 }
 
+/// Threads for a product of so many terms.
+fn threads(terms: usize) -> usize {
+    if terms < SERIAL { 1 } else { rayon::current_num_threads() }
+}
+
 impl Product<'_> {
+    fn on_threads(&self) {
+        let (m, n) = (self.a.rows, self.b.rows);
+        let threads = threads(m * n * self.a.k);
+        if m >= n { self.by_rows(threads) } else { self.by_columns(threads) }
+    }
+
     /// B is packed whole; each task packs and multiplies some rows of A.
     fn by_rows(&self, threads: usize) {
         let mut scratch = None;
@@ -113,7 +160,7 @@ impl Product<'_> {
             for (p, row) in rows.clone().step_by(kernel.rows).enumerate() {
                 let a = &a.words[p * a.stride..][..words * kernel.rows];
                 let (height, width) = ((rows.end - row).min(kernel.rows), (cols.end - col).min(kernel.cols));
-                let c = self.c.pointer(row * self.stride + col);
+                let c = self.c.at(row * self.stride + col);
                 let add = self.add || k.start > 0;
                 let tile =
                     Tile { words, a: a.as_ptr(), b: b.as_ptr(), c, stride: self.stride, cols: width, add };
@@ -126,13 +173,18 @@ impl Product<'_> {
 }
 
 /// Long sums: each task makes one block of k for the whole product, and the blocks are added in their order.
-fn split(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, mut c: MatrixMut<'_>, add: bool) {
-    let (m, n, stride) = (a.rows, b.rows, c.row_stride());
+fn split(
+    kernel: &'static Kernel,
+    (a, b): (Operand<'_>, Operand<'_>),
+    (c, stride): (&mut [f32], usize),
+    add: bool,
+) {
+    let (m, n) = (a.rows, b.rows);
     let mut partial = Scratch::new(a.k.div_ceil(KC) * m * n);
     let partial = partial.floats();
     cpu::chunks(partial, m * n, |i, block| {
         let k = i * KC..((i + 1) * KC).min(a.k);
-        let product = Product { kernel, a, b, stride: n, c: Shared::new(block), add: false };
+        let product = Product { kernel, a, b, c: Target::Floats(Shared::new(block)), stride: n, add: false };
         let (mut left, mut right) =
             (Scratch::new(a.block_size(kernel, a.panels())), Scratch::new(b.block_size(kernel, COLUMNS)));
         let left = a.block(kernel, 0..a.panels(), k.clone(), &mut left);
@@ -142,9 +194,7 @@ fn split(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, mut c: MatrixM
             product.tiles(0..k.len(), (left, 0..m), (right, b.range(panels)));
         }
     });
-    let rows = c.data().len().min(m * stride).div_ceil(stride);
-    debug_assert_eq!(rows, m);
-    cpu::chunks(&mut c.data()[..(m - 1) * stride + n], stride * ROWS_ADDED, |i, rows| {
+    cpu::chunks(&mut c[..(m - 1) * stride + n], stride * ROWS_ADDED, |i, rows| {
         add_blocks(partial, (m, n, i * ROWS_ADDED), rows, (stride, add));
     });
 }

@@ -1,6 +1,7 @@
 //! Microkernels: a tile of the product held in registers.
 
 use super::vector::Vector;
+use half::bf16;
 
 /// A tile `[M, cols]` of the product of two packed panels. For each word along k, `a` holds `R` words (one of each row)
 /// and `b` holds `2 * LANES` (one of each column).
@@ -8,8 +9,8 @@ pub(super) struct Tile {
     pub(super) words: usize,
     pub(super) a: *const u32,
     pub(super) b: *const u32,
-    pub(super) c: *mut f32,
-    /// Floats from one row of `c` to the next.
+    pub(super) c: To,
+    /// Elements from one row of `c` to the next.
     pub(super) stride: usize,
     /// Columns to store.
     pub(super) cols: usize,
@@ -17,18 +18,29 @@ pub(super) struct Tile {
     pub(super) add: bool,
 }
 
+/// The first element of a tile.
+#[derive(Clone, Copy)]
+pub(super) enum To {
+    Floats(*mut f32),
+    /// Rounded when stored.
+    Halves(*mut bf16),
+}
+
 /// Computes a tile of `M` rows and `N` vectors of columns.
 ///
 /// # Safety
-/// As for [`Vector`]; `a` and `b` hold `words` groups, `c` holds `M` rows of `cols` floats.
+/// As for [`Vector`]; `a` and `b` hold `words` groups, `c` holds `M` rows of `cols` elements.
 #[inline(always)]
 pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: usize>(t: &Tile) {
     // SAFETY: the caller's promise.
     unsafe {
         let (mut a, mut b) = (t.a, t.b);
         for i in 0..M {
-            for j in 0..N {
-                prefetch_write(t.c.wrapping_add(i * t.stride + j * V::LANES));
+            match t.c {
+                To::Floats(c) => {
+                    (0..N).for_each(|j| prefetch_write(c.wrapping_add(i * t.stride + j * V::LANES)));
+                }
+                To::Halves(c) => prefetch_write(c.wrapping_add(i * t.stride)),
             }
         }
         let mut sums = [[V::zero(); N]; M];
@@ -40,7 +52,7 @@ pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: us
         for _ in 0..t.words % UNROLLED {
             add_word::<V, R, M, N>(&mut sums, &mut a, &mut b);
         }
-        store::<V, M, N>(&sums, t.c, t.stride, t.cols, t.add);
+        store::<V, M, N>(&sums, t);
     }
 }
 
@@ -81,20 +93,50 @@ const UNROLLED: usize = 4;
 /// Words in a cache line.
 const LINE: usize = 16;
 
+/// Stores the sums, or adds them.
+///
+/// # Safety
+/// As for [`tile`].
 #[inline(always)]
-unsafe fn store<V: Vector, const M: usize, const N: usize>(
+unsafe fn store<V: Vector, const M: usize, const N: usize>(sums: &[[V; N]; M], t: &Tile) {
+    // SAFETY: `c` holds `M` rows of `cols` elements; masks keep to them.
+    unsafe {
+        let masks: [V::Mask; N] = std::array::from_fn(|j| V::mask(t.cols.saturating_sub(j * V::LANES)));
+        match t.c {
+            To::Floats(c) => store_floats(sums, (c, t.stride), masks, t.add),
+            To::Halves(c) => {
+                // By way of memory: rounding is so many instructions that the compiler keeps a loop of them, and with it the sums
+                // in memory from the start.
+                let mut floats = [0.0; LARGEST];
+                store_floats(sums, (floats.as_mut_ptr(), N * V::LANES), [V::mask(V::LANES); N], false);
+                for i in 0..M {
+                    for (j, &mask) in masks.iter().enumerate() {
+                        let to = c.wrapping_add(i * t.stride + j * V::LANES);
+                        let sum = V::load(floats.as_ptr().add((i * N + j) * V::LANES).cast());
+                        let sum = if t.add { V::widen_masked(to, mask).add(sum) } else { sum };
+                        sum.narrow_masked(to, mask);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Floats of the largest tile.
+const LARGEST: usize = 14 * 32;
+
+#[inline(always)]
+unsafe fn store_floats<V: Vector, const M: usize, const N: usize>(
     sums: &[[V; N]; M],
-    c: *mut f32,
-    stride: usize,
-    cols: usize,
+    (c, stride): (*mut f32, usize),
+    masks: [V::Mask; N],
     add: bool,
 ) {
-    // SAFETY: `c` holds `M` rows of `cols` floats; masks keep to them.
+    // SAFETY: `c` holds `M` rows, of the floats of the masks.
     unsafe {
-        let masks: [V::Mask; N] = std::array::from_fn(|j| V::mask(cols.saturating_sub(j * V::LANES)));
         for (i, row) in sums.iter().enumerate() {
             for (j, (&sum, &mask)) in row.iter().zip(&masks).enumerate() {
-                let to = c.add(i * stride).wrapping_add(j * V::LANES);
+                let to = c.wrapping_add(i * stride + j * V::LANES);
                 let sum = if add { V::load_masked(to, mask).add(sum) } else { sum };
                 sum.store_masked(to, mask);
             }
@@ -104,7 +146,7 @@ unsafe fn store<V: Vector, const M: usize, const N: usize>(
 
 /// Asks for a cache line to write to; any address will do.
 #[inline(always)]
-fn prefetch_write(address: *const f32) {
+fn prefetch_write<T>(address: *const T) {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: SSE is always there, and a prefetch never faults.
     unsafe {

@@ -26,6 +26,10 @@ pub(super) trait Vector: Copy {
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self;
     /// Stores the words of the mask.
     unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask);
+    /// As [`Self::load_masked`], of halves.
+    unsafe fn widen_masked(from: *const bf16, mask: Self::Mask) -> Self;
+    /// As [`Self::store_masked`], rounded to halves. Denormals may become zeros.
+    unsafe fn narrow_masked(self, to: *mut bf16, mask: Self::Mask);
     unsafe fn add(self, other: Self) -> Self;
     /// `self + a * b`: of floats, or of the two products of pairs of bfloat16 in each word.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
@@ -117,6 +121,18 @@ impl<const ROUND: bool> Vector for Plain<ROUND> {
         for (i, &lane) in self.0.iter().enumerate().take(mask) {
             // SAFETY: the trait's rule.
             unsafe { to.add(i).write(lane) };
+        }
+    }
+    #[inline(always)]
+    unsafe fn widen_masked(from: *const bf16, mask: usize) -> Self {
+        // SAFETY: the trait's rule.
+        unsafe { Self::load_half_rows(from, from, mask) }
+    }
+    #[inline(always)]
+    unsafe fn narrow_masked(self, to: *mut bf16, mask: usize) {
+        for (i, &lane) in self.0.iter().enumerate().take(mask) {
+            // SAFETY: the trait's rule.
+            unsafe { to.add(i).write(bf16::stored(lane)) };
         }
     }
     #[inline(always)]

@@ -62,6 +62,10 @@ macro_rules! masked512 {
             unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
         }
         #[inline(always)]
+        unsafe fn widen_masked(from: *const bf16, mask: __mmask16) -> Self {
+            Self(unsafe { widen16(from, mask) })
+        }
+        #[inline(always)]
         unsafe fn transpose(square: &mut [Self; 16]) {
             // SAFETY: both are sixteen vectors.
             let rows = unsafe { &mut *std::ptr::from_mut(square).cast::<[__m512; 16]>() };
@@ -112,25 +116,27 @@ impl<const ROUND: bool> Vector for Avx2<ROUND> {
         }
     }
     #[inline(always)]
+    unsafe fn widen_masked(from: *const bf16, n: usize) -> Self {
+        unsafe { Self::load_half_rows(from, from, n) }
+    }
+    #[inline(always)]
+    unsafe fn narrow_masked(self, to: *mut bf16, n: usize) {
+        unsafe {
+            let high = _mm256_srli_epi32::<16>(_mm256_castps_si256(round8(self.0)));
+            let (low, high) = (_mm256_castsi256_si128(high), _mm256_extracti128_si256::<1>(high));
+            let mut halves = [bf16::ZERO; 8];
+            _mm_storeu_si128(halves.as_mut_ptr().cast(), _mm_packus_epi32(low, high));
+            to.copy_from_nonoverlapping(halves.as_ptr(), n);
+        }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         Self(unsafe { _mm256_fmadd_ps(a.0, b.0, self.0) })
     }
     #[inline(always)]
     unsafe fn load_rows(row: *const f32, _: *const f32, n: usize) -> Self {
         let row = unsafe { Self::load_masked(row, n) };
-        if !ROUND {
-            return row;
-        }
-        // `round_bf16`.
-        unsafe {
-            let bits = _mm256_castps_si256(row.0);
-            let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
-            let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
-            let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
-            let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(row.0, row.0));
-            let bits = _mm256_blendv_epi8(rounded, quiet, nan);
-            Self(_mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(!0xffff))))
-        }
+        if ROUND { Self(unsafe { round8(row.0) }) } else { row }
     }
     #[inline(always)]
     unsafe fn load_along(from: *const f32, n: usize) -> Self {
@@ -168,13 +174,20 @@ impl<const ROUND: bool> Vector for Avx512<ROUND> {
     masked512!();
 
     #[inline(always)]
+    unsafe fn narrow_masked(self, to: *mut bf16, mask: __mmask16) {
+        unsafe {
+            let high = _mm512_srli_epi32::<16>(_mm512_castps_si512(round16(self.0)));
+            _mm256_mask_storeu_epi16(to.cast(), mask, _mm512_cvtepi32_epi16(high));
+        }
+    }
+    #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         Self(unsafe { _mm512_fmadd_ps(a.0, b.0, self.0) })
     }
     #[inline(always)]
     unsafe fn load_rows(row: *const f32, _: *const f32, mask: __mmask16) -> Self {
         let row = unsafe { Self::load_masked(row, mask) };
-        if ROUND { Self(unsafe { round(row.0) }) } else { row }
+        if ROUND { Self(unsafe { round16(row.0) }) } else { row }
     }
     #[inline(always)]
     unsafe fn load_along(from: *const f32, n: usize) -> Self {
@@ -182,10 +195,7 @@ impl<const ROUND: bool> Vector for Avx512<ROUND> {
     }
     #[inline(always)]
     unsafe fn load_half_rows(row: *const bf16, _: *const bf16, mask: __mmask16) -> Self {
-        unsafe {
-            let wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, row.cast()));
-            Self(_mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide)))
-        }
+        Self(unsafe { widen16(row, mask) })
     }
     #[inline(always)]
     unsafe fn load_halves_along(from: *const bf16, n: usize) -> Self {
@@ -197,6 +207,14 @@ impl Vector for Avx512Bf16 {
     methods!(16, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_add_ps);
     masked512!();
 
+    #[inline(always)]
+    unsafe fn narrow_masked(self, to: *mut bf16, mask: __mmask16) {
+        // SAFETY: the trait's rule, and vectors of 256 bits are exchanged.
+        unsafe {
+            let halves = std::mem::transmute::<__m256bh, __m256i>(_mm512_cvtneps_pbh(self.0));
+            _mm256_mask_storeu_epi16(to.cast(), mask, halves);
+        }
+    }
     #[inline(always)]
     unsafe fn mul_add(self, a: Self, b: Self) -> Self {
         // SAFETY: the trait's rule, and vectors of 512 bits are exchanged.
@@ -240,6 +258,19 @@ impl Vector for Avx512Bf16 {
     }
 }
 
+/// Floats of the halves of a mask, then zeros.
+///
+/// # Safety
+/// AVX-512 F, BW and VL are there, and the halves of the mask.
+#[inline(always)]
+unsafe fn widen16(from: *const bf16, mask: __mmask16) -> __m512 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let wide = _mm512_cvtepu16_epi32(_mm256_maskz_loadu_epi16(mask, from.cast()));
+        _mm512_castsi512_ps(_mm512_slli_epi32::<16>(wide))
+    }
+}
+
 /// Pairs of the first sixteen bfloat16 and the last.
 ///
 /// # Safety
@@ -272,9 +303,27 @@ fn mask(n: usize) -> __mmask16 {
 /// `round_bf16` of each lane.
 ///
 /// # Safety
+/// AVX2 is there.
+#[inline(always)]
+unsafe fn round8(x: __m256) -> __m256 {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let bits = _mm256_castps_si256(x);
+        let odd = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+        let rounded = _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+        let quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x0040_0000));
+        let nan = _mm256_castps_si256(_mm256_cmp_ps::<_CMP_UNORD_Q>(x, x));
+        let bits = _mm256_blendv_epi8(rounded, quiet, nan);
+        _mm256_castsi256_ps(_mm256_and_si256(bits, _mm256_set1_epi32(!0xffff)))
+    }
+}
+
+/// `round_bf16` of each lane.
+///
+/// # Safety
 /// AVX-512 F is there.
 #[inline(always)]
-unsafe fn round(x: __m512) -> __m512 {
+unsafe fn round16(x: __m512) -> __m512 {
     // SAFETY: the caller's promise.
     unsafe {
         let bits = _mm512_castps_si512(x);

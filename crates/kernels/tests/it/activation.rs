@@ -81,12 +81,15 @@ fn forward_and_gradient_match_the_formula() {
             let mut halves = vec![bf16::ONE; n * width];
             activation.forward(&h, width, &mut halves);
             assert_eq!(halves, rounded(&a));
-            let kept = rounded(&h);
-            let (mut grad, mut grad_halves) = (probe.clone(), probe.clone());
+            let (kept, mut grad_halves) = (rounded(&h), rounded(&probe));
+            activation.forward(&floats(&kept), width, &mut a);
+            activation.forward(&kept, width, &mut halves);
+            assert_eq!(halves, rounded(&a));
+            let mut grad = floats(&grad_halves);
             activation.backward(&floats(&kept), width, &mut grad, &mut dh);
             let mut dh_halves = kept.clone();
             activation.backward(&kept, width, &mut grad_halves, &mut dh_halves);
-            assert_eq!((dh_halves, grad_halves), (rounded(&dh), grad));
+            assert_eq!((dh_halves, grad_halves), (rounded(&dh), rounded(&grad)));
         }
     }
 }

@@ -206,20 +206,24 @@ fn bits_do_not_depend_on_threads() {
 }
 
 #[test]
-fn a_gradient_from_halves_is_rounded_and_nothing_else() {
+fn halves_are_rounded_and_nothing_else() {
     for case in cases() {
         let (qkv, d_out) = case.inputs();
-        let halves = rounded(&qkv);
-        let qkv = floats(&halves);
+        let (qkv_halves, d_out_halves) = (rounded(&qkv), rounded(&d_out));
+        let (qkv, d_out) = (floats(&qkv_halves), floats(&d_out_halves));
         let rope = case.base.map(|base| RopeTable::new(base, case.heads.width, 2048));
         let Case { heads, ref spans, .. } = case;
         for precision in [Precision::F32, Precision::Bf16] {
             let attention = Attention { heads, spans, rope: rope.as_ref(), precision };
-            let mut out = vec![0.0; d_out.len()];
+            let (mut out, mut out_halves) = (vec![f32::NAN; d_out.len()], vec![bf16::NAN; d_out.len()]);
             let lse = attention.forward(&qkv, &mut out);
+            assert_eq!(attention.forward(&qkv_halves, &mut out_halves), lse);
+            assert_eq!(out_halves, rounded(&out), "{precision:?} {heads:?}");
             let (mut d_qkv, mut d_halves) = (vec![f32::NAN; qkv.len()], vec![bf16::NAN; qkv.len()]);
-            attention.backward(Saved { qkv: &qkv, out: &out, lse: &lse }, &d_out, &mut d_qkv);
-            attention.backward(Saved { qkv: &halves, out: &out, lse: &lse }, &d_out, &mut d_halves);
+            let saved = Saved { qkv: &qkv[..], out: &floats(&out_halves), lse: &lse };
+            attention.backward(saved, &d_out, &mut d_qkv);
+            let saved = Saved { qkv: &qkv_halves[..], out: &out_halves, lse: &lse };
+            attention.backward(saved, &d_out_halves, &mut d_halves);
             assert_eq!(d_halves, rounded(&d_qkv), "{precision:?} {heads:?}");
         }
     }

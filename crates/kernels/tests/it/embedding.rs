@@ -1,4 +1,4 @@
-use crate::check::{assert_same_on_any_threads, numbers};
+use crate::check::{assert_same_on_any_threads, numbers, rounded};
 use mm1_kernels::embedding::{Blocks, gather, scatter_add};
 
 #[test]
@@ -10,6 +10,9 @@ fn gathers_rows_and_adds_them_back() {
     for (row, id) in rows.chunks_exact(3).zip(ids) {
         assert_eq!(row, &table[id as usize * 3..][..3]);
     }
+    let (table, mut halves) = (rounded(&table), rounded(&[0.0; 12]));
+    gather(&table, 3, &ids, &mut halves);
+    assert_eq!(halves, rounded(&rows));
 
     let grad: Vec<f32> = (1..=12).map(|v| v as f32).collect();
     let mut sums = vec![0.0; 5 * 3];

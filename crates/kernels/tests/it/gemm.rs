@@ -1,9 +1,9 @@
 //! The matrix product against its definition in f64, and its promises about bits.
 
-use crate::check::{assert_near, assert_same_on_any_threads, numbers};
+use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded};
 use half::bf16;
 use mm1_kernels::cpu::{Isa, with_isa};
-use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
+use mm1_kernels::gemm::{Elements, ElementsMut, Matrix, MatrixMut, PackedB, Precision, gemm};
 
 /// Rounded to bfloat16 where the precision says so, to nearest even.
 fn input(precision: Precision, x: f32) -> f64 {
@@ -139,6 +139,47 @@ fn halves_have_the_bits_of_floats_that_are_rounded() {
             }
         }
     }
+}
+
+/// In every size of a tile and a block, from nothing and added to what is there, with NaN and infinity; where the instruction
+/// rounds, denormals are zeros.
+#[test]
+fn a_product_in_halves_is_that_in_floats_rounded_once() {
+    for [m, n, k] in
+        [[1, 1, 1], [3, 33, 2], [14, 32, 31], [29, 65, 512], [200, 300, 70], [15, 17, 513], [9, 8, 5000]]
+    {
+        let (mut a, b, start) = (numbers(1, m * k), numbers(2, k * n), rounded(&numbers(3, m * n)));
+        a[(m - 1) * k] = f32::NAN;
+        a[m / 2 * k] = f32::INFINITY;
+        a[..k].fill(if m > 3 { 1e-40 } else { 1.0 });
+        for isa in Isa::ALL {
+            for (precision, add) in
+                [Precision::F32, Precision::Bf16].into_iter().flat_map(|p| [(p, false), (p, true)])
+            {
+                let (mut c, mut halves) = (floats(&start), start.clone());
+                let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
+                with_isa(isa, 2, || {
+                    gemm(precision, a, b, MatrixMut::new(&mut c, m, n), add);
+                    gemm(precision, a, b, MatrixMut::of(ElementsMut::Halves(&mut halves), m, n), add);
+                });
+                for (i, (&got, &whole)) in halves.iter().zip(&c).enumerate() {
+                    let wanted = bf16::from_f32(whole);
+                    let same = got.to_bits() == wanted.to_bits() || got.is_nan() && wanted.is_nan();
+                    let zero = got == bf16::ZERO && whole.abs() < f32::MIN_POSITIVE;
+                    assert!(
+                        same || zero,
+                        "{isa:?} {precision:?} {m} {n} {k} {add}: [{i}] = {got}, not {wanted}"
+                    );
+                }
+            }
+        }
+    }
+    let mut c = [bf16::ONE; 2];
+    let none = (Matrix::new(&[], 1, 0), Matrix::new(&[], 0, 2));
+    gemm(Precision::Bf16, none.0, none.1, MatrixMut::of(ElementsMut::Halves(&mut c), 1, 2), true);
+    assert_eq!(c, [bf16::ONE; 2]);
+    gemm(Precision::Bf16, none.0, none.1, MatrixMut::of(ElementsMut::Halves(&mut c), 1, 2), false);
+    assert_eq!(c, [bf16::ZERO; 2]);
 }
 
 /// The bits of rows `0..m` and columns `0..n` of a product.

@@ -57,6 +57,33 @@ fn forward_and_gradients_match_the_formula() {
     }
 }
 
+/// Rows whose mean is far from 0 keep their digits in bfloat16, less their means.
+#[test]
+fn centred_rows_give_the_same_norm_and_gradients() {
+    let (n, d) = (70, 33);
+    let x: Vec<f32> = numbers(1, n * d).into_iter().map(|x| x + 30.0).collect();
+    let (gamma, shift, probe) = (numbers(2, d), numbers(3, d), numbers(4, n * d));
+    for beta in [None, Some(&shift[..])] {
+        let norm = Norm { gamma: &gamma, beta, eps: 1e-5 };
+        let (mut y, mut dx) = (vec![0.0; n * d], probe.clone());
+        let stats = norm.forward(&x, &mut y);
+        let grad = norm.backward(&x, &stats, &mut dx);
+        let (mut centred, mut of_centred) = (vec![bf16::NAN; n * d], stats.clone());
+        norm.centre(&x, &mut of_centred, &mut centred);
+        let exact: Vec<f32> =
+            x.chunks(d).zip(&stats).flat_map(|(x, s)| x.iter().map(|x| x - s.mean)).collect();
+        assert_eq!(centred, rounded(&exact));
+        assert!(of_centred.iter().zip(&stats).all(|(c, s)| c.mean == 0.0 && c.rstd == s.rstd));
+        let (mut again, mut dx_again) = (vec![0.0; n * d], probe.clone());
+        norm.apply(&centred, &of_centred, &mut again);
+        let grad_again = norm.backward(&centred, &of_centred, &mut dx_again);
+        assert_near("y", &again, &wide(&y), 4e-3);
+        assert_near("dx", &dx_again, &wide(&dx), 4e-3);
+        assert_near("dgamma", &grad_again.gamma, &wide(&grad.gamma), 4e-3);
+        assert_eq!(grad_again.beta, grad.beta);
+    }
+}
+
 #[test]
 fn threads_change_no_bit() {
     let (n, d) = (300, 37);

@@ -28,6 +28,9 @@ fn adds_scales_and_fills() {
     assert_eq!(y, [24.0, 46.0, 28.0, 50.0]);
     fill_rows(&mut y, &[7.0, 8.0]);
     assert_eq!(y, [7.0, 8.0, 7.0, 8.0]);
+    let mut halves = [bf16::NAN; 4];
+    fill_rows(&mut halves, &[7.0, 8.0 + 1.0 / 256.0]);
+    assert_eq!(floats(&halves), y);
     let mut z = vec![0.0; 4];
     copy(&mut z, &y);
     assert_eq!(z, y);

@@ -223,7 +223,21 @@ pub fn linear(x: Tensor<3>, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> T
 /// `norm(x) w + bias`: `[b, t, d] -> [b, t, o]` with a weight `w` of `d` inputs and `o` outputs and `bias` `[o]`.
 pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
     if fused::takes(&x) {
-        fused::norm_linear(x, norm, w.into(), bias)
+        fused::norm_linear(x, norm, w.into(), bias, Precision::F32)
+    } else {
+        composed::norm_linear(x, norm, w, bias)
+    }
+}
+
+/// [`norm_linear`] in the precision of products, on the CPU: for [`attention`], [`attention_cached`] and [`act_linear_residual`].
+pub fn norm_linear_rounded(
+    x: Tensor<3>,
+    norm: &Norm,
+    w: impl Into<Weight>,
+    bias: Option<&Tensor<1>>,
+) -> Tensor<3> {
+    if fused::takes(&x) {
+        fused::norm_linear(x, norm, w.into(), bias, precision())
     } else {
         composed::norm_linear(x, norm, w, bias)
     }
@@ -232,7 +246,8 @@ pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: impl Into<Weight>, bias: Option
 /// Self-attention on packed queries, keys and values: `[b, t, (h + 2g) c] -> [b, t, h c]`.
 ///
 /// Attention never leaves a span of `layout`, which says what it sees there; positions for `rope` (half-split: component `i` turns with `i + c / 2`)
-/// start at 0 at the start of each span, so `rope` must reach the longest. Positions outside every span give zeros.
+/// start at 0 at the start of each span, so `rope` must reach the longest. Positions outside every span give zeros. On the CPU the
+/// result is in the precision of products, for [`at`] and [`act_linear_residual`].
 pub fn attention(qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
     if fused::takes(&qkv) {
         fused::attention(qkv, heads, layout, rope)
@@ -404,7 +419,7 @@ pub fn attention_cached(
         .iter()
         .map(|step| (caches[step.sequence].take().expect("a sequence comes once in a step"), step.len))
         .collect();
-    let qkv: Vec<f32> = qkv.into_data().try_into_vec().expect("queries, keys and values are f32");
+    let qkv: Vec<f32> = qkv.into_data().convert::<f32>().try_into_vec().expect("they are f32 now");
     let mut out = vec![0.0; n * heads.out_width()];
     CachedAttention { heads, rope: Some(rope), precision: precision() }.attend(&qkv, &mut steps, &mut out);
     Tensor::from_data(TensorData::new(out, [1, n, heads.out_width()]), &device)

@@ -1,6 +1,6 @@
 //! The fused operations beside the composed ones: values, every gradient, frozen parents, no gradients at all.
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
     self, Activation, Heads, Layout, Norm, Precision, Rope, Sight, Span, Weight, composed, with_precision,
@@ -58,7 +58,7 @@ fn run_on(
             if tracked(i) { operand.require_grad() } else { operand }
         })
         .collect();
-    let result = operation(&operands);
+    let result = operation(&operands).cast(DType::F32);
     let probe = flat(numbers(99, result.dims()[0]), &device);
     let grads = (result.clone() * probe).sum().backward();
     let mut out = vec![Some(values(result.inner()))];
@@ -387,26 +387,47 @@ fn bfloat16_stays_near_and_is_used_on_the_way_back() {
 }
 
 #[test]
-fn what_is_kept_in_bfloat16_gives_gradients_that_stay_near() {
+fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
     let (b, t, heads) = (2, 40, Heads { heads: 4, kv_heads: 2, width: 16 });
     let (f, o, layout) = (96, 48, Layout::full(b, t, Sight::Causal));
     let qkv = heads.qkv_width();
     let attention = |p: &[Tensor<1>]| {
         ops::attention(p[0].clone().reshape([b, t, qkv]), heads, &layout, None).flatten(0, 2)
     };
+    // What follows a block's norms, and some positions of it.
+    let block = |p: &[Tensor<1>]| {
+        let (x, bias) = (p[0].clone().reshape([b, t, o]), &p[3]);
+        let w = |i: usize, inputs: usize, outputs| {
+            p[i].clone().mul_scalar((inputs as f64).sqrt().recip()).reshape([inputs, outputs])
+        };
+        let norm = Norm::Layer { gamma: p[1].clone(), beta: p[2].clone(), eps: 1e-5 };
+        let projected = ops::norm_linear_rounded(x, &norm, &w(4, o, qkv), Some(bias));
+        let seen = ops::at(ops::attention(projected, heads, &layout, None), &[3, 50, 51]);
+        let hidden = ops::act_linear_residual(seen, Activation::None, &w(5, 64, f), None, None);
+        ops::act_linear_residual(hidden, Activation::Gelu, &w(6, f, o), None, None).flatten(0, 2)
+    };
     let activated = |p: &[Tensor<1>]| {
         let (h, w) = (p[0].clone().reshape([b, t, 2 * f]), p[1].clone().reshape([f, o]));
         ops::act_linear_residual(h, Activation::Swiglu, &w, None, None).flatten(0, 2)
     };
-    let cases: [(Operation<'_>, Vec<usize>); 2] =
-        [(&attention, vec![b * t * qkv]), (&activated, vec![b * t * 2 * f, f * o])];
-    for (operation, sizes) in cases {
-        let exact = run(&operation, &sizes, |_| true);
+    // A block is five operations.
+    let cases: [(Operation<'_>, Vec<usize>, f32); 3] = [
+        (&attention, vec![b * t * qkv], 1e-2),
+        (&activated, vec![b * t * 2 * f, f * o], 1e-2),
+        (&block, vec![b * t * o, o, o, qkv, o * qkv, 64 * f, f * o], 2e-2),
+    ];
+    for (operation, sizes, tolerance) in cases {
+        // Operands that bfloat16 has, as those of a model in bfloat16 are.
+        let short = |seed, n| numbers(seed, n).into_iter().map(|x| (x * 64.0).round() / 64.0).collect();
+        let run = || {
+            run_on(&operation, &sizes, &|_| true, |_, n| vec![f32::NAN; n]);
+            run_on(&operation, &sizes, &|_| true, short)
+        };
+        let exact = run();
         // In a step, as in training, what is large is of the arena.
-        let step = || ops::training_step(|| run(&operation, &sizes, |_| true));
-        let rounded = with_precision(Precision::Bf16, step);
+        let rounded = with_precision(Precision::Bf16, || ops::training_step(run));
         for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
-            assert_near("bfloat16", rounded, exact, 1e-2);
+            assert_near("bfloat16", rounded, exact, tolerance);
             assert!(rounded != exact, "nothing was rounded");
         }
     }

@@ -7,12 +7,11 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
-use mm1_kernels::gemm::{Elements, Precision};
-use mm1_kernels::rows::{add_bias, copy, fill_rows};
+use mm1_kernels::rows::{add_bias, fill_rows};
 
 use super::linear::{Linear, bias_grad};
-use super::memory::{Number as _, Values, elements, kept, rounded, vector, wide};
-use super::{Back, Operand, floats, node, record, shape, tensor};
+use super::memory::{Number as _, Values, elements, kept, lies_in, owned, rounded, vector, wide};
+use super::{Back, Operand, node, record, shape, tensor};
 use crate::ops::{Activation, Weight};
 
 /// See [`crate::ops::linear`].
@@ -29,34 +28,40 @@ pub(in crate::ops) fn act_linear_residual(
     residual: Option<Tensor<3>>,
 ) -> Tensor<3> {
     let [b, t, width] = h.dims();
-    let (h, (w, w_node)) = (Operand::new(h), Linear::of(w));
+    let (Operand { value: h, node: h_node, .. }, (w, w_node)) = (Operand::new(h), Linear::of(w));
     let (bias, residual) = (bias.cloned().map(Operand::new), residual.map(Operand::new));
     let ([_, o], f) = (w.dims(), activation.width(width));
-    let mut y = vector(b * t * o);
-    match (&residual, &bias) {
-        (None, None) => {}
-        (None, Some(bias)) => fill_rows(&mut y, bias.values()),
-        (Some(residual), None) => copy(&mut y, residual.values()),
-        (Some(residual), Some(bias)) => {
-            copy(&mut y, residual.values());
-            add_bias(&mut y, bias.values());
-        }
-    }
     let add = bias.is_some() || residual.is_some();
-    match activation.kernel() {
-        None => w.multiply(Elements::Floats(h.values()), &mut y, add),
+    let (residual, residual_node) = residual.map(|r| (r.value, r.node)).unzip();
+    let mut y = match (residual, &bias) {
+        (None, None) => vector(b * t * o),
+        (None, Some(bias)) => {
+            let mut y = vector(b * t * o);
+            fill_rows(&mut y, bias.values());
+            y
+        }
+        (Some(residual), None) => owned(residual),
+        (Some(residual), Some(bias)) => {
+            let mut y = owned(residual);
+            add_bias(&mut y, bias.values());
+            y
+        }
+    };
+    let h = match activation.kernel() {
+        None => {
+            w.multiply(elements(&h), &mut *y, add);
+            h
+        }
         Some(activation) => rounded!(w.precision(), T => {
-            let mut a = Values::some(b * t * f);
-            activation.forward(h.values(), f, &mut a);
-            w.multiply(T::elements(&a), &mut y, add);
+            let h = kept(h, w.precision());
+            let mut a = Values::<T>::some(b * t * f);
+            activation.forward(T::of(&h), f, &mut a);
+            w.multiply(T::elements(&a), &mut *y, add);
+            h
         }),
-    }
-    let parents = [h.node, w_node, node(bias), node(residual)];
-    record(ActLinear, parents, tensor(y, [b, t, o]), || {
-        // An input that goes straight into the product is often kept by who made it as well.
-        let precision = if activation == Activation::None { Precision::F32 } else { w.precision() };
-        State { h: kept(h.value, precision), activation, w }
-    })
+    };
+    let parents = [h_node, w_node, node(bias), residual_node.flatten()];
+    record(ActLinear, parents, tensor(y, [b, t, o]), || State { h, activation, w })
 }
 
 #[derive(Debug)]
@@ -64,7 +69,7 @@ struct ActLinear;
 
 #[derive(Clone, Debug)]
 struct State {
-    /// As kept for its activation.
+    /// As its activation took it.
     h: FlexTensor,
     activation: Activation,
     w: Linear,
@@ -81,33 +86,31 @@ impl Backward<Flex, 4> for ActLinear {
         back.give(2, || bias_grad(slopes, o));
         let sum = back.sum(1);
         match activation.kernel() {
-            None => {
-                let weight = back.wants(1).then_some((elements(&h), sum));
-                let (dh, dw) = w.grads(slopes, back.wants(0), weight);
+            None => rounded!(lies_in(&h), T => {
+                let weight = back.wants(1).then_some((T::elements(T::of(&h)), sum));
+                let (dh, dw) = w.grads::<T>(slopes, back.wants(0), weight);
                 if let Some(dh) = dh {
                     back.give(0, || tensor(dh, shape(&h)));
                 }
                 if let Some(dw) = dw {
                     back.give(1, || dw);
                 }
-            }
-            Some(activation) => {
+            }),
+            Some(activation) => rounded!(lies_in(&h), T => {
                 let mut a;
                 if back.wants(0) {
-                    a = w.input_grad(slopes);
+                    a = w.input_grad::<T>(slopes);
                     back.give(0, || {
-                        rounded!(w.precision(), T => {
-                            let mut dh = Values::some(T::of(&h).len());
-                            activation.backward(T::of(&h), f, &mut a, &mut dh);
-                            tensor(dh, shape(&h))
-                        })
+                        let mut dh = Values::<T>::some(T::of(&h).len());
+                        activation.backward(T::of(&h), f, &mut a, &mut dh);
+                        tensor(dh, shape(&h))
                     });
                 } else {
-                    a = vector(slopes.len() / o * f);
-                    activation.forward(floats(&wide(h)), f, &mut a);
+                    a = Values::<T>::some(slopes.len() / o * f);
+                    activation.forward(T::of(&h), f, &mut a);
                 }
-                back.give(1, || w.weight_grad(Elements::Floats(&a), slopes, sum));
-            }
+                back.give(1, || w.weight_grad(T::elements(&a), slopes, sum));
+            }),
         }
     }
 }

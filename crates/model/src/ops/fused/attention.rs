@@ -23,22 +23,20 @@ pub(in crate::ops) fn attention(
     rope: Option<&Rope>,
 ) -> Tensor<3> {
     let [b, t, _] = qkv.dims();
-    let qkv = Operand::new(qkv);
+    let Operand { value: qkv, node, .. } = Operand::new(qkv);
     let spans = layout.spans.iter().zip(layout.prefixes());
     let mut spans: Vec<Span> =
         spans.map(|(s, prefix)| Span { offset: s.row * t + s.start, len: s.len, prefix }).collect();
     spans.sort_unstable_by_key(|span| span.offset);
     let plan = Plan { heads, spans: Arc::new(spans), rope: rope.cloned(), precision: precision() };
     let width = heads.out_width();
-    let mut out = vector(b * t * width);
-    let lse = plan.kernel().forward(qkv.values(), &mut out);
-    let out = tensor(out, [b, t, width]);
-    record(Attention, [qkv.node], out.clone(), || State {
-        qkv: kept(qkv.value, plan.precision),
-        out,
-        lse: Arc::new(lse),
-        plan,
-    })
+    let qkv = kept(qkv, plan.precision);
+    let (out, lse) = rounded!(plan.precision, T => {
+        let mut out = Values::<T>::some(b * t * width);
+        let lse = plan.kernel().forward(T::of(&qkv), &mut out);
+        (tensor(out, [b, t, width]), lse)
+    });
+    record(Attention, [node], out.clone(), || State { qkv, out, lse: Arc::new(lse), plan })
 }
 
 /// Which attention it is, as kept for the way back.
@@ -73,12 +71,13 @@ impl Backward<Flex, 1> for Attention {
     type State = State;
 
     fn backward(self, ops: Ops<State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { qkv, out, lse, plan }, mut back) = Back::start(ops, grads);
+        let (dy, State { qkv, out, lse, plan }, mut back) = Back::start_rounded(ops, grads);
+        let dy = kept(dy, plan.precision);
         back.give(0, || {
             rounded!(plan.precision, T => {
-                let saved = Saved { qkv: T::of(&qkv), out: floats(&out), lse: &lse };
+                let saved = Saved { qkv: T::of(&qkv), out: T::of(&out), lse: &lse };
                 let mut grad = Values::some(saved.qkv.len());
-                plan.kernel().backward(saved, floats(&dy), &mut grad);
+                plan.kernel().backward(saved, T::of(&dy), &mut grad);
                 tensor(grad, shape(&qkv))
             })
         });

@@ -9,16 +9,19 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::{Shape, Tensor};
 use mm1_kernels::embedding::{Blocks, gather, scatter_add};
 
-use super::memory::{owned, vector, zeros};
+use super::memory::{Number as _, Values, lies_in, owned, rounded, vector, zeros};
 use super::{Back, Operand, floats, record, tensor};
 
 /// See [`crate::ops::embedding`].
 pub(in crate::ops) fn embedding(table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
     let [v, d] = table.dims();
     let table = Operand::new(table.clone());
-    let mut y = vector(ids.len() * d);
-    gather(table.values(), d, ids, &mut y);
-    record(Embedding, [table.node], tensor(y, [rows, length, d]), || (Arc::new(ids.to_vec()), [v, d]))
+    let y = rounded!(lies_in(&table.value), T => {
+        let mut y = Values::<T>::some(ids.len() * d);
+        gather(T::of(&table.value), d, ids, &mut y);
+        tensor(y, [rows, length, d])
+    });
+    record(Embedding, [table.node], y, || (Arc::new(ids.to_vec()), [v, d]))
 }
 
 #[derive(Debug)]

@@ -1,10 +1,11 @@
 //! A linear map: its weight, and the gradients of its input and its weight.
 
 use burn_flex::FlexTensor;
+use mm1_kernels::Stored;
 use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
 use mm1_kernels::rows::column_sums;
 
-use super::memory::{Values, vector};
+use super::memory::{Number, Values, vector};
 use super::{NodeGuard, Operand, floats, shape, takes, tensor};
 use crate::ops::{PackedWeight, Weight, precision};
 
@@ -71,10 +72,10 @@ impl Linear {
     }
 
     /// Writes `x w` to `y` `[n, o]`, or adds it.
-    pub(super) fn multiply(&self, x: Elements<'_>, y: &mut [f32], add: bool) {
+    pub(super) fn multiply<Y: Stored>(&self, x: Elements<'_>, y: &mut [Y], add: bool) {
         let [i, o] = self.dims();
         let n = x.len() / i;
-        let (x, y) = (Matrix::of(x, n, i), MatrixMut::new(y, n, o));
+        let (x, y) = (Matrix::of(x, n, i), MatrixMut::of(Y::elements_mut(y), n, o));
         match self {
             Self::Matrix { .. } => gemm(self.precision(), x, self.matrix(), y, add),
             Self::Packed(packed) => gemm(self.precision(), x, &*packed.panels, y, add),
@@ -82,36 +83,37 @@ impl Linear {
     }
 
     /// The gradient of the input from that of the output.
-    pub(super) fn input_grad(&self, dy: Elements<'_>) -> Values {
+    pub(super) fn input_grad<T: Number>(&self, dy: Elements<'_>) -> Values<T> {
         self.grads(dy, true, None).0.expect("wanted")
     }
 
     /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
     pub(super) fn weight_grad(&self, x: Elements<'_>, dy: Elements<'_>, sum: Option<Values>) -> FlexTensor {
-        self.grads(dy, false, Some((x, sum))).1.expect("wanted")
+        self.grads::<f32>(dy, false, Some((x, sum))).1.expect("wanted")
     }
 
     /// What is wanted of both: of the input, of the weight from `(x, sum)`. A thread that one product leaves idle works on
     /// the other.
-    pub(super) fn grads(
+    pub(super) fn grads<T: Number>(
         &self,
         dy: Elements<'_>,
         input: bool,
         weight: Option<(Elements<'_>, Option<Values>)>,
-    ) -> (Option<Values>, Option<FlexTensor>) {
+    ) -> (Option<Values<T>>, Option<FlexTensor>) {
         let ([i, o], precision) = (self.dims(), self.precision());
         let n = dy.len() / o;
         let dy = Matrix::of(dy, n, o);
         let table = matches!(self, Self::Matrix { transposed: true, .. });
         let dims = if table { [o, i] } else { [i, o] };
-        let mut dx = input.then(|| vector(n * i));
+        let mut dx = input.then(|| Values::<T>::some(n * i));
         let mut dw = weight.map(|(x, sum)| {
             let add = sum.is_some();
             (Matrix::of(x, n, i), sum.unwrap_or_else(|| vector(i * o)), add)
         });
         let to_input = || {
             if let Some(dx) = &mut dx {
-                gemm(precision, dy, self.matrix().transposed(), MatrixMut::new(dx, n, i), false);
+                let dx = MatrixMut::of(T::elements_mut(dx), n, i);
+                gemm(precision, dy, self.matrix().transposed(), dx, false);
             }
         };
         let to_weight = || {

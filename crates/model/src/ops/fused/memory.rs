@@ -136,19 +136,27 @@ pub(super) fn owned(tensor: FlexTensor) -> Values {
     values
 }
 
+/// How the values of a tensor lie.
+pub(super) fn lies_in(tensor: &FlexTensor) -> Precision {
+    if tensor.dtype() == DType::F32 { Precision::F32 } else { Precision::Bf16 }
+}
+
 /// A contiguous tensor as products in a precision take it: PyTorch's autocast keeps it so for the way back as well.
 pub(super) fn kept(value: FlexTensor, precision: Precision) -> FlexTensor {
-    if precision == Precision::F32 {
-        return value;
+    match precision {
+        Precision::Bf16 if lies_in(&value) == Precision::F32 => {
+            let mut halves = Values::<bf16>::some(floats(&value).len());
+            narrow(&mut halves, floats(&value));
+            tensor(halves, shape(&value))
+        }
+        Precision::Bf16 => value,
+        Precision::F32 => wide(value),
     }
-    let mut halves = Values::<bf16>::some(floats(&value).len());
-    narrow(&mut halves, floats(&value));
-    tensor(halves, shape(&value))
 }
 
 /// A contiguous tensor in f32 again, but for the rounding.
 pub(super) fn wide(value: FlexTensor) -> FlexTensor {
-    if value.dtype() == DType::F32 {
+    if lies_in(&value) == Precision::F32 {
         return value;
     }
     let mut floats = vector(bf16::of(&value).len());
@@ -158,9 +166,8 @@ pub(super) fn wide(value: FlexTensor) -> FlexTensor {
 
 /// The values of a contiguous tensor, of either kind.
 pub(super) fn elements(tensor: &FlexTensor) -> Elements<'_> {
-    if tensor.dtype() == DType::F32 {
-        Elements::Floats(f32::of(tensor))
-    } else {
-        Elements::Halves(bf16::of(tensor))
+    match lies_in(tensor) {
+        Precision::F32 => Elements::Floats(f32::of(tensor)),
+        Precision::Bf16 => Elements::Halves(bf16::of(tensor)),
     }
 }

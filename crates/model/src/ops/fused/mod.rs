@@ -40,11 +40,11 @@ pub(super) use norm_linear::norm_linear;
 pub(super) use recomputed::recomputed;
 pub(super) use sums::{sum_into, take_sum};
 
-/// Whether a tensor is where these operations are: f32 on the CPU backend, without the engine's own checkpointing.
+/// Whether a tensor is where these operations are: on the CPU backend, without the engine's own checkpointing.
 pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
     let device = tensor.device();
     device == Device::flex()
-        && tensor.dtype() == DType::F32
+        && matches!(tensor.dtype(), DType::F32 | DType::BF16)
         && device.gradient_checkpointing_strategy() != Some(GradientCheckpointingStrategy::Balanced)
 }
 

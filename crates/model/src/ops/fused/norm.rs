@@ -8,9 +8,11 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
+use half::bf16;
+use mm1_kernels::gemm::Precision;
 use mm1_kernels::norm::{Norm as Kernel, NormGrad, RowStats};
 
-use super::memory::{owned, vector};
+use super::memory::{Values, owned, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
 use crate::ops::{Activation, Norm};
 
@@ -58,6 +60,16 @@ pub(super) fn operands(norm: &Norm) -> (NormParams, [Option<NodeGuard>; 2]) {
 }
 
 impl NormParams {
+    /// Rows as kept for the way back through a norm.
+    pub(super) fn kept(&self, x: FlexTensor, stats: &mut [RowStats], precision: Precision) -> FlexTensor {
+        if precision == Precision::F32 {
+            return x;
+        }
+        let mut centred = Values::<bf16>::some(floats(&x).len());
+        self.kernel().centre(floats(&x), stats, &mut centred);
+        tensor(centred, shape(&x))
+    }
+
     pub(super) fn kernel(&self) -> Kernel<'_> {
         Kernel { gamma: floats(&self.gamma), beta: self.beta.as_ref().map(floats), eps: self.eps }
     }

@@ -8,38 +8,45 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use mm1_kernels::Stored;
+use mm1_kernels::gemm::Precision;
 use mm1_kernels::norm::{NormGrad, RowStats};
 use mm1_kernels::rows::fill_rows;
 
 use super::linear::{Linear, bias_grad};
-use super::memory::{Values, elements, rounded, vector};
+use super::memory::{Number as _, Values, elements, rounded};
 use super::norm::{NormParams, operands};
-use super::{Back, Operand, floats, node, record, shape, tensor};
+use super::{Back, Operand, node, record, shape, tensor};
 use crate::ops::{Norm, Weight};
 
-/// See [`crate::ops::norm_linear`].
-pub(in crate::ops) fn norm_linear(x: Tensor<3>, by: &Norm, w: Weight, bias: Option<&Tensor<1>>) -> Tensor<3> {
+/// See [`crate::ops::norm_linear`]; the result is in the precision `made`.
+pub(in crate::ops) fn norm_linear(
+    x: Tensor<3>,
+    by: &Norm,
+    w: Weight,
+    bias: Option<&Tensor<1>>,
+    made: Precision,
+) -> Tensor<3> {
     let [b, t, _] = x.dims();
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
     let ((w, w_node), bias) = (Linear::of(w), bias.cloned().map(Operand::new));
     let [_, o] = w.dims();
-    let mut y = vector(b * t * o);
-    if let Some(bias) = &bias {
-        fill_rows(&mut y, bias.values());
-    }
-    let stats = rounded!(w.precision(), T => {
-        let mut normed = Values::some(x.values().len());
+    let (normed, mut stats) = rounded!(w.precision(), T => {
+        let mut normed = Values::<T>::some(x.values().len());
         let stats = norm.kernel().forward(x.values(), &mut normed);
-        w.multiply(T::elements(&normed), &mut y, bias.is_some());
-        stats
+        (tensor(normed, shape(&x.value)), stats)
     });
-    let parents = [x.node, gamma, beta, w_node, node(bias)];
-    record(NormLinear, parents, tensor(y, [b, t, o]), || State {
-        x: x.value,
-        norm,
-        stats: Arc::new(stats),
-        w,
+    let y = rounded!(made, T => {
+        let mut y = Values::<T>::some(b * t * o);
+        if let Some(bias) = &bias {
+            fill_rows(&mut y, bias.values());
+        }
+        w.multiply(elements(&normed), &mut *y, bias.is_some());
+        tensor(y, [b, t, o])
+    });
+    drop(normed);
+    record(NormLinear, [x.node, gamma, beta, w_node, node(bias)], y, || {
+        let x = norm.kept(x.value, &mut stats, w.precision());
+        State { x, norm, stats: Arc::new(stats), w }
     })
 }
 
@@ -48,6 +55,7 @@ struct NormLinear;
 
 #[derive(Clone, Debug)]
 struct State {
+    /// As kept for the norm.
     x: FlexTensor,
     norm: NormParams,
     stats: Arc<Vec<RowStats>>,
@@ -63,19 +71,20 @@ impl Backward<Flex, 5> for NormLinear {
         back.give(4, || bias_grad(slopes, o));
         let normed = back.wants(3).then(|| {
             rounded!(w.precision(), T => {
-                let mut normed = Values::<T>::some(floats(&x).len());
-                kernel.apply(floats(&x), &stats, &mut normed);
+                let mut normed = Values::<T>::some(T::of(&x).len());
+                kernel.apply(T::of(&x), &stats, &mut normed);
                 tensor(normed, shape(&x))
             })
         });
         let weight = normed.as_ref().map(|normed| (elements(normed), back.sum(3)));
-        let (dx, dw) = w.grads(slopes, (0..3).any(|parent| back.wants(parent)), weight);
+        let (dx, dw) = w.grads::<f32>(slopes, (0..3).any(|parent| back.wants(parent)), weight);
         drop(normed);
         if let Some(dw) = dw {
             back.give(3, || dw);
         }
         if let Some(mut dx) = dx {
-            let NormGrad { gamma, beta } = kernel.backward(floats(&x), &stats, &mut dx);
+            let NormGrad { gamma, beta } =
+                rounded!(w.precision(), T => kernel.backward(T::of(&x), &stats, &mut dx));
             let d = gamma.len();
             back.give(0, || tensor(dx, shape(&x)));
             back.give(1, || tensor(gamma, [d]));
