@@ -1,9 +1,9 @@
 //! Products of blocks inside of one task, of operands packed to the thread's scratch.
 
+use super::Matrix;
 use super::kernel::Kernel;
 use super::operand::{Operand, Source, blocks};
 use super::plan::{Product, Target};
-use super::{KC, Matrix};
 use crate::buffer::{Scratch, Shared};
 use std::ops::Range;
 
@@ -31,7 +31,7 @@ impl Panels {
         let operand = Operand::view(view, height);
         let mut words = Scratch::new(operand.size(kernel));
         let mut rest = &mut words[..];
-        for k in blocks(view.cols()) {
+        for k in blocks(kernel, view.cols()) {
             let piece = operand.panels() * height * kernel.words(k.len());
             operand.block(kernel, 0..operand.panels(), k, rest);
             rest = &mut rest[piece..];
@@ -65,10 +65,10 @@ impl Panels {
         );
         let (kernel, a, b) = (self.kernel, self.operand(), b.operand());
         let product = Product { kernel, a, b, c: Target::Floats(Shared::new(c)), stride, add };
-        for k in blocks(self.k) {
+        for k in blocks(kernel, self.k) {
             let left =
                 a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);
-            let whole = k.start..(k.start + KC).min(b.k);
+            let whole = k.start..(k.start + kernel.terms()).min(b.k);
             let right = b.block(kernel, 0..cols.div_ceil(b.height), whole, &mut []);
             product.tiles(k, (left, 0..rows.len()), (right, 0..cols));
         }

@@ -5,7 +5,7 @@ use super::tile::{Tile, tile};
 use super::vector::{Plain, Vector};
 #[cfg(target_arch = "x86_64")]
 use super::x86::{Avx2, Avx512, Avx512Bf16};
-use super::{Matrix, Precision};
+use super::{KC, Matrix, Precision};
 use crate::cpu::{self, Isa};
 
 type PackFn = unsafe fn(Matrix<'_>, usize, *mut u32);
@@ -44,6 +44,11 @@ impl Kernel {
             (_, Precision::F32) => &PLAIN,
             (_, Precision::Bf16) => &PLAIN_ROUNDED,
         }
+    }
+
+    /// Terms of a block of k.
+    pub(super) fn terms(&self) -> usize {
+        KC * self.pair
     }
 
     /// Words along k.

@@ -1,8 +1,9 @@
 //! Matrix product in f32 or bfloat16, with sums in f32.
 //!
 //! The sum of an element of the product depends on its row of A and its column of B alone: it is made of blocks of
-//! 512 terms, each added in the order of k, and the blocks are added in their order. So a row comes out with the same
-//! bits whatever the number of rows, their neighbours, the number of threads, and whether `b` was packed before.
+//! 512 words along k (a term each, or two in bfloat16 where an instruction takes them in pairs), each added in the order
+//! of k, and the blocks are added in their order. So a row comes out with the same bits whatever the number of rows,
+//! their neighbours, the number of threads, and whether `b` was packed before.
 //!
 //! Products of bfloat16 use the instruction of AVX-512 for them where it is fast ([`crate::cpu::Isa::fastest`]), and
 //! otherwise round the operands and multiply in f32; the two agree but for the rounding of sums and denormals, which
@@ -35,7 +36,7 @@ pub enum Precision {
     Bf16,
 }
 
-/// Terms that are added one after another before they are added to the element.
+/// Words along k whose terms are added one after another before they are added to the element.
 const KC: usize = 512;
 
 /// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`; `b` is a [`Matrix`] or packed before. An element of `c`

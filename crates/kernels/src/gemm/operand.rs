@@ -1,7 +1,7 @@
 //! Operands of a product: views, or panels packed before.
 
 use super::kernel::Kernel;
-use super::{KC, Matrix, Precision};
+use super::{Matrix, Precision};
 use crate::buffer::{Scratch, Words};
 use crate::cpu;
 use std::fmt;
@@ -145,7 +145,7 @@ impl<'a> Operand<'a> {
     fn pack(&self, kernel: &Kernel, mut words: &mut [u32]) {
         let Source::View(view) = self.source else { unreachable!("panels are packed once") };
         let mut pieces = Vec::new();
-        for k in blocks(self.k) {
+        for k in blocks(kernel, self.k) {
             let some = (PACK_WORDS / (self.height * kernel.words(k.len()))).max(1);
             for first in (0..self.panels()).step_by(some) {
                 let panels = first..(first + some).min(self.panels());
@@ -206,7 +206,7 @@ impl<'a> Operand<'a> {
     pub(super) fn block_size(&self, kernel: &Kernel, panels: usize) -> usize {
         match self.source {
             Source::Panels(_) => 0,
-            Source::View(_) => panels * self.height * kernel.words(self.k.min(KC)),
+            Source::View(_) => panels * self.height * kernel.words(self.k.min(kernel.terms())),
         }
     }
 }
@@ -215,6 +215,7 @@ impl<'a> Operand<'a> {
 const PACK_WORDS: usize = 1 << 16;
 
 /// Blocks of k.
-pub(super) fn blocks(k: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..k).step_by(KC).map(move |start| start..(start + KC).min(k))
+pub(super) fn blocks(kernel: &Kernel, k: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let terms = kernel.terms();
+    (0..k).step_by(terms).map(move |start| start..(start + terms).min(k))
 }

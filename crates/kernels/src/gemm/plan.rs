@@ -58,7 +58,7 @@ pub(super) fn product(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, c
     }
     match c.into_data() {
         ElementsMut::Floats(c) => sums(kernel, (a, b), (c, stride), add),
-        ElementsMut::Halves(c) if k <= KC && k > 0 => {
+        ElementsMut::Halves(c) if k <= kernel.terms() && k > 0 => {
             Product { kernel, a, b, c: Target::Halves(Shared::new(c)), stride, add }.on_threads();
         }
         // Sums of several blocks are f32 until they are whole.
@@ -81,19 +81,19 @@ fn sums(
     (c, stride): (&mut [f32], usize),
     add: bool,
 ) {
-    let (m, n, k) = (a.rows, b.rows, a.k);
+    let (m, n, k, terms) = (a.rows, b.rows, a.k, kernel.terms());
     if k == 0 {
         if !add {
             c.chunks_mut(stride).take(m).for_each(|row| row[..n].fill(0.0));
         }
         return;
     }
-    if k >= 2 * threads(m * n * k).max(2) * KC && m.max(n) <= SPLIT {
+    if k >= 2 * threads(m * n * k).max(2) * terms && m.max(n) <= SPLIT {
         return split(kernel, (a, b), (c, stride), add);
     }
     let product = Product { kernel, a, b, c: Target::Floats(Shared::new(c)), stride, add };
     // The shorter operand is packed whole, of a long k some blocks at a time.
-    let some = (WHOLE / KC / m.min(n)).max(1) * KC;
+    let some = (WHOLE / KC / m.min(n)).max(1) * terms;
     for start in (0..k).step_by(some) {
         let k = start..(start + some).min(k);
         let (a, b) = (a.over(kernel, k.clone()), b.over(kernel, k));
@@ -120,7 +120,7 @@ impl Product<'_> {
         let panels = self.a.panels();
         cpu::share(panels, STRIP, threads, |panels| {
             let mut scratch = Scratch::new(self.a.block_size(self.kernel, panels.len()));
-            for k in blocks(self.a.k) {
+            for k in blocks(self.kernel, self.a.k) {
                 let a = self.a.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
                 let b = b.block(self.kernel, 0..self.b.panels(), k.clone(), &mut []);
                 self.tiles(k, (a, self.a.range(panels.clone())), (b, 0..self.b.rows));
@@ -135,7 +135,7 @@ impl Product<'_> {
         let panels = self.b.panels();
         cpu::share(panels, COLUMNS, threads, |panels| {
             let mut scratch = Scratch::new(self.b.block_size(self.kernel, panels.len()));
-            for k in blocks(self.a.k) {
+            for k in blocks(self.kernel, self.a.k) {
                 let b = self.b.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
                 for strip in (0..self.a.panels()).step_by(STRIP) {
                     let strip = strip..(strip + STRIP).min(self.a.panels());
@@ -179,11 +179,11 @@ fn split(
     (c, stride): (&mut [f32], usize),
     add: bool,
 ) {
-    let (m, n) = (a.rows, b.rows);
-    let mut partial = Scratch::new(a.k.div_ceil(KC) * m * n);
+    let (m, n, terms) = (a.rows, b.rows, kernel.terms());
+    let mut partial = Scratch::new(a.k.div_ceil(terms) * m * n);
     let partial = partial.floats();
     cpu::chunks(partial, m * n, |i, block| {
-        let k = i * KC..((i + 1) * KC).min(a.k);
+        let k = i * terms..((i + 1) * terms).min(a.k);
         let product = Product { kernel, a, b, c: Target::Floats(Shared::new(block)), stride: n, add: false };
         let (mut left, mut right) =
             (Scratch::new(a.block_size(kernel, a.panels())), Scratch::new(b.block_size(kernel, COLUMNS)));
