@@ -37,9 +37,9 @@ impl Activation {
             .for_each(|(h, a)| forward_piece(self, h, width, a));
     }
 
-    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`, in the same precision. `grad` `[n, width]` holds the gradient of the
+    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision, holds the gradient of the
     /// activation and then the activation itself, computed again for the gradient of the product behind it.
-    pub fn backward<H: Stored>(self, h: &[H], width: usize, grad: &mut [H], dh: &mut [H]) {
+    pub fn backward<H: Stored, G: Stored>(self, h: &[H], width: usize, grad: &mut [G], dh: &mut [G]) {
         let rows = self.piece(h.len(), width, grad.len());
         assert_eq!(h.len(), dh.len(), "input and gradient differ in length");
         let wide = rows * self.inputs() * width;
@@ -97,7 +97,12 @@ tiered! {
 }
 
 tiered! {
-    fn backward_piece<H: Stored>(activation: Activation, h: &[H], width: usize, (grad, dh): (&mut [H], &mut [H])) {
+    fn backward_piece<H: Stored, G: Stored>(
+        activation: Activation,
+        h: &[H],
+        width: usize,
+        (grad, dh): (&mut [G], &mut [G]),
+    ) {
         match activation {
             Activation::Swiglu => {
                 let rows = h.chunks_exact(2 * width).zip(grad.chunks_exact_mut(width));
@@ -110,24 +115,24 @@ tiered! {
                 for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
                     let x = x.wide();
                     let (cdf, density) = normal(x);
-                    *dh = H::stored(grad.wide() * (cdf + x * density));
-                    *grad = H::stored(x * cdf);
+                    *dh = G::stored(grad.wide() * (cdf + x * density));
+                    *grad = G::stored(x * cdf);
                 }
             }
             Activation::QuickGelu => {
                 for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
                     let x = x.wide();
                     let (gate, density) = quick_gelu(x);
-                    *dh = H::stored(grad.wide() * (gate + x * density));
-                    *grad = H::stored(x * gate);
+                    *dh = G::stored(grad.wide() * (gate + x * density));
+                    *grad = G::stored(x * gate);
                 }
             }
             Activation::GeluTanh => {
                 for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
                     let x = x.wide();
                     let (gate, density) = tanh_gelu(x);
-                    *dh = H::stored(grad.wide() * (gate + x * density));
-                    *grad = H::stored(x * gate);
+                    *dh = G::stored(grad.wide() * (gate + x * density));
+                    *grad = G::stored(x * gate);
                 }
             }
             Activation::Silu => {
@@ -135,8 +140,8 @@ tiered! {
                     let x = x.wide();
                     let s = sigmoid(x);
                     let silu = x * s;
-                    *dh = H::stored(grad.wide() * (s + silu * (1.0 - s)));
-                    *grad = H::stored(silu);
+                    *dh = G::stored(grad.wide() * (s + silu * (1.0 - s)));
+                    *grad = G::stored(silu);
                 }
             }
         }
@@ -146,7 +151,13 @@ tiered! {
 /// A function of its own, so that the compiler knows that the slices do not overlap; with indices, because it does not
 /// vectorise a zip of five.
 #[inline(always)]
-fn swiglu_row_backward<H: Stored>(gate: &[H], up: &[H], grad: &mut [H], dgate: &mut [H], dup: &mut [H]) {
+fn swiglu_row_backward<H: Stored, G: Stored>(
+    gate: &[H],
+    up: &[H],
+    grad: &mut [G],
+    dgate: &mut [G],
+    dup: &mut [G],
+) {
     let n = grad.len();
     let (gate, up, dgate, dup) = (&gate[..n], &up[..n], &mut dgate[..n], &mut dup[..n]);
     for i in 0..n {
@@ -154,8 +165,8 @@ fn swiglu_row_backward<H: Stored>(gate: &[H], up: &[H], grad: &mut [H], dgate: &
         let s = sigmoid(gate);
         let silu = gate * s;
         let slope = grad[i].wide();
-        dgate[i] = H::stored(slope * up * (s + silu * (1.0 - s)));
-        dup[i] = H::stored(slope * silu);
-        grad[i] = H::stored(silu * up);
+        dgate[i] = G::stored(slope * up * (s + silu * (1.0 - s)));
+        dup[i] = G::stored(slope * silu);
+        grad[i] = G::stored(silu * up);
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::conv::Grid;
 use crate::cpu::tiered;
+use crate::math::Stored;
 use crate::rows::add_pieces;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -25,7 +26,7 @@ pub fn input_grad(grid: Grid, dy: &[f32], weight: &[f32], dx: &mut [f32]) {
 }
 
 /// The gradient of the weight of [`forward`], `[9, c]`.
-pub fn weight_grad(grid: Grid, x: &[f32], dy: &[f32]) -> Vec<f32> {
+pub fn weight_grad<X: Stored>(grid: Grid, x: &[X], dy: &[f32]) -> Vec<f32> {
     let size = 9 * grid.channels;
     check(grid, x, size, dy.len());
     let mut partial = vec![0.0; grid.pictures(x.len()).div_ceil(PIECE) * size];
@@ -52,10 +53,10 @@ tiered! {
 }
 
 tiered! {
-    fn weight_grad_piece(grid: Grid, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    fn weight_grad_piece<X: Stored>(grid: Grid, x: &[X], dy: &[f32], dw: &mut [f32]) {
         taps(grid, |tap, from, to| {
-            for ((w, &x), &dy) in dw[tap].iter_mut().zip(&x[from]).zip(&dy[to]) {
-                *w += x * dy;
+            for ((w, x), &dy) in dw[tap].iter_mut().zip(&x[from]).zip(&dy[to]) {
+                *w += x.wide() * dy;
             }
         });
     }
@@ -80,7 +81,7 @@ fn taps(grid: Grid, mut each: impl FnMut(Range<usize>, Range<usize>, Range<usize
     }
 }
 
-fn check(grid: Grid, x: &[f32], weight: usize, y: usize) {
+fn check<X>(grid: Grid, x: &[X], weight: usize, y: usize) {
     grid.pictures(x.len());
     assert_eq!(x.len(), y, "input and output differ in length");
     assert_eq!(weight, 9 * grid.channels, "the weight must be [9, channels]");

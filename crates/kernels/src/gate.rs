@@ -1,6 +1,7 @@
 //! Channels scaled by gates, one for each picture and channel: the end of squeeze-and-excite (Hu et al. 2018).
 
 use crate::cpu::tiered;
+use crate::math::Stored;
 use rayon::prelude::*;
 
 /// Writes `x * gates` to `y`, for `x` and `y` `[n, p, c]` and `gates` `[n, c]`.
@@ -13,7 +14,7 @@ pub fn forward(x: &[f32], gates: &[f32], c: usize, y: &mut [f32]) {
 }
 
 /// Turns the gradient of the output, `grad` `[n, p, c]`, into that of `x` in place, and gives that of the gates.
-pub fn backward(x: &[f32], gates: &[f32], c: usize, grad: &mut [f32]) -> Vec<f32> {
+pub fn backward<X: Stored>(x: &[X], gates: &[f32], c: usize, grad: &mut [f32]) -> Vec<f32> {
     let picture = check(x.len(), gates.len(), c);
     assert_eq!(x.len(), grad.len(), "input and gradient differ in length");
     let mut dgates = vec![0.0; gates.len()];
@@ -45,10 +46,10 @@ tiered! {
 }
 
 tiered! {
-    fn backward_picture(x: &[f32], gates: &[f32], grad: &mut [f32], dgates: &mut [f32]) {
+    fn backward_picture<X: Stored>(x: &[X], gates: &[f32], grad: &mut [f32], dgates: &mut [f32]) {
         for (x, grad) in x.chunks_exact(gates.len()).zip(grad.chunks_exact_mut(gates.len())) {
-            for (((grad, dg), &x), &g) in grad.iter_mut().zip(&mut *dgates).zip(x).zip(gates) {
-                *dg += *grad * x;
+            for (((grad, dg), x), &g) in grad.iter_mut().zip(&mut *dgates).zip(x).zip(gates) {
+                *dg += *grad * x.wide();
                 *grad *= g;
             }
         }

@@ -47,11 +47,21 @@ pub struct Load {
     pub precision: Precision,
 }
 
+impl Load {
+    /// Floats' worth of so many values that are kept or made in the precision of products.
+    fn rounded(&self, values: usize) -> usize {
+        match self.precision {
+            Precision::F32 => values,
+            Precision::Bf16 => values / 2,
+        }
+    }
+}
+
 impl Mm1Config {
     /// Bytes of the values that a step of the whole model keeps or makes on its way, at most.
     pub fn activation_bytes(&self, load: Load) -> u64 {
         let loss = head(load.positions, self.lm.dim, self.lm.vocab);
-        bytes([self.vision.floats(load), self.connector_floats(load.images), self.lm.floats(load), loss])
+        bytes([self.vision.floats(load), self.connector_floats(load), self.lm.floats(load), loss])
     }
 
     /// The same of the image encoder and a classifier with an output for each token of the vocabulary.
@@ -59,19 +69,20 @@ impl Mm1Config {
         bytes([self.vision.floats(load), head(load.positions, self.vision.dim, self.lm.vocab)])
     }
 
-    fn connector_floats(&self, images: usize) -> Floats {
+    fn connector_floats(&self, load: Load) -> Floats {
         let (patches, dim, out) = (self.vision.grid().pow(2), self.vision.dim, self.lm.dim);
         let [kept, made] = match self.connector {
-            ConnectorConfig::AveragePool { tokens } => [tokens * dim, tokens * out],
+            ConnectorConfig::AveragePool { tokens } => [load.rounded(tokens * dim), tokens * out],
             ConnectorConfig::AttentionPool { tokens, .. } => {
                 [patches * 2 * dim + tokens * 5 * dim, patches * 2 * dim]
             }
             // A block keeps its input and seven maps of its width, and makes three on the way back.
             ConnectorConfig::CAbstractor { tokens, dim: width, depth } => {
-                [8 * depth * width * (patches + tokens) + tokens * (width + out), 3 * width * patches]
+                let maps = 8 * depth * width * (patches + tokens);
+                [load.rounded(maps + tokens * (width + out)), 3 * width * patches]
             }
         };
-        Floats { kept: images * kept, made: images * made }
+        Floats { kept: load.images * kept, made: load.images * made }
     }
 }
 
@@ -103,15 +114,16 @@ impl VisionConfig {
             activated: self.ffn,
         };
         let stem = match self.stem {
-            Stem::Patch => pixels,
-            // Stage i halves the side and has dim / 2^(stages - i) channels, before and after its norm.
+            Stem::Patch => load.rounded(pixels),
+            // Stage i halves the side and has dim / 2^(stages - i) channels, before its norm and after it.
             Stem::Conv => (1..=self.patch.ilog2())
-                .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)) * 2)
+                .map(|i| (self.image_size >> i).pow(2) * (self.dim >> (self.patch.ilog2() - i)))
+                .map(|values| load.rounded(values) + values)
                 .sum(),
         };
-        let ends = usize::from(self.pre_norm) * self.dim;
+        let ends = load.rounded(patches * usize::from(self.pre_norm) * self.dim);
         let Floats { kept, made } = blocks.floats(load.images * patches, load);
-        Floats { kept: kept + load.images * (pixels + stem + patches * ends), made }
+        Floats { kept: kept + load.images * (pixels + stem + ends), made }
     }
 }
 
@@ -132,14 +144,10 @@ struct Blocks {
 impl Blocks {
     /// What the blocks and the norm behind them keep, and what one block makes on the way back.
     fn floats(&self, positions: usize, load: Load) -> Floats {
-        let halved = match load.precision {
-            Precision::F32 => 1,
-            Precision::Bf16 => 2,
-        };
-        let block = 2 * self.dim + self.attended + (self.qkv + self.hidden) / halved;
+        let block = load.rounded(2 * self.dim + self.attended + self.qkv + self.hidden);
         let kept = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
-        let made = 2 * self.dim + self.hidden / halved + self.activated;
-        Floats { kept: positions * (kept + self.dim), made: positions * made }
+        let made = 2 * self.dim + load.rounded(self.hidden + self.activated);
+        Floats { kept: positions * (kept + load.rounded(self.dim)), made: positions * made }
     }
 }
 

@@ -107,6 +107,7 @@ unsafe fn store<V: Vector, const M: usize, const N: usize>(sums: &[[V; N]; M], t
             To::Halves(c) => {
                 // By way of memory: rounding is so many instructions that the compiler keeps a loop of them, and with it the sums
                 // in memory from the start.
+                const { assert!(M * N * V::LANES <= LARGEST) }
                 let mut floats = [0.0; LARGEST];
                 store_floats(sums, (floats.as_mut_ptr(), N * V::LANES), [V::mask(V::LANES); N], false);
                 for i in 0..M {

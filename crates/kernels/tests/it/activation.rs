@@ -87,6 +87,9 @@ fn forward_and_gradient_match_the_formula() {
             assert_eq!(halves, rounded(&a));
             let mut grad = floats(&grad_halves);
             activation.backward(&floats(&kept), width, &mut grad, &mut dh);
+            let (mut again, mut dh_again) = (floats(&grad_halves), vec![0.0; h.len()]);
+            activation.backward(&kept, width, &mut again, &mut dh_again);
+            assert_eq!((&again, &dh_again), (&grad, &dh));
             let mut dh_halves = kept.clone();
             activation.backward(&kept, width, &mut grad_halves, &mut dh_halves);
             assert_eq!((dh_halves, grad_halves), (rounded(&dh), rounded(&grad)));

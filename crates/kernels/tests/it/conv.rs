@@ -1,4 +1,6 @@
-use crate::check::{assert_near, assert_same_on_any_threads, gradient, inner, numbers, wide};
+use crate::check::{
+    assert_near, assert_same_on_any_threads, floats, gradient, inner, numbers, rounded, wide,
+};
 use mm1_kernels::conv::{Conv, Grid, Windows};
 use mm1_kernels::depthwise;
 use mm1_kernels::gemm::Precision;
@@ -116,6 +118,11 @@ fn depthwise_and_its_gradients_match_the_definition() {
         depthwise::input_grad(grid, &probe, &weight, &mut dx);
         assert_near("dx", &dx, &gradient(&x, |x| inner(&depthwise_reference(grid, x, &ww), &probe)), 1e-6);
         let dw = depthwise::weight_grad(grid, &x, &probe);
+        let halves = rounded(&x);
+        assert_eq!(
+            depthwise::weight_grad(grid, &halves, &probe),
+            depthwise::weight_grad(grid, &floats(&halves), &probe)
+        );
         assert_near(
             "dw",
             &dw,

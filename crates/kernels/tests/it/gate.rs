@@ -1,4 +1,6 @@
-use crate::check::{assert_near, assert_same_on_any_threads, gradient, inner, numbers, wide};
+use crate::check::{
+    assert_near, assert_same_on_any_threads, floats, gradient, inner, numbers, rounded, wide,
+};
 use mm1_kernels::gate;
 
 fn reference(x: &[f64], gates: &[f64], c: usize) -> Vec<f64> {
@@ -16,6 +18,12 @@ fn gates_and_their_gradients_match_the_definition() {
         assert_near("y", &y, &reference(&wx, &wg, c), 1e-6);
         let mut dx = probe.clone();
         let dgates = gate::backward(&x, &gates, c, &mut dx);
+        let (halves, mut dx_again) = (rounded(&x), probe.clone());
+        let of_halves = gate::backward(&halves, &gates, c, &mut dx_again);
+        assert_eq!(
+            (&of_halves, &dx_again),
+            (&gate::backward(&floats(&halves), &gates, c, &mut probe.clone()), &dx)
+        );
         assert_near("dx", &dx, &gradient(&x, |x| inner(&reference(x, &wg, c), &probe)), 1e-6);
         assert_near("dgates", &dgates, &gradient(&gates, |g| inner(&reference(&wx, g, c), &probe)), 1e-6);
     }

@@ -20,9 +20,10 @@ thread_local! {
 }
 
 /// Runs `f` with the matrix products of its operations, and of the way back through them, in `precision` where the
-/// backend is the CPU's. Weights that are trained, sums, norms, softmax and loss stay f32; queries, keys, values and what goes into an
-/// activation are kept for the way back in `precision`, and so are their gradients, which only operations of [`super`] take. Outside of it,
-/// all is f32.
+/// backend is the CPU's. Weights that are trained and their gradients, sums of a product, norms, softmax, loss, and what goes from block to
+/// block stay f32. What lies inside of a block between two operations is in `precision`, and so are its gradients: tensors of bfloat16, which only
+/// operations of [`super`] take. What operations keep for the way back is in `precision` too, but of cross-attention and [`super::conv3x3`].
+/// Outside of it, all is f32.
 pub fn with_precision<R>(precision: Precision, f: impl FnOnce() -> R) -> R {
     with(Mode { precision, ..CURRENT.get() }, f)
 }

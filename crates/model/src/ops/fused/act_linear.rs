@@ -7,6 +7,7 @@ use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
+use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{add_bias, fill_rows};
 
 use super::linear::{Linear, bias_grad};
@@ -47,21 +48,27 @@ pub(in crate::ops) fn act_linear_residual(
             y
         }
     };
+    let grad = lies_in(&h);
     let h = match activation.kernel() {
         None => {
-            w.multiply(elements(&h), &mut *y, add);
+            w.multiply(elements(&h), &mut y, add);
             h
         }
         Some(activation) => rounded!(w.precision(), T => {
             let h = kept(h, w.precision());
             let mut a = Values::<T>::some(b * t * f);
             activation.forward(T::of(&h), f, &mut a);
-            w.multiply(T::elements(&a), &mut *y, add);
+            w.multiply(T::elements(&a), &mut y, add);
             h
         }),
     };
     let parents = [h_node, w_node, node(bias), residual_node.flatten()];
-    record(ActLinear, parents, tensor(y, [b, t, o]), || State { h, activation, w })
+    record(ActLinear, parents, tensor(y, [b, t, o]), || State {
+        h: kept(h, w.precision()),
+        grad,
+        activation,
+        w,
+    })
 }
 
 #[derive(Debug)]
@@ -69,8 +76,10 @@ struct ActLinear;
 
 #[derive(Clone, Debug)]
 struct State {
-    /// As its activation took it.
+    /// In the precision of products.
     h: FlexTensor,
+    /// The precision of its gradient: that in which it came.
+    grad: Precision,
     activation: Activation,
     w: Linear,
 }
@@ -79,15 +88,15 @@ impl Backward<Flex, 4> for ActLinear {
     type State = State;
 
     fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { h, activation, w }, mut back) = Back::start_rounded(ops, grads);
+        let (dy, State { h, grad, activation, w }, mut back) = Back::start_rounded(ops, grads);
         let [f, o] = w.dims();
         back.give(3, || wide(dy.clone()));
         let slopes = elements(&dy);
         back.give(2, || bias_grad(slopes, o));
         let sum = back.sum(1);
         match activation.kernel() {
-            None => rounded!(lies_in(&h), T => {
-                let weight = back.wants(1).then_some((T::elements(T::of(&h)), sum));
+            None => rounded!(grad, T => {
+                let weight = back.wants(1).then_some((elements(&h), sum));
                 let (dh, dw) = w.grads::<T>(slopes, back.wants(0), weight);
                 if let Some(dh) = dh {
                     back.give(0, || tensor(dh, shape(&h)));
@@ -96,18 +105,18 @@ impl Backward<Flex, 4> for ActLinear {
                     back.give(1, || dw);
                 }
             }),
-            Some(activation) => rounded!(lies_in(&h), T => {
+            Some(activation) => rounded!(grad, T => {
                 let mut a;
                 if back.wants(0) {
                     a = w.input_grad::<T>(slopes);
                     back.give(0, || {
-                        let mut dh = Values::<T>::some(T::of(&h).len());
-                        activation.backward(T::of(&h), f, &mut a, &mut dh);
+                        let mut dh = Values::<T>::some(elements(&h).len());
+                        rounded!(lies_in(&h), H => activation.backward(H::of(&h), f, &mut a, &mut dh));
                         tensor(dh, shape(&h))
                     });
                 } else {
                     a = Values::<T>::some(slopes.len() / o * f);
-                    activation.forward(T::of(&h), f, &mut a);
+                    rounded!(lies_in(&h), H => activation.forward(H::of(&h), f, &mut a));
                 }
                 back.give(1, || w.weight_grad(T::elements(&a), slopes, sum));
             }),

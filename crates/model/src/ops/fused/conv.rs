@@ -12,7 +12,7 @@ use mm1_kernels::gemm::Precision;
 use mm1_kernels::pool::AdaptivePool;
 use mm1_kernels::rows::{column_sums, fill_rows};
 
-use super::memory::vector;
+use super::memory::{Number as _, kept, lies_in, rounded, vector};
 use super::{Back, Operand, floats, node, record, shape, tensor};
 use crate::ops::precision;
 
@@ -71,7 +71,9 @@ pub(in crate::ops) fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4
     let (x, weight) = (Operand::new(x), Operand::new(weight.clone()));
     let mut y = vector(x_shape.iter().product());
     depthwise::forward(grid(x_shape), x.values(), weight.values(), &mut y);
-    record(Depthwise, [x.node, weight.node], tensor(y, x_shape), || (x.value, weight.value))
+    record(Depthwise, [x.node, weight.node], tensor(y, x_shape), || {
+        (kept(x.value, precision()), weight.value)
+    })
 }
 
 /// The size of the pictures `[n, h, w, c]`.
@@ -88,7 +90,10 @@ impl Backward<Flex, 2> for Depthwise {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (x, weight), mut back) = Back::start(ops, grads);
         let (slopes, grid) = (floats(&dy), grid(shape(&x).dims()));
-        back.give(1, || tensor(depthwise::weight_grad(grid, floats(&x), slopes), shape(&weight)));
+        back.give(1, || {
+            let dw = rounded!(lies_in(&x), T => depthwise::weight_grad(grid, T::of(&x), slopes));
+            tensor(dw, shape(&weight))
+        });
         back.give(0, || {
             let mut dx = vector(slopes.len());
             depthwise::input_grad(grid, slopes, floats(&weight), &mut dx);

@@ -6,11 +6,12 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
+use mm1_kernels::activation::Activation as Kernel;
 use mm1_kernels::{gate as kernel, rows};
 
-use super::memory::{owned, vector};
+use super::memory::{Number as _, kept, lies_in, owned, rounded, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
-use crate::ops::Activation;
+use crate::ops::{Activation, precision};
 
 /// See [`crate::ops::gate`].
 pub(in crate::ops) fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
@@ -18,7 +19,7 @@ pub(in crate::ops) fn gate(x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
     let (x, gates) = (Operand::new(x), Operand::new(gates));
     let mut y = vector(x.values().len());
     kernel::forward(x.values(), gates.values(), c, &mut y);
-    record(Gate, [x.node, gates.node], tensor(y, x_shape), || (x.value, gates.value))
+    record(Gate, [x.node, gates.node], tensor(y, x_shape), || (kept(x.value, precision()), gates.value))
 }
 
 #[derive(Debug)]
@@ -30,7 +31,7 @@ impl Backward<Flex, 2> for Gate {
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (dy, (x, gates), mut back) = Back::start(ops, grads);
         let ([_, _, c], mut grad) = (shape(&x).dims(), owned(dy));
-        let dgates = kernel::backward(floats(&x), floats(&gates), c, &mut grad);
+        let dgates = rounded!(lies_in(&x), T => kernel::backward(T::of(&x), floats(&gates), c, &mut grad));
         back.give(0, || tensor(grad, shape(&x)));
         back.give(1, || tensor(dgates, shape(&gates)));
     }
@@ -52,22 +53,26 @@ pub(in crate::ops) fn add_activation(x: Tensor<3>, y: Tensor<3>, activation: Act
             tensor(out, [b, t, width])
         }
     };
-    record(AddActivation, [x.node, y.node], out, || (sum, activation))
+    let kept = || activation.kernel().map(|activation| (kept(sum, precision()), activation));
+    record(AddActivation, [x.node, y.node], out, kept)
 }
 
 #[derive(Debug)]
 struct AddActivation;
 
 impl Backward<Flex, 2> for AddActivation {
-    type State = (FlexTensor, Activation);
+    /// The sum and its activation, where there is one.
+    type State = Option<(FlexTensor, Kernel)>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (mut dy, (sum, activation), mut back) = Back::start(ops, grads);
-        if let Some(activation) = activation.kernel() {
+        let (mut dy, activated, mut back) = Back::start(ops, grads);
+        if let Some((sum, activation)) = activated {
             let [_, _, width] = shape(&dy).dims();
-            let (mut grad, mut slopes) = (owned(dy), vector(floats(&sum).len()));
-            activation.backward(floats(&sum), width, &mut grad, &mut slopes);
-            dy = tensor(slopes, shape(&sum));
+            rounded!(lies_in(&sum), T => {
+                let (mut grad, mut slopes) = (owned(dy), vector(T::of(&sum).len()));
+                activation.backward(T::of(&sum), width, &mut grad, &mut slopes);
+                dy = tensor(slopes, shape(&sum));
+            });
         }
         back.give(0, || dy.clone());
         back.give(1, || dy);

@@ -12,9 +12,9 @@ use half::bf16;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::norm::{Norm as Kernel, NormGrad, RowStats};
 
-use super::memory::{Values, owned, vector};
+use super::memory::{Number as _, Values, lies_in, owned, rounded, vector};
 use super::{Back, Operand, floats, record, shape, tensor};
-use crate::ops::{Activation, Norm};
+use crate::ops::{Activation, Norm, precision};
 
 /// See [`crate::ops::norm`].
 pub(in crate::ops) fn norm(x: Tensor<3>, by: &Norm) -> Tensor<3> {
@@ -27,16 +27,14 @@ pub(in crate::ops) fn norm_activation(x: Tensor<3>, by: &Norm, activation: Activ
     let width = activation.width(d);
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
     let mut y = vector(b * t * d);
-    let stats = norm.kernel().forward(x.values(), &mut y);
+    let mut stats = norm.kernel().forward(x.values(), &mut y);
     if let Some(activation) = activation.kernel() {
         let normed = std::mem::replace(&mut y, vector(b * t * width));
         activation.forward(&normed, width, &mut y);
     }
-    record(NormActivation, [x.node, gamma, beta], tensor(y, [b, t, width]), || State {
-        x: x.value,
-        norm,
-        stats: Arc::new(stats),
-        activation,
+    record(NormActivation, [x.node, gamma, beta], tensor(y, [b, t, width]), || {
+        let x = norm.kept(x.value, &mut stats, precision());
+        State { x, norm, stats: Arc::new(stats), activation }
     })
 }
 
@@ -80,6 +78,7 @@ struct NormActivation;
 
 #[derive(Clone, Debug)]
 struct State {
+    /// As kept for the norm.
     x: FlexTensor,
     norm: NormParams,
     stats: Arc<Vec<RowStats>>,
@@ -93,14 +92,17 @@ impl Backward<Flex, 3> for NormActivation {
         let (dy, State { x, norm, stats, activation }, mut back) = Back::start(ops, grads);
         let ([_, _, width], kernel) = (shape(&dy).dims(), norm.kernel());
         let mut grad = owned(dy);
-        if let Some(activation) = activation.kernel() {
-            let mut normed = vector(floats(&x).len());
-            kernel.apply(floats(&x), &stats, &mut normed);
-            let mut slopes = vector(normed.len());
-            activation.backward(&normed, width, &mut grad, &mut slopes);
-            grad = slopes;
-        }
-        let NormGrad { gamma, beta } = kernel.backward(floats(&x), &stats, &mut grad);
+        let NormGrad { gamma, beta } = rounded!(lies_in(&x), T => {
+            let x = T::of(&x);
+            if let Some(activation) = activation.kernel() {
+                let mut normed = vector(x.len());
+                kernel.apply(x, &stats, &mut normed);
+                let mut slopes = vector(x.len());
+                activation.backward(&normed, width, &mut grad, &mut slopes);
+                grad = slopes;
+            }
+            kernel.backward(x, &stats, &mut grad)
+        });
         let d = gamma.len();
         back.give(0, || tensor(grad, shape(&x)));
         back.give(1, || tensor(gamma, [d]));

@@ -40,7 +40,7 @@ pub(in crate::ops) fn norm_linear(
         if let Some(bias) = &bias {
             fill_rows(&mut y, bias.values());
         }
-        w.multiply(elements(&normed), &mut *y, bias.is_some());
+        w.multiply(elements(&normed), &mut y, bias.is_some());
         tensor(y, [b, t, o])
     });
     drop(normed);
