@@ -26,8 +26,12 @@ pub(super) trait Vector: Copy {
     unsafe fn load_masked(from: *const f32, mask: Self::Mask) -> Self;
     /// Stores the words of the mask.
     unsafe fn store_masked(self, to: *mut f32, mask: Self::Mask);
-    /// As [`Self::load_masked`], of halves.
-    unsafe fn widen_masked(from: *const bf16, mask: Self::Mask) -> Self;
+    /// As [`Self::load_masked`], of halves. Where words are floats, an operand's are those.
+    #[inline(always)]
+    unsafe fn widen_masked(from: *const bf16, mask: Self::Mask) -> Self {
+        // SAFETY: the trait's rule.
+        unsafe { Self::load_half_rows(from, from, mask) }
+    }
     /// As [`Self::store_masked`], rounded to halves. Denormals may become zeros.
     unsafe fn narrow_masked(self, to: *mut bf16, mask: Self::Mask);
     unsafe fn add(self, other: Self) -> Self;
@@ -122,11 +126,6 @@ impl<const ROUND: bool> Vector for Plain<ROUND> {
             // SAFETY: the trait's rule.
             unsafe { to.add(i).write(lane) };
         }
-    }
-    #[inline(always)]
-    unsafe fn widen_masked(from: *const bf16, mask: usize) -> Self {
-        // SAFETY: the trait's rule.
-        unsafe { Self::load_half_rows(from, from, mask) }
     }
     #[inline(always)]
     unsafe fn narrow_masked(self, to: *mut bf16, mask: usize) {

@@ -62,10 +62,6 @@ macro_rules! masked512 {
             unsafe { _mm512_mask_storeu_ps(to, mask, self.0) }
         }
         #[inline(always)]
-        unsafe fn widen_masked(from: *const bf16, mask: __mmask16) -> Self {
-            Self(unsafe { widen16(from, mask) })
-        }
-        #[inline(always)]
         unsafe fn transpose(square: &mut [Self; 16]) {
             // SAFETY: both are sixteen vectors.
             let rows = unsafe { &mut *std::ptr::from_mut(square).cast::<[__m512; 16]>() };
@@ -114,10 +110,6 @@ impl<const ROUND: bool> Vector for Avx2<ROUND> {
                 _mm_store_ss(to, rest);
             }
         }
-    }
-    #[inline(always)]
-    unsafe fn widen_masked(from: *const bf16, n: usize) -> Self {
-        unsafe { Self::load_half_rows(from, from, n) }
     }
     #[inline(always)]
     unsafe fn narrow_masked(self, to: *mut bf16, n: usize) {
@@ -207,6 +199,11 @@ impl Vector for Avx512Bf16 {
     methods!(16, _mm512_setzero_ps, _mm512_set1_ps, _mm512_loadu_ps, _mm512_add_ps);
     masked512!();
 
+    #[inline(always)]
+    unsafe fn widen_masked(from: *const bf16, mask: __mmask16) -> Self {
+        // SAFETY: the trait's rule.
+        Self(unsafe { widen16(from, mask) })
+    }
     #[inline(always)]
     unsafe fn narrow_masked(self, to: *mut bf16, mask: __mmask16) {
         // SAFETY: the trait's rule, and vectors of 256 bits are exchanged.

@@ -222,11 +222,7 @@ pub fn linear(x: Tensor<3>, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> T
 
 /// `norm(x) w + bias`: `[b, t, d] -> [b, t, o]` with a weight `w` of `d` inputs and `o` outputs and `bias` `[o]`.
 pub fn norm_linear(x: Tensor<3>, norm: &Norm, w: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Tensor<3> {
-    if fused::takes(&x) {
-        fused::norm_linear(x, norm, w.into(), bias, Precision::F32)
-    } else {
-        composed::norm_linear(x, norm, w, bias)
-    }
+    norm_linear_made(x, norm, w.into(), bias, Precision::F32)
 }
 
 /// [`norm_linear`] in the precision of products, on the CPU: for [`attention`], [`attention_cached`] and [`act_linear_residual`].
@@ -236,8 +232,18 @@ pub fn norm_linear_rounded(
     w: impl Into<Weight>,
     bias: Option<&Tensor<1>>,
 ) -> Tensor<3> {
+    norm_linear_made(x, norm, w.into(), bias, precision())
+}
+
+fn norm_linear_made(
+    x: Tensor<3>,
+    norm: &Norm,
+    w: Weight,
+    bias: Option<&Tensor<1>>,
+    made: Precision,
+) -> Tensor<3> {
     if fused::takes(&x) {
-        fused::norm_linear(x, norm, w.into(), bias, precision())
+        fused::norm_linear(x, norm, w, bias, made)
     } else {
         composed::norm_linear(x, norm, w, bias)
     }

@@ -437,6 +437,17 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
             assert!(rounded != exact, "nothing was rounded");
         }
     }
+    // Gradients stay so near of operands with more digits too, which are rounded first.
+    let cases: [(Operation<'_>, Vec<usize>); 2] =
+        [(&attention, vec![b * t * qkv]), (&activated, vec![b * t * 2 * f, f * o])];
+    for (operation, sizes) in cases {
+        let run = || run(&operation, &sizes, |_| true);
+        let (exact, rounded) = (run(), with_precision(Precision::Bf16, || ops::training_step(run)));
+        for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()).skip(1) {
+            assert_near("bfloat16", rounded, exact, 1e-2);
+            assert!(rounded != exact, "nothing was rounded");
+        }
+    }
 }
 
 #[test]

@@ -32,22 +32,14 @@ pub(in crate::ops) fn act_linear_residual(
     let (Operand { value: h, node: h_node, .. }, (w, w_node)) = (Operand::new(h), Linear::of(w));
     let (bias, residual) = (bias.cloned().map(Operand::new), residual.map(Operand::new));
     let ([_, o], f) = (w.dims(), activation.width(width));
-    let add = bias.is_some() || residual.is_some();
+    let (sums, add) = (residual.is_some(), bias.is_some() || residual.is_some());
     let (residual, residual_node) = residual.map(|r| (r.value, r.node)).unzip();
-    let mut y = match (residual, &bias) {
-        (None, None) => vector(b * t * o),
-        (None, Some(bias)) => {
-            let mut y = vector(b * t * o);
-            fill_rows(&mut y, bias.values());
-            y
-        }
-        (Some(residual), None) => owned(residual),
-        (Some(residual), Some(bias)) => {
-            let mut y = owned(residual);
-            add_bias(&mut y, bias.values());
-            y
-        }
-    };
+    let mut y = residual.map_or_else(|| vector(b * t * o), owned);
+    match &bias {
+        Some(bias) if sums => add_bias(&mut y, bias.values()),
+        Some(bias) => fill_rows(&mut y, bias.values()),
+        None => {}
+    }
     let grad = lies_in(&h);
     let h = match activation.kernel() {
         None => {

@@ -6,7 +6,6 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use mm1_kernels::activation::Activation as Kernel;
 use mm1_kernels::{gate as kernel, rows};
 
 use super::memory::{Number as _, kept, lies_in, owned, rounded, vector};
@@ -53,8 +52,8 @@ pub(in crate::ops) fn add_activation(x: Tensor<3>, y: Tensor<3>, activation: Act
             tensor(out, [b, t, width])
         }
     };
-    let kept = || activation.kernel().map(|activation| (kept(sum, precision()), activation));
-    record(AddActivation, [x.node, y.node], out, kept)
+    let state = || activation.kernel().map(|activation| (kept(sum, precision()), activation));
+    record(AddActivation, [x.node, y.node], out, state)
 }
 
 #[derive(Debug)]
@@ -62,7 +61,7 @@ struct AddActivation;
 
 impl Backward<Flex, 2> for AddActivation {
     /// The sum and its activation, where there is one.
-    type State = Option<(FlexTensor, Kernel)>;
+    type State = Option<(FlexTensor, mm1_kernels::activation::Activation)>;
 
     fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
         let (mut dy, activated, mut back) = Back::start(ops, grads);
