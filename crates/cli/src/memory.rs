@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::Result;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig};
 use mm1_data::memory::LoaderMemory;
-use mm1_model::memory::{GRADIENT_BYTES, Load, state_bytes};
+use mm1_model::memory::Load;
+use mm1_train::moments::GRADIENT_BYTES;
 use serde::Serialize;
 
 use crate::error::input;
@@ -83,7 +84,7 @@ impl Bill {
         // The batches of a step are handed over together; its pictures on the device are among the activations.
         let batches = stage.accumulate as u64 * config.batch_bytes(load.images);
         let gradients = trained as u64 * GRADIENT_BYTES;
-        let state = trained as u64 * state_bytes(stage.optimizer.moments.into()) - gradients;
+        let state = stage.optimizer.moments.state_bytes(trained) - gradients;
         let step = if stage.accumulate > 1 { gradients + activations } else { gradients.max(activations) };
         let bytes = state + step + batches + loader.total().saturating_sub(open);
         Ok(Self {

@@ -20,7 +20,6 @@ use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::Mm1;
-use mm1_model::memory::state_bytes;
 use mm1_model::weights::{Counts, counts};
 use serde::Serialize;
 use toml::Table;
@@ -227,14 +226,14 @@ impl Derived {
         let from = recipe.model.vision.from.as_deref();
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
         // Without training there are weights alone.
-        let mut state = size_of::<f32>() as u64;
+        let mut state = (size_of::<f32>() * parameters.total()) as u64;
         for stage in &recipe.stage {
             let (s, trained) = match stage {
                 Stage::Pretrain(s) | Stage::Sft(s) => (s, parameters.lm),
                 Stage::Encoder(s) => (s, parameters.vision),
                 Stage::Probe(_) | Stage::Eval(_) => continue,
             };
-            state = state.max(state_bytes(s.optimizer.moments.into()));
+            state = state.max(s.optimizer.moments.state_bytes(parameters.total()));
             lr.insert(s.name.clone(), peak(&s.optimizer, trained));
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
         }
@@ -245,7 +244,7 @@ impl Derived {
                 .map(|from| Ok::<_, anyhow::Error>(Origin::open(from)?.fingerprint()))
                 .transpose()?,
             tokenizer: tokenizer.fingerprint().to_string(),
-            state_mib: (parameters.total() as u64 * state).div_ceil(1 << 20),
+            state_mib: state.div_ceil(1 << 20),
             lr,
             positions_per_step,
         })

@@ -7,7 +7,7 @@ use crate::gemm::{Elements, ElementsMut};
 use half::bf16;
 
 /// Adding it rounds a float below 2^22 to a whole number, found in the low bits.
-const ROUND: f32 = 12_582_912.0;
+pub(crate) const ROUND: f32 = 12_582_912.0;
 
 /// The bits of `x` rounded to bfloat16, ties to even, as a float's bits.
 #[inline(always)]

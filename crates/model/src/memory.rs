@@ -4,18 +4,6 @@
 use crate::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionConfig};
 use crate::ops::Precision;
 
-/// Bytes of a trained parameter: weight and gradient in f32, and two moments in `moments`.
-pub fn state_bytes(moments: Precision) -> u64 {
-    4 + GRADIENT_BYTES
-        + 2 * match moments {
-            Precision::F32 => 4,
-            Precision::Bf16 => 2,
-        }
-}
-
-/// Bytes of a trained parameter's gradient. In a step of one micro-batch it lies where activations lay.
-pub const GRADIENT_BYTES: u64 = 4;
-
 /// Rows whose logits exist at a time (`mm1_kernels::loss`).
 const LOGIT_ROWS: usize = 512;
 

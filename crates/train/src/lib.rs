@@ -2,6 +2,7 @@
 
 pub mod checkpoint;
 pub mod law;
+pub mod moments;
 pub mod objective;
 pub mod optim;
 mod parameters;
@@ -10,6 +11,7 @@ pub mod step;
 mod tensors;
 
 pub use checkpoint::{Checkpoint, Snapshot};
+pub use moments::MomentFormat;
 pub use optim::{OptimizerConfig, Part};
 pub use schedule::Schedule;
 pub use step::{Backward, Counts, Figures, Objective, Step, StepReport, Trainer};

@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use burn::backend::Flex;
 use burn::module::Module;
-use burn::tensor::{DType, Device, Tensor, TensorData};
-use half::bf16;
+use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw;
-use mm1_model::ops::Precision;
 use mm1_model::weights::Group;
 
-use crate::parameters::{self, Parameter};
+use crate::moments::{MomentFormat, Moments};
+use crate::parameters;
 
 /// How one part of the model is trained.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -43,9 +42,8 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Gradients are scaled down so that the norm of all of them together is at most this.
     pub clip_norm: f64,
-    /// How the moments are kept between steps. In bf16 a trained parameter takes 12 bytes in place of 16 (DeepSeek-V3, arXiv
-    /// 2412.19437, section 3.3.3). It needs decays that move a moment by more than its rounding, as these do: b2 0.999 would not.
-    pub moments: Precision,
+    /// How the moments are kept: a trained parameter takes 16 bytes in f32, 12 with them in bf16, 10 in 8 bits.
+    pub moments: MomentFormat,
     /// Parameters under `vision.`.
     pub vision: Part,
     /// Parameters under `connector.`.
@@ -63,7 +61,7 @@ impl Default for OptimizerConfig {
             eps: 1e-8,
             weight_decay: crate::law::WEIGHT_DECAY,
             clip_norm: 1.0,
-            moments: Precision::F32,
+            moments: MomentFormat::F32,
             vision: Part::default(),
             connector: Part::default(),
             lm: Part::default(),
@@ -89,14 +87,8 @@ pub type Gradients = BTreeMap<String, Tensor<1>>;
 #[derive(Debug)]
 pub(crate) struct AdamW {
     config: OptimizerConfig,
-    moments: BTreeMap<String, Moments>,
-}
-
-#[derive(Debug)]
-struct Moments {
-    shape: Vec<usize>,
-    first: Tensor<1>,
-    second: Tensor<1>,
+    /// By path of the parameter, with its shape.
+    moments: BTreeMap<String, (Vec<usize>, Moments)>,
 }
 
 /// The numbers of one update.
@@ -113,15 +105,9 @@ impl AdamW {
     /// With moments of 0 for every trained parameter.
     pub(crate) fn new<M: Module>(config: OptimizerConfig, model: &M) -> Self {
         let trained = parameters::collect(model).into_iter().filter(|(_, p)| p.trained);
-        let kept = match config.moments {
-            Precision::F32 => DType::F32,
-            Precision::Bf16 => DType::BF16,
-        };
-        let zeros =
-            |p: &Parameter| Tensor::zeros([p.shape.iter().product::<usize>()], (&p.values.device(), kept));
         let moments = trained.map(|(path, p)| {
-            let (first, second) = (zeros(&p), zeros(&p));
-            (path, Moments { shape: p.shape, first, second })
+            let count = p.shape.iter().product();
+            (path, (p.shape, Moments::zeros(config.moments, count, &p.values.device())))
         });
         Self { config, moments: moments.collect() }
     }
@@ -135,7 +121,7 @@ impl AdamW {
     pub(crate) fn update<M: Module>(&mut self, model: M, mut grads: Gradients, update: Update) -> M {
         let clip = (self.config.clip_norm / (update.norm + 1e-6)).min(1.0);
         parameters::map(model, |path, shape, values| {
-            let Some(moments) = self.moments.get_mut(path) else { return values };
+            let Some((_, moments)) = self.moments.get_mut(path) else { return values };
             let grad = grads.remove(path).unwrap_or_else(|| values.zeros_like());
             let rule = adamw::AdamW {
                 lr: (update.lr * self.config.part(path).scale) as f32,
@@ -146,34 +132,28 @@ impl AdamW {
                 time: update.time,
                 grad_scale: clip as f32,
             };
-            step(&rule, values, grad, moments)
+            moments.step(&rule, values, grad)
         })
     }
 
-    /// The moments as tensors of their parameter's shape, named by its path and `.m` or `.v`, as they are kept.
+    /// The moments as they are kept, named by the parameter's path and `.m`, `.v` or `.scales`.
     pub(crate) fn export(&self) -> BTreeMap<String, TensorData> {
-        let mut tensors = BTreeMap::new();
-        for (path, Moments { shape, first, second }) in &self.moments {
-            for (moment, values) in [("m", first), ("v", second)] {
-                tensors.insert(format!("{path}.{moment}"), parameters::download(values, shape));
-            }
-        }
-        tensors
+        let of = |(path, (shape, moments)): (&String, &(Vec<usize>, Moments))| {
+            let tensors = moments.export(shape).into_iter();
+            tensors.map(|(name, data)| (format!("{path}.{name}"), data)).collect::<Vec<_>>()
+        };
+        self.moments.iter().flat_map(of).collect()
     }
 
     /// Takes the moments that [`AdamW::export`] gave; they must be those of the same parameters.
     pub(crate) fn import(&mut self, tensors: BTreeMap<String, TensorData>, device: &Device) -> Result<()> {
-        let expected = self.moments.iter().flat_map(|(path, moments)| {
-            ["m", "v"]
-                .map(|moment| (format!("{path}.{moment}"), moments.shape.as_slice(), moments.first.dtype()))
+        let expected = self.moments.iter().flat_map(|(path, (shape, moments))| {
+            let layout = moments.layout(shape).into_iter();
+            layout.map(move |(name, shape, dtype)| (format!("{path}.{name}"), shape, dtype))
         });
-        let mut loaded = parameters::upload(tensors, expected, device)?;
-        for (path, moments) in &mut self.moments {
-            for (moment, values) in [("m", &mut moments.first), ("v", &mut moments.second)] {
-                if let Some(tensor) = loaded.remove(&format!("{path}.{moment}")) {
-                    *values = tensor;
-                }
-            }
+        let mut loaded = parameters::check(tensors, expected)?;
+        for (path, (_, moments)) in &mut self.moments {
+            moments.import(|name| loaded.remove(&format!("{path}.{name}")), device)?;
         }
         Ok(())
     }
@@ -202,92 +182,4 @@ pub(crate) fn norm(grads: &Gradients) -> Result<f64> {
         sum += squares;
     }
     Ok(sum.sqrt())
-}
-
-/// One step of one parameter: in place, in one pass, where its values lie in this process; by the engine's operations
-/// elsewhere.
-fn step(rule: &adamw::AdamW, values: Tensor<1>, grad: Tensor<1>, moments: &mut Moments) -> Tensor<1> {
-    let Ok(grad_values) = grad.clone().try_into_primitive::<Flex>() else {
-        return step_composed(rule, values, grad, moments);
-    };
-    let empty = || Tensor::zeros([0], &grad.device());
-    let own = |t: Tensor<1>| {
-        t.try_into_primitive::<Flex>().expect("a parameter is where its gradient is").to_contiguous()
-    };
-    let bf16s = moments.first.dtype() == DType::BF16;
-    let mut values = own(values);
-    let mut first = own(std::mem::replace(&mut moments.first, empty()));
-    let mut second = own(std::mem::replace(&mut moments.second, empty()));
-    let grad_values = grad_values.to_contiguous();
-    let (to, along) = (values.storage_mut(), grad_values.storage());
-    if bf16s {
-        let moments = adamw::Moments { first: first.storage_mut::<bf16>(), second: second.storage_mut() };
-        rule.step(to, along, moments);
-    } else {
-        let moments = adamw::Moments { first: first.storage_mut::<f32>(), second: second.storage_mut() };
-        rule.step(to, along, moments);
-    }
-    moments.first = Tensor::from_primitive::<Flex>(first);
-    moments.second = Tensor::from_primitive::<Flex>(second);
-    Tensor::from_primitive::<Flex>(values)
-}
-
-fn step_composed(
-    rule: &adamw::AdamW,
-    values: Tensor<1>,
-    grad: Tensor<1>,
-    moments: &mut Moments,
-) -> Tensor<1> {
-    let correction = |beta: f32| (1.0 - f64::from(beta).powi(rule.time.cast_signed())) as f32;
-    let grad = grad * rule.grad_scale;
-    let kept = moments.first.dtype();
-    let mean = moments.first.clone().cast(DType::F32) * rule.beta1 + grad.clone() * (1.0 - rule.beta1);
-    let square = moments.second.clone().cast(DType::F32) * rule.beta2 + grad.square() * (1.0 - rule.beta2);
-    (moments.first, moments.second) = (mean.clone().cast(kept), square.clone().cast(kept));
-    let root = (square / correction(rule.beta2)).sqrt() + rule.eps;
-    let move_by = mean / root * (rule.lr / correction(rule.beta1));
-    values * (1.0 - rule.lr * rule.weight_decay) - move_by
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_engines_operations_give_the_same_step() {
-        for (kept, digits) in [(DType::F32, 1e-6), (DType::BF16, 1e-3)] {
-            let device = Device::flex();
-            let tensor = |f: fn(usize) -> f32| {
-                Tensor::<1>::from_data(TensorData::new((0..1000).map(f).collect::<Vec<_>>(), [1000]), &device)
-            };
-            let moments = || Moments {
-                shape: vec![1000],
-                first: tensor(|i| (i as f32 * 0.7).sin() * 0.1).cast(kept),
-                second: tensor(|i| (i as f32 * 0.3).cos().powi(2) * 0.01).cast(kept),
-            };
-            let (values, grad) = (tensor(|i| (i as f32).sin()), tensor(|i| (i as f32 * 1.3).cos()));
-            let rule = adamw::AdamW {
-                lr: 1e-2,
-                beta1: 0.9,
-                beta2: 0.95,
-                eps: 1e-8,
-                weight_decay: 0.1,
-                time: 3,
-                grad_scale: 0.5,
-            };
-            let (mut a, mut b) = (moments(), moments());
-            let fused = step(&rule, values.clone(), grad.clone(), &mut a);
-            let composed = step_composed(&rule, values.clone(), grad, &mut b);
-            let apart = |x: &Tensor<1>, y: &Tensor<1>| -> f32 {
-                (x.clone().cast(DType::F32) - y.clone().cast(DType::F32)).abs().max().into_scalar()
-            };
-            assert!(apart(&fused, &composed) < 1e-6);
-            for (x, y) in [(&a.first, &b.first), (&a.second, &b.second)] {
-                assert_eq!((x.dtype(), y.dtype()), (kept, kept));
-                // A sum that lies between two numbers of bfloat16 may go to either.
-                assert!(apart(x, y) < digits, "{kept:?}: they differ by {}", apart(x, y));
-            }
-            assert!(apart(&fused, &values) > 1e-3, "nothing moved");
-        }
-    }
 }

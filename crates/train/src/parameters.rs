@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use mm1_model::ops;
@@ -48,27 +48,33 @@ pub(crate) fn download(values: &Tensor<1>, shape: &[usize]) -> TensorData {
     TensorData::from_bytes(bytes, shape.to_vec(), dtype)
 }
 
-/// `tensors` as flat values on `device`, if their names, shapes and types are the `expected` ones.
-pub(crate) fn upload<'a>(
+/// `tensors`, if their names, shapes and types are the `expected` ones.
+pub(crate) fn check(
     mut tensors: BTreeMap<String, TensorData>,
-    expected: impl Iterator<Item = (String, &'a [usize], DType)>,
-    device: &Device,
-) -> Result<BTreeMap<String, Tensor<1>>> {
-    let mut loaded = BTreeMap::new();
-    for (name, shape, kept) in expected {
+    expected: impl Iterator<Item = (String, Vec<usize>, DType)>,
+) -> Result<BTreeMap<String, TensorData>> {
+    let mut found = BTreeMap::new();
+    for (name, shape, dtype) in expected {
         let data = tensors.remove(&name).with_context(|| format!("the checkpoint lacks {name}"))?;
-        let found = data.shape().as_slice();
-        ensure!(found == shape, "{name} is {found:?} in the checkpoint and {shape:?} in this model");
-        let (bytes, _, dtype) = data.into_parts();
-        ensure!(dtype == kept, "{name} is {dtype:?} in the checkpoint and {kept:?} in this optimizer");
-        let count: usize = shape.iter().product();
-        let data = TensorData::try_from_bytes(bytes, [count], dtype).map_err(|e| anyhow!("{name}: {e}"))?;
-        loaded.insert(name, Tensor::from_data(data, (device, dtype)));
+        let there = data.shape().as_slice();
+        ensure!(there == shape, "{name} is {there:?} in the checkpoint and {shape:?} in this model");
+        ensure!(
+            data.dtype() == dtype,
+            "{name} is {:?} in the checkpoint and {dtype:?} in this run",
+            data.dtype()
+        );
+        found.insert(name, data);
     }
     match tensors.keys().next() {
         Some(name) => bail!("the checkpoint's {name} has no place in this model and its optimizer"),
-        None => Ok(loaded),
+        None => Ok(found),
     }
+}
+
+/// `data` as flat values on `device`.
+pub(crate) fn upload(data: TensorData, device: &Device) -> Tensor<1> {
+    let (bytes, shape, dtype) = data.into_parts();
+    Tensor::from_data(TensorData::from_bytes(bytes, [shape.num_elements()], dtype), (device, dtype))
 }
 
 /// Where a visit is. The variant of an enum is no part of a path: the same names as in the model's weights files.

@@ -241,13 +241,13 @@ impl<M: Objective> Trainer<M> {
     /// If its tensors are not those of this model and optimizer, by name, shape and type; nothing is changed then.
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         let here = parameters::collect(self.model());
-        let expected = here.iter().map(|(path, p)| (path.clone(), p.shape.as_slice(), p.values.dtype()));
-        let mut weights = parameters::upload(snapshot.model, expected, &self.device)?;
+        let expected = here.iter().map(|(path, p)| (path.clone(), p.shape.clone(), p.values.dtype()));
+        let mut weights = parameters::check(snapshot.model, expected)?;
         self.optimizer.import(snapshot.optimizer, &self.device)?;
-        self.model = self
-            .model
-            .take()
-            .map(|model| parameters::map(model, |path, _, values| weights.remove(path).unwrap_or(values)));
+        let mut restored = |path: &str, _: &[usize], values| {
+            weights.remove(path).map_or(values, |data| parameters::upload(data, &self.device))
+        };
+        self.model = self.model.take().map(|model| parameters::map(model, &mut restored));
         self.step = snapshot.step;
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Named tensors in safetensors files. Values of a checkpoint are f32, or bf16 where an optimizer keeps its moments so.
+//! Named tensors in safetensors files. Values of a checkpoint are f32, or what an optimizer keeps its moments in.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -11,7 +11,8 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 /// The types of a checkpoint's values, the engine's and the file's.
-const KINDS: [(DType, Dtype); 2] = [(DType::F32, Dtype::F32), (DType::BF16, Dtype::BF16)];
+const KINDS: [(DType, Dtype); 4] =
+    [(DType::F32, Dtype::F32), (DType::BF16, Dtype::BF16), (DType::I8, Dtype::I8), (DType::U8, Dtype::U8)];
 
 struct Borrowed<'a>(&'a TensorData, Dtype);
 
@@ -33,8 +34,9 @@ impl View for Borrowed<'_> {
 pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
     let view = |(name, data)| {
         let kind = KINDS.iter().find(|(kind, _)| *kind == TensorData::dtype(data));
-        let (_, kind) =
-            kind.with_context(|| format!("{name} is {:?}; a checkpoint holds f32 and bf16", data.dtype()))?;
+        let (_, kind) = kind.with_context(|| {
+            format!("{name} is {:?}; a checkpoint holds f32, bf16 and bytes", data.dtype())
+        })?;
         Ok((name, Borrowed(data, *kind)))
     };
     let views = tensors.iter().map(view).collect::<Result<Vec<_>>>()?;
@@ -51,7 +53,11 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, TensorData>> {
     let tensor = |(name, view): (String, TensorView<'_>)| {
         let kind = KINDS.iter().find(|(_, kind)| *kind == view.dtype());
         let (kind, _) = kind.with_context(|| {
-            format!("{}: {name} is {:?}; a checkpoint holds F32 and BF16", path.display(), view.dtype())
+            format!(
+                "{}: {name} is {:?}; a checkpoint holds F32, BF16, I8 and U8",
+                path.display(),
+                view.dtype()
+            )
         })?;
         Ok((name, TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), *kind)))
     };

@@ -56,7 +56,7 @@ pub(crate) struct Recipe {
     pub(crate) stage: Vec<Stage>,
 }
 
-/// What the inputs of matrix products are rounded to, or what an optimizer keeps.
+/// What the inputs of matrix products are rounded to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Precision {

@@ -9,9 +9,8 @@ use mm1_eval::shots::Choice;
 use mm1_model::aim::AimConfig;
 use mm1_model::clip::Contrast;
 use mm1_model::dino::DinoConfig;
+use mm1_train::MomentFormat;
 use serde::{Deserialize, Serialize};
-
-use super::Precision;
 
 /// One station of the road.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,9 +58,9 @@ pub(crate) struct OptimizerConfig {
     pub(crate) weight_decay: f64,
     /// Largest norm of all gradients together.
     pub(crate) clip_norm: f64,
-    /// In what the moments are kept: `"f32"`, or `"bf16"`, with which a trained parameter takes 12 bytes in place of 16.
+    /// How the moments are kept: in `"f32"` a trained parameter takes 16 bytes, with `"bf16"` 12, with `"8bit"` 10.
     #[serde(skip_serializing_if = "is_default")]
-    pub(crate) moments: Precision,
+    pub(crate) moments: MomentFormat,
     /// A factor on the learning rate for each part of the model.
     pub(crate) scale: GroupScale,
     /// Parts that stay as they are: `vision`, `connector`, `lm`.
@@ -75,7 +74,7 @@ impl Default for OptimizerConfig {
             warmup_steps: 100,
             weight_decay: 0.1,
             clip_norm: 1.0,
-            moments: Precision::F32,
+            moments: MomentFormat::F32,
             scale: GroupScale::default(),
             freeze: Vec::new(),
         }

@@ -191,7 +191,7 @@ fn optimizer(stage: &TrainStage) -> OptimizerConfig {
     OptimizerConfig {
         weight_decay: o.weight_decay,
         clip_norm: o.clip_norm,
-        moments: o.moments.into(),
+        moments: o.moments,
         vision: part(Group::Vision, o.scale.vision),
         connector: part(Group::Connector, o.scale.connector),
         lm: part(Group::Lm, o.scale.lm),

@@ -8,10 +8,10 @@ use crate::{mm1, picture, run, stderr, succeeds};
 
 #[test]
 fn every_connector_objective_and_precision_takes_the_whole_road() {
-    for (kind, objective, precision) in [
-        ("average-pool", "clip", "f32"),
-        ("attention-pool", "superclass", "bf16"),
-        ("c-abstractor", "superclass", "f32"),
+    for (kind, objective, precision, moments) in [
+        ("average-pool", "clip", "f32", "f32"),
+        ("attention-pool", "superclass", "bf16", "bf16"),
+        ("c-abstractor", "superclass", "f32", "8bit"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("run");
@@ -19,7 +19,7 @@ fn every_connector_objective_and_precision_takes_the_whole_road() {
             format!("model.connector.kind={kind}"),
             format!("stage.encoder.objective={objective}"),
             format!("precision={precision}"),
-            format!("stage.pretrain.optimizer.moments={precision}"),
+            format!("stage.pretrain.optimizer.moments={moments}"),
         ];
         let mut arguments = vec!["--json"];
         arguments.extend(edits.iter().flat_map(|edit| ["--set", edit]));

@@ -27,7 +27,7 @@ pub(crate) use kernel::Kernel;
 pub use matrix::{Elements, ElementsMut, Matrix, MatrixMut};
 pub use operand::{PackedB, Right};
 
-/// Precision of a product's inputs, whose sums are always f32; of what an optimizer keeps.
+/// Precision of a product's inputs, whose sums are always f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Precision {
     /// As they are.

@@ -1,7 +1,6 @@
 use burn::backend::Flex;
 use burn::tensor::TensorData;
-use mm1_model::ops::Precision;
-use mm1_train::{OptimizerConfig, Part, Trainer};
+use mm1_train::{MomentFormat, OptimizerConfig, Part, Trainer};
 use serde_json::Value;
 
 use crate::toy::{self, Coefficients, Toy};
@@ -30,7 +29,11 @@ fn trainer(golden: &Value, config: OptimizerConfig) -> Trainer<Toy> {
 #[test]
 fn steps_are_pytorchs() {
     let golden = golden();
-    for (moments, after) in [(Precision::F32, "after"), (Precision::Bf16, "after_bf16")] {
+    for (moments, after) in [
+        (MomentFormat::F32, "after"),
+        (MomentFormat::Bf16, "after_bf16"),
+        (MomentFormat::EightBit, "after_8bit"),
+    ] {
         let config = OptimizerConfig {
             moments,
             vision: Part { scale: 0.5, frozen: false },

@@ -2,8 +2,9 @@ use anyhow::Result;
 use burn::module::Module;
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
-use mm1_model::ops::Precision;
-use mm1_train::{Backward, Counts, Objective, OptimizerConfig, Part, Snapshot, Step, Trainer, checkpoint};
+use mm1_train::{
+    Backward, Counts, MomentFormat, Objective, OptimizerConfig, Part, Snapshot, Step, Trainer, checkpoint,
+};
 use serde_json::{Value, json};
 
 use crate::toy::{Toy, batch, model, text_only};
@@ -154,7 +155,7 @@ fn a_gradient_that_is_not_finite_stops_before_the_update() {
 
 #[test]
 fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
-    for moments in [Precision::F32, Precision::Bf16] {
+    for moments in [MomentFormat::F32, MomentFormat::Bf16, MomentFormat::EightBit] {
         resumes(OptimizerConfig { moments, ..OptimizerConfig::default() });
     }
 }
@@ -219,7 +220,7 @@ fn a_checkpoint_of_another_model_is_refused() {
     let frozen = OptimizerConfig { vision: Part { scale: 1.0, frozen: true }, ..Default::default() };
     let error = Trainer::new(model(), frozen).unwrap().restore(before.clone()).unwrap_err().to_string();
     assert!(error.starts_with("the checkpoint's vision."), "{error}");
-    let halves = OptimizerConfig { moments: Precision::Bf16, ..Default::default() };
+    let halves = OptimizerConfig { moments: MomentFormat::Bf16, ..Default::default() };
     let error = Trainer::new(model(), halves).unwrap().restore(before).unwrap_err().to_string();
-    assert!(error.ends_with(".m is F32 in the checkpoint and BF16 in this optimizer"), "{error}");
+    assert!(error.ends_with(".m is F32 in the checkpoint and BF16 in this run"), "{error}");
 }

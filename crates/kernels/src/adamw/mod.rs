@@ -1,6 +1,10 @@
 //! AdamW (Loshchilov and Hutter 2019, algorithm 2) in one pass over parameter, gradient and moments.
 
+mod bytes;
+
 use rayon::prelude::*;
+
+pub use bytes::{BLOCK, ByteMoments};
 
 use crate::cpu::tiered;
 use crate::math::Stored;
@@ -46,25 +50,54 @@ impl AdamW {
             moments.first.len() == n && moments.second.len() == n,
             "parameter and moments differ in length"
         );
-        assert!(self.time > 0, "steps count from 1");
+        let rule = Rule::of(self);
         let pieces = (param.par_chunks_mut(PIECE), grad.par_chunks(PIECE));
         (pieces.0, pieces.1, moments.first.par_chunks_mut(PIECE), moments.second.par_chunks_mut(PIECE))
             .into_par_iter()
-            .for_each(|(p, g, m, v)| step_piece(self, p, g, (m, v)));
+            .for_each(|(p, g, m, v)| step_piece(&rule, p, g, (m, v)));
+    }
+}
+
+/// What a step does to each value.
+struct Rule {
+    adam: AdamW,
+    /// The learning rate over the correction of the first moment.
+    rate: f32,
+    /// What weight decay leaves of a parameter.
+    keep: f32,
+    /// One over the root of the correction of the second moment.
+    root: f32,
+}
+
+impl Rule {
+    fn of(adam: &AdamW) -> Self {
+        assert!(adam.time > 0, "steps count from 1");
+        let correction = |beta: f32| (1.0 - f64::from(beta).powi(adam.time.cast_signed())) as f32;
+        Self {
+            adam: *adam,
+            rate: adam.lr / correction(adam.beta1),
+            keep: 1.0 - adam.lr * adam.weight_decay,
+            root: 1.0 / correction(adam.beta2).sqrt(),
+        }
+    }
+
+    /// Moves `param`, and gives its moments after `[first, second]`, and the root of the second.
+    #[inline(always)]
+    fn apply(&self, param: &mut f32, grad: f32, [first, second]: [f32; 2]) -> [f32; 3] {
+        let AdamW { beta1, beta2, eps, grad_scale, .. } = self.adam;
+        let g = grad * grad_scale;
+        let mean = beta1 * first + (1.0 - beta1) * g;
+        let square = beta2 * second + (1.0 - beta2) * g * g;
+        let root = square.sqrt();
+        *param = self.keep * *param - self.rate * mean / (root * self.root + eps);
+        [mean, square, root]
     }
 }
 
 tiered! {
-    fn step_piece<M: Stored>(adam: &AdamW, param: &mut [f32], grad: &[f32], moments: (&mut [M], &mut [M])) {
-        let AdamW { lr, beta1, beta2, eps, weight_decay, time, grad_scale } = *adam;
-        let correction = |beta: f32| (1.0 - f64::from(beta).powi(time.cast_signed())) as f32;
-        let (rate, keep) = (lr / correction(beta1), 1.0 - lr * weight_decay);
-        let root = 1.0 / correction(beta2).sqrt();
+    fn step_piece<M: Stored>(rule: &Rule, param: &mut [f32], grad: &[f32], moments: (&mut [M], &mut [M])) {
         for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(moments.0).zip(moments.1) {
-            let g = g * grad_scale;
-            let mean = beta1 * m.wide() + (1.0 - beta1) * g;
-            let square = beta2 * v.wide() + (1.0 - beta2) * g * g;
-            *p = keep * *p - rate * mean / (square.sqrt() * root + eps);
+            let [mean, square, _] = rule.apply(p, g, [m.wide(), v.wide()]);
             (*m, *v) = (M::stored(mean), M::stored(square));
         }
     }

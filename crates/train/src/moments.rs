@@ -1,0 +1,232 @@
+//! AdamW's moments of one parameter: how they are kept, and a step with them.
+
+use anyhow::{Context, Result};
+use burn::backend::Flex;
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use half::bf16;
+use mm1_kernels::adamw::{self, AdamW, ByteMoments};
+use serde::{Deserialize, Serialize};
+
+use crate::parameters;
+
+/// How AdamW's moments are kept between steps; a step computes in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MomentFormat {
+    /// As they are.
+    #[default]
+    #[serde(rename = "f32")]
+    F32,
+    /// Rounded to bfloat16 (DeepSeek-V3, arXiv 2412.19437, section 3.3.3): for decays that move a moment by more than its
+    /// rounding, as the paper's do; b2 0.999 would not.
+    #[serde(rename = "bf16")]
+    Bf16,
+    /// A byte each, in blocks with a scale, rounded at random with the moment as the mean ([`ByteMoments`]). They lie in this
+    /// process: on another device a step moves weight and gradient here and back.
+    #[serde(rename = "8bit")]
+    EightBit,
+}
+
+/// Bytes of a trained parameter's gradient. In a step of one micro-batch it lies where activations lay.
+pub const GRADIENT_BYTES: u64 = 4;
+
+impl MomentFormat {
+    /// Bytes of so many trained parameters: weight and gradient in f32, and two moments.
+    pub fn state_bytes(self, parameters: usize) -> u64 {
+        let moments = match self {
+            Self::F32 => 8 * parameters,
+            Self::Bf16 => 4 * parameters,
+            Self::EightBit => 2 * parameters + 8 * parameters.div_ceil(adamw::BLOCK),
+        };
+        (4 + GRADIENT_BYTES) * parameters as u64 + moments as u64
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Moments {
+    /// In f32 or bf16, where the parameter is: the first and the second.
+    Tensors([Tensor<1>; 2]),
+    Bytes(ByteMoments),
+}
+
+impl Moments {
+    pub(crate) fn zeros(format: MomentFormat, count: usize, device: &Device) -> Self {
+        let zeros = |dtype| Self::Tensors([(); 2].map(|()| Tensor::zeros([count], (device, dtype))));
+        match format {
+            MomentFormat::F32 => zeros(DType::F32),
+            MomentFormat::Bf16 => zeros(DType::BF16),
+            MomentFormat::EightBit => Self::Bytes(ByteMoments::zeros(count)),
+        }
+    }
+
+    /// What a checkpoint holds of a parameter of `shape`: names, shapes and types.
+    pub(crate) fn layout(&self, shape: &[usize]) -> Vec<(&'static str, Vec<usize>, DType)> {
+        let of = |name, dtype| (name, shape.to_vec(), dtype);
+        match self {
+            Self::Tensors([first, second]) => vec![of("m", first.dtype()), of("v", second.dtype())],
+            Self::Bytes(bytes) => vec![
+                of("m", DType::I8),
+                of("v", DType::U8),
+                ("scales", vec![bytes.scales.len(), 2], DType::F32),
+            ],
+        }
+    }
+
+    /// The tensors of [`Moments::layout`].
+    pub(crate) fn export(&self, shape: &[usize]) -> Vec<(&'static str, TensorData)> {
+        match self {
+            Self::Tensors([first, second]) => {
+                [("m", first), ("v", second)].map(|(name, t)| (name, parameters::download(t, shape))).to_vec()
+            }
+            Self::Bytes(ByteMoments { first, second, scales }) => vec![
+                ("m", TensorData::new(first.clone(), shape)),
+                ("v", TensorData::new(second.clone(), shape)),
+                ("scales", TensorData::new(scales.as_flattened().to_vec(), [scales.len(), 2])),
+            ],
+        }
+    }
+
+    /// Takes the tensors of [`Moments::layout`] by their names.
+    pub(crate) fn import(
+        &mut self,
+        mut take: impl FnMut(&str) -> Option<TensorData>,
+        device: &Device,
+    ) -> Result<()> {
+        let mut take = |name| take(name).with_context(|| format!("the checkpoint lacks .{name}"));
+        *self = match self {
+            Self::Tensors(_) => {
+                let (first, second) = (take("m")?, take("v")?);
+                Self::Tensors([first, second].map(|data| parameters::upload(data, device)))
+            }
+            Self::Bytes(_) => Self::Bytes(ByteMoments {
+                first: take("m")?.try_to_vec()?,
+                second: take("v")?.try_to_vec()?,
+                scales: take("scales")?.try_to_vec()?.as_chunks().0.to_vec(),
+            }),
+        };
+        Ok(())
+    }
+
+    /// One step of the parameter with `values`: in place, in one pass, where they lie in this process.
+    pub(crate) fn step(&mut self, rule: &AdamW, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
+        let Ok(grad_here) = grad.clone().try_into_primitive::<Flex>() else {
+            return self.step_elsewhere(rule, values, grad);
+        };
+        let own = |t: Tensor<1>| {
+            t.try_into_primitive::<Flex>().expect("a parameter is where its gradient is").to_contiguous()
+        };
+        let (mut values, grad_here) = (own(values), grad_here.to_contiguous());
+        let (to, along) = (values.storage_mut(), grad_here.storage());
+        match self {
+            Self::Bytes(moments) => rule.step_bytes(to, along, moments),
+            Self::Tensors(tensors) => {
+                let empty = || Tensor::zeros([0], &grad.device());
+                let [mut first, mut second] =
+                    tensors.each_mut().map(|tensor| own(std::mem::replace(tensor, empty())));
+                if first.dtype() == DType::BF16 {
+                    let (first, second) = (first.storage_mut::<bf16>(), second.storage_mut());
+                    rule.step(to, along, adamw::Moments { first, second });
+                } else {
+                    let (first, second) = (first.storage_mut::<f32>(), second.storage_mut());
+                    rule.step(to, along, adamw::Moments { first, second });
+                }
+                *tensors = [first, second].map(Tensor::from_primitive::<Flex>);
+            }
+        }
+        Tensor::from_primitive::<Flex>(values)
+    }
+
+    /// The same on another device, by the engine's operations if the moments are there.
+    fn step_elsewhere(&mut self, rule: &AdamW, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
+        match self {
+            Self::Bytes(moments) => {
+                let device = values.device();
+                let [mut here, along] = [values, grad].map(|t| t.into_data().iter().collect::<Vec<f32>>());
+                rule.step_bytes(&mut here, &along, moments);
+                let count = here.len();
+                Tensor::from_data(TensorData::new(here, [count]), &device)
+            }
+            Self::Tensors([first, second]) => {
+                let correction = |beta: f32| (1.0 - f64::from(beta).powi(rule.time.cast_signed())) as f32;
+                let grad = grad * rule.grad_scale;
+                let kept = first.dtype();
+                let mean = first.clone().cast(DType::F32) * rule.beta1 + grad.clone() * (1.0 - rule.beta1);
+                let square =
+                    second.clone().cast(DType::F32) * rule.beta2 + grad.square() * (1.0 - rule.beta2);
+                (*first, *second) = (mean.clone().cast(kept), square.clone().cast(kept));
+                let root = (square / correction(rule.beta2)).sqrt() + rule.eps;
+                let move_by = mean / root * (rule.lr / correction(rule.beta1));
+                values * (1.0 - rule.lr * rule.weight_decay) - move_by
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RULE: AdamW =
+        AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, time: 3, grad_scale: 0.5 };
+
+    fn tensor(f: fn(usize) -> f32) -> Tensor<1> {
+        let values: Vec<_> = (0..1000).map(f).collect();
+        Tensor::from_data(TensorData::new(values, [1000]), &Device::flex())
+    }
+
+    fn apart(x: &Tensor<1>, y: &Tensor<1>) -> f32 {
+        (x.clone().cast(DType::F32) - y.clone().cast(DType::F32)).abs().max().into_scalar()
+    }
+
+    #[test]
+    fn the_engines_operations_give_the_same_step() {
+        let (values, grad) = (tensor(|i| (i as f32).sin()), tensor(|i| (i as f32 * 1.3).cos()));
+        for (kept, digits) in [(DType::F32, 1e-6), (DType::BF16, 1e-3)] {
+            let first = tensor(|i| (i as f32 * 0.7).sin() * 0.1).cast(kept);
+            let second = tensor(|i| (i as f32 * 0.3).cos().powi(2) * 0.01).cast(kept);
+            let [mut here, mut elsewhere] =
+                [(); 2].map(|()| Moments::Tensors([first.clone(), second.clone()]));
+            let fused = here.step(&RULE, values.clone(), grad.clone());
+            let composed = elsewhere.step_elsewhere(&RULE, values.clone(), grad.clone());
+            assert!(apart(&fused, &composed) < 1e-6);
+            let (Moments::Tensors(here), Moments::Tensors(elsewhere)) = (here, elsewhere) else {
+                panic!("moments changed their kind");
+            };
+            for (x, y) in here.iter().zip(&elsewhere) {
+                assert_eq!((x.dtype(), y.dtype()), (kept, kept));
+                // A sum that lies between two numbers of bfloat16 may go to either.
+                assert!(apart(x, y) < digits, "{kept:?}: they differ by {}", apart(x, y));
+            }
+            assert!(apart(&fused, &values) > 1e-3, "nothing moved");
+        }
+    }
+
+    #[test]
+    fn moments_in_bytes_step_the_same_for_another_device() {
+        let (values, grad) = (tensor(|i| (i as f32).sin()), tensor(|i| (i as f32 * 1.3).cos()));
+        let [mut here, mut elsewhere] =
+            [(); 2].map(|()| Moments::zeros(MomentFormat::EightBit, 1000, &Device::flex()));
+        let there = elsewhere.step_elsewhere(&RULE, values.clone(), grad.clone());
+        assert_eq!(here.step(&RULE, values, grad).into_data(), there.into_data());
+        assert_eq!(here.export(&[10, 100]), elsewhere.export(&[10, 100]));
+    }
+
+    #[test]
+    fn the_bill_is_what_is_kept() {
+        for format in [MomentFormat::F32, MomentFormat::Bf16, MomentFormat::EightBit] {
+            let moments = Moments::zeros(format, 1000, &Device::flex()).export(&[1000]);
+            let kept: usize = moments.iter().map(|(_, data)| data.bytes().len()).sum();
+            assert_eq!(format.state_bytes(1000), 8 * 1000 + kept as u64, "{format:?}");
+        }
+    }
+
+    #[test]
+    fn a_checkpoint_holds_what_its_layout_says() {
+        for format in [MomentFormat::F32, MomentFormat::Bf16, MomentFormat::EightBit] {
+            let moments = Moments::zeros(format, 1000, &Device::flex());
+            let exported = moments.export(&[10, 100]).into_iter();
+            let exported: Vec<_> =
+                exported.map(|(name, d)| (name, d.shape().as_slice().to_vec(), d.dtype())).collect();
+            assert_eq!(exported, moments.layout(&[10, 100]), "{format:?}");
+        }
+    }
+}
