@@ -1,7 +1,7 @@
 """Five steps of PyTorch's AdamW with groups and clipping: writes testdata/train/adamw.json.
 
-Once as it is (`after`), once with moments that are rounded to bfloat16 after each step (`after_bf16`), and once to bytes
-(`after_8bit`) as crates/kernels/src/adamw/bytes.rs says; no parameter here is longer than a block.
+Once as it is (`after`), and once with moments that are rounded to bytes after each step (`after_8bit`), as
+crates/kernels/src/adamw/bytes.rs says; no parameter here is longer than a block.
 
     python3 scripts/reference/optimizer.py
 
@@ -23,11 +23,6 @@ torch.manual_seed(0)
 start = {n: torch.randn(s) for n, s in SHAPES.items()}
 # The first two steps have gradients below the clipping norm of 1.
 gradients = [{n: torch.randn(s) * (0.05 if i < 2 else 3.0) for n, s in SHAPES.items()} for i in range(len(LRS))]
-
-
-def bfloat16(state, time):
-    for moment in ("exp_avg", "exp_avg_sq"):
-        state[moment].copy_(state[moment].bfloat16())
 
 
 def scrambled(x):
@@ -79,8 +74,8 @@ def lists(tensors):
 
 
 steps = [
-    {"lr": lr, "grads": lists(grads), "norm": norm, "after": after, "after_bf16": after_bf16, "after_8bit": after_8bit}
-    for lr, grads, (norm, after), (_, after_bf16), (_, after_8bit) in zip(LRS, gradients, train(), train(bfloat16), train(eight_bits))
+    {"lr": lr, "grads": lists(grads), "norm": norm, "after": after, "after_8bit": after_8bit}
+    for lr, grads, (norm, after), (_, after_8bit) in zip(LRS, gradients, train(), train(eight_bits))
 ]
 out = Path(__file__).parents[2] / "testdata/train/adamw.json"
 out.parent.mkdir(parents=True, exist_ok=True)

@@ -131,6 +131,14 @@ mod tests {
     use super::*;
 
     #[test]
+    fn rounding_keeps_what_is_not_finite() {
+        let kept =
+            [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(0x7fbf_ffff)].map(bf16::stored);
+        assert!(kept[0].is_nan() && kept[1].is_nan() && kept[4].is_nan(), "{kept:?}");
+        assert_eq!(kept[2..4], [bf16::INFINITY; 2]);
+    }
+
+    #[test]
     fn exp_is_within_two_units_in_the_last_place() {
         for i in -87_000..88_700 {
             let x = i as f32 * 1e-3;

@@ -1,9 +1,9 @@
 //! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of JSON.
 //!
 //!     bench_step DIR init               writes DIR/weights.safetensors
-//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing, `f32-moments-bf16` and
-//!                                       `f32-moments-8bit`: with moments so, `f32-recompute-moments-8bit`: with both, and
-//!                                       the same of bf16; with `-cuda` behind all that: on a GPU;
+//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing, `f32-8bit`: with moments
+//!                                       in 8 bits, `f32-recompute-8bit`: with both, and the same of bf16;
+//!                                       with `-cuda` behind all that: on a GPU;
 //!                                       ROWS: rows in a micro-batch, of which a step has as many as its batch needs
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
@@ -32,7 +32,7 @@ fn main() -> Result<()> {
     mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-moments-bf16|-moments-8bit][-cuda] [ROWS]");
+        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-8bit][-cuda] [ROWS]");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
     let (mode, device) = match mode.strip_suffix("-cuda") {
@@ -40,10 +40,8 @@ fn main() -> Result<()> {
         None => (mode.as_str(), device::named("cpu")?),
     };
     let (model, file) = (Mm1::new(&config, 0, &device.autodiff())?, dir.join("weights.safetensors"));
-    let (mode, moments) = match mode.split_once("-moments-") {
-        Some((mode, "bf16")) => (mode, MomentFormat::Bf16),
-        Some((mode, "8bit")) => (mode, MomentFormat::EightBit),
-        Some((_, other)) => bail!("moments in {other}: need bf16 or 8bit"),
+    let (mode, moments) = match mode.strip_suffix("-8bit") {
+        Some(mode) => (mode, MomentFormat::EightBit),
         None => (mode, MomentFormat::F32),
     };
     let (mode, recompute) = match mode.strip_suffix("-recompute") {

@@ -3,7 +3,6 @@
 use anyhow::{Context, Result};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use half::bf16;
 use mm1_kernels::adamw::{self, AdamW, ByteMoments};
 use serde::{Deserialize, Serialize};
 
@@ -16,10 +15,6 @@ pub enum MomentFormat {
     #[default]
     #[serde(rename = "f32")]
     F32,
-    /// Rounded to bfloat16 (DeepSeek-V3, arXiv 2412.19437, section 3.3.3): for decays that move a moment by more than its
-    /// rounding, as the paper's do; b2 0.999 would not.
-    #[serde(rename = "bf16")]
-    Bf16,
     /// A byte each, in blocks with a scale, rounded at random with the moment as the mean ([`ByteMoments`]). They lie in this
     /// process: on another device a step moves weight and gradient here and back.
     #[serde(rename = "8bit")]
@@ -34,7 +29,6 @@ impl MomentFormat {
     pub fn state_bytes(self, parameters: usize) -> u64 {
         let moments = match self {
             Self::F32 => 8 * parameters,
-            Self::Bf16 => 4 * parameters,
             Self::EightBit => 2 * parameters + 8 * parameters.div_ceil(adamw::BLOCK),
         };
         (4 + GRADIENT_BYTES) * parameters as u64 + moments as u64
@@ -43,17 +37,15 @@ impl MomentFormat {
 
 #[derive(Debug)]
 pub(crate) enum Moments {
-    /// In f32 or bf16, where the parameter is: the first and the second.
-    Tensors([Tensor<1>; 2]),
+    /// Where the parameter is: the first and the second.
+    Floats(Box<[Tensor<1>; 2]>),
     Bytes(ByteMoments),
 }
 
 impl Moments {
     pub(crate) fn zeros(format: MomentFormat, count: usize, device: &Device) -> Self {
-        let zeros = |dtype| Self::Tensors([(); 2].map(|()| Tensor::zeros([count], (device, dtype))));
         match format {
-            MomentFormat::F32 => zeros(DType::F32),
-            MomentFormat::Bf16 => zeros(DType::BF16),
+            MomentFormat::F32 => Self::Floats(Box::new([(); 2].map(|()| Tensor::zeros([count], device)))),
             MomentFormat::EightBit => Self::Bytes(ByteMoments::zeros(count)),
         }
     }
@@ -62,7 +54,7 @@ impl Moments {
     pub(crate) fn layout(&self, shape: &[usize]) -> Vec<(&'static str, Vec<usize>, DType)> {
         let of = |name, dtype| (name, shape.to_vec(), dtype);
         match self {
-            Self::Tensors([first, second]) => vec![of("m", first.dtype()), of("v", second.dtype())],
+            Self::Floats(_) => vec![of("m", DType::F32), of("v", DType::F32)],
             Self::Bytes(bytes) => vec![
                 of("m", DType::I8),
                 of("v", DType::U8),
@@ -74,8 +66,9 @@ impl Moments {
     /// The tensors of [`Moments::layout`].
     pub(crate) fn export(&self, shape: &[usize]) -> Vec<(&'static str, TensorData)> {
         match self {
-            Self::Tensors([first, second]) => {
-                [("m", first), ("v", second)].map(|(name, t)| (name, parameters::download(t, shape))).to_vec()
+            Self::Floats(tensors) => {
+                let named = [("m", &tensors[0]), ("v", &tensors[1])];
+                named.map(|(name, t)| (name, parameters::download(t, shape))).to_vec()
             }
             Self::Bytes(ByteMoments { first, second, scales }) => vec![
                 ("m", TensorData::new(first.clone(), shape)),
@@ -93,9 +86,9 @@ impl Moments {
     ) -> Result<()> {
         let mut take = |name| take(name).with_context(|| format!("the checkpoint lacks .{name}"));
         *self = match self {
-            Self::Tensors(_) => {
+            Self::Floats(_) => {
                 let (first, second) = (take("m")?, take("v")?);
-                Self::Tensors([first, second].map(|data| parameters::upload(data, device)))
+                Self::Floats(Box::new([first, second].map(|data| parameters::upload(data, device))))
             }
             Self::Bytes(_) => Self::Bytes(ByteMoments {
                 first: take("m")?.try_to_vec()?,
@@ -118,18 +111,15 @@ impl Moments {
         let (to, along) = (values.storage_mut(), grad_here.storage());
         match self {
             Self::Bytes(moments) => rule.step_bytes(to, along, moments),
-            Self::Tensors(tensors) => {
+            Self::Floats(tensors) => {
                 let empty = || Tensor::zeros([0], &grad.device());
-                let [mut first, mut second] =
-                    tensors.each_mut().map(|tensor| own(std::mem::replace(tensor, empty())));
-                if first.dtype() == DType::BF16 {
-                    let (first, second) = (first.storage_mut::<bf16>(), second.storage_mut());
-                    rule.step(to, along, adamw::Moments { first, second });
-                } else {
-                    let (first, second) = (first.storage_mut::<f32>(), second.storage_mut());
-                    rule.step(to, along, adamw::Moments { first, second });
-                }
-                *tensors = [first, second].map(Tensor::from_primitive::<Flex>);
+                let [mut first, mut second] = tensors.each_mut().map(|t| own(std::mem::replace(t, empty())));
+                rule.step(
+                    to,
+                    along,
+                    adamw::Moments { first: first.storage_mut(), second: second.storage_mut() },
+                );
+                **tensors = [first, second].map(Tensor::from_primitive::<Flex>);
             }
         }
         Tensor::from_primitive::<Flex>(values)
@@ -145,16 +135,14 @@ impl Moments {
                 let count = here.len();
                 Tensor::from_data(TensorData::new(here, [count]), &device)
             }
-            Self::Tensors([first, second]) => {
+            Self::Floats(tensors) => {
+                let [first, second] = &mut **tensors;
                 let correction = |beta: f32| (1.0 - f64::from(beta).powi(rule.time.cast_signed())) as f32;
                 let grad = grad * rule.grad_scale;
-                let kept = first.dtype();
-                let mean = first.clone().cast(DType::F32) * rule.beta1 + grad.clone() * (1.0 - rule.beta1);
-                let square =
-                    second.clone().cast(DType::F32) * rule.beta2 + grad.square() * (1.0 - rule.beta2);
-                (*first, *second) = (mean.clone().cast(kept), square.clone().cast(kept));
-                let root = (square / correction(rule.beta2)).sqrt() + rule.eps;
-                let move_by = mean / root * (rule.lr / correction(rule.beta1));
+                *first = first.clone() * rule.beta1 + grad.clone() * (1.0 - rule.beta1);
+                *second = second.clone() * rule.beta2 + grad.square() * (1.0 - rule.beta2);
+                let root = (second.clone() / correction(rule.beta2)).sqrt() + rule.eps;
+                let move_by = first.clone() / root * (rule.lr / correction(rule.beta1));
                 values * (1.0 - rule.lr * rule.weight_decay) - move_by
             }
         }
@@ -174,30 +162,24 @@ mod tests {
     }
 
     fn apart(x: &Tensor<1>, y: &Tensor<1>) -> f32 {
-        (x.clone().cast(DType::F32) - y.clone().cast(DType::F32)).abs().max().into_scalar()
+        (x.clone() - y.clone()).abs().max().into_scalar()
     }
 
     #[test]
     fn the_engines_operations_give_the_same_step() {
         let (values, grad) = (tensor(|i| (i as f32).sin()), tensor(|i| (i as f32 * 1.3).cos()));
-        for (kept, digits) in [(DType::F32, 1e-6), (DType::BF16, 1e-3)] {
-            let first = tensor(|i| (i as f32 * 0.7).sin() * 0.1).cast(kept);
-            let second = tensor(|i| (i as f32 * 0.3).cos().powi(2) * 0.01).cast(kept);
-            let [mut here, mut elsewhere] =
-                [(); 2].map(|()| Moments::Tensors([first.clone(), second.clone()]));
-            let fused = here.step(&RULE, values.clone(), grad.clone());
-            let composed = elsewhere.step_elsewhere(&RULE, values.clone(), grad.clone());
-            assert!(apart(&fused, &composed) < 1e-6);
-            let (Moments::Tensors(here), Moments::Tensors(elsewhere)) = (here, elsewhere) else {
-                panic!("moments changed their kind");
-            };
-            for (x, y) in here.iter().zip(&elsewhere) {
-                assert_eq!((x.dtype(), y.dtype()), (kept, kept));
-                // A sum that lies between two numbers of bfloat16 may go to either.
-                assert!(apart(x, y) < digits, "{kept:?}: they differ by {}", apart(x, y));
-            }
-            assert!(apart(&fused, &values) > 1e-3, "nothing moved");
-        }
+        let first = tensor(|i| (i as f32 * 0.7).sin() * 0.1);
+        let second = tensor(|i| (i as f32 * 0.3).cos().powi(2) * 0.01);
+        let [mut here, mut elsewhere] =
+            [(); 2].map(|()| Moments::Floats(Box::new([first.clone(), second.clone()])));
+        let fused = here.step(&RULE, values.clone(), grad.clone());
+        let composed = elsewhere.step_elsewhere(&RULE, values.clone(), grad);
+        assert!(apart(&fused, &composed) < 1e-6);
+        let (Moments::Floats(here), Moments::Floats(elsewhere)) = (here, elsewhere) else {
+            panic!("moments changed their kind");
+        };
+        assert!(here.iter().zip(elsewhere.iter()).all(|(x, y)| apart(x, y) < 1e-6));
+        assert!(apart(&fused, &values) > 1e-3, "nothing moved");
     }
 
     #[test]
@@ -212,7 +194,7 @@ mod tests {
 
     #[test]
     fn the_bill_is_what_is_kept() {
-        for format in [MomentFormat::F32, MomentFormat::Bf16, MomentFormat::EightBit] {
+        for format in [MomentFormat::F32, MomentFormat::EightBit] {
             let moments = Moments::zeros(format, 1000, &Device::flex()).export(&[1000]);
             let kept: usize = moments.iter().map(|(_, data)| data.bytes().len()).sum();
             assert_eq!(format.state_bytes(1000), 8 * 1000 + kept as u64, "{format:?}");
@@ -221,7 +203,7 @@ mod tests {
 
     #[test]
     fn a_checkpoint_holds_what_its_layout_says() {
-        for format in [MomentFormat::F32, MomentFormat::Bf16, MomentFormat::EightBit] {
+        for format in [MomentFormat::F32, MomentFormat::EightBit] {
             let moments = Moments::zeros(format, 1000, &Device::flex());
             let exported = moments.export(&[10, 100]).into_iter();
             let exported: Vec<_> =

@@ -42,7 +42,7 @@ pub struct OptimizerConfig {
     pub weight_decay: f64,
     /// Gradients are scaled down so that the norm of all of them together is at most this.
     pub clip_norm: f64,
-    /// How the moments are kept: a trained parameter takes 16 bytes in f32, 12 with them in bf16, 10 in 8 bits.
+    /// How the moments are kept: a trained parameter takes 16 bytes with them in f32, 10 in 8 bits.
     pub moments: MomentFormat,
     /// Parameters under `vision.`.
     pub vision: Part,

@@ -11,8 +11,7 @@ use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
 /// The types of a checkpoint's values, the engine's and the file's.
-const KINDS: [(DType, Dtype); 4] =
-    [(DType::F32, Dtype::F32), (DType::BF16, Dtype::BF16), (DType::I8, Dtype::I8), (DType::U8, Dtype::U8)];
+const KINDS: [(DType, Dtype); 3] = [(DType::F32, Dtype::F32), (DType::I8, Dtype::I8), (DType::U8, Dtype::U8)];
 
 struct Borrowed<'a>(&'a TensorData, Dtype);
 
@@ -34,9 +33,8 @@ impl View for Borrowed<'_> {
 pub(crate) fn write(path: &Path, tensors: &BTreeMap<String, TensorData>) -> Result<()> {
     let view = |(name, data)| {
         let kind = KINDS.iter().find(|(kind, _)| *kind == TensorData::dtype(data));
-        let (_, kind) = kind.with_context(|| {
-            format!("{name} is {:?}; a checkpoint holds f32, bf16 and bytes", data.dtype())
-        })?;
+        let (_, kind) =
+            kind.with_context(|| format!("{name} is {:?}; a checkpoint holds f32 and bytes", data.dtype()))?;
         Ok((name, Borrowed(data, *kind)))
     };
     let views = tensors.iter().map(view).collect::<Result<Vec<_>>>()?;
@@ -53,11 +51,7 @@ pub(crate) fn read(path: &Path) -> Result<BTreeMap<String, TensorData>> {
     let tensor = |(name, view): (String, TensorView<'_>)| {
         let kind = KINDS.iter().find(|(_, kind)| *kind == view.dtype());
         let (kind, _) = kind.with_context(|| {
-            format!(
-                "{}: {name} is {:?}; a checkpoint holds F32, BF16, I8 and U8",
-                path.display(),
-                view.dtype()
-            )
+            format!("{}: {name} is {:?}; a checkpoint holds F32, I8 and U8", path.display(), view.dtype())
         })?;
         Ok((name, TensorData::from_bytes_vec(view.data().to_vec(), view.shape().to_vec(), *kind)))
     };

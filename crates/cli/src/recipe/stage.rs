@@ -58,7 +58,7 @@ pub(crate) struct OptimizerConfig {
     pub(crate) weight_decay: f64,
     /// Largest norm of all gradients together.
     pub(crate) clip_norm: f64,
-    /// How the moments are kept: in `"f32"` a trained parameter takes 16 bytes, with `"bf16"` 12, with `"8bit"` 10.
+    /// How the moments are kept: in `"f32"`, or in `"8bit"`, with which a trained parameter takes 10 bytes in place of 16.
     #[serde(skip_serializing_if = "is_default")]
     pub(crate) moments: MomentFormat,
     /// A factor on the learning rate for each part of the model.

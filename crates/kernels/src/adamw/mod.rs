@@ -7,7 +7,6 @@ use rayon::prelude::*;
 pub use bytes::{BLOCK, ByteMoments};
 
 use crate::cpu::tiered;
-use crate::math::Stored;
 
 /// Values in a piece: fixed, so that no sum depends on the number of threads.
 const PIECE: usize = 16_384;
@@ -31,19 +30,18 @@ pub struct AdamW {
     pub grad_scale: f32,
 }
 
-/// The moments of one parameter, each as long as it; zeros before the first step. A step computes in f32 and moves the
-/// parameter by what is not rounded yet, as DeepSeek-V3 does (arXiv 2412.19437, section 3.3.3).
+/// The moments of one parameter, each as long as it; zeros before the first step.
 #[derive(Debug)]
-pub struct Moments<'a, M> {
+pub struct Moments<'a> {
     /// Running mean of the gradient.
-    pub first: &'a mut [M],
+    pub first: &'a mut [f32],
     /// Running mean of its square.
-    pub second: &'a mut [M],
+    pub second: &'a mut [f32],
 }
 
 impl AdamW {
     /// Takes one step: `param` and the moments change in place.
-    pub fn step<M: Stored>(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_, M>) {
+    pub fn step(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_>) {
         let n = param.len();
         assert_eq!(grad.len(), n, "parameter and gradient differ in length");
         assert!(
@@ -95,10 +93,9 @@ impl Rule {
 }
 
 tiered! {
-    fn step_piece<M: Stored>(rule: &Rule, param: &mut [f32], grad: &[f32], moments: (&mut [M], &mut [M])) {
+    fn step_piece(rule: &Rule, param: &mut [f32], grad: &[f32], moments: (&mut [f32], &mut [f32])) {
         for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(moments.0).zip(moments.1) {
-            let [mean, square, _] = rule.apply(p, g, [m.wide(), v.wide()]);
-            (*m, *v) = (M::stored(mean), M::stored(square));
+            [*m, *v, _] = rule.apply(p, g, [*m, *v]);
         }
     }
 }

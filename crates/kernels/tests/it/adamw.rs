@@ -1,6 +1,4 @@
 use crate::check::{assert_near, assert_same_on_any_threads, numbers, wide};
-use half::bf16;
-use mm1_kernels::Stored;
 use mm1_kernels::adamw::{AdamW, BLOCK, ByteMoments, Moments, sum_of_squares};
 use mm1_kernels::cpu::{Isa, with_isa};
 
@@ -31,33 +29,6 @@ fn steps_match_the_algorithm_in_f64() {
         assert_near("first", &m, &wm, 1e-6);
         assert_near("second", &v, &wv, 1e-6);
     }
-}
-
-#[test]
-fn moments_in_bf16_are_those_of_f32_rounded() {
-    let n = 100;
-    let mut p = numbers(1, n);
-    let mut first: Vec<f32> = numbers(2, n);
-    let mut second: Vec<f32> = numbers(3, n).iter().map(|v| v * v).collect();
-    let round = |x: &[f32]| -> Vec<bf16> { x.iter().map(|&v| bf16::from_f32(v)).collect() };
-    let widen = |x: &[bf16]| -> Vec<f32> { x.iter().map(|v| v.to_f32()).collect() };
-    for time in 1..=5 {
-        let grad = numbers(u64::from(time) + 10, n);
-        let (mut m, mut v, mut q) = (round(&first), round(&second), p.clone());
-        (first, second) = (widen(&m), widen(&v));
-        let adam = AdamW { time, ..ADAM };
-        adam.step(&mut p, &grad, Moments { first: &mut first, second: &mut second });
-        adam.step(&mut q, &grad, Moments { first: &mut m, second: &mut v });
-        assert_eq!(p, q, "a step rounds only what it keeps");
-        assert_eq!((m, v), (round(&first), round(&second)));
-    }
-}
-
-#[test]
-fn moments_that_are_not_finite_stay_so_in_bf16() {
-    let kept = [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(0x7fbf_ffff)].map(bf16::stored);
-    assert!(kept[0].is_nan() && kept[1].is_nan() && kept[4].is_nan(), "{kept:?}");
-    assert_eq!(kept[2..4], [bf16::INFINITY; 2]);
 }
 
 /// The moments that the bytes stand for.
