@@ -11,7 +11,7 @@ use crate::parameters;
 /// How AdamW's moments are kept between steps; a step computes in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MomentFormat {
-    /// As they are.
+    /// In f32.
     #[default]
     #[serde(rename = "f32")]
     F32,

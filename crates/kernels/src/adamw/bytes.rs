@@ -16,8 +16,9 @@ use super::{AdamW, PIECE, Rule};
 use crate::cpu::tiered;
 use crate::math::ROUND;
 
-/// Values that share a scale; a piece is a whole number of blocks.
+/// Values that share a scale.
 pub const BLOCK: usize = 256;
+const _: () = assert!(PIECE.is_multiple_of(BLOCK), "a piece is whole blocks");
 
 /// The largest code of a first moment, squared.
 const FIRST: f32 = 127.0 * 127.0;
