@@ -17,7 +17,7 @@ use crate::recipe::{Stage, TrainStage};
 const LOOKED_AT: usize = 16;
 
 /// What threads with their heaps, the allocator and the kernels hold beside what is counted, in MiB.
-const BESIDE_MIB: u64 = 25;
+const BESIDE_MIB: u64 = 22;
 
 /// What a training stage will need, from its sizes and its first batches.
 #[derive(Clone, Copy, Debug, Serialize)]

@@ -4,7 +4,7 @@
 use std::ffi::{c_int, c_long};
 use std::time::Duration;
 
-use libmimalloc_sys::{mi_option_get, mi_option_set_default};
+use libmimalloc_sys::{mi_collect, mi_option_get, mi_option_set_default};
 
 /// `mi_option_purge_delay` of `mimalloc.h`, in milliseconds.
 const PURGE_DELAY: c_int = 15;
@@ -22,6 +22,15 @@ pub fn give_back_after(wait: Duration) {
     let milliseconds = wait.as_millis().try_into().unwrap_or(c_long::MAX);
     // SAFETY: writes a number to that table, as the library allows at any time.
     unsafe { mi_option_set_default(PURGE_DELAY, milliseconds) };
+}
+
+/// Gives the system what this thread and those of the pool have freed and still hold, between two pieces of work that need
+/// different memory.
+pub fn give_back_now() {
+    // SAFETY: each thread collects its own heap, as the library allows at any time.
+    let collect = || unsafe { mi_collect(true) };
+    collect();
+    rayon::broadcast(|_| collect());
 }
 
 /// What suits training: what is large in a step waits in the [`crate::arena`], and pictures of different sizes have little

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use mm1_eval::record::Record;
+use mm1_kernels::allocator::give_back_now;
 use mm1_model::ops::on_pool;
 use serde_json::json;
 
@@ -74,6 +75,7 @@ pub(crate) fn stages(recipe: Recipe, out: &Path, threads: usize, stop: &Arc<Atom
     let context = Context { plan, folder, threads, stop: stop.clone() };
     let mut peak = None;
     for stage in &context.plan.recipe.stage {
+        give_back_now();
         memory::forget_peak();
         let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),
