@@ -1,23 +1,29 @@
 //! mm1: the MM1 recipe as one program.
 
+mod arguments;
+mod checkpoints;
 mod commands;
+mod context;
 mod error;
 mod evaluation;
+mod interrupt;
 mod local;
 mod memory;
+mod origin;
 mod plan;
 mod progress;
 mod recipe;
 mod run_folder;
+mod sources;
 mod stage;
+mod summary;
 mod tasks;
 mod trained;
 
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use crate::error::InputError;
 
@@ -26,7 +32,8 @@ use crate::error::InputError;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The MM1 recipe (arXiv 2403.09611) as one program: pre-train, tune, evaluate with shots, chat.
+/// The MM1 recipe (arXiv 2403.09611) as one program: train image encoders, pre-train and fine-tune multimodal LLMs,
+/// evaluate them few-shot, chat with them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
@@ -36,48 +43,21 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Do all stages of a recipe; the same command again continues where it stopped.
-    Run {
-        #[command(flatten)]
-        recipe: RecipeArgs,
-        /// The run folder.
-        #[arg(long)]
-        out: PathBuf,
-        /// Threads for computing and loading; no result depends on it. Default: one for each core.
-        #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-        threads: Option<u16>,
-        /// Print one JSON document as the last line.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Do a recipe with every combination of some settings, and print one table of their scores.
+    /// Train and evaluate: run all stages of a recipe. The same command again continues where it stopped.
+    Run(commands::run::RunArgs),
+    /// Run a recipe with every combination of some settings, and print one table of their scores.
     Ablate(commands::ablate::AblateArgs),
-    /// Check a recipe and show what it would do, without doing it.
-    Plan {
-        #[command(flatten)]
-        recipe: RecipeArgs,
-        /// Print one JSON document as the last line.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Talk with a run's model: one answer to PROMPT, or a conversation without it.
+    /// Check a recipe and show its parameters, steps, learning rates and memory, without running it.
+    Plan(commands::plan::PlanArgs),
+    /// Chat with a run's model: one answer to PROMPT, or a conversation without it.
     Chat(commands::chat::ChatArgs),
-    /// Score a model on tasks with demonstrations, or compare two that were scored.
+    /// Evaluate a model few-shot on benchmarks, or compare two that were evaluated.
     Eval(commands::eval::EvalCommand),
     /// Score predictions against references, both JSON files of texts by id.
     Score(commands::score::ScoreArgs),
-    /// Convert, show, count and check data; preview what training would see.
+    /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
-}
-
-#[derive(Debug, Args)]
-struct RecipeArgs {
-    /// The recipe, a TOML file.
-    recipe: PathBuf,
-    /// Change a setting: model.lm.layers=4, or stage.pretrain.steps=40 by a stage's name. May be repeated.
-    #[arg(long = "set", value_name = "PATH=VALUE")]
-    edits: Vec<String>,
 }
 
 fn main() -> ExitCode {
@@ -94,11 +74,9 @@ fn execute(command: Command) -> Result<()> {
     mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     mm1_kernels::cpu::requested().map_err(InputError::new)?;
     match command {
-        Command::Run { recipe, out, threads, json } => {
-            commands::run::run(&recipe.recipe, &recipe.edits, &out, threads, json)
-        }
+        Command::Run(args) => commands::run::run(&args),
         Command::Ablate(args) => commands::ablate::ablate(&args),
-        Command::Plan { recipe, json } => commands::plan::plan(&recipe.recipe, &recipe.edits, json),
+        Command::Plan(args) => commands::plan::plan(&args),
         Command::Chat(args) => commands::chat::chat(&args),
         Command::Eval(command) => commands::eval::eval(&command),
         Command::Score(args) => commands::score::score(&args),

@@ -1,21 +1,19 @@
 //! The [`Plan`]: a recipe with everything checked and everything derived, before the first step.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
-use indicatif::HumanCount;
 use mm1_data::document::Special;
 use mm1_data::image::ImageSpec;
 use mm1_data::loader::{Fill, LoaderConfig};
 use mm1_data::mixture::{Mixture, Part};
 use mm1_data::pack::Packing;
-#[cfg(not(feature = "emoji"))]
-use mm1_data::source::World;
-use mm1_data::source::{Source, SourceConfig, Split};
-use mm1_data::store::{Store, StoreSpec};
+#[cfg(feature = "emoji")]
+use mm1_data::source::SourceConfig;
+use mm1_data::source::Split;
+use mm1_data::store::StoreSpec;
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
@@ -25,23 +23,22 @@ use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::commands::data::fetch;
 use crate::error::input;
-use crate::memory::Bill;
+use crate::origin::{self, Complete};
 use crate::recipe::check::{check_stages, positive};
-use crate::recipe::{LearningRate, OptimizerConfig, Origin, Recipe, Stage, TokenizerConfig, TrainStage};
+use crate::recipe::{LearningRate, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage, Written};
 use crate::run_folder::RunFolder;
+use crate::sources::Sources;
 use crate::tasks;
 
 /// A run as it will be done.
 pub(crate) struct Plan {
     /// The recipe, with the vocabulary filled in.
     pub(crate) recipe: Recipe,
-    /// The opened sources by name.
-    pub(crate) sources: BTreeMap<String, Arc<dyn Source>>,
-    /// The built-in world, when a source or a task needs it.
-    #[cfg(feature = "emoji")]
-    pub(crate) world: Option<Arc<World>>,
+    /// Where tensors are computed, without autodiff.
+    pub(crate) device: Device,
+    /// The opened sources.
+    pub(crate) sources: Sources,
     pub(crate) tokenizer: Arc<Tokenizer>,
     pub(crate) image: ImageSpec,
     pub(crate) derived: Derived,
@@ -67,22 +64,24 @@ pub(crate) struct Derived {
 }
 
 impl Plan {
-    /// Checks all of `recipe` and computes what follows from it. With a `folder` its tokenizer is taken, or trained
+    /// Checks all of the recipe and computes what follows from it. With a `folder` its tokenizer is taken, or trained
     /// and kept there.
     ///
     /// # Errors
     /// [`crate::error::InputError`]: one line that names the field and the remedy.
-    pub(crate) fn resolve(recipe: Recipe, folder: Option<&RunFolder>) -> Result<Self> {
-        input(Self::resolve_inner(recipe, folder))
+    pub(crate) fn resolve(written: Written, folder: Option<&RunFolder>) -> Result<Self> {
+        input(Self::of_complete(origin::complete(written)?, folder))
     }
 
-    fn resolve_inner(mut recipe: Recipe, folder: Option<&RunFolder>) -> Result<Self> {
+    fn of_complete(complete: Complete, folder: Option<&RunFolder>) -> Result<Self> {
+        let Complete { mut recipe, encoder } = complete;
         check_stages(&recipe)?;
+        let device = recipe.device.open()?;
         #[cfg(feature = "emoji")]
         let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
         #[cfg(not(feature = "emoji"))]
         let world = None;
-        let sources = open_sources(&recipe, world.as_ref(), |_| true)?;
+        let sources = Sources::open(&recipe, world, |_| true)?;
         let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
         let lm = &mut recipe.model.lm;
         ensure!(
@@ -93,7 +92,7 @@ impl Plan {
         );
         lm.vocab = tokenizer.vocab();
         recipe.model.check()?;
-        let derived = Derived::of(&recipe, &tokenizer)?;
+        let derived = Derived::of(&recipe, encoder, &tokenizer, &device)?;
         for stage in &recipe.stage {
             if let Some(s) = stage.training() {
                 ensure!(
@@ -105,22 +104,14 @@ impl Plan {
                 );
             }
         }
-        Ok(Self {
-            sources,
-            #[cfg(feature = "emoji")]
-            world,
-            tokenizer,
-            image: recipe.image_spec(),
-            derived,
-            recipe,
-        })
+        Ok(Self { device, sources, tokenizer, image: recipe.image_spec(), derived, recipe })
     }
 
     /// The mixture of a training stage.
     pub(crate) fn mixture(&self, stage: &TrainStage) -> Result<Mixture> {
         let part = |(name, &weight): (&String, &f64)| Part {
             name: name.clone(),
-            source: self.sources[name].clone(),
+            source: self.sources[name.as_str()].clone(),
             weight,
         };
         input(
@@ -171,59 +162,11 @@ impl Plan {
         // Through text, so that the table compares equal to the one read back.
         Ok(toml::to_string(&file)?.parse()?)
     }
-
-    /// The plan with the `bills` of its stages, as a person reads it.
-    pub(crate) fn summary(&self, bills: &BTreeMap<String, Bill>) -> String {
-        let (d, mut text) = (&self.derived, String::new());
-        let p = &d.parameters;
-        let _ = writeln!(
-            text,
-            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, vocabulary {}",
-            self.recipe.name,
-            HumanCount(p.total() as u64),
-            HumanCount(p.vision as u64),
-            HumanCount(p.connector as u64),
-            HumanCount(p.lm as u64),
-            HumanCount(p.embedding as u64),
-            d.image_tokens,
-            self.tokenizer.vocab()
-        );
-        for stage in &self.recipe.stage {
-            let _ = match stage {
-                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
-                    let Bill { images, mib, loader_mib, .. } = bills[&s.name];
-                    writeln!(
-                        text,
-                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory, of it loader {loader_mib} MiB",
-                        s.name,
-                        s.steps,
-                        HumanCount(d.positions_per_step[&s.name]),
-                        d.lr[&s.name]
-                    )
-                }
-                Stage::Probe(s) => writeln!(
-                    text,
-                    "  {}: the encoder's features of {} held-out pictures of {}, judged by {}",
-                    s.name, s.test, s.classes, s.train
-                ),
-                Stage::Eval(s) => writeln!(
-                    text,
-                    "  {}: {} with {:?} shots, {} questions each",
-                    s.name,
-                    s.tasks.join(", "),
-                    s.shots,
-                    s.questions
-                ),
-            };
-        }
-        text
-    }
 }
 
 impl Derived {
-    fn of(recipe: &Recipe, tokenizer: &Tokenizer) -> Result<Self> {
-        let parameters = counts(&Mm1::new(&recipe.model, recipe.seed, &Device::flex())?);
-        let from = recipe.model.vision.from.as_deref();
+    fn of(recipe: &Recipe, encoder: Option<String>, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
+        let parameters = counts(&Mm1::new(&recipe.model, recipe.seed, device)?);
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
         // Without training there are weights alone.
         let mut state = (size_of::<f32>() * parameters.total()) as u64;
@@ -240,9 +183,7 @@ impl Derived {
         Ok(Self {
             image_tokens: recipe.model.connector.tokens(),
             parameters,
-            encoder: from
-                .map(|from| Ok::<_, anyhow::Error>(Origin::open(from)?.fingerprint()))
-                .transpose()?,
+            encoder,
             tokenizer: tokenizer.fingerprint().to_string(),
             state_mib: state.div_ceil(1 << 20),
             lr,
@@ -256,23 +197,6 @@ fn peak(optimizer: &OptimizerConfig, parameters: usize) -> f64 {
         LearningRate::Value(lr) => lr,
         LearningRate::Law(_) => mm1_train::law::learning_rate(parameters),
     }
-}
-
-/// Opens the sources of a recipe that are `wanted`.
-///
-/// # Errors
-/// A source that can't be opened, with the remedy.
-pub(crate) fn open_sources(
-    recipe: &Recipe,
-    world: Option<&Arc<World>>,
-    wanted: impl Fn(&str) -> bool,
-) -> Result<BTreeMap<String, Arc<dyn Source>>> {
-    let store = Store::new(recipe.store.clone())?;
-    let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
-        let source = config.open_with(name, recipe.seed, world, &store);
-        Ok((name.clone(), source.with_context(|| format!("data.{name}{}", fetch::remedy(config)))?))
-    };
-    recipe.data.iter().filter(|(name, _)| wanted(name)).map(open).collect()
 }
 
 impl Recipe {
@@ -293,11 +217,7 @@ pub(crate) fn caption_tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     ids
 }
 
-fn tokenizer(
-    recipe: &Recipe,
-    sources: &BTreeMap<String, Arc<dyn Source>>,
-    folder: Option<&RunFolder>,
-) -> Result<Tokenizer> {
+fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> Result<Tokenizer> {
     let (vocab, documents) = match &recipe.tokenizer {
         TokenizerConfig::File { path } => {
             return Tokenizer::load(path).with_context(|| format!("tokenizer.path = {}", path.display()));
@@ -309,7 +229,7 @@ fn tokenizer(
     }
     positive(&[("tokenizer.documents", documents)])?;
     let mut texts = Vec::new();
-    for source in sources.values() {
+    for source in sources.iter() {
         let there = source.len(Split::Train).unwrap_or(u64::MAX).min(documents);
         // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
         texts.extend((0..there).filter_map(|i| source.texts(Split::Train, i).ok()).flatten());

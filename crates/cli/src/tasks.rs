@@ -1,6 +1,6 @@
 //! Tasks by name: built in, about a source of the recipe, a test set on disk, or a file of one's own.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,9 +15,8 @@ use mm1_eval::tasks::source::SourceTask;
 use mm1_eval::tasks::{SETS, own};
 
 use crate::error::input;
-use crate::plan::{self, Plan};
-use crate::recipe::check::check_source;
 use crate::recipe::{Recipe, Stage};
+use crate::sources::Sources;
 
 /// Tasks that need no files.
 pub(crate) const BUILT_IN: [&str; 5] =
@@ -99,9 +98,7 @@ fn is_own(task: &str) -> bool {
 
 /// What tasks are made of.
 pub(crate) struct TaskData {
-    sources: BTreeMap<String, Arc<dyn Source>>,
-    #[cfg(feature = "emoji")]
-    world: Option<Arc<World>>,
+    sources: Sources,
     /// The folder of the test sets.
     folder: Option<PathBuf>,
     /// The sources that the recipe's stages are trained on.
@@ -116,13 +113,11 @@ fn training(recipe: &Recipe) -> BTreeSet<&str> {
 
 impl TaskData {
     /// Of a run: its recipe's sources are open.
-    pub(crate) fn of_plan(plan: &Plan, folder: Option<&Path>) -> Self {
+    pub(crate) fn of_run(recipe: &Recipe, sources: &Sources, folder: Option<&Path>) -> Self {
         Self {
-            sources: plan.sources.clone(),
-            #[cfg(feature = "emoji")]
-            world: plan.world.clone(),
+            sources: sources.clone(),
             folder: folder.map(Path::to_owned),
-            training: training(&plan.recipe).into_iter().map(|name| plan.sources[name].clone()).collect(),
+            training: training(recipe).into_iter().map(|name| sources[name].clone()).collect(),
         }
     }
 
@@ -141,7 +136,7 @@ impl TaskData {
         for name in &wanted {
             let recipe = recipe
                 .with_context(|| format!("--tasks: {name} is a source of a run's recipe: give --run"))?;
-            check_source(recipe, "--tasks", name)?;
+            recipe.check_source("--tasks", name)?;
         }
         let trained = recipe.filter(|_| with_training).map(training).unwrap_or_default();
         let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();
@@ -157,13 +152,13 @@ impl TaskData {
         };
         #[cfg(not(feature = "emoji"))]
         let world = None;
-        let open = |recipe| plan::open_sources(recipe, world.as_ref(), |name| wanted.contains(name));
-        let sources = recipe.map(open).transpose()?.unwrap_or_default();
+        let sources = match recipe {
+            Some(recipe) => Sources::open(recipe, world, |name| wanted.contains(name))?,
+            None => Sources::of_world(world),
+        };
         Ok(Self {
             training: trained.iter().map(|name| sources[*name].clone()).collect(),
             sources,
-            #[cfg(feature = "emoji")]
-            world,
             folder: folder.map(Path::to_owned),
         })
     }
@@ -198,7 +193,7 @@ impl TaskData {
             return Ok(Box::new(mm1_eval::tasks::open(name, folder)?));
         }
         #[cfg(feature = "emoji")]
-        if let Some(world) = &self.world {
+        if let Some(world) = &self.sources.world {
             let task = match name {
                 "scene-captions" => SceneTask::captions,
                 "scene-pairs" => SceneTask::pairs,

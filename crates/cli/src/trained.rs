@@ -4,10 +4,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
-use burn::tensor::Device;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_serve::generate::Generator;
 
+use crate::arguments::DeviceArgs;
+use crate::checkpoints;
 use crate::error::{InputError, input};
 use crate::recipe::{Recipe, Stage};
 use crate::stage::model;
@@ -28,22 +29,22 @@ impl Trained {
     /// Reads the model of the last stage that has a checkpoint in the run folder `root`.
     ///
     /// # Errors
-    /// A folder that is no run folder, or has no trained model.
-    pub(crate) fn load(root: &Path) -> Result<Self> {
-        Self::of_stage(root, None)
+    /// A folder that is no run folder, or has no trained model; a device that was not built in.
+    pub(crate) fn load(root: &Path, device: DeviceArgs) -> Result<Self> {
+        Self::of_stage(root, None, device)
     }
 
     /// The same of the stage of that name.
     ///
     /// # Errors
     /// As [`Self::load`]; a stage that is not there or trains no language model.
-    pub(crate) fn of_stage(root: &Path, name: Option<&str>) -> Result<Self> {
+    pub(crate) fn of_stage(root: &Path, name: Option<&str>, device: DeviceArgs) -> Result<Self> {
         let missing = |e: &dyn std::fmt::Display| {
             InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
         };
         let recipe = Recipe::of_run(root).map_err(|e| missing(&format!("{e:#}")))?;
         let trained = |s: &&Stage| {
-            matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && model::checkpoints(root, s.name()).is_dir()
+            matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && checkpoints::of_stage(root, s.name()).is_dir()
         };
         let last = recipe.stage.iter().rposition(|s| trained(&s) && name.is_none_or(|name| s.name() == name));
         let last = last.ok_or_else(|| match name {
@@ -57,8 +58,9 @@ impl Trained {
             }
         })?;
         let stage = recipe.stage[last].name().to_owned();
-        let id = model::identity(root, &stage)?;
-        let model = model::after(&recipe.stage[..=last], &recipe, root, &Device::flex())?;
+        let device = input(device.or(recipe.device).open())?;
+        let id = checkpoints::identity(root, &stage)?;
+        let model = model::after(&recipe.stage[..=last], &recipe, root, &device)?;
         let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
         Ok(Self {
             generator: Generator::new(model, recipe.precision.into(), tokenizer, recipe.image_spec()),

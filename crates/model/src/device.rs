@@ -1,18 +1,47 @@
 //! Where tensors are and operations run.
 
-use anyhow::{Result, bail};
+use anyhow::Result;
+#[cfg(not(feature = "cuda"))]
+use anyhow::bail;
 use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
 
-/// The CPU by the name `cpu`; in a build with the feature `cuda` the first GPU of NVIDIA by the name `cuda`.
-///
-/// # Errors
-/// If this build has no device of that name.
-pub fn named(name: &str) -> Result<Device> {
-    match name {
-        "cpu" => Ok(Device::flex()),
-        #[cfg(feature = "cuda")]
-        "cuda" => Ok(Device::cuda(0)),
-        "cuda" => bail!("device cuda: this program was built without the feature `cuda`"),
-        other => bail!("device {other}: need cpu or cuda"),
+/// A kind of device.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum DeviceKind {
+    /// The CPU.
+    #[default]
+    Cpu,
+    /// The first GPU of NVIDIA, in a program that was built with the feature `cuda`.
+    Cuda,
+}
+
+impl DeviceKind {
+    /// All of them, built in or not.
+    pub const ALL: [Self; 2] = [Self::Cpu, Self::Cuda];
+
+    /// As recipes and `--device` write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// The device itself, without autodiff.
+    ///
+    /// # Errors
+    /// If this program was built without it: one line that names the feature.
+    pub fn open(self) -> Result<Device> {
+        match self {
+            Self::Cpu => Ok(Device::flex()),
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Ok(Device::cuda(0)),
+            #[cfg(not(feature = "cuda"))]
+            Self::Cuda => bail!(
+                "device cuda: this program was built without it; build with `--features cuda`, or take the device cpu"
+            ),
+        }
     }
 }

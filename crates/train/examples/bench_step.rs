@@ -15,8 +15,9 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use mm1_data::batch::{Batch, Span};
+use mm1_model::device::DeviceKind;
 use mm1_model::ops::{Precision, on_pool, with_recomputation};
-use mm1_model::{Mm1, Mm1Config, device, weights};
+use mm1_model::{Mm1, Mm1Config, weights};
 use mm1_train::{MomentFormat, OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -36,8 +37,8 @@ fn main() -> Result<()> {
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
     let (mode, device) = match mode.strip_suffix("-cuda") {
-        Some(mode) => (mode, device::named("cuda")?),
-        None => (mode.as_str(), device::named("cpu")?),
+        Some(mode) => (mode, DeviceKind::Cuda.open()?),
+        None => (mode.as_str(), DeviceKind::Cpu.open()?),
     };
     let (model, file) = (Mm1::new(&config, 0, &device.autodiff())?, dir.join("weights.safetensors"));
     let (mode, moments) = match mode.strip_suffix("-8bit") {

@@ -11,26 +11,30 @@ use serde::Deserialize;
 use serde_json::json;
 use toml::Table;
 
-use crate::commands::run::{settle_threads, stages, stop_flag};
-use crate::error::{InputError, input};
+use crate::arguments::{DeviceArgs, ThreadsArgs};
+use crate::commands::run::stages;
+use crate::error::input;
+use crate::interrupt::stop_flag;
+use crate::origin;
 use crate::progress::clock;
 use crate::recipe::check::check_stages;
-use crate::recipe::{Recipe, put};
+use crate::recipe::{Written, put};
 
 #[derive(Debug, Args)]
 pub(crate) struct AblateArgs {
-    /// The ablation: a recipe with an `[ablation]` table.
+    /// Recipe with an [ablation] table, a TOML file.
     recipe: PathBuf,
-    /// The folder of the table and of all runs.
-    #[arg(long)]
+    /// Folder of table.md and table.json, with a run folder inside for each combination. It is made, or continued.
+    #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Change a setting of every run, as in `mm1 run`.
+    /// Override a setting of every run, as in `mm1 run`. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     edits: Vec<String>,
-    /// Threads for computing and loading; no result depends on it. Default: one for each core.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Print one JSON document as the last line.
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadsArgs,
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }
@@ -72,11 +76,8 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     let (ablation, tree) = input(read(&args.recipe))?;
     let cells = combinations(&ablation.axis);
     // All are checked before the first one runs.
-    let recipes = cells.iter().map(|values| recipe(&tree, values, &args.edits));
-    let recipes = recipes
-        .collect::<Result<Vec<_>>>()
-        .map_err(|e| InputError::new(format!("{}: {e:#}", args.recipe.display())))?;
-    let (threads, stop) = (settle_threads(args.threads)?, stop_flag()?);
+    let recipes = cells.iter().map(|values| recipe(args, &tree, values)).collect::<Result<Vec<_>>>()?;
+    let (threads, stop) = (args.threads.start_pool()?, stop_flag()?);
     let (mut done, mut last) = (Vec::new(), None);
     for (number, (values, recipe)) in cells.iter().zip(recipes).enumerate() {
         let names: Vec<String> = values.iter().map(|value| value.name.clone()).collect();
@@ -128,18 +129,22 @@ fn combinations(axes: &[Axis]) -> Vec<Vec<Value>> {
     })
 }
 
-fn recipe(tree: &Table, values: &[Value], edits: &[String]) -> Result<Recipe> {
-    let mut tree = tree.clone();
-    for value in values {
-        for (path, setting) in &value.set {
-            put(&mut tree, path, setting.clone())
-                .with_context(|| format!("ablation: {}: {path}", value.name))?;
-        }
-    }
-    let recipe = Recipe::of_tree(tree, edits)?;
+/// The recipe `tree` with the settings of `values`, checked as far as it can be without its data.
+fn recipe(args: &AblateArgs, tree: &Table, values: &[Value]) -> Result<Written> {
     let names = values.iter().map(|value| value.name.as_str()).collect::<Vec<_>>().join(", ");
-    check_stages(&recipe).with_context(|| format!("ablation: {names}"))?;
-    Ok(recipe)
+    let shown = args.recipe.display();
+    let mut tree = tree.clone();
+    for (path, setting) in values.iter().flat_map(|value| &value.set) {
+        input(
+            put(&mut tree, path, setting.clone())
+                .with_context(|| format!("{shown}: ablation: {names}: {path}")),
+        )?;
+    }
+    let written = args.device.put(Written::of_tree(&args.recipe, tree, &args.edits)?);
+    let recipe = origin::complete(written.clone())?.recipe;
+    input(check_stages(&recipe).with_context(|| format!("{shown}: ablation: {names}")))?;
+    input(recipe.device.open())?;
+    Ok(written)
 }
 
 /// A folder's name.

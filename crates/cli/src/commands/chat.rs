@@ -11,31 +11,35 @@ use mm1_serve::generate::{GenerateOptions, Session};
 use mm1_serve::sampler::Sampling;
 use serde_json::json;
 
-use crate::commands::run::settle_threads;
+use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::trained::Trained;
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// The run folder.
-    #[arg(long)]
+    /// Run folder of the model: its last stage that has a checkpoint answers.
+    #[arg(long, value_name = "DIR")]
     run: PathBuf,
-    /// A picture (JPEG, PNG, WebP) that the first message is about. May be repeated.
+    /// Image (JPEG, PNG, WebP or GIF) that the first message is about. May be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
-    /// The longest answer in tokens.
+    /// Longest answer, in tokens.
     #[arg(long, default_value_t = 64)]
     max_tokens: usize,
-    /// Above 0: draw tokens at random, the more the higher.
+    /// Sampling temperature; 0 is greedy.
     #[arg(long, default_value_t = 0.0)]
     temperature: f64,
-    /// From which random draws follow.
+    /// Seed of the sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Print one JSON document as the last line.
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadsArgs,
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
-    /// The message; without it a conversation begins.
+    /// Message to answer; without it a conversation begins.
     prompt: Option<String>,
 }
 
@@ -46,8 +50,8 @@ pub(crate) struct ChatArgs {
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     ensure_temperature(args.temperature)?;
     let pictures = args.images.iter().map(|p| picture(p)).collect::<Result<Vec<_>>>()?;
-    settle_threads(None)?;
-    let model = Trained::load(&args.run)?;
+    args.threads.start_pool()?;
+    let model = Trained::load(&args.run, args.device)?;
     if !model.tuned {
         eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);
     }

@@ -10,9 +10,10 @@ use mm1_eval::remote::Remote;
 use mm1_eval::shots::{Choice, Style};
 use serde_json::json;
 
-use crate::commands::run::{settle_threads, stop_flag};
+use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::evaluation::{Evaluation, records};
+use crate::interrupt::stop_flag;
 use crate::local::Local;
 use crate::recipe::{EvalStage, eval_pool};
 use crate::run_folder::RunFolder;
@@ -97,9 +98,10 @@ struct EvalArgs {
     /// Ask as a conversation, or in running text; by default as the model was trained.
     #[arg(long, value_enum)]
     style: Option<Asked>,
-    /// Threads for computing; no score depends on it. Default: one for each core.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadsArgs,
     /// The folder for eval.json, samples.json and the answers; the same command again goes on where it stopped.
     #[arg(long)]
     out: PathBuf,
@@ -142,11 +144,11 @@ pub(crate) fn eval(command: &EvalCommand) -> Result<()> {
 
 impl EvalArgs {
     fn run(&self) -> Result<()> {
-        settle_threads(self.threads)?;
+        self.threads.start_pool()?;
         let folder = RunFolder::open(&self.out)?;
         match (&self.run, &self.model) {
             (Some(run), _) => {
-                let model = Trained::of_stage(run, self.stage.as_deref())?;
+                let model = Trained::of_stage(run, self.stage.as_deref(), self.device)?;
                 let patch = model.recipe.model.vision.patch;
                 input(self.eval_stage(&model.stage).check_demonstration_size(patch))?;
                 let stop = stop_flag()?;

@@ -1,18 +1,33 @@
-//! `mm1 plan`: the bill of a recipe.
-
-use std::path::Path;
+//! `mm1 plan`: what a recipe would do and what it would take.
 
 use anyhow::Result;
+use clap::Args;
 
+use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::plan::Plan;
-use crate::recipe::Recipe;
+
+#[derive(Debug, Args)]
+pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadsArgs,
+    /// Print one JSON document as the last line of standard output.
+    #[arg(long)]
+    json: bool,
+}
 
 /// Checks the recipe and prints what it would do.
-pub(crate) fn plan(recipe: &Path, edits: &[String], json: bool) -> Result<()> {
-    let plan = Plan::resolve(Recipe::read(recipe, edits)?, None)?;
-    // As many as `mm1 run` takes by itself.
-    let bills = plan.bills(std::thread::available_parallelism().map_or(1, usize::from))?;
-    if json {
+///
+/// # Errors
+/// Whatever is wrong with the recipe or its data.
+pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
+    let plan = Plan::resolve(args.device.put(args.recipe.read()?), None)?;
+    // A loader holds more memory for more threads.
+    let bills = plan.bills(args.threads.count())?;
+    if args.json {
         let mut document = serde_json::to_value(plan.to_table()?)?;
         document["memory"] = serde_json::to_value(bills)?;
         println!("{document}");

@@ -45,12 +45,6 @@ pub(crate) fn positive(fields: &[(&str, u64)]) -> Result<()> {
     Ok(())
 }
 
-pub(crate) fn check_source(recipe: &Recipe, field: &str, name: &str) -> Result<()> {
-    let known: Vec<&str> = recipe.data.keys().map(String::as_str).collect();
-    ensure!(recipe.data.contains_key(name), "{field}: no [data.{name}]; known: {}", known.join(", "));
-    Ok(())
-}
-
 fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[Objective]) -> Result<()> {
     ensure!(
         objectives.contains(&s.objective),
@@ -71,7 +65,7 @@ fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[Objective]) -> Res
     );
     ensure!(!s.mixture.is_empty(), "mixture names no source");
     for name in s.mixture.keys() {
-        check_source(recipe, "mixture", name)?;
+        recipe.check_source("mixture", name)?;
     }
     check_optimizer(&s.optimizer)
 }
@@ -118,9 +112,9 @@ fn check_probe(recipe: &Recipe, s: &ProbeStage) -> Result<()> {
         ("pairs", s.pairs),
         ("neighbours", s.neighbours as u64),
     ])?;
-    check_source(recipe, "classes", &s.classes)?;
+    recipe.check_source("classes", &s.classes)?;
     ensure!(s.prompt.contains("{}"), "prompt = \"{}\" has no {{}} for the class", s.prompt);
-    s.captions.iter().try_for_each(|source| check_source(recipe, "captions", source))
+    s.captions.iter().try_for_each(|source| recipe.check_source("captions", source))
 }
 
 fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
@@ -130,7 +124,7 @@ fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
     s.check_demonstration_size(recipe.model.vision.patch)?;
     for task in &s.tasks {
         tasks::check(task)?;
-        tasks::sources(task).into_iter().try_for_each(|source| check_source(recipe, "tasks", source))?;
+        tasks::sources(task).into_iter().try_for_each(|source| recipe.check_source("tasks", source))?;
     }
     Ok(())
 }

@@ -1,11 +1,11 @@
 //! Scores after the stages before: each task with each number of shots, beside its baselines.
 
 use anyhow::Result;
-use burn::tensor::Device;
 use mm1_eval::shots::Style;
 use mm1_serve::generate::Generator;
 
-use crate::commands::run::Context;
+use crate::checkpoints;
+use crate::context::Context;
 use crate::evaluation::{Evaluation, records};
 use crate::local::Local;
 use crate::recipe::{EvalStage, Stage};
@@ -18,10 +18,10 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
         return Ok(());
     }
     let plan = &context.plan;
-    let data = TaskData::of_plan(plan, stage.data.as_deref());
+    let data = TaskData::of_run(&plan.recipe, &plan.sources, stage.data.as_deref());
     let tasks = stage.tasks.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>()?;
     let root = context.folder.root();
-    let model = model::before(&plan.recipe, root, &stage.name, &Device::flex())?;
+    let model = model::before(&plan.recipe, root, &stage.name, &plan.device)?;
     let generator =
         Generator::new(model, plan.recipe.precision.into(), plan.tokenizer.clone(), plan.image.clone());
     let last = plan.recipe.trained_before(&stage.name);
@@ -30,7 +30,8 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
         // A tuned model is asked in turns of a conversation, one that was only pre-trained in running text.
         style: if matches!(last, Some(Stage::Sft(_))) { Style::Chat } else { Style::Pretrained },
         seed: plan.recipe.seed,
-        model_id: &last.map_or(Ok("untrained".to_owned()), |last| model::identity(root, last.name()))?,
+        model_id: &last
+            .map_or(Ok("untrained".to_owned()), |last| checkpoints::identity(root, last.name()))?,
         folder: &context.folder,
         training: &data.training,
     };

@@ -1,43 +1,16 @@
 //! The model as the stages of a run have left it on disk.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use burn::tensor::Device;
 use mm1_model::vision::Vision;
 use mm1_model::{Mm1, weights};
-use mm1_train::{Checkpoint, checkpoint};
-use xxhash_rust::xxh3::xxh3_64;
 
+use crate::checkpoints;
 use crate::error::input;
-use crate::recipe::{Origin, Recipe, Stage};
-
-/// Where a stage's checkpoints are in the run folder `root`.
-pub(crate) fn checkpoints(root: &Path, stage: &str) -> PathBuf {
-    root.join("checkpoints").join(stage)
-}
-
-/// The newest good checkpoint in `folder`; damaged ones are told.
-pub(crate) fn latest(folder: &Path) -> Result<Option<Checkpoint>> {
-    let latest = input(checkpoint::latest(folder))?;
-    for warning in latest.iter().flat_map(|l| &l.warnings) {
-        eprintln!("mm1: warning: {warning}");
-    }
-    Ok(latest)
-}
-
-/// Stage, steps and a hash of the weights: the same for the same model.
-///
-/// # Errors
-/// If the stage has no good checkpoint.
-pub(crate) fn identity(root: &Path, stage: &str) -> Result<String> {
-    let folder = checkpoints(root, stage);
-    let checkpoint = latest(&folder)?.with_context(|| format!("{}: no checkpoint yet", folder.display()))?;
-    // The manifest holds the checksums of all files.
-    let sum = xxh3_64(&fs::read(checkpoint.path.join("manifest.json"))?);
-    Ok(format!("{stage} after {} steps, {sum:016x}", checkpoint.step))
-}
+use crate::origin::Origin;
+use crate::recipe::{Recipe, Stage};
 
 /// The model as the stages before `stage` have left it.
 ///
@@ -56,14 +29,9 @@ pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: 
     let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     // Every stage that trains writes the encoder: nothing before the last of them matters.
     match recipe.trained_before(stage) {
-        Some(last) => weights::load_part(vision, "vision", &weights_of(root, last.name())?),
+        Some(last) => weights::load_part(vision, "vision", &checkpoints::weights(root, last.name())?),
         None => from_origin(vision, recipe),
     }
-}
-
-/// The last stage that trains and has left checkpoints in the run folder `root` of `recipe`.
-pub(crate) fn last_left<'a>(recipe: &'a Recipe, root: &Path) -> Option<&'a Stage> {
-    recipe.stage.iter().rfind(|s| s.training().is_some() && checkpoints(root, s.name()).is_dir())
 }
 
 /// The encoder of random weights `vision` with those of the recipe's `model.vision.from`, if it has one.
@@ -73,13 +41,6 @@ fn from_origin(vision: Vision, recipe: &Recipe) -> Result<Vision> {
         Some(from) => weights::assign(vision, input(Origin::open(from))?.encoder.fit(config)?),
         None => Ok(vision),
     }
-}
-
-/// The file with the weights that a stage has left.
-pub(crate) fn weights_of(root: &Path, stage: &str) -> Result<PathBuf> {
-    let folder = checkpoints(root, stage);
-    let missing = || format!("stage {stage} has no checkpoint in {}", folder.display());
-    Ok(latest(&folder)?.with_context(missing)?.weights())
 }
 
 /// The model as the stages `done` of `recipe` have left it.
@@ -95,9 +56,12 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     }
     for stage in &done[first..] {
         match stage {
-            Stage::Pretrain(s) | Stage::Sft(s) => model = weights::load(model, &weights_of(root, &s.name)?)?,
+            Stage::Pretrain(s) | Stage::Sft(s) => {
+                model = weights::load(model, &checkpoints::weights(root, &s.name)?)?
+            }
             Stage::Encoder(s) => {
-                model.vision = weights::load_part(model.vision, "vision", &weights_of(root, &s.name)?)?;
+                model.vision =
+                    weights::load_part(model.vision, "vision", &checkpoints::weights(root, &s.name)?)?;
             }
             Stage::Probe(_) | Stage::Eval(_) => {}
         }

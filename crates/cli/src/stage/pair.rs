@@ -15,11 +15,11 @@ use mm1_model::towers::Towers;
 use mm1_model::vision::Vision;
 use mm1_model::weights;
 
-use crate::commands::run::Context;
+use crate::checkpoints;
+use crate::context::Context;
 use crate::error::input;
 use crate::plan::caption_tokens;
 use crate::recipe::{Recipe, Stage};
-use crate::stage::model;
 
 /// An image encoder with its text tower.
 pub(super) enum Pair {
@@ -37,9 +37,9 @@ impl Pair {
     /// # Errors
     /// A missing checkpoint; towers or a tokenizer that can't be imported.
     pub(super) fn before(context: &Context, stage: &str, encoder: &Vision) -> Result<Option<Self>> {
-        let recipe = &context.plan.recipe;
+        let (recipe, device) = (&context.plan.recipe, &context.plan.device);
         if let Some(last) = recipe.trained_before(stage) {
-            let clip = trained(recipe, context.folder.root(), last)?;
+            let clip = trained(recipe, context.folder.root(), last, device)?;
             let tokenizer = context.plan.tokenizer.clone();
             return Ok(clip.map(|clip| Self::Trained(Box::new(clip), tokenizer)));
         }
@@ -47,15 +47,17 @@ impl Pair {
         match vision.from.as_deref() {
             None => Ok(None),
             Some(from) if from.join("plan.toml").exists() => Self::of_run(vision, stage, from, encoder),
-            Some(from) => Self::imported(vision, stage, from),
+            Some(from) => Self::imported(vision, stage, from, device),
         }
     }
 
     /// The text tower of another run of ours beside `encoder`, which is that run's at this recipe's resolution.
     fn of_run(vision: &VisionConfig, stage: &str, from: &Path, encoder: &Vision) -> Result<Option<Self>> {
         let theirs = Recipe::of_run(from)?;
-        let Some(last) = model::last_left(&theirs, from) else { return Ok(None) };
-        let Some(mut clip) = trained(&theirs, from, last)? else { return Ok(None) };
+        let Some(last) = checkpoints::last_stage(&theirs, from) else { return Ok(None) };
+        let Some(mut clip) = trained(&theirs, from, last, &encoder.patch.val().device())? else {
+            return Ok(None);
+        };
         if !reaches_space(vision, stage) {
             return Ok(None);
         }
@@ -64,7 +66,7 @@ impl Pair {
         Ok(Some(Self::Trained(Box::new(clip), Arc::new(tokenizer))))
     }
 
-    fn imported(vision: &VisionConfig, stage: &str, from: &Path) -> Result<Option<Self>> {
+    fn imported(vision: &VisionConfig, stage: &str, from: &Path, device: &Device) -> Result<Option<Self>> {
         let Some(found) = input(towers::open(from))? else { return Ok(None) };
         if !reaches_space(vision, stage) {
             return Ok(None);
@@ -74,7 +76,7 @@ impl Pair {
             tell(stage, &format!("{} has a text tower, but no tokenizer.json", from.display()));
             return Ok(None);
         }
-        let towers = input(found.fit(vision, &Device::flex()))?;
+        let towers = input(found.fit(vision, device))?;
         let tokenizer = input(ForeignTokenizer::load(&tokenizer, towers.text.length()))?;
         Ok(Some(Self::Imported(Box::new(towers), Box::new(tokenizer))))
     }
@@ -110,12 +112,12 @@ impl Pair {
 }
 
 /// What `last`, the last stage that trains of the run in `root`, has left, if it was contrastive.
-fn trained(recipe: &Recipe, root: &Path, last: &Stage) -> Result<Option<Clip>> {
+fn trained(recipe: &Recipe, root: &Path, last: &Stage, device: &Device) -> Result<Option<Clip>> {
     let Stage::Encoder(last) = last else { return Ok(None) };
     let Some(contrast) = last.objective.contrast() else { return Ok(None) };
-    let vision = Mm1::encoder(&recipe.model, recipe.seed, &Device::flex())?;
+    let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     let clip = Clip::new(vision, &recipe.model.lm, contrast, recipe.seed)?;
-    weights::load(clip, &model::weights_of(root, &last.name)?).map(Some)
+    weights::load(clip, &checkpoints::weights(root, &last.name)?).map(Some)
 }
 
 /// Whether all blocks of the encoder are used; told where not.

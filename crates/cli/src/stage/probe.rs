@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
 use mm1_data::image::{normalise_into, prepare};
 use mm1_data::source::{Source, Split};
 use mm1_eval::probe::{Labelled, nearest, retrieval, zero_shot};
@@ -16,8 +16,8 @@ use mm1_model::Mm1;
 use mm1_model::vision::Vision;
 use mm1_train::objective::probe::{self as features, Probe};
 
-use crate::commands::run::Context;
-use crate::error::{InputError, Interrupted};
+use crate::context::Context;
+use crate::error::InputError;
 use crate::evaluation::{records, replace_records};
 use crate::progress::Progress;
 use crate::recipe::ProbeStage;
@@ -38,7 +38,7 @@ pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
     }
     let (plan, root) = (&context.plan, context.folder.root());
     let measures = Measures { context, stage, records: Vec::new() };
-    let vision = model::encoder_before(&plan.recipe, root, &stage.name, &Device::flex())?;
+    let vision = model::encoder_before(&plan.recipe, root, &stage.name, &plan.device)?;
     measures.all(&vision)
 }
 
@@ -71,11 +71,11 @@ impl Measures<'_> {
         let plan = &self.context.plan;
         // What is wrong with it is told before the long part.
         let pair = Pair::before(self.context, &self.stage.name, vision)?;
-        let source = &plan.sources[&self.stage.classes];
+        let source = &plan.sources[self.stage.classes.as_str()];
         let train = self.pictures(source, Split::Train, self.stage.train)?;
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
-        let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, &Device::flex())?;
+        let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, &plan.device)?;
         let ways: [(&str, &Way<'_>); 3] = [
             ("", &|pictures| self.features(vision, pictures)),
             ("random", &|pictures| self.features(&fresh, pictures)),
@@ -115,7 +115,8 @@ impl Measures<'_> {
         let scores = zero_shot(&pictures, &classes);
         self.record("zero-shot", Metric::Accuracy, &[("", "zero-shot", scores)], 100.0 / names.len() as f64);
         let Some(source) = &self.stage.captions else { return Ok(()) };
-        let pairs = self.pictures(&self.context.plan.sources[source], Split::Test, self.stage.pairs)?;
+        let pairs =
+            self.pictures(&self.context.plan.sources[source.as_str()], Split::Test, self.stage.pairs)?;
         let (pictures, texts) = (self.picture_vectors(pair, &pairs)?, self.text_vectors(pair, &pairs.texts)?);
         let mut first = BTreeMap::new();
         let same: Vec<usize> = pairs
@@ -141,7 +142,7 @@ impl Measures<'_> {
         let mut pictures = Pictures { pixels: Vec::new(), texts: Vec::new() };
         let image = &self.context.plan.image;
         for index in 0..count {
-            self.check_stop()?;
+            self.context.check_stop()?;
             // What can't be read is told, and not judged.
             let document = match source.document(split, index) {
                 Ok(document) => document,
@@ -166,18 +167,12 @@ impl Measures<'_> {
         Ok(pictures)
     }
 
-    fn check_stop(&self) -> Result<()> {
-        let stop = self.context.stop.load(std::sync::atomic::Ordering::Relaxed);
-        ensure!(!stop, Interrupted);
-        Ok(())
-    }
-
     /// The encoder's features.
     fn features(&self, vision: &Vision, pictures: &Pictures) -> Result<Vectors> {
         let mut vectors = Vectors { pictures: Vec::new(), patches: Vec::new() };
         for batch in pictures.pixels.chunks(BATCH) {
-            self.check_stop()?;
-            let tokens = vision.tokens(tensor(batch, self.context.plan.image.size));
+            self.context.check_stop()?;
+            let tokens = vision.tokens(self.tensor(batch));
             vectors.pictures.extend(vision.pooled(&tokens).into_data().iter::<f32>());
             if self.stage.attentive {
                 vectors.patches.extend(vision.without_class(tokens).into_data().iter::<f32>());
@@ -199,10 +194,16 @@ impl Measures<'_> {
         }
     }
 
+    /// `n` pictures as one tensor `[n, s, s, 3]` on the run's device.
+    fn tensor(&self, pictures: &[Vec<f32>]) -> Tensor<4> {
+        let plan = &self.context.plan;
+        let shape = [pictures.len(), plan.image.size, plan.image.size, 3];
+        Tensor::from_data(TensorData::new(pictures.concat(), shape), &plan.device)
+    }
+
     /// `[n, e]`
     fn picture_vectors(&self, pair: &Pair, pictures: &Pictures) -> Result<Vec<f32>> {
-        let side = self.context.plan.image.size;
-        self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(tensor(batch, side))))
+        self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(self.tensor(batch))))
     }
 
     /// `[n, e]`
@@ -213,7 +214,7 @@ impl Measures<'_> {
     fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Result<Tensor<2>>) -> Result<Vec<f32>> {
         let mut values = Vec::new();
         for batch in items.chunks(BATCH) {
-            self.check_stop()?;
+            self.context.check_stop()?;
             values.extend(network(batch)?.into_data().iter::<f32>());
         }
         Ok(values)
@@ -287,11 +288,6 @@ fn features(of: Labelled, tokens: usize) -> features::Labelled {
 fn right(probe: &Probe, test: &features::Labelled) -> Vec<f64> {
     let said = probe.classify(test);
     said.iter().zip(&test.labels).map(|(said, label)| if said == label { 100.0 } else { 0.0 }).collect()
-}
-
-/// `[n, s, s, 3]`
-fn tensor(pictures: &[Vec<f32>], side: usize) -> Tensor<4> {
-    Tensor::from_data(TensorData::new(pictures.concat(), [pictures.len(), side, side, 3]), &Device::flex())
 }
 
 /// The patches of a picture `[s, s, 3]`, row by row, each averaged: `[p, d]`.

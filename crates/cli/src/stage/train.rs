@@ -2,11 +2,9 @@
 //! not loops of their own.
 
 use std::path::Path;
-use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use burn::tensor::Device;
 use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, Skipped};
@@ -21,7 +19,8 @@ use mm1_train::{Checkpoint, OptimizerConfig, Part, Schedule, StepReport, Trainer
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::commands::run::Context;
+use crate::checkpoints;
+use crate::context::Context;
 use crate::error::{Interrupted, input};
 use crate::memory;
 use crate::progress::Progress;
@@ -36,16 +35,16 @@ const COUNTED: u64 = 2000;
 /// # Errors
 /// Wrong input, a loss that is not finite, a full disk, or an interrupt.
 pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
-    let folder = model::checkpoints(context.folder.root(), &stage.name);
+    let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
     checkpoint::remove_leftovers(&folder)?;
-    let last = model::latest(&folder)?;
+    let last = checkpoints::latest(&folder)?;
     if let Some(done) = last.as_ref().filter(|last| last.step == stage.steps) {
         // A later stage that was killed may have left half a line.
         context.folder.metrics_after(&stage.name, done.step)?;
         eprintln!("{:>14} {} steps were done before", stage.name, done.step);
         return report_skipped(context, &stage.name, &cursor(&done.state()?)?);
     }
-    let (device, recipe) = (Device::flex().autodiff(), &context.plan.recipe);
+    let (device, recipe) = (context.plan.device.clone().autodiff(), &context.plan.recipe);
     let encoder = || model::encoder_before(recipe, context.folder.root(), &stage.name, &device);
     let clip = |contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
     match stage.objective {
@@ -83,7 +82,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     model: M,
     last: Option<Checkpoint>,
 ) -> Result<()> {
-    let folder = model::checkpoints(context.folder.root(), &stage.name);
+    let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
     let mut trainer = Trainer::new(model, optimizer(stage))?;
     let mut cursor = Cursor::default();
     if let Some(last) = last {
@@ -116,7 +115,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
         let line = Line { step, stage: name, report, lr, seconds, data_seconds, skipped };
         metrics.push(&line)?;
         progress.update(line.step, &line.figures());
-        let stop = context.stop.load(Ordering::Relaxed);
+        let stop = context.stopped();
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
             let state = json!({ "cursor": cursor, "stage": stage.name });
             checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;
@@ -133,7 +132,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
 fn first_captions(context: &Context, stage: &TrainStage) -> Vec<Vec<u32>> {
     let mut captions = Vec::new();
     for name in stage.mixture.keys() {
-        let source = &context.plan.sources[name];
+        let source = &context.plan.sources[name.as_str()];
         for index in 0..source.len(Split::Train).unwrap_or(u64::MAX).min(COUNTED) {
             // What can't be read is told when training meets it.
             let Ok(texts) = source.texts(Split::Train, index) else { continue };

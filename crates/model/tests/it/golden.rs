@@ -75,7 +75,7 @@ fn loss_and_every_gradient_are_pytorchs() {
 #[cfg(feature = "cuda")]
 #[test]
 fn loss_and_every_gradient_are_pytorchs_on_a_gpu() {
-    let device = mm1_model::device::named("cuda").unwrap().autodiff();
+    let device = mm1_model::device::DeviceKind::Cuda.open().unwrap().autodiff();
     let furthest = case::NAMES.map(|name| {
         let apart = loss_and_gradients(&device, name).into_iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
         println!("{name}: furthest apart is {} by {:e}", apart.0, apart.1);

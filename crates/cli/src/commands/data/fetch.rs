@@ -2,37 +2,36 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
-use mm1_corpora::{Clients, Counts, DESK, Options, Report, Stream};
-use mm1_data::source::SourceConfig;
+use mm1_corpora::{Clients, Counts, DESK, Options, Report};
 use serde_json::json;
 
 use crate::error::{InputError, input};
 
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
-    /// Which collection.
+    /// Collection to download.
     collection: Collection,
-    /// The folder of the shards, one folder in it for each kind of data.
-    #[arg(long)]
+    /// Folder for the shards, with a folder inside for each kind of data: captioned, interleaved, text, …
+    #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// Only these corpora, such as noto,easy-vqa.
+    /// Download only these corpora, joined by commas, such as noto,easy-vqa.
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
-    /// The longer side of rendered drawings in pixels.
+    /// Longer side of rendered vector graphics, in pixels.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=2048))]
     size: u32,
-    /// The most words of a passage; longer texts and pages are cut at lines. 0 leaves them whole.
+    /// Most words of a document: longer texts and pages are split between lines; 0 does not split.
     #[arg(long, default_value_t = 300)]
     words: usize,
-    /// Take versions of Debian packages whose SHA-256 this program does not know, on apt's word.
+    /// Accept versions of Debian packages whose SHA-256 this program does not know, as apt verifies them.
     #[arg(long)]
     unpinned: bool,
-    /// Print one JSON document as the last line.
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }
@@ -40,7 +39,7 @@ pub(crate) struct FetchArgs {
 /// What can be fetched.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Collection {
-    /// About 25,000 captioned pictures, pages of manuals, texts and easy-VQA: what fits a desk.
+    /// About 25,000 captioned images, illustrated manuals, texts and easy-VQA, for a run on a desktop computer.
     Desk,
 }
 
@@ -116,17 +115,4 @@ fn table(report: &Report) -> String {
         let _ = writeln!(text, "{:>20} missing: {}", missing.corpus, missing.reason);
     }
     text
-}
-
-/// What to do where a recipe's source is a folder that [`fetch`] would make and that is not there; else nothing.
-pub(crate) fn remedy(config: &SourceConfig) -> String {
-    let SourceConfig::Shards { path, .. } = config else { return String::new() };
-    let missing = path.iter().map(Path::new).find(|path| {
-        let of_stream = |stream: Stream| path.file_name().is_some_and(|name| name == stream.folder());
-        !path.exists() && Stream::ALL.into_iter().any(of_stream)
-    });
-    match missing.and_then(Path::parent) {
-        Some(folder) => format!(" (run `mm1 data fetch desk --to {}` first)", folder.display()),
-        None => String::new(),
-    }
 }

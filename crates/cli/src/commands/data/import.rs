@@ -19,51 +19,51 @@ use super::sources::{Bar, Opened, SourceArgs, tell_damaged};
 use crate::error::{InputError, input};
 
 #[derive(Debug, Args)]
-#[command(after_help = "The rules (FIELD = default; what a --filter file has, too):
-  min_side = 11, max_side = 9999  pixels of a picture's shorter and longer side
-  max_aspect = 2.0                how many times longer one side may be
-  max_uses = 10                   how often a picture may be used in all documents
-  names = [\"logo\", \"button\", \"icon\"]  not in a picture's name
+#[command(after_help = "Filter rules (FIELD = default), for --filter-set and for a --filter file:
+  min_side = 11, max_side = 9999  pixels of an image's shorter and longer side
+  max_aspect = 2.0                largest aspect ratio
+  max_uses = 10                   how often the same image may occur in all documents
+  names = [\"logo\", \"button\", \"icon\"]  images with one of these in their name are removed
   require_picture = false, require_text = true
-  unique_text = true              of the same text only the first document stays
-  languages = []                  such as [\"eng\"]; empty: all
+  unique_text = true              deduplication: of equal texts only the first document stays
+  languages = []                  languages that stay, such as [\"eng\"]; empty: all
 
-Shards appear under their names when all are whole; the same command again after an interrupt begins anew.
+Shards appear under their names when all are complete; after an interrupt the same command begins anew.
 Use them in a recipe:  --set data.NAME.kind=shards --set data.NAME.path=DIR")]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// The folder of the shards; it is made.
+    /// Folder for the shards; it is made.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// What the shards' names begin with: NAME-000000.tar.
+    /// Prefix of the shards' names: NAME-000000.tar.
     #[arg(long, value_name = "NAME", default_value = "shard")]
     name: String,
-    /// The size at which a shard is closed.
+    /// Size of a shard, in MiB.
     #[arg(long, value_name = "MIB", default_value_t = 256, value_parser = clap::value_parser!(u64).range(1..=1 << 20))]
     shard_mib: u64,
-    /// The terms of use, written into every document and the manifest. Default: what the sources say.
+    /// Licence, written into every document and the manifest. Default: what the sources say.
     #[arg(long)]
     licence: Option<String>,
-    /// Whom to name, written into every document and the manifest. Default: what the sources say.
+    /// Attribution, written into every document and the manifest. Default: what the sources say.
     #[arg(long)]
     attribution: Option<String>,
-    /// Rules from a TOML file; see below.
+    /// Filter rules from a TOML file; see below.
     #[arg(long, value_name = "FILE", conflicts_with = "no_filter")]
     filter: Option<PathBuf>,
-    /// Change a rule: min_side=32, languages=["eng"]. May be repeated.
+    /// Override a filter rule: min_side=32, languages=["eng"]. May be repeated.
     #[arg(long, value_name = "FIELD=VALUE", conflicts_with = "no_filter")]
     filter_set: Vec<String>,
-    /// Keep everything that is not damaged.
+    /// Do not filter: keep every document that is not damaged.
     #[arg(long)]
     no_filter: bool,
-    /// The share of damaged documents above which nothing is written.
+    /// Largest share of damaged documents; above it nothing is written.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     max_skipped_share: f64,
-    /// Trust the headers of pictures. Default: decode each, so that the shards hold whole pictures only.
+    /// Check only the headers of images. Default: decode each, so that the shards hold no damaged image.
     #[arg(long)]
     headers_only: bool,
-    /// Print one JSON document as the last line.
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }

@@ -24,16 +24,16 @@ const ALL_LINES: u32 = 40;
 pub(crate) struct InspectArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// Which document of all sources, from 0. Default: the first.
+    /// Number of the document among all sources, from 0. Default: the first.
     #[arg(long, value_name = "N", conflicts_with = "id")]
     index: Option<u64>,
-    /// The document with this id, or with an id that ends in it after a slash.
-    #[arg(long)]
+    /// Id of the document, or the end of its id after a slash.
+    #[arg(long, value_name = "ID")]
     id: Option<String>,
-    /// Write it as a page of one file, pictures inside.
+    /// Write the document as one HTML file, with its images inside.
     #[arg(long, value_name = "FILE")]
     html: Option<PathBuf>,
-    /// Print one JSON document as the last line.
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }

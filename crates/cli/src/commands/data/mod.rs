@@ -1,6 +1,6 @@
 //! `mm1 data`: what is done with data before training. One file a command.
 
-pub(crate) mod fetch;
+mod fetch;
 mod import;
 mod inspect;
 mod preview;
@@ -17,22 +17,22 @@ use serde::Serialize;
 
 use crate::error::InputError;
 
-/// Work with data before training.
+/// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
 #[derive(Debug, Subcommand)]
 pub(crate) enum DataCommand {
-    /// Get real corpora by the machine's own package clients, as shards.
+    /// Download real corpora with the machine's own package clients, as shards.
     Fetch(fetch::FetchArgs),
-    /// Convert data of any format into shards, cleaned by the paper's rules.
+    /// Convert data of any format into shards, filtered by the paper's rules.
     Import(Box<import::ImportArgs>),
-    /// Show one document: its texts and pictures in order.
+    /// Show one document: its texts and images in order.
     Inspect(inspect::InspectArgs),
-    /// Show the next rows of a recipe's stage as training would see them.
+    /// Show the first packed rows of a recipe's stage, as training would see them.
     Preview(preview::PreviewArgs),
-    /// Write captions by a trained model, joined with those that the pictures have.
+    /// Write synthetic captions by a trained model, joined with those that the images have.
     Recaption(recaption::RecaptionArgs),
-    /// Count documents, pictures, words and tokens.
+    /// Count documents, images, words and tokens.
     Stats(stats::StatsArgs),
-    /// Read everything and say what is damaged; exit code 2 where anything is.
+    /// Read everything and list what is damaged; exit code 2 if anything is.
     Verify(verify::VerifyArgs),
 }
 
@@ -50,11 +50,6 @@ pub(crate) fn data(command: &DataCommand) -> Result<()> {
         DataCommand::Stats(args) => stats::stats(args),
         DataCommand::Verify(args) => verify::verify(args),
     }
-}
-
-/// The number of threads: as asked, or one for each core.
-fn threads(asked: Option<u16>) -> usize {
-    asked.map_or_else(|| std::thread::available_parallelism().map_or(1, usize::from), usize::from)
 }
 
 /// Prints the JSON document that ends the output.

@@ -6,7 +6,7 @@ use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, Skipped};
 use serde::Serialize;
 
-use crate::RecipeArgs;
+use crate::arguments::{RecipeArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::plan::Plan;
 use crate::recipe::{Recipe, Stage, TrainStage};
@@ -15,16 +15,15 @@ use crate::recipe::{Recipe, Stage, TrainStage};
 pub(crate) struct PreviewArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
-    /// How many rows, from the first on.
-    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
+    /// Number of rows, from the first on.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u64).range(1..))]
     rows: u64,
-    /// The training stage. Default: the recipe's first.
+    /// Training stage. Default: the recipe's first.
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
-    /// Threads that prepare documents; no row depends on it. Default: one for each core.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
-    /// Print one JSON document as the last line.
+    #[command(flatten)]
+    threads: ThreadsArgs,
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }
@@ -62,9 +61,9 @@ struct Sample {
 /// # Errors
 /// A recipe that is wrong, a stage that does not train, too many damaged documents.
 pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
-    let plan = Plan::resolve(Recipe::read(&args.recipe.recipe, &args.recipe.edits)?, None)?;
+    let plan = Plan::resolve(args.recipe.read()?, None)?;
     let stage = training_stage(&plan.recipe, args.stage.as_deref())?;
-    let threads = super::threads(args.threads);
+    let threads = args.threads.count();
     // Which row a batch begins with changes nothing: a row is a function of its number.
     let config = LoaderConfig { rows: 1, ..plan.loader(stage, threads)? };
     let mut loader = input(Loader::start(config.clone(), Cursor::default()))?;

@@ -20,7 +20,7 @@ use rayon::prelude::*;
 use serde_json::json;
 
 use super::sources::{Opened, SourceArgs};
-use crate::commands::run::settle_threads;
+use crate::arguments::DeviceArgs;
 use crate::error::input;
 use crate::progress::Progress;
 use crate::trained::Trained;
@@ -29,31 +29,33 @@ use crate::trained::Trained;
 pub(crate) struct RecaptionArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// The run folder of the model that describes the pictures.
-    #[arg(long)]
+    /// Run folder of the model that writes the captions.
+    #[arg(long, value_name = "DIR")]
     run: PathBuf,
-    /// The folder for the shards. The same command again goes on where it stopped.
+    #[command(flatten)]
+    device: DeviceArgs,
+    /// Folder for the shards. The same command again continues where it stopped.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
-    /// Pictures described side by side; no caption depends on it.
+    /// Batch size: images captioned together; no caption depends on it.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
-    /// The longest description in tokens.
+    /// Longest caption, in tokens.
     #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
     max_tokens: u16,
-    /// Take the first N documents only.
+    /// Caption only the first N documents.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
-    /// Show the model the alt-text beside the picture.
+    /// Put the image's alt-text into the prompt.
     #[arg(long)]
     with_alt_text: bool,
-    /// Size of a shard in MiB: what a killed run does again at most.
+    /// Size of a shard, in MiB. After a kill at most this much is done again.
     #[arg(long, value_name = "MIB", default_value_t = 32.0)]
     shard_mib: f64,
-    /// The share of documents, of at least 20, that may be damaged or without a caption.
+    /// Largest share of documents, of at least 20, that may be damaged or without a caption.
     #[arg(long, value_name = "SHARE", default_value_t = 0.1)]
     max_skipped_share: f64,
-    /// Print one JSON document as the last line.
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }
@@ -63,8 +65,8 @@ pub(crate) struct RecaptionArgs {
 /// # Errors
 /// Wrong input, too many damaged documents, a disk that is full; what was written stays, and the same command goes on.
 pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
-    settle_threads(args.sources.threads)?;
-    let model = Trained::load(&args.run)?;
+    args.sources.threads.start_pool()?;
+    let model = Trained::load(&args.run, args.device)?;
     let source = args.sources.open(&SourceArgs::store()?)?;
     let total = source.documents().min(args.limit.unwrap_or(u64::MAX));
     let spec = input(spec(args, &model, &source))?;

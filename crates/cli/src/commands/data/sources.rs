@@ -7,6 +7,7 @@ use mm1_data::source::detect::{self, Detected, Said};
 use mm1_data::source::stored::{self, Stored};
 use mm1_data::store::{Store, StoreSpec};
 
+use crate::arguments::ThreadsArgs;
 use crate::error::input;
 use crate::progress::Progress;
 
@@ -15,22 +16,21 @@ const NAMED: usize = 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Files, folders, patterns (a/*.tar, a-{000..127}.tar) and addresses (https://, s3://, gs://). What they are is
-    /// told from their names and content; a folder may hold several formats.
+    /// Files, folders, glob patterns (a/*.tar, a-{000..127}.tar) and URLs (https://, s3://, gs://). Their format is
+    /// detected from names and content; a folder may hold several formats.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// What the sources are, in place of what is told: folder, shards, webdataset, parquet-captioned, obelics, mmc4,
+    /// Format of the sources, instead of detecting it: folder, shards, webdataset, parquet-captioned, obelics, mmc4,
     /// html, text, json-text, parquet-text or conversations.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// A field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN, pictures=DIR,
-    /// missing=leave-out. May be repeated. Pictures of MMC4, LLaVA and OBELICS files are looked for beside the file
-    /// and in images/, pictures/, imgs/ and a folder of the file's name there.
+    /// Set a field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN, pictures=DIR,
+    /// missing=leave-out. May be repeated. Images of MMC4, LLaVA and OBELICS files are looked for beside the file, in
+    /// images/, pictures/ and imgs/, and in a folder with the file's name.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     settings: Vec<String>,
-    /// Threads that read; no result depends on it. Default: one for each core.
-    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
-    pub(crate) threads: Option<u16>,
+    #[command(flatten)]
+    pub(crate) threads: ThreadsArgs,
 }
 
 impl SourceArgs {
@@ -65,7 +65,7 @@ impl SourceArgs {
 
     /// How documents are looked at.
     pub(crate) fn examination(&self, look: Look) -> Examination {
-        Examination { look, threads: super::threads(self.threads), large: false }
+        Examination { look, threads: self.threads.count(), large: false }
     }
 }
 

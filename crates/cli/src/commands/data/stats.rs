@@ -21,13 +21,13 @@ const BAR: usize = 40;
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// Count tokens too, by the tokenizer.json of a run.
+    /// Count tokens too, with the tokenizer.json of a run.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
-    /// Decode every picture. Default: read headers only.
+    /// Decode every image. Default: read headers only.
     #[arg(long)]
     decode: bool,
-    /// Print one JSON document as the last line.
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }

@@ -14,7 +14,7 @@ use crate::error::{InputError, input};
 pub(crate) struct VerifyArgs {
     #[command(flatten)]
     sources: SourceArgs,
-    /// Print one JSON document as the last line.
+    /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }

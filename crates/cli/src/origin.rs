@@ -10,8 +10,8 @@ use mm1_model::weights::{self, Named};
 use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
 
-use super::{ImageConfig, Recipe};
-use crate::stage::model;
+use crate::checkpoints;
+use crate::recipe::{ImageConfig, Recipe, Written};
 
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
@@ -35,8 +35,8 @@ impl Origin {
 
     fn of_run(root: &Path) -> Result<Self> {
         let recipe = Recipe::of_run(root)?;
-        let last = model::last_left(&recipe, root).context("no stage has a checkpoint yet")?;
-        let bytes = std::fs::read(model::weights_of(root, last.name())?)?;
+        let last = checkpoints::last_stage(&recipe, root).context("no stage has a checkpoint yet")?;
+        let bytes = std::fs::read(checkpoints::weights(root, last.name())?)?;
         let Recipe { image, model: shape, .. } = recipe;
         let own =
             |(path, shape, values): Named| Some((path.strip_prefix("vision.")?.to_owned(), shape, values));
@@ -57,7 +57,7 @@ impl Origin {
     }
 
     /// The same for the same weights.
-    pub(crate) fn fingerprint(&self) -> String {
+    fn fingerprint(&self) -> String {
         let mut hash = Xxh3::new();
         for (path, _, values) in &self.encoder.tensors {
             hash.update(path.as_bytes());
@@ -67,16 +67,33 @@ impl Origin {
     }
 }
 
-/// Writes what a recipe's `model.vision.from` says of the encoder and its pictures into the recipe, where it leaves it out.
+/// A recipe with nothing left out.
+pub(crate) struct Complete {
+    pub(crate) recipe: Recipe,
+    /// Hash of the weights of its `model.vision.from`.
+    pub(crate) encoder: Option<String>,
+}
+
+/// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of the encoder and
+/// its pictures. This is the first moment that weights are opened.
 ///
 /// # Errors
-/// A setting that differs from the encoder's; as [`Origin::open`].
-pub(crate) fn fill(tree: &mut Table) -> Result<()> {
+/// [`crate::error::InputError`]: a field that is unknown or of another type, a setting that differs from the encoder's,
+/// an encoder that can't be opened.
+pub(crate) fn complete(mut written: Written) -> Result<Complete> {
+    let encoder = written.change(fill)?;
+    Ok(Complete { recipe: written.parse()?, encoder })
+}
+
+/// Completes `tree`. The hash of the encoder's weights, where the recipe has one that is there already.
+fn fill(tree: &mut Table) -> Result<Option<String>> {
     let vision = tree.get("model").and_then(|model| model.get("vision"));
-    let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(()) };
+    let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(None) };
     let Value::String(from) = from else { bail!("model.vision.from is a {}, not a path", from.type_str()) };
     let from = from.clone();
-    let Origin { encoder, image } = Origin::open(Path::new(&from))?;
+    let origin = Origin::open(Path::new(&from))?;
+    let fingerprint = origin.fingerprint();
+    let Origin { encoder, image } = origin;
     let model = tree.get_mut("model").and_then(Value::as_table_mut);
     if let Some(vision) = model.and_then(|model| model.get_mut("vision")).and_then(Value::as_table_mut) {
         for (key, value) in Table::try_from(&encoder.config)? {
@@ -94,7 +111,7 @@ pub(crate) fn fill(tree: &mut Table) -> Result<()> {
     for (key, value) in Table::try_from(&image)? {
         section.entry(key).or_insert(value);
     }
-    Ok(())
+    Ok(Some(fingerprint))
 }
 
 /// The recipe's `model.vision.image_size`, in pixels.

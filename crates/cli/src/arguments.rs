@@ -1,0 +1,90 @@
+//! Arguments that several commands share.
+
+use std::path::PathBuf;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use mm1_model::device::DeviceKind;
+
+use crate::recipe::Written;
+
+/// A recipe and what is changed of it.
+#[derive(Debug, Args)]
+pub(crate) struct RecipeArgs {
+    /// Recipe, a TOML file.
+    recipe: PathBuf,
+    /// Override a setting: model.lm.layers=4, or stage.pretrain.steps=40 by a stage's name. May be repeated.
+    #[arg(long = "set", value_name = "PATH=VALUE")]
+    edits: Vec<String>,
+}
+
+impl RecipeArgs {
+    /// The recipe with its overrides.
+    ///
+    /// # Errors
+    /// [`crate::error::InputError`]: a file that can't be read, an override of no setting.
+    pub(crate) fn read(&self) -> Result<Written> {
+        Written::read(&self.recipe, &self.edits)
+    }
+}
+
+/// Where tensors are.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct DeviceArgs {
+    /// Device to compute on; cuda needs a program built with that feature. Default: the recipe's, which is cpu
+    /// unless it says otherwise.
+    #[arg(long, value_name = "DEVICE", value_parser = device_kinds())]
+    device: Option<DeviceKind>,
+}
+
+fn device_kinds() -> impl clap::builder::TypedValueParser<Value = DeviceKind> {
+    let kind = |name: String| DeviceKind::ALL.into_iter().find(|kind| kind.name() == name);
+    PossibleValuesParser::new(DeviceKind::ALL.map(DeviceKind::name))
+        .try_map(move |name| kind(name).ok_or("no such device"))
+}
+
+impl DeviceArgs {
+    /// The recipe, to be done on the device that was asked for.
+    pub(crate) fn put(self, recipe: Written) -> Written {
+        match self.device {
+            Some(kind) => recipe.with("device", kind.name()),
+            None => recipe,
+        }
+    }
+
+    /// What was asked for, or else `recipe`'s.
+    pub(crate) fn or(self, recipe: DeviceKind) -> DeviceKind {
+        self.device.unwrap_or(recipe)
+    }
+}
+
+/// Threads of this process.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ThreadsArgs {
+    /// Threads for computing and for loading data; no result depends on it. Default: one per core.
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+/// Bytes of a thread's stack: as many as the main thread has.
+const STACK: usize = 8 << 20;
+
+impl ThreadsArgs {
+    /// As many as asked, or one per core.
+    pub(crate) fn count(self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.threads.map_or_else(cores, usize::from)
+    }
+
+    /// Starts the pool that computes, and says how many threads it has.
+    ///
+    /// # Errors
+    /// If the system gives no more threads.
+    pub(crate) fn start_pool(self) -> Result<usize> {
+        let threads = self.count();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).stack_size(STACK);
+        pool.build_global().context("starting the threads")?;
+        Ok(threads)
+    }
+}

@@ -1,0 +1,38 @@
+//! [`Context`]: what every stage of a run is given.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use anyhow::{Result, ensure};
+
+use crate::error::Interrupted;
+use crate::plan::Plan;
+use crate::run_folder::RunFolder;
+
+/// What every stage needs.
+pub(crate) struct Context {
+    /// The recipe, what follows from it, and the device.
+    pub(crate) plan: Plan,
+    /// What the run leaves.
+    pub(crate) folder: RunFolder,
+    /// Threads of the loader.
+    pub(crate) threads: usize,
+    /// Set by an interrupt; a stage then writes a checkpoint and stops.
+    pub(crate) stop: Arc<AtomicBool>,
+}
+
+impl Context {
+    /// Whether an interrupt has asked the run to stop.
+    pub(crate) fn stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends a stage that has nothing to save.
+    ///
+    /// # Errors
+    /// [`Interrupted`] after an interrupt.
+    pub(crate) fn check_stop(&self) -> Result<()> {
+        ensure!(!self.stopped(), Interrupted);
+        Ok(())
+    }
+}

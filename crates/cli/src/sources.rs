@@ -1,0 +1,89 @@
+//! [`Sources`]: the data of a recipe, opened.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use mm1_corpora::Stream;
+#[cfg(not(feature = "emoji"))]
+use mm1_data::source::World;
+use mm1_data::source::{Source, SourceConfig};
+use mm1_data::store::Store;
+#[cfg(feature = "emoji")]
+use mm1_data::world::World;
+
+use crate::recipe::Recipe;
+
+/// Opened sources by name.
+#[derive(Clone)]
+pub(crate) struct Sources {
+    by_name: BTreeMap<String, Arc<dyn Source>>,
+    /// The built-in world, when a source or a task needs it.
+    #[cfg(feature = "emoji")]
+    pub(crate) world: Option<Arc<World>>,
+}
+
+impl std::ops::Index<&str> for Sources {
+    type Output = Arc<dyn Source>;
+
+    /// The source of that name, which is one of the recipe's that were opened.
+    fn index(&self, name: &str) -> &Arc<dyn Source> {
+        &self.by_name[name]
+    }
+}
+
+impl Sources {
+    /// Opens the sources of `recipe` that are `wanted`; those that are built in draw from `world`.
+    ///
+    /// # Errors
+    /// A source that can't be opened, with the remedy.
+    pub(crate) fn open(
+        recipe: &Recipe,
+        world: Option<Arc<World>>,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<Self> {
+        let store = Store::new(recipe.store.clone())?;
+        let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
+            let source = config.open_with(name, recipe.seed, world.as_ref(), &store);
+            Ok((name.clone(), source.with_context(|| format!("data.{name}{}", remedy(config)))?))
+        };
+        let by_name = recipe.data.iter().filter(|(name, _)| wanted(name)).map(open).collect::<Result<_>>()?;
+        Ok(Self {
+            by_name,
+            #[cfg(feature = "emoji")]
+            world,
+        })
+    }
+
+    /// No source, and the built-in world for tasks.
+    #[cfg_attr(
+        not(feature = "emoji"),
+        expect(unused_variables, reason = "there is no world without its pictures")
+    )]
+    pub(crate) fn of_world(world: Option<Arc<World>>) -> Self {
+        Self {
+            by_name: BTreeMap::new(),
+            #[cfg(feature = "emoji")]
+            world,
+        }
+    }
+
+    /// All of them, in the order of their names.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
+        self.by_name.values()
+    }
+}
+
+/// What to do where a source is a folder that `mm1 data fetch` would make and that is not there; else nothing.
+fn remedy(config: &SourceConfig) -> String {
+    let SourceConfig::Shards { path, .. } = config else { return String::new() };
+    let missing = path.iter().map(Path::new).find(|path| {
+        let of_stream = |stream: Stream| path.file_name().is_some_and(|name| name == stream.folder());
+        !path.exists() && Stream::ALL.into_iter().any(of_stream)
+    });
+    match missing.and_then(Path::parent) {
+        Some(folder) => format!(" (run `mm1 data fetch desk --to {}` first)", folder.display()),
+        None => String::new(),
+    }
+}

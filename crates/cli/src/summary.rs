@@ -1,0 +1,59 @@
+//! A plan as a person reads it.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use indicatif::HumanCount;
+
+use crate::memory::Bill;
+use crate::plan::Plan;
+use crate::recipe::Stage;
+
+impl Plan {
+    /// The plan with the `bills` of its stages, as a person reads it.
+    pub(crate) fn summary(&self, bills: &BTreeMap<String, Bill>) -> String {
+        let (d, mut text) = (&self.derived, String::new());
+        let p = &d.parameters;
+        let _ = writeln!(
+            text,
+            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, vocabulary {}",
+            self.recipe.name,
+            HumanCount(p.total() as u64),
+            HumanCount(p.vision as u64),
+            HumanCount(p.connector as u64),
+            HumanCount(p.lm as u64),
+            HumanCount(p.embedding as u64),
+            d.image_tokens,
+            self.tokenizer.vocab()
+        );
+        for stage in &self.recipe.stage {
+            let _ = match stage {
+                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
+                    let Bill { images, mib, loader_mib, .. } = bills[&s.name];
+                    writeln!(
+                        text,
+                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory, of it loader {loader_mib} MiB",
+                        s.name,
+                        s.steps,
+                        HumanCount(d.positions_per_step[&s.name]),
+                        d.lr[&s.name]
+                    )
+                }
+                Stage::Probe(s) => writeln!(
+                    text,
+                    "  {}: the encoder's features of {} held-out pictures of {}, judged by {}",
+                    s.name, s.test, s.classes, s.train
+                ),
+                Stage::Eval(s) => writeln!(
+                    text,
+                    "  {}: {} with {:?} shots, {} questions each",
+                    s.name,
+                    s.tasks.join(", "),
+                    s.shots,
+                    s.questions
+                ),
+            };
+        }
+        text
+    }
+}
