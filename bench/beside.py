@@ -77,7 +77,8 @@ class Side:
 
 def build(example, package=None):
     """Builds one of our examples and gives its path."""
-    # All crates at once, unless one without the engine is named: the engine is then the same build that runs and tests use.
+    # All crates at once, unless one without the engine is named: the engine is then the same build that
+    # runs and tests use.
     crates = ["--package", package] if package else ["--workspace"]
     subprocess.run(["cargo", "build", "--release", *crates, "--example", example], cwd=ROOT, check=True, stdout=sys.stderr)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
@@ -107,10 +108,11 @@ def environments(precision):
 
 
 def fastest_mode(start, precision, seconds_of):
-    """The fastest way to run PyTorch here: what it is told, and its environment; then its name, and the seconds of all.
+    """The fastest way to run PyTorch here: what it is told, and its environment; then its name, and the
+    seconds of all.
 
-    A way's seconds are the median of three answers after one that is not counted. Compiled, which can take minutes, it is
-    tried where it is fastest eager.
+    A way's seconds are the median of three answers after one that is not counted. Compiled, which can take
+    minutes, it is tried where it is fastest eager.
     """
     seconds, failures = {}, {}
 
@@ -134,7 +136,9 @@ def fastest_mode(start, precision, seconds_of):
 
 
 def write_batches(folder, config, steps):
-    """Random pictures and tokens. Every step has the same lengths in another order, so that nothing is compiled twice."""
+    """Random pictures and tokens. Every step has the same lengths in another order, so that nothing is
+    compiled twice.
+    """
     import torch
     from safetensors.torch import save_file
 

@@ -49,7 +49,9 @@ def resized():
 
 
 def reduced():
-    """A JPEG with chroma at half the size, at a quarter of its sides by the decoder (Pillow's draft), then resized."""
+    """A JPEG with chroma at half the size, at a quarter of its sides by the decoder (Pillow's draft), then
+    resized.
+    """
     path = OUT / "photo.jpg"
     source(330, 250).save(path, quality=85)
     image = Image.open(path)

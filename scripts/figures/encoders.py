@@ -1,7 +1,8 @@
-"""Draws docs/encoders.svg from three runs and docs/encoder-table.svg from an ablation:
+"""Draws docs/images/encoders.svg from three runs and docs/images/encoder-table.svg from an ablation:
 
     pip install matplotlib
-    python scripts/figures/encoders.py --clip runs/clip --dino runs/dino --aim runs/aim --table runs/encoder-table
+    python scripts/figures/encoders.py --clip runs/clip --dino runs/dino --aim runs/aim \\
+        --table runs/encoder-table
 """
 
 import argparse
@@ -15,13 +16,13 @@ import matplotlib.pyplot as plt
 
 COLOURS = {"encoder": "#1763ad", "random": "#c05a00", "pixels": "#6b7280"}
 LINES = {"AIM": "#c05a00", "CLIP": "#1763ad", "DINO": "#1f7a4d"}
-DOCS = Path(__file__).parents[2] / "docs"
+IMAGES = Path(__file__).parents[2] / "docs/images"
 # The same bytes each time.
 matplotlib.rcParams |= {"svg.hashsalt": "mm1", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
 
 
 def save(figure, name):
-    figure.savefig(DOCS / name, metadata={"Date": None}, bbox_inches="tight")
+    figure.savefig(IMAGES / name, metadata={"Date": None}, bbox_inches="tight")
 
 
 def error(score):

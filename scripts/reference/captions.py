@@ -1,4 +1,6 @@
-"""Seeded captions that try a tokenizer: ordinary ones, and ones in which no two pieces are sure to go together."""
+"""Seeded captions that try a tokenizer: ordinary ones, and ones in which no two pieces are sure to go
+together.
+"""
 
 ORDINARY = """a an the dog cat man woman two people red blue small large on of above left photo and with background bike is
 riding standing next to street kitchen table plate pizza train bus sign clock tower grass snow water surfboard wave holding

@@ -1,13 +1,16 @@
-"""Image encoders of Hugging Face with random weights: makes testdata/import, and bench/parity/encoders takes its models from here.
+"""Image encoders of Hugging Face with random weights: makes testdata/import, and bench/parity/encoders
+takes its models from here.
 
     python3 scripts/reference/encoders.py [--out testdata/import]
 
-Makes `clip/` (a whole CLIPModel in parts, f32), `siglip/` (bf16), `siglip-pair/` (a whole SiglipModel, bf16), `dinov2/` (f16) and
-`dinov2.onnx` (as PyTorch exported older transformers' DINOv2, beside a head), and for each NAME `NAME.safetensors`: `pixels.i`
-[n, h, w, 3] and what the encoder makes of them behind its last norm, `tokens.i` [n, t, d], in f64 from the weights as they were saved.
+Makes `clip/` (a whole CLIPModel in parts, f32), `siglip/` (bf16), `siglip-pair/` (a whole SiglipModel,
+bf16), `dinov2/` (f16) and `dinov2.onnx` (as PyTorch exported older transformers' DINOv2, beside a head),
+and for each NAME `NAME.safetensors`: `pixels.i` [n, h, w, 3] and what the encoder makes of them behind its
+last norm, `tokens.i` [n, t, d], in f64 from the weights as they were saved.
 
-The two whole models have a `tokenizer.json`; beside their tokens are the unit vectors of both towers, `images.i` [n, e] and
-`texts` [m, e], of the texts in `NAME.json`, which has their ids as Python's tokenizers gives them.
+The two whole models have a `tokenizer.json`; beside their tokens are the unit vectors of both towers,
+`images.i` [n, e] and `texts` [m, e], of the texts in `NAME.json`, which has their ids as Python's
+tokenizers gives them.
 
 Needs: pip install transformers tokenizers onnx onnxruntime
 """
@@ -86,7 +89,9 @@ def image_vectors(model, pixels):
 
 
 def text_vectors(model, texts):
-    """Unit vectors [m, e] of lists of ids, each by itself; SigLIP's are filled up with padding as it was trained."""
+    """Unit vectors [m, e] of lists of ids, each by itself; SigLIP's are filled up with padding as it was
+    trained.
+    """
     text, vectors = model.config.text_config, []
     for ids in texts:
         if isinstance(model, SiglipModel):
@@ -111,7 +116,9 @@ def dinov2(dim, ratio, layers, heads, image, patch, **other):
 
 
 def both(vision, text):
-    """The settings of two towers: (dim, ffn, layers, heads, image, patch) and (dim, ffn, layers, heads, vocabulary, positions)."""
+    """The settings of two towers: (dim, ffn, layers, heads, image, patch) and (dim, ffn, layers, heads,
+    vocabulary, positions).
+    """
     names = ["hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"]
     vision = dict(zip([*names, "image_size", "patch_size"], vision, strict=True))
     return vision, dict(zip([*names, "vocab_size", "max_position_embeddings"], text, strict=True))
@@ -285,7 +292,9 @@ def map_names(name):
 
 
 def record(model, sizes, path, seed, tokenizer=None):
-    """Writes pixels of these sizes and the tokens; with a tokenizer also the vectors of both towers and the texts' ids."""
+    """Writes pixels of these sizes and the tokens; with a tokenizer also the vectors of both towers and the
+    texts' ids.
+    """
     generator, model, tensors = torch.Generator().manual_seed(seed), copy.deepcopy(model).double(), {}
     for i, (height, width) in enumerate(sizes):
         pixels = torch.randn(2, height, width, 3, generator=generator)

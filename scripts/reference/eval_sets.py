@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Writes testdata/eval/sets: a few rows of the benchmarks that come as Parquet, with the columns that their repositories have.
+"""Writes testdata/eval/sets: a few rows of the benchmarks that come as Parquet, with the columns that their
+repositories have.
 
-Used by crates/eval/tests/it/benchmarks. Needs `pip install pyarrow pillow` (made with pyarrow 26.0.1, Pillow 13.0.0).
+Used by crates/eval/tests/it/benchmarks. Needs `pip install pyarrow pillow` (made with pyarrow 26.0.1,
+Pillow 13.0.0).
 """
 import io
 from pathlib import Path

@@ -1,10 +1,13 @@
-"""Makes testdata/model/*.safetensors: what crates/model must compute, by the PyTorch network beside this file.
+"""Makes testdata/model/*.safetensors: what crates/model must compute, by the PyTorch network beside this
+file.
 
     python3 scripts/reference/golden.py [--out testdata/model]
-    python3 scripts/reference/golden.py --tf32     how far PyTorch's own gradients are from these where a GPU multiplies in TF32
+    python3 scripts/reference/golden.py --tf32
 
-Each file has in its metadata `config` (the [model] table), `spans` ([[row, start, len], ...]), `rows`, `length` and
-`adamw`, all JSON, and the tensors
+The second form prints how far PyTorch's own gradients are from these where a GPU multiplies in TF32.
+
+Each file has in its metadata `config` (the [model] table), `spans` ([[row, start, len], ...]), `rows`,
+`length` and `adamw`, all JSON, and the tensors
 
     weights/PATH     every parameter before the first step (f32)
     input/…          ids, targets, image_slots (i64), weights, pixels (f32)
@@ -13,8 +16,8 @@ Each file has in its metadata `config` (the [model] table), `spans` ([[row, star
     loss             that sum
     losses           sum / weight before each of ten AdamW steps; tensors of two or more dimensions decay
 
-Computed in f64 from f32 weights, then rounded to f32. Positions outside every span are 0 in embeds, lm.blocks.i,
-hidden and logits.
+Computed in f64 from f32 weights, then rounded to f32. Positions outside every span are 0 in embeds,
+lm.blocks.i, hidden and logits.
 """
 
 import argparse
@@ -66,7 +69,9 @@ SLOTS = [2, 15, LENGTH + 11]
 
 
 def fill(model, generator):
-    """Values that make every part matter: matrices keep the scale of what they see, gammas and biases differ."""
+    """Values that make every part matter: matrices keep the scale of what they see, gammas and biases
+    differ.
+    """
     for name, parameter in model.named_parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         scale = parameter.shape[0] ** -0.5 if parameter.dim() == 2 else 0.1
@@ -129,13 +134,15 @@ def ten_losses(model, inputs):
     return losses
 
 
-# Half of what the tests allow: in a case where PyTorch's own f32 is further from its f64, some gradient is what is left of
-# larger ones, and no f32 could pass.
+# Half of what the tests allow: in a case where PyTorch's own f32 is further from its f64, some gradient is
+# what is left of larger ones, and no f32 could pass.
 WELL_POSED = 5e-6
 
 
 def own_error(name, config, seed):
-    """The largest relative difference of PyTorch in f32 and f64: of gradients, to the largest element of each, and of ten losses."""
+    """The largest relative difference of PyTorch in f32 and f64: of gradients, to the largest element of
+    each, and of ten losses.
+    """
     generator = torch.Generator().manual_seed(seed)
     model = Mm1(config)
     fill(model, generator)

@@ -1,5 +1,6 @@
-"""The network of crates/model in PyTorch: an independent reference for its golden tests, and the other side of
-bench/train. Parameters have the names and shapes of our safetensors files (matrices `[in, out]`, maps channels last).
+"""The network of crates/model in PyTorch: an independent reference for its golden tests, and the other side
+of bench/train. Parameters have the names and shapes of our safetensors files (matrices `[in, out]`, maps
+channels last).
 
     model = Mm1(config)                       # the [model] table of a recipe as a dict
     model.load(safetensors.torch.load_file(path))
@@ -306,8 +307,8 @@ class Lm(nn.Module):
 
 
 def layout(spans, rows, length):
-    """The attention mask [rows, 1, length, length] and each position's place in its span [rows, length]. A position
-    outside every span sees itself alone, so that no row of scores is empty; nobody sees it."""
+    """The attention mask [rows, 1, length, length] and each position's place in its span [rows, length]. A
+    position outside every span sees itself alone, so that no row of scores is empty; nobody sees it."""
     example = torch.arange(-1, -1 - rows * length, -1).view(rows, length).clone()
     positions = torch.zeros(rows, length, dtype=torch.long)
     for number, (row, start, count) in enumerate(spans):

@@ -2,14 +2,16 @@
 
     python3 scripts/reference/objectives.py [--out testdata/model/objectives]
 
-clip, siglip   open_clip's own ClipLoss and SigLipLoss (pip install open-clip-torch): loss times the number of pairs, as ours
-               is a sum, and the gradients of both sides' vectors, of the scale's logarithm and of the bias
-dino-*         equations 1-4 of Caron et al. 2021 over the PyTorch encoder beside this file: multi-crop with bicubic positions,
-               centring or Sinkhorn-Knopp (algorithm of SwAV's appendix), iBOT's patch loss as in DINOv2, KoLeo
+clip, siglip   open_clip's own ClipLoss and SigLipLoss (pip install open-clip-torch): loss times the number
+               of pairs, as ours is a sum, and the gradients of both sides' vectors, of the scale's
+               logarithm and of the bias
+dino-*         equations 1-4 of Caron et al. 2021 over the PyTorch encoder beside this file: multi-crop with
+               bicubic positions, centring or Sinkhorn-Knopp (algorithm of SwAV's appendix), iBOT's patch
+               loss as in DINOv2, KoLeo
 aim            El-Nouby et al. 2024: prefix attention, normalised pixels, mean squared error
 
-Each file has `config` in its metadata, `weights/PATH`, `input/…`, `output/…`, `loss` and `gradients/PATH`; computed in f64
-from f32 values and rounded to f32.
+Each file has `config` in its metadata, `weights/PATH`, `input/…`, `output/…`, `loss` and `gradients/PATH`;
+computed in f64 from f32 values and rounded to f32.
 """
 
 import argparse

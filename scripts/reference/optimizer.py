@@ -52,7 +52,9 @@ def eight_bits(state, time):
 
 
 def train(rounded=None):
-    """The norm of the gradients and the parameters after each step; `rounded` changes the moments behind a step."""
+    """The norm of the gradients and the parameters after each step; `rounded` changes the moments behind a
+    step.
+    """
     params = {n: p.clone().requires_grad_() for n, p in start.items()}
     groups = [{"params": [p], "name": n, "weight_decay": 0.1 if p.dim() >= 2 else 0.0} for n, p in params.items()]
     adam = torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.95), eps=1e-8)

@@ -1,10 +1,11 @@
 #!/usr/bin/env python3
-"""Pictures prepared by the image processors of Hugging Face's transformers (with Pillow): writes testdata/preprocess.
+"""Pictures prepared by the image processors of Hugging Face's transformers (with Pillow): writes
+testdata/preprocess.
 
     python3 scripts/reference/preprocess.py
 
-Needs `pip install transformers pillow numpy` (made with transformers 5.24.0, Pillow 13.0.0: older ones resize across first,
-always, which differs on tall pictures where an edge throws over). Read by
+Needs `pip install transformers pillow numpy` (made with transformers 5.24.0, Pillow 13.0.0: older ones
+resize across first, always, which differs on tall pictures where an edge throws over). Read by
 crates/data/tests/it/preprocessor.rs, which makes the same source pictures.
 """
 import json
@@ -20,8 +21,8 @@ from transformers.models.siglip.image_processing_pil_siglip import SiglipImagePr
 OUT = Path(__file__).resolve().parents[2] / "testdata" / "preprocess"
 SQUARE = {"height": 32, "width": 32}
 
-# Small forms of openai/clip-vit-base-patch32, google/siglip-base-patch16-224 and facebook/dinov2-base, and of what else the
-# fields can say.
+# Small forms of openai/clip-vit-base-patch32, google/siglip-base-patch16-224 and facebook/dinov2-base, and
+# of what else the fields can say.
 PROCESSORS = {
     "clip": CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size=SQUARE),
     "siglip": SiglipImageProcessorPil(size=SQUARE),

@@ -4,8 +4,9 @@
 - CIDEr, BLEU, ROUGE-L: pycocoevalcap's.        pip install pycocoevalcap numpy
 - Words: pycocoevalcap's PTBTokenizer.          needs Java
 - ANLS, relaxed accuracy: the rules of DocVQA's and pix2struct's evaluators, written anew below.
-- VQA accuracy: the official rules (GT-Vision-Lab/VQA, PythonEvaluationTools/vqaEvaluation/vqaEval.py), written anew below.
-  With `--official PATH/vqaEval.py` the official code itself is run on every case and must agree.
+- VQA accuracy: the official rules (GT-Vision-Lab/VQA, PythonEvaluationTools/vqaEvaluation/vqaEval.py),
+  written anew below. With `--official PATH/vqaEval.py` the official code itself is run on every case and
+  must agree.
 
     python3 scripts/reference/scores.py [--official PATH]
 """
@@ -77,13 +78,16 @@ the sun. the cat.
 
 def ptb(captions):
     """Words of each caption, by the Java tokenizer."""
-    # Whether a caption's last word keeps its full stop can depend on how the next one begins: every next one is `A`.
+    # Whether a caption's last word keeps its full stop can depend on how the next one begins: every next
+    # one is `A`.
     words = PTBTokenizer().tokenize({i: [{"caption": c}, {"caption": "A"}] for i, c in enumerate(captions)})
     return [words[i][0] for i in range(len(captions))]
 
 
 def caption_scores(references, predictions):
-    """CIDEr, BLEU and ROUGE-L of the corpus and of each item, from texts that are words with one space between."""
+    """CIDEr, BLEU and ROUGE-L of the corpus and of each item, from texts that are words with one space
+    between.
+    """
     scorer = CiderScorer(n=4, sigma=6.0)
     precisions = BleuScorer(n=4)
     for refs, prediction in zip(references, predictions):

@@ -2,7 +2,8 @@
 """Golden prompts and scores of TextCore from lm-evaluation-harness itself: testdata/eval/textcore.json.
 
 Its own task definitions (the YAML files with their Python helpers) are fed with the small invented sets of
-testdata/eval/textcore, each in the format of its release, and made-up answers of a model. Nothing is downloaded.
+testdata/eval/textcore, each in the format of its release, and made-up answers of a model. Nothing is
+downloaded.
 
     python3 -m venv venv && venv/bin/pip install lm_eval==0.4.13
     venv/bin/python scripts/reference/textcore.py
@@ -99,7 +100,9 @@ SETS = {
 
 
 def task(definition, train, test):
-    """The harness's task over these documents; demonstrations are the first ones of the split that it would draw from."""
+    """The harness's task over these documents; demonstrations are the first ones of the split that it would
+    draw from.
+    """
     config = load_yaml(TASKS / definition)
     evaluated = config.get("test_split") or config["validation_split"]
     splits = {evaluated: Dataset.from_list(test)}

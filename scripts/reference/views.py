@@ -47,8 +47,8 @@ def colours(image):
 
 
 def crops(image):
-    """Crops to a square as (left, top, width, height, size), enlarged and made smaller. Pillow's `box` sees beyond the
-    crop's edge, as ours does; torchvision cuts first."""
+    """Crops to a square as (left, top, width, height, size), enlarged and made smaller. Pillow's `box` sees
+    beyond the crop's edge, as ours does; torchvision cuts first."""
     for left, top, width, height, size in [(3, 5, 17, 13, 24), (0, 0, 30, 40, 12), (11, 2, 34, 41, 16), (20, 20, 9, 9, 9)]:
         box = (left, top, left + width, top + height)
         picture = image.resize((size, size), Image.BICUBIC, box=box)

@@ -1,17 +1,18 @@
-"""Makes testdata/vision/*.safetensors: what the image encoder's options must compute, by the PyTorch network in mm1.py.
+"""Makes testdata/vision/*.safetensors: what the image encoder's options must compute, by the PyTorch
+network in mm1.py.
 
     python3 scripts/reference/vision.py [--out testdata/vision]
 
-A case has in its metadata `config` (JSON: `vision` and `connector` tables), `grid` (rows and columns of patches) and
-`prefixes` (one for each picture, or null), and the tensors
+A case has in its metadata `config` (JSON: `vision` and `connector` tables), `grid` (rows and columns of
+patches) and `prefixes` (one for each picture, or null), and the tensors
 
     weights/PATH     every parameter of `vision` and `connector` (f32)
     input/…          pixels [n, h, w, 3]; probe [n, t, d], what the tokens are multiplied with
     output/…         embed, tokens [n, t, d], features [n, p, d], pooled [n, d], connector [n, k, 24]
     gradients/PATH   of the sum of tokens * probe
 
-`positions.safetensors` has tables `HxW` [h w, d] and, for each, tables `HxW/RxC` interpolated to other grids. Computed in
-f64 from f32 values, then rounded to f32.
+`positions.safetensors` has tables `HxW` [h w, d] and, for each, tables `HxW/RxC` interpolated to other
+grids. Computed in f64 from f32 values, then rounded to f32.
 """
 
 import argparse

@@ -84,7 +84,7 @@ pub(crate) fn check(task: &str) -> Result<()> {
             || is_own(task)
             || on_disk().any(|name| name == task),
         "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS, perplexity:SOURCE; with a folder of \
-         data {}; or a task file of your own, as docs/benchmarks.md says",
+         data {}; or a task file of your own, as docs/guide/evaluation.md says",
         BUILT_IN.join(", "),
         on_disk().collect::<Vec<_>>().join(", ")
     );

@@ -74,7 +74,7 @@ struct EvalArgs {
     /// From which demonstrations and intervals follow.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// The folder of the test sets: coco/, vqav2/, … as docs/benchmarks.md says.
+    /// The folder of the test sets: coco/, vqav2/, … as docs/guide/evaluation.md says.
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
     /// Which training items are shown: others for each question, the same for all, or those with similar pictures.

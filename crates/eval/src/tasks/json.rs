@@ -8,7 +8,7 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::de::DeserializeOwned;
 
 /// What to do about a file that is missing or not as expected.
-const REMEDY: &str = "docs/benchmarks.md says what is expected";
+const REMEDY: &str = "docs/guide/evaluation.md says what is expected";
 
 /// Reads a record of each line, and makes something of it. Empty lines are passed over.
 ///

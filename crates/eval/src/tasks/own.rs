@@ -1,5 +1,5 @@
 //! A task of a user's own: a TOML file says where its items are, how they are written and how they are scored.
-//! docs/benchmarks.md, "A task of your own", shows one.
+//! docs/guide/evaluation.md, "A task of your own", shows one.
 
 use std::collections::BTreeSet;
 use std::fs;

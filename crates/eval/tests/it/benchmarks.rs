@@ -84,13 +84,13 @@ fn a_set_that_is_not_there_is_described() {
         let error = refused(name, root.path());
         assert!(error.starts_with(&format!("{name}: ")) && !error.contains('\n'), "{error}");
         assert!(error.contains(&root.path().join(name).display().to_string()), "{error}");
-        assert!(error.contains("has to hold: ") || error.contains("docs/benchmarks.md says"), "{error}");
+        assert!(error.contains("has to hold: ") || error.contains("docs/guide/evaluation.md says"), "{error}");
     }
 }
 
 #[test]
 fn each_set_is_in_the_table_of_the_documentation() {
-    let table = include_str!("../../../../docs/benchmarks.md");
+    let table = include_str!("../../../../docs/guide/evaluation.md");
     for (name, _) in tasks::SETS {
         assert!(table.contains(&format!("| `{name}` |")), "{name}");
     }

@@ -226,7 +226,7 @@ fn triviaqa_is_read_in_each_of_its_forms() {
 
 /// A set, one of its files, what is in it (`None`: it is missing), and what is said.
 const WRONG: &[(&str, &str, Option<&str>, &str)] = &[
-    ("arc-e", "ARC-Easy-Test.jsonl", None, "docs/benchmarks.md"),
+    ("arc-e", "ARC-Easy-Test.jsonl", None, "docs/guide/evaluation.md"),
     ("arc-e", "ARC-Easy-Test.jsonl", Some("\n"), "ARC-Easy-Test.jsonl: it has no item"),
     ("arc-c", "ARC-Challenge-Test.jsonl", Some("{}"), "ARC-Challenge-Test.jsonl:1: missing field `question`"),
     (
