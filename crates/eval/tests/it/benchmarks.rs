@@ -84,7 +84,10 @@ fn a_set_that_is_not_there_is_described() {
         let error = refused(name, root.path());
         assert!(error.starts_with(&format!("{name}: ")) && !error.contains('\n'), "{error}");
         assert!(error.contains(&root.path().join(name).display().to_string()), "{error}");
-        assert!(error.contains("has to hold: ") || error.contains("docs/guide/evaluation.md says"), "{error}");
+        assert!(
+            error.contains("has to hold: ") || error.contains("docs/guide/evaluation.md says"),
+            "{error}"
+        );
     }
 }
 
