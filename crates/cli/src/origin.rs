@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::ImageSpec;
-use mm1_model::config::VisionConfig;
 use mm1_model::import::{self, Imported};
+use mm1_model::vision::VisionConfig;
 use mm1_model::weights::{self, Named};
 use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;

@@ -18,7 +18,7 @@ use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::Mm1;
-use mm1_model::weights::{Counts, counts};
+use mm1_model::group::ParameterCounts;
 use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
@@ -49,7 +49,7 @@ pub(crate) struct Plan {
 pub(crate) struct Derived {
     /// Image tokens for a picture.
     pub(crate) image_tokens: usize,
-    pub(crate) parameters: Counts,
+    pub(crate) parameters: ParameterCounts,
     /// Hash of the weights of `model.vision.from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoder: Option<String>,
@@ -85,12 +85,12 @@ impl Plan {
         let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
         let lm = &mut recipe.model.lm;
         ensure!(
-            lm.vocab == 0 || lm.vocab == tokenizer.vocab(),
+            lm.vocab.is_none_or(|vocab| vocab == tokenizer.vocab()),
             "model.lm.vocab = {} but the tokenizer has {} entries; leave it out to take the tokenizer's",
-            lm.vocab,
+            lm.vocab.unwrap_or_default(),
             tokenizer.vocab()
         );
-        lm.vocab = tokenizer.vocab();
+        lm.vocab = Some(tokenizer.vocab());
         recipe.model.check()?;
         let derived = Derived::of(&recipe, encoder, &tokenizer, &device)?;
         for stage in &recipe.stage {
@@ -166,7 +166,7 @@ impl Plan {
 
 impl Derived {
     fn of(recipe: &Recipe, encoder: Option<String>, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
-        let parameters = counts(&Mm1::new(&recipe.model, recipe.seed, device)?);
+        let parameters = ParameterCounts::of(&Mm1::new(&recipe.model, recipe.seed, device)?);
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
         // Without training there are weights alone.
         let mut state = (size_of::<f32>() * parameters.total()) as u64;

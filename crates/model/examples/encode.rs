@@ -24,7 +24,7 @@ fn main() -> Result<()> {
     let imported = import::open(Path::new(&arguments[0]))?;
     let mut config = imported.config.clone();
     if let [image_size, feature_block] = &arguments[3..] {
-        (config.image_size, config.feature_block) = (image_size.parse()?, feature_block.parse()?);
+        (config.image_size, config.feature_block) = (image_size.parse()?, Some(feature_block.parse()?));
         config.check()?;
     }
     let device = Device::flex();

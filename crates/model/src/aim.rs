@@ -66,9 +66,9 @@ impl Aim {
     /// Puts a head behind `vision`, whose patches have `patch` pixels a side. The encoder has a patch stem and no class
     /// token: convolutions would let a patch see the next one's pixels.
     pub fn new(vision: Vision, config: &AimConfig, patch: usize, seed: u64) -> Self {
-        let device = vision.patch.val().device();
+        let device = vision.device();
         let init = Init::new(seed, &device);
-        let [_, dim] = vision.patch.val().dims();
+        let dim = vision.dim();
         let (eps, pixels) = (1e-6, patch * patch * 3);
         let block = |layer: usize| {
             let init = init.at("head").at(layer);

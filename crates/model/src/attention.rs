@@ -30,6 +30,11 @@ impl NormWeights {
         Self { beta: Some(init.param("beta", [dim], Fill::Zeros)), ..Self::rms(init, dim, eps) }
     }
 
+    /// Its width.
+    pub fn dim(&self) -> usize {
+        self.gamma.lazy_shape().num_elements()
+    }
+
     /// As the operations take it.
     pub fn norm(&self) -> Norm {
         let (gamma, eps) = (self.gamma.val(), self.eps);
@@ -60,7 +65,7 @@ pub struct Attention {
 impl Attention {
     /// With biases where the norm has one; `layers` is the depth of the network that it is in.
     pub fn new(init: &Init<'_>, norm: NormWeights, heads: Heads, layers: usize) -> Self {
-        let [dim] = norm.gamma.dims();
+        let dim = norm.dim();
         let (inner, qkv) = (heads.heads * heads.width, (heads.heads + 2 * heads.kv_heads) * heads.width);
         let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
         Self {

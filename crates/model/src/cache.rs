@@ -1,31 +1,24 @@
-//! The keys and values of what has been read, by sequence.
+//! The keys and values of what has been read (KV cache), by sequence.
 
 use mm1_kernels::attention::KvCache;
 
-use crate::config::Mm1Config;
 use crate::ops::{Heads, Rope};
 
-/// What several sequences have read so far. Sequences are numbered from 0 and independent of one another.
+/// What several sequences of one network have read so far; see [`crate::Mm1::cache`]. Sequences are numbered from 0 and independent of one another.
 #[derive(Clone, Debug)]
 pub struct Cache {
     /// For each layer those of each sequence.
     pub(crate) layers: Vec<Vec<KvCache>>,
+    /// Positions of each sequence: as many as each of its layers holds.
     pub(crate) lens: Vec<usize>,
+    /// It reaches at least as far as the longest sequence.
     pub(crate) rope: Rope,
-    heads: Heads,
 }
 
 impl Cache {
-    /// Empty, for `sequences` sequences of a network of this shape.
-    pub fn new(config: &Mm1Config, sequences: usize) -> Self {
-        let lm = &config.lm;
-        let heads = Heads { heads: lm.heads, kv_heads: lm.kv_heads, width: lm.dim / lm.heads };
-        Self {
-            layers: vec![vec![KvCache::new(heads); sequences]; lm.layers],
-            lens: vec![0; sequences],
-            rope: Rope::new(lm.rope_base, heads.width, 0),
-            heads,
-        }
+    /// Empty, for `sequences` sequences of a decoder of so many `layers`.
+    pub(crate) fn new(layers: usize, heads: Heads, rope: Rope, sequences: usize) -> Self {
+        Self { layers: vec![vec![KvCache::new(heads); sequences]; layers], lens: vec![0; sequences], rope }
     }
 
     /// Number of sequences.
@@ -61,15 +54,6 @@ impl Cache {
             layer.push(layer[sequence].clone());
         }
         self.lens.push(self.lens[sequence]);
-        self.lens.len() - 1
-    }
-
-    /// Adds an empty sequence and gives its number.
-    pub fn push(&mut self) -> usize {
-        for layer in &mut self.layers {
-            layer.push(KvCache::new(self.heads));
-        }
-        self.lens.push(0);
         self.lens.len() - 1
     }
 }

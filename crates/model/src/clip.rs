@@ -7,9 +7,8 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::config::LmConfig;
 use crate::init::{Fill, Init};
-use crate::lm::Lm;
+use crate::lm::{Lm, LmConfig};
 use crate::ops::{self, Layout, Sight, Span};
 use crate::vision::Vision;
 
@@ -71,13 +70,10 @@ impl Clip {
     /// # Errors
     /// When `vision` has no parameters.
     pub fn new(vision: Vision, text: &LmConfig, contrast: Contrast, seed: u64) -> Result<Self> {
-        let device = vision.patch.val().device();
+        let device = vision.device();
         let init = Init::new(seed, &device);
-        let [_, width] = vision.patch.val().dims();
-        let scalar = |name: &str, value: f64| {
-            let one: Param<Tensor<1>> = init.param(name, [1], Fill::Ones);
-            one.map(|one| keeping(&one.clone(), one * value))
-        };
+        let width = vision.dim();
+        let scalar = |name: &str, value: f64| init.param(name, [1], Fill::Constant(value));
         Ok(Self {
             text: Lm::new(&init.at("text"), &LmConfig { tied: true, ..text.clone() }),
             image_projection: init.param("image_projection", [width, text.dim], Fill::fan_in(width)),

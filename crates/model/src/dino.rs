@@ -181,9 +181,9 @@ pub struct Masks {
 impl Dino {
     /// Student and teacher begin as `vision`; `steps` is the length of the training, which the momentum's schedule spans.
     pub fn new(vision: Vision, config: &DinoConfig, steps: u64, seed: u64) -> Self {
-        let device = vision.patch.val().device();
+        let device = vision.device();
         let init = Init::new(seed, &device);
-        let [_, width] = vision.patch.val().dims();
+        let width = vision.dim();
         let head = Head::new(&init.at("head"), width, config);
         Self {
             centre: init.param("centre", [config.prototypes], Fill::Zeros),

@@ -1,6 +1,9 @@
 //! Every initial value of the network, in one file.
 //!
-//! A parameter's values are a function of (seed, its path) alone, so adding one changes no other.
+//! A parameter's values are a function of (seed, its path) alone, so adding one changes no other. They are drawn when
+//! they are first read: a network that is only counted, or whose weights come from a file, costs no memory and no time.
+//! (A list of paths and shapes beside the constructors would say everything twice; a constructor that counts in place of
+//! drawing would need a second kind of tensor.)
 //!
 //! | parameters | values |
 //! |---|---|
@@ -28,6 +31,8 @@ pub enum Fill {
     Zeros,
     /// 1.
     Ones,
+    /// This value.
+    Constant(f64),
     /// Normal of this standard deviation, cut at twice that.
     Normal(f64),
 }
@@ -64,14 +69,16 @@ impl<'a> Init<'a> {
         Self { path, ..*self }
     }
 
-    /// The parameter in the field `name`. Its id is a function of its path, so that an optimizer's state finds it
-    /// again in another process.
+    /// The parameter in the field `name`, without values until they are read. Its id is a function of its path, so that
+    /// an optimizer's state finds it again in another process.
     pub fn param<const D: usize>(&self, name: &str, shape: [usize; D], fill: Fill) -> Param<Tensor<D>> {
-        let path = self.at(name).path;
-        let data = TensorData::new(values(self.seed, &path, shape.iter().product(), fill), shape);
-        let mut param = Param::from_tensor(Tensor::from_data(data, self.device));
-        param.id = ParamId::from(fnv1a(path.as_bytes()));
-        param
+        let (seed, path) = (self.seed, self.at(name).path);
+        let id = ParamId::from(fnv1a(path.as_bytes()));
+        let draw = move |device: &Device, trained: bool| {
+            let values = values(seed, &path, shape.iter().product(), fill);
+            Tensor::from_data(TensorData::new(values, shape), device).set_require_grad(trained)
+        };
+        Param::uninitialized(id, draw, self.device.clone(), true, shape.into())
     }
 }
 
@@ -80,6 +87,7 @@ fn values(seed: u64, path: &str, count: usize, fill: Fill) -> Vec<f32> {
     let std = match fill {
         Fill::Zeros => return vec![0.0; count],
         Fill::Ones => return vec![1.0; count],
+        Fill::Constant(value) => return vec![value as f32; count],
         Fill::Normal(std) => std,
     };
     let mut key = [0; 32];

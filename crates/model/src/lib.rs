@@ -12,6 +12,7 @@ pub mod config;
 pub mod connector;
 pub mod device;
 pub mod dino;
+pub mod group;
 pub mod import;
 pub mod init;
 pub mod lm;
@@ -23,6 +24,7 @@ pub mod positions;
 pub mod superclass;
 pub mod towers;
 pub mod vision;
+pub mod walk;
 pub mod weight;
 pub mod weights;
 

@@ -1,15 +1,107 @@
 //! The decoder-only language model: RMSNorm, RoPE, SwiGLU, grouped-query attention, no biases (Llama's form).
 
+use anyhow::{Context as _, Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
 use crate::attention::{Attention, NormWeights};
 use crate::cache::Cache;
-use crate::config::LmConfig;
 use crate::init::{Fill, Init};
+use crate::memory::{Activations, Blocks, Load};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout, Precision, Rope, Step, Weight};
 use crate::weight::LinearWeight;
+
+/// A Llama-style decoder: RMSNorm, RoPE (half-split), SwiGLU, grouped-query attention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LmConfig {
+    /// Size of the vocabulary. A recipe may leave it out: it is the tokenizer's. A network has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vocab: Option<usize>,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Query heads; divides `dim`.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of the SwiGLU's hidden layer.
+    pub ffn: usize,
+    /// RoPE's base.
+    #[serde(default = "default_rope_base")]
+    pub rope_base: f64,
+    /// RMSNorm's epsilon.
+    #[serde(default = "default_norm_eps")]
+    pub norm_eps: f64,
+    /// Whether the output head is the embedding table.
+    #[serde(default = "default_tied")]
+    pub tied: bool,
+}
+
+fn default_rope_base() -> f64 {
+    10_000.0
+}
+fn default_norm_eps() -> f64 {
+    1e-5
+}
+fn default_tied() -> bool {
+    true
+}
+
+impl LmConfig {
+    /// Checks every relation between the sizes.
+    ///
+    /// # Errors
+    /// One line that names the field and what it must be.
+    pub fn check(&self) -> Result<()> {
+        let vocab =
+            self.vocab.context("model.lm.vocab is not known; without a tokenizer it must be written")?;
+        for (field, value) in [
+            ("vocab", vocab),
+            ("dim", self.dim),
+            ("layers", self.layers),
+            ("heads", self.heads),
+            ("kv_heads", self.kv_heads),
+            ("ffn", self.ffn),
+        ] {
+            ensure!(value > 0, "model.lm.{field} must be at least 1");
+        }
+        let Self { dim, heads, kv_heads, .. } = *self;
+        ensure!(dim.is_multiple_of(heads), "model.lm.heads = {heads} must divide dim = {dim}");
+        ensure!(heads.is_multiple_of(kv_heads), "model.lm.kv_heads = {kv_heads} must divide heads = {heads}");
+        ensure!(
+            (dim / heads).is_multiple_of(2),
+            "model.lm: the head width dim / heads = {} must be even, for RoPE",
+            dim / heads
+        );
+        Ok(())
+    }
+
+    /// Size of the vocabulary.
+    ///
+    /// # Panics
+    /// Where [`Self::check`] fails because it is not known.
+    pub fn vocab(&self) -> usize {
+        self.vocab.expect("a checked decoder has a vocabulary")
+    }
+
+    /// Activations of a training step.
+    pub(crate) fn activations(&self, load: Load) -> Activations {
+        let width = self.dim / self.heads;
+        let blocks = Blocks {
+            layers: self.layers,
+            dim: self.dim,
+            attended: self.heads * width,
+            qkv: (self.heads + 2 * self.kv_heads) * width,
+            hidden: 2 * self.ffn,
+            activated: self.ffn,
+        };
+        blocks.activations(load.positions, load)
+    }
+}
 
 /// Embedded tokens to logits.
 #[derive(Module, Debug)]
@@ -25,7 +117,7 @@ pub struct Lm {
     #[module(skip)]
     rope_base: f64,
     #[module(skip)]
-    head_width: usize,
+    heads: Heads,
 }
 
 impl Lm {
@@ -43,12 +135,12 @@ impl Lm {
             }
         });
         Self {
-            embedding: init.param("embedding", [config.vocab, dim], Fill::fan_in(dim)),
+            embedding: init.param("embedding", [config.vocab(), dim], Fill::fan_in(dim)),
             blocks: blocks.collect(),
             norm: NormWeights::rms(&init.at("norm"), dim, config.norm_eps),
-            head: (!config.tied).then(|| init.param("head", [dim, config.vocab], Fill::fan_in(dim)).into()),
+            head: (!config.tied).then(|| init.param("head", [dim, config.vocab()], Fill::fan_in(dim)).into()),
             rope_base: config.rope_base,
-            head_width: heads.width,
+            heads,
         }
     }
 
@@ -79,6 +171,12 @@ impl Lm {
         let targets: Vec<u32> = learned.iter().map(|&i| targets[i as usize]).collect();
         let weights: Vec<f32> = learned.iter().map(|&i| weights[i as usize]).collect();
         ops::linear_cross_entropy(x, self.output(), &targets, &weights)
+    }
+
+    /// An empty cache for `sequences` sequences.
+    pub(crate) fn cache(&self, sequences: usize) -> Cache {
+        let rope = Rope::new(self.rope_base, self.heads.width, 0);
+        Cache::new(self.blocks.len(), self.heads, rope, sequences)
     }
 
     /// New tokens of several sequences in one row, after those in the cache, before the last norm: `[1, n, d] -> [1, n, d]`; or
@@ -128,7 +226,7 @@ impl Lm {
     }
 
     fn rope(&self, layout: &Layout) -> Rope {
-        Rope::new(self.rope_base, self.head_width, layout.longest())
+        Rope::new(self.rope_base, self.heads.width, layout.longest())
     }
 
     /// The output head.

@@ -36,7 +36,7 @@ impl Mlp {
         activation: Activation,
         layers: usize,
     ) -> Self {
-        let [dim] = norm.gamma.dims();
+        let dim = norm.dim();
         let inner = if activation == Activation::Swiglu { 2 * ffn } else { ffn };
         let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
         Self {

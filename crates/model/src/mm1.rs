@@ -76,7 +76,7 @@ struct Pictures<'a> {
 }
 
 impl Mm1 {
-    /// With the initial values of [`crate::init`]. On an autodiff device the parameters collect gradients.
+    /// With the initial values of [`crate::init`], which are drawn when they are first read. On an autodiff device the parameters collect gradients.
     ///
     /// # Errors
     /// When `config` does not pass its check.
@@ -85,7 +85,12 @@ impl Mm1 {
         let init = Init::new(seed, device);
         Ok(Self {
             vision: Vision::new(&init.at("vision"), &config.vision),
-            connector: Connector::new(&init.at("connector"), config),
+            connector: Connector::new(
+                &init.at("connector"),
+                &config.connector,
+                &config.vision,
+                config.lm.dim,
+            ),
             lm: Lm::new(&init.at("lm"), &config.lm),
             config: config.clone(),
         })
@@ -114,9 +119,14 @@ impl Mm1 {
         &self.config
     }
 
+    /// An empty cache for `sequences` sequences that [`Self::extend`] reads.
+    pub fn cache(&self, sequences: usize) -> Cache {
+        self.lm.cache(sequences)
+    }
+
     /// Where its parameters are.
     pub fn device(&self) -> Device {
-        self.lm.embedding.val().device()
+        self.lm.embedding.lazy_device()
     }
 
     /// The image tokens of pictures of any shape that the patch divides: `[n, h, w, 3] -> [n, k, d]`.
@@ -268,7 +278,7 @@ impl Mm1 {
     }
 
     fn check_ids(&self, ids: &[u32], what: &str) -> Result<()> {
-        let vocab = self.config.lm.vocab;
+        let vocab = self.config.lm.vocab();
         let bad = ids.iter().position(|&id| id as usize >= vocab);
         ensure!(
             bad.is_none(),

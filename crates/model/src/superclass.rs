@@ -27,8 +27,8 @@ pub struct SuperClass {
 impl SuperClass {
     /// Puts a classifier behind `vision` with a label for each of `weights`; see [`inverse_document_frequency`].
     pub fn new(vision: Vision, weights: Vec<f32>, seed: u64) -> Self {
-        let device = vision.patch.val().device();
-        let [_, width] = vision.patch.val().dims();
+        let device = vision.device();
+        let width = vision.dim();
         let head = Init::new(seed, &device).param("head", [width, weights.len()], Fill::fan_in(width));
         Self { vision, head, weights }
     }

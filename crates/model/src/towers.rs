@@ -6,11 +6,11 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::attention::{Attention, NormWeights};
-use crate::config::{VisionActivation, VisionConfig};
 use crate::init::{Fill, Init};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Heads, Layout, Sight, Span};
 use crate::vision::Vision;
+use crate::vision::{VisionActivation, VisionConfig};
 
 /// Shapes of both towers.
 #[derive(Clone, Debug, PartialEq)]

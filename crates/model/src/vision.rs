@@ -1,14 +1,146 @@
-//! The image encoder: a vision transformer (Dosovitskiy et al. 2021) with a patch or a convolutional stem.
+//! The image encoder: a vision transformer (Dosovitskiy et al. 2021) with a patch or a convolutional stem. Its settings,
+//! its forward pass and its memory formula; those of the stem are in [`stem`].
 
+mod stem;
+
+use std::path::PathBuf;
+
+use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
 
+pub use self::stem::{ConvStage, Stem};
 use crate::attention::{Attention, NormWeights};
-use crate::config::{Stem, VisionActivation, VisionConfig};
 use crate::init::{Fill, Init, POSITION, STD};
+use crate::memory::{Activations, Blocks, Load};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout, Precision, Sight};
 use crate::positions;
+
+/// A vision transformer with pre-norm blocks (LayerNorm, a GELU).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VisionConfig {
+    /// Where its first weights come from, if not from the seed: a run folder, a Hugging Face folder or an ONNX file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
+    /// Side of the square picture in pixels.
+    pub image_size: usize,
+    /// Side of a patch in pixels; divides `image_size`.
+    pub patch: usize,
+    /// How pixels become patch features.
+    #[serde(default)]
+    pub stem: Stem,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads; divides `dim`.
+    pub heads: usize,
+    /// Width of the MLP's hidden layer.
+    pub ffn: usize,
+    /// Whether a learned class token is put before the patches. The connector never sees it.
+    #[serde(default)]
+    pub class_token: bool,
+    /// LayerNorm's epsilon.
+    #[serde(default = "default_norm_eps")]
+    pub norm_eps: f64,
+    /// What is between the MLP's two maps.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub activation: VisionActivation,
+    /// Whether a LayerNorm comes after positions and class token, before the first block (CLIP's).
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub pre_norm: bool,
+    /// The block whose output, after the last norm, is the features, counted from 1; without it the last of `layers`. The
+    /// blocks after it are neither made nor run, so they have no weights either.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub feature_block: Option<usize>,
+}
+
+/// What is between the two maps of an image encoder's MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum VisionActivation {
+    /// `x * Phi(x)` with the exact error function (Hendrycks and Gimpel 2016): ViT's, DINOv2's.
+    #[default]
+    Gelu,
+    /// `x * sigmoid(1.702 x)`: CLIP's.
+    QuickGelu,
+    /// With `tanh` instead of the error function: SigLIP's.
+    GeluTanh,
+}
+
+/// A field that stands for nothing is not written: a plan from before there was such a field stays the same.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+fn default_norm_eps() -> f64 {
+    1e-6
+}
+
+impl VisionConfig {
+    /// Checks every relation between the sizes.
+    ///
+    /// # Errors
+    /// One line that names the field and what it must be.
+    pub fn check(&self) -> Result<()> {
+        for (field, value) in [
+            ("image_size", self.image_size),
+            ("patch", self.patch),
+            ("dim", self.dim),
+            ("heads", self.heads),
+            ("ffn", self.ffn),
+        ] {
+            ensure!(value > 0, "model.vision.{field} must be at least 1");
+        }
+        for (field, value, of, whole) in
+            [("patch", self.patch, "image_size", self.image_size), ("heads", self.heads, "dim", self.dim)]
+        {
+            ensure!(whole.is_multiple_of(value), "model.vision.{field} = {value} must divide {of} = {whole}");
+        }
+        if let Some(block) = self.feature_block {
+            ensure!(
+                block > 0,
+                "model.vision.feature_block = 0 must be at least 1; leave it out to take the last block"
+            );
+            ensure!(
+                block <= self.layers,
+                "model.vision.feature_block = {block} must be at most layers = {}",
+                self.layers
+            );
+        }
+        self.stem.check(self.patch, self.dim)
+    }
+
+    /// Patches along a side.
+    pub fn grid(&self) -> usize {
+        self.image_size / self.patch
+    }
+
+    /// Blocks that there are: those up to the feature block.
+    pub fn blocks(&self) -> usize {
+        self.feature_block.unwrap_or(self.layers)
+    }
+
+    /// Activations of a training step.
+    pub(crate) fn activations(&self, load: Load) -> Activations {
+        let patches = self.grid().pow(2) + usize::from(self.class_token);
+        let pixels = self.image_size.pow(2) * 3;
+        let blocks = Blocks {
+            layers: self.blocks(),
+            dim: self.dim,
+            attended: self.dim,
+            qkv: 3 * self.dim,
+            hidden: self.ffn,
+            activated: self.ffn,
+        };
+        let stem = self.stem.saved(self.image_size, [self.patch, self.dim], load);
+        let pre_norm = load.rounded(patches * usize::from(self.pre_norm) * self.dim);
+        let Activations { saved, temporary } = blocks.activations(load.images * patches, load);
+        Activations { saved: saved + load.images * (pixels + stem + pre_norm), temporary }
+    }
+}
 
 /// Pictures to patch features.
 #[derive(Module, Debug)]
@@ -33,21 +165,12 @@ pub struct Vision {
     pixels_per_patch: usize,
 }
 
-/// 3x3 convolution of stride 2 without bias, LayerNorm over channels, GELU.
-#[derive(Module, Debug)]
-pub struct ConvStage {
-    /// `[9 * in, out]`
-    pub weight: Param<Tensor<2>>,
-    /// Over channels.
-    pub norm: NormWeights,
-}
-
 impl Vision {
     /// `config` must have passed its check.
     pub fn new(init: &Init<'_>, config: &VisionConfig) -> Self {
         let (dim, patch) = (config.dim, config.patch);
         let heads = Heads { heads: config.heads, kv_heads: config.heads, width: dim / config.heads };
-        let stem = stem(&init.at("stem"), config);
+        let stem = config.stem.stages(&init.at("stem"), [patch, dim], config.norm_eps);
         let inputs = if stem.is_empty() { patch * patch * 3 } else { dim };
         let norm = |init: &Init<'_>| NormWeights::layer(&init.at("norm"), dim, config.norm_eps);
         let blocks = (0..config.blocks()).map(|layer| {
@@ -69,6 +192,16 @@ impl Vision {
             pixels_per_patch: patch,
             stem,
         }
+    }
+
+    /// Width of its features.
+    pub fn dim(&self) -> usize {
+        self.norm.dim()
+    }
+
+    /// Where its parameters are.
+    pub fn device(&self) -> Device {
+        self.patch.lazy_device()
     }
 
     /// See [`crate::Mm1::read_only`].
@@ -181,33 +314,5 @@ impl From<VisionActivation> for Activation {
             VisionActivation::QuickGelu => Self::QuickGelu,
             VisionActivation::GeluTanh => Self::GeluTanh,
         }
-    }
-}
-
-/// `log2(patch)` stages whose widths double up to `dim`.
-fn stem(init: &Init<'_>, config: &VisionConfig) -> Vec<ConvStage> {
-    if config.stem == Stem::Patch {
-        return Vec::new();
-    }
-    let stages = config.patch.ilog2() as usize;
-    let width = |stage: usize| if stage == 0 { 3 } else { config.dim >> (stages - stage) };
-    (0..stages)
-        .map(|stage| {
-            let (init, inputs) = (init.at(stage), 9 * width(stage));
-            ConvStage {
-                weight: init.param("weight", [inputs, width(stage + 1)], Fill::fan_in(inputs)),
-                norm: NormWeights::layer(&init.at("norm"), width(stage + 1), config.norm_eps),
-            }
-        })
-        .collect()
-}
-
-impl ConvStage {
-    /// `[n, h, w, c] -> [n, h / 2, w / 2, o]`
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = ops::conv3x3(x, &self.weight.val(), None, 2);
-        let [n, h, w, c] = x.dims();
-        let x = ops::norm_activation(x.reshape([n, h * w, c]), &self.norm.norm(), Activation::Gelu);
-        x.reshape([n, h, w, c])
     }
 }

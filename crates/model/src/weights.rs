@@ -4,115 +4,71 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use serde::{Deserialize, Serialize};
 
-use crate::mm1::Mm1;
-
-/// The parts of the network that a recipe can freeze or give a learning rate of their own.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Group {
-    /// The image encoder.
-    Vision,
-    /// The vision-language connector.
-    Connector,
-    /// The decoder, with embedding and head.
-    Lm,
-}
-
-impl Group {
-    /// All of them.
-    pub const ALL: [Self; 3] = [Self::Vision, Self::Connector, Self::Lm];
-
-    /// As a recipe writes it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vision => "vision",
-            Self::Connector => "connector",
-            Self::Lm => "lm",
-        }
-    }
-
-    /// The group of the parameter at `path`; `None` where `path` is not a parameter of the network.
-    pub fn of(path: &str) -> Option<Self> {
-        match path.split('.').next() {
-            Some("vision") => Some(Self::Vision),
-            Some("connector") => Some(Self::Connector),
-            Some("lm") => Some(Self::Lm),
-            _ => None,
-        }
-    }
-}
-
-/// Numbers of parameters.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Counts {
-    /// Of the image encoder.
-    pub vision: usize,
-    /// Of the connector.
-    pub connector: usize,
-    /// Of the decoder, without embedding and head: the paper's N.
-    pub lm: usize,
-    /// Of embedding and head.
-    pub embedding: usize,
-}
-
-impl Counts {
-    /// All together.
-    pub fn total(&self) -> usize {
-        self.vision + self.connector + self.lm + self.embedding
-    }
-}
+use crate::walk::{self, ParameterMapper, ParameterVisitor};
 
 /// One parameter, or its gradient: path, shape, values in row-major order.
 pub type Named = (String, Vec<usize>, Vec<f32>);
 
 /// Every parameter of a module, in its order.
 pub fn parameters<M: Module>(module: &M) -> Vec<Named> {
-    let mut found = Vec::new();
-    read(module, &mut |path, shape, value| found.push((path, shape, value.values())));
-    found
+    struct ReadValues(Vec<Named>);
+    impl ParameterVisitor for ReadValues {
+        fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+            let value = parameter.val();
+            self.0.push((path.to_owned(), value.dims().to_vec(), value.into_data().iter::<f32>().collect()));
+        }
+    }
+    let mut read = ReadValues(Vec::new());
+    walk::visit(module, &mut read);
+    read.0
 }
 
 /// The gradient of every parameter that has one, in the order of the module.
 pub fn gradients<M: Module>(module: &M, gradients: &Gradients) -> Vec<Named> {
-    let mut found = Vec::new();
-    read(module, &mut |path, shape, value| {
-        if let Some(values) = value.gradient(gradients) {
-            found.push((path, shape, values));
-        }
-    });
-    found
-}
-
-/// Path and shape of every parameter, in the order of the module.
-pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
-    let mut found = Vec::new();
-    read(module, &mut |path, shape, _| found.push((path, shape)));
-    found
-}
-
-/// Numbers of parameters by group.
-pub fn counts(model: &Mm1) -> Counts {
-    let mut counts = Counts::default();
-    for (path, shape) in shapes(model) {
-        let count: usize = shape.iter().product();
-        match Group::of(&path) {
-            Some(Group::Vision) => counts.vision += count,
-            Some(Group::Connector) => counts.connector += count,
-            _ if path == "lm.embedding" || path == "lm.head" => counts.embedding += count,
-            _ => counts.lm += count,
+    struct ReadGradients<'a>(&'a Gradients, Vec<Named>);
+    impl ParameterVisitor for ReadGradients<'_> {
+        fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+            if let Some(gradient) = parameter.val().grad(self.0) {
+                let (shape, values) =
+                    (gradient.dims().to_vec(), gradient.into_data().iter::<f32>().collect());
+                self.1.push((path.to_owned(), shape, values));
+            }
         }
     }
-    counts
+    let mut read = ReadGradients(gradients, Vec::new());
+    walk::visit(module, &mut read);
+    read.1
+}
+
+/// Path and shape of every parameter, in the order of the module. No value is drawn for it.
+pub fn shapes<M: Module>(module: &M) -> Vec<(String, Vec<usize>)> {
+    struct ReadShapes(Vec<(String, Vec<usize>)>);
+    impl ParameterVisitor for ReadShapes {
+        fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+            self.0.push((path.to_owned(), parameter.lazy_shape().as_slice().to_vec()));
+        }
+    }
+    let mut read = ReadShapes(Vec::new());
+    walk::visit(module, &mut read);
+    read.0
 }
 
 /// Lets the parameters collect gradients, save those whose path is `frozen`.
 pub fn freeze<M: Module>(module: M, frozen: impl Fn(&str) -> bool) -> M {
-    module.map(&mut Freezer { path: Path::default(), frozen })
+    struct Freeze<F>(F);
+    impl<F: Fn(&str) -> bool> ParameterMapper for Freeze<F> {
+        fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+            // Drawn first: clones share values that are not drawn yet, and with them this setting. A teacher that
+            // begins as its student would thaw with it.
+            let drawn = parameter.map(|value| value);
+            drawn.set_require_grad(!(self.0)(path))
+        }
+    }
+    walk::map(module, &mut Freeze(frozen))
 }
 
 /// Writes every parameter of a module as f32.
@@ -171,7 +127,10 @@ fn load_as<M: Module>(
 /// # Errors
 /// When the bytes are damaged or a tensor is not f32.
 pub fn decode(bytes: &[u8]) -> Result<Vec<Named>> {
-    Ok(stored(bytes)?.into_iter().map(|(path, (shape, values))| (path, shape, values.floats())).collect())
+    Ok(stored(bytes)?
+        .into_iter()
+        .map(|(path, (shape, values))| (path, shape, values.into_floats()))
+        .collect())
 }
 
 /// The tensors of a safetensors file's bytes, where they are.
@@ -180,30 +139,30 @@ fn stored(bytes: &[u8]) -> Result<Given<'_>> {
     let mut tensors = Given::new();
     for (path, view) in file.tensors() {
         ensure!(view.dtype() == Dtype::F32, "`{path}` is {:?}; only F32 can be read", view.dtype());
-        tensors.insert(path, (view.shape().to_vec(), Values::Stored(view.data())));
+        tensors.insert(path, (view.shape().to_vec(), FlatValues::Bytes(view.data())));
     }
     Ok(tensors)
 }
 
-/// Values for a parameter.
-enum Values<'a> {
+/// Values for a parameter, in row-major order.
+enum FlatValues<'a> {
     Floats(Vec<f32>),
     /// As a file has them: little-endian.
-    Stored(&'a [u8]),
+    Bytes(&'a [u8]),
 }
 
-impl Values<'_> {
+impl FlatValues<'_> {
     fn len(&self) -> usize {
         match self {
             Self::Floats(values) => values.len(),
-            Self::Stored(bytes) => bytes.len() / 4,
+            Self::Bytes(bytes) => bytes.len() / 4,
         }
     }
 
-    fn floats(self) -> Vec<f32> {
+    fn into_floats(self) -> Vec<f32> {
         match self {
             Self::Floats(values) => values,
-            Self::Stored(bytes) => {
+            Self::Bytes(bytes) => {
                 bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
             }
         }
@@ -211,14 +170,14 @@ impl Values<'_> {
 }
 
 /// Shapes and values by path.
-type Given<'a> = BTreeMap<String, (Vec<usize>, Values<'a>)>;
+type Given<'a> = BTreeMap<String, (Vec<usize>, FlatValues<'a>)>;
 
 /// Puts values into a module of the same shape.
 ///
 /// # Errors
 /// When a parameter is missing, a name is not of the module, or a shape differs; both sides are named.
 pub fn assign<M: Module>(module: M, tensors: Vec<Named>) -> Result<M> {
-    let given = |(path, shape, values)| (path, (shape, Values::Floats(values)));
+    let given = |(path, shape, values)| (path, (shape, FlatValues::Floats(values)));
     put(module, tensors.into_iter().map(given).collect())
 }
 
@@ -256,114 +215,19 @@ fn put<M: Module>(module: M, mut given: Given<'_>) -> Result<M> {
         let count: usize = shape.iter().product();
         ensure!(values.len() == count, "`{path}` {shape:?} has {} values, needs {count}", values.len());
     }
-    Ok(module.map(&mut Writer { path: Path::default(), given: &mut given }))
+    Ok(walk::map(module, &mut Write(&mut given)))
 }
 
-/// Where a visit of a module is.
-#[derive(Default)]
-struct Path(Vec<String>);
+/// Puts the values of a file in the place of a parameter's own, which are never drawn if nothing has read them.
+struct Write<'a, 'b>(&'a mut Given<'b>);
 
-impl Path {
-    /// The variant of an enum is no part of a path.
-    fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.push(name.to_owned());
-        }
-    }
-
-    fn exit(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.pop();
-        }
-    }
-
-    fn join(&self) -> String {
-        self.0.join(".")
-    }
-}
-
-/// A parameter of any rank.
-trait Value {
-    fn values(&self) -> Vec<f32>;
-    fn gradient(&self, gradients: &Gradients) -> Option<Vec<f32>>;
-}
-
-impl<const D: usize> Value for Param<Tensor<D>> {
-    fn values(&self) -> Vec<f32> {
-        self.val().into_data().iter::<f32>().collect()
-    }
-
-    fn gradient(&self, gradients: &Gradients) -> Option<Vec<f32>> {
-        Some(self.val().grad(gradients)?.into_data().iter::<f32>().collect())
-    }
-}
-
-type Each<'a> = &'a mut dyn FnMut(String, Vec<usize>, &dyn Value);
-
-struct Reader<'a> {
-    path: Path,
-    each: Each<'a>,
-}
-
-fn read<M: Module>(module: &M, each: Each<'_>) {
-    module.visit(&mut Reader { path: Path::default(), each });
-}
-
-impl ModuleVisitor for Reader<'_> {
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        (self.each)(self.path.join(), param.dims().to_vec(), param);
-    }
-
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-}
-
-struct Writer<'a, 'b> {
-    path: Path,
-    given: &'a mut Given<'b>,
-}
-
-impl ModuleMapper for Writer<'_, '_> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((shape, values)) = self.given.remove(&self.path.join()) else {
-            return param; // a parameter shared by two places, already written
+impl ParameterMapper for Write<'_, '_> {
+    fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
+        let Some((shape, values)) = self.0.remove(path) else {
+            return parameter; // a parameter shared by two places, already written
         };
-        param.map(|old| {
-            let new = Tensor::from_data(TensorData::new(values.floats(), shape), &old.device());
-            if old.is_require_grad() { new.require_grad() } else { new }
-        })
-    }
-
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-}
-
-struct Freezer<F> {
-    path: Path,
-    frozen: F,
-}
-
-impl<F: Fn(&str) -> bool> ModuleMapper for Freezer<F> {
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let frozen = (self.frozen)(&self.path.join());
-        param.set_require_grad(!frozen)
-    }
-
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
+        let (id, device) = (parameter.id, parameter.lazy_device());
+        let data = TensorData::new(values.into_floats(), shape);
+        parameter.transform_for_load(Tensor::from_data(data, &device), id)
     }
 }

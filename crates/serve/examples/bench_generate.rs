@@ -45,7 +45,7 @@ fn serve(model: &Mm1) -> Result<()> {
         let &[batch, prompt, new, pictures] = &sizes[..] else {
             bail!("a line is BATCH PROMPT NEW PICTURES")
         };
-        let vocab = model.config().lm.vocab;
+        let vocab = model.config().lm.vocab();
         let mut unread: Vec<Vec<u32>> = (0..batch)
             .map(|i| (0..prompt).map(|j| ((7919 * i + 104_729 * j) % vocab) as u32).collect())
             .collect();
@@ -60,7 +60,7 @@ fn serve(model: &Mm1) -> Result<()> {
         };
         let mut placed: Vec<Vec<Placed>> =
             (0..batch).map(|i| (0..pictures).map(|p| placed(i, p)).collect()).collect();
-        let mut cache = Cache::new(model.config(), batch);
+        let mut cache = model.cache(batch);
         let (mut answers, mut seconds) = (vec![Vec::new(); batch], Vec::new());
         for _ in 0..new {
             let started = Instant::now();

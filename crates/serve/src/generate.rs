@@ -248,7 +248,7 @@ impl Generator {
     }
 
     pub(crate) fn new_cache(&self) -> Cache {
-        Cache::new(self.model.config(), 1)
+        self.model.cache(1)
     }
 
     /// Whether `read` positions and an answer fit.

@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw;
-use mm1_model::weights::Group;
+use mm1_model::group::Group;
 
 use crate::moments::{MomentFormat, Moments};
 use crate::parameters;

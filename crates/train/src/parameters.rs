@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
-use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
+use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use mm1_model::ops;
+use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
 /// One parameter.
 #[derive(Clone, Debug)]
@@ -19,9 +20,9 @@ pub(crate) struct Parameter {
 
 /// All parameters by path.
 pub(crate) fn collect<M: Module>(model: &M) -> BTreeMap<String, Parameter> {
-    let mut visit = Collect::default();
-    model.visit(&mut visit);
-    visit.found
+    let mut collect = Collect::default();
+    walk::visit(model, &mut collect);
+    collect.0
 }
 
 /// Goes back from `loss` and adds the gradients of `model` to `sums`, by path. Gives those of other tensors.
@@ -30,16 +31,16 @@ pub(crate) fn add_gradients<M: Module>(
     loss: &Tensor<1>,
     sums: &mut BTreeMap<String, Tensor<1>>,
 ) -> Gradients {
-    model.visit(&mut HandOver { path: Path::default(), sums });
-    let mut add = Add { path: Path::default(), grads: loss.backward(), sums };
-    model.visit(&mut add);
+    walk::visit(model, &mut HandOver { sums });
+    let mut add = Add { grads: loss.backward(), sums };
+    walk::visit(model, &mut add);
     add.grads
 }
 
 /// Replaces the values of each parameter by what `change` makes of its path, shape and flat values, which nothing else
 /// refers to, if nothing else refers to `model`: they can be written in place.
 pub(crate) fn map<M: Module>(model: M, change: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> M {
-    model.map(&mut Map { path: Path::default(), change })
+    walk::map(model, &mut Change(change))
 }
 
 /// `values` on the host, with the shape of its parameter.
@@ -77,112 +78,59 @@ pub(crate) fn upload(data: TensorData, device: &Device) -> Tensor<1> {
     Tensor::from_data(TensorData::from_bytes(bytes, [shape.num_elements()], dtype), (device, dtype))
 }
 
-/// Where a visit is. The variant of an enum is no part of a path: the same names as in the model's weights files.
 #[derive(Default)]
-struct Path(Vec<String>);
+struct Collect(BTreeMap<String, Parameter>);
 
-impl Path {
-    fn enter(&mut self, name: &str, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.push(name.to_string());
-        }
-    }
-    fn exit(&mut self, container: &str) {
-        if !container.starts_with("Enum:") {
-            self.0.pop();
-        }
-    }
-    fn join(&self) -> String {
-        self.0.join(".")
-    }
-}
-
-#[derive(Default)]
-struct Collect {
-    path: Path,
-    found: BTreeMap<String, Parameter>,
-}
-
-impl ModuleVisitor for Collect {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
+impl ParameterVisitor for Collect {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let (shape, trained) = (tensor.dims().to_vec(), tensor.is_require_grad());
-        self.found.insert(self.path.join(), Parameter { shape, trained, values: flat(tensor.inner()) });
+        self.0.insert(path.to_owned(), Parameter { shape, trained, values: flat(tensor.inner()) });
     }
 }
 
-/// Hands the sums to the way back, which adds to them where they are.
+/// Hands the sums to the backward pass, which adds to them where they are.
 struct HandOver<'a> {
-    path: Path,
     sums: &'a mut BTreeMap<String, Tensor<1>>,
 }
 
-impl ModuleVisitor for HandOver<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let path = self.path.join();
-        if let Some(sum) = self.sums.remove(&path).and_then(|sum| ops::sum_into(param.val(), sum)) {
-            self.sums.insert(path, sum);
+impl ParameterVisitor for HandOver<'_> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        if let Some(sum) = self.sums.remove(path).and_then(|sum| ops::sum_into(param.val(), sum)) {
+            self.sums.insert(path.to_owned(), sum);
         }
     }
 }
 
-/// Takes the gradients, and what the way back has left of the sums.
+/// Takes the gradients, and what the backward pass has left of the sums.
 struct Add<'a> {
-    path: Path,
     grads: Gradients,
     sums: &'a mut BTreeMap<String, Tensor<1>>,
 }
 
-impl ModuleVisitor for Add<'_> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn visit_float<const D: usize>(&mut self, param: &Param<Tensor<D>>) {
-        let (path, tensor) = (self.path.join(), param.val());
+impl ParameterVisitor for Add<'_> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        let tensor = param.val();
         let grad = tensor.grad_remove(&mut self.grads).map(flat);
-        let sum = match (self.sums.remove(&path).or_else(|| ops::take_sum(tensor)), grad) {
+        let sum = match (self.sums.remove(path).or_else(|| ops::take_sum(tensor)), grad) {
             (Some(sum), Some(grad)) => Some(sum + grad),
             (sum, grad) => sum.or(grad),
         };
         if let Some(sum) = sum {
-            self.sums.insert(path, sum);
+            self.sums.insert(path.to_owned(), sum);
         }
     }
 }
 
-struct Map<F> {
-    path: Path,
-    change: F,
-}
+struct Change<F>(F);
 
-impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ModuleMapper for Map<F> {
-    fn enter_module(&mut self, name: &str, container: &str) {
-        self.path.enter(name, container);
-    }
-    fn exit_module(&mut self, _: &str, container: &str) {
-        self.path.exit(container);
-    }
-    fn map_float<const D: usize>(&mut self, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
+impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ParameterMapper for Change<F> {
+    fn map<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // `consume` drops the parameter's own reference to its values.
         let (id, tensor, mapper) = param.consume();
         let (dims, trained) = (tensor.dims(), tensor.is_require_grad());
         let graph = tensor.gradient_checkpointing_strategy();
-        let values = (self.change)(&self.path.join(), &dims, flat(tensor.inner())).reshape(dims);
+        let values = (self.0)(path, &dims, flat(tensor.inner())).reshape(dims);
         let tensor = match graph {
             Some(strategy) => {
                 values.autodiff().with_gradient_checkpointing_strategy(strategy).set_require_grad(trained)

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::augment::Views;
-use mm1_model::config::Stem;
-use mm1_model::weights::Group;
+use mm1_model::group::Group;
+use mm1_model::vision::Stem;
 
 use super::{EvalStage, LearningRate, Objective, OptimizerConfig, ProbeStage, Recipe, Stage, TrainStage};
 use crate::tasks;

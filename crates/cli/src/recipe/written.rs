@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use super::Recipe;
@@ -67,13 +68,42 @@ impl Written {
     /// [`InputError`] with the file, the field and the nearest known one.
     pub(crate) fn parse(mut self) -> Result<Recipe> {
         self.change(|tree| {
-            serde_path_to_error::deserialize(Value::Table(std::mem::take(tree))).map_err(|e| {
+            let tree = Value::Table(std::mem::take(tree));
+            serde_path_to_error::deserialize(tree.clone()).map_err(|e| {
                 let (path, message) = (e.path().to_string(), e.inner().to_string());
+                let message = message.trim();
                 let place = if path == "." { String::new() } else { format!("{path}: ") };
-                anyhow::anyhow!("{place}{}", with_nearest(message.trim()))
+                of_another_kind(&tree, e.path(), message)
+                    .unwrap_or_else(|| anyhow::anyhow!("{place}{}", with_nearest(message)))
             })
         })
     }
+}
+
+/// What is said of a field that the `kind` of its table at `path` does not have, if it is no slip of the pen.
+fn of_another_kind(tree: &Value, path: &serde_path_to_error::Path, message: &str) -> Option<anyhow::Error> {
+    let (field, known) = unknown_field(message)?;
+    let table = path.iter().try_fold(tree, |tree, segment| match segment {
+        Segment::Map { key } => tree.get(key),
+        Segment::Seq { index } => tree.get(*index),
+        Segment::Enum { .. } | Segment::Unknown => None,
+    })?;
+    let kind = table.get("kind")?.as_str()?;
+    nearest(field, &known)
+        .is_none()
+        .then(|| anyhow::anyhow!("{path}.{field}: {kind} has no such setting; it has: {}", known.join(", ")))
+}
+
+/// The parts of serde's "unknown field `x`, expected one of `y`, `z`".
+fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
+    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    Some((quoted.next()?, quoted.collect()))
+}
+
+/// The known name that `wrong` was perhaps meant to be.
+fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
+    let alike = |name: &str| strsim::jaro(wrong, name);
+    known.iter().copied().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|best| alike(best) > 0.6)
 }
 
 /// Refuses filters, by which data is cleaned once, before training.
@@ -139,17 +169,8 @@ fn named<'a>(items: &'a mut [Value], name: &str) -> Option<&'a mut Table> {
 fn with_nearest(message: &str) -> String {
     let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
     let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    match quoted.split_first() {
-        Some((wrong, known)) if unknown => {
-            let nearest =
-                known.iter().max_by(|a, b| strsim::jaro(wrong, a).total_cmp(&strsim::jaro(wrong, b)));
-            match nearest {
-                Some(best) if strsim::jaro(wrong, best) > 0.6 => {
-                    format!("{message}; did you mean `{best}`?")
-                }
-                _ => message.to_string(),
-            }
-        }
+    match quoted.split_first().and_then(|(wrong, known)| nearest(wrong, known)) {
+        Some(best) if unknown => format!("{message}; did you mean `{best}`?"),
         _ => message.to_string(),
     }
 }

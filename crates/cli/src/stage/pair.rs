@@ -9,10 +9,10 @@ use mm1_data::foreign::ForeignTokenizer;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::Mm1;
 use mm1_model::clip::{Captions, Clip};
-use mm1_model::config::VisionConfig;
 use mm1_model::import::towers;
 use mm1_model::towers::Towers;
 use mm1_model::vision::Vision;
+use mm1_model::vision::VisionConfig;
 use mm1_model::weights;
 
 use crate::checkpoints;
@@ -124,7 +124,7 @@ fn trained(recipe: &Recipe, root: &Path, last: &Stage, device: &Device) -> Resul
 fn reaches_space(vision: &VisionConfig, stage: &str) -> bool {
     let all = vision.blocks() == vision.layers;
     if !all {
-        let block = vision.feature_block;
+        let block = vision.blocks();
         tell(stage, &format!("model.vision.feature_block = {block} is before the towers' common space"));
     }
     all

@@ -7,6 +7,7 @@ mod eval;
 mod fetch;
 mod memory;
 mod recaption;
+mod recipes;
 mod refuse;
 mod resume;
 mod road;

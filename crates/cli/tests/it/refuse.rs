@@ -28,6 +28,16 @@ fn settings_that_are_wrong() {
     refused(&set(&["stage.pretrain.stepz=4"]), &["unknown field `stepz`", "did you mean `steps`"]);
     refused(&set(&["model.lm.layer=4"]), &["unknown field `layer`", "did you mean `layers`"]);
     refused(&set(&["model.connector.kind=average"]), &["average", "did you mean `average-pool`"]);
+    refused(
+        &set(&["model.connector.depth=2"]),
+        &["model.connector.depth: average-pool has no such setting; it has: tokens"],
+    );
+    refused(
+        &set(&["model.connector.kind=attention-pool", "model.connector.dim=16"]),
+        &["model.connector.dim: attention-pool has no such setting; it has: tokens, heads"],
+    );
+    refused(&set(&["model.connector.token=4"]), &["unknown field `token`", "did you mean `tokens`"]);
+    refused(&set(&["model.lm.vocab=0"]), &["model.lm.vocab = 0 but the tokenizer has"]);
     refused(&set(&["stage.nope.steps=4"]), &["no [[stage]] is named \"nope\""]);
     refused(&set(&["stage.pretrain.steps=0"]), &["stage.pretrain", "steps must be at least 1"]);
     refused(&set(&["stage.pretrain.steps=-1"]), &["-1"]);

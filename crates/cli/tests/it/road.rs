@@ -8,15 +8,15 @@ use crate::{mm1, picture, run, stderr, succeeds};
 
 #[test]
 fn every_connector_objective_and_precision_takes_the_whole_road() {
-    for (kind, objective, precision, moments) in [
-        ("average-pool", "clip", "f32", "f32"),
-        ("attention-pool", "superclass", "bf16", "8bit"),
-        ("c-abstractor", "superclass", "f32", "f32"),
+    for (kind, settings, objective, precision, moments) in [
+        ("average-pool", "", "clip", "f32", "f32"),
+        ("attention-pool", ", heads = 2", "superclass", "bf16", "8bit"),
+        ("c-abstractor", ", dim = 16, depth = 1", "superclass", "f32", "f32"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("run");
         let edits = [
-            format!("model.connector.kind={kind}"),
+            format!("model.connector={{kind = \"{kind}\", tokens = 4{settings}}}"),
             format!("stage.encoder.objective={objective}"),
             format!("precision={precision}"),
             format!("stage.pretrain.optimizer.moments={moments}"),

@@ -1,13 +1,52 @@
 //! Attention pooling: learned queries look at the patches once, then an MLP and a linear map.
 
+use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
+use super::PictureActivations;
 use crate::attention::NormWeights;
-use crate::config::VisionConfig;
 use crate::init::{Fill, Init, STD};
 use crate::mlp::Mlp;
 use crate::ops::{self, Activation};
+use crate::vision::VisionConfig;
+
+/// The settings of `kind = "attention-pool"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionPoolConfig {
+    /// Image tokens for a picture: the number of queries.
+    pub tokens: usize,
+    /// Attention heads; divides the encoder's width.
+    #[serde(default = "default_heads")]
+    pub heads: usize,
+}
+
+fn default_heads() -> usize {
+    8
+}
+
+impl AttentionPoolConfig {
+    pub(super) fn check(&self, vision: &VisionConfig) -> Result<()> {
+        ensure!(
+            self.heads > 0 && vision.dim.is_multiple_of(self.heads),
+            "model.connector.heads = {} must divide model.vision.dim = {}",
+            self.heads,
+            vision.dim
+        );
+        Ok(())
+    }
+
+    pub(super) fn activations(&self, vision: &VisionConfig) -> PictureActivations {
+        let keys_and_values = vision.grid().pow(2) * 2 * vision.dim;
+        PictureActivations {
+            saved: keys_and_values + self.tokens * 5 * vision.dim,
+            temporary: keys_and_values,
+            ..PictureActivations::default()
+        }
+    }
+}
 
 /// One pre-norm cross-attention layer of the encoder's width. The queries need no norm, being parameters, and the
 /// features none, the encoder ending in one; the MLP's hidden layer is four times the width.
@@ -40,13 +79,13 @@ pub struct AttentionPool {
 }
 
 impl AttentionPool {
-    /// With (image tokens, heads); from the encoder's width to `out`.
-    pub fn new(init: &Init<'_>, vision: &VisionConfig, (tokens, heads): (usize, usize), out: usize) -> Self {
+    /// From the encoder's width to `out`. `config` must have passed its check.
+    pub fn new(init: &Init<'_>, config: &AttentionPoolConfig, vision: &VisionConfig, out: usize) -> Self {
         let (dim, eps) = (vision.dim, vision.norm_eps);
         let mlp = init.at("mlp");
         let mlp_norm = NormWeights::layer(&mlp.at("norm"), dim, eps);
         Self {
-            queries: init.param("queries", [tokens, dim], Fill::Normal(STD)),
+            queries: init.param("queries", [config.tokens, dim], Fill::Normal(STD)),
             q: init.param("q", [dim, dim], Fill::fan_in(dim)),
             q_bias: init.param("q_bias", [dim], Fill::Zeros),
             kv: init.param("kv", [dim, 2 * dim], Fill::fan_in(dim)),
@@ -57,7 +96,7 @@ impl AttentionPool {
             norm: NormWeights::layer(&init.at("norm"), dim, eps),
             project: init.param("project", [dim, out], Fill::fan_in(dim)),
             project_bias: init.param("project_bias", [out], Fill::Zeros),
-            heads,
+            heads: config.heads,
         }
     }
 

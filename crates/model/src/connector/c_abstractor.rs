@@ -1,14 +1,58 @@
 //! C-Abstractor (Honeybee, Cha et al. 2023, section 3.2): RegNet blocks, adaptive average pooling, RegNet blocks.
 
+use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Serialize};
 
-use super::{list, map};
+use super::{PictureActivations, check_square, list, map};
 use crate::attention::NormWeights;
-use crate::config::VisionConfig;
 use crate::init::{Fill, Init, POSITION};
 use crate::ops::{self, Activation, Norm};
 use crate::positions;
+use crate::vision::VisionConfig;
+
+/// The settings of `kind = "c-abstractor"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CAbstractorConfig {
+    /// Image tokens for a picture; a square number.
+    pub tokens: usize,
+    /// Width of the blocks (1024 in Honeybee).
+    #[serde(default = "default_dim")]
+    pub dim: usize,
+    /// Blocks before and after the pooling, each (3 in Honeybee).
+    #[serde(default = "default_depth")]
+    pub depth: usize,
+}
+
+fn default_dim() -> usize {
+    1024
+}
+fn default_depth() -> usize {
+    3
+}
+
+impl CAbstractorConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        check_square(self.tokens)?;
+        ensure!(self.dim > 0, "model.connector.dim must be at least 1");
+        ensure!(self.depth > 0, "model.connector.depth must be at least 1");
+        Ok(())
+    }
+
+    /// A block saves its input and seven maps of its width; its backward pass makes three.
+    pub(super) fn activations(&self, vision: &VisionConfig, out: usize) -> PictureActivations {
+        let Self { tokens, dim, depth } = *self;
+        let patches = vision.grid().pow(2);
+        let maps = 8 * depth * dim * (patches + tokens);
+        PictureActivations {
+            rounded: maps + tokens * (dim + out),
+            temporary: 3 * dim * patches,
+            ..PictureActivations::default()
+        }
+    }
+}
 
 /// LayerNorm's epsilon in the blocks.
 const EPS: f64 = 1e-5;
@@ -30,6 +74,7 @@ pub struct CAbstractor {
     pub project: Param<Tensor<2>>,
     /// `[D]`
     pub project_bias: Param<Tensor<1>>,
+    /// Image tokens along a side.
     #[module(skip)]
     side: usize,
 }
@@ -71,13 +116,9 @@ pub struct Shortcut {
 }
 
 impl CAbstractor {
-    /// With (side of the square of image tokens, width, depth); from the encoder's width to `out`.
-    pub fn new(
-        init: &Init<'_>,
-        vision: &VisionConfig,
-        (side, width, depth): (usize, usize, usize),
-        out: usize,
-    ) -> Self {
+    /// From the encoder's width to `out`. `config` must have passed its check.
+    pub fn new(init: &Init<'_>, config: &CAbstractorConfig, vision: &VisionConfig, out: usize) -> Self {
+        let CAbstractorConfig { tokens, dim: width, depth } = *config;
         let stage = |name: &str, first: usize| {
             let inputs = |block| if block == 0 { first } else { width };
             (0..depth).map(|block| Abstraction::new(&init.at(name).at(block), inputs(block), width)).collect()
@@ -90,12 +131,12 @@ impl CAbstractor {
             readout_bias: init.param("readout_bias", [out], Fill::Zeros),
             project: init.param("project", [out, out], Fill::fan_in(out)),
             project_bias: init.param("project_bias", [out], Fill::Zeros),
-            side,
+            side: tokens.isqrt(),
         }
     }
 
-    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where it is not the
-    /// table's.
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where it is
+    /// not the table's.
     pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         let table = self.position.val();
         let position = positions::resample(table.clone(), [table.dims()[0].isqrt(); 2], grid);

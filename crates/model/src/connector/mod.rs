@@ -1,25 +1,92 @@
 //! The vision-language connectors of the paper (section 3.1): patch features in, a fixed number of image tokens of the
-//! decoder's width out.
+//! decoder's width out. The settings, the forward pass and the memory formula of each stand in one file.
 
 mod attention_pool;
-mod avg_pool;
+mod average_pool;
 mod c_abstractor;
 
+use anyhow::{Result, ensure};
 use burn::module::Module;
 use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
 
-use crate::config::{ConnectorConfig, Mm1Config};
+pub use self::attention_pool::{AttentionPool, AttentionPoolConfig};
+pub use self::average_pool::{AveragePool, AveragePoolConfig};
+pub use self::c_abstractor::{Abstraction, CAbstractor, CAbstractorConfig, Shortcut};
 use crate::init::Init;
-pub use attention_pool::AttentionPool;
-pub use avg_pool::AvgPool;
-pub use c_abstractor::{Abstraction, CAbstractor, Shortcut};
+use crate::memory::{Activations, Load};
+use crate::vision::VisionConfig;
 
-/// One of the three.
+/// One of the three connectors. Each gives `tokens` image tokens of the decoder's width.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "kebab-case")]
+pub enum ConnectorConfig {
+    /// n×n adaptive average pooling, then one linear map.
+    AveragePool(AveragePoolConfig),
+    /// Learned queries and one cross-attention layer with its MLP.
+    AttentionPool(AttentionPoolConfig),
+    /// Honeybee's convolutional abstractor (Cha et al. 2023).
+    CAbstractor(CAbstractorConfig),
+}
+
+impl ConnectorConfig {
+    /// Image tokens for a picture.
+    pub fn tokens(&self) -> usize {
+        match self {
+            Self::AveragePool(config) => config.tokens,
+            Self::AttentionPool(config) => config.tokens,
+            Self::CAbstractor(config) => config.tokens,
+        }
+    }
+
+    /// Checks every relation between the sizes.
+    ///
+    /// # Errors
+    /// One line that names the field and what it must be.
+    pub fn check(&self, vision: &VisionConfig) -> Result<()> {
+        ensure!(self.tokens() > 0, "model.connector.tokens must be at least 1");
+        match self {
+            Self::AveragePool(config) => config.check(),
+            Self::AttentionPool(config) => config.check(vision),
+            Self::CAbstractor(config) => config.check(),
+        }
+    }
+
+    /// Activations of a training step, to a decoder of width `out`.
+    pub(crate) fn activations(&self, vision: &VisionConfig, out: usize) -> PictureActivations {
+        match self {
+            Self::AveragePool(config) => config.activations(vision, out),
+            Self::AttentionPool(config) => config.activations(vision),
+            Self::CAbstractor(config) => config.activations(vision, out),
+        }
+    }
+}
+
+/// A connector's activations for one picture, in values.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct PictureActivations {
+    /// Saved for the backward pass in f32.
+    saved: usize,
+    /// Saved for the backward pass in the precision of products.
+    rounded: usize,
+    /// Temporary, in f32.
+    temporary: usize,
+}
+
+impl PictureActivations {
+    /// Those of so many pictures.
+    pub(crate) fn times(self, images: usize, load: Load) -> Activations {
+        let saved = self.saved + load.rounded(self.rounded);
+        Activations { saved: images * saved, temporary: images * self.temporary }
+    }
+}
+
+/// The parameters of one of the three.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a network has one")]
 pub enum Connector {
     /// Average pooling.
-    AvgPool(AvgPool),
+    AveragePool(AveragePool),
     /// Attention pooling.
     AttentionPool(AttentionPool),
     /// C-Abstractor.
@@ -27,18 +94,17 @@ pub enum Connector {
 }
 
 impl Connector {
-    /// `config` must have passed its check.
-    pub fn new(init: &Init<'_>, config: &Mm1Config) -> Self {
-        let (vision, out) = (&config.vision, config.lm.dim);
-        match config.connector {
-            ConnectorConfig::AveragePool { tokens } => {
-                Self::AvgPool(AvgPool::new(init, vision.dim, tokens.isqrt(), out))
+    /// To a decoder of width `out`. `config` must have passed its check.
+    pub fn new(init: &Init<'_>, config: &ConnectorConfig, vision: &VisionConfig, out: usize) -> Self {
+        match config {
+            ConnectorConfig::AveragePool(config) => {
+                Self::AveragePool(AveragePool::new(init, config, vision, out))
             }
-            ConnectorConfig::AttentionPool { tokens, heads } => {
-                Self::AttentionPool(AttentionPool::new(init, vision, (tokens, heads), out))
+            ConnectorConfig::AttentionPool(config) => {
+                Self::AttentionPool(AttentionPool::new(init, config, vision, out))
             }
-            ConnectorConfig::CAbstractor { tokens, dim, depth } => {
-                Self::CAbstractor(CAbstractor::new(init, vision, (tokens.isqrt(), dim, depth), out))
+            ConnectorConfig::CAbstractor(config) => {
+                Self::CAbstractor(CAbstractor::new(init, config, vision, out))
             }
         }
     }
@@ -46,11 +112,20 @@ impl Connector {
     /// `[n, h w, d] -> [n, k, D]`, the patches of a `grid` of h rows and w columns, row by row.
     pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         match self {
-            Self::AvgPool(connector) => connector.forward(features, grid),
+            Self::AveragePool(connector) => connector.forward(features, grid),
             Self::AttentionPool(connector) => connector.forward(features),
             Self::CAbstractor(connector) => connector.forward(features, grid),
         }
     }
+}
+
+/// Image tokens of a pooled map fill a square.
+fn check_square(tokens: usize) -> Result<()> {
+    ensure!(
+        tokens.isqrt().pow(2) == tokens,
+        "model.connector.tokens = {tokens} must be a square number for this kind"
+    );
+    Ok(())
 }
 
 /// Patch features as a map: `[n, h w, d] -> [n, h, w, d]`.

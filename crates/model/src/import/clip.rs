@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::Family;
 use super::folder::{Settings, settings};
 use super::parts::{BlockNames, Parts};
-use crate::config::VisionConfig;
+use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
     name: "CLIP",

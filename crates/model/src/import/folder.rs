@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use super::store::{Store, Stored, safetensors};
 use super::{Family, Imported, clip, dinov2, siglip};
-use crate::config::{Stem, VisionActivation, VisionConfig};
+use crate::vision::{Stem, VisionActivation, VisionConfig};
 
 /// The largest side of a picture or table that is believed, so that products of sizes stay numbers.
 const MOST: usize = 1 << 16;
@@ -147,7 +147,7 @@ impl Settings {
             norm_eps: self.layer_norm_eps,
             activation: activation(&self.hidden_act)?,
             pre_norm: false,
-            feature_block: 0,
+            feature_block: None,
         })
     }
 }

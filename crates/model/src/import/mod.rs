@@ -31,8 +31,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use crate::config::VisionConfig;
 use crate::positions::resize_positions;
+use crate::vision::VisionConfig;
 use crate::weights::Named;
 
 /// An image encoder as it was found.

@@ -14,7 +14,7 @@ use prost::bytes::Bytes;
 
 use super::store::{Source, Store, Stored};
 use super::{Imported, dinov2};
-use crate::config::{Stem, VisionActivation, VisionConfig};
+use crate::vision::{Stem, VisionActivation, VisionConfig};
 
 /// Types of a tensor's elements.
 const FLOAT: i32 = 1;
@@ -179,7 +179,7 @@ impl<'a> Graph<'a> {
             norm_eps: self.norm_eps()?,
             activation: VisionActivation::Gelu,
             pre_norm: false,
-            feature_block: 0,
+            feature_block: None,
         })
     }
 

@@ -8,7 +8,7 @@ use super::Family;
 use super::clip::{BLOCK, Hidden};
 use super::folder::{Settings, settings};
 use super::parts::Parts;
-use crate::config::VisionConfig;
+use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
     name: "SigLIP",

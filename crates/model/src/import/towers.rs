@@ -14,9 +14,9 @@ use super::clip::BLOCK;
 use super::folder::{self, activation, bounded, settings};
 use super::parts::{BlockNames, Parts, Sizes};
 use super::store::Store;
-use crate::config::VisionConfig;
 use crate::init::Init;
 use crate::towers::{Kind, TextConfig, Towers, TowersConfig};
+use crate::vision::VisionConfig;
 use crate::weights::{self, Named};
 
 /// Beginnings of the names of what is beside the image encoder.
@@ -84,7 +84,7 @@ impl ImportedTowers {
         ensure!(
             vision.blocks() == vision.layers,
             "model.vision.feature_block = {}: texts are compared with what is behind the last block",
-            vision.feature_block
+            vision.blocks()
         );
         let config = TowersConfig { vision: vision.clone(), ..self.config };
         let image = self.image.fit(vision)?.into_iter();

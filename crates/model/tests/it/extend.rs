@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use mm1_model::ops::{Layout, Precision, Sight, with_precision};
-use mm1_model::{Cache, Input, Mm1, Piece, Placed, weights};
+use mm1_model::{Input, Mm1, Piece, Placed, weights};
 
 use crate::case::{self, Case, difference, values};
 
@@ -30,9 +30,9 @@ fn pieces_compute_what_the_whole_does() {
         let model = case.model(&device);
         let (ids, picture) = prompt(&case);
         let pictures = &[picture][..];
-        let v = case.config.lm.vocab;
+        let v = case.config.lm.vocab();
         let expected = whole(&model, &case);
-        let mut cache = Cache::new(&case.config, 1);
+        let mut cache = model.cache(1);
         // Up to behind the picture at once, then one token after the other.
         let first = pictures[0].slot + case.config.connector.tokens();
         let piece = Piece { sequence: 0, ids: &ids[..first], pictures };
@@ -46,7 +46,7 @@ fn pieces_compute_what_the_whole_does() {
         assert!(apart <= 1e-5, "{name}: {apart:e}");
         // All at once.
         let piece = Piece { sequence: 0, ids, pictures };
-        let got = values(model.extend(&[piece], &mut Cache::new(&case.config, 1)).unwrap());
+        let got = values(model.extend(&[piece], &mut model.cache(1)).unwrap());
         let apart = difference(&got, &expected[(ids.len() - 1) * v..]);
         assert!(apart <= 1e-5, "{name}: {apart:e}");
     }
@@ -58,9 +58,9 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     let case = case::read("c-abstractor");
     let model = case.model(&device);
     let (ids, picture) = prompt(&case);
-    let v = case.config.lm.vocab;
+    let v = case.config.lm.vocab();
     let tokens = |sequence, ids| Piece { sequence, ids, pictures: &[] };
-    let mut cache = Cache::new(&case.config, 2);
+    let mut cache = model.cache(2);
     let picture = Piece { sequence: 1, ids, pictures: &[picture] };
     let both = values(model.extend(&[tokens(0, &[3, 1, 4]), picture], &mut cache).unwrap());
     let expected = whole(&model, &case);
@@ -73,7 +73,7 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     assert_eq!((fork, cache.sequences()), (2, 2));
     let two = values(model.extend(&[tokens(0, &[5]), tokens(1, &[9, 2])], &mut cache).unwrap());
     for (answer, got) in [(&[5][..], &two[..v]), (&[9, 2][..], &two[v..])] {
-        let mut alone = Cache::new(&case.config, 1);
+        let mut alone = model.cache(1);
         model.extend(&[Piece { sequence: 0, ..picture }], &mut alone).unwrap();
         let expected = values(model.extend(&[tokens(0, answer)], &mut alone).unwrap());
         assert!(got == expected, "{answer:?}: other sequences in the call change the last bits");
@@ -102,7 +102,7 @@ fn pictures_of_several_resolutions_stand_in_one_call() {
             let placed: Vec<[Placed; 1]> = pictures.iter().map(|&picture| [picture.clone()]).collect();
             let piece = |(sequence, pictures)| Piece { sequence, ids, pictures };
             let pieces: Vec<_> = placed.iter().map(<[_; 1]>::as_slice).enumerate().map(piece).collect();
-            let mut cache = Cache::new(&case.config, pieces.len());
+            let mut cache = model.cache(pieces.len());
             values(model.extend(&pieces, &mut cache).unwrap())
         };
         let (a, b) = (logits(&[&large]), logits(&[&small]));
@@ -123,7 +123,7 @@ fn packed_weights_give_the_same_bits() {
         config.lm.tied = tied;
         let model = Mm1::new(&config, 3, &Device::flex()).unwrap();
         let logits = |model: &Mm1| {
-            let mut cache = Cache::new(&config, 1);
+            let mut cache = model.cache(1);
             let read =
                 [Piece { sequence: 0, ids, pictures }, Piece { sequence: 0, ids: &[5], pictures: &[] }];
             read.map(|piece| values(model.extend(&[piece], &mut cache).unwrap())).concat()
@@ -144,13 +144,13 @@ fn packed_weights_give_the_same_bits() {
 fn the_last_of_every_piece_is_the_same_alone() {
     let case = case::read("c-abstractor");
     let model = case.model(&Device::flex());
-    let ((ids, picture), v) = (prompt(&case), case.config.lm.vocab);
+    let ((ids, picture), v) = (prompt(&case), case.config.lm.vocab());
     let pieces = [
         Piece { sequence: 1, ids, pictures: &[picture] },
         Piece { sequence: 0, ids: &[3], pictures: &[] },
         Piece { sequence: 2, ids: &[5, 9, 2], pictures: &[] },
     ];
-    let cache = || Cache::new(&case.config, 3);
+    let cache = || model.cache(3);
     let all = values(model.extend_all(&pieces, &mut cache()).unwrap());
     let ends: Vec<f32> = [13, 14, 17].iter().flat_map(|end| &all[(end - 1) * v..end * v]).copied().collect();
     assert!(values(model.extend(&pieces, &mut cache()).unwrap()) == ends);
@@ -160,7 +160,7 @@ fn the_last_of_every_piece_is_the_same_alone() {
 fn a_refused_call_leaves_the_cache_alone() {
     let case = case::read("average-pool");
     let model = case.model(&Device::flex());
-    let mut cache = Cache::new(&case.config, 2);
+    let mut cache = model.cache(2);
     let piece = |sequence, ids| Piece { sequence, ids, pictures: &[] };
     let mut refuse = |pieces: &[Piece<'_>], says: &str| {
         let error = format!("{:#}", model.extend(pieces, &mut cache).unwrap_err());

@@ -4,11 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::config::{VisionActivation, VisionConfig};
 use mm1_model::import::{self, Imported};
 use mm1_model::init::Init;
 use mm1_model::ops::{Layout, Sight};
 use mm1_model::vision::Vision;
+use mm1_model::vision::{VisionActivation, VisionConfig};
 use mm1_model::weights;
 use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
@@ -85,11 +85,11 @@ fn shapes_are_those_of_the_settings() {
 #[test]
 fn another_size_has_interpolated_positions_and_fewer_blocks_the_first() {
     let own = opened("dinov2").config;
-    let config = VisionConfig { image_size: 12, feature_block: 1, ..own.clone() };
+    let config = VisionConfig { image_size: 12, feature_block: Some(1), ..own.clone() };
     let small = made(opened("dinov2"), &config);
     assert_eq!((small.position.dims(), small.blocks.len()), ([9, 16], 1));
     // Positions interpolated once for all are those interpolated for each picture.
-    let first = VisionConfig { feature_block: 1, ..own.clone() };
+    let first = VisionConfig { feature_block: Some(1), ..own.clone() };
     let pixels: Tensor<4> = expected("dinov2", 0).0.narrow(1, 0, 12).narrow(2, 4, 12);
     let whole = encoded(&made(opened("dinov2"), &first), pixels.clone());
     assert_eq!(values(encoded(&small, pixels)), values(whole));

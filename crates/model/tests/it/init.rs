@@ -1,7 +1,7 @@
 //! Initial values.
 
 use burn::tensor::Device;
-use mm1_model::config::ConnectorConfig;
+use mm1_model::connector::{AttentionPoolConfig, ConnectorConfig};
 use mm1_model::{Mm1, weights};
 
 use crate::case;
@@ -17,7 +17,7 @@ fn values_depend_on_seed_and_path_alone() {
     let mut larger = case.config.clone();
     larger.vision.layers += 1;
     larger.lm.tied = false;
-    larger.connector = ConnectorConfig::AttentionPool { tokens: 4, heads: 2 };
+    larger.connector = ConnectorConfig::AttentionPool(AttentionPoolConfig { tokens: 4, heads: 2 });
     let larger = new(&larger, 1);
     let matrices =
         first.iter().zip(&other).filter(|((_, shape, values), _)| shape.len() == 2 && values[0] != 0.0);
@@ -52,7 +52,7 @@ fn written(path: &str, shape: &[usize]) -> f64 {
 fn values_have_the_written_spread() {
     for name in case::NAMES {
         let mut config = case::read(name).config;
-        config.lm.vocab = 4096;
+        config.lm.vocab = Some(4096);
         let mut firsts = Vec::new();
         for (path, shape, values) in weights::parameters(&Mm1::new(&config, 3, &Device::flex()).unwrap()) {
             if path.ends_with("gamma") || path.ends_with("beta") || path.ends_with("bias") {

@@ -6,12 +6,13 @@ use std::path::PathBuf;
 
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
+use mm1_model::Mm1Config;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast};
-use mm1_model::config::{LmConfig, Mm1Config, VisionConfig};
 use mm1_model::dino::{Dino, DinoConfig, Masks, Views, moved_centre};
 use mm1_model::init::Init;
-use mm1_model::vision::Vision;
+use mm1_model::lm::LmConfig;
+use mm1_model::vision::{Vision, VisionConfig};
 use mm1_model::weights;
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;

@@ -9,7 +9,7 @@ use crate::case::{self, Case, values};
 /// Logits of the positions of `span`.
 fn logits(model: &Mm1, case: &Case, input: &Input<'_>, span: Span) -> Vec<f32> {
     let all = values(model.logits(model.hidden(input).unwrap()));
-    let v = case.config.lm.vocab;
+    let v = case.config.lm.vocab();
     all[(span.row * case.length + span.start) * v..][..span.len * v].to_vec()
 }
 
@@ -22,7 +22,7 @@ fn a_changed_example_leaves_its_neighbours_bit_equal() {
         let changed = case.layout.spans[0];
         // Every token of the first example, and its picture.
         let mut ids = case.ids.clone();
-        ids[..changed.len].iter_mut().for_each(|id| *id = (*id + 7) % case.config.lm.vocab as u32);
+        ids[..changed.len].iter_mut().for_each(|id| *id = (*id + 7) % case.config.lm.vocab() as u32);
         let mut pixels = case.values("input/pixels").to_vec();
         let picture = pixels.len() / case.image_slots.len();
         pixels[..picture].iter_mut().for_each(|p| *p = -*p);
@@ -67,10 +67,10 @@ fn a_later_token_changes_nothing_before_it() {
     let span = case.layout.spans[4];
     let last = span.row * case.length + span.start + span.len - 1;
     let mut ids = case.ids.clone();
-    ids[last] = (ids[last] + 1) % case.config.lm.vocab as u32;
+    ids[last] = (ids[last] + 1) % case.config.lm.vocab() as u32;
     let other = Input { ids: &ids, ..case.input() };
     let (a, b) = (logits(&model, &case, &case.input(), span), logits(&model, &case, &other, span));
-    let before = (span.len - 1) * case.config.lm.vocab;
+    let before = (span.len - 1) * case.config.lm.vocab();
     assert_eq!(a[..before], b[..before]);
     assert_ne!(a[before..], b[before..]);
 }

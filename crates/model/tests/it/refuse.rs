@@ -1,8 +1,8 @@
 //! Inputs and shapes that do not agree are refused with both sides in the message.
 
 use burn::tensor::Device;
-use mm1_model::config::Stem;
 use mm1_model::ops::{Layout, Sight, Span};
+use mm1_model::vision::Stem;
 use mm1_model::{Input, Mm1};
 
 use crate::case;

@@ -5,9 +5,9 @@ use std::fs;
 use std::path::Path;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::config::VisionConfig;
 use mm1_model::import::{self, towers};
 use mm1_model::towers::Towers;
+use mm1_model::vision::VisionConfig;
 use mm1_model::weights;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
@@ -82,7 +82,7 @@ fn another_size_is_made_of_the_same_towers() {
         assert_eq!(made.vision.position.dims(), [9, 16]);
         let vectors = values(made.embed_pictures(small.clone()));
         assert_eq!(vectors, values(whole.embed_pictures(small)), "{name}");
-        let error = fit(&VisionConfig { feature_block: 1, ..own }).unwrap_err().to_string();
+        let error = fit(&VisionConfig { feature_block: Some(1), ..own }).unwrap_err().to_string();
         assert!(error.starts_with("model.vision.feature_block = 1: texts are compared"), "{error}");
     }
 }

@@ -3,12 +3,12 @@
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::config::{ConnectorConfig, LmConfig, VisionActivation, VisionConfig};
-use mm1_model::connector::Connector;
+use mm1_model::connector::{CAbstractorConfig, Connector, ConnectorConfig};
 use mm1_model::init::Init;
+use mm1_model::lm::LmConfig;
 use mm1_model::ops::{Layout, Sight};
 use mm1_model::positions::{resample, resize_positions};
-use mm1_model::vision::Vision;
+use mm1_model::vision::{Vision, VisionActivation, VisionConfig};
 use mm1_model::weights::{self, Named};
 use mm1_model::{Mm1, Mm1Config};
 use safetensors::SafeTensors;
@@ -81,7 +81,8 @@ impl Case {
     }
 
     fn connector(&self, device: &Device) -> Connector {
-        let connector = Connector::new(&Init::new(0, device), &self.config);
+        let Mm1Config { vision, connector, lm } = &self.config;
+        let connector = Connector::new(&Init::new(0, device), connector, vision, lm.dim);
         weights::assign(connector, self.under("weights/connector.")).unwrap()
     }
 
@@ -185,16 +186,16 @@ fn blocks_after_the_feature_block_are_not_there() {
         let vision = VisionConfig { feature_block, ..all.clone() };
         weights::parameters(&Vision::new(&Init::new(3, &Device::flex()), &vision))
     };
-    let first: Vec<Named> = made(0).into_iter().filter(|p| !p.0.starts_with("blocks.1.")).collect();
-    assert!(first.len() < made(0).len());
-    assert!(made(1) == first, "one block of two has the values of the first");
-    assert!(made(2) == made(0), "the last of two is the default");
+    let first: Vec<Named> = made(None).into_iter().filter(|p| !p.0.starts_with("blocks.1.")).collect();
+    assert!(first.len() < made(None).len());
+    assert!(made(Some(1)) == first, "one block of two has the values of the first");
+    assert!(made(Some(2)) == made(None), "the last of two is the default");
 }
 
 /// Whatever the grid, every parameter takes part, the tables of positions too.
 #[test]
 fn rectangles_train_every_parameter() {
-    let connector = ConnectorConfig::CAbstractor { tokens: 4, dim: 20, depth: 1 };
+    let connector = ConnectorConfig::CAbstractor(CAbstractorConfig { tokens: 4, dim: 20, depth: 1 });
     let config = config(Case::new("clip").config.vision, connector);
     let model = Mm1::new(&config, 5, &Device::flex().autodiff()).unwrap();
     let pixels = Case::new("clip").tensor("input/pixels", &model.device());
@@ -224,9 +225,12 @@ fn what_is_not_said_changes_nothing() {
 #[test]
 fn a_feature_block_beyond_the_last_is_refused() {
     let mut config = Case::new("clip").config;
-    config.vision.feature_block = 4;
+    config.vision.feature_block = Some(4);
     let error = config.check().unwrap_err().to_string();
     assert_eq!(error, "model.vision.feature_block = 4 must be at most layers = 3");
+    config.vision.feature_block = Some(0);
+    let error = config.check().unwrap_err().to_string();
+    assert!(error.starts_with("model.vision.feature_block = 0 must be at least 1"), "{error}");
 }
 
 #[test]

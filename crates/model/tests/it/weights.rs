@@ -1,7 +1,12 @@
 //! Safetensors in and out, and what is refused.
 
-use burn::tensor::Device;
-use mm1_model::weights::{self, Group, Named};
+use burn::module::Param;
+use burn::tensor::{Device, Tensor};
+use mm1_model::dino::{Dino, DinoConfig};
+use mm1_model::group::{Group, ParameterCounts};
+use mm1_model::vision::Stem;
+use mm1_model::walk::{self, ParameterVisitor};
+use mm1_model::weights::{self, Named};
 use mm1_model::{Mm1, Mm1Config};
 
 use crate::case;
@@ -45,7 +50,7 @@ fn names_are_paths() {
 #[test]
 fn counts_are_by_group() {
     let model = Mm1::new(&small(), 1, &Device::flex()).unwrap();
-    let counts = weights::counts(&model);
+    let counts = ParameterCounts::of(&model);
     assert_eq!(counts.embedding, 2 * 41 * 24);
     let block = (24 * 36 + 24 * 24 + 24) + (24 * 40 + 20 * 24 + 24);
     assert_eq!(counts.lm, 2 * block + 24);
@@ -107,4 +112,95 @@ fn ids_are_the_same_in_every_process() {
     unique.sort();
     unique.dedup();
     assert_eq!(unique.len(), first.len());
+}
+
+/// Every connector with every stem, the head tied and not.
+fn all_shapes() -> Vec<Mm1Config> {
+    let mut all = Vec::new();
+    for name in case::NAMES {
+        for stem in [Stem::Patch, Stem::Conv] {
+            for tied in [false, true] {
+                let mut config = case::read(name).config;
+                (config.vision.stem, config.vision.dim, config.lm.tied) = (stem, 16, tied);
+                config.vision.patch = 4;
+                all.push(config);
+            }
+        }
+    }
+    all
+}
+
+#[test]
+fn what_is_counted_is_what_is_drawn() {
+    for config in all_shapes() {
+        let model = Mm1::new(&config, 1, &Device::flex()).unwrap();
+        let (counted, shapes) = (ParameterCounts::of(&model), weights::shapes(&model));
+        let drawn = weights::parameters(&model);
+        assert_eq!(
+            counted.total(),
+            drawn.iter().map(|(.., values)| values.len()).sum::<usize>(),
+            "{config:?}"
+        );
+        let drawn: Vec<_> = drawn.into_iter().map(|(path, shape, _)| (path, shape)).collect();
+        assert_eq!(shapes, drawn, "{config:?}");
+    }
+}
+
+/// Paths of the parameters that have values.
+#[derive(Default)]
+struct Drawn(Vec<String>);
+
+impl ParameterVisitor for Drawn {
+    fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+        if parameter.is_initialized() {
+            self.0.push(path.to_owned());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_drawn_before_it_is_read() {
+    for config in all_shapes() {
+        let model = Mm1::new(&config, 1, &Device::flex().autodiff()).unwrap();
+        let total = ParameterCounts::of(&model).total();
+        let mut drawn = Drawn::default();
+        walk::visit(&model, &mut drawn);
+        assert_eq!(drawn.0, Vec::<String>::new(), "{total} were only counted");
+        model.vision.norm.gamma.val();
+        walk::visit(&model, &mut drawn);
+        assert_eq!(drawn.0, ["vision.norm.gamma"]);
+    }
+}
+
+/// 12 GB of weights, were they drawn.
+#[test]
+fn a_network_of_3b_is_counted_from_shapes() {
+    let mut config = small();
+    config.lm.vocab = Some(32_000);
+    (config.lm.dim, config.lm.layers, config.lm.heads, config.lm.kv_heads) = (2560, 32, 20, 20);
+    (config.lm.ffn, config.lm.tied) = (6912, true);
+    let counts = ParameterCounts::of(&Mm1::new(&config, 1, &Device::flex()).unwrap());
+    let block = 4 * 2560 * 2560 + 3 * 2560 * 6912 + 2 * 2560;
+    assert_eq!((counts.lm, counts.embedding), (32 * block + 2560, 32_000 * 2560));
+}
+
+/// A teacher begins as its student: they share their first values, but not whether they are trained.
+#[test]
+fn a_teacher_does_not_thaw_with_its_student() {
+    struct Trained(Vec<String>);
+    impl ParameterVisitor for Trained {
+        fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>) {
+            if parameter.val().is_require_grad() {
+                self.0.push(path.to_owned());
+            }
+        }
+    }
+    let vision = Mm1::encoder(&small(), 1, &Device::flex().autodiff()).unwrap();
+    let dino = Dino::new(vision, &DinoConfig::default(), 10, 1);
+    let dino = weights::freeze(dino, |path| !path.starts_with("student."));
+    let mut trained = Trained(Vec::new());
+    walk::visit(&dino, &mut trained);
+    let student =
+        weights::shapes(&dino).into_iter().map(|(path, _)| path).filter(|p| p.starts_with("student."));
+    assert_eq!(trained.0, student.collect::<Vec<_>>());
 }

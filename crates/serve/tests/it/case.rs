@@ -7,9 +7,11 @@ use burn::tensor::{Device, Tensor};
 use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::config::{ConnectorConfig, LmConfig, Mm1Config, Stem, VisionActivation, VisionConfig};
+use mm1_model::connector::{AveragePoolConfig, ConnectorConfig};
+use mm1_model::lm::LmConfig;
 use mm1_model::ops::Precision;
-use mm1_model::{Input, Layout, Mm1, Sight};
+use mm1_model::vision::{Stem, VisionActivation, VisionConfig};
+use mm1_model::{Input, Layout, Mm1, Mm1Config, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
 
@@ -47,11 +49,11 @@ impl Case {
                 norm_eps: 1e-6,
                 activation: VisionActivation::Gelu,
                 pre_norm: false,
-                feature_block: 0,
+                feature_block: None,
             },
-            connector: ConnectorConfig::AveragePool { tokens: 4 },
+            connector: ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4 }),
             lm: LmConfig {
-                vocab: tokenizer.vocab(),
+                vocab: Some(tokenizer.vocab()),
                 dim: 32,
                 layers: 2,
                 heads: 4,

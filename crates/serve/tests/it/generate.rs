@@ -1,7 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::document::{Segment, Special};
 use mm1_model::ops::{Precision, with_precision};
-use mm1_model::{Cache, Piece, Placed};
+use mm1_model::{Piece, Placed};
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
 
@@ -88,7 +88,7 @@ fn neighbours_change_no_bit_of_the_logits() {
         .map(|(sequence, ((ids, ..), pictures))| Piece { sequence, ids, pictures })
         .collect();
     let logits = |pieces: &[Piece<'_>], sequences| -> Vec<f32> {
-        let mut cache = Cache::new(case.model.config(), sequences);
+        let mut cache = case.model.cache(sequences);
         case.model.extend(pieces, &mut cache).unwrap().into_data().iter::<f32>().collect()
     };
     let together = logits(&pieces, pieces.len());

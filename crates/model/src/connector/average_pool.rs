@@ -1,0 +1,62 @@
+//! Average pooling: n×n adaptive average pool, then one linear map.
+
+use anyhow::Result;
+use burn::module::{Module, Param};
+use burn::tensor::Tensor;
+use serde::{Deserialize, Serialize};
+
+use super::{PictureActivations, check_square, list, map};
+use crate::init::{Fill, Init};
+use crate::ops;
+use crate::vision::VisionConfig;
+
+/// The settings of `kind = "average-pool"`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AveragePoolConfig {
+    /// Image tokens for a picture; a square number.
+    pub tokens: usize,
+}
+
+impl AveragePoolConfig {
+    pub(super) fn check(&self) -> Result<()> {
+        check_square(self.tokens)
+    }
+
+    pub(super) fn activations(&self, vision: &VisionConfig, out: usize) -> PictureActivations {
+        PictureActivations {
+            rounded: self.tokens * vision.dim,
+            temporary: self.tokens * out,
+            ..PictureActivations::default()
+        }
+    }
+}
+
+/// The parameters.
+#[derive(Module, Debug)]
+pub struct AveragePool {
+    /// `[d, D]`
+    pub project: Param<Tensor<2>>,
+    /// `[D]`
+    pub project_bias: Param<Tensor<1>>,
+    /// Image tokens along a side.
+    #[module(skip)]
+    side: usize,
+}
+
+impl AveragePool {
+    /// From the encoder's width to `out`. `config` must have passed its check.
+    pub fn new(init: &Init<'_>, config: &AveragePoolConfig, vision: &VisionConfig, out: usize) -> Self {
+        Self {
+            project: init.param("project", [vision.dim, out], Fill::fan_in(vision.dim)),
+            project_bias: init.param("project_bias", [out], Fill::Zeros),
+            side: config.tokens.isqrt(),
+        }
+    }
+
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns.
+    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+        let pooled = list(ops::adaptive_avg_pool(map(features, grid), self.side));
+        ops::linear(pooled, &self.project.val(), Some(&self.project_bias.val()))
+    }
+}
