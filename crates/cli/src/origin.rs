@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::ImageSpec;
-use mm1_model::import::{self, Imported};
+use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
 use mm1_model::weights::{self, Named};
 use toml::{Table, Value};
@@ -18,7 +18,7 @@ const FREE: [&str; 2] = ["image_size", "feature_block"];
 
 /// An encoder as its origin has it.
 pub(crate) struct Origin {
-    pub(crate) encoder: Imported,
+    pub(crate) encoder: ImportedEncoder,
     /// How it takes pictures.
     image: ImageConfig,
 }
@@ -42,7 +42,7 @@ impl Origin {
             |(path, shape, values): Named| Some((path.strip_prefix("vision.")?.to_owned(), shape, values));
         let tensors = weights::decode(&bytes)?.into_iter().filter_map(own).collect();
         let vision = VisionConfig { from: None, ..shape.vision };
-        Ok(Self { encoder: Imported::new(vision, tensors, [image.mean, image.std], root), image })
+        Ok(Self { encoder: ImportedEncoder::new(vision, tensors, [image.mean, image.std], root), image })
     }
 
     fn foreign(path: &Path) -> Result<Self> {

@@ -1,8 +1,9 @@
-//! Activations on rows: SwiGLU (Shazeer 2020), GELU with the exact error function and its two approximations (Hendrycks
-//! and Gimpel 2016), SiLU.
+//! Activations on rows: SwiGLU (Shazeer 2020), GELU with the exact error function and its two approximations
+//! (Hendrycks and Gimpel 2016), SiLU.
 
 use crate::cpu::tiered;
-use crate::math::{Stored, normal, quick_gelu, sigmoid, tanh_gelu};
+use crate::math::{normal, quick_gelu, sigmoid, tanh_gelu};
+use crate::number::Stored;
 use rayon::prelude::*;
 
 /// Values in a piece, about.
@@ -37,8 +38,9 @@ impl Activation {
             .for_each(|(h, a)| forward_piece(self, h, width, a));
     }
 
-    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision, holds the gradient of the
-    /// activation and then the activation itself, computed again for the gradient of the product behind it.
+    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision,
+    /// holds the gradient of the activation and then the activation itself, recomputed for the gradient
+    /// of the product behind it.
     pub fn backward<H: Stored, G: Stored>(self, h: &[H], width: usize, grad: &mut [G], dh: &mut [G]) {
         let rows = self.piece(h.len(), width, grad.len());
         assert_eq!(h.len(), dh.len(), "input and gradient differ in length");
@@ -148,8 +150,8 @@ tiered! {
     }
 }
 
-/// A function of its own, so that the compiler knows that the slices do not overlap; with indices, because it does not
-/// vectorise a zip of five.
+/// A function of its own, so that the compiler knows that the slices do not overlap; with indices, because it
+/// does not vectorise a zip of five.
 #[inline(always)]
 fn swiglu_row_backward<H: Stored, G: Stored>(
     gate: &[H],
@@ -164,9 +166,9 @@ fn swiglu_row_backward<H: Stored, G: Stored>(
         let (gate, up) = (gate[i].wide(), up[i].wide());
         let s = sigmoid(gate);
         let silu = gate * s;
-        let slope = grad[i].wide();
-        dgate[i] = G::stored(slope * up * (s + silu * (1.0 - s)));
-        dup[i] = G::stored(slope * silu);
+        let dy = grad[i].wide();
+        dgate[i] = G::stored(dy * up * (s + silu * (1.0 - s)));
+        dup[i] = G::stored(dy * silu);
         grad[i] = G::stored(silu * up);
     }
 }

@@ -1,5 +1,5 @@
-//! 3x3 convolution with padding 1 over pictures, channels last: a product of the windows' rows with the weight. The
-//! windows exist for a few pictures at a time only.
+//! 3x3 convolution with padding 1 over pictures, channels last: a product of the windows' rows with the
+//! weight. The windows exist for a few pictures at a time only.
 
 use crate::buffer::Scratch;
 use crate::cpu::tiered;
@@ -67,8 +67,8 @@ impl Windows {
         self.height() * self.width() * 9 * self.input.channels
     }
 
-    /// Writes the windows of `x` `[n, h, w, c]` to `windows` `[n, height, width, 9 c]` in the order (ky, kx, c), zeros
-    /// outside of the picture.
+    /// Writes the windows of `x` `[n, h, w, c]` to `windows` `[n, height, width, 9 c]` in the order (ky, kx,
+    /// c), zeros outside of the picture.
     pub fn unfold(&self, x: &[f32], windows: &mut [f32]) {
         self.check(x.len(), windows.len());
         windows.par_chunks_mut(self.width() * 9 * self.input.channels).enumerate().for_each(
@@ -101,7 +101,8 @@ impl Windows {
         Some(first / self.stride).filter(|&line| line < self.height())
     }
 
-    /// Where the columns of window `j` lie in the values of a row of the picture and in those of a row of the window.
+    /// Where the columns of window `j` lie in the values of a row of the picture and in those of a row of the
+    /// window.
     #[inline(always)]
     fn columns(&self, j: usize) -> (Range<usize>, Range<usize>) {
         let (first, c) = (j * self.stride, self.input.channels);
@@ -145,13 +146,13 @@ tiered! {
 
 tiered! {
     /// Writes row `y` of the gradient of one picture.
-    fn fold_row(windows: &Windows, y: usize, slopes: &[f32], dx: &mut [f32]) {
+    fn fold_row(windows: &Windows, y: usize, d_windows: &[f32], dx: &mut [f32]) {
         let run = 3 * windows.input.channels;
         let line = windows.width() * 3 * run;
         dx.fill(0.0);
         for ky in 0..3 {
             let Some(i) = windows.line(y, ky) else { continue };
-            for (j, window) in slopes[i * line..][..line].chunks_exact(3 * run).enumerate() {
+            for (j, window) in d_windows[i * line..][..line].chunks_exact(3 * run).enumerate() {
                 let (to, from) = windows.columns(j);
                 for (dx, &g) in dx[to].iter_mut().zip(&window[ky * run..][from]) {
                     *dx += g;
@@ -173,7 +174,8 @@ pub struct Conv<'a> {
 }
 
 impl Conv<'_> {
-    /// Writes the convolution of `x` `[n, h, w, c]` to `y` `[n, height, width, o]`, or adds it to what is there.
+    /// Writes the convolution of `x` `[n, h, w, c]` to `y` `[n, height, width, o]`, or adds it to what is
+    /// there.
     pub fn forward(&self, x: &[f32], y: &mut [f32], add: bool) {
         let (input, output) = self.chunk(x.len(), y.len());
         (x.par_chunks(input), y.par_chunks_mut(output)).into_par_iter().for_each(|(x, y)| {
@@ -189,9 +191,9 @@ impl Conv<'_> {
         (dx.par_chunks_mut(input), dy.par_chunks(output)).into_par_iter().for_each(|(dx, dy)| {
             let rows = self.rows(dx.len());
             let mut windows = Scratch::new(rows * self.taps());
-            let slopes = MatrixMut::new(windows.floats(), rows, self.taps());
+            let d_windows = MatrixMut::new(windows.floats(), rows, self.taps());
             let dy = Matrix::new(dy, rows, self.outputs());
-            gemm(self.precision, dy, self.weight().transposed(), slopes, false);
+            gemm(self.precision, dy, self.weight().transposed(), d_windows, false);
             self.windows.fold(windows.floats(), dx);
         });
     }

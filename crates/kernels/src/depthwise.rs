@@ -2,7 +2,7 @@
 
 use crate::conv::Grid;
 use crate::cpu::tiered;
-use crate::math::Stored;
+use crate::number::Stored;
 use crate::rows::add_pieces;
 use rayon::prelude::*;
 use std::ops::Range;
@@ -62,8 +62,8 @@ tiered! {
     }
 }
 
-/// Calls `each` for every output pixel and every pixel of its window: the values of the tap in the weight, of the
-/// input pixel and of the output pixel.
+/// Calls `each` for every output pixel and every pixel of its window: the values of the tap in the weight, of
+/// the input pixel and of the output pixel.
 #[inline(always)]
 fn taps(grid: Grid, mut each: impl FnMut(Range<usize>, Range<usize>, Range<usize>)) {
     let Grid { height, width, channels } = grid;

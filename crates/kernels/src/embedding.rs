@@ -18,8 +18,8 @@ pub fn gather<T: Copy + Send + Sync>(table: &[T], d: usize, ids: &[u32], out: &m
     });
 }
 
-/// Adds row `i` of `grad` `[n, d]` to row `ids[i]` of `table` `[v, d]`: what [`gather`] does to a gradient. Each row of
-/// the table takes its terms in the order of `i`, whatever the threads.
+/// Adds row `i` of `grad` `[n, d]` to row `ids[i]` of `table` `[v, d]`: what [`gather`] does to a gradient.
+/// Each row of the table takes its terms in the order of `i`, whatever the threads.
 ///
 /// # Panics
 /// If an id is outside of the table.
@@ -80,7 +80,8 @@ impl Blocks<'_> {
         }
     }
 
-    /// The reverse of [`Self::place`]: collects the blocks' rows of `rows` `[n, d]` in `blocks` `[starts, rows, d]`.
+    /// The reverse of [`Self::place`]: collects the blocks' rows of `rows` `[n, d]` in `blocks` `[starts,
+    /// rows, d]`.
     ///
     /// # Panics
     /// If a block lies outside of the rows.

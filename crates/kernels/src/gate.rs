@@ -1,7 +1,8 @@
-//! Channels scaled by gates, one for each picture and channel: the end of squeeze-and-excite (Hu et al. 2018).
+//! Channels scaled by gates, one for each picture and channel: the end of squeeze-and-excite (Hu et al.
+//! 2018).
 
 use crate::cpu::tiered;
-use crate::math::Stored;
+use crate::number::Stored;
 use rayon::prelude::*;
 
 /// Writes `x * gates` to `y`, for `x` and `y` `[n, p, c]` and `gates` `[n, c]`.
@@ -13,7 +14,8 @@ pub fn forward(x: &[f32], gates: &[f32], c: usize, y: &mut [f32]) {
         .for_each(|(x, gates, y)| forward_picture(x, gates, y));
 }
 
-/// Turns the gradient of the output, `grad` `[n, p, c]`, into that of `x` in place, and gives that of the gates.
+/// Turns the gradient of the output, `grad` `[n, p, c]`, into that of `x` in place, and gives that of the
+/// gates.
 pub fn backward<X: Stored>(x: &[X], gates: &[f32], c: usize, grad: &mut [f32]) -> Vec<f32> {
     let picture = check(x.len(), gates.len(), c);
     assert_eq!(x.len(), grad.len(), "input and gradient differ in length");

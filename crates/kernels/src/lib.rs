@@ -1,7 +1,9 @@
-//! Slices in, slices out: matrix product, attention, norms, activations and the loss on a CPU; the one place with unsafe code.
+//! Slices in, slices out: matrix product, attention, norms, activations and the loss on a CPU; the one place
+//! with unsafe code.
 //!
-//! No result depends on the number of threads: work is split into pieces of a fixed size, and sums are added in a fixed
-//! order. One source text is compiled for several instruction sets, and the best is chosen at run time ([`cpu::isa`]).
+//! No result depends on the number of threads: work is split into pieces of a fixed size, and sums are added
+//! in a fixed order. One source text is compiled for several instruction sets, and the best is chosen at run
+//! time ([`cpu::isa`]).
 
 pub mod allocator;
 pub mod arena;
@@ -10,6 +12,7 @@ mod buffer;
 pub mod cpu;
 pub mod gemm;
 mod math;
+mod number;
 
 pub mod activation;
 pub mod adamw;
@@ -22,4 +25,4 @@ pub mod norm;
 pub mod pool;
 pub mod rows;
 
-pub use math::Stored;
+pub use number::Stored;

@@ -3,67 +3,8 @@
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 
-use crate::gemm::{Elements, ElementsMut};
-use half::bf16;
-
 /// Adding it rounds a float below 2^22 to a whole number, found in the low bits.
 pub(crate) const ROUND: f32 = 12_582_912.0;
-
-/// The bits of `x` rounded to bfloat16, ties to even, as a float's bits.
-#[inline(always)]
-pub(crate) fn round_bf16(x: f32) -> u32 {
-    let bits = x.to_bits();
-    let rounded = bits.wrapping_add(0x7fff + ((bits >> 16) & 1));
-    // The carry must not turn NaN into infinity.
-    (if x.is_nan() { bits | 0x0040_0000 } else { rounded }) & 0xffff_0000
-}
-
-/// A number as it is stored; what is computed with it is f32.
-pub trait Stored: Copy + Send + Sync {
-    /// As f32.
-    fn wide(self) -> f32;
-    /// From f32.
-    fn stored(x: f32) -> Self;
-    /// Several, for a matrix of them.
-    fn elements(several: &[Self]) -> Elements<'_>;
-    /// Several, for a matrix to write to.
-    fn elements_mut(several: &mut [Self]) -> ElementsMut<'_>;
-}
-
-impl Stored for f32 {
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        self
-    }
-    #[inline(always)]
-    fn stored(x: f32) -> Self {
-        x
-    }
-    fn elements(several: &[Self]) -> Elements<'_> {
-        Elements::Floats(several)
-    }
-    fn elements_mut(several: &mut [Self]) -> ElementsMut<'_> {
-        ElementsMut::Floats(several)
-    }
-}
-
-/// Rounded to the nearest, ties to even.
-impl Stored for bf16 {
-    #[inline(always)]
-    fn wide(self) -> f32 {
-        f32::from_bits(u32::from(self.to_bits()) << 16)
-    }
-    #[inline(always)]
-    fn stored(x: f32) -> Self {
-        Self::from_bits((round_bf16(x) >> 16) as u16)
-    }
-    fn elements(several: &[Self]) -> Elements<'_> {
-        Elements::Halves(several)
-    }
-    fn elements_mut(several: &mut [Self]) -> ElementsMut<'_> {
-        ElementsMut::Halves(several)
-    }
-}
 
 /// `e^x` within 2 units in the last place; 0 below -87.33, where the result is not normal.
 #[inline(always)]
@@ -89,10 +30,11 @@ pub(crate) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
-/// The normal distribution's function and density at `x`: GELU is `x * function`, its slope `function + x * density`.
+/// The normal distribution's function and density at `x`: GELU is `x * function`, its derivative `function +
+/// x * density`.
 ///
-/// The tail is `e^(-z²) * p(t) / 2` with `t = 1 / (1 + 0.42 z)`, `z = |x| / √2`, and p fitted to `e^(z²) erfc(z)` for
-/// `0 <= z <= 9.5` with a relative error below 2e-7.
+/// The tail is `e^(-z²) * p(t) / 2` with `t = 1 / (1 + 0.42 z)`, `z = |x| / √2`, and p fitted to `e^(z²)
+/// erfc(z)` for `0 <= z <= 9.5` with a relative error below 2e-7.
 #[inline(always)]
 pub(crate) fn normal(x: f32) -> (f32, f32) {
     let z = x.abs() * FRAC_1_SQRT_2;
@@ -108,14 +50,15 @@ pub(crate) fn normal(x: f32) -> (f32, f32) {
     (cdf, e * 0.398_942_3)
 }
 
-/// [`normal`] as `sigmoid(1.702 x)`, and its slope.
+/// [`normal`] as `sigmoid(1.702 x)`, and its derivative.
 #[inline(always)]
 pub(crate) fn quick_gelu(x: f32) -> (f32, f32) {
     let s = sigmoid(1.702 * x);
     (s, 1.702 * s * (1.0 - s))
 }
 
-/// [`normal`] as `(1 + tanh u) / 2 = sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, and its slope.
+/// [`normal`] as `(1 + tanh u) / 2 = sigmoid(2 u)` with `u = sqrt(2 / pi) (x + 0.044715 x^3)`, and its
+/// derivative.
 #[inline(always)]
 pub(crate) fn tanh_gelu(x: f32) -> (f32, f32) {
     const TWICE: f32 = 1.595_769;
@@ -129,14 +72,6 @@ pub(crate) fn tanh_gelu(x: f32) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn rounding_keeps_what_is_not_finite() {
-        let kept =
-            [f32::NAN, -f32::NAN, f32::INFINITY, f32::MAX, f32::from_bits(0x7fbf_ffff)].map(bf16::stored);
-        assert!(kept[0].is_nan() && kept[1].is_nan() && kept[4].is_nan(), "{kept:?}");
-        assert_eq!(kept[2..4], [bf16::INFINITY; 2]);
-    }
 
     #[test]
     fn exp_is_within_two_units_in_the_last_place() {

@@ -1,9 +1,10 @@
 //! RMSNorm (Zhang and Sennrich 2019) and LayerNorm (Ba et al. 2016) over the last axis.
 //!
-//! Rows are taken in pieces of a fixed size and sums in a fixed order: no result depends on the number of threads.
+//! Rows are taken in pieces of a fixed size and sums in a fixed order: no result depends on the number of
+//! threads.
 
 use crate::cpu::tiered;
-use crate::math::Stored;
+use crate::number::Stored;
 use crate::rows::{add_pieces, dot, sum};
 use rayon::prelude::*;
 
@@ -55,7 +56,8 @@ impl Norm<'_> {
         stats
     }
 
-    /// Writes the norm of `x` `[n, d]` to `y` `[n, d]` again, from the statistics that [`Self::forward`] gave.
+    /// Writes the norm of `x` `[n, d]` to `y` `[n, d]` again, from the statistics that [`Self::forward`]
+    /// gave.
     pub fn apply<X: Stored, Y: Stored>(&self, x: &[X], stats: &[RowStats], y: &mut [Y]) {
         let d = self.dim(x, y.len());
         assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
@@ -64,8 +66,8 @@ impl Norm<'_> {
             .for_each(|(stats, x, y)| apply_piece(self, x, stats, y));
     }
 
-    /// Rows `x` `[n, d]` less their means, which then count as 0: what [`Self::apply`] and [`Self::backward`] take as well, and
-    /// what may be rounded, since a mean far from 0 would cost digits.
+    /// Rows `x` `[n, d]` less their means, which then count as 0: what [`Self::apply`] and [`Self::backward`]
+    /// take as well, and what may be rounded, since a mean far from 0 would cost digits.
     pub fn centre<X: Stored>(&self, x: &[f32], stats: &mut [RowStats], centred: &mut [X]) {
         let d = self.dim(x, centred.len());
         assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
@@ -143,7 +145,13 @@ tiered! {
 }
 
 tiered! {
-    fn backward_piece<X: Stored>(norm: &Norm<'_>, x: &[X], stats: &[RowStats], grad: &mut [f32], partial: &mut [f32]) {
+    fn backward_piece<X: Stored>(
+        norm: &Norm<'_>,
+        x: &[X],
+        stats: &[RowStats],
+        grad: &mut [f32],
+        partial: &mut [f32],
+    ) {
         let d = norm.gamma.len();
         let (dgamma, dbeta) = partial.split_at_mut(d);
         let layer = norm.beta.is_some();
@@ -157,9 +165,9 @@ tiered! {
                 *dy *= g;
             }
             let shift = if layer { sum(dy, |v| v) / d as f32 } else { 0.0 };
-            let slope = dot(dy, x, |dy, x| dy * (x.wide() - s.mean)) * s.rstd * s.rstd / d as f32;
+            let correlation = dot(dy, x, |dy, x| dy * (x.wide() - s.mean)) * s.rstd * s.rstd / d as f32;
             for (dy, &x) in dy.iter_mut().zip(x) {
-                *dy = s.rstd * (*dy - shift - (x.wide() - s.mean) * slope);
+                *dy = s.rstd * (*dy - shift - (x.wide() - s.mean) * correlation);
             }
         }
     }

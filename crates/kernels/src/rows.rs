@@ -1,7 +1,7 @@
 //! Sums, biases and residuals over rows.
 
 use crate::cpu::tiered;
-use crate::math::Stored;
+use crate::number::Stored;
 use half::bf16;
 use rayon::prelude::*;
 

@@ -2,8 +2,8 @@
 //!
 //!     cargo run --release -p mm1-model --example embed -- FOLDER PIXELS IDS OUT
 //!
-//! PIXELS is a safetensors file with `pixels` `[n, h, w, 3]`, IDS a JSON list of m texts' ids. OUT gets `images` `[n, e]` and
-//! `texts` `[m, e]`, of length 1.
+//! PIXELS is a safetensors file with `pixels` `[n, h, w, 3]`, IDS a JSON list of m texts' ids. OUT gets
+//! `images` `[n, e]` and `texts` `[m, e]`, of length 1.
 
 use std::path::Path;
 

@@ -1,6 +1,6 @@
-//! Autoregressive training of the image encoder: AIM (El-Nouby et al. 2024, "Scalable pre-training of large autoregressive
-//! image models"). Patches come row by row; each says what the pixels of the next are. A prefix sees all of itself, so
-//! that the encoder can later look at whole pictures.
+//! Autoregressive training of the image encoder: AIM (El-Nouby et al. 2024, "Scalable pre-training of large
+//! autoregressive image models"). Patches come row by row; each says what the pixels of the next are. A
+//! prefix sees all of itself, so that the encoder can later look at whole pictures.
 
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::NormWeights;
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::mlp::Mlp;
 use crate::ops::{self, Activation, Layout, Sight};
 use crate::vision::Vision;
@@ -46,7 +46,7 @@ impl AimConfig {
 /// An image encoder and a head that paints.
 #[derive(Module, Debug)]
 pub struct Aim {
-    /// The encoder that is kept.
+    /// The encoder, which later stages use.
     pub vision: Vision,
     /// Blocks on each patch (section 3.2).
     pub head: Vec<Mlp>,
@@ -56,15 +56,17 @@ pub struct Aim {
     pub paint: Param<Tensor<2>>,
     /// `[patch^2 * 3]`
     pub paint_bias: Param<Tensor<1>>,
+    /// Pixels along a side of a patch.
     #[module(skip)]
     patch: usize,
+    /// The prefixes' random numbers follow from it and the step.
     #[module(skip)]
     seed: u64,
 }
 
 impl Aim {
-    /// Puts a head behind `vision`, whose patches have `patch` pixels a side. The encoder has a patch stem and no class
-    /// token: convolutions would let a patch see the next one's pixels.
+    /// Puts a head behind `vision`, whose patches have `patch` pixels a side. The encoder has a patch stem
+    /// and no class token: convolutions would let a patch see the next one's pixels.
     pub fn new(vision: Vision, config: &AimConfig, patch: usize, seed: u64) -> Self {
         let device = vision.device();
         let init = Init::new(seed, &device);
@@ -83,16 +85,18 @@ impl Aim {
         Self {
             head: (0..config.head_layers).map(block).collect(),
             norm: NormWeights::layer(&init.at("norm"), dim, eps),
-            paint: init.param("paint", [dim, pixels], Fill::fan_in(dim)),
-            paint_bias: init.param("paint_bias", [pixels], Fill::Zeros),
+            paint: init.param("paint", [dim, pixels], Initializer::fan_in(dim)),
+            paint_bias: init.param("paint_bias", [pixels], Initializer::Zeros),
             vision,
             patch,
             seed,
         }
     }
 
-    /// The prefix of picture number `picture` of step `step`: 1 to p - 1 of its p patches, all as likely (section 3.2).
+    /// The prefix of picture number `picture` of step `step`: 1 to p - 1 of its p patches, all as likely
+    /// (section 3.2).
     pub fn prefix(&self, step: u64, picture: usize, patches: usize) -> usize {
+        // A stream for each picture of the step: how it is cut into micro-batches changes no prefix.
         let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ step);
         rng.set_stream(picture as u64);
         rng.random_range(1..patches)
@@ -124,6 +128,7 @@ impl Aim {
 fn normalised(patches: Tensor<3>) -> Tensor<3> {
     let v = patches.dims()[2];
     let centred = patches.clone() - patches.mean_dim(2);
+    // Unbiased, and epsilon under the root, as the code of MAE has it (He et al. 2022).
     let variance = centred.clone().square().sum_dim(2) / (v - 1) as f64;
     centred / (variance + 1e-6).sqrt()
 }

@@ -1,9 +1,10 @@
-//! Self-attention with its norm in front and the residual around it; the same for the encoder and the decoder.
+//! Self-attention with its norm in front and the residual around it; the same for the encoder and the
+//! decoder.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::ops::{self, Activation, Heads, Layout, Norm, Precision, Rope, Step};
 use crate::weight::LinearWeight;
 use mm1_kernels::attention::KvCache;
@@ -22,12 +23,12 @@ pub struct NormWeights {
 impl NormWeights {
     /// RMSNorm of width `dim`.
     pub fn rms(init: &Init<'_>, dim: usize, eps: f64) -> Self {
-        Self { gamma: init.param("gamma", [dim], Fill::Ones), beta: None, eps }
+        Self { gamma: init.param("gamma", [dim], Initializer::Ones), beta: None, eps }
     }
 
     /// LayerNorm of width `dim`.
     pub fn layer(init: &Init<'_>, dim: usize, eps: f64) -> Self {
-        Self { beta: Some(init.param("beta", [dim], Fill::Zeros)), ..Self::rms(init, dim, eps) }
+        Self { beta: Some(init.param("beta", [dim], Initializer::Zeros)), ..Self::rms(init, dim, eps) }
     }
 
     /// Its width.
@@ -67,11 +68,11 @@ impl Attention {
     pub fn new(init: &Init<'_>, norm: NormWeights, heads: Heads, layers: usize) -> Self {
         let dim = norm.dim();
         let (inner, qkv) = (heads.heads * heads.width, (heads.heads + 2 * heads.kv_heads) * heads.width);
-        let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
+        let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Initializer::Zeros));
         Self {
-            qkv: init.param("qkv", [dim, qkv], Fill::fan_in(dim)).into(),
+            qkv: init.param("qkv", [dim, qkv], Initializer::fan_in(dim)).into(),
             qkv_bias: bias("qkv_bias", qkv),
-            out: init.param("out", [inner, dim], Fill::residual(inner, layers)).into(),
+            out: init.param("out", [inner, dim], Initializer::residual(inner, layers)).into(),
             out_bias: bias("out_bias", dim),
             norm,
             heads,
@@ -83,7 +84,8 @@ impl Attention {
         ops::attention(self.project(x), self.heads, layout, rope)
     }
 
-    /// The same of new tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, h c]`.
+    /// The same of new tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n,
+    /// h c]`.
     pub fn mix_cached(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
         ops::attention_cached(self.project(x), self.heads, rope, steps, cache)
     }

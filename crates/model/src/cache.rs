@@ -4,7 +4,8 @@ use mm1_kernels::attention::KvCache;
 
 use crate::ops::{Heads, Rope};
 
-/// What several sequences of one network have read so far; see [`crate::Mm1::cache`]. Sequences are numbered from 0 and independent of one another.
+/// What several sequences of one network have read so far; see [`crate::Mm1::cache`]. Sequences are numbered
+/// from 0 and independent of one another.
 #[derive(Clone, Debug)]
 pub struct Cache {
     /// For each layer those of each sequence.
@@ -48,8 +49,10 @@ impl Cache {
         sift(&mut self.lens, &keep);
     }
 
-    /// Adds a sequence that has read what `sequence` has, and gives its number: several answers to one prompt.
+    /// Adds a sequence that has read what `sequence` has, and gives its number: several answers to one
+    /// prompt.
     pub fn fork(&mut self, sequence: usize) -> usize {
+        // Keys and values are copied: sharing those of a prompt would need pages of positions behind a table.
         for layer in &mut self.layers {
             layer.push(layer[sequence].clone());
         }

@@ -1,13 +1,13 @@
-//! Contrastive training of the image encoder beside a text tower: CLIP (Radford et al. 2021, "Learning transferable visual
-//! models from natural language supervision") and SigLIP (Zhai et al. 2023, "Sigmoid loss for language image
-//! pre-training").
+//! Contrastive training of the image encoder beside a text tower: CLIP (Radford et al. 2021, "Learning
+//! transferable visual models from natural language supervision") and SigLIP (Zhai et al. 2023, "Sigmoid loss
+//! for language image pre-training").
 
 use anyhow::Result;
 use burn::module::{Module, Param};
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::lm::{Lm, LmConfig};
 use crate::ops::{self, Layout, Sight, Span};
 use crate::vision::Vision;
@@ -15,7 +15,7 @@ use crate::vision::Vision;
 /// The largest factor on the cosines (CLIP, section 2.5).
 const MAX_SCALE: f64 = 100.0;
 
-/// How the pairs of a batch are told from all others.
+/// The loss that tells the pairs of a batch from all others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Contrast {
     /// Among all captions the picture's own, and among all pictures the caption's own: CLIP.
@@ -25,8 +25,8 @@ pub enum Contrast {
 }
 
 impl Contrast {
-    /// The factor on the cosines at the start: one over a temperature of 0.07 (CLIP, section 2.5), or 10 (SigLIP,
-    /// section 3.2).
+    /// The factor on the cosines at the start: one over a temperature of 0.07 (CLIP, section 2.5), or 10
+    /// (SigLIP, section 3.2).
     fn first_scale(self) -> f64 {
         match self {
             Self::Softmax => 1.0 / 0.07,
@@ -41,7 +41,7 @@ const FIRST_BIAS: f64 = -10.0;
 /// An image encoder and a text tower with a common space.
 #[derive(Module, Debug)]
 pub struct Clip {
-    /// The encoder that is kept.
+    /// The encoder, which later stages use.
     pub vision: Vision,
     /// The text tower: a causal decoder, of which the last token's state is the text's.
     pub text: Lm,
@@ -55,9 +55,9 @@ pub struct Clip {
     pub bias: Option<Param<Tensor<1>>>,
 }
 
-/// Captions packed in one row.
+/// PackedCaptions packed in one row.
 #[derive(Clone, Copy, Debug)]
-pub struct Captions<'a> {
+pub struct PackedCaptions<'a> {
     /// Token ids of all captions, one after another.
     pub ids: &'a [u32],
     /// Number of tokens of each; none is 0.
@@ -73,11 +73,15 @@ impl Clip {
         let device = vision.device();
         let init = Init::new(seed, &device);
         let width = vision.dim();
-        let scalar = |name: &str, value: f64| init.param(name, [1], Fill::Constant(value));
+        let scalar = |name: &str, value: f64| init.param(name, [1], Initializer::Constant(value));
         Ok(Self {
             text: Lm::new(&init.at("text"), &LmConfig { tied: true, ..text.clone() }),
-            image_projection: init.param("image_projection", [width, text.dim], Fill::fan_in(width)),
-            text_projection: init.param("text_projection", [text.dim, text.dim], Fill::fan_in(text.dim)),
+            image_projection: init.param("image_projection", [width, text.dim], Initializer::fan_in(width)),
+            text_projection: init.param(
+                "text_projection",
+                [text.dim, text.dim],
+                Initializer::fan_in(text.dim),
+            ),
             log_scale: scalar("log_scale", contrast.first_scale().ln()),
             bias: (contrast == Contrast::Sigmoid).then(|| scalar("bias", FIRST_BIAS)),
             vision,
@@ -91,8 +95,8 @@ impl Clip {
     }
 
     /// Unit vectors of captions `[n, e]`.
-    pub fn embed_captions(&self, captions: Captions<'_>) -> Tensor<2> {
-        let Captions { ids, lens } = captions;
+    pub fn embed_captions(&self, captions: PackedCaptions<'_>) -> Tensor<2> {
+        let PackedCaptions { ids, lens } = captions;
         let mut start = 0;
         let mut layout = Layout { spans: Vec::new(), sight: Sight::Causal };
         let mut last = Vec::new();
@@ -108,9 +112,10 @@ impl Clip {
         ops::unit(states.matmul(self.text_projection.val()), 1)
     }
 
-    /// The SUM over the n pairs of their loss, as `[1]`, where picture i belongs to caption i and to no other, from
-    /// unit vectors `[n, e]` of both. CLIP: the mean of both directions' cross-entropy (figure 3). SigLIP: the sum over all
-    /// captions of `-log sigmoid(z)` for the own and `-log sigmoid(-z)` for the others (section 3.2, equation 1).
+    /// The SUM over the n pairs of their loss, as `[1]`, where picture i belongs to caption i and to no
+    /// other, from unit vectors `[n, e]` of both. CLIP: the mean of both directions' cross-entropy (figure
+    /// 3). SigLIP: the sum over all captions of `-log sigmoid(z)` for the own and `-log sigmoid(-z)` for the
+    /// others (section 3.2, equation 1).
     pub fn contrast(&self, pictures: Tensor<2>, texts: Tensor<2>) -> Tensor<1> {
         let [n, _] = pictures.dims();
         let logits = pictures.matmul(texts.transpose()) * self.log_scale.val().exp().unsqueeze::<2>();

@@ -1,5 +1,5 @@
-//! The shape of the whole network, as a recipe writes it and a checkpoint keeps it. The shape of a part stands beside
-//! the part: [`VisionConfig`], [`ConnectorConfig`], [`LmConfig`].
+//! The shape of the whole network, as a recipe writes it and a checkpoint keeps it. The shape of a part
+//! stands beside the part: [`VisionConfig`], [`ConnectorConfig`], [`LmConfig`].
 
 use anyhow::Result;
 use serde::{Deserialize, Serialize};

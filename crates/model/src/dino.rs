@@ -1,9 +1,10 @@
-//! Self-distillation of the image encoder: DINO (Caron et al. 2021, "Emerging properties in self-supervised vision
-//! transformers"), with the patch loss of iBOT (Zhou et al. 2022) and KoLeo (Sablayrolles et al. 2019) as DINOv2 (Oquab et
-//! al. 2023) has them.
+//! Self-distillation of the image encoder: DINO (Caron et al. 2021, "Emerging properties in self-supervised
+//! vision transformers"), with the patch loss of iBOT (Zhou et al. 2022) and KoLeo (Sablayrolles et al. 2019)
+//! as DINOv2 (Oquab et al. 2023) has them.
 //!
-//! `g` large and `l` small views are cut from each of `n` pictures. Both branches see the large ones, only the student the
-//! small ones, and learns to say of each view what the teacher says of another. The teacher's weights follow the student's.
+//! `g` large and `l` small views are cut from each of `n` pictures. Both branches see the large ones, only
+//! the student the small ones, and learns to say of each view what the teacher says of another. The teacher's
+//! weights follow the student's.
 
 mod head;
 
@@ -16,8 +17,8 @@ use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
-pub use self::head::Head;
-use crate::init::{Fill, Init, STD};
+pub use self::head::DinoHead;
+use crate::init::{Init, Initializer, STD};
 use crate::ops::{self, Layout, Sight};
 use crate::vision::Vision;
 
@@ -117,10 +118,10 @@ const ROUNDS: usize = 3;
 /// Teacher and student.
 #[derive(Module, Debug)]
 pub struct Dino {
-    /// The teacher's encoder, which is kept.
+    /// The teacher's encoder, which later stages use.
     pub vision: Vision,
     /// The teacher's head.
-    pub head: Head,
+    pub head: DinoHead,
     /// The running mean of the teacher's logits `[K]`.
     pub centre: Param<Tensor<1>>,
     /// The same of its patches.
@@ -129,8 +130,10 @@ pub struct Dino {
     pub student: Student,
     #[module(skip)]
     config: DinoConfig,
+    /// The masks' random numbers follow from it and the step.
     #[module(skip)]
     seed: u64,
+    /// Length of the training, over which the momentum rises to 1.
     #[module(skip)]
     steps: u64,
 }
@@ -141,14 +144,14 @@ pub struct Student {
     /// As the teacher's.
     pub vision: Vision,
     /// As the teacher's.
-    pub head: Head,
+    pub head: DinoHead,
     /// In the place of a masked patch's embedding `[1, d]`.
     pub mask: Param<Tensor<2>>,
 }
 
 /// The views of n pictures, picture after picture.
 #[derive(Clone, Debug)]
-pub struct Views {
+pub struct ViewBatch {
     /// Number of pictures.
     pub pictures: usize,
     /// `[n g, s, s, 3]`
@@ -168,8 +171,8 @@ pub struct Taught {
     pub features: Tensor<2>,
 }
 
-/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight of each in
-/// the loss, one over their number in the view.
+/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight
+/// of each in the loss, one over their number in the view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Masks {
     /// In rising order.
@@ -179,19 +182,21 @@ pub struct Masks {
 }
 
 impl Dino {
-    /// Student and teacher begin as `vision`; `steps` is the length of the training, which the momentum's schedule spans.
+    /// Student and teacher begin as `vision`; `steps` is the length of the training, which the momentum's
+    /// schedule spans.
     pub fn new(vision: Vision, config: &DinoConfig, steps: u64, seed: u64) -> Self {
         let device = vision.device();
         let init = Init::new(seed, &device);
         let width = vision.dim();
-        let head = Head::new(&init.at("head"), width, config);
+        // Cloned, not drawn again: both begin with the same values, and `weights::freeze` parts them.
+        let head = DinoHead::new(&init.at("head"), width, config);
         Self {
-            centre: init.param("centre", [config.prototypes], Fill::Zeros),
-            patch_centre: init.param("patch_centre", [config.prototypes], Fill::Zeros),
+            centre: init.param("centre", [config.prototypes], Initializer::Zeros),
+            patch_centre: init.param("patch_centre", [config.prototypes], Initializer::Zeros),
             student: Student {
                 vision: vision.clone(),
                 head: head.clone(),
-                mask: init.param("student.mask", [1, width], Fill::Normal(STD)),
+                mask: init.param("student.mask", [1, width], Initializer::Normal(STD)),
             },
             vision,
             head,
@@ -228,12 +233,12 @@ impl Dino {
         }
     }
 
-    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and another large one
-    /// of the cross-entropy with `targets` `[n g, K]` (equation 2 of DINO), and with their weights iBOT's and KoLeo.
-    /// `patch_targets` `[m, K]` are the teacher's of the masked patches.
+    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and
+    /// another large one of the cross-entropy with `targets` `[n g, K]` (equation 2 of DINO), and with their
+    /// weights iBOT's and KoLeo. `patch_targets` `[m, K]` are the teacher's of the masked patches.
     pub fn loss(
         &self,
-        views: Views,
+        views: ViewBatch,
         targets: Tensor<2>,
         masks: &Masks,
         patch_targets: Option<Tensor<2>>,
@@ -272,8 +277,8 @@ impl Dino {
         loss
     }
 
-    /// Masks for the large views of n pictures in step `step`, the first of which is the `first` of the step: every other
-    /// view loses a share of its patches, drawn evenly from the setting's range.
+    /// Masks for the large views of n pictures in step `step`, the first of which is the `first` of the step:
+    /// every other view loses a share of its patches, drawn evenly from the setting's range.
     pub fn masks(&self, step: u64, first: usize, (pictures, large): (usize, usize)) -> Masks {
         let mut masks = Masks::default();
         if self.config.ibot == 0.0 {
@@ -282,6 +287,7 @@ impl Dino {
         let patches = self.vision.position.dims()[0];
         let [least, most] = self.config.masked;
         for view in 0..pictures * large {
+            // A stream for each view of the step: how it is cut into micro-batches changes no mask.
             let mut rng = ChaCha8Rng::seed_from_u64(self.seed ^ step);
             rng.set_stream((first * large + view) as u64);
             if rng.random_bool(0.5) {
@@ -363,8 +369,8 @@ fn sinkhorn(logits: Tensor<2>) -> Tensor<2> {
     q * rows as f64
 }
 
-/// `-log` of the distance of each unit vector to its nearest, summed over the n pictures' view number `view` (equation in
-/// section 4 of DINOv2): `[n g, d] -> [1]`.
+/// `-log` of the distance of each unit vector to its nearest, summed over the n pictures' view number `view`
+/// (equation in section 4 of DINOv2): `[n g, d] -> [1]`.
 fn koleo(features: &Tensor<2>, n: usize, g: usize, view: usize) -> Tensor<1> {
     let d = features.dims()[1];
     let x = ops::unit(features.clone().reshape([n, g, d]).narrow(1, view, 1).squeeze_dim::<2>(1), 1);

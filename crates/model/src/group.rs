@@ -8,7 +8,7 @@ use crate::weights;
 /// A part of the network.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Group {
+pub enum ParameterGroup {
     /// The image encoder.
     Vision,
     /// The vision-language connector.
@@ -17,7 +17,7 @@ pub enum Group {
     Lm,
 }
 
-impl Group {
+impl ParameterGroup {
     /// All of them.
     pub const ALL: [Self; 3] = [Self::Vision, Self::Connector, Self::Lm];
 
@@ -56,9 +56,10 @@ impl ParameterCounts {
         let mut counts = Self::default();
         for (path, shape) in weights::shapes(model) {
             let count: usize = shape.iter().product();
-            match Group::of(&path) {
-                Some(Group::Vision) => counts.vision += count,
-                Some(Group::Connector) => counts.connector += count,
+            // The paper's law of the learning rate counts the decoder without its embedding and its head.
+            match ParameterGroup::of(&path) {
+                Some(ParameterGroup::Vision) => counts.vision += count,
+                Some(ParameterGroup::Connector) => counts.connector += count,
                 _ if path == "lm.embedding" || path == "lm.head" => counts.embedding += count,
                 _ => counts.lm += count,
             }

@@ -1,18 +1,23 @@
 //! Every initial value of the network, in one file.
 //!
-//! A parameter's values are a function of (seed, its path) alone, so adding one changes no other. They are drawn when
-//! they are first read: a network that is only counted, or whose weights come from a file, costs no memory and no time.
-//! (A list of paths and shapes beside the constructors would say everything twice; a constructor that counts in place of
-//! drawing would need a second kind of tensor.)
+//! A parameter's values are a function of (seed, its path) alone, so adding one changes no other. They are
+//! drawn when they are first read: a network that is only counted, or whose weights come from a file, costs
+//! no memory and no time. (A list of paths and shapes beside the constructors would say everything twice; a
+//! constructor that counts in place of drawing would need a second kind of tensor.)
 //!
 //! | parameters | values |
 //! |---|---|
 //! | gammas of norms | 1 |
 //! | betas of norms, biases | 0 |
 //! | class token, learned queries | normal 0.02, cut at two standard deviations (ViT) |
-//! | position tables | the same with 0.3: ViT's 0.02 stands beside patches of its small maps, here it would be lost beside patches of about 1 (docs/LOG.md) |
-//! | every linear map and convolution, embedding and head too | the same with 1 / sqrt(fan in) (LeCun); GPT-2's 0.02 is about half of that at its width of 768, but a quarter of it at 128, and then a small model takes hundreds of steps before it sees (docs/LOG.md) |
-//! | the blocks' linear maps that write to the residual stream (`attention.out`, `mlp.down`) | the same, divided by sqrt(2 * layers) (GPT-2) |
+//! | position tables | the same with 0.3 |
+//! | linear maps, convolutions, embedding, head | the same with 1 / sqrt(fan in) (LeCun) |
+//! | `attention.out` and `mlp.down` of a block | the same, divided by sqrt(2 * layers) (GPT-2) |
+//!
+//! The last two write to the residual stream. Rejected (docs/LOG.md): ViT's 0.02 for positions stands beside
+//! patches of its small maps and would be lost beside patches of about 1 here: 66% of the names learned in
+//! place of 72%. GPT-2's 0.02 for all maps is about half of LeCun's at its width of 768, but a quarter of it
+//! at 128: a small model then takes hundreds of steps before it sees.
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -26,7 +31,7 @@ pub const POSITION: f64 = 0.3;
 
 /// Where a parameter's first values come from.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fill {
+pub enum Initializer {
     /// 0.
     Zeros,
     /// 1.
@@ -37,13 +42,14 @@ pub enum Fill {
     Normal(f64),
 }
 
-impl Fill {
+impl Initializer {
     /// Normal of 1 / sqrt(`fan_in`).
     pub fn fan_in(fan_in: usize) -> Self {
         Self::Normal((fan_in as f64).sqrt().recip())
     }
 
-    /// Normal of 1 / sqrt(2 * `layers` * `fan_in`), for the two maps of each block that write to the residual stream.
+    /// Normal of 1 / sqrt(2 * `layers` * `fan_in`), for the two maps of each block that write to the residual
+    /// stream.
     pub fn residual(fan_in: usize, layers: usize) -> Self {
         Self::Normal((2.0 * layers.max(1) as f64 * fan_in as f64).sqrt().recip())
     }
@@ -54,6 +60,7 @@ impl Fill {
 pub struct Init<'a> {
     seed: u64,
     device: &'a Device,
+    /// Fields and indices from the root, joined by dots; empty at the root.
     path: String,
 }
 
@@ -69,9 +76,14 @@ impl<'a> Init<'a> {
         Self { path, ..*self }
     }
 
-    /// The parameter in the field `name`, without values until they are read. Its id is a function of its path, so that
-    /// an optimizer's state finds it again in another process.
-    pub fn param<const D: usize>(&self, name: &str, shape: [usize; D], fill: Fill) -> Param<Tensor<D>> {
+    /// The parameter in the field `name`, without values until they are read. Its id is a function of its
+    /// path, so that an optimizer's state finds it again in another process.
+    pub fn param<const D: usize>(
+        &self,
+        name: &str,
+        shape: [usize; D],
+        fill: Initializer,
+    ) -> Param<Tensor<D>> {
         let (seed, path) = (self.seed, self.at(name).path);
         let id = ParamId::from(fnv1a(path.as_bytes()));
         let draw = move |device: &Device, trained: bool| {
@@ -83,13 +95,15 @@ impl<'a> Init<'a> {
 }
 
 /// The first `count` values of the parameter at `path`.
-fn values(seed: u64, path: &str, count: usize, fill: Fill) -> Vec<f32> {
+fn values(seed: u64, path: &str, count: usize, fill: Initializer) -> Vec<f32> {
     let std = match fill {
-        Fill::Zeros => return vec![0.0; count],
-        Fill::Ones => return vec![1.0; count],
-        Fill::Constant(value) => return vec![value as f32; count],
-        Fill::Normal(std) => std,
+        Initializer::Zeros => return vec![0.0; count],
+        Initializer::Ones => return vec![1.0; count],
+        Initializer::Constant(value) => return vec![value as f32; count],
+        Initializer::Normal(std) => std,
     };
+    // A generator of its own for each parameter: one stream for all would move every value behind a new
+    // parameter.
     let mut key = [0; 32];
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&fnv1a(path.as_bytes()).to_le_bytes());
@@ -100,6 +114,7 @@ fn values(seed: u64, path: &str, count: usize, fill: Fill) -> Vec<f32> {
 /// A standard normal value in [-2, 2] (Box and Muller, drawn again outside).
 fn cut_normal(rng: &mut ChaCha8Rng) -> f64 {
     loop {
+        // The logarithm needs a number above 0, and `random` gives 0 but never 1.
         let (u, v): (f64, f64) = (1.0 - rng.random::<f64>(), rng.random());
         let z = (-2.0 * u.ln()).sqrt() * (std::f64::consts::TAU * v).cos();
         if z.abs() <= 2.0 {

@@ -1,8 +1,9 @@
 //! The network: vision encoder, connector, decoder; knows tensors, and no file but weights.
 //!
-//! Shapes in this crate: `b` rows, `t` positions, `n` pictures (or new tokens in one row), `p` patches, `k` image
-//! tokens, `d` width, `h` heads, `g` key-value heads, `c` head width, `f` hidden width, `v` vocabulary, `s` the side
-//! of a picture in pixels. Weight matrices are stored `[in, out]`; pictures and maps are channels last.
+//! Shapes in this crate: `b` rows, `t` positions, `n` pictures (or new tokens in one row), `p` patches, `k`
+//! image tokens, `d` width, `h` heads, `g` key-value heads, `c` head width, `f` hidden width, `v` vocabulary,
+//! `s` the side of a picture in pixels. Weight matrices are stored `[in, out]`; pictures and maps are
+//! channels last.
 
 pub mod aim;
 pub mod attention;

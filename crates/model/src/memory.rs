@@ -1,5 +1,5 @@
-//! What a training step holds, from the sizes alone: the bill before a run. It counts what [`crate::ops`] save for the
-//! backward pass; each part of the network gives the formula of its own.
+//! What a training step holds, from the sizes alone: the bill before a run. It counts what [`crate::ops`]
+//! save for the backward pass; each part of the network gives the formula of its own.
 
 use crate::ops::Precision;
 
@@ -46,7 +46,7 @@ pub(crate) fn peak_bytes<const N: usize>(parts: [Activations; N]) -> u64 {
 }
 
 /// A stack of transformer blocks, by its widths.
-pub(crate) struct Blocks {
+pub(crate) struct BlockStack {
     pub(crate) layers: usize,
     /// Of the residual stream.
     pub(crate) dim: usize,
@@ -60,7 +60,7 @@ pub(crate) struct Blocks {
     pub(crate) activated: usize,
 }
 
-impl Blocks {
+impl BlockStack {
     /// What the blocks and the norm behind them save, and the temporaries of one block's backward pass.
     pub(crate) fn activations(&self, positions: usize, load: Load) -> Activations {
         let block = load.rounded(2 * self.dim + self.attended + self.qkv + self.hidden);
@@ -71,9 +71,9 @@ impl Blocks {
     }
 }
 
-/// The fused linear map and cross-entropy. The gradients of its input and of its weight are made in the forward pass,
-/// from the logits of some rows at a time; where the last block's learned positions were gathered, their gradients
-/// are scattered among zeros. All positions count as learned.
+/// The fused linear map and cross-entropy. The gradients of its input and of its weight are made in the
+/// forward pass, from the logits of some rows at a time; where the last block's learned positions were
+/// gathered, their gradients are scattered among zeros. All positions count as learned.
 pub(crate) fn cross_entropy(positions: usize, dim: usize, vocab: usize) -> Activations {
     let logits = LOGIT_ROWS.min(positions) * vocab;
     Activations { saved: (positions + vocab) * dim, temporary: 2 * positions * dim + 2 * logits }

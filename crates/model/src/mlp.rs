@@ -1,10 +1,11 @@
-//! The two-layer network of a transformer block with its norm in front and the residual around it, and the block.
+//! The two-layer network of a transformer block with its norm in front and the residual around it, and the
+//! block.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::ops::{self, Activation, Layout, Precision, Rope, Step};
 use crate::weight::LinearWeight;
 use mm1_kernels::attention::KvCache;
@@ -22,13 +23,14 @@ pub struct Mlp {
     pub down: LinearWeight,
     /// `[d]`, in the encoder only.
     pub down_bias: Option<Param<Tensor<1>>>,
+    /// SwiGLU doubles the width of `up`.
     #[module(skip)]
     activation: Activation,
 }
 
 impl Mlp {
-    /// Of hidden width `ffn` after the activation, with biases where the norm has one; `layers` is the depth of the
-    /// network that it is in.
+    /// Of hidden width `ffn` after the activation, with biases where the norm has one; `layers` is the depth
+    /// of the network that it is in.
     pub fn new(
         init: &Init<'_>,
         norm: NormWeights,
@@ -38,11 +40,11 @@ impl Mlp {
     ) -> Self {
         let dim = norm.dim();
         let inner = if activation == Activation::Swiglu { 2 * ffn } else { ffn };
-        let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Fill::Zeros));
+        let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Initializer::Zeros));
         Self {
-            up: init.param("up", [dim, inner], Fill::fan_in(dim)).into(),
+            up: init.param("up", [dim, inner], Initializer::fan_in(dim)).into(),
             up_bias: bias("up_bias", inner),
-            down: init.param("down", [ffn, dim], Fill::residual(ffn, layers)).into(),
+            down: init.param("down", [ffn, dim], Initializer::residual(ffn, layers)).into(),
             down_bias: bias("down_bias", dim),
             norm,
             activation,
@@ -81,8 +83,8 @@ impl Block {
         })
     }
 
-    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a network's last block,
-    /// which is not recomputed: it is the first on the way back.
+    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a
+    /// network's last block, which is not recomputed: its backward pass is the first.
     pub fn forward_at(
         &self,
         x: Tensor<3>,
@@ -93,8 +95,8 @@ impl Block {
         self.finish(self.attention.mix(x.clone(), layout, rope), x, Some(positions))
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of them the `wanted`
-    /// ones.
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of
+    /// them the `wanted` ones.
     pub fn extend(
         &self,
         x: Tensor<3>,

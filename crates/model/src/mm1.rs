@@ -18,12 +18,13 @@ use crate::vision::Vision;
 /// Image encoder, connector, decoder (paper, section 3.1).
 #[derive(Module, Debug)]
 pub struct Mm1 {
-    /// Pictures to patch features.
+    /// SameSizePictures to patch features.
     pub vision: Vision,
     /// Patch features to image tokens.
     pub connector: Connector,
     /// Image tokens and text to logits.
     pub lm: Lm,
+    /// It has passed its check, and its shapes are those of the parameters.
     #[module(skip)]
     config: Mm1Config,
 }
@@ -39,7 +40,7 @@ pub struct Input<'a> {
     pub ids: &'a [u32],
     /// The examples in the rows.
     pub layout: &'a Layout,
-    /// Pictures `[n, s, s, 3]`, rows from the top, normalised.
+    /// SameSizePictures `[n, s, s, 3]`, rows from the top, normalised.
     pub pixels: &'a [f32],
     /// For each picture the flat position (`row * length + column`) of the first of its image tokens.
     pub image_slots: &'a [usize],
@@ -67,8 +68,8 @@ pub struct Placed {
     pub pixels: Vec<f32>,
 }
 
-/// Pictures of one size, and the flat positions of the first image token of each.
-struct Pictures<'a> {
+/// SameSizePictures of one size, and the flat positions of the first image token of each.
+struct SameSizePictures<'a> {
     size: [usize; 2],
     /// `[n, h, w, 3]`
     pixels: Cow<'a, [f32]>,
@@ -76,7 +77,8 @@ struct Pictures<'a> {
 }
 
 impl Mm1 {
-    /// With the initial values of [`crate::init`], which are drawn when they are first read. On an autodiff device the parameters collect gradients.
+    /// With the initial values of [`crate::init`], which are drawn when they are first read. On an autodiff
+    /// device the parameters collect gradients.
     ///
     /// # Errors
     /// When `config` does not pass its check.
@@ -105,11 +107,12 @@ impl Mm1 {
         Ok(Vision::new(&Init::new(seed, device).at("vision"), &config.vision))
     }
 
-    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its blocks and its head
-    /// are packed once, as products in `precision` take them, in place of every time. In bfloat16 that is half of their memory
-    /// where the CPU has products of it; an embedding that is the head as well stays beside its packed form. Under
-    /// [`ops::with_precision`] of the same precision the results are the same bits. It has no loss, and those weights
-    /// are no parameters any more: it is not to be saved.
+    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its
+    /// blocks and its head are packed once, as products in `precision` take them, in place of every time. In
+    /// bfloat16 that is half of their memory where the CPU has products of it; an embedding that is the head
+    /// as well stays beside its packed form. Under [`ops::with_precision`] of the same precision the results
+    /// are the same bits. It has no loss, and those weights are no parameters any more: it is not to be
+    /// saved.
     pub fn read_only(self, precision: Precision) -> Self {
         Self { vision: self.vision.read_only(precision), lm: self.lm.read_only(precision), ..self }
     }
@@ -138,11 +141,12 @@ impl Mm1 {
         self.connector.forward(self.vision.forward(pixels), grid)
     }
 
-    /// What the decoder makes of every position, after its last norm: `[rows, length, d]`. Without pictures the
-    /// encoder and the connector do nothing.
+    /// What the decoder makes of every position, after its last norm: `[rows, length, d]`. Without pictures
+    /// the encoder and the connector do nothing.
     ///
     /// # Errors
-    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row or overlap.
+    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row
+    /// or overlap.
     pub fn hidden(&self, input: &Input<'_>) -> Result<Tensor<3>> {
         Ok(self.lm.forward(self.embeds(input)?, input.layout))
     }
@@ -159,8 +163,11 @@ impl Mm1 {
         check_spans(input)?;
         let side = self.config.vision.image_size;
         self.check_pixels(input.pixels.len(), input.image_slots.len(), [side; 2])?;
-        let pictures =
-            Pictures { size: [side; 2], pixels: input.pixels.into(), slots: input.image_slots.into() };
+        let pictures = SameSizePictures {
+            size: [side; 2],
+            pixels: input.pixels.into(),
+            slots: input.image_slots.into(),
+        };
         self.embed(input.ids, (rows, length), &[pictures])
     }
 
@@ -169,8 +176,8 @@ impl Mm1 {
         self.lm.logits(hidden)
     }
 
-    /// The SUM of `weight * -log p(target)` over all positions, as `[1]`; the caller divides by the weight of the
-    /// whole step. `targets` and `weights` are `[rows * length]`.
+    /// The SUM of `weight * -log p(target)` over all positions, as `[1]`; the caller divides by the weight of
+    /// the whole step. `targets` and `weights` are `[rows * length]`.
     ///
     /// # Errors
     /// As [`Self::hidden`], and when a target with a weight is outside the vocabulary.
@@ -188,13 +195,13 @@ impl Mm1 {
         Ok(self.lm.loss(self.embeds(input)?, input.layout, targets, weights))
     }
 
-    /// Reads new tokens of several sequences, each after what `cache` holds of it, and gives the logits of the LAST
-    /// new token of each piece: `[pieces, v]`. Reading a prompt and making a token are the same: pieces of any lengths
-    /// go through the network side by side in one row. No gradients.
+    /// Reads new tokens of several sequences, each after what `cache` holds of it, and gives the logits of
+    /// the LAST new token of each piece: `[pieces, v]`. Reading a prompt and making a token are the same:
+    /// pieces of any lengths go through the network side by side in one row. No gradients.
     ///
     /// # Errors
-    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
-    /// [`Self::hidden`]; the cache is then as it was.
+    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused
+    /// as in [`Self::hidden`]; the cache is then as it was.
     pub fn extend(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
         let mut end = 0;
         let last = |piece: &Piece<'_>| {
@@ -222,6 +229,8 @@ impl Mm1 {
             cache.layers.len(),
             self.lm.blocks.len()
         );
+        // Pictures are gathered by their size, so that the encoder sees each size once, whoever they belong
+        // to.
         let (mut ids, mut pictures, mut steps) = (Vec::new(), BTreeMap::new(), Vec::new());
         for piece in pieces {
             let sequence = piece.sequence;
@@ -246,7 +255,7 @@ impl Mm1 {
             ids.extend_from_slice(piece.ids);
             steps.push(Step { sequence, len: piece.ids.len() });
         }
-        let pictures = pictures.into_iter().map(|(size, (pixels, slots))| Pictures {
+        let pictures = pictures.into_iter().map(|(size, (pixels, slots))| SameSizePictures {
             size,
             pixels: pixels.into(),
             slots: slots.into(),
@@ -260,13 +269,13 @@ impl Mm1 {
         &self,
         ids: &[u32],
         (rows, length): (usize, usize),
-        pictures: &[Pictures<'_>],
+        pictures: &[SameSizePictures<'_>],
     ) -> Result<Tensor<3>> {
         self.check_ids(ids, "token")?;
         let slots: Vec<usize> = pictures.iter().flat_map(|of_size| of_size.slots.iter().copied()).collect();
         self.check_slots(&slots, (rows, length))?;
         let mut embeds = self.lm.embed(ids, rows, length);
-        for Pictures { size: [h, w], pixels, slots } in pictures {
+        for SameSizePictures { size: [h, w], pixels, slots } in pictures {
             if slots.is_empty() {
                 continue;
             }
@@ -303,11 +312,13 @@ impl Mm1 {
         for &slot in slots {
             ensure!(
                 slot < rows * length && slot % length + tokens <= length,
-                "a picture's {tokens} image tokens from position {} of row {} on leave its {length} positions",
+                "a picture's {tokens} image tokens from position {} of row {} on leave its {length} \
+                 positions",
                 slot % length.max(1),
                 slot / length.max(1)
             );
         }
+        // Neighbours in order are enough: who overlaps a later picture overlaps the next one.
         let mut sorted = slots.to_vec();
         sorted.sort_unstable();
         for pair in sorted.windows(2) {

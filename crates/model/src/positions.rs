@@ -1,14 +1,15 @@
-//! Position tables at other resolutions. A picture of another size has another grid of patches; their positions are
-//! interpolated in the table as ViT does (Dosovitskiy et al. 2021, section 3.2), with the numbers of PyTorch's
-//! `interpolate(mode="bicubic", align_corners=False, antialias=False)`, which CLIP's, SigLIP's and DINOv2's code calls.
+//! Position tables at other resolutions. A picture of another size has another grid of patches; their
+//! positions are interpolated in the table as ViT does (Dosovitskiy et al. 2021, section 3.2), with the
+//! numbers of PyTorch's `interpolate(mode="bicubic", align_corners=False, antialias=False)`, which CLIP's,
+//! SigLIP's and DINOv2's code calls.
 
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// The parameter of the cubic kernel (Keys 1981): PyTorch's.
 const A: f64 = -0.75;
 
-/// A table of the grid `from` (rows, columns) for the grid `to`: `[p, d] -> [p', d]`, both row by row. It is linear in the
-/// table, so gradients reach it. Between equal grids it is the table itself.
+/// A table of the grid `from` (rows, columns) for the grid `to`: `[p, d] -> [p', d]`, both row by row. It is
+/// linear in the table, so gradients reach it. Between equal grids it is the table itself.
 ///
 /// # Panics
 /// When the table does not have the rows of `from`.
@@ -40,6 +41,7 @@ pub fn resize_positions(table: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<
 
 /// The weights of `from` places in each of `to`: `[to, from]`.
 fn cubic(from: usize, to: usize, device: &Device) -> Tensor<2> {
+    // Dense rows of which four entries count: tables are small, and the product makes the gradient by itself.
     let mut weights = vec![0.0; to * from];
     for (place, row) in weights.chunks_exact_mut(from).enumerate() {
         let at = (place as f64 + 0.5) * from as f64 / to as f64 - 0.5;

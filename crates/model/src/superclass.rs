@@ -1,21 +1,21 @@
-//! Training of the image encoder as a classifier whose labels are the tokens of a picture's caption (Huang et al. 2024,
-//! "Classification done right for vision-language pre-training"; Joulin et al. 2016). It has no text tower, and no
-//! contrast that wants large batches.
+//! Training of the image encoder as a classifier whose labels are the tokens of a picture's caption (Huang et
+//! al. 2024, "Classification done right for vision-language pre-training"; Joulin et al. 2016). It has no
+//! text tower, and no contrast that wants large batches.
 
 use std::iter::repeat_n;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::clip::Captions;
-use crate::init::{Fill, Init};
+use crate::clip::PackedCaptions;
+use crate::init::{Init, Initializer};
 use crate::ops;
 use crate::vision::Vision;
 
 /// An image encoder and a linear classifier.
 #[derive(Module, Debug)]
 pub struct SuperClass {
-    /// The encoder that is kept.
+    /// The encoder, which later stages use.
     pub vision: Vision,
     /// From the mean of the patch features to the vocabulary `[d, v]`.
     pub head: Param<Tensor<2>>,
@@ -25,17 +25,18 @@ pub struct SuperClass {
 }
 
 impl SuperClass {
-    /// Puts a classifier behind `vision` with a label for each of `weights`; see [`inverse_document_frequency`].
+    /// Puts a classifier behind `vision` with a label for each of `weights`; see
+    /// [`inverse_document_frequency`].
     pub fn new(vision: Vision, weights: Vec<f32>, seed: u64) -> Self {
         let device = vision.device();
         let width = vision.dim();
-        let head = Init::new(seed, &device).param("head", [width, weights.len()], Fill::fan_in(width));
+        let head = Init::new(seed, &device).param("head", [width, weights.len()], Initializer::fan_in(width));
         Self { vision, head, weights }
     }
 
-    /// The SUM over the n pictures of the weighted mean of `-log p(token)` over their captions' tokens (section 3 of
-    /// the paper), as `[1]`: `[n, s, s, 3]` and n captions.
-    pub fn loss(&self, pixels: Tensor<4>, captions: Captions<'_>) -> Tensor<1> {
+    /// The SUM over the n pictures of the weighted mean of `-log p(token)` over their captions' tokens
+    /// (section 3 of the paper), as `[1]`: `[n, s, s, 3]` and n captions.
+    pub fn loss(&self, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> Tensor<1> {
         let features: Tensor<2> = self.vision.forward(pixels).mean_dim(1).squeeze_dim(1);
         let lens = || captions.lens.iter().copied();
         let picture: Vec<u32> = (0..).zip(lens()).flat_map(|(i, len)| repeat_n(i, len)).collect();
@@ -53,11 +54,12 @@ impl SuperClass {
     }
 }
 
-/// Weights of the labels `0..vocab`: `ln((1 + n) / (1 + df)) + 0.01`, where `df` of the n `captions` have the label. What
-/// stands in every caption tells little about a picture (section 3 of the paper).
+/// Weights of the labels `0..vocab`: `ln((1 + n) / (1 + df)) + 0.01`, where `df` of the n `captions` have the
+/// label. What stands in every caption tells little about a picture (section 3 of the paper).
 pub fn inverse_document_frequency(captions: &[Vec<u32>], vocab: usize) -> Vec<f32> {
     let mut having = vec![0u32; vocab];
     for caption in captions {
+        // A token counts once for a caption, however often it stands there.
         for id in caption.iter().collect::<std::collections::BTreeSet<_>>() {
             having[*id as usize] += 1;
         }

@@ -1,12 +1,12 @@
-//! The two towers of CLIP (Radford et al. 2021) and SigLIP (Zhai et al. 2023) in the shapes of their authors' models, for
-//! those that are imported ([`crate::import::towers`]); what is trained here is [`crate::clip`].
+//! The two towers of CLIP (Radford et al. 2021) and SigLIP (Zhai et al. 2023) in the shapes of their authors'
+//! models, for those that are imported ([`crate::import::towers`]); what is trained here is [`crate::clip`].
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::attention::{Attention, NormWeights};
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Heads, Layout, Sight, Span};
 use crate::vision::Vision;
@@ -22,7 +22,7 @@ pub struct TowersConfig {
     /// Width of their common space; for SigLIP that of the encoder.
     pub space: usize,
     /// How a state of each becomes its vector.
-    pub kind: Kind,
+    pub family: TowerFamily,
 }
 
 /// Shape of a text tower: pre-norm blocks with biases, learned positions.
@@ -48,14 +48,15 @@ pub struct TextConfig {
 
 /// Whose towers they are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum TowerFamily {
     /// A picture is its class token's state, a text that of its end token, which sees what is before it.
     Clip {
-        /// The end token's id. Without one it is the largest of a text: files from before the right id was in them say 2.
+        /// The end token's id. Without one it is the largest of a text: files from before the right id was in
+        /// them say 2.
         end: Option<u32>,
     },
-    /// A picture is pooled by attention; a text is filled up to all positions, which all see each other and the padding, and
-    /// is the last one's state.
+    /// A picture is pooled by attention; a text is filled up to all positions, which all see each other and
+    /// the padding, and is the last one's state.
     Siglip {
         /// What it is filled up with.
         pad: u32,
@@ -68,7 +69,7 @@ pub struct Towers {
     /// Pictures.
     pub vision: Vision,
     /// SigLIP's, behind the encoder's last norm.
-    pub pool: Option<Pool>,
+    pub pool: Option<MapHead>,
     /// CLIP's, from the class token's state `[d, e]`.
     pub image_projection: Option<Param<Tensor<2>>>,
     /// Texts.
@@ -78,12 +79,12 @@ pub struct Towers {
 impl Towers {
     /// `config` has been checked by who imports; parameters beside the blocks' are 0 until they are assigned.
     pub fn new(init: &Init<'_>, config: &TowersConfig) -> Self {
-        let (width, clip) = (config.vision.dim, matches!(config.kind, Kind::Clip { .. }));
+        let (width, clip) = (config.vision.dim, matches!(config.family, TowerFamily::Clip { .. }));
         Self {
             vision: Vision::new(&init.at("vision"), &config.vision),
-            pool: (!clip).then(|| Pool::new(&init.at("pool"), &config.vision)),
+            pool: (!clip).then(|| MapHead::new(&init.at("pool"), &config.vision)),
             image_projection: clip
-                .then(|| init.param("image_projection", [width, config.space], Fill::Zeros)),
+                .then(|| init.param("image_projection", [width, config.space], Initializer::Zeros)),
             text: TextTower::new(&init.at("text"), config),
         }
     }
@@ -105,12 +106,13 @@ impl Towers {
         ops::unit(projected, 1)
     }
 
-    /// Unit vectors `[n, e]` of n texts of these ids, with the special tokens that their tokenizer adds. A text's vector
-    /// does not depend on the others.
+    /// Unit vectors `[n, e]` of n texts of these ids, with the special tokens that their tokenizer adds. A
+    /// text's vector does not depend on the others.
     ///
     /// # Errors
-    /// One line when there is no text; when one is empty, longer than the table of positions (who tokenizes truncates, and
-    /// keeps the end token), has an id that the table of embeddings has not, or for CLIP no end token.
+    /// One line when there is no text; when one is empty, longer than the table of positions (who tokenizes
+    /// truncates, and keeps the end token), has an id that the table of embeddings has not, or for CLIP no
+    /// end token.
     pub fn embed_texts(&self, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
         ensure!(!texts.is_empty(), "there are no texts");
         Ok(ops::unit(self.text.forward(texts)?, 1))
@@ -119,7 +121,7 @@ impl Towers {
 
 /// SigLIP's head: a learned query looks at all patches once, then an MLP.
 #[derive(Module, Debug)]
-pub struct Pool {
+pub struct MapHead {
     /// The query as its map has left it `[1, d]`.
     pub query: Param<Tensor<2>>,
     /// Keys and values side by side `[d, 2d]`.
@@ -136,17 +138,17 @@ pub struct Pool {
     heads: usize,
 }
 
-impl Pool {
+impl MapHead {
     /// Of the encoder's width, heads and MLP.
     fn new(init: &Init<'_>, config: &VisionConfig) -> Self {
         let (dim, mlp) = (config.dim, init.at("mlp"));
         let norm = NormWeights::layer(&mlp.at("norm"), dim, config.norm_eps);
         Self {
-            query: init.param("query", [1, dim], Fill::Zeros),
-            kv: init.param("kv", [dim, 2 * dim], Fill::Zeros),
-            kv_bias: init.param("kv_bias", [2 * dim], Fill::Zeros),
-            out: init.param("out", [dim, dim], Fill::Zeros),
-            out_bias: init.param("out_bias", [dim], Fill::Zeros),
+            query: init.param("query", [1, dim], Initializer::Zeros),
+            kv: init.param("kv", [dim, 2 * dim], Initializer::Zeros),
+            kv_bias: init.param("kv_bias", [2 * dim], Initializer::Zeros),
+            out: init.param("out", [dim, dim], Initializer::Zeros),
+            out_bias: init.param("out_bias", [dim], Initializer::Zeros),
             mlp: Mlp::new(&mlp, norm, config.ffn, config.activation.into(), 1),
             heads: config.heads,
         }
@@ -178,13 +180,13 @@ pub struct TextTower {
     /// `[e]`, SigLIP's.
     pub projection_bias: Option<Param<Tensor<1>>>,
     #[module(skip)]
-    kind: Kind,
+    family: TowerFamily,
 }
 
 impl TextTower {
     fn new(init: &Init<'_>, config: &TowersConfig) -> Self {
-        let TowersConfig { text, space, kind, .. } = config;
-        let (dim, siglip) = (text.dim, matches!(kind, Kind::Siglip { .. }));
+        let TowersConfig { text, space, family, .. } = config;
+        let (dim, siglip) = (text.dim, matches!(family, TowerFamily::Siglip { .. }));
         let heads = Heads { heads: text.heads, kv_heads: text.heads, width: dim / text.heads };
         let norm = |init: &Init<'_>| NormWeights::layer(&init.at("norm"), dim, text.norm_eps);
         let block = |layer: usize| {
@@ -196,13 +198,13 @@ impl TextTower {
             }
         };
         Self {
-            embedding: init.param("embedding", [text.vocab, dim], Fill::Zeros),
-            position: init.param("position", [text.length, dim], Fill::Zeros),
+            embedding: init.param("embedding", [text.vocab, dim], Initializer::Zeros),
+            position: init.param("position", [text.length, dim], Initializer::Zeros),
             blocks: (0..text.layers).map(block).collect(),
             norm: norm(init),
-            projection: init.param("projection", [dim, *space], Fill::Zeros),
-            projection_bias: siglip.then(|| init.param("projection_bias", [*space], Fill::Zeros)),
-            kind: *kind,
+            projection: init.param("projection", [dim, *space], Initializer::Zeros),
+            projection_bias: siglip.then(|| init.param("projection_bias", [*space], Initializer::Zeros)),
+            family: *family,
         }
     }
 
@@ -237,9 +239,9 @@ impl TextTower {
     /// Which positions see which, the positions of a row, and the id of those behind a text.
     fn layout(&self, texts: &[Vec<u32>]) -> (Layout, usize, u32) {
         let n = texts.len();
-        match self.kind {
-            Kind::Siglip { pad } => (Layout::full(n, self.length(), Sight::All), self.length(), pad),
-            Kind::Clip { .. } => {
+        match self.family {
+            TowerFamily::Siglip { pad } => (Layout::full(n, self.length(), Sight::All), self.length(), pad),
+            TowerFamily::Clip { .. } => {
                 let spans = texts.iter().enumerate();
                 let spans = spans.map(|(row, ids)| Span { row, start: 0, len: ids.len() }).collect();
                 let longest = texts.iter().map(Vec::len).max().unwrap_or_default();
@@ -263,7 +265,7 @@ impl TextTower {
 
     /// The position whose state is the text's.
     fn end(&self, ids: &[u32]) -> Result<usize> {
-        let Kind::Clip { end } = self.kind else { return Ok(self.length() - 1) };
+        let TowerFamily::Clip { end } = self.family else { return Ok(self.length() - 1) };
         let end = end.or_else(|| ids.iter().copied().max());
         let found = ids.iter().position(|&id| Some(id) == end);
         found.with_context(|| format!("a text without the end token {}", end.unwrap_or_default()))

@@ -1,5 +1,5 @@
-//! The image encoder: a vision transformer (Dosovitskiy et al. 2021) with a patch or a convolutional stem. Its settings,
-//! its forward pass and its memory formula; those of the stem are in [`stem`].
+//! The image encoder: a vision transformer (Dosovitskiy et al. 2021) with a patch or a convolutional stem.
+//! Its settings, its forward pass and its memory formula; those of the stem are in [`stem`].
 
 mod stem;
 
@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 
 pub use self::stem::{ConvStage, Stem};
 use crate::attention::{Attention, NormWeights};
-use crate::init::{Fill, Init, POSITION, STD};
-use crate::memory::{Activations, Blocks, Load};
+use crate::init::{Init, Initializer, POSITION, STD};
+use crate::memory::{Activations, BlockStack, Load};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout, Precision, Sight};
 use crate::positions;
@@ -22,7 +22,8 @@ use crate::positions;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct VisionConfig {
-    /// Where its first weights come from, if not from the seed: a run folder, a Hugging Face folder or an ONNX file.
+    /// Where its first weights come from, if not from the seed: a run folder, a Hugging Face folder or an
+    /// ONNX file.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// Side of the square picture in pixels.
@@ -52,8 +53,8 @@ pub struct VisionConfig {
     /// Whether a LayerNorm comes after positions and class token, before the first block (CLIP's).
     #[serde(default, skip_serializing_if = "is_default")]
     pub pre_norm: bool,
-    /// The block whose output, after the last norm, is the features, counted from 1; without it the last of `layers`. The
-    /// blocks after it are neither made nor run, so they have no weights either.
+    /// The block whose output, after the last norm, is the features, counted from 1; without it the last of
+    /// `layers`. The blocks after it are neither made nor run, so they have no weights either.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_block: Option<usize>,
 }
@@ -126,8 +127,9 @@ impl VisionConfig {
     /// Activations of a training step.
     pub(crate) fn activations(&self, load: Load) -> Activations {
         let patches = self.grid().pow(2) + usize::from(self.class_token);
+        // The stem's first gradient needs them.
         let pixels = self.image_size.pow(2) * 3;
-        let blocks = Blocks {
+        let blocks = BlockStack {
             layers: self.blocks(),
             dim: self.dim,
             attended: self.dim,
@@ -161,6 +163,7 @@ pub struct Vision {
     pub blocks: Vec<Block>,
     /// After the last block.
     pub norm: NormWeights,
+    /// Along a side; with convolutions two to the power of their number.
     #[module(skip)]
     pixels_per_patch: usize,
 }
@@ -182,10 +185,12 @@ impl Vision {
             }
         });
         Self {
-            patch: init.param("patch", [inputs, dim], Fill::fan_in(inputs)),
-            patch_bias: init.param("patch_bias", [dim], Fill::Zeros),
-            position: init.param("position", [config.grid().pow(2), dim], Fill::Normal(POSITION)),
-            class_token: config.class_token.then(|| init.param("class_token", [1, dim], Fill::Normal(STD))),
+            patch: init.param("patch", [inputs, dim], Initializer::fan_in(inputs)),
+            patch_bias: init.param("patch_bias", [dim], Initializer::Zeros),
+            position: init.param("position", [config.grid().pow(2), dim], Initializer::Normal(POSITION)),
+            class_token: config
+                .class_token
+                .then(|| init.param("class_token", [1, dim], Initializer::Normal(STD))),
             pre_norm: config.pre_norm.then(|| NormWeights::layer(&init.at("pre_norm"), dim, config.norm_eps)),
             blocks: blocks.collect(),
             norm: norm(init),
@@ -219,8 +224,9 @@ impl Vision {
         self.without_class(self.tokens(pixels))
     }
 
-    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all that
-    /// [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where there is one.
+    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all
+    /// that [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where
+    /// there is one.
     pub fn encode(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
         let x = self.blocks.iter().fold(x, |x, block| block.forward(x, layout, None));
         ops::norm(x, &self.norm.norm())
@@ -250,7 +256,8 @@ impl Vision {
         one.squeeze_dim(1)
     }
 
-    /// What goes into the first block: `[n, h, w, 3] -> [n, t, d]` with `t` = `p`, or `p + 1` with a class token.
+    /// What goes into the first block: `[n, h, w, 3] -> [n, t, d]` with `t` = `p`, or `p + 1` with a class
+    /// token.
     ///
     /// # Panics
     /// As [`Self::grid`].
@@ -286,8 +293,9 @@ impl Vision {
         ops::linear(patches, &self.patch.val(), Some(&self.patch_bias.val()))
     }
 
-    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and norms all where
-    /// that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has interpolated positions.
+    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and
+    /// norms all where that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has
+    /// interpolated positions.
     ///
     /// # Panics
     /// When the patches are not those of the grid.

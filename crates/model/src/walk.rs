@@ -1,13 +1,13 @@
-//! A walk over a module's parameters by their paths (`vision.blocks.0.attention.qkv`): the one that weights files, the
-//! optimizer, checkpoints and counts share.
+//! A walk over a module's parameters by their paths (`vision.blocks.0.attention.qkv`): the one that weights
+//! files, the optimizer, checkpoints and counts share.
 
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::Tensor;
 
 /// Looks at parameters.
 pub trait ParameterVisitor {
-    /// Looks at the one at `path`. `parameter.val()` draws its first values if nothing has yet; `parameter.lazy_shape()`
-    /// does not.
+    /// Looks at the one at `path`. `parameter.val()` draws its first values if nothing has yet;
+    /// `parameter.lazy_shape()` does not.
     fn visit<const D: usize>(&mut self, path: &str, parameter: &Param<Tensor<D>>);
 }
 
@@ -34,7 +34,8 @@ struct Walk<'a, T> {
 }
 
 impl<T> Walk<'_, T> {
-    /// The variant of an enum is no part of a path: another connector has the same names for the same parameters.
+    /// The variant of an enum is no part of a path: another connector has the same names for the same
+    /// parameters.
     fn enter(&mut self, name: &str, container: &str) {
         if !container.starts_with("Enum:") {
             self.path.push(name.to_owned());

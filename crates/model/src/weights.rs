@@ -1,5 +1,5 @@
-//! Parameters by their paths (`vision.blocks.0.attention.qkv`), in and out of safetensors files. Strict: a missing or
-//! superfluous name or another shape is an error that names both sides.
+//! Parameters by their paths (`vision.blocks.0.attention.qkv`), in and out of safetensors files. Strict: a
+//! missing or superfluous name or another shape is an error that names both sides.
 
 use std::collections::BTreeMap;
 
@@ -62,8 +62,8 @@ pub fn freeze<M: Module>(module: M, frozen: impl Fn(&str) -> bool) -> M {
     struct Freeze<F>(F);
     impl<F: Fn(&str) -> bool> ParameterMapper for Freeze<F> {
         fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-            // Drawn first: clones share values that are not drawn yet, and with them this setting. A teacher that
-            // begins as its student would thaw with it.
+            // Drawn first: clones share values that are not drawn yet, and with them this setting. A teacher
+            // that begins as its student would thaw with it.
             let drawn = parameter.map(|value| value);
             drawn.set_require_grad(!(self.0)(path))
         }
@@ -77,6 +77,7 @@ pub fn freeze<M: Module>(module: M, frozen: impl Fn(&str) -> bool) -> M {
 /// When the file can't be written.
 pub fn save<M: Module>(module: &M, file: &std::path::Path) -> Result<()> {
     let parameters = parameters(module);
+    // safetensors borrows bytes, and a float's are little-endian in the file whatever the machine.
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = parameters
         .iter()
         .map(|(path, shape, values)| {
@@ -99,8 +100,8 @@ pub fn load<M: Module>(module: M, file: &std::path::Path) -> Result<M> {
     load_as(module, "the model", file, Some)
 }
 
-/// Puts the tensors under `part.` of a file that [`save`] wrote, with these names shortened, into `module`: the encoder of
-/// a larger network, say.
+/// Puts the tensors under `part.` of a file that [`save`] wrote, with these names shortened, into `module`:
+/// the encoder of a larger network, say.
 ///
 /// # Errors
 /// As [`load`].
@@ -109,13 +110,16 @@ pub fn load_part<M: Module>(module: M, part: &str, file: &std::path::Path) -> Re
     load_as(module, &format!("`{part}`"), file, shorten)
 }
 
-/// Puts the tensors of a file whose paths `name` takes into a module, which errors call `what`, one after the other.
+/// Puts the tensors of a file whose paths `name` takes into a module, which errors call `what`, one after the
+/// other.
 fn load_as<M: Module>(
     module: M,
     what: &str,
     file: &std::path::Path,
     name: impl Fn(String) -> Option<String>,
 ) -> Result<M> {
+    // The file is read whole, but its floats are made one parameter at a time: the peak is the file and one
+    // of them beside the model, not three copies.
     let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
     let tensors = stored(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
     let named = tensors.into_iter().filter_map(|(path, tensor)| Some((name(path)?, tensor)));
@@ -184,13 +188,14 @@ pub fn assign<M: Module>(module: M, tensors: Vec<Named>) -> Result<M> {
 /// See [`assign`].
 fn put<M: Module>(module: M, mut given: Given<'_>) -> Result<M> {
     let wanted = shapes(&module);
+    // All names are compared before the first value is written: a module is never left half loaded.
     let missing: Vec<_> = wanted.iter().filter(|(path, _)| !given.contains_key(path)).collect();
     let extra: Vec<_> =
         given.iter().filter(|(path, _)| wanted.iter().all(|(wanted, _)| wanted != *path)).collect();
     if let (Some((path, shape)), Some((other, (other_shape, _)))) = (missing.first(), extra.first()) {
         bail!(
-            "{} of the model's parameters are missing, such as `{path}` {shape:?}, and {} are not of the model, such \
-             as `{other}` {other_shape:?}",
+            "{} of the model's parameters are missing, such as `{path}` {shape:?}, \
+             and {} are not of the model, such as `{other}` {other_shape:?}",
             missing.len(),
             extra.len()
         );
@@ -215,13 +220,14 @@ fn put<M: Module>(module: M, mut given: Given<'_>) -> Result<M> {
         let count: usize = shape.iter().product();
         ensure!(values.len() == count, "`{path}` {shape:?} has {} values, needs {count}", values.len());
     }
-    Ok(walk::map(module, &mut Write(&mut given)))
+    Ok(walk::map(module, &mut WriteValues(&mut given)))
 }
 
-/// Puts the values of a file in the place of a parameter's own, which are never drawn if nothing has read them.
-struct Write<'a, 'b>(&'a mut Given<'b>);
+/// Puts the values of a file in the place of a parameter's own, which are never drawn if nothing has read
+/// them.
+struct WriteValues<'a, 'b>(&'a mut Given<'b>);
 
-impl ParameterMapper for Write<'_, '_> {
+impl ParameterMapper for WriteValues<'_, '_> {
     fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
         let Some((shape, values)) = self.0.remove(path) else {
             return parameter; // a parameter shared by two places, already written

@@ -1,8 +1,8 @@
 //! Checkpoints: folders `step-00000012` that are either whole or not there.
 //!
-//! A checkpoint is written into a temporary folder beside its place, its files and the folder are flushed to the disk,
-//! and only then is it renamed. `manifest.json` holds the length and the xxh3 checksum of every file, so that damage
-//! is noticed before anything is read from it. A process may be killed at any moment.
+//! A checkpoint is written into a temporary folder beside its place, its files and the folder are flushed to
+//! the disk, and only then is it renamed. `manifest.json` holds the length and the xxh3 checksum of every
+//! file, so that damage is noticed before anything is read from it. A process may be killed at any moment.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -32,8 +32,8 @@ pub struct Snapshot {
     pub model: BTreeMap<String, TensorData>,
     /// The optimizer's moments by path of the parameter, with `.m` and `.v` appended.
     pub optimizer: BTreeMap<String, TensorData>,
-    /// The caller's own: data cursor, seed, fingerprint of the recipe. Numbers that must come back bit for bit are
-    /// integers: JSON's decimals need not.
+    /// The caller's own: data cursor, seed, fingerprint of the recipe. Numbers that must come back bit for
+    /// bit are integers: JSON's decimals need not.
     pub state: Value,
 }
 
@@ -80,41 +80,44 @@ impl Checkpoint {
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Manifest {
+struct CheckpointManifest {
     format: u32,
     step: u64,
-    files: BTreeMap<String, Entry>,
+    files: BTreeMap<String, FileDigest>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Entry {
+struct FileDigest {
     bytes: u64,
     xxh3: String,
 }
 
-/// Writes `snapshot` as `dir/step-N` and then removes all but the newest `keep` (at least 1) up to step N. Returns the
-/// checkpoint's folder. One that is already there and equal is left as it is; a damaged one is replaced.
+/// Writes `snapshot` as `dir/step-N` and then removes all but the newest `keep` (at least 1) up to step N.
+/// Returns the checkpoint's folder. One that is already there and equal is left as it is; a damaged one is
+/// replaced.
 ///
 /// # Errors
-/// If the disk is full (an [`io::Error`] of kind `StorageFull` is in the chain), a write fails, or another, good
-/// checkpoint of the same step is in the way. The checkpoints that were there stay as they are.
+/// If the disk is full (an [`io::Error`] of kind `StorageFull` is in the chain), a write fails, or another,
+/// good checkpoint of the same step is in the way. The checkpoints that were there stay as they are.
 pub fn save(dir: &Path, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
     ensure!(keep >= 1, "checkpoint.keep = {keep} must be at least 1");
     fs::create_dir_all(dir).with_context(|| format!("can't make {}", dir.display()))?;
-    let path = dir.join(name(snapshot.step));
-    let temporary = dir.join(format!("{}.tmp-{}", name(snapshot.step), std::process::id()));
-    let placed = write(&temporary, snapshot).and_then(|manifest| place(&temporary, &path, &manifest));
+    let path = dir.join(folder_name(snapshot.step));
+    let temporary = dir.join(format!("{}.tmp-{}", folder_name(snapshot.step), std::process::id()));
+    let placed =
+        write(&temporary, snapshot).and_then(|manifest| move_into_place(&temporary, &path, &manifest));
     if let Err(e) = placed {
         // The first error is the one to report; what stays behind is removed by `remove_leftovers`.
         let _ = fs::remove_dir_all(&temporary);
         return Err(explain(e, dir, snapshot));
     }
     sync(dir)?;
+    // Only when the new one is in its place: a full disk never costs the last good checkpoint.
     let mut older = steps(dir)?;
     older.retain(|&s| s <= snapshot.step);
     for step in older.iter().rev().skip(keep) {
-        let old = dir.join(name(*step));
+        let old = dir.join(folder_name(*step));
         fs::remove_dir_all(&old).with_context(|| format!("can't remove {}", old.display()))?;
     }
     Ok(path)
@@ -127,7 +130,7 @@ pub fn save(dir: &Path, snapshot: &Snapshot, keep: usize) -> Result<PathBuf> {
 pub fn latest(dir: &Path) -> Result<Option<Checkpoint>> {
     let mut warnings = Vec::new();
     for step in steps(dir)?.into_iter().rev() {
-        let path = dir.join(name(step));
+        let path = dir.join(folder_name(step));
         match verify(&path, step) {
             Ok(_) => return Ok(Some(Checkpoint { path, step, warnings })),
             Err(e) => warnings.push(format!("checkpoint {} is damaged and not used: {e:#}", path.display())),
@@ -135,21 +138,22 @@ pub fn latest(dir: &Path) -> Result<Option<Checkpoint>> {
     }
     ensure!(
         warnings.is_empty(),
-        "no checkpoint in {} can be used: {}. Put a good copy there, or remove the folder to start from step 0",
+        "no checkpoint in {} can be used: {}. Put a good copy there, \
+         or remove the folder to start from step 0",
         dir.display(),
         warnings.join("; ")
     );
     Ok(None)
 }
 
-/// Removes what writers that were killed left in `dir`, and returns the paths. To be called before training starts,
-/// when no other process writes there.
+/// Removes what writers that were killed left in `dir`, and returns the paths. To be called before training
+/// starts, when no other process writes there.
 ///
 /// # Errors
 /// If a folder can't be listed or removed.
 pub fn remove_leftovers(dir: &Path) -> Result<Vec<PathBuf>> {
     let mut removed = Vec::new();
-    for file in names(dir)? {
+    for file in file_names(dir)? {
         if file.split_once(".tmp-").is_some_and(|(stem, _)| step_of(stem).is_some()) {
             let path = dir.join(file);
             fs::remove_dir_all(&path).with_context(|| format!("can't remove {}", path.display()))?;
@@ -159,17 +163,17 @@ pub fn remove_leftovers(dir: &Path) -> Result<Vec<PathBuf>> {
     Ok(removed)
 }
 
-fn name(step: u64) -> String {
+fn folder_name(step: u64) -> String {
     format!("step-{step:08}")
 }
 
 fn step_of(file: &str) -> Option<u64> {
     let step = file.strip_prefix("step-")?.parse().ok()?;
-    (name(step) == file).then_some(step)
+    (folder_name(step) == file).then_some(step)
 }
 
 /// File names in `dir`, sorted; empty if there is no such folder.
-fn names(dir: &Path) -> Result<Vec<String>> {
+fn file_names(dir: &Path) -> Result<Vec<String>> {
     let entries = match fs::read_dir(dir) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
         other => other.with_context(|| format!("can't list {}", dir.display()))?,
@@ -184,12 +188,12 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 
 /// Steps that have a checkpoint, good or not, in rising order.
 fn steps(dir: &Path) -> Result<Vec<u64>> {
-    let mut steps: Vec<u64> = names(dir)?.iter().filter_map(|n| step_of(n)).collect();
+    let mut steps: Vec<u64> = file_names(dir)?.iter().filter_map(|n| step_of(n)).collect();
     steps.sort_unstable();
     Ok(steps)
 }
 
-fn write(dir: &Path, snapshot: &Snapshot) -> Result<Manifest> {
+fn write(dir: &Path, snapshot: &Snapshot) -> Result<CheckpointManifest> {
     fs::create_dir_all(dir)?;
     tensors::write(&dir.join(MODEL), &snapshot.model)?;
     tensors::write(&dir.join(OPTIMIZER), &snapshot.optimizer)?;
@@ -198,9 +202,10 @@ fn write(dir: &Path, snapshot: &Snapshot) -> Result<Manifest> {
     for file in [MODEL, OPTIMIZER, STATE] {
         let path = dir.join(file);
         sync(&path)?;
-        files.insert(file.to_string(), measure(&path)?);
+        files.insert(file.to_string(), digest(&path)?);
     }
-    let manifest = Manifest { format: 1, step: snapshot.step, files };
+    // Last, when the files that it describes are on the disk.
+    let manifest = CheckpointManifest { format: 1, step: snapshot.step, files };
     let path = dir.join(MANIFEST);
     fs::write(&path, serde_json::to_vec_pretty(&manifest)?)?;
     sync(&path)?;
@@ -208,27 +213,28 @@ fn write(dir: &Path, snapshot: &Snapshot) -> Result<Manifest> {
     Ok(manifest)
 }
 
-fn place(temporary: &Path, path: &Path, manifest: &Manifest) -> Result<()> {
+fn move_into_place(temporary: &Path, path: &Path, manifest: &CheckpointManifest) -> Result<()> {
     if path.exists() {
         match verify(path, manifest.step) {
             Ok(there) if there == *manifest => return Ok(fs::remove_dir_all(temporary)?),
             Ok(_) => bail!("{} is a checkpoint of another run; move it away", path.display()),
+            // Damaged: the one that is written now takes its place.
             Err(_) => fs::remove_dir_all(path)?,
         }
     }
     Ok(fs::rename(temporary, path)?)
 }
 
-fn verify(path: &Path, step: u64) -> Result<Manifest> {
+fn verify(path: &Path, step: u64) -> Result<CheckpointManifest> {
     let text =
         fs::read_to_string(path.join(MANIFEST)).with_context(|| format!("{MANIFEST} can't be read"))?;
-    let manifest: Manifest =
+    let manifest: CheckpointManifest =
         serde_json::from_str(&text).with_context(|| format!("{MANIFEST} can't be read"))?;
     ensure!(manifest.format == 1, "its format is {}, this program reads 1", manifest.format);
     ensure!(manifest.step == step, "{MANIFEST} says step {}", manifest.step);
     for file in [MODEL, OPTIMIZER, STATE] {
         let expected = manifest.files.get(file).ok_or_else(|| anyhow!("{MANIFEST} lacks {file}"))?;
-        let found = measure(&path.join(file)).with_context(|| format!("{file} can't be read"))?;
+        let found = digest(&path.join(file)).with_context(|| format!("{file} can't be read"))?;
         ensure!(
             found.bytes == expected.bytes,
             "{file} has {} bytes instead of {}",
@@ -240,13 +246,14 @@ fn verify(path: &Path, step: u64) -> Result<Manifest> {
     Ok(manifest)
 }
 
-fn measure(path: &Path) -> io::Result<Entry> {
+fn digest(path: &Path) -> io::Result<FileDigest> {
     let (mut file, mut hash, mut bytes) = (File::open(path)?, Xxh3::new(), 0);
+    // In pieces: a checkpoint may be larger than memory that is free beside the model.
     let mut buffer = vec![0; 1 << 20];
     loop {
         let n = file.read(&mut buffer)?;
         if n == 0 {
-            return Ok(Entry { bytes, xxh3: format!("{:016x}", hash.digest()) });
+            return Ok(FileDigest { bytes, xxh3: format!("{:016x}", hash.digest()) });
         }
         hash.update(&buffer[..n]);
         bytes += n as u64;
@@ -262,7 +269,7 @@ fn sync(path: &Path) -> Result<()> {
 
 /// Says what a failed save means for the person; the cause stays in the chain.
 fn explain(error: anyhow::Error, dir: &Path, snapshot: &Snapshot) -> anyhow::Error {
-    let path = dir.join(name(snapshot.step));
+    let path = dir.join(folder_name(snapshot.step));
     let full = error
         .chain()
         .filter_map(|e| e.downcast_ref::<io::Error>())
@@ -273,12 +280,12 @@ fn explain(error: anyhow::Error, dir: &Path, snapshot: &Snapshot) -> anyhow::Err
     let bytes: usize =
         snapshot.model.values().chain(snapshot.optimizer.values()).map(|t| t.bytes().len()).sum();
     let before = match steps(dir).unwrap_or_default().into_iter().rfind(|&s| s < snapshot.step) {
-        Some(step) => format!("{} is intact", name(step)),
+        Some(step) => format!("{} is intact", folder_name(step)),
         None => "there was none before it".to_string(),
     };
     error.context(format!(
-        "the disk is full: checkpoint {} needs {bytes} bytes and was not written; {before}. Make room and run the \
-         same command again",
+        "the disk is full: checkpoint {} needs {bytes} bytes and was not written; {before}. \
+         Make room and run the same command again",
         path.display()
     ))
 }
@@ -304,8 +311,8 @@ mod tests {
             assert_eq!(
                 error.to_string(),
                 format!(
-                    "the disk is full: checkpoint {} needs 32000 bytes and was not written; step-00000001 is intact. \
-                     Make room and run the same command again",
+                    "the disk is full: checkpoint {} needs 32000 bytes and was not written; \
+                     step-00000001 is intact. Make room and run the same command again",
                     path.display()
                 )
             );

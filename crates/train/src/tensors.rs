@@ -1,4 +1,5 @@
-//! Named tensors in safetensors files. Values of a checkpoint are f32, or what an optimizer keeps its moments in.
+//! Named tensors in safetensors files. Values of a checkpoint are f32, or what an optimizer keeps its moments
+//! in.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -10,7 +11,7 @@ use burn::tensor::{DType, TensorData};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
-/// The types of a checkpoint's values, the engine's and the file's.
+/// The types of a checkpoint's values, the engine's and the file's: f32, and the two bytes of moments in 8 bits.
 const KINDS: [(DType, Dtype); 3] = [(DType::F32, Dtype::F32), (DType::I8, Dtype::I8), (DType::U8, Dtype::U8)];
 
 struct Borrowed<'a>(&'a TensorData, Dtype);

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::augment::Views;
-use mm1_model::group::Group;
+use mm1_model::group::ParameterGroup;
 use mm1_model::vision::Stem;
 
 use super::{EvalStage, LearningRate, Objective, OptimizerConfig, ProbeStage, Recipe, Stage, TrainStage};
@@ -150,7 +150,7 @@ fn check_optimizer(o: &OptimizerConfig) -> Result<()> {
     finite("scale.connector", o.scale.connector, 0.0)?;
     finite("scale.lm", o.scale.lm, 0.0)?;
     for group in &o.freeze {
-        let names = Group::ALL.map(Group::name);
+        let names = ParameterGroup::ALL.map(ParameterGroup::name);
         ensure!(
             names.contains(&group.as_str()),
             "optimizer.freeze: unknown part \"{group}\"; known: {}",

@@ -8,7 +8,7 @@ use burn::tensor::{Device, Tensor};
 use mm1_data::foreign::ForeignTokenizer;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::Mm1;
-use mm1_model::clip::{Captions, Clip};
+use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::import::towers;
 use mm1_model::towers::Towers;
 use mm1_model::vision::Vision;
@@ -99,7 +99,7 @@ impl Pair {
                 let tokens: Vec<Vec<u32>> =
                     texts.iter().map(|text| caption_tokens(tokenizer, text)).collect();
                 let lens: Vec<usize> = tokens.iter().map(Vec::len).collect();
-                Ok(clip.embed_captions(Captions { ids: &tokens.concat(), lens: &lens }))
+                Ok(clip.embed_captions(PackedCaptions { ids: &tokens.concat(), lens: &lens }))
             }
             Self::Imported(towers, tokenizer) => {
                 let tokens = texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>>>();

@@ -12,7 +12,7 @@ use mm1_data::source::Split;
 use mm1_model::aim::Aim;
 use mm1_model::clip::{Clip, Contrast};
 use mm1_model::dino::Dino;
-use mm1_model::group::Group;
+use mm1_model::group::ParameterGroup;
 use mm1_model::ops;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_train::{Checkpoint, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
@@ -186,14 +186,15 @@ impl Line<'_> {
 
 fn optimizer(stage: &TrainStage) -> OptimizerConfig {
     let o = &stage.optimizer;
-    let part = |group: Group, scale| Part { scale, frozen: o.freeze.iter().any(|f| f == group.name()) };
+    let part =
+        |group: ParameterGroup, scale| Part { scale, frozen: o.freeze.iter().any(|f| f == group.name()) };
     OptimizerConfig {
         weight_decay: o.weight_decay,
         clip_norm: o.clip_norm,
         moments: o.moments,
-        vision: part(Group::Vision, o.scale.vision),
-        connector: part(Group::Connector, o.scale.connector),
-        lm: part(Group::Lm, o.scale.lm),
+        vision: part(ParameterGroup::Vision, o.scale.vision),
+        connector: part(ParameterGroup::Connector, o.scale.connector),
+        lm: part(ParameterGroup::Lm, o.scale.lm),
         ..OptimizerConfig::default()
     }
 }

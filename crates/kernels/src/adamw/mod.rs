@@ -13,7 +13,7 @@ const PIECE: usize = 16_384;
 
 /// The numbers of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct AdamW {
+pub struct AdamWStep {
     /// Learning rate.
     pub lr: f32,
     /// Decay of the first moment.
@@ -32,23 +32,23 @@ pub struct AdamW {
 
 /// The moments of one parameter, each as long as it; zeros before the first step.
 #[derive(Debug)]
-pub struct Moments<'a> {
+pub struct MomentsMut<'a> {
     /// Running mean of the gradient.
     pub first: &'a mut [f32],
     /// Running mean of its square.
     pub second: &'a mut [f32],
 }
 
-impl AdamW {
+impl AdamWStep {
     /// Takes one step: `param` and the moments change in place.
-    pub fn step(&self, param: &mut [f32], grad: &[f32], moments: Moments<'_>) {
+    pub fn step(&self, param: &mut [f32], grad: &[f32], moments: MomentsMut<'_>) {
         let n = param.len();
         assert_eq!(grad.len(), n, "parameter and gradient differ in length");
         assert!(
             moments.first.len() == n && moments.second.len() == n,
             "parameter and moments differ in length"
         );
-        let rule = Rule::of(self);
+        let rule = StepRule::of(self);
         let pieces = (param.par_chunks_mut(PIECE), grad.par_chunks(PIECE));
         (pieces.0, pieces.1, moments.first.par_chunks_mut(PIECE), moments.second.par_chunks_mut(PIECE))
             .into_par_iter()
@@ -57,8 +57,8 @@ impl AdamW {
 }
 
 /// What a step does to each value.
-struct Rule {
-    adam: AdamW,
+struct StepRule {
+    adam: AdamWStep,
     /// The learning rate over the correction of the first moment.
     rate: f32,
     /// What weight decay leaves of a parameter.
@@ -67,8 +67,8 @@ struct Rule {
     root: f32,
 }
 
-impl Rule {
-    fn of(adam: &AdamW) -> Self {
+impl StepRule {
+    fn of(adam: &AdamWStep) -> Self {
         assert!(adam.time > 0, "steps count from 1");
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(adam.time.cast_signed())) as f32;
         Self {
@@ -82,7 +82,7 @@ impl Rule {
     /// Moves `param`, and gives its moments after `[first, second]`, and the root of the second.
     #[inline(always)]
     fn apply(&self, param: &mut f32, grad: f32, [first, second]: [f32; 2]) -> [f32; 3] {
-        let AdamW { beta1, beta2, eps, grad_scale, .. } = self.adam;
+        let AdamWStep { beta1, beta2, eps, grad_scale, .. } = self.adam;
         let g = grad * grad_scale;
         let mean = beta1 * first + (1.0 - beta1) * g;
         let square = beta2 * second + (1.0 - beta2) * g * g;
@@ -93,7 +93,7 @@ impl Rule {
 }
 
 tiered! {
-    fn step_piece(rule: &Rule, param: &mut [f32], grad: &[f32], moments: (&mut [f32], &mut [f32])) {
+    fn step_piece(rule: &StepRule, param: &mut [f32], grad: &[f32], moments: (&mut [f32], &mut [f32])) {
         for (((p, &g), m), v) in param.iter_mut().zip(grad).zip(moments.0).zip(moments.1) {
             [*m, *v, _] = rule.apply(p, g, [*m, *v]);
         }

@@ -1,7 +1,8 @@
-//! Attention of new tokens to all before them, whose keys and values are kept.
+//! Attention of new tokens to all before them, whose keys and values are cached.
 
-use super::head::{self, Memory};
-use super::softmax::{self, LANES, Sight};
+use super::head::{self, ForwardPanels, HeadOutput};
+use super::rope::StridedRows;
+use super::softmax::{self, LANES, VisibleKeys};
 use super::{Heads, RopeTable, rope};
 use crate::buffer::{RowsMut, Scratch, Shared};
 use crate::cpu::{self, tiered};
@@ -12,8 +13,9 @@ use crate::gemm::{Kernel, Matrix, Precision};
 pub struct KvCache {
     /// For each key head `[len, c]`, turned by their positions.
     keys: Vec<Vec<f32>>,
-    /// For each key head `[len, c]`.
+    /// For each key head `[len, c]`: as many as keys.
     values: Vec<Vec<f32>>,
+    /// Of a head: `c`.
     width: usize,
 }
 
@@ -52,7 +54,8 @@ impl KvCache {
         for (kv, (keys, values)) in self.keys.iter_mut().zip(&mut self.values).enumerate() {
             for (side, start, table) in [(keys, heads.key(kv), table), (values, heads.value(kv), &[][..])] {
                 side.resize(end, 0.0);
-                rope::rotate((&qkv[start..], stride), &mut side[before * c..], c, table, 1.0);
+                let rows = StridedRows { values: &qkv[start..], stride };
+                rope::rotate(rows, &mut side[before * c..], c, table, 1.0);
             }
         }
     }
@@ -69,12 +72,22 @@ pub struct CachedAttention<'a> {
     pub precision: Precision,
 }
 
+/// The new rows of one sequence.
+#[derive(Clone, Copy)]
+struct NewRows<'a> {
+    /// `[new, (h + 2 g) c]`
+    qkv: &'a [f32],
+    /// The first one's row of the output.
+    first: usize,
+}
+
 /// New tokens up to which keys are read where they are instead of being packed.
 const FEW: usize = 8;
 
 impl CachedAttention<'_> {
-    /// Appends the new tokens of each sequence to its cache and writes their outputs. A step is a cache and its number
-    /// of new rows; `qkv` `[n, (h + 2 g) c]` and `out` `[n, h c]` hold the steps' rows one after another.
+    /// Appends the new tokens of each sequence to its cache and writes their outputs. A step is a cache and
+    /// its number of new rows; `qkv` `[n, (h + 2 g) c]` and `out` `[n, h c]` hold the steps' rows one after
+    /// another.
     ///
     /// A sequence's result does not depend on the others, bit by bit.
     ///
@@ -104,50 +117,53 @@ impl CachedAttention<'_> {
             let (step, kv) = (task.start / heads.kv_heads, task.start % heads.kv_heads);
             let (cache, new) = (&*steps[step].0, steps[step].1);
             let rows = &qkv[firsts[step] * stride..(firsts[step] + new) * stride];
-            self.task((cache, kv), rows, (out, firsts[step]));
+            self.task(cache, kv, NewRows { qkv: rows, first: firsts[step] }, out);
         });
     }
 
-    /// New rows of one sequence, for one key head; `first` is the first one's row of `out`.
-    fn task(&self, (cache, kv): (&KvCache, usize), qkv: &[f32], (out, first): (Shared<'_, f32>, usize)) {
+    /// New rows of one sequence, for one key head.
+    fn task(&self, cache: &KvCache, kv: usize, new: NewRows<'_>, out: Shared<'_, f32>) {
+        let NewRows { qkv, first } = new;
         let (heads, c, total) = (self.heads, self.heads.width, cache.len());
         let (new, width) = (qkv.len() / heads.qkv_width(), heads.out_width());
         if new == 0 {
             return;
         }
         let table = self.rope.map_or(&[][..], |rope| rope.from(total - new));
-        let sight = Sight::Causal(total - new + 1);
+        let visible = VisibleKeys::Causal(total - new + 1);
         let (keys, values) = (&cache.keys[kv][..], &cache.values[kv][..]);
         let mut q = Scratch::new(new * c);
         let q = q.floats();
         let kernel = Kernel::of(self.precision);
-        let memory = (new > FEW)
-            .then(|| Memory::new(kernel, Matrix::new(keys, total, c), Matrix::new(values, total, c)));
+        let panels = (new > FEW)
+            .then(|| ForwardPanels::new(kernel, Matrix::new(keys, total, c), Matrix::new(values, total, c)));
         for head in kv * heads.group()..(kv + 1) * heads.group() {
-            rope::rotate((&qkv[head * c..], heads.qkv_width()), q, c, table, heads.scale());
+            let rows = StridedRows { values: &qkv[head * c..], stride: heads.qkv_width() };
+            rope::rotate(rows, q, c, table, heads.scale());
             // SAFETY: each sequence has its rows and each head its task, so these rows are this one's alone.
             let mut out = unsafe { RowsMut::new(out, first * width + head * c, width, c) };
-            match &memory {
-                Some(memory) => {
+            match &panels {
+                Some(panels) => {
                     let mut lse = Scratch::new(new);
-                    head::attend(kernel, Matrix::new(q, new, c), memory, sight, (&mut out, lse.floats()));
+                    let output = HeadOutput { out: &mut out, lse: lse.floats() };
+                    head::attend(kernel, Matrix::new(q, new, c), panels, visible, output);
                 }
-                None => few(q, (keys, values), sight, &mut out),
+                None => few(q, (keys, values), visible, &mut out),
             }
         }
     }
 }
 
 /// Attention of a few queries, keys and values being read in their order.
-fn few(q: &[f32], (keys, values): (&[f32], &[f32]), sight: Sight, out: &mut RowsMut<'_>) {
+fn few(q: &[f32], (keys, values): (&[f32], &[f32]), visible: VisibleKeys, out: &mut RowsMut<'_>) {
     let c = out.row(0).len();
     let mut scores = Scratch::new((keys.len() / c).next_multiple_of(LANES));
     for (i, q) in q.chunks_exact(c).enumerate() {
-        let seen = sight.keys(i);
+        let seen = visible.keys(i);
         let scores = &mut scores.floats()[..seen.next_multiple_of(LANES)];
         products(q, &keys[..seen * c], scores);
         let (mut inverse, mut lse) = ([0.0], [0.0]);
-        softmax::exponentiate(scores, scores.len(), Sight::All(seen), (&mut inverse, &mut lse));
+        softmax::exponentiate(scores, scores.len(), VisibleKeys::All(seen), (&mut inverse, &mut lse));
         blend(&scores[..seen], &values[..seen * c], inverse[0], out.row(i));
     }
 }

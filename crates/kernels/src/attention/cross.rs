@@ -1,7 +1,8 @@
 //! Attention of a few queries to all patches of a picture, as attention pooling needs it.
 
-use super::head::{self, Memory, Queries, Slopes, Source};
-use super::softmax::{self, Sight};
+use super::head::{self, BackwardPanels, ForwardPanels, HeadGradients, HeadOutput, Queries};
+use super::rope::StridedRows;
+use super::softmax::{self, VisibleKeys};
 use super::{Heads, rope};
 use crate::buffer::{RowsMut, Scratch, Shared};
 use crate::cpu;
@@ -35,9 +36,27 @@ pub struct CrossSaved<'a> {
     pub lse: &'a [f32],
 }
 
+/// What one task computes: a head of a picture.
+#[derive(Clone, Copy)]
+struct CrossTask {
+    picture: usize,
+    head: usize,
+}
+
+/// What the backward pass reads and where it writes.
+#[derive(Clone, Copy)]
+struct CrossGradients<'a> {
+    /// Of the output `[n, t, h c]`.
+    d_out: &'a [f32],
+    /// Of the queries `[n, t, h c]`.
+    d_q: Shared<'a, f32>,
+    /// Of keys and values `[n, p, 2 h c]`.
+    d_kv: Shared<'a, f32>,
+}
+
 impl Cross {
-    /// Reads queries `q` `[n, t, h c]` and keys and values `kv` `[n, p, 2 h c]`, and writes `out` `[n, t, h c]`. Gives
-    /// the logarithms of the softmax's sums `[n, h, t]`.
+    /// Reads queries `q` `[n, t, h c]` and keys and values `kv` `[n, p, 2 h c]`, and writes `out` `[n, t, h
+    /// c]`. Gives the logarithms of the softmax's sums `[n, h, t]`.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -51,18 +70,23 @@ impl Cross {
             let (picture, head) = (task / self.heads, task % self.heads);
             let mut rotated = Scratch::new(t * c);
             let rotated = rotated.floats();
-            rope::rotate((&q[picture * t * d + head * c..], d), rotated, c, &[], self.as_heads().scale());
-            let memory =
-                Memory::new(kernel, self.side(kv, picture, head), self.side(kv, picture, self.heads + head));
+            let rows = StridedRows { values: &q[picture * t * d + head * c..], stride: d };
+            rope::rotate(rows, rotated, c, &[], self.as_heads().scale());
+            let panels = ForwardPanels::new(
+                kernel,
+                self.side(kv, picture, head),
+                self.side(kv, picture, self.heads + head),
+            );
             // SAFETY: this head of this picture is this task's alone.
             let mut out = unsafe { RowsMut::new(out, picture * t * d + head * c, d, c) };
             let q = Matrix::new(rotated, t, c);
-            head::attend(kernel, q, &memory, Sight::All(self.keys), (&mut out, lse));
+            head::attend(kernel, q, &panels, VisibleKeys::All(self.keys), HeadOutput { out: &mut out, lse });
         });
         lse
     }
 
-    /// Writes the gradients of queries and of keys and values to `d_q` and `d_kv`, from that of the output, `d_out`.
+    /// Writes the gradients of queries and of keys and values to `d_q` and `d_kv`, from that of the output,
+    /// `d_out`.
     ///
     /// # Panics
     /// If the lengths do not fit.
@@ -71,38 +95,34 @@ impl Cross {
         assert!(saved.lse.len() == n * self.heads * self.queries, "one logarithm for each head and query");
         assert!(d_out.len() == saved.out.len() && d_q.len() == saved.q.len() && d_kv.len() == saved.kv.len());
         let kernel = Kernel::of(self.precision);
-        let targets = (Shared::new(d_q), Shared::new(d_kv));
+        let gradients = CrossGradients { d_out, d_q: Shared::new(d_q), d_kv: Shared::new(d_kv) };
         cpu::rows(n * self.heads, 1, |task| {
-            self.backward_task(
-                kernel,
-                (task.start / self.heads, task.start % self.heads),
-                (saved, d_out),
-                targets,
-            );
+            let task = CrossTask { picture: task.start / self.heads, head: task.start % self.heads };
+            self.backward_task(kernel, task, saved, gradients);
         });
     }
 
     fn backward_task(
         &self,
         kernel: &'static Kernel,
-        (picture, head): (usize, usize),
-        (saved, d_out): (CrossSaved<'_>, &[f32]),
-        (d_q, d_kv): (Shared<'_, f32>, Shared<'_, f32>),
+        CrossTask { picture, head }: CrossTask,
+        saved: CrossSaved<'_>,
+        CrossGradients { d_out, d_q, d_kv }: CrossGradients<'_>,
     ) {
         let (t, p, c, d) = (self.queries, self.keys, self.width, self.heads * self.width);
         let scale = self.as_heads().scale();
         let mut scratch: [Scratch; 4] = std::array::from_fn(|_| Scratch::new(t.max(p) * c));
         let [rotated, q, k, v] = scratch.each_mut().map(|scratch| scratch.floats());
-        let (rotated, slopes) =
-            (&mut rotated[..t * c], Slopes { q: &mut q[..t * c], k: &mut k[..p * c], v: &mut v[..p * c] });
-        let mut slopes = slopes;
-        slopes.k.fill(0.0);
-        slopes.v.fill(0.0);
+        let rotated = &mut rotated[..t * c];
+        let mut gradients = HeadGradients { q: &mut q[..t * c], k: &mut k[..p * c], v: &mut v[..p * c] };
+        gradients.k.fill(0.0);
+        gradients.v.fill(0.0);
         let rows = picture * t * d + head * c..(picture + 1) * t * d;
-        rope::rotate((&saved.q[rows.clone()], d), rotated, c, &[], scale);
-        let mut drop = Scratch::new(t);
-        softmax::row_products((&d_out[rows.clone()], &saved.out[rows.clone()]), d, c, drop.floats());
-        let source = Source::new(
+        let queries = StridedRows { values: &saved.q[rows.clone()], stride: d };
+        rope::rotate(queries, rotated, c, &[], scale);
+        let mut delta = Scratch::new(t);
+        softmax::row_products((&d_out[rows.clone()], &saved.out[rows.clone()]), d, c, delta.floats());
+        let panels = BackwardPanels::new(
             kernel,
             self.side(saved.kv, picture, head),
             self.side(saved.kv, picture, self.heads + head),
@@ -111,16 +131,16 @@ impl Cross {
             q: Matrix::new(rotated, t, c),
             d_out: Matrix::strided(&d_out[rows], [t, c], [d, 1]),
             lse: &saved.lse[(picture * self.heads + head) * t..][..t],
-            drop: drop.floats(),
+            delta: delta.floats(),
         };
-        head::differentiate(kernel, &queries, &source, Sight::All(p), &mut slopes);
+        head::differentiate(kernel, &queries, &panels, VisibleKeys::All(p), &mut gradients);
         // SAFETY: this head of this picture is this task's alone.
         let target = |shared, rows, width, start| unsafe {
             RowsMut::new(shared, picture * rows * width + start, width, c)
         };
-        rope::rotate_back(slopes.q, &mut target(d_q, t, d, head * c), c, &[], scale);
-        rope::rotate_back(slopes.k, &mut target(d_kv, p, 2 * d, head * c), c, &[], 1.0);
-        rope::rotate_back(slopes.v, &mut target(d_kv, p, 2 * d, d + head * c), c, &[], 1.0);
+        rope::rotate_back(gradients.q, &mut target(d_q, t, d, head * c), c, &[], scale);
+        rope::rotate_back(gradients.k, &mut target(d_kv, p, 2 * d, head * c), c, &[], 1.0);
+        rope::rotate_back(gradients.v, &mut target(d_kv, p, 2 * d, d + head * c), c, &[], 1.0);
     }
 
     /// Keys (`head`) or values (`heads + head`) of one head of a picture `[p, c]`.

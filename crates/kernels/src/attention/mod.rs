@@ -1,9 +1,9 @@
-//! Attention (Vaswani et al. 2017) over packed sequences, with grouped heads (Ainslie et al. 2023) and rotary position
-//! embedding inside. No matrix of scores is kept: the backward pass computes them again from the logarithms of the
-//! softmax's sums (Dao et al. 2022).
+//! Attention (Vaswani et al. 2017) over packed sequences, with grouped heads (Ainslie et al. 2023) and rotary
+//! position embedding inside. No matrix of scores is saved: the backward pass recomputes them from the
+//! logarithms of the softmax's sums (Dao et al. 2022).
 //!
-//! One task is one sequence and one head of keys. So results depend neither on the number of threads nor on the other
-//! sequences. NaN at one position may reach all positions of its sequence, never another sequence.
+//! One task is one sequence and one head of keys. So results depend neither on the number of threads nor on
+//! the other sequences. NaN at one position may reach all positions of its sequence, never another sequence.
 
 #![expect(unsafe_code, reason = "heads of one row are written by different tasks")]
 
@@ -20,9 +20,10 @@ pub use rope::RopeTable;
 use crate::buffer::{RowsMut, Scratch, Shared};
 use crate::cpu;
 use crate::gemm::{Kernel, Matrix, Precision};
-use crate::math::Stored;
-use head::{Memory, Queries, Slopes, Source};
-use softmax::Sight;
+use crate::number::Stored;
+use head::{BackwardPanels, ForwardPanels, HeadGradients, HeadOutput, Queries};
+use rope::StridedRows;
+use softmax::VisibleKeys;
 use std::ops::Range;
 
 /// Heads of queries, and of keys and values: query head `h` reads key head `h / (heads / kv_heads)`.
@@ -77,8 +78,8 @@ impl Heads {
     }
 }
 
-/// One sequence in a row of packed ones. Its token `i` sees its tokens `0..max(i + 1, prefix)` (prefix attention of AIM,
-/// El-Nouby et al. 2024, section 3.2).
+/// One sequence in a row of packed ones. Its token `i` sees its tokens `0..max(i + 1, prefix)` (prefix
+/// attention of AIM, El-Nouby et al. 2024, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// Position of its first token.
@@ -102,12 +103,12 @@ impl Span {
     }
 
     /// How far its first token sees.
-    fn sight(self) -> Sight {
+    fn visible(self) -> VisibleKeys {
         // The second token sees the first anyway, so a prefix of 1 is none.
         match self.prefix {
-            0 | 1 => Sight::Causal(1),
-            prefix if prefix < self.len => Sight::Prefix { first: 1, least: prefix },
-            _ => Sight::All(self.len),
+            0 | 1 => VisibleKeys::Causal(1),
+            prefix if prefix < self.len => VisibleKeys::Prefix { first: 1, least: prefix },
+            _ => VisibleKeys::All(self.len),
         }
     }
 }
@@ -137,22 +138,25 @@ pub struct Saved<'a, T> {
 }
 
 impl Attention<'_> {
-    /// Reads queries, keys and values side by side, `qkv` `[n, (h + 2 g) c]`, and writes `out` `[n, h c]` in the same precision. Gives the
-    /// logarithms of the softmax's sums `[h, n]`, which the backward pass needs.
+    /// Reads queries, keys and values side by side, `qkv` `[n, (h + 2 g) c]`, and writes `out` `[n, h c]` in
+    /// the same precision. Gives the logarithms of the softmax's sums `[h, n]`, which the backward pass
+    /// needs.
     ///
     /// # Panics
-    /// If lengths do not fit, spans overlap or leave the input, or a span is longer than the rotation's table.
+    /// If lengths do not fit, spans overlap or leave the input, or a span is longer than the rotation's
+    /// table.
     pub fn forward<T: Stored>(&self, qkv: &[T], out: &mut [T]) -> Vec<f32> {
         let n = self.check(qkv.len(), out.len());
         let mut lse = vec![0.0; self.heads.heads * n];
         self.clear_gaps(out, self.heads.out_width());
         let (out, logs) = (Shared::new(out), Shared::new(&mut lse));
         let kernel = Kernel::of(self.precision);
-        self.tasks(|span, kv| self.forward_task(kernel, (span, kv), qkv, (out, logs)));
+        self.tasks(|task| self.forward_task(kernel, task, qkv, SpanOutputs { out, lse: logs }));
         lse
     }
 
-    /// Writes the gradient of `qkv` to `d_qkv` `[n, (h + 2 g) c]`, in the precision in which `qkv` was kept, from that of the output, `d_out` `[n, h c]`.
+    /// Writes the gradient of `qkv` to `d_qkv` `[n, (h + 2 g) c]`, in the precision in which `qkv` was kept,
+    /// from that of the output, `d_out` `[n, h c]`.
     ///
     /// # Panics
     /// As [`Self::forward`].
@@ -164,7 +168,7 @@ impl Attention<'_> {
         self.clear_gaps(d_qkv, self.heads.qkv_width());
         let d_qkv = Shared::new(d_qkv);
         let kernel = Kernel::of(self.precision);
-        self.tasks(|span, kv| self.backward_task(kernel, (span, kv), saved, (d_out, d_qkv)));
+        self.tasks(|task| self.backward_task(kernel, task, saved, SpanGradients { d_out, d_qkv }));
     }
 
     /// The number of tokens, after a check of the lengths and spans.
@@ -194,7 +198,7 @@ impl Attention<'_> {
     }
 
     /// Runs `f` for each span and key head; short ones share a task.
-    fn tasks(&self, f: impl Fn(Span, usize) + Sync + Send) {
+    fn tasks(&self, f: impl Fn(SpanTask) + Sync + Send) {
         let mut groups: Vec<Range<usize>> = Vec::new();
         let mut cost = usize::MAX;
         for (i, span) in self.spans.iter().enumerate() {
@@ -210,15 +214,16 @@ impl Attention<'_> {
         let kv_heads = self.heads.kv_heads;
         cpu::rows(groups.len() * kv_heads, 1, |task| {
             for span in &self.spans[groups[task.start / kv_heads].clone()] {
-                f(*span, task.start % kv_heads);
+                f(SpanTask { span: *span, kv: task.start % kv_heads });
             }
         });
     }
 
-    /// Rows of a span from column `start` on, as a slice and its stride.
-    fn rows<'b, T>(&self, qkv: &'b [T], span: Span, start: usize) -> (&'b [T], usize) {
+    /// Rows of a span from column `start` on.
+    fn rows<'b, T>(&self, qkv: &'b [T], span: Span, start: usize) -> StridedRows<'b, T> {
         let stride = self.heads.qkv_width();
-        (&qkv[span.offset * stride + start..(span.offset + span.len) * stride], stride)
+        let values = &qkv[span.offset * stride + start..(span.offset + span.len) * stride];
+        StridedRows { values, stride }
     }
 
     /// A span's values of a key head, `[t, c]`.
@@ -235,9 +240,9 @@ impl Attention<'_> {
     fn forward_task<T: Stored>(
         &self,
         kernel: &'static Kernel,
-        (span, kv): (Span, usize),
+        SpanTask { span, kv }: SpanTask,
         qkv: &[T],
-        (out, lse): (Shared<'_, T>, Shared<'_, f32>),
+        SpanOutputs { out, lse }: SpanOutputs<'_, T>,
     ) {
         let (t, c, table) = (span.len, self.heads.width, self.table());
         if t == 0 {
@@ -247,25 +252,27 @@ impl Attention<'_> {
         let mut rotated = Scratch::new(t * c);
         let rotated = rotated.floats();
         rope::rotate(self.rows(qkv, span, self.heads.key(kv)), rotated, c, table, 1.0);
-        let memory = Memory::new(kernel, Matrix::new(rotated, t, c), self.values(qkv, span, kv));
+        let panels = ForwardPanels::new(kernel, Matrix::new(rotated, t, c), self.values(qkv, span, kv));
         for head in kv * self.heads.group()..(kv + 1) * self.heads.group() {
             rope::rotate(self.rows(qkv, span, head * c), rotated, c, table, self.heads.scale());
             let width = self.heads.out_width();
-            // SAFETY: spans do not overlap (checked) and each head has one task, so these rows are this one's alone.
+            // SAFETY: spans do not overlap (checked) and each head has one task, so these rows are this one's
+            // alone.
             let (mut out, lse) = unsafe {
                 let start = head * n + span.offset;
                 (RowsMut::new(out, span.offset * width + head * c, width, c), lse.part(start..start + t))
             };
-            head::attend(kernel, Matrix::new(rotated, t, c), &memory, span.sight(), (&mut out, lse));
+            let output = HeadOutput { out: &mut out, lse };
+            head::attend(kernel, Matrix::new(rotated, t, c), &panels, span.visible(), output);
         }
     }
 
     fn backward_task<T: Stored>(
         &self,
         kernel: &'static Kernel,
-        (span, kv): (Span, usize),
+        SpanTask { span, kv }: SpanTask,
         saved: Saved<'_, T>,
-        (d_out, d_qkv): (&[T], Shared<'_, T>),
+        SpanGradients { d_out, d_qkv }: SpanGradients<'_, T>,
     ) {
         let (t, c, table) = (span.len, self.heads.width, self.table());
         if t == 0 {
@@ -273,31 +280,64 @@ impl Attention<'_> {
         }
         let (n, width, qkv_width) =
             (saved.lse.len() / self.heads.heads, self.heads.out_width(), self.heads.qkv_width());
-        // SAFETY: spans do not overlap (checked) and each head has one task, so these rows are this one's alone.
+        // SAFETY: spans do not overlap (checked) and each head has one task, so these rows are this one's
+        // alone.
         let target = |start| unsafe { RowsMut::new(d_qkv, span.offset * qkv_width + start, qkv_width, c) };
         let mut scratch: [Scratch; 5] = std::array::from_fn(|_| Scratch::new(t * c));
-        let [rotated, q, k, v, drop] = scratch.each_mut().map(|scratch| scratch.floats());
+        let [rotated, q, k, v, delta] = scratch.each_mut().map(|scratch| scratch.floats());
         rope::rotate(self.rows(saved.qkv, span, self.heads.key(kv)), rotated, c, table, 1.0);
-        let source = Source::new(kernel, Matrix::new(rotated, t, c), self.values(saved.qkv, span, kv));
-        let mut slopes = Slopes { q, k, v };
-        slopes.k.fill(0.0);
-        slopes.v.fill(0.0);
+        let panels =
+            BackwardPanels::new(kernel, Matrix::new(rotated, t, c), self.values(saved.qkv, span, kv));
+        let mut gradients = HeadGradients { q, k, v };
+        gradients.k.fill(0.0);
+        gradients.v.fill(0.0);
         for head in kv * self.heads.group()..(kv + 1) * self.heads.group() {
             rope::rotate(self.rows(saved.qkv, span, head * c), rotated, c, table, self.heads.scale());
             let rows = span.offset * width + head * c..(span.offset + t) * width;
-            softmax::row_products((&d_out[rows.clone()], &saved.out[rows.clone()]), width, c, &mut drop[..t]);
+            softmax::row_products(
+                (&d_out[rows.clone()], &saved.out[rows.clone()]),
+                width,
+                c,
+                &mut delta[..t],
+            );
             let queries = Queries {
                 q: Matrix::new(rotated, t, c),
                 d_out: columns(d_out, width, span, head * c..(head + 1) * c),
                 lse: &saved.lse[head * n + span.offset..][..t],
-                drop: &drop[..t],
+                delta: &delta[..t],
             };
-            head::differentiate(kernel, &queries, &source, span.sight(), &mut slopes);
-            rope::rotate_back(slopes.q, &mut target(head * c), c, table, self.heads.scale());
+            head::differentiate(kernel, &queries, &panels, span.visible(), &mut gradients);
+            rope::rotate_back(gradients.q, &mut target(head * c), c, table, self.heads.scale());
         }
-        rope::rotate_back(slopes.k, &mut target(self.heads.key(kv)), c, table, 1.0);
-        rope::rotate_back(slopes.v, &mut target(self.heads.value(kv)), c, &[], 1.0);
+        rope::rotate_back(gradients.k, &mut target(self.heads.key(kv)), c, table, 1.0);
+        rope::rotate_back(gradients.v, &mut target(self.heads.value(kv)), c, &[], 1.0);
     }
+}
+
+/// What one task computes: a sequence's heads of queries that share a head of keys and values.
+#[derive(Clone, Copy)]
+struct SpanTask {
+    span: Span,
+    /// The head of keys and values.
+    kv: usize,
+}
+
+/// Where the forward pass writes.
+#[derive(Clone, Copy)]
+struct SpanOutputs<'a, T> {
+    /// `[n, h c]`
+    out: Shared<'a, T>,
+    /// `[h, n]`
+    lse: Shared<'a, f32>,
+}
+
+/// What the backward pass reads and where it writes.
+#[derive(Clone, Copy)]
+struct SpanGradients<'a, T> {
+    /// Of the output `[n, h c]`.
+    d_out: &'a [T],
+    /// Of the input `[n, (h + 2 g) c]`.
+    d_qkv: Shared<'a, T>,
 }
 
 /// Some columns of a span's rows, which are `width` wide.

@@ -1,16 +1,18 @@
-//! Rotary position embedding (Su et al. 2021), half-split: element `j` of a head is paired with `j + width / 2`.
+//! Rotary position embedding (Su et al. 2021), half-split: element `j` of a head is paired with `j + width /
+//! 2`.
 
 use crate::buffer::RowsMut;
 use crate::cpu::tiered;
-use crate::math::Stored;
+use crate::number::Stored;
 use std::sync::Arc;
 
-/// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / base^(2 j / width)`. A clone shares
-/// them.
+/// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / base^(2 j / width)`. A
+/// clone shares them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeTable {
     /// `[positions, width]`: cosines of the pairs, then their sines.
     values: Arc<Vec<f32>>,
+    /// Of a head; even.
     width: usize,
     base: f64,
 }
@@ -59,18 +61,38 @@ impl RopeTable {
     }
 }
 
+/// Rows `stride` values apart.
+#[derive(Clone, Copy)]
+pub(super) struct StridedRows<'a, T> {
+    pub(super) values: &'a [T],
+    pub(super) stride: usize,
+}
+
 tiered! {
-    /// Turns rows that are `stride` apart by their positions (by none without a table) and scales them: `to [rows, width]`.
-    pub(super) fn rotate<F: Stored>((from, stride): (&[F], usize), to: &mut [f32], width: usize, table: &[f32], scale: f32) {
+    /// Turns rows by their positions (by none without a table) and scales them: `to` `[rows, width]`.
+    pub(super) fn rotate<F: Stored>(
+        from: StridedRows<'_, F>,
+        to: &mut [f32],
+        width: usize,
+        table: &[f32],
+        scale: f32,
+    ) {
         for (i, to) in to.chunks_exact_mut(width).enumerate() {
-            rotate_row(&from[i * stride..][..width], to, table.get(i * width..(i + 1) * width), (scale, 1.0));
+            let (from, turns) = (&from.values[i * from.stride..][..width], i * width..(i + 1) * width);
+            rotate_row(from, to, table.get(turns), (scale, 1.0));
         }
     }
 }
 
 tiered! {
     /// Turns rows `[rows, width]` back by their positions and scales them.
-    pub(super) fn rotate_back<T: Stored>(from: &[f32], to: &mut RowsMut<'_, T>, width: usize, table: &[f32], scale: f32) {
+    pub(super) fn rotate_back<T: Stored>(
+        from: &[f32],
+        to: &mut RowsMut<'_, T>,
+        width: usize,
+        table: &[f32],
+        scale: f32,
+    ) {
         for (i, from) in from.chunks_exact(width).enumerate() {
             rotate_row(from, to.row(i), table.get(i * width..(i + 1) * width), (scale, -1.0));
         }

@@ -2,14 +2,15 @@
 
 use crate::buffer::RowsMut;
 use crate::cpu::tiered;
-use crate::math::{Stored, exp};
+use crate::math::exp;
+use crate::number::Stored;
 
 /// Scores that are handled at once; rows of scores are a multiple of it long.
 pub(super) const LANES: usize = 16;
 
 /// How many keys the rows of a strip see.
 #[derive(Clone, Copy)]
-pub(super) enum Sight {
+pub(super) enum VisibleKeys {
     /// All, so many.
     All(usize),
     /// One key more for each row, the first row so many.
@@ -18,7 +19,7 @@ pub(super) enum Sight {
     Prefix { first: usize, least: usize },
 }
 
-impl Sight {
+impl VisibleKeys {
     /// Keys that row `i` of the strip sees.
     #[inline(always)]
     pub(super) fn keys(self, i: usize) -> usize {
@@ -41,10 +42,16 @@ impl Sight {
 
 tiered! {
     /// Turns rows of scores `[rows, stride]` into `e^(score - largest)`, and zeros where a row does not see.
-    /// `sums` `[rows]` takes the inverse of a row's sum, `lse` `[rows]` the logarithm of the sum of `e^score`.
-    pub(super) fn exponentiate(scores: &mut [f32], stride: usize, sight: Sight, (inverse, lse): (&mut [f32], &mut [f32])) {
+    /// `inverse` `[rows]` takes the inverse of a row's sum, `lse` `[rows]` the logarithm of the sum of
+    /// `e^score`.
+    pub(super) fn exponentiate(
+        scores: &mut [f32],
+        stride: usize,
+        visible: VisibleKeys,
+        (inverse, lse): (&mut [f32], &mut [f32]),
+    ) {
         for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
-            let keys = sight.keys(i);
+            let keys = visible.keys(i);
             let (seen, rest) = row.split_at_mut(keys.next_multiple_of(LANES));
             rest.fill(0.0);
             seen[keys..].fill(f32::NEG_INFINITY);
@@ -64,28 +71,40 @@ tiered! {
     }
 }
 
+/// What the backward pass knows of rows of scores, `[rows]` each.
+#[derive(Clone, Copy)]
+pub(super) struct RowStatistics<'a> {
+    /// The logarithm of the sum of `e^score`.
+    pub(super) lse: &'a [f32],
+    /// `sum dO O`, FlashAttention's D (Dao et al. 2022, appendix B.2).
+    pub(super) delta: &'a [f32],
+}
+
 tiered! {
-    /// Turns scores into probabilities and the probabilities' gradients `slopes` into the scores', both
-    /// `[rows, stride]`; `lse` and `drop` (the row's `sum dO O`) are `[rows]`.
+    /// Turns scores into probabilities and the probabilities' gradients `gradients` into the scores', both
+    /// `[rows, stride]`; `lse` and `delta` (the row's `sum dO O`) are `[rows]`.
     pub(super) fn differentiate(
-        (scores, slopes): (&mut [f32], &mut [f32]),
+        scores: &mut [f32],
+        gradients: &mut [f32],
         stride: usize,
-        sight: Sight,
-        (lse, drop): (&[f32], &[f32]),
+        visible: VisibleKeys,
+        known: RowStatistics<'_>,
     ) {
-        let rows = scores.chunks_exact_mut(stride).zip(slopes.chunks_exact_mut(stride));
-        for (i, ((scores, slopes), (&lse, &drop))) in rows.zip(lse.iter().zip(drop)).enumerate() {
-            let keys = sight.keys(i);
+        let rows = scores.chunks_exact_mut(stride).zip(gradients.chunks_exact_mut(stride));
+        let known = known.lse.iter().zip(known.delta);
+        for (i, ((scores, gradients), (&lse, &delta))) in rows.zip(known).enumerate() {
+            let keys = visible.keys(i);
             let padded = keys.next_multiple_of(LANES);
             scores[keys..padded].fill(f32::NEG_INFINITY);
-            slopes[keys..padded].fill(0.0);
+            gradients[keys..padded].fill(0.0);
             scores[padded..].fill(0.0);
-            slopes[padded..].fill(0.0);
-            let (scores, slopes) = (scores[..padded].as_chunks_mut::<LANES>(), slopes[..padded].as_chunks_mut::<LANES>());
-            for (scores, slopes) in scores.0.iter_mut().zip(slopes.0) {
-                for (score, slope) in scores.iter_mut().zip(slopes) {
+            gradients[padded..].fill(0.0);
+            let (scores, _) = scores[..padded].as_chunks_mut::<LANES>();
+            let (gradients, _) = gradients[..padded].as_chunks_mut::<LANES>();
+            for (scores, gradients) in scores.iter_mut().zip(gradients) {
+                for (score, gradient) in scores.iter_mut().zip(gradients) {
                     *score = exp(*score - lse);
-                    *slope = *score * (*slope - drop);
+                    *gradient = *score * (*gradient - delta);
                 }
             }
         }
@@ -94,7 +113,12 @@ tiered! {
 
 tiered! {
     /// `sum a b` of rows `a` `[rows, stride]` and `b`, of which the first `width` values count.
-    pub(super) fn row_products<T: Stored>((a, b): (&[T], &[T]), stride: usize, width: usize, out: &mut [f32]) {
+    pub(super) fn row_products<T: Stored>(
+        (a, b): (&[T], &[T]),
+        stride: usize,
+        width: usize,
+        out: &mut [f32],
+    ) {
         for ((a, b), out) in a.chunks(stride).zip(b.chunks(stride)).zip(out) {
             *out = dot(&a[..width], &b[..width]);
         }
@@ -103,7 +127,11 @@ tiered! {
 
 tiered! {
     /// Writes rows `[scales, width]`, each times its scale, to the rows from `first` on.
-    pub(super) fn scale_rows<T: Stored>(from: &[f32], scales: &[f32], (to, first): (&mut RowsMut<'_, T>, usize)) {
+    pub(super) fn scale_rows<T: Stored>(
+        from: &[f32],
+        scales: &[f32],
+        (to, first): (&mut RowsMut<'_, T>, usize),
+    ) {
         let width = from.len() / scales.len();
         for (i, (row, &scale)) in from.chunks_exact(width).zip(scales).enumerate() {
             for (to, &x) in to.row(first + i).iter_mut().zip(row) {

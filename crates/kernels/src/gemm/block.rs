@@ -1,18 +1,21 @@
 //! Products of blocks inside of one task, of operands packed to the thread's scratch.
 
-use super::Matrix;
 use super::kernel::Kernel;
-use super::operand::{Operand, Source, blocks};
-use super::plan::{Product, Target};
+use super::matrix::{Matrix, SumRows};
+use super::operand::{Operand, OperandData, blocks};
+use super::plan::{Product, ProductOutput};
 use crate::buffer::{Scratch, Shared};
 use std::ops::Range;
 
 /// A packed operand in scratch.
 pub(crate) struct Panels {
     kernel: &'static Kernel,
+    /// For each of the [`blocks`] of k, panel after panel; rows that lack are zeros.
     words: Scratch,
+    /// Rows of a left operand, columns of a right one.
     rows: usize,
     k: usize,
+    /// Of a panel: the kernel's rows for a left operand, its columns for a right one.
     height: usize,
 }
 
@@ -40,18 +43,13 @@ impl Panels {
     }
 
     fn operand(&self) -> Operand<'_> {
-        Operand { rows: self.rows, k: self.k, height: self.height, source: Source::Panels(&self.words) }
+        Operand { rows: self.rows, k: self.k, height: self.height, data: OperandData::Panels(&self.words) }
     }
 
-    /// `c = a b`, or `c += a b` if `add`: some rows of this operand (from a multiple of the kernel's rows on) times the
-    /// first `cols` columns of `b`, to rows `stride` apart in `c`. Of `b`'s k, as much is used as this one has.
-    pub(crate) fn multiply(
-        &self,
-        rows: Range<usize>,
-        (b, cols): (&Self, usize),
-        (c, stride): (&mut [f32], usize),
-        add: bool,
-    ) {
+    /// `c = a b`, or `c += a b` if `add`: some rows of this operand (from a multiple of the kernel's rows on)
+    /// times the first columns of `b`, as many as `c` has. Of `b`'s k, as much is used as this one has.
+    pub(crate) fn multiply(&self, rows: Range<usize>, b: &Self, c: SumRows<'_>, add: bool) {
+        let SumRows { values: c, cols, stride } = c;
         if rows.is_empty() || cols == 0 {
             return;
         }
@@ -64,7 +62,7 @@ impl Panels {
             self.k <= b.k && cols <= b.rows && cols <= stride && (rows.len() - 1) * stride + cols <= c.len()
         );
         let (kernel, a, b) = (self.kernel, self.operand(), b.operand());
-        let product = Product { kernel, a, b, c: Target::Floats(Shared::new(c)), stride, add };
+        let product = Product { kernel, a, b, c: ProductOutput::Floats(Shared::new(c)), stride, add };
         for k in blocks(kernel, self.k) {
             let left =
                 a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);

@@ -13,8 +13,9 @@ type TileFn = unsafe fn(&Tile);
 
 /// One set of microkernels.
 ///
-/// A *panel* is `rows` rows of A or `cols` columns of B over some length of k, laid out word after word along k; a word
-/// is one float or, where `pair` is 2, two neighbours along k in bfloat16. Rows that lack are zeros.
+/// A *panel* is `rows` rows of A or `cols` columns of B over some length of k, laid out word after word along
+/// k; a word is one float or, where `pair` is 2, two neighbours along k in bfloat16. Rows that lack are
+/// zeros.
 pub(crate) struct Kernel {
     /// Rows of a full tile.
     pub(crate) rows: usize,

@@ -1,45 +1,10 @@
 //! Views of matrices in slices.
 
-use half::bf16;
+use crate::number::{Elements, ElementsMut};
 use std::ops::Range;
 
-/// Elements of a matrix: floats, or what a product in bfloat16 makes of them first.
-#[derive(Clone, Copy, Debug)]
-pub enum Elements<'a> {
-    /// As they are.
-    Floats(&'a [f32]),
-    /// Rounded to bfloat16 before.
-    Halves(&'a [bf16]),
-}
-
-impl<'a> Elements<'a> {
-    /// Number of elements.
-    #[expect(clippy::len_without_is_empty, reason = "nobody asks")]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Floats(data) => data.len(),
-            Self::Halves(data) => data.len(),
-        }
-    }
-
-    fn starting_at(self, start: usize) -> Self {
-        match self {
-            Self::Floats(data) => Self::Floats(&data[start..]),
-            Self::Halves(data) => Self::Halves(&data[start..]),
-        }
-    }
-}
-
-/// Elements to write: floats, or what is left of them in bfloat16.
-#[derive(Debug)]
-pub enum ElementsMut<'a> {
-    /// As they are.
-    Floats(&'a mut [f32]),
-    /// Rounded when they are stored.
-    Halves(&'a mut [bf16]),
-}
-
-/// A matrix `[rows, cols]` in a slice; element `(i, j)` is at `i * row_stride + j * col_stride`.
+/// A matrix `[rows, cols]` in a slice; element `(i, j)` is at `i * row_stride + j * col_stride`. Every
+/// element lies in the slice (checked where a view is made): microkernels rely on it.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a> {
     data: Elements<'a>,
@@ -139,7 +104,22 @@ impl<'a> Matrix<'a> {
     }
 }
 
-/// A matrix `[rows, cols]` to write to; rows are `row_stride` apart, elements of a row side by side.
+/// Rows of `cols` sums in f32, `stride` values apart.
+pub(crate) struct SumRows<'a> {
+    pub(crate) values: &'a mut [f32],
+    pub(crate) cols: usize,
+    pub(crate) stride: usize,
+}
+
+impl<'a> SumRows<'a> {
+    /// Rows one after another.
+    pub(crate) fn dense(values: &'a mut [f32], cols: usize) -> Self {
+        Self { values, cols, stride: cols }
+    }
+}
+
+/// A matrix `[rows, cols]` to write to; rows are `row_stride` apart, elements of a row side by side. Rows lie
+/// in the slice and do not overlap (checked where a view is made): microkernels rely on it.
 #[derive(Debug)]
 pub struct MatrixMut<'a> {
     data: ElementsMut<'a>,

@@ -1,13 +1,14 @@
 //! Matrix product in f32 or bfloat16, with sums in f32.
 //!
-//! The sum of an element of the product depends on its row of A and its column of B alone: it is made of blocks of
-//! 512 words along k (a term each, or two in bfloat16 where an instruction takes them in pairs), each added in the order
-//! of k, and the blocks are added in their order. So a row comes out with the same bits whatever the number of rows,
-//! their neighbours, the number of threads, and whether `b` was packed before.
+//! The sum of an element of the product depends on its row of A and its column of B alone: it is made of
+//! blocks of 512 words along k (a term each, or two in bfloat16 where an instruction takes them in pairs),
+//! each added in the order of k, and the blocks are added in their order. So a row comes out with the same
+//! bits whatever the number of rows, their neighbours, the number of threads, and whether `b` was packed
+//! before.
 //!
-//! Products of bfloat16 use the instruction of AVX-512 for them where it is fast ([`crate::cpu::Isa::fastest`]), and
-//! otherwise round the operands and multiply in f32; the two agree but for the rounding of sums and denormals, which
-//! the instruction takes for zeros.
+//! Products of bfloat16 use the instruction of AVX-512 for them where it is fast
+//! ([`crate::cpu::Isa::fastest`]), and otherwise round the operands and multiply in f32; the two agree but
+//! for the rounding of sums and denormals, which the instruction takes for zeros.
 
 #![expect(unsafe_code, reason = "microkernels take pointers; matrices are checked where they are made")]
 
@@ -22,9 +23,12 @@ mod vector;
 #[cfg(target_arch = "x86_64")]
 mod x86;
 
+pub use crate::number::{Elements, ElementsMut};
 pub(crate) use block::Panels;
 pub(crate) use kernel::Kernel;
-pub use matrix::{Elements, ElementsMut, Matrix, MatrixMut};
+pub(crate) use matrix::SumRows;
+pub use matrix::{Matrix, MatrixMut};
+use operand::Operands;
 pub use operand::{PackedB, Right};
 
 /// Precision of a product's inputs, whose sums are always f32.
@@ -36,11 +40,13 @@ pub enum Precision {
     Bf16,
 }
 
-/// Words along k whose terms are added one after another before they are added to the element.
+/// Words along k whose terms are added one after another before they are added to the element. Blocks of 256
+/// to 384 words are slower; 576 and 768 take 1.00 to 1.04 of the time in f32, 1,024 terms in bfloat16 0.997.
+/// Blocks of equal length in place of a short rest gain nothing that stands out of the noise.
 const KC: usize = 512;
 
-/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`; `b` is a [`Matrix`] or packed before. An element of `c`
-/// is rounded once, when its sum is whole, if `c` is in bfloat16.
+/// `c = a b`, or `c += a b` if `accumulate`: `[m, k] x [k, n] -> [m, n]`; `b` is a [`Matrix`] or packed
+/// before. An element of `c` is rounded once, when its sum is whole, if `c` is in bfloat16.
 ///
 /// # Panics
 /// If the shapes do not fit, or `b` is packed in another precision.
@@ -51,8 +57,8 @@ pub fn gemm<'a>(
     c: MatrixMut<'_>,
     accumulate: bool,
 ) {
-    let (kernel, a, b) = operand::operands(precision, a, b.into());
-    let (m, n) = (c.rows(), c.cols());
+    let operands = Operands::new(precision, a, b.into());
+    let (a, b, m, n) = (operands.a, operands.b, c.rows(), c.cols());
     assert!(
         a.rows == m && b.rows == n && a.k == b.k,
         "[{}, {}] x [{}, {}] is not [{m}, {n}]",
@@ -61,5 +67,5 @@ pub fn gemm<'a>(
         b.k,
         b.rows
     );
-    plan::product(kernel, a, b, c, accumulate);
+    plan::product(operands, c, accumulate);
 }

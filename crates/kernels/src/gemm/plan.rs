@@ -2,18 +2,19 @@
 
 use super::KC;
 use super::kernel::Kernel;
-use super::matrix::{ElementsMut, MatrixMut};
-use super::operand::{Block, Operand, blocks};
-use super::tile::{Tile, To};
+use super::matrix::{MatrixMut, SumRows};
+use super::operand::{Operand, Operands, PanelBlock, blocks};
+use super::tile::{Tile, TileOutput};
 use crate::buffer::{Scratch, Shared};
 use crate::cpu;
+use crate::number::ElementsMut;
 use crate::rows::{narrow, widen};
 use half::bf16;
 use std::ops::Range;
 
-/// Panels of A that the second cache holds.
+/// Panels of A that the second cache holds. Strips of 8 panels are slower (Zen 3, Zen 4).
 const STRIP: usize = 16;
-/// Panels of B that one task packs.
+/// Panels of B that one task packs; with 16 a training step takes as long.
 const COLUMNS: usize = 8;
 /// Words of an operand that are packed at once, about.
 const WHOLE: usize = 1 << 21;
@@ -28,7 +29,7 @@ pub(super) struct Product<'a> {
     pub(super) kernel: &'static Kernel,
     pub(super) a: Operand<'a>,
     pub(super) b: Operand<'a>,
-    pub(super) c: Target<'a>,
+    pub(super) c: ProductOutput<'a>,
     /// Elements from one row of `c` to the next.
     pub(super) stride: usize,
     pub(super) add: bool,
@@ -36,30 +37,31 @@ pub(super) struct Product<'a> {
 
 /// Where the elements of a product go.
 #[derive(Clone, Copy)]
-pub(super) enum Target<'a> {
+pub(super) enum ProductOutput<'a> {
     Floats(Shared<'a, f32>),
     Halves(Shared<'a, bf16>),
 }
 
-impl Target<'_> {
-    fn at(&self, index: usize) -> To {
+impl ProductOutput<'_> {
+    fn at(&self, index: usize) -> TileOutput {
         match self {
-            Self::Floats(c) => To::Floats(c.pointer(index)),
-            Self::Halves(c) => To::Halves(c.pointer(index)),
+            Self::Floats(c) => TileOutput::Floats(c.pointer(index)),
+            Self::Halves(c) => TileOutput::Halves(c.pointer(index)),
         }
     }
 }
 
 /// `c = a b`, or `c += a b` if `add`.
-pub(super) fn product(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, c: MatrixMut<'_>, add: bool) {
+pub(super) fn product(operands: Operands<'_>, c: MatrixMut<'_>, add: bool) {
+    let Operands { kernel, a, b } = operands;
     let (m, n, k, stride) = (a.rows, b.rows, a.k, c.row_stride());
     if m == 0 || n == 0 {
         return;
     }
     match c.into_data() {
-        ElementsMut::Floats(c) => sums(kernel, (a, b), (c, stride), add),
+        ElementsMut::Floats(c) => sums(operands, SumRows { values: c, cols: n, stride }, add),
         ElementsMut::Halves(c) if k <= kernel.terms() && k > 0 => {
-            Product { kernel, a, b, c: Target::Halves(Shared::new(c)), stride, add }.on_threads();
+            Product { kernel, a, b, c: ProductOutput::Halves(Shared::new(c)), stride, add }.on_threads();
         }
         // Sums of several blocks are f32 until they are whole.
         ElementsMut::Halves(c) => {
@@ -68,30 +70,27 @@ pub(super) fn product(kernel: &'static Kernel, a: Operand<'_>, b: Operand<'_>, c
             if add {
                 widen(whole, c);
             }
-            sums(kernel, (a, b), (whole, n), add);
+            sums(operands, SumRows::dense(whole, n), add);
             narrow(c, whole);
         }
     }
 }
 
 /// The product in f32, of at least one row and column.
-fn sums(
-    kernel: &'static Kernel,
-    (a, b): (Operand<'_>, Operand<'_>),
-    (c, stride): (&mut [f32], usize),
-    add: bool,
-) {
+fn sums(operands: Operands<'_>, c: SumRows<'_>, add: bool) {
+    let Operands { kernel, a, b } = operands;
     let (m, n, k, terms) = (a.rows, b.rows, a.k, kernel.terms());
     if k == 0 {
         if !add {
-            c.chunks_mut(stride).take(m).for_each(|row| row[..n].fill(0.0));
+            c.values.chunks_mut(c.stride).take(m).for_each(|row| row[..n].fill(0.0));
         }
         return;
     }
     if k >= 2 * threads(m * n * k).max(2) * terms && m.max(n) <= SPLIT {
-        return split(kernel, (a, b), (c, stride), add);
+        return split(operands, c, add);
     }
-    let product = Product { kernel, a, b, c: Target::Floats(Shared::new(c)), stride, add };
+    let stride = c.stride;
+    let product = Product { kernel, a, b, c: ProductOutput::Floats(Shared::new(c.values)), stride, add };
     // The shorter operand is packed whole, of a long k some blocks at a time.
     let some = (WHOLE / KC / m.min(n)).max(1) * terms;
     for start in (0..k).step_by(some) {
@@ -113,7 +112,9 @@ impl Product<'_> {
         if m >= n { self.by_rows(threads) } else { self.by_columns(threads) }
     }
 
-    /// B is packed whole; each task packs and multiplies some rows of A.
+    /// B is packed whole; each task packs and multiplies some rows of A. Pieces shrink towards the end: equal
+    /// ones left one of two threads idle for a twelfth of a product (a step of the 34M decoder took 1.03
+    /// times as long).
     fn by_rows(&self, threads: usize) {
         let mut scratch = None;
         let b = self.b.packed(self.kernel, &mut scratch);
@@ -150,8 +151,8 @@ impl Product<'_> {
     pub(super) fn tiles(
         &self,
         k: Range<usize>,
-        (a, rows): (Block<'_>, Range<usize>),
-        (b, cols): (Block<'_>, Range<usize>),
+        (a, rows): (PanelBlock<'_>, Range<usize>),
+        (b, cols): (PanelBlock<'_>, Range<usize>),
     ) {
         let kernel = self.kernel;
         let words = kernel.words(k.len());
@@ -164,8 +165,8 @@ impl Product<'_> {
                 let add = self.add || k.start > 0;
                 let tile =
                     Tile { words, a: a.as_ptr(), b: b.as_ptr(), c, stride: self.stride, cols: width, add };
-                // SAFETY: the panels hold the words (sliced above); the tile is inside of `c`, whose shape `gemm`
-                // checked, and no other task has it.
+                // SAFETY: the panels hold the words (sliced above); the tile is inside of `c`, whose shape
+                // `gemm` checked, and no other task has it.
                 unsafe { kernel.tile(height, &tile) }
             }
         }
@@ -173,18 +174,15 @@ impl Product<'_> {
 }
 
 /// Long sums: each task makes one block of k for the whole product, and the blocks are added in their order.
-fn split(
-    kernel: &'static Kernel,
-    (a, b): (Operand<'_>, Operand<'_>),
-    (c, stride): (&mut [f32], usize),
-    add: bool,
-) {
+fn split(operands: Operands<'_>, c: SumRows<'_>, add: bool) {
+    let Operands { kernel, a, b } = operands;
     let (m, n, terms) = (a.rows, b.rows, kernel.terms());
     let mut partial = Scratch::new(a.k.div_ceil(terms) * m * n);
     let partial = partial.floats();
     cpu::chunks(partial, m * n, |i, block| {
         let k = i * terms..((i + 1) * terms).min(a.k);
-        let product = Product { kernel, a, b, c: Target::Floats(Shared::new(block)), stride: n, add: false };
+        let product =
+            Product { kernel, a, b, c: ProductOutput::Floats(Shared::new(block)), stride: n, add: false };
         let (mut left, mut right) =
             (Scratch::new(a.block_size(kernel, a.panels())), Scratch::new(b.block_size(kernel, COLUMNS)));
         let left = a.block(kernel, 0..a.panels(), k.clone(), &mut left);
@@ -194,19 +192,30 @@ fn split(
             product.tiles(0..k.len(), (left, 0..m), (right, b.range(panels)));
         }
     });
-    cpu::chunks(&mut c[..(m - 1) * stride + n], stride * ROWS_ADDED, |i, rows| {
-        add_blocks(partial, (m, n, i * ROWS_ADDED), rows, (stride, add));
+    let (partial, stride) = (PartialSums { values: partial, rows: m, cols: n }, c.stride);
+    cpu::chunks(&mut c.values[..(m - 1) * stride + n], stride * ROWS_ADDED, |i, values| {
+        add_blocks(partial, i * ROWS_ADDED, SumRows { values, cols: n, stride }, add);
     });
 }
 
 /// Rows whose blocks one task adds.
 const ROWS_ADDED: usize = 16;
 
+/// The products of the blocks of k, one after another: `[blocks, rows, cols]`.
+#[derive(Clone, Copy)]
+struct PartialSums<'a> {
+    values: &'a [f32],
+    rows: usize,
+    cols: usize,
+}
+
 cpu::tiered! {
-    /// Adds the blocks `[blocks, m, n]` to rows from `first` on.
-    fn add_blocks(blocks: &[f32], (m, n, first): (usize, usize, usize), rows: &mut [f32], (stride, add): (usize, bool)) {
-        for (i, row) in rows.chunks_mut(stride).enumerate() {
-            let mut blocks = blocks.chunks_exact(m * n).map(|block| &block[(first + i) * n..][..n]);
+    /// Adds the blocks to rows of the product from `first` on.
+    fn add_blocks(partial: PartialSums<'_>, first: usize, c: SumRows<'_>, add: bool) {
+        let n = partial.cols;
+        for (i, row) in c.values.chunks_mut(c.stride).enumerate() {
+            let blocks = partial.values.chunks_exact(partial.rows * n);
+            let mut blocks = blocks.map(|block| &block[(first + i) * n..][..n]);
             if !add && let Some(block) = blocks.next() {
                 row[..n].copy_from_slice(block);
             }

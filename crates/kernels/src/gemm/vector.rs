@@ -1,14 +1,13 @@
 //! Vectors of each instruction set, as the microkernels need them.
 
-use super::matrix::Elements;
-use crate::math::{Stored, round_bf16};
+use crate::number::{Elements, Stored, round_bf16};
 use half::bf16;
 
 /// A vector of 32-bit words and the arithmetic of one form of operands.
 ///
 /// # Safety
-/// Methods may be called only on a machine with the instruction set, and inlined into a function compiled for it.
-/// Pointers must be valid for the words read or written, in any alignment; null is allowed where said.
+/// Methods may be called only on a machine with the instruction set, and inlined into a function compiled for
+/// it. Pointers must be valid for the words read or written, in any alignment; null is allowed where said.
 pub(super) trait Vector: Copy {
     /// Words in a vector.
     const LANES: usize;
@@ -37,10 +36,11 @@ pub(super) trait Vector: Copy {
     unsafe fn add(self, other: Self) -> Self;
     /// `self + a * b`: of floats, or of the two products of pairs of bfloat16 in each word.
     unsafe fn mul_add(self, a: Self, b: Self) -> Self;
-    /// The words of an operand that `mul_add` takes, from one row of it and the next (zeros if null; read only where
-    /// words are pairs).
+    /// The words of an operand that `mul_add` takes, from one row of it and the next (zeros if null; read
+    /// only where words are pairs).
     unsafe fn load_rows(row: *const f32, next: *const f32, mask: Self::Mask) -> Self;
-    /// The words of `n` elements that lie side by side (of those that make a vector if there are more), then zeros.
+    /// The words of `n` elements that lie side by side (of those that make a vector if there are more), then
+    /// zeros.
     unsafe fn load_along(from: *const f32, n: usize) -> Self;
     /// As [`Self::load_rows`], of halves.
     unsafe fn load_half_rows(row: *const bf16, next: *const bf16, mask: Self::Mask) -> Self;

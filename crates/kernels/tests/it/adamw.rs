@@ -1,9 +1,9 @@
 use crate::check::{assert_near, assert_same_on_any_threads, numbers, wide};
-use mm1_kernels::adamw::{AdamW, BLOCK, ByteMoments, Moments, sum_of_squares};
+use mm1_kernels::adamw::{AdamWStep, BLOCK, ByteMoments, MomentsMut, sum_of_squares};
 use mm1_kernels::cpu::{Isa, with_isa};
 
-const ADAM: AdamW =
-    AdamW { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, time: 1, grad_scale: 0.5 };
+const ADAM: AdamWStep =
+    AdamWStep { lr: 1e-2, beta1: 0.9, beta2: 0.95, eps: 1e-8, weight_decay: 0.1, time: 1, grad_scale: 0.5 };
 
 #[test]
 fn steps_match_the_algorithm_in_f64() {
@@ -13,8 +13,8 @@ fn steps_match_the_algorithm_in_f64() {
         let (mut wp, mut wm, mut wv) = (wide(&start), vec![0.0; n], vec![0.0; n]);
         for time in 1..=5 {
             let grad = numbers(u64::from(time) + 10, n);
-            let moments = Moments { first: &mut m, second: &mut v };
-            AdamW { time, ..ADAM }.step(&mut p, &grad, moments);
+            let moments = MomentsMut { first: &mut m, second: &mut v };
+            AdamWStep { time, ..ADAM }.step(&mut p, &grad, moments);
             for i in 0..n {
                 let g = f64::from(grad[i]) * 0.5;
                 wm[i] = 0.9 * wm[i] + 0.1 * g;
@@ -51,11 +51,11 @@ fn moments_in_bytes_step_as_what_they_stand_for() {
     for n in [1, 100, BLOCK, 2 * BLOCK + 1, 20_000] {
         let (mut p, mut moments) = (numbers(1, n), ByteMoments::zeros(n));
         for time in 1..=5 {
-            let adam = AdamW { time, ..ADAM };
+            let adam = AdamWStep { time, ..ADAM };
             let grad: Vec<f32> = numbers(u64::from(time), n).iter().map(|g| g * g * g).collect();
             let (mut wanted, [m, v]) = (p.clone(), values(&moments));
             let (mut m, mut v) = (narrow(&m), narrow(&v));
-            adam.step(&mut wanted, &grad, Moments { first: &mut m, second: &mut v });
+            adam.step(&mut wanted, &grad, MomentsMut { first: &mut m, second: &mut v });
             adam.step_bytes(&mut p, &grad, &mut moments);
             assert_near("param", &p, &wide(&wanted), 3e-7);
             let kept = values(&moments);
@@ -85,7 +85,7 @@ fn bytes_keep_the_moments_on_average() {
     let (mut sums, mut squares) = ([vec![0.0; n], vec![0.0; n]], [vec![0.0; n], vec![0.0; n]]);
     for time in 1..=rounds {
         let mut moments = ByteMoments::zeros(n);
-        AdamW { time, grad_scale: 1.0, ..ADAM }.step_bytes(&mut vec![0.0; n], &grad, &mut moments);
+        AdamWStep { time, grad_scale: 1.0, ..ADAM }.step_bytes(&mut vec![0.0; n], &grad, &mut moments);
         for (k, kept) in values(&moments).iter().enumerate() {
             for i in 0..n {
                 sums[k][i] += kept[i];
@@ -111,12 +111,12 @@ fn bytes_keep_the_moments_on_average() {
 #[test]
 fn bytes_are_not_stale() {
     // A step takes a thousandth of the second moment, where two codes are at least a sixtieth of it apart.
-    let adam = AdamW { beta2: 0.999, grad_scale: 1.0, ..ADAM };
+    let adam = AdamWStep { beta2: 0.999, grad_scale: 1.0, ..ADAM };
     let (n, mut moments) = (BLOCK, ByteMoments::zeros(BLOCK));
     adam.step_bytes(&mut vec![0.0; n], &numbers(8, n), &mut moments);
     let [_, before] = values(&moments);
     for time in 2..=1001 {
-        AdamW { time, ..adam }.step_bytes(&mut vec![0.0; n], &vec![0.0; n], &mut moments);
+        AdamWStep { time, ..adam }.step_bytes(&mut vec![0.0; n], &vec![0.0; n], &mut moments);
     }
     let [_, after] = values(&moments);
     let sum = |x: &[f64]| x.iter().sum::<f64>();
@@ -133,10 +133,10 @@ fn a_value_beside_a_large_one_does_not_run_away_in_bytes() {
             (ByteMoments::zeros(BLOCK), vec![0.0_f32; BLOCK], vec![0.0_f32; BLOCK]);
         let [mut furthest, mut furthest_in_f32] = [0.0_f32; 2];
         for time in 1..=100 {
-            let adam = AdamW { time, weight_decay: 0.0, grad_scale: 1.0, ..ADAM };
+            let adam = AdamWStep { time, weight_decay: 0.0, grad_scale: 1.0, ..ADAM };
             let now = if time == 1 { grad.clone() } else { vec![0.0; BLOCK] };
             adam.step_bytes(&mut p, &now, &mut bytes);
-            adam.step(&mut q, &now, Moments { first: &mut m, second: &mut v });
+            adam.step(&mut q, &now, MomentsMut { first: &mut m, second: &mut v });
             let far = |x: &[f32]| x.iter().fold(0.0_f32, |most, x| most.max(x.abs()));
             furthest = furthest.max(far(&p[1..]));
             furthest_in_f32 = furthest_in_f32.max(far(&q[1..]));
@@ -170,7 +170,7 @@ fn bytes_are_the_same_on_any_threads_and_instructions() {
     let run = || {
         let (mut p, mut moments) = (numbers(1, n), ByteMoments::zeros(n));
         for time in 1..=3 {
-            AdamW { time, ..ADAM }.step_bytes(&mut p, &numbers(u64::from(time), n), &mut moments);
+            AdamWStep { time, ..ADAM }.step_bytes(&mut p, &numbers(u64::from(time), n), &mut moments);
         }
         (p, moments)
     };
@@ -183,7 +183,7 @@ fn bytes_are_the_same_on_any_threads_and_instructions() {
 #[test]
 fn a_zero_gradient_only_decays() {
     let (mut p, mut m, mut v) = ([2.0, -3.0], [0.0_f32; 2], [0.0; 2]);
-    ADAM.step(&mut p, &[0.0; 2], Moments { first: &mut m, second: &mut v });
+    ADAM.step(&mut p, &[0.0; 2], MomentsMut { first: &mut m, second: &mut v });
     let decayed = [2.0 * (1.0 - 1e-3), -3.0 * (1.0 - 1e-3)];
     assert_eq!(p, decayed);
     let (mut p, mut moments) = ([2.0, -3.0], ByteMoments::zeros(2));

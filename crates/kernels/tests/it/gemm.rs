@@ -91,8 +91,8 @@ fn product_is_its_definition_on_every_instruction_set() {
     }
 }
 
-/// Halves in memory, of odd sizes, in every arrangement; with NaN, infinity and a denormal, which are rounded before as in a
-/// product.
+/// Halves in memory, of odd sizes, in every arrangement; with NaN, infinity and a denormal, which are rounded
+/// before as in a product.
 #[test]
 fn halves_have_the_bits_of_floats_that_are_rounded() {
     for [m, n, k] in [[1, 1, 1], [3, 33, 2], [14, 32, 31], [29, 65, 33], [15, 17, 513], [30, 47, 1100]] {
@@ -141,8 +141,8 @@ fn halves_have_the_bits_of_floats_that_are_rounded() {
     }
 }
 
-/// In every size of a tile and a block, from nothing and added to what is there, with NaN and infinity; where the instruction
-/// rounds, denormals are zeros.
+/// In every size of a tile and a block, from nothing and added to what is there, with NaN and infinity; where
+/// the instruction rounds, denormals are zeros.
 #[test]
 fn a_product_in_halves_is_that_in_floats_rounded_once() {
     for [m, n, k] in

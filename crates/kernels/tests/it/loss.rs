@@ -1,10 +1,10 @@
 use crate::check::{assert_near, assert_same_on_any_threads, gradient, numbers, wide};
 use mm1_kernels::gemm::Precision;
-use mm1_kernels::loss::{CrossEntropy, Head, LossGrads};
+use mm1_kernels::loss::{CrossEntropy, LossGrads, OutputHead};
 
 /// The loss by its definition, the weight `[d, v]` or `[v, d]`.
 fn reference(x: &[f64], weight: &[f64], case: &CrossEntropy<'_>) -> f64 {
-    let Head { dim, vocab, tied, .. } = case.head;
+    let OutputHead { dim, vocab, tied, .. } = case.head;
     let rows = x.chunks_exact(dim).zip(case.targets).zip(case.weights);
     rows.map(|((x, &target), &row_weight)| {
         let at = |i: usize, token: usize| weight[if tied { token * dim + i } else { i * vocab + token }];
@@ -26,7 +26,7 @@ fn loss_and_gradients_match_the_definition() {
             let (x, weight) = (numbers(1, n * dim), numbers(2, dim * vocab));
             let weights: Vec<f32> = numbers(3, n).iter().map(|w| w + 1.5).collect();
             let targets = targets(n, vocab);
-            let head = Head { weight: &weight, dim, vocab, tied };
+            let head = OutputHead { weight: &weight, dim, vocab, tied };
             let case = CrossEntropy { head, targets: &targets, weights: &weights, precision: Precision::F32 };
             let (mut dx, mut dw) = (vec![f32::NAN; x.len()], vec![f32::NAN; weight.len()]);
             let loss = case.loss(&x, LossGrads { x: Some(&mut dx), head: Some(&mut dw) });
@@ -44,7 +44,7 @@ fn chunks_add_up() {
     let (n, dim, vocab) = (1100, 8, 17);
     let (x, weight, targets, weights) =
         (numbers(1, n * dim), numbers(2, dim * vocab), targets(n, vocab), vec![0.5; n]);
-    let head = Head { weight: &weight, dim, vocab, tied: false };
+    let head = OutputHead { weight: &weight, dim, vocab, tied: false };
     let case = CrossEntropy { head, targets: &targets, weights: &weights, precision: Precision::F32 };
     let loss = case.loss(&x, LossGrads::default());
     assert_near("loss", &[loss as f32], &[reference(&wide(&x), &wide(&weight), &case)], 1e-6);
@@ -57,7 +57,7 @@ fn chunks_add_up() {
 
 #[test]
 fn huge_logits_give_a_finite_loss() {
-    let head = Head { weight: &[300.0, -300.0], dim: 1, vocab: 2, tied: false };
+    let head = OutputHead { weight: &[300.0, -300.0], dim: 1, vocab: 2, tied: false };
     let case = CrossEntropy { head, targets: &[1], weights: &[1.0], precision: Precision::F32 };
     let mut dx = [0.0];
     assert_eq!(case.loss(&[1.0], LossGrads { x: Some(&mut dx), head: None }), 600.0);
@@ -67,7 +67,7 @@ fn huge_logits_give_a_finite_loss() {
 #[test]
 #[should_panic(expected = "outside of the vocabulary of 2")]
 fn refuses_a_target_outside_of_the_vocabulary() {
-    let head = Head { weight: &[0.0, 0.0], dim: 1, vocab: 2, tied: false };
+    let head = OutputHead { weight: &[0.0, 0.0], dim: 1, vocab: 2, tied: false };
     CrossEntropy { head, targets: &[2], weights: &[1.0], precision: Precision::F32 }
         .loss(&[1.0], LossGrads::default());
 }

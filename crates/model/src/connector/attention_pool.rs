@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::PictureActivations;
 use crate::attention::NormWeights;
-use crate::init::{Fill, Init, STD};
+use crate::init::{Init, Initializer, STD};
 use crate::mlp::Mlp;
 use crate::ops::{self, Activation};
 use crate::vision::VisionConfig;
@@ -48,8 +48,8 @@ impl AttentionPoolConfig {
     }
 }
 
-/// One pre-norm cross-attention layer of the encoder's width. The queries need no norm, being parameters, and the
-/// features none, the encoder ending in one; the MLP's hidden layer is four times the width.
+/// One pre-norm cross-attention layer of the encoder's width. The queries need no norm, being parameters, and
+/// the features none, the encoder ending in one; the MLP's hidden layer is four times the width.
 #[derive(Module, Debug)]
 pub struct AttentionPool {
     /// Learned queries `[k, d]`.
@@ -74,6 +74,7 @@ pub struct AttentionPool {
     pub project: Param<Tensor<2>>,
     /// `[D]`
     pub project_bias: Param<Tensor<1>>,
+    /// Divides the encoder's width.
     #[module(skip)]
     heads: usize,
 }
@@ -85,17 +86,17 @@ impl AttentionPool {
         let mlp = init.at("mlp");
         let mlp_norm = NormWeights::layer(&mlp.at("norm"), dim, eps);
         Self {
-            queries: init.param("queries", [config.tokens, dim], Fill::Normal(STD)),
-            q: init.param("q", [dim, dim], Fill::fan_in(dim)),
-            q_bias: init.param("q_bias", [dim], Fill::Zeros),
-            kv: init.param("kv", [dim, 2 * dim], Fill::fan_in(dim)),
-            kv_bias: init.param("kv_bias", [2 * dim], Fill::Zeros),
-            out: init.param("out", [dim, dim], Fill::residual(dim, 1)),
-            out_bias: init.param("out_bias", [dim], Fill::Zeros),
+            queries: init.param("queries", [config.tokens, dim], Initializer::Normal(STD)),
+            q: init.param("q", [dim, dim], Initializer::fan_in(dim)),
+            q_bias: init.param("q_bias", [dim], Initializer::Zeros),
+            kv: init.param("kv", [dim, 2 * dim], Initializer::fan_in(dim)),
+            kv_bias: init.param("kv_bias", [2 * dim], Initializer::Zeros),
+            out: init.param("out", [dim, dim], Initializer::residual(dim, 1)),
+            out_bias: init.param("out_bias", [dim], Initializer::Zeros),
             mlp: Mlp::new(&mlp, mlp_norm, 4 * dim, Activation::Gelu, 1),
             norm: NormWeights::layer(&init.at("norm"), dim, eps),
-            project: init.param("project", [dim, out], Fill::fan_in(dim)),
-            project_bias: init.param("project_bias", [out], Fill::Zeros),
+            project: init.param("project", [dim, out], Initializer::fan_in(dim)),
+            project_bias: init.param("project_bias", [out], Initializer::Zeros),
             heads: config.heads,
         }
     }

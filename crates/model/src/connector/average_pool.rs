@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use super::{PictureActivations, check_square, list, map};
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::ops;
 use crate::vision::VisionConfig;
 
@@ -48,8 +48,8 @@ impl AveragePool {
     /// From the encoder's width to `out`. `config` must have passed its check.
     pub fn new(init: &Init<'_>, config: &AveragePoolConfig, vision: &VisionConfig, out: usize) -> Self {
         Self {
-            project: init.param("project", [vision.dim, out], Fill::fan_in(vision.dim)),
-            project_bias: init.param("project_bias", [out], Fill::Zeros),
+            project: init.param("project", [vision.dim, out], Initializer::fan_in(vision.dim)),
+            project_bias: init.param("project_bias", [out], Initializer::Zeros),
             side: config.tokens.isqrt(),
         }
     }

@@ -1,4 +1,5 @@
-//! C-Abstractor (Honeybee, Cha et al. 2023, section 3.2): RegNet blocks, adaptive average pooling, RegNet blocks.
+//! C-Abstractor (Honeybee, Cha et al. 2023, section 3.2): RegNet blocks, adaptive average pooling, RegNet
+//! blocks.
 
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
@@ -7,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{PictureActivations, check_square, list, map};
 use crate::attention::NormWeights;
-use crate::init::{Fill, Init, POSITION};
+use crate::init::{Init, Initializer, POSITION};
 use crate::ops::{self, Activation, Norm};
 use crate::positions;
 use crate::vision::VisionConfig;
@@ -124,19 +125,23 @@ impl CAbstractor {
             (0..depth).map(|block| Abstraction::new(&init.at(name).at(block), inputs(block), width)).collect()
         };
         Self {
-            position: init.param("position", [vision.grid().pow(2), vision.dim], Fill::Normal(POSITION)),
+            position: init.param(
+                "position",
+                [vision.grid().pow(2), vision.dim],
+                Initializer::Normal(POSITION),
+            ),
             before: stage("before", vision.dim),
             after: stage("after", width),
-            readout: init.param("readout", [width, out], Fill::fan_in(width)),
-            readout_bias: init.param("readout_bias", [out], Fill::Zeros),
-            project: init.param("project", [out, out], Fill::fan_in(out)),
-            project_bias: init.param("project_bias", [out], Fill::Zeros),
+            readout: init.param("readout", [width, out], Initializer::fan_in(width)),
+            readout_bias: init.param("readout_bias", [out], Initializer::Zeros),
+            project: init.param("project", [out, out], Initializer::fan_in(out)),
+            project_bias: init.param("project_bias", [out], Initializer::Zeros),
             side: tokens.isqrt(),
         }
     }
 
-    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where it is
-    /// not the table's.
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where
+    /// it is not the table's.
     pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         let table = self.position.val();
         let position = positions::resample(table.clone(), [table.dims()[0].isqrt(); 2], grid);
@@ -154,11 +159,11 @@ impl Abstraction {
     /// From width `inputs` to `width`.
     fn new(init: &Init<'_>, inputs: usize, width: usize) -> Self {
         let squeezed = (inputs / 4).max(1);
-        let conv = |name, inputs, out| init.param(name, [inputs, out], Fill::fan_in(inputs));
+        let conv = |name, inputs, out| init.param(name, [inputs, out], Initializer::fan_in(inputs));
         let norm = |name: &str| NormWeights::layer(&init.at(name), width, EPS);
         let shortcut = (inputs != width).then(|| {
             let init = init.at("shortcut");
-            let weight = init.param("weight", [inputs, width], Fill::fan_in(inputs));
+            let weight = init.param("weight", [inputs, width], Initializer::fan_in(inputs));
             Shortcut { weight, norm: NormWeights::layer(&init.at("norm"), width, EPS) }
         });
         Self {
@@ -167,9 +172,9 @@ impl Abstraction {
             depthwise: conv("depthwise", 9, width),
             depthwise_norm: norm("depthwise_norm"),
             squeeze: conv("squeeze", width, squeezed),
-            squeeze_bias: init.param("squeeze_bias", [squeezed], Fill::Zeros),
+            squeeze_bias: init.param("squeeze_bias", [squeezed], Initializer::Zeros),
             excite: conv("excite", squeezed, width),
-            excite_bias: init.param("excite_bias", [width], Fill::Zeros),
+            excite_bias: init.param("excite_bias", [width], Initializer::Zeros),
             reduce: conv("reduce", width, width),
             reduce_norm: norm("reduce_norm"),
             shortcut,

@@ -1,5 +1,6 @@
-//! The vision-language connectors of the paper (section 3.1): patch features in, a fixed number of image tokens of the
-//! decoder's width out. The settings, the forward pass and the memory formula of each stand in one file.
+//! The vision-language connectors of the paper (section 3.1): patch features in, a fixed number of image
+//! tokens of the decoder's width out. The settings, the forward pass and the memory formula of each stand in
+//! one file.
 
 mod attention_pool;
 mod average_pool;

@@ -4,12 +4,13 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::DinoConfig;
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::ops::{self, Activation};
 
-/// A three-layer MLP to a unit vector, and its cosines with K prototypes (section 3.1 and appendix C of DINO).
+/// A three-layer MLP to a unit vector, and its cosines with K prototypes (section 3.1 and appendix C of
+/// DINO).
 #[derive(Module, Debug)]
-pub struct Head {
+pub struct DinoHead {
     /// `[d, h]`
     pub first: Param<Tensor<2>>,
     /// `[h]`
@@ -26,11 +27,12 @@ pub struct Head {
     pub prototypes: Param<Tensor<2>>,
 }
 
-impl Head {
+impl DinoHead {
     pub(super) fn new(init: &Init<'_>, width: usize, config: &DinoConfig) -> Self {
         let (hidden, bottleneck) = (config.hidden, config.bottleneck);
-        let map = |name: &str, from: usize, to: usize| init.param(name, [from, to], Fill::fan_in(from));
-        let bias = |name: &str, to: usize| init.param(name, [to], Fill::Zeros);
+        let map =
+            |name: &str, from: usize, to: usize| init.param(name, [from, to], Initializer::fan_in(from));
+        let bias = |name: &str, to: usize| init.param(name, [to], Initializer::Zeros);
         Self {
             first: map("first", width, hidden),
             first_bias: bias("first_bias", hidden),

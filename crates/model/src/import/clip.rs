@@ -1,12 +1,11 @@
 //! CLIP's image encoder (Radford et al. 2021) as Hugging Face's `CLIPVisionModel` has it.
 
 use anyhow::Result;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Family;
-use super::folder::{Settings, settings};
-use super::parts::{BlockNames, Parts};
+use super::mapper::{BlockNames, TensorMapper};
+use super::settings::{EncoderSettings, HiddenWidth, settings};
 use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
@@ -31,12 +30,6 @@ pub(super) const BLOCK: BlockNames = BlockNames {
     scales: None,
 };
 
-/// The part of the settings that CLIP and SigLIP share beyond [`Settings`].
-#[derive(Deserialize)]
-pub(super) struct Hidden {
-    pub(super) intermediate_size: usize,
-}
-
 fn shape(given: &Value) -> Result<VisionConfig> {
     let defaults = json!({
         "hidden_size": 768,
@@ -49,17 +42,17 @@ fn shape(given: &Value) -> Result<VisionConfig> {
         "hidden_act": "quick_gelu",
         "layer_norm_eps": 1e-5,
     });
-    let hidden: Hidden = settings(given, &defaults)?;
-    let shape = settings::<Settings>(given, &defaults)?.shape(hidden.intermediate_size)?;
+    let hidden: HiddenWidth = settings(given, &defaults)?;
+    let shape = settings::<EncoderSettings>(given, &defaults)?.shape(hidden.intermediate_size)?;
     Ok(VisionConfig { class_token: true, pre_norm: true, ..shape })
 }
 
-fn tensors(parts: &mut Parts<'_>, config: &VisionConfig) -> Result<()> {
+fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     let (token, table) = ("embeddings.class_embedding", "embeddings.position_embedding.weight");
-    parts.patch(config.patch, "embeddings.patch_embedding.weight", None)?;
-    parts.class_positions(token, table, config.grid().pow(2))?;
+    mapper.patch(config.patch, "embeddings.patch_embedding.weight", None)?;
+    mapper.class_positions(token, table, config.grid().pow(2))?;
     // Misspelled there.
-    parts.norm("pre_norm", "pre_layrnorm")?;
-    parts.blocks(&BLOCK)?;
-    parts.norm("norm", "post_layernorm")
+    mapper.norm("pre_norm", "pre_layrnorm")?;
+    mapper.blocks(&BLOCK)?;
+    mapper.norm("norm", "post_layernorm")
 }

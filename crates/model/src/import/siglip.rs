@@ -1,13 +1,13 @@
-//! SigLIP's image encoder (Zhai et al. 2023) as Hugging Face's `SiglipVisionModel` has it. Its head, which pools the
-//! patches by attention, is no part of ours alone: see [`super::towers`].
+//! SigLIP's image encoder (Zhai et al. 2023) as Hugging Face's `SiglipVisionModel` has it. Its head, which
+//! pools the patches by attention, is no part of ours alone: see [`super::towers`].
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Family;
-use super::clip::{BLOCK, Hidden};
-use super::folder::{Settings, settings};
-use super::parts::Parts;
+use super::clip::BLOCK;
+use super::mapper::TensorMapper;
+use super::settings::{EncoderSettings, HiddenWidth, settings};
 use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
@@ -32,14 +32,14 @@ fn shape(given: &Value) -> Result<VisionConfig> {
         "hidden_act": "gelu_pytorch_tanh",
         "layer_norm_eps": 1e-6,
     });
-    let hidden: Hidden = settings(given, &defaults)?;
-    settings::<Settings>(given, &defaults)?.shape(hidden.intermediate_size)
+    let hidden: HiddenWidth = settings(given, &defaults)?;
+    settings::<EncoderSettings>(given, &defaults)?.shape(hidden.intermediate_size)
 }
 
-fn tensors(parts: &mut Parts<'_>, config: &VisionConfig) -> Result<()> {
+fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     let bias = Some("embeddings.patch_embedding.bias");
-    parts.patch(config.patch, "embeddings.patch_embedding.weight", bias)?;
-    parts.table("position", "embeddings.position_embedding.weight", config.grid().pow(2))?;
-    parts.blocks(&BLOCK)?;
-    parts.norm("norm", "post_layernorm")
+    mapper.patch(config.patch, "embeddings.patch_embedding.weight", bias)?;
+    mapper.table("position", "embeddings.position_embedding.weight", config.grid().pow(2))?;
+    mapper.blocks(&BLOCK)?;
+    mapper.norm("norm", "post_layernorm")
 }

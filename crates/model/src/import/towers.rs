@@ -1,5 +1,5 @@
-//! CLIP and SigLIP whole, as Hugging Face's `CLIPModel` and `SiglipModel` have them: the image encoder by its own module,
-//! and here what is beside it.
+//! CLIP and SigLIP whole, as Hugging Face's `CLIPModel` and `SiglipModel` have them: the image encoder by its
+//! own module, and here what is beside it.
 
 use std::path::Path;
 
@@ -9,13 +9,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::Imported;
+use super::ImportedEncoder;
 use super::clip::BLOCK;
-use super::folder::{self, activation, bounded, settings};
-use super::parts::{BlockNames, Parts, Sizes};
-use super::store::Store;
+use super::folder;
+use super::mapper::{BlockNames, Sizes, TensorMapper};
+use super::settings::{activation, bounded, settings};
+use super::tensors::ForeignTensors;
 use crate::init::Init;
-use crate::towers::{Kind, TextConfig, Towers, TowersConfig};
+use crate::towers::{TextConfig, TowerFamily, Towers, TowersConfig};
 use crate::vision::VisionConfig;
 use crate::weights::{self, Named};
 
@@ -28,7 +29,8 @@ const BESIDE: [&str; 6] = [
     "logit_scale",
     "logit_bias",
 ];
-/// Of these, what has no place in ours: a list of the numbers 0.. that old files have, and what no order depends on.
+/// Of these, what has no place in ours: a list of the numbers 0.. that old files have, and what no order
+/// depends on.
 const LEFT: [&str; 3] = ["text_model.embeddings.position_ids", "logit_scale", "logit_bias"];
 /// The largest vocabulary that is believed.
 const MOST_VOCAB: usize = 1 << 24;
@@ -36,13 +38,14 @@ const MOST_VOCAB: usize = 1 << 24;
 /// Both towers as they were found.
 #[derive(Clone, Debug)]
 pub struct ImportedTowers {
-    image: Imported,
+    image: ImportedEncoder,
     config: TowersConfig,
     /// Every parameter of [`Towers`] but the image encoder's, by its path there.
     beside: Vec<Named>,
 }
 
-/// Reads a Hugging Face folder whole; none where there is only an image encoder, or nothing of CLIP or SigLIP.
+/// Reads a Hugging Face folder whole; none where there is only an image encoder, or nothing of CLIP or
+/// SigLIP.
 ///
 /// # Errors
 /// As [`super::open`], for both towers.
@@ -58,28 +61,28 @@ pub fn open(path: &Path) -> Result<Option<ImportedTowers>> {
         _ => return Ok(None),
     };
     let from = path.display().to_string();
-    let mut store = Store::new(from.clone(), folder::tensors(path)?).split(&BESIDE);
-    if !store.has("text_model.") {
+    let mut foreign = ForeignTensors::new(from.clone(), folder::tensors(path)?).split(&BESIDE);
+    if !foreign.has("text_model.") {
         return Ok(None);
     }
-    store.leave(&LEFT);
+    foreign.leave(&LEFT);
     let image = folder::open(path)?;
     let config = read(&given, image.config.clone()).with_context(|| file.display().to_string())?;
-    let mut beside = image_head(&mut store, &config)?;
-    beside.extend(text(&mut store, &config)?);
-    store.finish(match config.kind {
-        Kind::Clip { .. } => "CLIP model",
-        Kind::Siglip { .. } => "SigLIP model",
+    let mut beside = image_head(&mut foreign, &config)?;
+    beside.extend(text(&mut foreign, &config)?);
+    foreign.finish(match config.family {
+        TowerFamily::Clip { .. } => "CLIP model",
+        TowerFamily::Siglip { .. } => "SigLIP model",
     })?;
     Ok(Some(ImportedTowers { image, config, beside }))
 }
 
 impl ImportedTowers {
-    /// Both towers with the image encoder `vision`, which is that of [`Imported::fit`] with all of its blocks: behind fewer
-    /// there is no common space.
+    /// Both towers with the image encoder `vision`, which is that of [`ImportedEncoder::fit`] with all of its
+    /// blocks: behind fewer there is no common space.
     ///
     /// # Errors
-    /// One line for a feature block before the last, and as [`Imported::fit`].
+    /// One line for a feature block before the last, and as [`ImportedEncoder::fit`].
     pub fn fit(self, vision: &VisionConfig, device: &Device) -> Result<Towers> {
         ensure!(
             vision.blocks() == vision.layers,
@@ -96,7 +99,7 @@ impl ImportedTowers {
 
 /// What all text towers have in `config.json`.
 #[derive(Deserialize)]
-struct Text {
+struct TextSettings {
     hidden_size: usize,
     intermediate_size: usize,
     num_hidden_layers: usize,
@@ -107,7 +110,7 @@ struct Text {
     layer_norm_eps: f64,
 }
 
-impl Text {
+impl TextSettings {
     /// As our shape.
     fn shape(&self) -> Result<TextConfig> {
         let sizes = [
@@ -142,18 +145,18 @@ fn text_settings<T: DeserializeOwned>(given: &Value, defaults: &Value) -> Result
     let read = || {
         let given = &given["text_config"];
         ensure!(given.is_object(), "there are none");
-        Ok((settings::<Text>(given, defaults)?.shape()?, settings(given, defaults)?))
+        Ok((settings::<TextSettings>(given, defaults)?.shape()?, settings(given, defaults)?))
     };
     read().context("settings of the text tower")
 }
 
 fn clip(given: &Value, vision: VisionConfig) -> Result<TowersConfig> {
     #[derive(Deserialize)]
-    struct Own {
+    struct ClipSettings {
         eos_token_id: u32,
     }
     #[derive(Deserialize)]
-    struct Whole {
+    struct ProjectionSettings {
         projection_dim: usize,
     }
     let defaults = json!({
@@ -167,22 +170,24 @@ fn clip(given: &Value, vision: VisionConfig) -> Result<TowersConfig> {
         "layer_norm_eps": 1e-5,
         "eos_token_id": 49407,
     });
-    let (text, Own { eos_token_id }) = text_settings(given, &defaults)?;
-    let Whole { projection_dim: space } = settings(given, &json!({ "projection_dim": 512 }))?;
+    let (text, ClipSettings { eos_token_id }) = text_settings(given, &defaults)?;
+    let ProjectionSettings { projection_dim: space } = settings(given, &json!({ "projection_dim": 512 }))?;
     bounded(&[("projection_dim", space)])?;
     ensure!(space > 0, "projection_dim must be at least 1");
+    // 2 is what `transformers` wrote before it knew the right id; there the end token is the largest of a
+    // text.
     let end = Some(eos_token_id).filter(|&end| end != 2);
     ensure!(
         end.is_none_or(|end| (end as usize) < text.vocab),
         "settings of the text tower: eos_token_id = {eos_token_id} must be below vocab_size = {}",
         text.vocab
     );
-    Ok(TowersConfig { vision, text, space, kind: Kind::Clip { end } })
+    Ok(TowersConfig { vision, text, space, family: TowerFamily::Clip { end } })
 }
 
 fn siglip(given: &Value, vision: VisionConfig) -> Result<TowersConfig> {
     #[derive(Deserialize)]
-    struct Own {
+    struct SiglipSettings {
         pad_token_id: u32,
         projection_size: Option<usize>,
     }
@@ -197,7 +202,7 @@ fn siglip(given: &Value, vision: VisionConfig) -> Result<TowersConfig> {
         "layer_norm_eps": 1e-6,
         "pad_token_id": 1,
     });
-    let (text, Own { pad_token_id: pad, projection_size }) = text_settings(given, &defaults)?;
+    let (text, SiglipSettings { pad_token_id: pad, projection_size }) = text_settings(given, &defaults)?;
     let space = projection_size.unwrap_or(text.dim);
     let TextConfig { vocab, .. } = text;
     ensure!(
@@ -209,43 +214,43 @@ fn siglip(given: &Value, vision: VisionConfig) -> Result<TowersConfig> {
         (pad as usize) < vocab,
         "settings of the text tower: pad_token_id = {pad} must be below vocab_size = {vocab}"
     );
-    Ok(TowersConfig { vision, text, space, kind: Kind::Siglip { pad } })
+    Ok(TowersConfig { vision, text, space, family: TowerFamily::Siglip { pad } })
 }
 
 /// From the image encoder's states to the common space.
-fn image_head(store: &mut Store, config: &TowersConfig) -> Result<Vec<Named>> {
+fn image_head(foreign: &mut ForeignTensors, config: &TowersConfig) -> Result<Vec<Named>> {
     let VisionConfig { dim, ffn, layers, .. } = config.vision;
-    let mut parts = Parts::new(store, Sizes { dim, ffn, layers });
-    match config.kind {
-        Kind::Clip { .. } => {
-            parts.map("image_projection", "visual_projection.weight", [dim, config.space])?;
+    let mut mapper = TensorMapper::new(foreign, Sizes { dim, ffn, layers });
+    match config.family {
+        TowerFamily::Clip { .. } => {
+            mapper.map("image_projection", "visual_projection.weight", [dim, config.space])?;
         }
-        Kind::Siglip { .. } => {
+        TowerFamily::Siglip { .. } => {
             let head = "vision_model.head";
             let attention = format!("{head}.attention");
-            parts.query("pool", &format!("{head}.probe"), &attention)?;
-            parts.linear("pool.out", &format!("{attention}.out_proj"), [dim, dim], None)?;
-            parts.norm("pool.mlp.norm", &format!("{head}.layernorm"))?;
-            parts.linear("pool.mlp.up", &format!("{head}.mlp.fc1"), [dim, ffn], None)?;
-            parts.linear("pool.mlp.down", &format!("{head}.mlp.fc2"), [ffn, dim], None)?;
+            mapper.query("pool", &format!("{head}.probe"), &attention)?;
+            mapper.linear("pool.out", &format!("{attention}.out_proj"), [dim, dim], None)?;
+            mapper.norm("pool.mlp.norm", &format!("{head}.layernorm"))?;
+            mapper.linear("pool.mlp.up", &format!("{head}.mlp.fc1"), [dim, ffn], None)?;
+            mapper.linear("pool.mlp.down", &format!("{head}.mlp.fc2"), [ffn, dim], None)?;
         }
     }
-    Ok(parts.finish())
+    Ok(mapper.finish())
 }
 
 /// The text tower.
-fn text(store: &mut Store, config: &TowersConfig) -> Result<Vec<Named>> {
+fn text(foreign: &mut ForeignTensors, config: &TowersConfig) -> Result<Vec<Named>> {
     const TEXT: BlockNames = BlockNames { blocks: "text_model.encoder.layers", ..BLOCK };
     let (TextConfig { vocab, length, dim, layers, ffn, .. }, space) = (config.text.clone(), config.space);
-    let mut parts = Parts::new(store, Sizes { dim, ffn, layers });
-    parts.table("embedding", "text_model.embeddings.token_embedding.weight", vocab)?;
-    parts.table("position", "text_model.embeddings.position_embedding.weight", length)?;
-    parts.blocks(&TEXT)?;
-    parts.norm("norm", "text_model.final_layer_norm")?;
-    match config.kind {
-        Kind::Clip { .. } => parts.map("projection", "text_projection.weight", [dim, space])?,
-        Kind::Siglip { .. } => parts.linear("projection", "text_model.head", [dim, space], None)?,
+    let mut mapper = TensorMapper::new(foreign, Sizes { dim, ffn, layers });
+    mapper.table("embedding", "text_model.embeddings.token_embedding.weight", vocab)?;
+    mapper.table("position", "text_model.embeddings.position_embedding.weight", length)?;
+    mapper.blocks(&TEXT)?;
+    mapper.norm("norm", "text_model.final_layer_norm")?;
+    match config.family {
+        TowerFamily::Clip { .. } => mapper.map("projection", "text_projection.weight", [dim, space])?,
+        TowerFamily::Siglip { .. } => mapper.linear("projection", "text_model.head", [dim, space], None)?,
     }
-    let found = parts.finish().into_iter();
+    let found = mapper.finish().into_iter();
     Ok(found.map(|(name, shape, values)| (format!("text.{name}"), shape, values)).collect())
 }

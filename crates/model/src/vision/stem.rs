@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::NormWeights;
-use crate::init::{Fill, Init};
+use crate::init::{Init, Initializer};
 use crate::memory::Load;
 use crate::ops::{self, Activation};
 
@@ -17,9 +17,9 @@ pub enum Stem {
     /// One linear map of each patch (Dosovitskiy et al. 2021).
     #[default]
     Patch,
-    /// log2(patch) 3x3 convolutions of stride 2 whose widths double up to `dim` (patch 16: dim/8, dim/4, dim/2, dim),
-    /// each with a channel norm and GELU, then a linear map (Xiao et al. 2021, "Early convolutions help transformers
-    /// see better"). The patch must be a power of two.
+    /// log2(patch) 3x3 convolutions of stride 2 whose widths double up to `dim` (patch 16: dim/8, dim/4,
+    /// dim/2, dim), each with a channel norm and GELU, then a linear map (Xiao et al. 2021, "Early
+    /// convolutions help transformers see better"). The patch must be a power of two.
     Conv,
 }
 
@@ -35,7 +35,8 @@ impl Stem {
         );
         ensure!(
             dim.is_multiple_of(patch / 2),
-            "model.vision.dim = {dim} must be a multiple of patch / 2 = {} for stem = \"conv\", whose widths double",
+            "model.vision.dim = {dim} must be a multiple of patch / 2 = {} for stem = \"conv\", \
+             whose widths double",
             patch / 2
         );
         Ok(())
@@ -49,7 +50,7 @@ impl Stem {
             .map(|stage| {
                 let (init, inputs) = (init.at(stage), 9 * width(stage));
                 ConvStage {
-                    weight: init.param("weight", [inputs, width(stage + 1)], Fill::fan_in(inputs)),
+                    weight: init.param("weight", [inputs, width(stage + 1)], Initializer::fan_in(inputs)),
                     norm: NormWeights::layer(&init.at("norm"), width(stage + 1), eps),
                 }
             })
@@ -78,7 +79,8 @@ impl Stem {
     }
 }
 
-/// 3x3 convolution of stride 2 without bias, LayerNorm over channels, GELU.
+/// 3x3 convolution of stride 2 without bias, LayerNorm over channels, GELU. BatchNorm learned more of 120
+/// emoji (83% in place of 66%), but a picture's features would depend on its neighbours in the batch.
 #[derive(Module, Debug)]
 pub struct ConvStage {
     /// `[9 * in, out]`

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::import::{self, Imported};
+use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::init::Init;
 use mm1_model::ops::{Layout, Sight};
 use mm1_model::vision::Vision;
@@ -28,11 +28,11 @@ pub(crate) fn data(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/import").join(name)
 }
 
-fn opened(name: &str) -> Imported {
+fn opened(name: &str) -> ImportedEncoder {
     import::open(&data(name)).unwrap()
 }
 
-fn made(imported: Imported, config: &VisionConfig) -> Vision {
+fn made(imported: ImportedEncoder, config: &VisionConfig) -> Vision {
     let vision = Vision::new(&Init::new(0, &Device::flex()), config);
     weights::assign(vision, imported.fit(config).unwrap()).unwrap()
 }

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_model::Mm1Config;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast};
-use mm1_model::dino::{Dino, DinoConfig, Masks, Views, moved_centre};
+use mm1_model::dino::{Dino, DinoConfig, Masks, ViewBatch, moved_centre};
 use mm1_model::init::Init;
 use mm1_model::lm::LmConfig;
 use mm1_model::vision::{Vision, VisionConfig};
@@ -145,7 +145,7 @@ fn self_distillation_is_that_of_the_equations() {
             targets
         });
         let small = Some(golden.tensor("input/small"));
-        let views = Views { pictures: 3, large: golden.tensor("input/large"), small };
+        let views = ViewBatch { pictures: 3, large: golden.tensor("input/large"), small };
         golden.check_gradients(&dino, dino.loss(views, targets, &masks, patch_targets));
     }
 }

@@ -3,7 +3,7 @@
 use burn::module::Param;
 use burn::tensor::{Device, Tensor};
 use mm1_model::dino::{Dino, DinoConfig};
-use mm1_model::group::{Group, ParameterCounts};
+use mm1_model::group::{ParameterCounts, ParameterGroup};
 use mm1_model::vision::Stem;
 use mm1_model::walk::{self, ParameterVisitor};
 use mm1_model::weights::{self, Named};
@@ -44,7 +44,7 @@ fn names_are_paths() {
     names.sort();
     names.dedup();
     assert_eq!(names.len(), shapes.len());
-    assert!(shapes.iter().all(|(path, _)| Group::of(path).is_some()));
+    assert!(shapes.iter().all(|(path, _)| ParameterGroup::of(path).is_some()));
 }
 
 #[test]

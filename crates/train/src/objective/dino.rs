@@ -3,7 +3,7 @@
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 use mm1_data::batch::Batch;
-use mm1_model::dino::{Centring, Dino, Masks, Taught, Views, moved_centre};
+use mm1_model::dino::{Centring, Dino, Masks, Taught, ViewBatch, moved_centre};
 
 use super::encoder::{crops, pictures, pixels};
 use crate::parameters;
@@ -47,7 +47,7 @@ impl Objective for Dino {
             let part = |targets: &Tensor<2>, from: usize, len: usize| targets.clone().narrow(0, from, len);
             let count = masks.indices.len();
             let of_patches = patch_targets.as_ref().filter(|_| count > 0).map(|t| part(t, patch, count));
-            let views = Views { pictures: batch.images(), large, small };
+            let views = ViewBatch { pictures: batch.images(), large, small };
             let loss = self.loss(views, part(&targets, row, rows), masks, of_patches) / step.weight;
             found.add_loss(&loss, &batch.samples)?;
             found.add_gradients(self, &loss);

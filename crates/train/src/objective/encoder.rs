@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::Batch;
-use mm1_model::clip::{Captions, Clip};
+use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
 use crate::step::{Backward, Objective, Step};
@@ -63,7 +63,7 @@ impl Objective for Clip {
 fn embed(model: &Clip, batch: &Batch) -> Result<(Tensor<2>, Tensor<2>)> {
     let (ids, lens) = captions(batch)?;
     let pictures = model.embed_pictures(pixels(batch, &model.log_scale.val().device()));
-    Ok((pictures, model.embed_captions(Captions { ids: &ids, lens: &lens })))
+    Ok((pictures, model.embed_captions(PackedCaptions { ids: &ids, lens: &lens })))
 }
 
 /// Classification (Huang et al. 2024).
@@ -77,7 +77,7 @@ impl Objective for SuperClass {
     fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
         Backward::of_sums(self, step, |batch| {
             let (ids, lens) = captions(batch)?;
-            Ok(self.loss(pixels(batch, &self.head.val().device()), Captions { ids: &ids, lens: &lens }))
+            Ok(self.loss(pixels(batch, &self.head.val().device()), PackedCaptions { ids: &ids, lens: &lens }))
         })
     }
 }

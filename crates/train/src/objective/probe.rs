@@ -7,7 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::log_softmax;
 use burn::tensor::{Device, Int, Tensor, TensorData};
 use mm1_model::attention::NormWeights;
-use mm1_model::init::{Fill, Init, STD};
+use mm1_model::init::{Init, Initializer, STD};
 use mm1_model::ops;
 use rand::SeedableRng;
 use rand::seq::SliceRandom as _;
@@ -85,8 +85,8 @@ impl Look {
     fn new(init: &Init<'_>, dim: usize) -> Self {
         let divides = |heads: &usize| dim.is_multiple_of(*heads);
         Self {
-            query: init.param("query", [1, dim], Fill::Normal(STD)),
-            kv: init.param("kv", [dim, 2 * dim], Fill::fan_in(dim)),
+            query: init.param("query", [1, dim], Initializer::Normal(STD)),
+            kv: init.param("kv", [dim, 2 * dim], Initializer::fan_in(dim)),
             norm: NormWeights::layer(&init.at("norm"), dim, 1e-6),
             // Pixels of a patch may be a number that four does not divide.
             heads: [4, 3, 2].into_iter().find(divides).unwrap_or(1),
@@ -147,8 +147,8 @@ impl Probe {
         let init = Init::new(0, &device);
         Self {
             look: look(&init.at("look")),
-            weight: init.param("weight", [train.dim, classes], Fill::Zeros),
-            bias: init.param("bias", [classes], Fill::Zeros),
+            weight: init.param("weight", [train.dim, classes], Initializer::Zeros),
+            bias: init.param("bias", [classes], Initializer::Zeros),
             scale: moments(train),
         }
     }

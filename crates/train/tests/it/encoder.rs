@@ -2,7 +2,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
 use mm1_model::aim::{Aim, AimConfig};
-use mm1_model::clip::{Captions, Clip, Contrast};
+use mm1_model::clip::{Clip, Contrast, PackedCaptions};
 use mm1_model::dino::{Centring, Dino, DinoConfig};
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::vision::Vision;
@@ -290,7 +290,7 @@ fn the_classifiers_loss_and_gradient_are_the_papers() {
         }
         start += len;
     }
-    let loss = model.loss(pixels, Captions { ids: &ids, lens: &lens });
+    let loss = model.loss(pixels, PackedCaptions { ids: &ids, lens: &lens });
     let value: f32 = loss.clone().into_scalar();
     assert!((f64::from(value) / expected - 1.0).abs() < 1e-6, "{value} is not {expected}");
     let grads = loss.backward();

@@ -23,7 +23,7 @@ pub(in crate::ops) fn linear_cross_entropy(
     let [_, _, d] = x.dims();
     let tied = matches!(head, Weight::Table(_));
     let (x, w) = (Operand::new(x), Operand::new(head.unpacked()));
-    let head = loss::Head { weight: w.values(), dim: d, vocab: w.values().len() / d, tied };
+    let head = loss::OutputHead { weight: w.values(), dim: d, vocab: w.values().len() / d, tied };
     let loss = CrossEntropy { head, targets, weights, precision: precision() };
     let mut dx = x.tracked.then(|| vector(x.values().len()));
     let mut dw = w.tracked.then(|| vector(w.values().len()));

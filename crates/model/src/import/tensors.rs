@@ -13,30 +13,30 @@ use safetensors::tensor::{Dtype, Metadata};
 const MOST_HEADER: u64 = 100_000_000;
 
 /// What is left of one model's tensors.
-pub(super) struct Store {
+pub(super) struct ForeignTensors {
     from: String,
-    tensors: BTreeMap<String, Stored>,
+    tensors: BTreeMap<String, ForeignTensor>,
 }
 
 /// One tensor.
-pub(super) struct Stored {
+pub(super) struct ForeignTensor {
     pub(super) shape: Vec<usize>,
     /// Whether it is a matrix `[in, out]`; PyTorch's are `[out, in]`.
     pub(super) transposed: bool,
-    pub(super) source: Source,
+    pub(super) values: TensorValues,
 }
 
 /// Where its values are.
-pub(super) enum Source {
+pub(super) enum TensorValues {
     /// In a file.
     File { file: PathBuf, dtype: Dtype, start: u64, len: usize },
     /// Here.
     Values(Vec<f32>),
 }
 
-impl Store {
+impl ForeignTensors {
     /// Of a model that `from` names in messages.
-    pub(super) fn new(from: String, tensors: BTreeMap<String, Stored>) -> Self {
+    pub(super) fn new(from: String, tensors: BTreeMap<String, ForeignTensor>) -> Self {
         Self { from, tensors }
     }
 
@@ -60,7 +60,7 @@ impl Store {
             self.from,
             stored.shape
         );
-        stored.source.read().with_context(|| format!("{}: `{name}` can't be read", self.from))
+        stored.values.read().with_context(|| format!("{}: `{name}` can't be read", self.from))
     }
 
     /// The values of the matrix `name`, as `[inputs, outputs]`.
@@ -72,8 +72,9 @@ impl Store {
         Ok((0..inputs * outputs).map(|i| values[i % outputs * inputs + i / outputs]).collect())
     }
 
-    /// Keeps what is of the encoder, under names without what all of them begin with: what is before `landmark` in the one
-    /// name that ends so. Of the others, those that begin as one of `beside` says are left.
+    /// Keeps what is of the encoder, under names without what all of them begin with: what is before
+    /// `landmark` in the one name that ends so. Of the others, those that begin as one of `beside` says are
+    /// left.
     pub(super) fn narrow(&mut self, landmark: &str, beside: &[&str]) -> Result<()> {
         let mut prefixes = self.tensors.keys().filter_map(|name| name.strip_suffix(landmark));
         let prefix = match (prefixes.next(), prefixes.next()) {
@@ -129,7 +130,7 @@ fn plain(shape: &[usize]) -> &[usize] {
     &shape[shape.iter().take_while(|&&side| side == 1).count()..]
 }
 
-impl Source {
+impl TensorValues {
     pub(super) fn read(self) -> Result<Vec<f32>> {
         let (file, dtype, start, len) = match self {
             Self::Values(values) => return Ok(values),
@@ -151,14 +152,16 @@ impl Source {
     }
 }
 
-/// Names and places of the tensors of a safetensors file. Values stay where they are: a text tower beside the encoder costs
-/// nothing.
-pub(super) fn safetensors(file: &Path) -> Result<BTreeMap<String, Stored>> {
+/// Names and places of the tensors of a safetensors file. Values stay where they are: a text tower beside the
+/// encoder costs nothing.
+pub(super) fn safetensors(file: &Path) -> Result<BTreeMap<String, ForeignTensor>> {
     let damaged = || format!("{}: not a whole safetensors file", file.display());
     let mut reader = File::open(file).with_context(|| format!("{}: can't be read", file.display()))?;
     let all = reader.metadata().with_context(damaged)?.len();
     let mut size = [0; 8];
     reader.read_exact(&mut size).with_context(damaged)?;
+    // Sizes are checked before memory is asked for: the header's length is whatever the file's first bytes
+    // say.
     let header = u64::from_le_bytes(size);
     ensure!(header <= MOST_HEADER.min(all), "{}: its header is of {header} bytes", damaged());
     let mut text = vec![0; header as usize];
@@ -170,13 +173,13 @@ pub(super) fn safetensors(file: &Path) -> Result<BTreeMap<String, Stored>> {
     let tensors = names.filter_map(|name| {
         let info = metadata.info(&name)?;
         let (start, end) = info.data_offsets;
-        let source = Source::File {
+        let values = TensorValues::File {
             file: file.to_owned(),
             dtype: info.dtype,
             start: first + start as u64,
             len: end - start,
         };
-        Some((name, Stored { shape: info.shape.clone(), transposed: false, source }))
+        Some((name, ForeignTensor { shape: info.shape.clone(), transposed: false, values }))
     });
     Ok(tensors.collect())
 }

@@ -2,12 +2,12 @@
 
 use anyhow::Result;
 
-use super::store::Store;
+use super::tensors::ForeignTensors;
 use crate::weights::Named;
 
 /// Takes foreign tensors and gives ours.
-pub(super) struct Parts<'a> {
-    store: &'a mut Store,
+pub(super) struct TensorMapper<'a> {
+    foreign: &'a mut ForeignTensors,
     sizes: Sizes,
     found: Vec<Named>,
 }
@@ -34,25 +34,27 @@ pub(super) struct BlockNames {
     pub(super) scales: Option<[&'static str; 2]>,
 }
 
-impl<'a> Parts<'a> {
-    pub(super) fn new(store: &'a mut Store, sizes: Sizes) -> Self {
-        Self { store, sizes, found: Vec::new() }
+impl<'a> TensorMapper<'a> {
+    pub(super) fn new(foreign: &'a mut ForeignTensors, sizes: Sizes) -> Self {
+        Self { foreign, sizes, found: Vec::new() }
     }
 
     pub(super) fn finish(self) -> Vec<Named> {
         self.found
     }
 
-    /// The map of patches of `patch` pixels a side `[d, 3, y, x]`, ours being `[(y, x, 3), d]`, with the bias that there is,
-    /// or none.
+    /// The map of patches of `patch` pixels a side `[d, 3, y, x]`, ours being `[(y, x, 3), d]`, with the bias
+    /// that there is, or none.
     pub(super) fn patch(&mut self, patch: usize, weight: &str, bias: Option<&str>) -> Result<()> {
         let d = self.sizes.dim;
         let (area, inputs) = (patch * patch, patch * patch * 3);
-        let given = self.store.take(weight, &[d, 3, patch, patch])?;
+        let given = self.foreign.take(weight, &[d, 3, patch, patch])?;
+        // Index i of ours is output i % d of input i / d, and inputs run over (y, x, channel) where theirs
+        // run over (channel, y, x).
         let ours = |i: usize| given[i % d * inputs + i / d % 3 * area + i / d / 3];
         self.put("patch", &[inputs, d], (0..inputs * d).map(ours).collect());
         let bias = match bias {
-            Some(bias) => self.store.take(bias, &[d])?,
+            Some(bias) => self.foreign.take(bias, &[d])?,
             None => vec![0.0; d],
         };
         self.put("patch_bias", &[d], bias);
@@ -62,7 +64,7 @@ impl<'a> Parts<'a> {
     /// A table `[rows, d]` as it is: positions of the patches alone, or a text tower's.
     pub(super) fn table(&mut self, ours: &str, theirs: &str, rows: usize) -> Result<()> {
         let d = self.sizes.dim;
-        let table = self.store.take(theirs, &[rows, d])?;
+        let table = self.foreign.take(theirs, &[rows, d])?;
         self.put(ours, &[rows, d], table);
         Ok(())
     }
@@ -70,8 +72,8 @@ impl<'a> Parts<'a> {
     /// The class token `[d]` and a table `[1 + p, d]` whose first position is its: it is added to the token.
     pub(super) fn class_positions(&mut self, token: &str, table: &str, patches: usize) -> Result<()> {
         let d = self.sizes.dim;
-        let mut class = self.store.take(token, &[d])?;
-        let table = self.store.take(table, &[1 + patches, d])?;
+        let mut class = self.foreign.take(token, &[d])?;
+        let table = self.foreign.take(table, &[1 + patches, d])?;
         let (first, others) = table.split_at(d);
         class.iter_mut().zip(first).for_each(|(class, position)| *class += position);
         self.put("class_token", &[1, d], class);
@@ -83,7 +85,7 @@ impl<'a> Parts<'a> {
     pub(super) fn norm(&mut self, ours: &str, theirs: &str) -> Result<()> {
         let d = self.sizes.dim;
         for (our, their) in [("gamma", "weight"), ("beta", "bias")] {
-            let values = self.store.take(&format!("{theirs}.{their}"), &[d])?;
+            let values = self.foreign.take(&format!("{theirs}.{their}"), &[d])?;
             self.put(&format!("{ours}.{our}"), &[d], values);
         }
         Ok(())
@@ -119,9 +121,9 @@ impl<'a> Parts<'a> {
         let d = self.sizes.dim;
         let (mut rows, mut bias) = (vec![Vec::with_capacity(3 * d); d], Vec::with_capacity(3 * d));
         for name in theirs {
-            let weight = self.store.matrix(&format!("{name}.weight"), [d, d])?;
+            let weight = self.foreign.matrix(&format!("{name}.weight"), [d, d])?;
             rows.iter_mut().zip(weight.chunks_exact(d)).for_each(|(row, part)| row.extend_from_slice(part));
-            bias.extend(self.store.take(&format!("{name}.bias"), &[d])?);
+            bias.extend(self.foreign.take(&format!("{name}.bias"), &[d])?);
         }
         self.put(&format!("{ours}.qkv"), &[d, 3 * d], rows.concat());
         self.put(&format!("{ours}.qkv_bias"), &[3 * d], bias);
@@ -130,19 +132,20 @@ impl<'a> Parts<'a> {
 
     /// A map `[in, out]` of these sides without a bias.
     pub(super) fn map(&mut self, ours: &str, theirs: &str, sides: [usize; 2]) -> Result<()> {
-        let weight = self.store.matrix(theirs, sides)?;
+        let weight = self.foreign.matrix(theirs, sides)?;
         self.put(ours, &sides, weight);
         Ok(())
     }
 
-    /// A learned query `[d]` and the maps of queries, keys and values side by side, as PyTorch's `MultiheadAttention` has
-    /// them: the query's own map is done with here.
+    /// A learned query `[d]` and the maps of queries, keys and values side by side, as PyTorch's
+    /// `MultiheadAttention` has them: the query's own map is done with here.
     pub(super) fn query(&mut self, ours: &str, query: &str, theirs: &str) -> Result<()> {
         let d = self.sizes.dim;
-        let weight = self.store.matrix(&format!("{theirs}.in_proj_weight"), [d, 3 * d])?;
-        let bias = self.store.take(&format!("{theirs}.in_proj_bias"), &[3 * d])?;
-        let query = self.store.take(query, &[d])?;
+        let weight = self.foreign.matrix(&format!("{theirs}.in_proj_weight"), [d, 3 * d])?;
+        let bias = self.foreign.take(&format!("{theirs}.in_proj_bias"), &[3 * d])?;
+        let query = self.foreign.take(query, &[d])?;
         let (own, others) = bias.split_at(d);
+        // In f64, so that only the last rounding differs from the original, which maps in f32.
         let mut mapped: Vec<f64> = own.iter().copied().map(f64::from).collect();
         let mut kv = Vec::with_capacity(2 * d * d);
         for (value, row) in query.iter().zip(weight.chunks_exact(3 * d)) {
@@ -165,10 +168,10 @@ impl<'a> Parts<'a> {
         scale: Option<String>,
     ) -> Result<()> {
         let [inputs, outputs] = sides;
-        let mut weight = self.store.matrix(&format!("{theirs}.weight"), sides)?;
-        let mut bias = self.store.take(&format!("{theirs}.bias"), &[outputs])?;
+        let mut weight = self.foreign.matrix(&format!("{theirs}.weight"), sides)?;
+        let mut bias = self.foreign.take(&format!("{theirs}.bias"), &[outputs])?;
         if let Some(scale) = scale {
-            let scale = self.store.take(&scale, &[outputs])?;
+            let scale = self.foreign.take(&scale, &[outputs])?;
             for row in weight.chunks_exact_mut(outputs).chain([&mut bias[..]]) {
                 row.iter_mut().zip(&scale).for_each(|(value, factor)| *value *= factor);
             }
