@@ -20,20 +20,21 @@ mod summary;
 mod tasks;
 mod trained;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use crate::error::InputError;
 
-// Training makes and drops large buffers all the time; the system's allocator gives them back to the kernel, which
-// clears every page again.
+// Training makes and drops large buffers all the time; the system's allocator gives them back to the kernel,
+// which clears every page again.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// The MM1 recipe (arXiv 2403.09611) as one program: train image encoders, pre-train and fine-tune multimodal LLMs,
-/// evaluate them few-shot, chat with them.
+/// The MM1 recipe (arXiv 2403.09611) as one program: train image encoders, pre-train and fine-tune multimodal
+/// LLMs, evaluate them few-shot, chat with them.
 #[derive(Debug, Parser)]
 #[command(version, propagate_version = true)]
 struct Cli {
@@ -58,6 +59,19 @@ enum Command {
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
+    /// Print the JSON Schema of recipes, by which editors complete and check them.
+    Schema,
+    /// Print a shell's script that completes commands and options.
+    Completions {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+    /// Write a manual page for each command.
+    Man {
+        /// The folder of the pages: mm1.1, mm1-run.1 and so on.
+        #[arg(long)]
+        out: PathBuf,
+    },
 }
 
 fn main() -> ExitCode {
@@ -81,5 +95,8 @@ fn execute(command: Command) -> Result<()> {
         Command::Eval(command) => commands::eval::eval(&command),
         Command::Score(args) => commands::score::score(&args),
         Command::Data(command) => commands::data::data(&command),
+        Command::Schema => commands::schema::schema(),
+        Command::Completions { shell } => commands::completions::completions(shell, &mut Cli::command()),
+        Command::Man { out } => commands::man::man(&out, Cli::command()),
     }
 }

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::UNIX_EPOCH;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::cache::{Cache, cache_dir};
@@ -23,20 +24,29 @@ pub(crate) const ANY: &[&str] = &[""];
 /// Files that are opened at the same time, so that a slow one delays no other.
 const AT_ONCE: usize = 16;
 
-/// How files are reached and kept.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How files are reached and kept, `[store]`: on disk, or behind `https://`, `s3://` and `gs://`. No digit of
+/// a run depends on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct StoreSpec {
-    /// The folder for indexes, downloaded and unpacked files.
+    /// The folder for indexes, downloaded and unpacked files. By default `$MM1_CACHE`, else `mm1` in
+    /// `$XDG_CACHE_HOME`, else `~/.cache/mm1`.
+    #[schemars(extend("default" = "~/.cache/mm1"))]
     pub cache: PathBuf,
-    /// What downloaded and unpacked files may take of it. Where it is full, those that no process uses are removed, the
-    /// least recently used first.
+    /// What downloaded and unpacked files may take of it. Where it is full, those that no process uses are
+    /// removed, the least recently used first.
+    /// Unit: GiB.
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
     pub cache_gib: f64,
-    /// How long one request may take.
+    /// How long one request may take before it fails.
+    /// Unit: seconds.
+    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
     pub timeout_seconds: f64,
     /// How often a failed request is sent again.
+    /// Unit: requests.
+    #[schemars(range(max = 100))]
     pub retries: u32,
-    /// An address to use in place of the provider's, for `s3://` and `gs://`.
+    /// An address to use in place of the provider's, for `s3://` and `gs://`; empty: the provider's.
     pub endpoint: String,
     /// Whether `s3://` and `gs://` are read without credentials. Else these come from the environment.
     pub anonymous: bool,
@@ -62,11 +72,11 @@ pub struct Store {
     pub(crate) cache: Arc<Cache>,
 }
 
-/// One path, glob (`a/*.tar`), range (`a-{000..127}.tar`), folder or address; or a list of them.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A path, a glob (`a/*.tar`), a range (`a-{000..127}.tar`), a folder or an address; or a list of them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub enum Paths {
-    /// One.
+    /// One of them.
     One(String),
     /// Several, in this order.
     Many(Vec<String>),
@@ -132,8 +142,8 @@ impl Store {
         Ok(Self { spec, cache })
     }
 
-    /// The files that `paths` stand for, in the order written, each pattern's sorted by name. Of a folder these are
-    /// the files below it with one of the endings; hidden ones are left out.
+    /// The files that `paths` stand for, in the order written, each pattern's sorted by name. Of a folder
+    /// these are the files below it with one of the endings; hidden ones are left out.
     ///
     /// # Errors
     /// A pattern without files, a file that can't be read, a server that does not answer.
@@ -190,7 +200,8 @@ impl Blob {
     /// The bytes from `at` on. A file is never read as a whole: the caller has checked `len` against a limit.
     ///
     /// # Errors
-    /// A range outside the file, a file that changed, a server that does not answer. They do not name the file.
+    /// A range outside the file, a file that changed, a server that does not answer. They do not name the
+    /// file.
     pub fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
         let end = at.checked_add(len).filter(|&end| end <= self.size);
         let end = end.with_context(|| format!("{len} bytes at {at} of a file of {}", self.size))?;

@@ -1,4 +1,5 @@
-//! Few-shot prompts: which demonstrations, with their pictures and answers, come before a question, and how it is all written.
+//! Few-shot prompts: which demonstrations, with their pictures and answers, come before a question, and how
+//! it is all written.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use mm1_data::image::open;
 use mm1_data::question::Question;
 use rand::Rng;
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -38,7 +40,7 @@ pub enum Style {
 }
 
 /// Which training items are shown before a question.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Choice {
     /// Others for each question, drawn by the seed and the question's id.
@@ -46,7 +48,8 @@ pub enum Choice {
     Random,
     /// The same for all questions; they are read once.
     Fixed,
-    /// Those with the most similar pictures, the most similar last (RICES: Yang et al. 2022; Alayrac et al. 2022).
+    /// Those with the most similar pictures, the most similar last (RICES: Yang et al. 2022; Alayrac et al.
+    /// 2022).
     Similar,
 }
 
@@ -61,7 +64,8 @@ pub struct Prompt {
     pub before: usize,
     /// Whether these are the same in the prompts of all items.
     pub shared: bool,
-    /// Pixels a side with which the first pictures are looked at, and how many these are; `None`: all as the question's.
+    /// Pixels a side with which the first pictures are looked at, and how many these are; `None`: all as the
+    /// question's.
     pub small: Option<(usize, usize)>,
 }
 
@@ -108,8 +112,9 @@ pub fn prompt(
     Ok(Prompt { id: test.id.clone(), segments, before, ..Prompt::default() })
 }
 
-/// The text that is scored for the model's `output`, already cut at the stop string. A caption begins with `A photo of` if the
-/// references do, whether the prompt or the model wrote these words, so they never count for or against the model.
+/// The text that is scored for the model's `output`, already cut at the stop string. A caption begins with `A
+/// photo of` if the references do, whether the prompt or the model wrote these words, so they never count for
+/// or against the model.
 pub fn prediction(test: &Question, output: &str) -> String {
     let output = output.trim();
     if !test.text.is_empty() {
@@ -123,8 +128,8 @@ pub fn prediction(test: &Question, output: &str) -> String {
     }
 }
 
-/// The answer at the end of a chain of thought: what follows the last `answer is`, up to the end of its sentence; without
-/// these words the last line.
+/// The answer at the end of a chain of thought: what follows the last `answer is`, up to the end of its
+/// sentence; without these words the last line.
 pub fn conclusion(output: &str) -> &str {
     let said = match output.rfind(CONCLUSION) {
         Some(at) => output[at + CONCLUSION.len()..].lines().next().unwrap_or_default(),
@@ -134,8 +139,8 @@ pub fn conclusion(output: &str) -> &str {
     said.trim_matches(|c: char| c.is_whitespace() || c == ':').trim_end_matches('.')
 }
 
-/// Draws demonstrations of a task. An item with a picture of the test item is never drawn, a damaged one is replaced and
-/// listed.
+/// Draws demonstrations of a task. An item with a picture of the test item is never drawn, a damaged one is
+/// replaced and listed.
 pub struct Shots<'a> {
     pub(crate) task: &'a dyn Task,
     shots: usize,
@@ -175,8 +180,8 @@ impl<'a> Shots<'a> {
         Ok(())
     }
 
-    /// The demonstrations for `test`. Random ones are in an order that depends on the seed and the test item's id alone;
-    /// fewer shots are the first of more.
+    /// The demonstrations for `test`. Random ones are in an order that depends on the seed and the test
+    /// item's id alone; fewer shots are the first of more.
     ///
     /// # Errors
     /// The training split is too small.
@@ -184,7 +189,8 @@ impl<'a> Shots<'a> {
         let drawn = match self.choice {
             _ if self.shots == 0 => return Ok(Vec::new()),
             Choice::Random => self.sample(xxh3_64(test.id.as_bytes()), Some(test)),
-            // An item that a test question must not see would change the others' prompts: it is refused below.
+            // An item that a test question must not see would change the others' prompts: it is refused
+            // below.
             Choice::Fixed => self.sample(0, None),
             Choice::Similar => self.similar(&mean_features(model, test)?, test),
         };

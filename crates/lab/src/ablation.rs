@@ -1,9 +1,11 @@
-//! The [`Table`] of an ablation: a row for each run, its scores in columns, and the paper's own table beside it.
+//! The [`Table`] of an ablation: a row for each run, its scores in columns, and the paper's own table beside
+//! it.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -20,15 +22,15 @@ pub struct Cell {
     pub scores: Value,
 }
 
-/// A table of the paper.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A table of the paper, printed beside the ablation's own.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Paper {
-    /// Which it is.
+    /// The table's title.
     pub title: String,
     /// The heads of its columns.
     pub columns: Vec<String>,
-    /// Its rows, as many texts as columns.
+    /// The rows; each has a text for every column.
     pub rows: Vec<Vec<String>>,
 }
 
@@ -52,9 +54,9 @@ struct Row {
 }
 
 impl Table {
-    /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole tasks, those of the
-    /// encoder alone first, and for each number of shots that several tasks were asked with, the mean over tasks: the paper's
-    /// 0-shot, 4-shot, 8-shot.
+    /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole
+    /// tasks, those of the encoder alone first, and for each number of shots that several tasks were asked
+    /// with, the mean over tasks: the paper's 0-shot, 4-shot, 8-shot.
     ///
     /// # Errors
     /// Scores that are none.

@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::{Tensor, TensorData};
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::NormWeights;
@@ -15,13 +16,16 @@ use crate::mlp::Mlp;
 use crate::ops::{self, Activation, Layout, Sight};
 use crate::vision::Vision;
 
-/// The settings of the objective.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The settings of objective `aim`: autoregressive prediction of patches (El-Nouby et al. 2024).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct AimConfig {
     /// MLP blocks of the head, each on its patch alone; 12 in the paper.
+    /// Unit: blocks.
     pub head_layers: usize,
     /// Width of the head's hidden layers.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub head_ffn: usize,
 }
 

@@ -2,6 +2,7 @@
 //! stands beside the part: [`VisionConfig`], [`ConnectorConfig`], [`LmConfig`].
 
 use anyhow::Result;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::connector::ConnectorConfig;
@@ -9,8 +10,8 @@ use crate::lm::LmConfig;
 use crate::memory::{self, Load};
 use crate::vision::VisionConfig;
 
-/// The whole network: image encoder, connector, decoder.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The whole network, `[model]`: image encoder, connector, decoder.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Mm1Config {
     /// The image encoder.

@@ -15,6 +15,7 @@ use burn::tensor::{Tensor, TensorData};
 use rand::seq::index::sample;
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::head::DinoHead;
@@ -22,31 +23,51 @@ use crate::init::{Init, Initializer, STD};
 use crate::ops::{self, Layout, Sight};
 use crate::vision::Vision;
 
-/// The settings of the objective.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The settings of objective `dino`: self-distillation of a student and a teacher (Caron et al. 2021).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct DinoConfig {
-    /// Classes that the branches give a view: the paper's K.
+    /// Output classes of the head: the paper's K.
+    /// Unit: prototypes.
+    #[schemars(range(min = 1))]
     pub prototypes: usize,
     /// Width of the head's hidden layers.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub hidden: usize,
-    /// Width of the unit vector before the prototypes.
+    /// Width of the normalised vector before the prototypes.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub bottleneck: usize,
-    /// Of the student's softmax.
+    /// Temperature of the student's softmax.
+    /// Unit: none.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub student_temperature: f64,
-    /// Of the teacher's softmax, at the start and after the warm-up.
+    /// Temperature of the teacher's softmax, at the start and after the warm-up.
+    /// Unit: none.
+    #[schemars(inner(range(min = 0)))]
     pub teacher_temperature: [f64; 2],
-    /// Steps over which it goes from one to the other.
+    /// Warm-up of the teacher's temperature, linear.
+    /// Unit: steps.
     pub teacher_warmup_steps: u64,
-    /// How much of the teacher stays in a step, at the start; a cosine takes it to 1.
+    /// Momentum of the teacher's moving average at the start; a cosine takes it to 1.
+    /// Unit: share of 1.
+    #[schemars(range(min = 0, max = 1))]
     pub momentum: f64,
-    /// What keeps the teacher from saying the same of all views.
+    /// What keeps the teacher from collapsing to one class.
     pub centring: Centring,
-    /// Weight of iBOT's loss on masked patches; DINOv2 has 1.
+    /// Weight of iBOT's loss on masked patches (Zhou et al. 2022); DINOv2 has 1.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub ibot: f64,
-    /// The least and the largest share of patches that is masked, in every other large view.
+    /// The smallest and the largest share of patches that iBOT masks, in every other global view.
+    /// Unit: share of 1.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub masked: [f64; 2],
-    /// Weight of KoLeo, which spreads the features of a batch; DINOv2 has 0.1.
+    /// Weight of KoLeo, which spreads the features of a batch (Sablayrolles et al. 2019); DINOv2 has 0.1. It
+    /// needs `accumulate = 1`.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub koleo: f64,
 }
 
@@ -100,10 +121,10 @@ impl DinoConfig {
 }
 
 /// How the teacher's classes are balanced.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Centring {
-    /// A running mean of the logits is taken off (section 3.1 of DINO).
+    /// A running mean of the logits is subtracted (DINO, section 3.1).
     #[default]
     Centre,
     /// Three rounds of Sinkhorn and Knopp over the step's views (SwAV, Caron et al. 2020; DINOv2).

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::{Attention, NormWeights};
@@ -13,30 +14,44 @@ use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout, Precision, Rope, Step, Weight};
 use crate::weight::LinearWeight;
 
-/// A Llama-style decoder: RMSNorm, RoPE (half-split), SwiGLU, grouped-query attention.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The language model, `[model.lm]`: a Llama-style decoder with RMSNorm, RoPE (half-split), SwiGLU,
+/// grouped-query attention.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LmConfig {
     /// Size of the vocabulary. A recipe may leave it out: it is the tokenizer's. A network has one.
+    /// Unit: entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocab: Option<usize>,
-    /// Width.
+    /// Width of the residual stream.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub dim: usize,
-    /// Blocks.
+    /// Transformer blocks.
+    /// Unit: blocks.
+    #[schemars(range(min = 1))]
     pub layers: usize,
-    /// Query heads; divides `dim`.
+    /// Query heads; divides `dim` into an even width.
+    /// Unit: heads.
+    #[schemars(range(min = 1))]
     pub heads: usize,
-    /// Key and value heads; divides `heads`.
+    /// Key and value heads (grouped-query attention); divides `heads`.
+    /// Unit: heads.
+    #[schemars(range(min = 1))]
     pub kv_heads: usize,
     /// Width of the SwiGLU's hidden layer.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub ffn: usize,
     /// RoPE's base.
+    /// Unit: none.
     #[serde(default = "default_rope_base")]
     pub rope_base: f64,
     /// RMSNorm's epsilon.
+    /// Unit: none.
     #[serde(default = "default_norm_eps")]
     pub norm_eps: f64,
-    /// Whether the output head is the embedding table.
+    /// Whether the output head shares its weights with the embedding table.
     #[serde(default = "default_tied")]
     pub tied: bool,
 }

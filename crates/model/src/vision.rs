@@ -8,7 +8,9 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor};
+use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub use self::stem::{ConvStage, Stem};
 use crate::attention::{Attention, NormWeights};
@@ -18,49 +20,66 @@ use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Heads, Layout, Precision, Sight};
 use crate::positions;
 
-/// A vision transformer with pre-norm blocks (LayerNorm, a GELU).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The image encoder, `[model.vision]`: a vision transformer with pre-norm blocks (LayerNorm, GELU).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = required_without_origin)]
 pub struct VisionConfig {
-    /// Where its first weights come from, if not from the seed: a run folder, a Hugging Face folder or an
-    /// ONNX file.
+    /// Where the initial weights come from: a run folder, a Hugging Face folder of CLIP, SigLIP or DINOv2, or
+    /// an ONNX file. By default they are drawn from the seed. The origin settles the other fields, which may
+    /// then be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
-    /// Side of the square picture in pixels.
+    /// Side of the square picture that the encoder takes.
+    /// Unit: pixels.
+    #[schemars(range(min = 1))]
     pub image_size: usize,
-    /// Side of a patch in pixels; divides `image_size`.
+    /// Side of a patch; divides `image_size`.
+    /// Unit: pixels.
+    #[schemars(range(min = 1))]
     pub patch: usize,
     /// How pixels become patch features.
     #[serde(default)]
     pub stem: Stem,
-    /// Width.
+    /// Width of the residual stream.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub dim: usize,
-    /// Blocks.
+    /// Transformer blocks.
+    /// Unit: blocks.
     pub layers: usize,
     /// Attention heads; divides `dim`.
+    /// Unit: heads.
+    #[schemars(range(min = 1))]
     pub heads: usize,
     /// Width of the MLP's hidden layer.
+    /// Unit: channels.
+    #[schemars(range(min = 1))]
     pub ffn: usize,
     /// Whether a learned class token is put before the patches. The connector never sees it.
     #[serde(default)]
     pub class_token: bool,
     /// LayerNorm's epsilon.
+    /// Unit: none.
     #[serde(default = "default_norm_eps")]
     pub norm_eps: f64,
-    /// What is between the MLP's two maps.
+    /// The MLP's activation function.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = VisionActivation::default()))]
     pub activation: VisionActivation,
     /// Whether a LayerNorm comes after positions and class token, before the first block (CLIP's).
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
     pub pre_norm: bool,
-    /// The block whose output, after the last norm, is the features, counted from 1; without it the last of
-    /// `layers`. The blocks after it are neither made nor run, so they have no weights either.
+    /// The block whose output, after the last norm, is the features, counted from 1; by default the last of
+    /// `layers`. The blocks after it are neither made nor run, so they have no weights either. Unit: number
+    /// of a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_block: Option<usize>,
 }
 
-/// What is between the two maps of an image encoder's MLP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The activation function of an image encoder's MLP.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum VisionActivation {
     /// `x * Phi(x)` with the exact error function (Hendrycks and Gimpel 2016): ViT's, DINOv2's.
@@ -70,6 +89,13 @@ pub enum VisionActivation {
     QuickGelu,
     /// With `tanh` instead of the error function: SigLIP's.
     GeluTanh,
+}
+
+/// The schema of [`VisionConfig`]: what must be written is required only where no origin settles it.
+fn required_without_origin(schema: &mut Schema) {
+    if let Some(required) = schema.remove("required") {
+        schema.insert("anyOf".to_owned(), json!([{ "required": ["from"] }, { "required": required }]));
+    }
 }
 
 /// A field that stands for nothing is not written: a plan from before there was such a field stays the same.

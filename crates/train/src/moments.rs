@@ -4,19 +4,20 @@ use anyhow::{Context, Result};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::adamw::{self, AdamWStep, ByteMoments};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::parameters;
 
 /// How AdamW's moments are stored between steps; a step computes in f32.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum MomentFormat {
-    /// In f32.
+    /// Four bytes each.
     #[default]
     #[serde(rename = "f32")]
     F32,
-    /// A byte each, in blocks with a scale, rounded at random with the moment as the mean ([`ByteMoments`]).
-    /// They lie in this process: on another device a step moves weight and gradient here and back.
+    /// A byte each, in blocks with a scale and stochastic rounding ([`ByteMoments`]). They lie in this
+    /// process: on another device a step moves weight and gradient here and back.
     #[serde(rename = "8bit")]
     EightBit,
 }

@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_lab::ablation::{Cell, Paper, Table as Scores};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use toml::Table;
@@ -24,7 +25,8 @@ use crate::recipe::{Written, put};
 pub(crate) struct AblateArgs {
     /// Recipe with an [ablation] table, a TOML file.
     recipe: PathBuf,
-    /// Folder of table.md and table.json, with a run folder inside for each combination. It is made, or continued.
+    /// Folder of table.md and table.json, with a run folder inside for each combination. It is made, or
+    /// continued.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Override a setting of every run, as in `mm1 run`. May be repeated.
@@ -39,31 +41,37 @@ pub(crate) struct AblateArgs {
     json: bool,
 }
 
-/// The `[ablation]` table of a recipe.
-#[derive(Debug, Deserialize)]
+/// An ablation, `[ablation]`: many runs of one recipe, done by `mm1 ablate`; `mm1 run` refuses it.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Ablation {
-    /// What is changed; every combination is one run.
+pub(crate) struct Ablation {
+    /// What is changed; every combination of one value from each axis is one run.
+    #[schemars(length(min = 1))]
     axis: Vec<Axis>,
-    /// The paper's table that this one is beside.
+    /// The paper's table, printed beside this one.
     #[serde(default)]
     paper: Option<Paper>,
 }
 
-#[derive(Debug, Deserialize)]
+/// An axis of an ablation, `[[ablation.axis]]`.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Axis {
-    /// What is changed, as a column's head.
+pub(crate) struct Axis {
+    /// What is changed, as the head of its column in the table.
     name: String,
+    /// The values that it takes.
+    #[schemars(length(min = 1))]
     value: Vec<Value>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
+/// A value of an axis, `[[ablation.axis.value]]`.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Value {
-    /// As a table says it.
+pub(crate) struct Value {
+    /// The value's name in the table and in the run folder's name.
     name: String,
-    /// Settings by their path, as `--set` has them.
+    /// Settings by their path, as `--set` has them: `"stage.pretrain.steps" = 40`.
+    #[schemars(with = "serde_json::Map<String, serde_json::Value>")]
     set: Table,
 }
 

@@ -2,8 +2,11 @@
 
 pub(crate) mod ablate;
 pub(crate) mod chat;
+pub(crate) mod completions;
 pub(crate) mod data;
 pub(crate) mod eval;
+pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod run;
+pub(crate) mod schema;
 pub(crate) mod score;

@@ -16,6 +16,7 @@ use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
 use mm1_model::device::DeviceKind;
 use mm1_model::ops;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -25,48 +26,52 @@ pub(crate) use self::stage::{
 pub(crate) use self::written::{Written, put};
 
 /// A whole run: the data, the model and the stages that it goes through.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Recipe {
-    /// What the run is called in its report.
+    /// What the run is called in its report and in `plan.toml`.
     pub(crate) name: String,
-    /// From which every random choice follows.
+    /// Seed of every random choice: initial weights, order of the data, augmentations, the built-in pictures.
+    /// Unit: none.
     #[serde(default = "one")]
     pub(crate) seed: u64,
-    /// Of matrix products; in training weights, sums, norms, softmax and loss are always f32.
+    /// Precision of matrix products. In training, weights, sums, norms, softmax and loss are always f32
+    /// (mixed precision).
     #[serde(default)]
     pub(crate) precision: Precision,
     /// Where tensors are computed: `"cpu"`, or `"cuda"` in a program that was built with that feature.
     #[serde(default, skip_serializing_if = "stage::is_default")]
+    #[schemars(extend("default" = DeviceKind::default()))]
     pub(crate) device: DeviceKind,
-    /// The built-in world of pictures.
+    /// The built-in world of pictures, which all `emoji-…` sources and `scene-…` tasks show.
     #[cfg(feature = "emoji")]
     #[serde(default)]
     pub(crate) world: WorldConfig,
     /// How text becomes tokens.
     pub(crate) tokenizer: TokenizerConfig,
-    /// How a picture is brought to the model's size and range.
+    /// How a picture is brought to the encoder's size and range.
     #[serde(default)]
     pub(crate) image: ImageConfig,
     /// The network.
     pub(crate) model: Mm1Config,
-    /// How files are reached and kept. No digit depends on it, so it is no part of what a run settles.
+    /// How files are reached and kept. No digit depends on it, so a run may be continued with another one.
     #[serde(default, skip_serializing)]
     pub(crate) store: StoreSpec,
-    /// The sources by the name that mixtures use.
+    /// The sources of documents, by the name that mixtures and tasks use.
     pub(crate) data: BTreeMap<String, SourceConfig>,
-    /// What is done, in order.
+    /// What is done, in this order.
+    #[schemars(length(min = 1))]
     pub(crate) stage: Vec<Stage>,
 }
 
 /// What the inputs of matrix products are rounded to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Precision {
-    /// Nothing.
+    /// Not rounded.
     #[default]
     F32,
-    /// bfloat16.
+    /// bfloat16: faster, half the memory for activations.
     Bf16,
 }
 
@@ -79,38 +84,45 @@ impl From<Precision> for ops::Precision {
     }
 }
 
-/// Where the tokenizer comes from.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Where the tokenizer comes from, `[tokenizer]`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub(crate) enum TokenizerConfig {
     /// A byte-level BPE trained on the first `documents` training documents of every source.
     Bpe {
-        /// Entries in all, special tokens included.
+        /// Size of the vocabulary, special tokens included.
+        /// Unit: entries.
         vocab: usize,
-        /// Documents read from each source.
+        /// Training documents that are read from each source.
+        /// Unit: documents.
+        #[schemars(range(min = 1))]
         documents: u64,
     },
     /// A `tokenizer.json` of this program.
     File {
-        /// The file.
+        /// The file. A run folder has one.
         path: PathBuf,
     },
 }
 
-/// How a picture is prepared; its size is the model's.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// How a picture is prepared, `[image]`; its size is `model.vision.image_size`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct ImageConfig {
-    /// What is done with a picture that is not square.
+    /// How a picture that is not square becomes one.
     pub(crate) mode: Fit,
-    /// How levels between pixels are found.
+    /// The resampling filter.
     #[serde(skip_serializing_if = "stage::is_default")]
+    #[schemars(extend("default" = Filter::default()))]
     pub(crate) filter: Filter,
-    /// Subtracted from each channel in 0..=1.
+    /// Mean of each channel (red, green, blue), which is subtracted.
+    /// Unit: level, 0 to 1.
     pub(crate) mean: [f32; 3],
-    /// Then divided by.
+    /// Standard deviation of each channel, by which the difference is divided.
+    /// Unit: level, 0 to 1.
     pub(crate) std: [f32; 3],
-    /// What lies under transparent pixels: red, green, blue of 0..=255.
+    /// The colour (red, green, blue) under transparent pixels.
+    /// Unit: level, 0 to 255.
     pub(crate) background: [u8; 3],
 }
 

@@ -10,21 +10,23 @@ use mm1_model::aim::AimConfig;
 use mm1_model::clip::Contrast;
 use mm1_model::dino::DinoConfig;
 use mm1_train::MomentFormat;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// One station of the road.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A stage of the run, `[[stage]]`. Each starts with the model as the stages before have left it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub(crate) enum Stage {
-    /// Trains the image encoder alone.
+    /// Train the image encoder alone.
     Encoder(TrainStage),
-    /// Measures the image encoder alone.
+    /// Measure the image encoder alone: k-NN, linear and attentive probe, zero-shot classification,
+    /// retrieval.
     Probe(ProbeStage),
     /// Next-token prediction on a mixture of documents.
     Pretrain(TrainStage),
     /// Supervised fine-tuning on conversations: the same loop, loss on the answers only.
     Sft(TrainStage),
-    /// Scores with 0, 4, 8 … demonstrations.
+    /// Evaluate on tasks with 0, 4, 8 … demonstrations (shots).
     Eval(EvalStage),
 }
 
@@ -46,24 +48,32 @@ impl Stage {
     }
 }
 
-/// The settings of the optimiser and its schedule, the same in every training stage.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// AdamW and its learning-rate schedule, `optimizer`, in every stage that trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct OptimizerConfig {
-    /// The peak: `"law"` (paper, section 3.3) or a number.
+    /// Peak learning rate: a number, or `"law"` for the paper's law (section 3.3).
+    /// Unit: none.
     pub(crate) lr: LearningRate,
-    /// Linear warm-up; then a cosine to a tenth of the peak.
+    /// Linear warm-up; a cosine to a tenth of the peak follows.
+    /// Unit: steps.
     pub(crate) warmup_steps: u64,
-    /// Decoupled, as PyTorch's `AdamW` has it: 0.1 is the paper's λ = 0.1 η.
+    /// Decoupled weight decay, as in PyTorch's `AdamW`; 0.1 is the paper's λ = 0.1 η.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub(crate) weight_decay: f64,
-    /// Largest norm of all gradients together.
+    /// Largest norm of all gradients together; a larger one is scaled down to it.
+    /// Unit: none.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub(crate) clip_norm: f64,
-    /// How the moments are kept: in `"f32"`, or in `"8bit"`, with which a trained parameter takes 10 bytes in place of 16.
+    /// How AdamW's moments are stored. With `"8bit"` a trained parameter takes 10 bytes, with `"f32"` 16.
     #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = MomentFormat::default()))]
     pub(crate) moments: MomentFormat,
-    /// A factor on the learning rate for each part of the model.
+    /// Factors on the learning rate, for each part of the model.
     pub(crate) scale: GroupScale,
-    /// Parts that stay as they are: `vision`, `connector`, `lm`.
+    /// Frozen parts of the model: `vision`, `connector`, `lm`.
+    #[schemars(inner(pattern("^(vision|connector|lm)$")))]
     pub(crate) freeze: Vec<String>,
 }
 
@@ -82,32 +92,38 @@ impl Default for OptimizerConfig {
 }
 
 /// A learning rate: a number or `"law"`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(untagged)]
 pub(crate) enum LearningRate {
     /// The number itself.
-    Value(f64),
+    Value(#[schemars(extend("exclusiveMinimum" = 0))] f64),
     /// From the number of parameters.
     Law(Law),
 }
 
 /// The one word that [`LearningRate`] knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Law {
-    /// η = exp(-0.4214 ln N - 0.5535).
+    /// η = exp(-0.4214 ln N - 0.5535), with N the number of trained parameters.
     Law,
 }
 
-/// Factors on the learning rate.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+/// Factors on the learning rate, `optimizer.scale`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct GroupScale {
-    /// Of the image encoder.
+    /// Factor of the image encoder.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub(crate) vision: f64,
-    /// Of the connector.
+    /// Factor of the connector.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub(crate) connector: f64,
-    /// Of the language model.
+    /// Factor of the language model.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub(crate) lm: f64,
 }
 
@@ -117,13 +133,17 @@ impl Default for GroupScale {
     }
 }
 
-/// When checkpoints are written and how many stay.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// When checkpoints are written and how many are kept, `checkpoint`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct CheckpointConfig {
-    /// Steps between two; the last step always has one.
+    /// Steps from one checkpoint to the next; the last step always has one.
+    /// Unit: steps.
+    #[schemars(range(min = 1))]
     pub(crate) every: u64,
-    /// How many of a stage are kept.
+    /// The newest checkpoints of a stage that are kept; older ones are removed.
+    /// Unit: checkpoints.
+    #[schemars(range(min = 1))]
     pub(crate) keep: usize,
 }
 
@@ -133,32 +153,43 @@ impl Default for CheckpointConfig {
     }
 }
 
-/// A training stage over packed rows.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A stage that trains.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct TrainStage {
-    /// By which `--set`, folders and reports know it.
+    /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
+    #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
     pub(crate) name: String,
-    /// What is minimised.
+    /// What is minimised: `language` in stages of kind `pretrain` and `sft`, another one in kind `encoder`.
     #[serde(default)]
     pub(crate) objective: Objective,
-    /// Weight of each source.
+    /// Sources and their weights: documents are drawn in these proportions, which need not add up to 1.
+    /// Unit: weight.
+    #[schemars(extend("minProperties" = 1))]
     pub(crate) mixture: BTreeMap<String, f64>,
-    /// Optimisation steps.
+    /// Optimisation steps of the stage.
+    /// Unit: steps.
+    #[schemars(range(min = 1))]
     pub(crate) steps: u64,
-    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one picture with its caption; for the
-    /// others examples are packed into it.
+    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one picture with its
+    /// caption; for the others examples are packed into it.
+    /// Unit: rows.
+    #[schemars(range(min = 1))]
     pub(crate) rows: usize,
-    /// Micro-batches in a step.
+    /// Micro-batches in a step (gradient accumulation).
+    /// Unit: micro-batches.
     #[serde(default = "one_usize")]
+    #[schemars(range(min = 1))]
     pub(crate) accumulate: usize,
-    /// Positions in a row.
+    /// Positions in a row, image tokens included.
+    /// Unit: positions.
+    #[schemars(range(min = 1))]
     pub(crate) length: usize,
-    /// Activation checkpointing (Chen et al. 2016): blocks are computed again on the way back. The same digits in less
-    /// memory, for up to a third more time.
+    /// Activation checkpointing (Chen et al. 2016): the backward pass recomputes each block's activations.
+    /// The same digits in less memory, for up to a third more time.
     #[serde(default)]
     pub(crate) recompute_blocks: bool,
-    /// What an `encoder` stage cuts from each picture, and does to it.
+    /// The augmented views that a stage of kind `encoder` takes of each picture.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) views: Views,
     /// Settings of objective `dino`.
@@ -167,28 +198,29 @@ pub(crate) struct TrainStage {
     /// Settings of objective `aim`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(crate) aim: AimConfig,
-    /// The optimiser.
+    /// AdamW and its learning-rate schedule.
     #[serde(default)]
     pub(crate) optimizer: OptimizerConfig,
-    /// Checkpoints.
+    /// When checkpoints are written and how many are kept.
     #[serde(default)]
     pub(crate) checkpoint: CheckpointConfig,
 }
 
 /// What a training stage minimises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum Objective {
-    /// The next token of text.
+    /// Cross-entropy of the next token.
     #[default]
     Language,
-    /// Contrast of pictures and captions (Radford et al. 2021); for an `encoder` stage, as all that follow.
+    /// Contrastive loss of pictures and captions (Radford et al. 2021). This and all that follow are for an
+    /// `encoder` stage.
     Clip,
-    /// The same with each pair by itself (Zhai et al. 2023), for small batches.
+    /// The contrastive loss with a sigmoid for each pair (Zhai et al. 2023), for small batches.
     Siglip,
     /// Self-distillation, without captions (Caron et al. 2021).
     Dino,
-    /// The next patch's pixels, without captions (El-Nouby et al. 2024).
+    /// Autoregressive prediction of the next patch's pixels, without captions (El-Nouby et al. 2024).
     Aim,
     /// Tokens of the caption as the picture's classes (Huang et al. 2024). It learns faster than
     /// a contrast of small batches.
@@ -227,76 +259,104 @@ impl Objective {
     }
 }
 
-/// Measures of the image encoder as the stages before have left it, beside raw pixels and an encoder of random weights.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A stage that measures the image encoder as the stages before have left it, beside raw pixels and an
+/// encoder of random weights.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct ProbeStage {
-    /// By which `--set` and reports know it.
+    /// The stage's name, by which `--set` and reports know it: letters, digits, `-` and `_`.
+    #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
     pub(crate) name: String,
-    /// The source whose texts are the pictures' classes: for k-NN, linear probe and zero-shot classification.
+    /// The source whose texts are the pictures' classes, for k-NN, linear probe and zero-shot classification.
     pub(crate) classes: String,
-    /// The source of pictures with captions of their own, for retrieval; only where there is a text tower: after a
-    /// contrastive stage, or with an imported pair.
+    /// The source of pictures with captions of their own, for retrieval. It needs a text tower: a contrastive
+    /// stage before, or an imported pair of towers. By default retrieval is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) captions: Option<String>,
-    /// Training pictures, by which the others are judged.
+    /// Training pictures to which the probes are fitted.
+    /// Unit: pictures.
     #[serde(default = "probe_train")]
+    #[schemars(range(min = 1))]
     pub(crate) train: u64,
-    /// Held-out pictures.
+    /// Held-out pictures on which the probes are scored.
+    /// Unit: pictures.
     #[serde(default = "probe_test")]
+    #[schemars(range(min = 1))]
     pub(crate) test: u64,
     /// Held-out pairs for retrieval.
+    /// Unit: pairs.
     #[serde(default = "probe_pairs")]
+    #[schemars(range(min = 1))]
     pub(crate) pairs: u64,
-    /// Neighbours that vote (k).
+    /// Neighbours that vote in k-NN: its k.
+    /// Unit: neighbours.
     #[serde(default = "probe_neighbours")]
+    #[schemars(range(min = 1))]
     pub(crate) neighbours: usize,
-    /// Whether an attentive probe is fitted to the patches too: it keeps the features of every patch in memory.
+    /// Whether an attentive probe is fitted to the patches too. It holds the features of every patch in
+    /// memory.
     #[serde(default)]
     pub(crate) attentive: bool,
-    /// What zero-shot classification says of a class, in the place of `{}`.
+    /// The prompt of zero-shot classification, with `{}` for the class: `"a photo of a {}"`.
     #[serde(default = "probe_prompt")]
     pub(crate) prompt: String,
 }
 
-/// An evaluation of the model as the stages before have left it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A stage that evaluates the model as the stages before have left it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct EvalStage {
-    /// By which `--set` and reports know it.
+    /// The stage's name, by which `--set` and reports know it: letters, digits, `-` and `_`.
+    #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
     pub(crate) name: String,
-    /// Names of tasks; `captions:SOURCE` is captioning of a source's held-out pictures, `vqa:SOURCE`
-    /// are questions about them (`vqa:SOURCE/OTHER`: demonstrated by another source).
+    /// Names of tasks. `captions:SOURCE` is captioning of a source's held-out pictures, `vqa:SOURCE` are
+    /// questions about them; `vqa:SOURCE/OTHER` takes the demonstrations from another source.
+    #[schemars(length(min = 1))]
     pub(crate) tasks: Vec<String>,
-    /// Numbers of demonstrations.
+    /// Numbers of demonstrations (shots) with which each task is asked.
+    /// Unit: demonstrations.
+    #[schemars(length(min = 1))]
     pub(crate) shots: Vec<usize>,
     /// Questions of each task.
+    /// Unit: questions.
+    #[schemars(range(min = 1))]
     pub(crate) questions: usize,
-    /// Questions answered side by side; no score depends on it.
+    /// Questions answered in one batch; no score depends on it.
+    /// Unit: questions.
     #[serde(default = "eval_batch")]
+    #[schemars(range(min = 1))]
     pub(crate) batch: usize,
-    /// Whether the blind score is measured too.
+    /// Whether the blind baseline is measured too: the same questions with grey pictures.
     #[serde(default = "yes")]
     pub(crate) blind: bool,
-    /// Which training items are shown: `random`, `fixed` or `similar`.
+    /// Which training items are shown as demonstrations.
     #[serde(default)]
     pub(crate) demonstrations: Choice,
-    /// Training items among which similar ones are looked for.
+    /// Training items among which `similar` demonstrations are looked for.
+    /// Unit: items.
     #[serde(default = "eval_pool")]
     pub(crate) pool: usize,
-    /// Whether demonstrations show the way to their answer, and the model's conclusion is scored.
+    /// Whether demonstrations show a chain of thought before their answer, and the model's conclusion is
+    /// scored.
     #[serde(default)]
     pub(crate) chain_of_thought: bool,
-    /// Pixels a side with which the demonstrations' pictures are looked at; without it as the question's.
+    /// Side with which the demonstrations' pictures are encoded, in whole patches; by default as the
+    /// question's.
+    /// Unit: pixels.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
     pub(crate) demonstration_size: Option<usize>,
-    /// How many of the last demonstrations are looked at as the question all the same.
+    /// The last demonstrations that are encoded at full resolution all the same.
+    /// Unit: demonstrations.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = 0))]
     pub(crate) sharp_demonstrations: usize,
-    /// Training documents of each source that test items are compared with; 0: none.
+    /// Training documents of each source with which test items are compared, to find what training has seen;
+    /// 0: none.
+    /// Unit: documents.
     #[serde(default = "eval_contamination")]
     pub(crate) contamination: u64,
-    /// The folder of the test sets on disk.
+    /// The folder of the test sets on disk, for tasks of real benchmarks.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) data: Option<PathBuf>,
 }

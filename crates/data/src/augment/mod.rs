@@ -1,7 +1,8 @@
-//! What encoder training does to a picture: seeded views, crops and colours, as torchvision draws them from PIL pictures.
+//! What encoder training does to a picture: seeded views, crops and colours, as torchvision draws them from
+//! PIL pictures.
 //!
-//! A view is a pure function of (seed, name of the source, index in the source's endless order, picture of the document,
-//! number of the view): each epoch sees others, and a resume sees the same.
+//! A view is a pure function of (seed, name of the source, index in the source's endless order, picture of
+//! the document, number of the view): each epoch sees others, and a resume sees the same.
 
 mod blur;
 mod colour;
@@ -13,19 +14,22 @@ use anyhow::{Result, ensure};
 use rand::seq::SliceRandom as _;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::Image;
 use crate::image::{About, Crop, ImageSpec, about, needed, opened};
 
-/// The views that training takes of each picture. The default is one that shows the whole picture as it is.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The views that training of an encoder takes of each picture, `views`. The default is one view that shows
+/// the whole picture as it is.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Views {
-    /// What is done for each global view, in their order; these have the encoder's size.
+    /// The augmentations of each global view, in this order; the views have `model.vision.image_size`.
+    #[schemars(length(min = 1))]
     pub global: Vec<Augment>,
-    /// Views of small parts, of a smaller size.
+    /// Views of small parts of the picture, in a smaller size.
     pub local: Local,
 }
 
@@ -35,15 +39,18 @@ impl Default for Views {
     }
 }
 
-/// Local views (multi-crop, Caron et al. 2020).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// Local views, `views.local` (multi-crop, Caron et al. 2020): objective `dino` alone has them.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Local {
-    /// How many of each picture.
+    /// Local views of each picture.
+    /// Unit: views.
     pub views: usize,
-    /// Side in pixels.
+    /// Side of a local view, in whole patches.
+    /// Unit: pixels.
+    #[schemars(range(min = 1, max = 4096))]
     pub size: usize,
-    /// What is done for each.
+    /// The augmentations of each local view.
     pub augment: Augment,
 }
 
@@ -53,26 +60,39 @@ impl Default for Local {
     }
 }
 
-/// What is done for a view, in the order of the fields. By default nothing.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The augmentations of a view, applied in the order of the fields. By default none.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// The least and the largest share of the picture's area that a crop at random takes (Szegedy et al. 2015). `[1, 1]`
-    /// crops nothing: the picture becomes the square as `image` says.
+    /// The smallest and the largest random resized crop (Szegedy et al. 2015), as a share of the picture's
+    /// area. `[1, 1]` crops nothing: the picture is resized as `image.mode` says.
+    /// Unit: share of 1.
+    #[schemars(inner(range(min = 0, max = 1)))]
     pub scale: [f64; 2],
-    /// The least and the largest width of a crop for a height of 1, before both become the same number of pixels.
+    /// The smallest and the largest aspect ratio of a crop, width over height, before it is resized to a
+    /// square.
+    /// Unit: ratio.
     pub ratio: [f64; 2],
-    /// Probability of left and right exchanged.
+    /// Probability of a horizontal flip.
+    /// Unit: probability.
+    #[schemars(range(min = 0, max = 1))]
     pub flip: f64,
-    /// Changes of colour.
+    /// Colour jitter.
     pub jitter: Jitter,
-    /// Probability of a picture without colours.
+    /// Probability of conversion to greyscale.
+    /// Unit: probability.
+    #[schemars(range(min = 0, max = 1))]
     pub grey: f64,
-    /// Probability of a Gaussian blur over nine pixels, as DINOv2's.
+    /// Probability of a Gaussian blur with a kernel of nine pixels, as DINOv2's.
+    /// Unit: probability.
+    #[schemars(range(min = 0, max = 1))]
     pub blur: f64,
-    /// The least and the largest deviation of the blur in pixels of the view.
+    /// The smallest and the largest standard deviation of the blur.
+    /// Unit: pixels of the view.
     pub sigma: [f64; 2],
-    /// Probability of bright levels, from 128 on, turned round.
+    /// Probability of solarisation: levels from 128 on are inverted.
+    /// Unit: probability.
+    #[schemars(range(min = 0, max = 1))]
     pub solarise: f64,
 }
 
@@ -91,19 +111,30 @@ impl Default for Augment {
     }
 }
 
-/// Changes of colour, made in an order at random. A factor is drawn from `1 - x` to `1 + x` and is never below 0.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+/// Colour jitter, `jitter`, as torchvision's `ColorJitter`: four changes in a random order. A factor is drawn
+/// from `1 - x` to `1 + x` and is never below 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Jitter {
     /// Probability that the picture is changed at all.
+    /// Unit: probability.
+    #[schemars(range(min = 0, max = 1))]
     pub probability: f64,
     /// `x` of the factor on all levels.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub brightness: f64,
-    /// `x` of the factor on the distances from the mean grey.
+    /// `x` of the factor on the distances from the picture's mean grey.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub contrast: f64,
     /// `x` of the factor on the distances from each pixel's grey.
+    /// Unit: factor.
+    #[schemars(range(min = 0))]
     pub saturation: f64,
-    /// The largest turn of the hue to either side, in turns of the circle: at most 0.5.
+    /// The largest shift of the hue to either side.
+    /// Unit: turns of the colour circle.
+    #[schemars(range(min = 0, max = 0.5))]
     pub hue: f64,
 }
 
@@ -132,8 +163,8 @@ impl Views {
         self.global.iter().any(Augment::crops) || self.local.views > 0 && self.local.augment.crops()
     }
 
-    /// The views of the picture with this number in its document, drawn with the document's [`key`]. The picture is
-    /// decoded once, a JPEG no larger than the views need.
+    /// The views of the picture with this number in its document, drawn with the document's [`key`]. The
+    /// picture is decoded once, a JPEG no larger than the views need.
     ///
     /// # Errors
     /// A picture that can't be decoded, one without pixels.
@@ -166,7 +197,8 @@ impl Views {
     }
 }
 
-/// What the views of a document's pictures are drawn from, for the document at `index` of a source's endless order.
+/// What the views of a document's pictures are drawn from, for the document at `index` of a source's endless
+/// order.
 pub fn key(seed: u64, source: &str, index: u64) -> u64 {
     xxh3_64(format!("{seed}/views/{source}/{index}").as_bytes())
 }

@@ -9,6 +9,7 @@ mod resize;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::about::{About, about};
@@ -41,23 +42,25 @@ pub struct ImageSpec {
 }
 
 /// How a picture becomes a square.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
-    /// Everything is kept, the shape is not.
+    /// Both sides are resized to the model's; the aspect ratio is lost.
     #[default]
     Squash,
-    /// The largest square in the middle.
+    /// The largest square in the middle, resized.
     CentreCrop,
-    /// The whole picture in the middle of a square of the mean colour.
+    /// The whole picture, in the middle of a square of the mean colour, resized.
     Pad,
-    /// As `Squash`, with the roundings of Pillow 13, which differ where an edge throws over. So the processors of SigLIP and
-    /// ViT at Hugging Face do it.
+    /// As `squash`, with the rounding of Pillow 13, which differs where a filter overshoots at an edge. This
+    /// is what the processors of SigLIP and ViT at Hugging Face do.
     Sides,
-    /// The short side becomes this many pixels and the long side a whole number of them, as in `Sides`; then the middle, with
-    /// black where it is less than the square. So the processors of CLIP and DINOv2 at Hugging Face do it.
+    /// The short side is resized to this many pixels, as `sides` resizes, and the square in the middle is cut
+    /// out; black where there is no picture. This is what the processors of CLIP and DINOv2 at Hugging Face
+    /// do.
+    /// Unit: pixels.
     ShortestEdge(usize),
-    /// The middle, as it is; black where the picture is smaller.
+    /// The square in the middle, not resized; black where the picture is smaller.
     Middle,
 }
 
@@ -71,18 +74,18 @@ impl Fit {
     }
 }
 
-/// The kernels of Pillow, which grow with the pixels of a reduced picture (all but `Nearest`).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// The resampling filters of Pillow; all but `nearest` are antialiased where a picture gets smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Filter {
     /// The nearest pixel.
     Nearest,
-    /// A triangle.
+    /// Linear interpolation (a triangle).
     Bilinear,
-    /// Catmull and Rom's spline (Keys 1981, a = -0.5).
+    /// Cubic interpolation (Keys 1981, a = -0.5; Catmull and Rom's spline).
     #[default]
     Bicubic,
-    /// Lanczos' kernel of three lobes.
+    /// Lanczos' windowed sinc of three lobes.
     Lanczos,
 }
 
@@ -152,8 +155,8 @@ pub fn open(image: &Image) -> Result<Arc<Picture>> {
     }
 }
 
-/// The picture as a square: `[size, size, 3]` bytes. One that already has the size stays as it is; a JPEG is decoded
-/// no larger than the square needs.
+/// The picture as a square: `[size, size, 3]` bytes. One that already has the size stays as it is; a JPEG is
+/// decoded no larger than the square needs.
 ///
 /// # Errors
 /// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.

@@ -7,13 +7,14 @@ use crate::document::Image;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The largest picture file that is read.
 const MAX_FILE: u64 = 128 << 20;
 
 /// What becomes of a document whose picture is not there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Missing {
     /// The document counts as damaged.
@@ -37,7 +38,8 @@ impl Album {
     /// The file with this name, relative to the folder; `None` where it is missing and may be.
     ///
     /// # Errors
-    /// A name or a link that leaves the folder, a file that can't be read or is too large; one that is missing.
+    /// A name or a link that leaves the folder, a file that can't be read or is too large; one that is
+    /// missing.
     pub(crate) fn picture(&self, name: &str) -> Result<Option<Image>> {
         let inside =
             Path::new(name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));

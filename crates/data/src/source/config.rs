@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::album::{Album, Missing};
@@ -23,19 +24,20 @@ use crate::store::{Blob, Paths, Store, StoreSpec};
 #[cfg(feature = "emoji")]
 use crate::world::Stream;
 
-/// A source as a recipe writes it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// A source of documents, `[data.NAME]`; a stage's `mixture` and `tasks` call it by its NAME.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SourceConfig {
-    /// Built in: one emoji and its name.
+    /// Built in: one emoji on a coloured background with a short, noisy text, as pictures and alt texts of
+    /// the web.
     EmojiCaptioned {},
-    /// Built in: scenes with full descriptions.
+    /// Built in: scenes of a few emoji with a full description, as synthetic captions.
     EmojiScenes {},
-    /// Built in: pages with several pictures.
+    /// Built in: pages of text with several pictures between the paragraphs.
     EmojiInterleaved {},
     /// Built in: prose without pictures.
     EmojiText {},
-    /// Built in: conversations about scenes.
+    /// Built in: conversations about scenes, for supervised fine-tuning.
     EmojiChat {},
     /// Built in: questions about two pictures.
     EmojiPairs {},
@@ -43,49 +45,57 @@ pub enum SourceConfig {
     EmojiBinding {},
     /// Built in: signs and what they say.
     EmojiSigns {},
-    /// Built in: one emoji in any pose and light, and its name, its class.
+    /// Built in: one emoji in any pose and light before any background; the text is its name, its class.
     EmojiRenderings {},
-    /// Built in: the same on white.
+    /// Built in: as `emoji-renderings`, on white.
     EmojiStickers {},
-    /// Pictures in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg` with
-    /// `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
+    /// Pictures in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg`
+    /// with `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
     Classes {
-        /// The folder.
+        /// The folder that holds a folder for each class.
         path: PathBuf,
-        /// Share of the pictures that is held out, where there is no folder of held-out ones.
+        /// Share of the pictures that is held out for tests, where there is no `test/` or `val/`.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Pictures with captions in a folder, or in a JSON-lines file beside them.
     Folder {
         /// The folder, or its `.jsonl` file.
         path: PathBuf,
-        /// Share of the pictures that is held out.
+        /// Share of the pictures that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Shards of our own: documents of every kind.
     Shards {
-        /// Archives, or a folder of them.
+        /// The archives: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// WebDataset archives of pictures with captions.
     Webdataset {
-        /// Archives, or a folder of them.
+        /// The archives: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// The member with the caption: its extension, or `json.FIELD`.
         #[serde(default = "default_caption")]
         caption: String,
-        /// Share of the samples that is held out.
+        /// Share of the samples that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Parquet of pictures with captions, as Hugging Face's `datasets` writes it.
     ParquetCaptioned {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// The column of pictures: bytes, or a struct of `bytes` and `path`.
         #[serde(default = "default_image")]
@@ -93,16 +103,20 @@ pub enum SourceConfig {
         /// The column of captions.
         #[serde(default = "default_text")]
         text: String,
-        /// Memory for open row groups.
+        /// Memory that open row groups may take; the least recently used are closed first.
+        /// Unit: MiB.
         #[serde(default = "default_memory")]
+        #[schemars(range(min = 1, max = 1_048_576))]
         memory_mib: u64,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// OBELICS: Parquet of parallel lists of pictures and texts.
     Obelics {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// The column of lists of pictures.
         #[serde(default = "default_images")]
@@ -110,88 +124,107 @@ pub enum SourceConfig {
         /// The column of lists of texts.
         #[serde(default = "default_texts")]
         texts: String,
-        /// The folder of pictures that are named by a path.
+        /// The folder of pictures that are named by a path; by default such paths are relative to the working
+        /// folder.
         #[serde(default)]
         pictures: PathBuf,
         /// What becomes of a document whose picture is missing.
         #[serde(default)]
         missing: Missing,
-        /// Memory for open row groups.
+        /// Memory that open row groups may take; the least recently used are closed first.
+        /// Unit: MiB.
         #[serde(default = "default_memory")]
+        #[schemars(range(min = 1, max = 1_048_576))]
         memory_mib: u64,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// MMC4: JSON lines of sentences and the pictures that belong to them.
     Mmc4 {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// The folder of the pictures.
         pictures: PathBuf,
         /// What becomes of a document whose picture is missing.
         #[serde(default)]
         missing: Missing,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// HTML pages and the pictures beside them.
     Html {
-        /// A folder of pages, or pages.
+        /// The pages: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// What becomes of a document whose picture is missing.
         #[serde(default)]
         missing: Missing,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Plain text without pictures.
     Text {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// What a document is.
         #[serde(default)]
         documents: Unit,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Text without pictures in JSON lines.
     JsonText {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// The field of the text.
         #[serde(default = "default_text")]
         text: String,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Text without pictures in a column of Parquet.
     ParquetText {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// The column of the text.
         #[serde(default = "default_text")]
         text: String,
-        /// Memory for open row groups.
+        /// Memory that open row groups may take; the least recently used are closed first.
+        /// Unit: MiB.
         #[serde(default = "default_memory")]
+        #[schemars(range(min = 1, max = 1_048_576))]
         memory_mib: u64,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
     /// Conversations in JSON, as LLaVA, ShareGPT and OpenAI have them.
     Conversations {
-        /// Files, or a folder of them.
+        /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// The folder of the pictures.
+        /// The folder of the pictures; by default their paths are relative to the working folder.
         #[serde(default)]
         pictures: PathBuf,
-        /// Share of the documents that is held out.
+        /// Share of the documents that is held out for tests.
+        /// Unit: share of 1.
         #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
 }

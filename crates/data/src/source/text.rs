@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _};
 
 use anyhow::{Context as _, Result, ensure};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3Default;
@@ -18,13 +19,13 @@ use crate::store::Blob;
 pub(crate) const ENDINGS: &[&str] = &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"];
 
 /// What a document is in a plain text file.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Unit {
     /// The whole file.
     #[default]
     File,
-    /// The lines between blank lines.
+    /// The lines between two blank lines.
     BlankLines,
 }
 

@@ -1,8 +1,9 @@
-//! The built-in world: all of MM1's streams from 72-pixel Twemoji pictures and their CLDR names, without files.
+//! The built-in world: all of MM1's streams from 72-pixel Twemoji pictures and their CLDR names, without
+//! files.
 //!
-//! Everything is a pure function of (configuration, seed, split, index) and has no end. The seed also draws the
-//! split, so runs that are to share a test side share a seed. A text after a picture starts directly with its first
-//! word, without a space; items of a document are separated by a line break.
+//! Everything is a pure function of (configuration, seed, split, index) and has no end. The seed also draws
+//! the split, so runs that are to share a test side share a seed. A text after a picture starts directly with
+//! its first word, without a space; items of a document are separated by a line break.
 
 mod binding;
 mod captioned;
@@ -24,6 +25,7 @@ use std::sync::Arc;
 use anyhow::{Result, ensure};
 use rand::{Rng as _, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -39,15 +41,22 @@ use self::pairs::{FEWEST, Pairs};
 use crate::document::{Document, Kind, Picture, Segment, Special};
 use crate::source::{Source, Split};
 
-/// Size of the world.
-#[derive(Deserialize, Serialize, Clone, Debug, PartialEq)]
+/// Size of the built-in world, `[world]`: Twemoji pictures and the scenes, pages and conversations made of
+/// them.
+#[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct WorldConfig {
     /// Number of different emoji.
+    /// Unit: emoji.
+    #[schemars(range(min = 2 * FEWEST, max = available()))]
     pub emoji: usize,
-    /// Side of a picture in pixels.
+    /// Side of a square picture of the world, before it is resized for the model.
+    /// Unit: pixels.
+    #[schemars(range(min = 16, max = 1024))]
     pub picture_size: u32,
-    /// Share of the triples of emoji, background colour and place that only the test side has.
+    /// Share of the triples (emoji, background colour, place) that are held out for tests.
+    /// Unit: share of 1.
+    #[schemars(range(min = 0.1, max = 0.9))]
     pub test_share: f64,
 }
 
@@ -177,8 +186,8 @@ impl World {
         &self.emoji
     }
 
-    /// Whether `split` may show this emoji on this colour (an index in [`COLOURS`]) in this place. True for exactly one
-    /// split.
+    /// Whether `split` may show this emoji on this colour (an index in [`COLOURS`]) in this place. True for
+    /// exactly one split.
     pub fn allows(&self, split: Split, emoji: usize, colour: usize, place: Place) -> bool {
         self.pairs(place).emoji(split, colour).binary_search(&emoji).is_ok()
     }

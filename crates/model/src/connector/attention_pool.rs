@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::PictureActivations;
@@ -13,13 +14,17 @@ use crate::ops::{self, Activation};
 use crate::vision::VisionConfig;
 
 /// The settings of `kind = "attention-pool"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionPoolConfig {
     /// Image tokens for a picture: the number of queries.
+    /// Unit: image tokens.
+    #[schemars(range(min = 1))]
     pub tokens: usize,
-    /// Attention heads; divides the encoder's width.
+    /// Attention heads; divides `model.vision.dim`.
+    /// Unit: heads.
     #[serde(default = "default_heads")]
+    #[schemars(range(min = 1))]
     pub heads: usize,
 }
 

@@ -3,6 +3,7 @@
 use anyhow::Result;
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{PictureActivations, check_square, list, map};
@@ -11,10 +12,12 @@ use crate::ops;
 use crate::vision::VisionConfig;
 
 /// The settings of `kind = "average-pool"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AveragePoolConfig {
     /// Image tokens for a picture; a square number.
+    /// Unit: image tokens.
+    #[schemars(range(min = 1))]
     pub tokens: usize,
 }
 

@@ -4,6 +4,7 @@
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Tensor, activation};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{PictureActivations, check_square, list, map};
@@ -14,16 +15,22 @@ use crate::positions;
 use crate::vision::VisionConfig;
 
 /// The settings of `kind = "c-abstractor"`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CAbstractorConfig {
     /// Image tokens for a picture; a square number.
+    /// Unit: image tokens.
+    #[schemars(range(min = 1))]
     pub tokens: usize,
     /// Width of the blocks (1024 in Honeybee).
+    /// Unit: channels.
     #[serde(default = "default_dim")]
+    #[schemars(range(min = 1))]
     pub dim: usize,
     /// Blocks before and after the pooling, each (3 in Honeybee).
+    /// Unit: blocks.
     #[serde(default = "default_depth")]
+    #[schemars(range(min = 1))]
     pub depth: usize,
 }
 

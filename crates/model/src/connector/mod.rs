@@ -9,6 +9,7 @@ mod c_abstractor;
 use anyhow::{Result, ensure};
 use burn::module::Module;
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::attention_pool::{AttentionPool, AttentionPoolConfig};
@@ -18,8 +19,9 @@ use crate::init::Init;
 use crate::memory::{Activations, Load};
 use crate::vision::VisionConfig;
 
-/// One of the three connectors. Each gives `tokens` image tokens of the decoder's width.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+/// The vision-language connector, `[model.connector]`: one of the paper's three (section 3.1). Each gives
+/// `tokens` image tokens of the decoder's width.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ConnectorConfig {
     /// n×n adaptive average pooling, then one linear map.

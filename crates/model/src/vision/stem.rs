@@ -3,6 +3,7 @@
 use anyhow::{Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::NormWeights;
@@ -11,15 +12,15 @@ use crate::memory::Load;
 use crate::ops::{self, Activation};
 
 /// How pixels become patch features.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Stem {
     /// One linear map of each patch (Dosovitskiy et al. 2021).
     #[default]
     Patch,
-    /// log2(patch) 3x3 convolutions of stride 2 whose widths double up to `dim` (patch 16: dim/8, dim/4,
-    /// dim/2, dim), each with a channel norm and GELU, then a linear map (Xiao et al. 2021, "Early
-    /// convolutions help transformers see better"). The patch must be a power of two.
+    /// log2(patch) 3x3 convolutions of stride 2 whose widths double up to `dim`, each with a channel norm and
+    /// GELU, then a linear map (Xiao et al. 2021, "Early convolutions help transformers see better"). With
+    /// patch 16 the widths are dim/8, dim/4, dim/2, dim. The patch must be a power of two.
     Conv,
 }
 
