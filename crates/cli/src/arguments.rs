@@ -7,7 +7,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use mm1_model::device::DeviceKind;
 
-use crate::recipe::Written;
+use crate::recipe::WrittenRecipe;
 
 /// A recipe and what is changed of it.
 #[derive(Debug, Args)]
@@ -24,16 +24,16 @@ impl RecipeArgs {
     ///
     /// # Errors
     /// [`crate::error::InputError`]: a file that can't be read, an override of no setting.
-    pub(crate) fn read(&self) -> Result<Written> {
-        Written::read(&self.recipe, &self.edits)
+    pub(crate) fn read(&self) -> Result<WrittenRecipe> {
+        WrittenRecipe::read(&self.recipe, &self.edits)
     }
 }
 
 /// Where tensors are.
 #[derive(Clone, Copy, Debug, Args)]
 pub(crate) struct DeviceArgs {
-    /// Device to compute on; cuda needs a program built with that feature. Default: the recipe's, which is cpu
-    /// unless it says otherwise.
+    /// Device to compute on; cuda needs a program built with that feature. Default: the recipe's, which is
+    /// cpu unless it says otherwise.
     #[arg(long, value_name = "DEVICE", value_parser = device_kinds())]
     device: Option<DeviceKind>,
 }
@@ -46,7 +46,7 @@ fn device_kinds() -> impl clap::builder::TypedValueParser<Value = DeviceKind> {
 
 impl DeviceArgs {
     /// The recipe, to be done on the device that was asked for.
-    pub(crate) fn put(self, recipe: Written) -> Written {
+    pub(crate) fn put(self, recipe: WrittenRecipe) -> WrittenRecipe {
         match self.device {
             Some(kind) => recipe.with("device", kind.name()),
             None => recipe,

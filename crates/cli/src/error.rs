@@ -1,4 +1,5 @@
-//! Errors by whose they are, and the exit codes that tell: 2 the person's input, 130 an interrupt, 1 the rest.
+//! Errors by whose they are, and the exit codes that tell: 2 the person's input, 130 an interrupt, 1 the
+//! rest.
 
 use std::fmt;
 use std::io;

@@ -13,7 +13,7 @@ use crate::error::input;
 use crate::plan::Plan;
 use crate::recipe::{Stage, TrainStage};
 
-/// Batches that are looked at for their number of pictures.
+/// Batches whose images are counted.
 const LOOKED_AT: usize = 16;
 
 /// What threads with their heaps, the allocator and the kernels hold beside what is counted, in MiB.
@@ -21,8 +21,8 @@ const BESIDE_MIB: u64 = 22;
 
 /// What a training stage will need, from its sizes and its first batches.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Bill {
-    /// Pictures of a step, about.
+pub(crate) struct MemoryEstimate {
+    /// Images of a step, about.
     pub(crate) images: usize,
     /// Memory at the peak in MiB, with what the process holds already.
     pub(crate) mib: u64,
@@ -37,63 +37,73 @@ impl Plan {
     ///
     /// # Errors
     /// If the first batches of a stage can't be read.
-    pub(crate) fn bills(&self, threads: usize) -> Result<BTreeMap<String, Bill>> {
+    pub(crate) fn memory(&self, threads: usize) -> Result<BTreeMap<String, MemoryEstimate>> {
         let before = held_mib();
-        let mut stages = Vec::new();
+        // All loaders are made before the first of them runs: what one reads adds to what the process holds.
+        let mut loads = Vec::new();
         for stage in &self.recipe.stage {
-            if let Some(s) = stage.training() {
-                let config = self.loader(s, threads)?;
-                stages.push(((stage, s), config.sources().now, config));
+            if let Some(training) = stage.training() {
+                let config = self.loader(training, threads)?;
+                let open = config.sources().now;
+                loads.push(StageLoad { stage, training, config, before, open });
             }
         }
-        let bill = |(stage, open, config): ((&Stage, &TrainStage), u64, LoaderConfig)| {
-            Ok((stage.1.name.clone(), Bill::of(self, stage, config, (before, open))?))
-        };
-        stages.into_iter().map(bill).collect()
+        loads.into_iter().map(|load| Ok((load.training.name.clone(), load.estimate(self)?))).collect()
     }
 }
 
-impl Bill {
-    /// The bill of `stage`, a training stage of kind `kind`. `open` is what the sources of `config` hold of the
-    /// `before` MiB of this process.
+/// A training stage before it begins.
+struct StageLoad<'a> {
+    stage: &'a Stage,
+    /// Its settings.
+    training: &'a TrainStage,
+    config: LoaderConfig,
+    /// MiB that this process holds already.
+    before: u64,
+    /// Bytes of them in the open sources of `config`.
+    open: u64,
+}
+
+impl StageLoad<'_> {
+    /// What the stage will need.
     ///
     /// # Errors
     /// If its data can't be read.
-    pub(crate) fn of(
-        plan: &Plan,
-        (kind, stage): (&Stage, &TrainStage),
-        config: LoaderConfig,
-        (before, open): (u64, u64),
-    ) -> Result<Self> {
-        let mut loader = Loader::start(LoaderConfig { threads: 1, ..config.clone() }, Cursor::default())?;
-        let images = (0..LOOKED_AT).map(|_| Ok(input(loader.next())?.0.images()));
-        let images: Vec<usize> = images.collect::<Result<_>>()?;
+    fn estimate(&self, plan: &Plan) -> Result<MemoryEstimate> {
+        let Self { stage, training, config, before, open } = self;
+        let images = first_images(config)?;
         let load = Load {
-            positions: stage.rows * stage.length,
+            positions: training.rows * training.length,
             images: images.iter().copied().max().unwrap_or(0),
-            recompute: stage.recompute_blocks,
+            recompute: training.activation_checkpointing,
             precision: plan.recipe.precision.into(),
         };
         let (model, parameters) = (&plan.recipe.model, &plan.derived.parameters);
-        let (trained, activations) = match kind {
+        let (trained, activations) = match stage {
             Stage::Encoder(_) => (parameters.vision, model.encoder_bytes(load)),
             _ => (parameters.total(), model.activation_bytes(load)),
         };
-        drop(loader);
         let loader = config.memory(load.images);
-        // The batches of a step are handed over together; its pictures on the device are among the activations.
-        let batches = stage.accumulate as u64 * config.batch_bytes(load.images);
+        // The batches of a step are handed over together; its images on the device are among the activations.
+        let batches = training.accumulate as u64 * config.batch_bytes(load.images);
         let gradients = trained as u64 * GRADIENT_BYTES;
-        let state = stage.optimizer.moments.state_bytes(trained) - gradients;
-        let step = if stage.accumulate > 1 { gradients + activations } else { gradients.max(activations) };
-        let bytes = state + step + batches + loader.total().saturating_sub(open);
-        Ok(Self {
-            images: images.iter().sum::<usize>() * stage.accumulate / LOOKED_AT,
+        let state = training.optimizer.moments.state_bytes(trained) - gradients;
+        let accumulates = training.accumulate > 1;
+        let step = if accumulates { gradients + activations } else { gradients.max(activations) };
+        let bytes = state + step + batches + loader.total().saturating_sub(*open);
+        Ok(MemoryEstimate {
+            images: images.iter().sum::<usize>() * training.accumulate / LOOKED_AT,
             mib: bytes.div_ceil(1 << 20) + before + BESIDE_MIB,
             loader_mib: loader.total().div_ceil(1 << 20),
             loader,
         })
     }
+}
+
+/// The numbers of images in the first batches.
+fn first_images(config: &LoaderConfig) -> Result<Vec<usize>> {
+    let mut loader = Loader::start(LoaderConfig { threads: 1, ..config.clone() }, Cursor::default())?;
+    (0..LOOKED_AT).map(|_| Ok(input(loader.next())?.0.images())).collect()
 }
 
 /// MiB that this process holds now; 0 where the system does not say.
@@ -107,7 +117,7 @@ pub(crate) fn peak_mib() -> Option<u64> {
 }
 
 /// A peak as the end of a sentence says it.
-pub(crate) fn told(peak: Option<u64>) -> String {
+pub(crate) fn and_peak(peak: Option<u64>) -> String {
     peak.map_or(String::new(), |mib| format!(" with at most {mib} MiB of memory"))
 }
 

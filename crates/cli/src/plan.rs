@@ -24,9 +24,9 @@ use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::input;
-use crate::origin::{self, Complete};
+use crate::pretrained::{self, CompleteRecipe};
 use crate::recipe::check::{check_stages, positive};
-use crate::recipe::{LearningRate, OptimizerConfig, Recipe, Stage, TokenizerConfig, TrainStage, Written};
+use crate::recipe::{Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::tasks;
@@ -55,7 +55,8 @@ pub(crate) struct Derived {
     pub(crate) encoder: Option<String>,
     /// Hash of the tokenizer's vocabulary and merges.
     pub(crate) tokenizer: String,
-    /// Memory of weights, gradients and optimizer state in MiB, in the stage that keeps most; activations come on top.
+    /// Memory of weights, gradients and optimizer state in MiB, in the stage that keeps most; activations
+    /// come on top.
     pub(crate) state_mib: u64,
     /// Peak learning rate of each training stage.
     pub(crate) lr: BTreeMap<String, f64>,
@@ -64,17 +65,17 @@ pub(crate) struct Derived {
 }
 
 impl Plan {
-    /// Checks all of the recipe and computes what follows from it. With a `folder` its tokenizer is taken, or trained
-    /// and kept there.
+    /// Checks all of the recipe and computes what follows from it. With a `folder` its tokenizer is taken, or
+    /// trained and kept there.
     ///
     /// # Errors
     /// [`crate::error::InputError`]: one line that names the field and the remedy.
-    pub(crate) fn resolve(written: Written, folder: Option<&RunFolder>) -> Result<Self> {
-        input(Self::of_complete(origin::complete(written)?, folder))
+    pub(crate) fn resolve(written: WrittenRecipe, folder: Option<&RunFolder>) -> Result<Self> {
+        input(Self::of_complete(pretrained::complete(written)?, folder))
     }
 
-    fn of_complete(complete: Complete, folder: Option<&RunFolder>) -> Result<Self> {
-        let Complete { mut recipe, encoder } = complete;
+    fn of_complete(complete: CompleteRecipe, folder: Option<&RunFolder>) -> Result<Self> {
+        let CompleteRecipe { mut recipe, encoder } = complete;
         check_stages(&recipe)?;
         let device = recipe.device.open()?;
         #[cfg(feature = "emoji")]
@@ -111,7 +112,7 @@ impl Plan {
     pub(crate) fn mixture(&self, stage: &TrainStage) -> Result<Mixture> {
         let part = |(name, &weight): (&String, &f64)| Part {
             name: name.clone(),
-            source: self.sources[name.as_str()].clone(),
+            source: self.sources.named(name).clone(),
             weight,
         };
         input(
@@ -130,7 +131,7 @@ impl Plan {
                 image: self.image.clone(),
                 // Beside a caption of its own a picture takes no room.
                 image_tokens: if packs { self.derived.image_tokens } else { 1 },
-                views: stage.views.clone(),
+                views: stage.objective.views().cloned().unwrap_or_default(),
                 length: stage.length,
             },
             rows: stage.rows,
@@ -142,7 +143,25 @@ impl Plan {
         })
     }
 
-    /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is continued.
+    /// Writes `plan.toml` before the first step; later, refuses to continue a run that was planned otherwise.
+    ///
+    /// # Errors
+    /// [`crate::error::InputError`] with the first setting that differs, old and new.
+    pub(crate) fn settle(&self, folder: &RunFolder) -> Result<()> {
+        folder.settle_plan(&self.to_table()?, |old| {
+            let mut old = old.clone();
+            // Fields that are new or have another name since then do not make it another run.
+            if let Some(recipe) = old.get_mut("recipe")
+                && let Ok(reread) = Recipe::reread(recipe)
+            {
+                *recipe = reread;
+            }
+            old
+        })
+    }
+
+    /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is
+    /// continued.
     pub(crate) fn to_table(&self) -> Result<Table> {
         #[derive(Serialize)]
         struct Settled<'a> {
@@ -177,7 +196,7 @@ impl Derived {
                 Stage::Probe(_) | Stage::Eval(_) => continue,
             };
             state = state.max(s.optimizer.moments.state_bytes(parameters.total()));
-            lr.insert(s.name.clone(), peak(&s.optimizer, trained));
+            lr.insert(s.name.clone(), s.optimizer.peak(trained));
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
         }
         Ok(Self {
@@ -189,13 +208,6 @@ impl Derived {
             lr,
             positions_per_step,
         })
-    }
-}
-
-fn peak(optimizer: &OptimizerConfig, parameters: usize) -> f64 {
-    match optimizer.lr {
-        LearningRate::Value(lr) => lr,
-        LearningRate::Law(_) => mm1_train::law::learning_rate(parameters),
     }
 }
 

@@ -1,4 +1,5 @@
-//! What a person sees while a stage runs: a bar on a terminal, plain lines elsewhere, always on standard error.
+//! What a person sees while a stage runs: a bar on a terminal, plain lines elsewhere, always on standard
+//! error.
 
 use std::io::IsTerminal;
 use std::time::{Duration, Instant};

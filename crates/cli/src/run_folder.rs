@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use serde::Serialize;
-use serde_json::Value;
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::error::InputError;
 
-/// `plan.toml`, `tokenizer.json`, `metrics.jsonl`, `checkpoints/`, `eval.json`, `samples.json`, `report.html`.
+/// `plan.toml`, `tokenizer.json`, `metrics.jsonl`, `checkpoints/`, `eval.json`, `samples.json`,
+/// `report.html`.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     root: PathBuf,
@@ -54,11 +54,12 @@ impl RunFolder {
         self.root.join("metrics.jsonl")
     }
 
-    /// Writes `plan.toml` before the first step; later, refuses a plan that differs.
+    /// Writes `plan.toml` before the first step; later, refuses a plan whose `settled` part differs. `reread`
+    /// gives the old settled part as this version would write it.
     ///
     /// # Errors
     /// [`InputError`] with the first setting that differs, old and new.
-    pub(crate) fn settle_plan(&self, plan: &Table) -> Result<()> {
+    pub(crate) fn settle_plan(&self, plan: &Table, reread: impl Fn(&Value) -> Value) -> Result<()> {
         let path = self.root.join("plan.toml");
         if !path.exists() {
             return self.write("plan.toml", toml::to_string(plan)?.as_bytes());
@@ -66,7 +67,8 @@ impl RunFolder {
         let old: Table = fs::read_to_string(&path)?
             .parse()
             .map_err(|e| InputError::new(format!("{}: damaged: {e}", path.display())))?;
-        match difference(&old["settled"], &plan["settled"], "") {
+        let nothing = Value::Table(Table::new());
+        match difference(&reread(old.get("settled").unwrap_or(&nothing)), &plan["settled"], "") {
             None => Ok(()),
             Some(difference) => Err(InputError::new(format!(
                 "--out {}: this folder belongs to another run ({difference}); take another folder, or the recipe and --set of its plan.toml",
@@ -102,12 +104,12 @@ impl RunFolder {
         }
     }
 
-    /// Opens `metrics.jsonl` for the lines after `step` of `stage`: lines that a killed run wrote beyond its last
-    /// checkpoint are taken out, since the run writes them again.
+    /// Opens `metrics.jsonl` for the lines after `step` of `stage`: lines that a killed run wrote beyond its
+    /// last checkpoint are taken out, since the run writes them again.
     pub(crate) fn metrics_after(&self, stage: &str, step: u64) -> Result<MetricsLog> {
         let path = self.metrics();
         if path.exists() {
-            let beyond = |line: &str| match serde_json::from_str::<Value>(line) {
+            let beyond = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
                 Ok(v) => v["stage"] == stage && v["step"].as_u64().is_none_or(|s| s > step),
                 Err(_) => true, // the line that a kill cut short
             };
@@ -142,8 +144,8 @@ impl MetricsLog {
 }
 
 /// The first place where two plans differ, as `path: old, now new`.
-fn difference(old: &toml::Value, new: &toml::Value, path: &str) -> Option<String> {
-    use toml::Value::{Array, Table};
+fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
+    use Value::{Array, Table};
     let under = |key: &str| if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
     match (old, new) {
         (Table(a), Table(b)) => a.keys().chain(b.keys()).find_map(|key| match (a.get(key), b.get(key)) {
@@ -172,9 +174,9 @@ mod tests {
         let plan = |steps: i64| -> Table {
             format!("commit = \"{steps}\"\n[settled.recipe]\nsteps = {steps}").parse().expect("toml")
         };
-        folder.settle_plan(&plan(4)).expect("first");
-        folder.settle_plan(&plan(4)).expect("the same again");
-        let error = folder.settle_plan(&plan(5)).expect_err("another").to_string();
+        folder.settle_plan(&plan(4), Value::clone).expect("first");
+        folder.settle_plan(&plan(4), Value::clone).expect("the same again");
+        let error = folder.settle_plan(&plan(5), Value::clone).expect_err("another").to_string();
         assert!(error.contains("recipe.steps: 4, now 5"), "{error}");
         assert!(RunFolder::open(dir.path()).expect_err("locked").to_string().contains("another mm1"));
     }
@@ -195,7 +197,9 @@ mod tests {
         let text = fs::read_to_string(folder.metrics()).expect("read");
         let steps: Vec<u64> = text
             .lines()
-            .map(|l| serde_json::from_str::<Value>(l).expect("whole")["step"].as_u64().expect("step"))
+            .map(|l| {
+                serde_json::from_str::<serde_json::Value>(l).expect("whole")["step"].as_u64().expect("step")
+            })
             .collect();
         assert_eq!(steps, [1, 2, 3, 9, 4]);
     }

@@ -24,15 +24,6 @@ pub(crate) struct Sources {
     pub(crate) world: Option<Arc<World>>,
 }
 
-impl std::ops::Index<&str> for Sources {
-    type Output = Arc<dyn Source>;
-
-    /// The source of that name, which is one of the recipe's that were opened.
-    fn index(&self, name: &str) -> &Arc<dyn Source> {
-        &self.by_name[name]
-    }
-}
-
 impl Sources {
     /// Opens the sources of `recipe` that are `wanted`; those that are built in draw from `world`.
     ///
@@ -69,13 +60,19 @@ impl Sources {
         }
     }
 
+    /// The source of that name, which is one of the recipe's that were opened.
+    pub(crate) fn named(&self, name: &str) -> &Arc<dyn Source> {
+        &self.by_name[name]
+    }
+
     /// All of them, in the order of their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
         self.by_name.values()
     }
 }
 
-/// What to do where a source is a folder that `mm1 data fetch` would make and that is not there; else nothing.
+/// What to do where a source is a folder that `mm1 data fetch` would make and that is not there; else
+/// nothing.
 fn remedy(config: &SourceConfig) -> String {
     let SourceConfig::Shards { path, .. } = config else { return String::new() };
     let missing = path.iter().map(Path::new).find(|path| {

@@ -5,18 +5,19 @@ use std::fmt::Write as _;
 
 use indicatif::HumanCount;
 
-use crate::memory::Bill;
+use crate::memory::MemoryEstimate;
 use crate::plan::Plan;
 use crate::recipe::Stage;
 
 impl Plan {
-    /// The plan with the `bills` of its stages, as a person reads it.
-    pub(crate) fn summary(&self, bills: &BTreeMap<String, Bill>) -> String {
+    /// The plan with the `memory` of its training stages, as a person reads it.
+    pub(crate) fn summary(&self, memory: &BTreeMap<String, MemoryEstimate>) -> String {
         let (d, mut text) = (&self.derived, String::new());
         let p = &d.parameters;
         let _ = writeln!(
             text,
-            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, vocabulary {}",
+            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, \
+             vocabulary {}",
             self.recipe.name,
             HumanCount(p.total() as u64),
             HumanCount(p.vision as u64),
@@ -29,10 +30,11 @@ impl Plan {
         for stage in &self.recipe.stage {
             let _ = match stage {
                 Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
-                    let Bill { images, mib, loader_mib, .. } = bills[&s.name];
+                    let MemoryEstimate { images, mib, loader_mib, .. } = memory[&s.name];
                     writeln!(
                         text,
-                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of memory, of it loader {loader_mib} MiB",
+                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of \
+                         memory, of it loader {loader_mib} MiB",
                         s.name,
                         s.steps,
                         HumanCount(d.positions_per_step[&s.name]),

@@ -117,7 +117,7 @@ impl TaskData {
         Self {
             sources: sources.clone(),
             folder: folder.map(Path::to_owned),
-            training: training(recipe).into_iter().map(|name| sources[name].clone()).collect(),
+            training: training(recipe).into_iter().map(|name| sources.named(name).clone()).collect(),
         }
     }
 
@@ -157,7 +157,7 @@ impl TaskData {
             None => Sources::of_world(world),
         };
         Ok(Self {
-            training: trained.iter().map(|name| sources[*name].clone()).collect(),
+            training: trained.iter().map(|name| sources.named(name).clone()).collect(),
             sources,
             folder: folder.map(Path::to_owned),
         })
@@ -173,7 +173,7 @@ impl TaskData {
 
     fn named(&self, name: &str) -> Result<Box<dyn Task>> {
         check(name)?;
-        let source = |name: &str| -> Arc<dyn Source> { self.sources[name].clone() };
+        let source = |name: &str| -> Arc<dyn Source> { self.sources.named(name).clone() };
         match OfSource::read(name) {
             Some(OfSource::Captions(of)) => {
                 return Ok(Box::new(SourceTask::captions(name, source(of), CAPTION_TOKENS)));

@@ -1,12 +1,13 @@
 //! The parts of the network that a recipe can freeze or give a learning rate of their own, and their sizes.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::mm1::Mm1;
 use crate::weights;
 
 /// A part of the network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ParameterGroup {
     /// The image encoder.

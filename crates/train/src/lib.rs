@@ -1,6 +1,7 @@
 //! One optimisation step and all it takes to resume it.
 
 pub mod checkpoint;
+pub mod config;
 pub mod law;
 pub mod moments;
 pub mod objective;
@@ -11,7 +12,7 @@ pub mod step;
 mod tensors;
 
 pub use checkpoint::{Checkpoint, Snapshot};
+pub use config::{GroupScale, OptimizerConfig};
 pub use moments::MomentFormat;
-pub use optim::{OptimizerConfig, Part};
 pub use schedule::Schedule;
 pub use step::{Backward, Counts, Figures, Objective, Step, StepReport, Trainer};

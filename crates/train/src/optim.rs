@@ -7,79 +7,10 @@ use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw;
-use mm1_model::group::ParameterGroup;
 
-use crate::moments::{MomentFormat, Moments};
+use crate::config::OptimizerConfig;
+use crate::moments::Moments;
 use crate::parameters;
-
-/// How one part of the model is trained.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Part {
-    /// A factor on the learning rate.
-    pub scale: f64,
-    /// A frozen part gets no gradient, no update and no moments.
-    pub frozen: bool,
-}
-
-impl Default for Part {
-    fn default() -> Self {
-        Self { scale: 1.0, frozen: false }
-    }
-}
-
-/// The optimizer's settings.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct OptimizerConfig {
-    /// Decay of the first moment.
-    pub beta1: f64,
-    /// Decay of the second moment.
-    pub beta2: f64,
-    /// Added to the root of the second moment.
-    pub eps: f64,
-    /// Decoupled weight decay, PyTorch's meaning: a step shrinks a weight by `lr * weight_decay` of itself.
-    /// It applies to tensors of two or more dimensions (linear maps, convolutions, embeddings, position
-    /// tables) and not to norms and biases, as in nanoGPT and OpenCLIP.
-    pub weight_decay: f64,
-    /// Gradients are scaled down so that the norm of all of them together is at most this.
-    pub clip_norm: f64,
-    /// How the moments are kept: a trained parameter takes 16 bytes with them in f32, 10 in 8 bits.
-    pub moments: MomentFormat,
-    /// Parameters under `vision.`.
-    pub vision: Part,
-    /// Parameters under `connector.`.
-    pub connector: Part,
-    /// All others: the decoder, or what is trained beside an encoder.
-    pub lm: Part,
-}
-
-impl Default for OptimizerConfig {
-    /// The paper's (section 3.3 and appendix B): b1 0.9, b2 0.95, eps 1e-8, decay 0.1, clip 1, nothing
-    /// frozen; moments in f32.
-    fn default() -> Self {
-        Self {
-            beta1: 0.9,
-            beta2: 0.95,
-            eps: 1e-8,
-            weight_decay: crate::law::WEIGHT_DECAY,
-            clip_norm: 1.0,
-            moments: MomentFormat::F32,
-            vision: Part::default(),
-            connector: Part::default(),
-            lm: Part::default(),
-        }
-    }
-}
-
-impl OptimizerConfig {
-    /// How the parameter at `path` is trained.
-    pub fn part(&self, path: &str) -> Part {
-        match ParameterGroup::of(path) {
-            Some(ParameterGroup::Vision) => self.vision,
-            Some(ParameterGroup::Connector) => self.connector,
-            Some(ParameterGroup::Lm) | None => self.lm,
-        }
-    }
-}
 
 /// Gradients by path of the parameter, flat.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
@@ -110,7 +41,8 @@ impl AdamW {
             let count = p.shape.iter().product();
             (path, (p.shape, Moments::zeros(config.moments, count, &p.values.device())))
         });
-        Self { config, moments: moments.collect() }
+        let moments = moments.collect();
+        Self { config, moments }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -125,7 +57,7 @@ impl AdamW {
             let Some((_, moments)) = self.moments.get_mut(path) else { return values };
             let grad = grads.remove(path).unwrap_or_else(|| values.zeros_like());
             let rule = adamw::AdamWStep {
-                lr: (update.lr * self.config.part(path).scale) as f32,
+                lr: (update.lr * self.config.scale_of(path)) as f32,
                 beta1: self.config.beta1 as f32,
                 beta2: self.config.beta2 as f32,
                 eps: self.config.eps as f32,

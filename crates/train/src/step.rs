@@ -11,7 +11,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
-use crate::optim::{self, AdamW, Gradients, OptimizerConfig, Update};
+use crate::config::OptimizerConfig;
+use crate::optim::{self, AdamW, Gradients, Update};
 use crate::parameters;
 
 /// What is in a part of a step.
@@ -152,7 +153,7 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
     pub fn new(model: M, config: OptimizerConfig) -> Result<Self> {
-        let model = weights::freeze(model, |path| config.part(path).frozen || !M::trains(path));
+        let model = weights::freeze(model, |path| config.freezes(path) || !M::trains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
         ops::begin_training();

@@ -16,10 +16,10 @@ use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::commands::run::stages;
 use crate::error::input;
 use crate::interrupt::stop_flag;
-use crate::origin;
+use crate::pretrained;
 use crate::progress::clock;
 use crate::recipe::check::check_stages;
-use crate::recipe::{Written, put};
+use crate::recipe::{WrittenRecipe, put};
 
 #[derive(Debug, Args)]
 pub(crate) struct AblateArgs {
@@ -47,7 +47,7 @@ pub(crate) struct AblateArgs {
 pub(crate) struct Ablation {
     /// What is changed; every combination of one value from each axis is one run.
     #[schemars(length(min = 1))]
-    axis: Vec<Axis>,
+    axis: Vec<AblationAxis>,
     /// The paper's table, printed beside this one.
     #[serde(default)]
     paper: Option<Paper>,
@@ -56,18 +56,18 @@ pub(crate) struct Ablation {
 /// An axis of an ablation, `[[ablation.axis]]`.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Axis {
+pub(crate) struct AblationAxis {
     /// What is changed, as the head of its column in the table.
     name: String,
     /// The values that it takes.
     #[schemars(length(min = 1))]
-    value: Vec<Value>,
+    value: Vec<AxisValue>,
 }
 
 /// A value of an axis, `[[ablation.axis.value]]`.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct Value {
+pub(crate) struct AxisValue {
     /// The value's name in the table and in the run folder's name.
     name: String,
     /// Settings by their path, as `--set` has them: `"stage.pretrain.steps" = 40`.
@@ -130,15 +130,15 @@ fn read(path: &Path) -> Result<(Ablation, Table)> {
 }
 
 /// Every choice of one value from each axis, the last changing fastest.
-fn combinations(axes: &[Axis]) -> Vec<Vec<Value>> {
+fn combinations(axes: &[AblationAxis]) -> Vec<Vec<AxisValue>> {
     axes.iter().fold(vec![Vec::new()], |cells, axis| {
-        let with = |cell: &Vec<Value>, value: &Value| [cell.clone(), vec![value.clone()]].concat();
+        let with = |cell: &Vec<AxisValue>, value: &AxisValue| [cell.clone(), vec![value.clone()]].concat();
         cells.iter().flat_map(|cell| axis.value.iter().map(move |value| with(cell, value))).collect()
     })
 }
 
 /// The recipe `tree` with the settings of `values`, checked as far as it can be without its data.
-fn recipe(args: &AblateArgs, tree: &Table, values: &[Value]) -> Result<Written> {
+fn recipe(args: &AblateArgs, tree: &Table, values: &[AxisValue]) -> Result<WrittenRecipe> {
     let names = values.iter().map(|value| value.name.as_str()).collect::<Vec<_>>().join(", ");
     let shown = args.recipe.display();
     let mut tree = tree.clone();
@@ -148,8 +148,8 @@ fn recipe(args: &AblateArgs, tree: &Table, values: &[Value]) -> Result<Written> 
                 .with_context(|| format!("{shown}: ablation: {names}: {path}")),
         )?;
     }
-    let written = args.device.put(Written::of_tree(&args.recipe, tree, &args.edits)?);
-    let recipe = origin::complete(written.clone())?.recipe;
+    let written = args.device.put(WrittenRecipe::of_tree(&args.recipe, tree, &args.edits)?);
+    let recipe = pretrained::complete(written.clone())?.recipe;
     input(check_stages(&recipe).with_context(|| format!("{shown}: ablation: {names}")))?;
     input(recipe.device.open())?;
     Ok(written)

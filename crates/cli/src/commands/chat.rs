@@ -55,16 +55,16 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     if !model.tuned {
         eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);
     }
-    let mut talk = Talk { session: model.generator.session(), args };
+    let mut conversation = Conversation { session: model.generator.session(), args };
     match &args.prompt {
         Some(prompt) => {
-            let answer = talk.say(pictures, prompt)?;
+            let answer = conversation.say(pictures, prompt)?;
             if args.json {
                 println!("{}", json!({ "prompt": prompt, "images": args.images, "answer": answer }));
             }
             Ok(())
         }
-        None => talk.converse(pictures),
+        None => conversation.converse(pictures),
     }
 }
 
@@ -78,12 +78,12 @@ fn ensure_temperature(temperature: f64) -> Result<()> {
     })())
 }
 
-struct Talk<'a> {
+struct Conversation<'a> {
     session: Session<'a>,
     args: &'a ChatArgs,
 }
 
-impl Talk<'_> {
+impl Conversation<'_> {
     /// One turn: the answer appears as it is made.
     fn say(&mut self, pictures: Vec<Image>, text: &str) -> Result<String> {
         let mut segments: Vec<Segment> = pictures.into_iter().map(Segment::Image).collect();

@@ -26,13 +26,13 @@ pub(crate) struct PlanArgs {
 pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let plan = Plan::resolve(args.device.put(args.recipe.read()?), None)?;
     // A loader holds more memory for more threads.
-    let bills = plan.bills(args.threads.count())?;
+    let memory = plan.memory(args.threads.count())?;
     if args.json {
         let mut document = serde_json::to_value(plan.to_table()?)?;
-        document["memory"] = serde_json::to_value(bills)?;
+        document["memory"] = serde_json::to_value(memory)?;
         println!("{document}");
     } else {
-        print!("{}", plan.summary(&bills));
+        print!("{}", plan.summary(&memory));
     }
     Ok(())
 }

@@ -19,7 +19,7 @@ use crate::interrupt::stop_flag;
 use crate::memory;
 use crate::plan::Plan;
 use crate::progress::clock;
-use crate::recipe::{Stage, Written};
+use crate::recipe::{Stage, WrittenRecipe};
 use crate::run_folder::RunFolder;
 use crate::stage;
 
@@ -59,7 +59,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let threads = args.threads.start_pool()?;
     let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, threads, &stop_flag()?)?;
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!("done in {}{}; open {}", clock(seconds), memory::told(peak_mib), report.display());
+    eprintln!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display());
     if args.json {
         let done = json!({
             "run": args.out, "report": report, "seconds": seconds, "peak_mib": peak_mib, "eval": scores,
@@ -74,15 +74,15 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 /// # Errors
 /// As [`run`].
 pub(crate) fn stages(
-    recipe: Written,
+    recipe: WrittenRecipe,
     out: &Path,
     threads: usize,
     stop: &Arc<AtomicBool>,
 ) -> Result<FinishedRun> {
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
-    folder.settle_plan(&plan.to_table()?)?;
-    eprint!("{}", plan.summary(&plan.bills(threads)?));
+    plan.settle(&folder)?;
+    eprint!("{}", plan.summary(&plan.memory(threads)?));
     let context = Context { plan, folder, threads, stop: stop.clone() };
     let mut peak = None;
     for stage in &context.plan.recipe.stage {

@@ -2,6 +2,7 @@
 
 pub(crate) mod check;
 mod stage;
+mod training;
 mod written;
 
 use std::collections::BTreeMap;
@@ -18,12 +19,11 @@ use mm1_model::device::DeviceKind;
 use mm1_model::ops;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use toml::Table;
+use toml::{Table, Value};
 
-pub(crate) use self::stage::{
-    EvalStage, LearningRate, Objective, OptimizerConfig, ProbeStage, Stage, TrainStage, eval_pool,
-};
-pub(crate) use self::written::{Written, put};
+pub(crate) use self::stage::{EvalStage, ProbeStage, Stage, eval_pool};
+pub(crate) use self::training::{ObjectiveConfig, ObjectiveKind, TrainStage};
+pub(crate) use self::written::{WrittenRecipe, put};
 
 /// A whole run: the data, the model and the stages that it goes through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -40,7 +40,7 @@ pub(crate) struct Recipe {
     #[serde(default)]
     pub(crate) precision: Precision,
     /// Where tensors are computed: `"cpu"`, or `"cuda"` in a program that was built with that feature.
-    #[serde(default, skip_serializing_if = "stage::is_default")]
+    #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = DeviceKind::default()))]
     pub(crate) device: DeviceKind,
     /// The built-in world of pictures, which all `emoji-…` sources and `scene-…` tasks show.
@@ -112,7 +112,7 @@ pub(crate) struct ImageConfig {
     /// How a picture that is not square becomes one.
     pub(crate) mode: Fit,
     /// The resampling filter.
-    #[serde(skip_serializing_if = "stage::is_default")]
+    #[serde(skip_serializing_if = "is_default")]
     #[schemars(extend("default" = Filter::default()))]
     pub(crate) filter: Filter,
     /// Mean of each channel (red, green, blue), which is subtracted.
@@ -142,6 +142,11 @@ fn one() -> u64 {
     1
 }
 
+/// A field that has its default is not written: a plan from before there was such a field stays the same.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
 impl Recipe {
     /// How pictures are prepared for the model.
     pub(crate) fn image_spec(&self) -> ImageSpec {
@@ -163,6 +168,16 @@ impl Recipe {
     pub(crate) fn trained_before(&self, stage: &str) -> Option<&Stage> {
         let before = self.stage.iter().take_while(|s| s.name() != stage);
         before.filter(|s| s.training().is_some()).last()
+    }
+
+    /// A recipe that another version has written, as this one writes it.
+    ///
+    /// # Errors
+    /// A field that this version does not know.
+    pub(crate) fn reread(written: &Value) -> Result<Value> {
+        let recipe: Self = written.clone().try_into()?;
+        // Through text, so that numbers are those of a file that was read.
+        Ok(Value::Table(toml::to_string(&recipe)?.parse()?))
     }
 
     /// The recipe that a run folder has settled.

@@ -1,17 +1,13 @@
 //! The [`Stage`]s of a recipe and their settings.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
-use mm1_data::augment::Views;
 use mm1_eval::shots::Choice;
-use mm1_model::aim::AimConfig;
-use mm1_model::clip::Contrast;
-use mm1_model::dino::DinoConfig;
-use mm1_train::MomentFormat;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+
+use super::{TrainStage, is_default};
 
 /// A stage of the run, `[[stage]]`. Each starts with the model as the stages before have left it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,217 +40,6 @@ impl Stage {
             Self::Encoder(s) | Self::Pretrain(s) | Self::Sft(s) => &s.name,
             Self::Probe(s) => &s.name,
             Self::Eval(s) => &s.name,
-        }
-    }
-}
-
-/// AdamW and its learning-rate schedule, `optimizer`, in every stage that trains.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct OptimizerConfig {
-    /// Peak learning rate: a number, or `"law"` for the paper's law (section 3.3).
-    /// Unit: none.
-    pub(crate) lr: LearningRate,
-    /// Linear warm-up; a cosine to a tenth of the peak follows.
-    /// Unit: steps.
-    pub(crate) warmup_steps: u64,
-    /// Decoupled weight decay, as in PyTorch's `AdamW`; 0.1 is the paper's λ = 0.1 η.
-    /// Unit: factor.
-    #[schemars(range(min = 0))]
-    pub(crate) weight_decay: f64,
-    /// Largest norm of all gradients together; a larger one is scaled down to it.
-    /// Unit: none.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub(crate) clip_norm: f64,
-    /// How AdamW's moments are stored. With `"8bit"` a trained parameter takes 10 bytes, with `"f32"` 16.
-    #[serde(skip_serializing_if = "is_default")]
-    #[schemars(extend("default" = MomentFormat::default()))]
-    pub(crate) moments: MomentFormat,
-    /// Factors on the learning rate, for each part of the model.
-    pub(crate) scale: GroupScale,
-    /// Frozen parts of the model: `vision`, `connector`, `lm`.
-    #[schemars(inner(pattern("^(vision|connector|lm)$")))]
-    pub(crate) freeze: Vec<String>,
-}
-
-impl Default for OptimizerConfig {
-    fn default() -> Self {
-        Self {
-            lr: LearningRate::Law(Law::Law),
-            warmup_steps: 100,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
-            moments: MomentFormat::F32,
-            scale: GroupScale::default(),
-            freeze: Vec::new(),
-        }
-    }
-}
-
-/// A learning rate: a number or `"law"`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged)]
-pub(crate) enum LearningRate {
-    /// The number itself.
-    Value(#[schemars(extend("exclusiveMinimum" = 0))] f64),
-    /// From the number of parameters.
-    Law(Law),
-}
-
-/// The one word that [`LearningRate`] knows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Law {
-    /// η = exp(-0.4214 ln N - 0.5535), with N the number of trained parameters.
-    Law,
-}
-
-/// Factors on the learning rate, `optimizer.scale`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct GroupScale {
-    /// Factor of the image encoder.
-    /// Unit: factor.
-    #[schemars(range(min = 0))]
-    pub(crate) vision: f64,
-    /// Factor of the connector.
-    /// Unit: factor.
-    #[schemars(range(min = 0))]
-    pub(crate) connector: f64,
-    /// Factor of the language model.
-    /// Unit: factor.
-    #[schemars(range(min = 0))]
-    pub(crate) lm: f64,
-}
-
-impl Default for GroupScale {
-    fn default() -> Self {
-        Self { vision: 1.0, connector: 1.0, lm: 1.0 }
-    }
-}
-
-/// When checkpoints are written and how many are kept, `checkpoint`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct CheckpointConfig {
-    /// Steps from one checkpoint to the next; the last step always has one.
-    /// Unit: steps.
-    #[schemars(range(min = 1))]
-    pub(crate) every: u64,
-    /// The newest checkpoints of a stage that are kept; older ones are removed.
-    /// Unit: checkpoints.
-    #[schemars(range(min = 1))]
-    pub(crate) keep: usize,
-}
-
-impl Default for CheckpointConfig {
-    fn default() -> Self {
-        Self { every: 100, keep: 2 }
-    }
-}
-
-/// A stage that trains.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct TrainStage {
-    /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
-    #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
-    pub(crate) name: String,
-    /// What is minimised: `language` in stages of kind `pretrain` and `sft`, another one in kind `encoder`.
-    #[serde(default)]
-    pub(crate) objective: Objective,
-    /// Sources and their weights: documents are drawn in these proportions, which need not add up to 1.
-    /// Unit: weight.
-    #[schemars(extend("minProperties" = 1))]
-    pub(crate) mixture: BTreeMap<String, f64>,
-    /// Optimisation steps of the stage.
-    /// Unit: steps.
-    #[schemars(range(min = 1))]
-    pub(crate) steps: u64,
-    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one picture with its
-    /// caption; for the others examples are packed into it.
-    /// Unit: rows.
-    #[schemars(range(min = 1))]
-    pub(crate) rows: usize,
-    /// Micro-batches in a step (gradient accumulation).
-    /// Unit: micro-batches.
-    #[serde(default = "one_usize")]
-    #[schemars(range(min = 1))]
-    pub(crate) accumulate: usize,
-    /// Positions in a row, image tokens included.
-    /// Unit: positions.
-    #[schemars(range(min = 1))]
-    pub(crate) length: usize,
-    /// Activation checkpointing (Chen et al. 2016): the backward pass recomputes each block's activations.
-    /// The same digits in less memory, for up to a third more time.
-    #[serde(default)]
-    pub(crate) recompute_blocks: bool,
-    /// The augmented views that a stage of kind `encoder` takes of each picture.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub(crate) views: Views,
-    /// Settings of objective `dino`.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub(crate) dino: DinoConfig,
-    /// Settings of objective `aim`.
-    #[serde(default, skip_serializing_if = "is_default")]
-    pub(crate) aim: AimConfig,
-    /// AdamW and its learning-rate schedule.
-    #[serde(default)]
-    pub(crate) optimizer: OptimizerConfig,
-    /// When checkpoints are written and how many are kept.
-    #[serde(default)]
-    pub(crate) checkpoint: CheckpointConfig,
-}
-
-/// What a training stage minimises.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Objective {
-    /// Cross-entropy of the next token.
-    #[default]
-    Language,
-    /// Contrastive loss of pictures and captions (Radford et al. 2021). This and all that follow are for an
-    /// `encoder` stage.
-    Clip,
-    /// The contrastive loss with a sigmoid for each pair (Zhai et al. 2023), for small batches.
-    Siglip,
-    /// Self-distillation, without captions (Caron et al. 2021).
-    Dino,
-    /// Autoregressive prediction of the next patch's pixels, without captions (El-Nouby et al. 2024).
-    Aim,
-    /// Tokens of the caption as the picture's classes (Huang et al. 2024). It learns faster than
-    /// a contrast of small batches.
-    Superclass,
-}
-
-impl Objective {
-    /// Those of an `encoder` stage.
-    pub(crate) const OF_ENCODERS: [Self; 5] =
-        [Self::Clip, Self::Siglip, Self::Dino, Self::Aim, Self::Superclass];
-
-    /// Whether a row holds as many examples as fit.
-    pub(crate) fn packs(self) -> bool {
-        matches!(self, Self::Language | Self::Superclass)
-    }
-
-    /// The loss among pairs, if it is one.
-    pub(crate) fn contrast(self) -> Option<Contrast> {
-        match self {
-            Self::Clip => Some(Contrast::Softmax),
-            Self::Siglip => Some(Contrast::Sigmoid),
-            _ => None,
-        }
-    }
-
-    /// As a recipe writes it.
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Language => "language",
-            Self::Clip => "clip",
-            Self::Siglip => "siglip",
-            Self::Dino => "dino",
-            Self::Aim => "aim",
-            Self::Superclass => "superclass",
         }
     }
 }
@@ -376,9 +161,6 @@ impl EvalStage {
     }
 }
 
-fn one_usize() -> usize {
-    1
-}
 pub(crate) fn eval_batch() -> usize {
     64
 }
@@ -406,7 +188,4 @@ fn probe_neighbours() -> usize {
 }
 fn probe_prompt() -> String {
     "{}".to_owned()
-}
-pub(super) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }

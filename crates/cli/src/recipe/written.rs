@@ -1,4 +1,5 @@
-//! A recipe as a person writes it: TOML, `--set` edits, and refusals that name the field. Nothing is opened here.
+//! A recipe as a person writes it: TOML, `--set` edits, and refusals that name the field. Nothing is opened
+//! here.
 
 use std::path::{Path, PathBuf};
 
@@ -12,13 +13,13 @@ use crate::error::InputError;
 /// A recipe after the edits of the command line, before its fields are checked. What the encoder of
 /// `model.vision.from` says of itself may still be missing.
 #[derive(Clone, Debug)]
-pub(crate) struct Written {
+pub(crate) struct WrittenRecipe {
     /// Named by every refusal.
     file: PathBuf,
     tree: Table,
 }
 
-impl Written {
+impl WrittenRecipe {
     /// Reads the recipe at `file` and applies the edits.
     ///
     /// # Errors

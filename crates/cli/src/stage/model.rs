@@ -9,7 +9,7 @@ use mm1_model::{Mm1, weights};
 
 use crate::checkpoints;
 use crate::error::input;
-use crate::origin::Origin;
+use crate::pretrained::PretrainedEncoder;
 use crate::recipe::{Recipe, Stage};
 
 /// The model as the stages before `stage` have left it.
@@ -38,7 +38,7 @@ pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: 
 fn from_origin(vision: Vision, recipe: &Recipe) -> Result<Vision> {
     let config = &recipe.model.vision;
     match &config.from {
-        Some(from) => weights::assign(vision, input(Origin::open(from))?.encoder.fit(config)?),
+        Some(from) => weights::assign(vision, input(PretrainedEncoder::open(from))?.encoder.fit(config)?),
         None => Ok(vision),
     }
 }

@@ -71,7 +71,7 @@ impl Measures<'_> {
         let plan = &self.context.plan;
         // What is wrong with it is told before the long part.
         let pair = Pair::before(self.context, &self.stage.name, vision)?;
-        let source = &plan.sources[self.stage.classes.as_str()];
+        let source = plan.sources.named(&self.stage.classes);
         let train = self.pictures(source, Split::Train, self.stage.train)?;
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
@@ -115,8 +115,7 @@ impl Measures<'_> {
         let scores = zero_shot(&pictures, &classes);
         self.record("zero-shot", Metric::Accuracy, &[("", "zero-shot", scores)], 100.0 / names.len() as f64);
         let Some(source) = &self.stage.captions else { return Ok(()) };
-        let pairs =
-            self.pictures(&self.context.plan.sources[source.as_str()], Split::Test, self.stage.pairs)?;
+        let pairs = self.pictures(self.context.plan.sources.named(source), Split::Test, self.stage.pairs)?;
         let (pictures, texts) = (self.picture_vectors(pair, &pairs)?, self.text_vectors(pair, &pairs.texts)?);
         let mut first = BTreeMap::new();
         let same: Vec<usize> = pairs

@@ -1,5 +1,5 @@
-//! The loop: next batch, step, log, save if due. Encoder training, pre-training and tuning are values of a recipe,
-//! not loops of their own.
+//! The loop: next batch, step, log, save if due. Encoder training, pre-training and tuning are values of a
+//! recipe, not loops of their own.
 
 use std::path::Path;
 use std::time::Instant;
@@ -12,10 +12,9 @@ use mm1_data::source::Split;
 use mm1_model::aim::Aim;
 use mm1_model::clip::{Clip, Contrast};
 use mm1_model::dino::Dino;
-use mm1_model::group::ParameterGroup;
 use mm1_model::ops;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
-use mm1_train::{Checkpoint, OptimizerConfig, Part, Schedule, StepReport, Trainer, checkpoint};
+use mm1_train::{Checkpoint, StepReport, Trainer, checkpoint};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -24,7 +23,7 @@ use crate::context::Context;
 use crate::error::{Interrupted, input};
 use crate::memory;
 use crate::progress::Progress;
-use crate::recipe::{Objective, TrainStage};
+use crate::recipe::{ObjectiveConfig, TrainStage};
 use crate::stage::model;
 
 /// Captions of each source from which the frequencies of labels are counted.
@@ -47,22 +46,20 @@ pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
     let (device, recipe) = (context.plan.device.clone().autodiff(), &context.plan.recipe);
     let encoder = || model::encoder_before(recipe, context.folder.root(), &stage.name, &device);
     let clip = |contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
-    match stage.objective {
-        Objective::Language => {
+    match &stage.objective {
+        ObjectiveConfig::Language => {
             let model = model::before(recipe, context.folder.root(), &stage.name, &device)?;
             train(context, stage, model, last)
         }
-        Objective::Clip => train(context, stage, clip(Contrast::Softmax)?, last),
-        Objective::Siglip => train(context, stage, clip(Contrast::Sigmoid)?, last),
-        Objective::Dino => {
-            let dino = Dino::new(encoder()?, &stage.dino, stage.steps, recipe.seed);
-            train(context, stage, dino, last)
+        ObjectiveConfig::Clip { .. } => train(context, stage, clip(Contrast::Softmax)?, last),
+        ObjectiveConfig::Siglip { .. } => train(context, stage, clip(Contrast::Sigmoid)?, last),
+        ObjectiveConfig::Dino { dino, .. } => {
+            train(context, stage, Dino::new(encoder()?, dino, stage.steps, recipe.seed), last)
         }
-        Objective::Aim => {
-            let patch = recipe.model.vision.patch;
-            train(context, stage, Aim::new(encoder()?, &stage.aim, patch, recipe.seed), last)
+        ObjectiveConfig::Aim { aim, .. } => {
+            train(context, stage, Aim::new(encoder()?, aim, recipe.model.vision.patch, recipe.seed), last)
         }
-        Objective::Superclass => {
+        ObjectiveConfig::Superclass { .. } => {
             let captions = first_captions(context, stage);
             let weights = inverse_document_frequency(&captions, context.plan.tokenizer.vocab());
             train(context, stage, SuperClass::new(encoder()?, weights, recipe.seed), last)
@@ -83,7 +80,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     last: Option<Checkpoint>,
 ) -> Result<()> {
     let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
-    let mut trainer = Trainer::new(model, optimizer(stage))?;
+    let mut trainer = Trainer::new(model, stage.optimizer.clone())?;
     let mut cursor = Cursor::default();
     if let Some(last) = last {
         let snapshot = last.load()?;
@@ -91,14 +88,10 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
         trainer.restore(snapshot)?;
         eprintln!("{:>14} continues after step {} of {}", stage.name, trainer.steps_done(), stage.steps);
     }
-    let schedule = Schedule {
-        peak: context.plan.derived.lr[&stage.name],
-        warmup_steps: stage.optimizer.warmup_steps,
-        steps: stage.steps,
-    };
+    let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
     let mut loader = Loader::start(context.plan.loader(stage, context.threads)?, cursor.clone())?;
-    let mut told = 0;
+    let mut listed = 0;
     let mut progress = Progress::new(&stage.name, trainer.steps_done(), stage.steps);
     while trainer.steps_done() < stage.steps {
         let started = Instant::now();
@@ -106,13 +99,13 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
         (batches, cursor) = input(next(&mut loader, stage.accumulate))?;
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
-        let report = ops::with_recomputation(stage.recompute_blocks, || trainer.step(&batches, lr))
+        let report = ops::with_recomputation(stage.activation_checkpointing, || trainer.step(&batches, lr))
             .with_context(|| last_good(&folder))?;
         let seconds = started.elapsed().as_secs_f64();
-        let skipped = loader.skipped()[told..].to_vec();
-        told += skipped.len();
+        let skipped = loader.skipped()[listed..].to_vec();
+        listed += skipped.len();
         let (step, name) = (trainer.steps_done(), &stage.name);
-        let line = Line { step, stage: name, report, lr, seconds, data_seconds, skipped };
+        let line = StepMetrics { step, stage: name, report, lr, seconds, data_seconds, skipped };
         metrics.push(&line)?;
         progress.update(line.step, &line.figures());
         let stop = context.stopped();
@@ -124,7 +117,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
             return Err(Interrupted.into());
         }
     }
-    progress.finish(&format!("{} steps done{}", stage.steps, memory::told(memory::peak_mib())));
+    progress.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
     report_skipped(context, &stage.name, &cursor)
 }
 
@@ -132,9 +125,9 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
 fn first_captions(context: &Context, stage: &TrainStage) -> Vec<Vec<u32>> {
     let mut captions = Vec::new();
     for name in stage.mixture.keys() {
-        let source = &context.plan.sources[name.as_str()];
+        let source = context.plan.sources.named(name);
         for index in 0..source.len(Split::Train).unwrap_or(u64::MAX).min(COUNTED) {
-            // What can't be read is told when training meets it.
+            // What can't be read is named when training meets it.
             let Ok(texts) = source.texts(Split::Train, index) else { continue };
             captions.push(texts.iter().flat_map(|text| context.plan.tokenizer.encode(text)).collect());
         }
@@ -156,7 +149,7 @@ fn next(loader: &mut Loader, accumulate: usize) -> Result<(Vec<Batch>, Cursor)> 
 
 /// One line of `metrics.jsonl`.
 #[derive(Serialize)]
-struct Line<'a> {
+struct StepMetrics<'a> {
     step: u64,
     stage: &'a str,
     #[serde(flatten)]
@@ -171,7 +164,7 @@ struct Line<'a> {
     skipped: Vec<Skipped>,
 }
 
-impl Line<'_> {
+impl StepMetrics<'_> {
     fn figures(&self) -> String {
         let per_second = |n: usize| HumanCount((n as f64 / self.seconds) as u64);
         format!(
@@ -181,21 +174,6 @@ impl Line<'_> {
             per_second(self.report.tokens),
             per_second(self.report.images)
         )
-    }
-}
-
-fn optimizer(stage: &TrainStage) -> OptimizerConfig {
-    let o = &stage.optimizer;
-    let part =
-        |group: ParameterGroup, scale| Part { scale, frozen: o.freeze.iter().any(|f| f == group.name()) };
-    OptimizerConfig {
-        weight_decay: o.weight_decay,
-        clip_norm: o.clip_norm,
-        moments: o.moments,
-        vision: part(ParameterGroup::Vision, o.scale.vision),
-        connector: part(ParameterGroup::Connector, o.scale.connector),
-        lm: part(ParameterGroup::Lm, o.scale.lm),
-        ..OptimizerConfig::default()
     }
 }
 

@@ -27,8 +27,8 @@ fn peak_of(told: &str, steps: u32) -> u64 {
 #[test]
 #[cfg(target_os = "linux")]
 fn memory_does_not_grow_over_a_thousand_steps() {
-    // The first steps have not met the largest batches yet. Runs alike differ by some MiB, as freed memory waits for its next use;
-    // what grows is in every long run.
+    // The first steps have not met the largest batches yet. Runs alike differ by some MiB, as freed memory
+    // waits for its next use; what grows is in every long run.
     let few = peak(300).max(peak(300));
     let many = peak(1300).min(peak(1300));
     assert!(many <= few + few / 20, "{few} MiB in 300 steps, {many} MiB in 1,300");
@@ -93,11 +93,12 @@ fn the_plan_knows_what_a_run_on_pictures_holds() {
 }
 
 #[test]
-fn recomputed_blocks_give_the_same_digits() {
-    let (kept, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    succeeds(&run(kept.path(), &[]));
-    let edits = ["encoder", "pretrain", "sft"].map(|stage| format!("stage.{stage}.recompute_blocks=true"));
+fn activation_checkpointing_gives_the_same_digits() {
+    let (saved, again) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    succeeds(&run(saved.path(), &[]));
+    let edits =
+        ["encoder", "pretrain", "sft"].map(|stage| format!("stage.{stage}.activation_checkpointing=true"));
     let arguments: Vec<&str> = edits.iter().flat_map(|edit| ["--set", edit]).collect();
     succeeds(&run(again.path(), &arguments));
-    assert_eq!(losses(kept.path()), losses(again.path()));
+    assert_eq!(losses(saved.path()), losses(again.path()));
 }

@@ -47,7 +47,7 @@ fn settings_that_are_wrong() {
     refused(&set(&["stage.pretrain.mixture.missing=1.0"]), &["no [data.missing]", "captioned"]);
     refused(&set(&["stage.pretrain.length=4"]), &["stage.pretrain.length = 4"]);
     refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"", "scene-vqa"]);
-    refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown part \"head\"", "vision"]);
+    refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown variant `head`", "vision"]);
     refused(&set(&["stage.pretrain.optimizer.moments=fp8"]), &["unknown variant `fp8`"]);
     refused(&set(&["world.emoji=100000"]), &["100000"]);
     refused(&set(&["precision=f16"]), &["precision", "f16"]);
@@ -65,6 +65,41 @@ fn settings_that_are_wrong() {
             "objective must be \"clip\" or \"siglip\" or \"dino\" or \"aim\" or \"superclass\"",
         ],
     );
+}
+
+#[test]
+fn settings_of_another_objective() {
+    refused(
+        &set(&["stage.encoder.objective=clip", "stage.encoder.dino.koleo=0.1"]),
+        &[
+            "stage.encoder.dino belongs to objective = \"dino\"",
+            "has objective = \"clip\"",
+            "leave the table out",
+        ],
+    );
+    refused(
+        &set(&["stage.encoder.aim={ head_layers = 1 }"]),
+        &["stage.encoder.aim belongs to objective = \"aim\"", "has objective = \"superclass\""],
+    );
+    refused(
+        &set(&["stage.sft.views.local.views=2"]),
+        &["stage.sft.views belongs to a stage of kind \"encoder\"", "leave the table out"],
+    );
+    refused(&set(&["stage.pretrain.dino.koleo=0.1"]), &["stage.pretrain.dino", "objective = \"language\""]);
+    refused(&set(&["stage.pretrain.objective=clip"]), &["stage.pretrain", "objective must be \"language\""]);
+}
+
+#[test]
+fn settings_of_the_optimizer() {
+    for (edit, words) in [
+        ("beta2=1.0", "optimizer.beta2 = 1 must be at least 0 and below 1"),
+        ("eps=0.0", "optimizer.eps = 0 must be above 0"),
+        ("clip_norm=0.0", "optimizer.clip_norm = 0 must be above 0"),
+        ("scale.lm=-1.0", "optimizer.scale.lm = -1"),
+        ("lr=rule", "optimizer.lr is a number or \"law\""),
+    ] {
+        refused(&set(&[&format!("stage.pretrain.optimizer.{edit}")]), &["stage", words]);
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
+use crate::refuse::refused;
 use crate::{TINY, losses, mm1, run, stderr, succeeds};
 
 /// Files of six formats.
@@ -112,6 +113,21 @@ fn scores_do_not_depend_on_the_batch() {
         fs::read_to_string(out.join("eval.json")).unwrap()
     };
     assert_eq!(eval("1"), eval("7"));
+}
+
+/// A plan that names a setting as an earlier version did is still this run's.
+#[test]
+fn a_plan_of_an_earlier_version_continues_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    succeeds(&run(dir.path(), &[]));
+    let path = dir.path().join("plan.toml");
+    let plan = fs::read_to_string(&path).unwrap();
+    let earlier = plan.replace("activation_checkpointing = ", "recompute_blocks = ");
+    assert_ne!(plan, earlier);
+    fs::write(&path, earlier).unwrap();
+    succeeds(&run(dir.path(), &[]));
+    let other = run(dir.path(), &["--set", "stage.sft.recompute_blocks=true"]);
+    refused(&other, &["activation_checkpointing: false, now true"]);
 }
 
 /// How files are reached may change in the middle of a run: no digit depends on it.

@@ -13,7 +13,7 @@ use rand::SeedableRng;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
-use crate::optim::OptimizerConfig;
+use crate::config::OptimizerConfig;
 use crate::schedule::Schedule;
 use crate::step::{Backward, Counts, Objective, Step, Trainer};
 

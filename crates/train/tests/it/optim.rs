@@ -1,6 +1,7 @@
 use burn::backend::Flex;
 use burn::tensor::TensorData;
-use mm1_train::{MomentFormat, OptimizerConfig, Part, Trainer};
+use mm1_model::group::ParameterGroup;
+use mm1_train::{GroupScale, MomentFormat, OptimizerConfig, Trainer};
 use serde_json::Value;
 
 use crate::toy::{self, Coefficients, Toy};
@@ -32,8 +33,7 @@ fn steps_are_pytorchs() {
     for (moments, after) in [(MomentFormat::F32, "after"), (MomentFormat::EightBit, "after_8bit")] {
         let config = OptimizerConfig {
             moments,
-            vision: Part { scale: 0.5, frozen: false },
-            connector: Part { scale: 2.0, frozen: false },
+            scale: GroupScale { vision: 0.5, connector: 2.0, lm: 1.0 },
             ..OptimizerConfig::default()
         };
         let mut trainer = trainer(&golden, config);
@@ -57,8 +57,8 @@ fn steps_are_pytorchs() {
 #[test]
 fn a_frozen_part_has_no_update_and_no_moments() {
     let golden = golden();
-    let frozen = Part { scale: 1.0, frozen: true };
-    let mut trainer = trainer(&golden, OptimizerConfig { vision: frozen, ..OptimizerConfig::default() });
+    let config = OptimizerConfig { freeze: vec![ParameterGroup::Vision], ..OptimizerConfig::default() };
+    let mut trainer = trainer(&golden, config);
     let before = trainer.snapshot(Value::Null);
     let grads = golden["steps"][0]["grads"].clone();
     let report = trainer.step(&[micro_batch(grads.clone())], 0.1).unwrap();
@@ -77,8 +77,7 @@ fn a_frozen_part_has_no_update_and_no_moments() {
 
 #[test]
 fn freezing_all_is_refused() {
-    let frozen = Part { scale: 1.0, frozen: true };
-    let config = OptimizerConfig { vision: frozen, connector: frozen, lm: frozen, ..Default::default() };
+    let config = OptimizerConfig { freeze: ParameterGroup::ALL.to_vec(), ..OptimizerConfig::default() };
     let error = Trainer::new(toy::model(), config).unwrap_err().to_string();
     assert!(error.contains("nothing to train"), "{error}");
 }

@@ -2,8 +2,9 @@ use anyhow::Result;
 use burn::module::Module;
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
+use mm1_model::group::ParameterGroup;
 use mm1_train::{
-    Backward, Counts, MomentFormat, Objective, OptimizerConfig, Part, Snapshot, Step, Trainer, checkpoint,
+    Backward, Counts, MomentFormat, Objective, OptimizerConfig, Snapshot, Step, Trainer, checkpoint,
 };
 use serde_json::{Value, json};
 
@@ -161,9 +162,9 @@ fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
 }
 
 fn resumes(config: OptimizerConfig) {
-    let mut unbroken = Trainer::new(model(), config).unwrap();
+    let mut unbroken = Trainer::new(model(), config.clone()).unwrap();
     let losses = run(&mut unbroken, 0..6);
-    let mut first = Trainer::new(model(), config).unwrap();
+    let mut first = Trainer::new(model(), config.clone()).unwrap();
     assert_eq!(run(&mut first, 0..3), losses[..3]);
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save(dir.path(), &snapshot(&first), 1).unwrap();
@@ -217,7 +218,7 @@ fn a_checkpoint_of_another_model_is_refused() {
     });
     assert_eq!(error, "the checkpoint's lm.extra.m has no place in this model and its optimizer");
     assert_eq!(snapshot(&trainer), before);
-    let frozen = OptimizerConfig { vision: Part { scale: 1.0, frozen: true }, ..Default::default() };
+    let frozen = OptimizerConfig { freeze: vec![ParameterGroup::Vision], ..Default::default() };
     let error = Trainer::new(model(), frozen).unwrap().restore(before.clone()).unwrap_err().to_string();
     assert!(error.starts_with("the checkpoint's vision."), "{error}");
     let bytes = OptimizerConfig { moments: MomentFormat::EightBit, ..Default::default() };

@@ -39,7 +39,8 @@ pub(crate) struct FetchArgs {
 /// What can be fetched.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Collection {
-    /// About 25,000 captioned images, illustrated manuals, texts and easy-VQA, for a run on a desktop computer.
+    /// About 25,000 captioned images, illustrated manuals, texts and easy-VQA, for a run on a desktop
+    /// computer.
     Desk,
 }
 

@@ -15,7 +15,7 @@ use mm1_data::source::stored::Stored;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::sources::{Bar, Opened, SourceArgs, tell_damaged};
+use super::sources::{DocumentProgress, Opened, SourceArgs, list_damaged};
 use crate::error::{InputError, input};
 
 #[derive(Debug, Args)]
@@ -88,17 +88,17 @@ pub(crate) fn import(args: &ImportArgs) -> Result<()> {
         how: args.sources.examination(look),
     };
     let total = opened.documents();
-    let mut bar = (Pass::Check, Bar::new("checking", total));
+    let mut bar = (Pass::Check, DocumentProgress::new("checking", total));
     let imported = import::import(&opened.sources, &spec, &mut |pass, done| {
         if bar.0 != pass {
-            let checked = std::mem::replace(&mut bar, (pass, Bar::new("writing", total)));
+            let checked = std::mem::replace(&mut bar, (pass, DocumentProgress::new("writing", total)));
             checked.1.finish("all documents are read");
         }
         bar.1.update(done);
     });
     let imported = input(imported)?;
     bar.1.finish("all shards are whole");
-    tell(args, &opened, &imported)
+    report(args, &opened, &imported)
 }
 
 /// The rules: those of the file, changed by each edit.
@@ -119,12 +119,12 @@ fn rules(args: &ImportArgs) -> Result<FilterSpec> {
     input(Value::Table(table).try_into().context("a rule of the filter"))
 }
 
-fn tell(args: &ImportArgs, opened: &Opened, imported: &Imported) -> Result<()> {
+fn report(args: &ImportArgs, opened: &Opened, imported: &Imported) -> Result<()> {
     let Imported { shards, skipped, damaged, filter } = imported;
     let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
     if *skipped > 0 {
         eprintln!("mm1: {skipped} damaged documents were skipped:");
-        tell_damaged(damaged, *skipped);
+        list_damaged(damaged, *skipped);
     }
     if args.json {
         let source = |stored: &Stored| {
@@ -164,25 +164,25 @@ fn tell(args: &ImportArgs, opened: &Opened, imported: &Imported) -> Result<()> {
 
 /// What became of the documents that were read, as a table.
 fn summary(read: u64, imported: &Imported) -> String {
-    let told = |number: Option<&u64>| number.map_or(String::new(), |n| HumanCount(*n).to_string());
+    let count = |number: Option<&u64>| number.map_or(String::new(), |n| HumanCount(*n).to_string());
     let mut text = String::new();
     let mut line = |name: &str, documents: &str, pictures: &str| {
         let _ = writeln!(text, "{name:<24} {documents:>12} {pictures:>12}");
     };
     line("", "documents", "pictures");
-    line("read", &told(Some(&read)), "");
+    line("read", &count(Some(&read)), "");
     if imported.skipped > 0 {
-        line("damaged, skipped", &told(Some(&imported.skipped)), "");
+        line("damaged, skipped", &count(Some(&imported.skipped)), "");
     }
     if let Some(Counts { documents, pictures, removed_documents, removed_pictures }) = &imported.filter {
         let rules: BTreeSet<_> = removed_documents.keys().chain(removed_pictures.keys()).collect();
         for rule in rules {
             let name = serde_json::to_value(rule).ok();
             let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
-            let counts = [removed_documents, removed_pictures].map(|removed| told(removed.get(rule)));
+            let counts = [removed_documents, removed_pictures].map(|removed| count(removed.get(rule)));
             line(&format!("removed: {name}"), &counts[0], &counts[1]);
         }
-        line("kept", &told(Some(documents)), &told(Some(pictures)));
+        line("kept", &count(Some(documents)), &count(Some(pictures)));
     }
     text
 }

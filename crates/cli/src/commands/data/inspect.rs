@@ -73,7 +73,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
             "html": args.html,
         }));
     }
-    tell(&picked);
+    print_document(&picked);
     Ok(())
 }
 
@@ -120,7 +120,7 @@ fn pick(source: &Stored, at: u64, index: u64) -> Result<Picked> {
     Ok(Picked { document, origin, index, file: source.file(at) })
 }
 
-fn tell(picked: &Picked) {
+fn print_document(picked: &Picked) {
     let Picked { document, origin, index, file } = picked;
     println!("id     {}\nkind   {}\nfile   {file} (document {index})", document.id, show::kind(document));
     for (name, value) in [("from", &origin.source), ("terms", &origin.licence), ("by", &origin.attribution)] {

@@ -32,16 +32,16 @@ pub(crate) struct PreviewArgs {
 #[derive(Serialize)]
 struct Preview<'a> {
     stage: &'a str,
-    rows: Vec<Row>,
+    rows: Vec<PreviewRow>,
     skipped: &'a [Skipped],
 }
 
 /// One packed row.
 #[derive(Serialize)]
-struct Row {
+struct PreviewRow {
     row: u64,
     source: String,
-    samples: Vec<Sample>,
+    samples: Vec<PreviewDocument>,
     tokens: usize,
     images: usize,
     padding: usize,
@@ -49,7 +49,7 @@ struct Row {
 
 /// One document in a row.
 #[derive(Serialize)]
-struct Sample {
+struct PreviewDocument {
     id: String,
     tokens: usize,
     images: usize,
@@ -72,7 +72,7 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
         let (batch, _) = input(loader.next().with_context(|| format!("stage {}", stage.name)))?;
         rows.push(row(&config, number, &batch));
         if !args.json {
-            print!("{}", rows.last().map(told).unwrap_or_default());
+            print!("{}", rows.last().map(describe).unwrap_or_default());
         }
     }
     let preview = Preview { stage: &stage.name, rows, skipped: loader.skipped() };
@@ -100,18 +100,18 @@ fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<&'a Trai
     })
 }
 
-fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> Row {
+fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> PreviewRow {
     let source = config.mixture.draw(config.seed, number);
     let sample = |(i, span): (usize, &mm1_data::batch::Span)| {
         let inside = |slot: &&usize| (span.start..span.start + span.len).contains(*slot);
-        Sample {
+        PreviewDocument {
             id: batch.samples[i].clone(),
             tokens: span.len,
             images: batch.image_slots.iter().filter(inside).count(),
             truncated: batch.truncated[i],
         }
     };
-    Row {
+    PreviewRow {
         row: number,
         source: config.mixture.parts()[source].name.clone(),
         samples: batch.spans.iter().enumerate().map(sample).collect(),
@@ -122,7 +122,7 @@ fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> Row {
 }
 
 /// A row and its documents, a line each.
-fn told(row: &Row) -> String {
+fn describe(row: &PreviewRow) -> String {
     use std::fmt::Write as _;
 
     let length = row.tokens + row.padding;
@@ -135,7 +135,7 @@ fn told(row: &Row) -> String {
         row.tokens,
         100.0 * row.padding as f64 / length as f64
     );
-    for Sample { id, tokens, images, truncated } in &row.samples {
+    for PreviewDocument { id, tokens, images, truncated } in &row.samples {
         let cut = if *truncated { "  cut: longer than a row" } else { "" };
         let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} images  {id}{cut}");
     }
@@ -143,10 +143,11 @@ fn told(row: &Row) -> String {
 }
 
 fn summary(preview: &Preview, stage: &TrainStage) {
-    let sum = |of: fn(&Row) -> usize| preview.rows.iter().map(of).sum::<usize>();
+    let sum = |of: fn(&PreviewRow) -> usize| preview.rows.iter().map(of).sum::<usize>();
     let positions = preview.rows.len() * stage.length;
     println!(
-        "stage {}: {} rows of {} tokens, {} documents, {} images, {:.1}% of the positions used, {} documents skipped",
+        "stage {}: {} rows of {} tokens, {} documents, {} images, {:.1}% of the positions used, \
+         {} documents skipped",
         preview.stage,
         preview.rows.len(),
         stage.length,

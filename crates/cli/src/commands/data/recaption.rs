@@ -63,7 +63,8 @@ pub(crate) struct RecaptionArgs {
 /// Describes every picture, joins the description with the alt-text, and writes shards.
 ///
 /// # Errors
-/// Wrong input, too many damaged documents, a disk that is full; what was written stays, and the same command goes on.
+/// Wrong input, too many damaged documents, a disk that is full; what was written stays, and the same command
+/// goes on.
 pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     args.sources.threads.start_pool()?;
     let model = Trained::load(&args.run, args.device)?;
@@ -72,8 +73,8 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     let spec = input(spec(args, &model, &source))?;
     let mut writing = input(Recaption::open(&args.to, spec))?;
     if !writing.is_done() {
-        let work = Work { args, model: &model, source: &source, total };
-        work.go_on(&mut writing)?;
+        let captioner = Captioner { args, model: &model, source: &source, total };
+        captioner.go_on(&mut writing)?;
         input(writing.finish())?;
     }
     for Skipped { id, reason } in writing.skipped() {
@@ -86,13 +87,13 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
 fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<RecaptionSpec> {
     let mib = args.shard_mib;
     ensure!((0.001..=1e6).contains(&mib), "--shard-mib {mib}: give a number from 0.001 to 1000000");
-    let told = |source: &Stored| {
+    let describe = |source: &Stored| {
         let (documents, bytes) = (source.documents(), source.bytes());
         format!("{} as {}, {documents} documents, {bytes} bytes", source.name(), source.kind())
     };
     let asked = [
         ("model", model.id.clone()),
-        ("source", source.sources.iter().map(told).collect::<Vec<_>>().join("; ")),
+        ("source", source.sources.iter().map(describe).collect::<Vec<_>>().join("; ")),
         ("limit", args.limit.map_or("none".to_owned(), |limit| limit.to_string())),
         ("max-tokens", args.max_tokens.to_string()),
         ("with-alt-text", args.with_alt_text.to_string()),
@@ -106,17 +107,21 @@ fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<Recapt
 }
 
 /// Documents to describe.
-struct Work<'a> {
+struct Captioner<'a> {
     args: &'a RecaptionArgs,
     model: &'a Trained,
     source: &'a Opened,
     total: u64,
 }
 
-/// A document and what the model is asked about it.
-type Asking = (Document, Origin, Vec<Segment>);
+/// A document and the prompt about its image.
+struct CaptionPrompt {
+    document: Document,
+    origin: Origin,
+    prompt: Vec<Segment>,
+}
 
-impl Work<'_> {
+impl Captioner<'_> {
     fn go_on(&self, writing: &mut Recaption) -> Result<()> {
         let first = writing.next();
         if first > 0 {
@@ -135,15 +140,15 @@ impl Work<'_> {
         while writing.next() < self.total {
             let numbers = writing.next()..(writing.next() + step).min(self.total);
             let (source, image) = (self.source, self.model.generator.image());
-            let read: Vec<Result<Pair>> =
-                numbers.clone().into_par_iter().map(|i| pair(source, image, i)).collect();
-            let read: Vec<Result<Asking>> = read.into_iter().map(|pair| self.ask(pair?)).collect();
-            let prompts: Vec<Vec<Segment>> =
-                read.iter().flatten().map(|(_, _, prompt)| prompt.clone()).collect();
+            let read: Vec<Result<CaptionedImage>> =
+                numbers.clone().into_par_iter().map(|i| captioned_image(source, image, i)).collect();
+            let read: Vec<Result<CaptionPrompt>> =
+                read.into_iter().map(|image| self.prompt(image?)).collect();
+            let prompts: Vec<Vec<Segment>> = read.iter().flatten().map(|read| read.prompt.clone()).collect();
             let mut answers = self.model.generator.generate(&prompts, &options, None)?.into_iter();
-            for (number, asking) in numbers.zip(read) {
-                match asking {
-                    Ok((document, origin, _)) => {
+            for (number, read) in numbers.zip(read) {
+                match read {
+                    Ok(CaptionPrompt { document, origin, .. }) => {
                         let answer = answers.next().context("an answer for each prompt")?;
                         writing.write(&document, origin, &self.description(&answer))?;
                     }
@@ -155,14 +160,17 @@ impl Work<'_> {
                     }
                 }
             }
-            progress.update(writing.next(), &told(writing.tally()));
+            progress.update(writing.next(), &sums(writing.tally()));
         }
         progress.finish(&format!("{} documents done", self.total));
         Ok(())
     }
 
-    /// What is asked about a picture.
-    fn ask(&self, Pair { document, origin, picture, alt_text }: Pair) -> Result<Asking> {
+    /// The prompt about an image.
+    fn prompt(
+        &self,
+        CaptionedImage { document, origin, picture, alt_text }: CaptionedImage,
+    ) -> Result<CaptionPrompt> {
         let hint = if self.args.with_alt_text { alt_text.as_str() } else { "" };
         let prompt = prompt(self.model.tuned, picture, hint)?;
         let generator = &self.model.generator;
@@ -172,7 +180,7 @@ impl Work<'_> {
             "the prompt takes {tokens} tokens and the answer up to {answer}, but the context has {}",
             generator.context()
         );
-        Ok((document, origin, prompt))
+        Ok(CaptionPrompt { document, origin, prompt })
     }
 
     /// What the model says of the picture, with the words that the prompt began.
@@ -182,7 +190,7 @@ impl Work<'_> {
 }
 
 /// A captioned document, taken apart.
-struct Pair {
+struct CaptionedImage {
     document: Document,
     origin: Origin,
     /// As the model's square: it is not decoded again.
@@ -191,12 +199,12 @@ struct Pair {
 }
 
 /// Reads the document at `number` and prepares its picture.
-fn pair(source: &Opened, spec: &ImageSpec, number: u64) -> Result<Pair> {
+fn captioned_image(source: &Opened, spec: &ImageSpec, number: u64) -> Result<CaptionedImage> {
     let (source, at) = place(source, number).context("no such document")?;
     let (document, origin) = source.document(at)?;
     let (image, alt_text) = caption(&document)?;
     let picture = square(image, spec)?;
-    Ok(Pair { document, origin, picture, alt_text })
+    Ok(CaptionedImage { document, origin, picture, alt_text })
 }
 
 /// The source of the document at `number`, and its place there.
@@ -210,8 +218,8 @@ fn place(opened: &Opened, mut number: u64) -> Option<(&Stored, u64)> {
     None
 }
 
-/// The question in the style that the model was trained for. A pre-trained model reads the alt-text as text that stands
-/// between the picture and its caption, a tuned one as part of the turn.
+/// The question in the style that the model was trained for. A pre-trained model reads the alt-text as text
+/// that stands between the picture and its caption, a tuned one as part of the turn.
 fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Result<Vec<Segment>> {
     let style = if tuned { Style::Chat } else { Style::Pretrained };
     let question = Question { pictures: vec![picture], ..Question::default() };
@@ -234,7 +242,7 @@ fn square(image: &Image, spec: &ImageSpec) -> Result<Image> {
 }
 
 /// The sums in short.
-fn told(tally: &Tally) -> String {
+fn sums(tally: &Tally) -> String {
     let mean = |sum: u64| sum as f64 / tally.captions.max(1) as f64;
     format!(
         "{} captions of {:.1} words (before: {:.1}), {:.1}% gained a content word, {} documents skipped",
@@ -261,7 +269,7 @@ fn report(args: &RecaptionArgs, writing: &Recaption) {
         });
         println!("{done}");
     } else {
-        println!("{}: {}", args.to.display(), told(tally));
+        println!("{}: {}", args.to.display(), sums(tally));
     }
 }
 

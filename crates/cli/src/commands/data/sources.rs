@@ -16,17 +16,17 @@ const NAMED: usize = 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
-    /// Files, folders, glob patterns (a/*.tar, a-{000..127}.tar) and URLs (https://, s3://, gs://). Their format is
-    /// detected from names and content; a folder may hold several formats.
+    /// Files, folders, glob patterns (a/*.tar, a-{000..127}.tar) and URLs (https://, s3://, gs://). Their
+    /// format is detected from names and content; a folder may hold several formats.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// Format of the sources, instead of detecting it: folder, shards, webdataset, parquet-captioned, obelics, mmc4,
-    /// html, text, json-text, parquet-text or conversations.
+    /// Format of the sources, instead of detecting it: folder, shards, webdataset, parquet-captioned,
+    /// obelics, mmc4, html, text, json-text, parquet-text or conversations.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
-    /// Set a field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN, pictures=DIR,
-    /// missing=leave-out. May be repeated. Images of MMC4, LLaVA and OBELICS files are looked for beside the file, in
-    /// images/, pictures/ and imgs/, and in a folder with the file's name.
+    /// Set a field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN,
+    /// pictures=DIR, missing=leave-out. May be repeated. Images of MMC4, LLaVA and OBELICS files are looked
+    /// for beside the file, in images/, pictures/ and imgs/, and in a folder with the file's name.
     #[arg(long = "set", value_name = "FIELD=VALUE")]
     settings: Vec<String>,
     #[command(flatten)]
@@ -86,12 +86,12 @@ impl Opened {
 const EVERY: u64 = 64;
 
 /// Progress in documents.
-pub(crate) struct Bar {
+pub(crate) struct DocumentProgress {
     progress: Progress,
     last: u64,
 }
 
-impl Bar {
+impl DocumentProgress {
     pub(crate) fn new(name: &str, total: u64) -> Self {
         Self { progress: Progress::new(name, 0, total), last: 0 }
     }
@@ -111,7 +111,7 @@ impl Bar {
 }
 
 /// Names damaged documents on standard error.
-pub(crate) fn tell_damaged(damaged: &[Damaged], count: u64) {
+pub(crate) fn list_damaged(damaged: &[Damaged], count: u64) {
     for found in damaged.iter().take(NAMED) {
         eprintln!("  {found}");
     }

@@ -11,7 +11,7 @@ use mm1_data::statistics::{Histogram, Statistics, Sums};
 use mm1_data::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use super::sources::{Bar, SourceArgs, tell_damaged};
+use super::sources::{DocumentProgress, SourceArgs, list_damaged};
 use crate::error::input;
 
 /// The longest bar of a histogram in characters.
@@ -34,16 +34,16 @@ pub(crate) struct StatsArgs {
 
 /// What `--json` prints: the totals, and the same of each source.
 #[derive(Serialize)]
-struct Report<'a> {
+struct StatsReport<'a> {
     #[serde(flatten)]
     total: &'a Statistics,
-    sources: Vec<Source>,
+    sources: Vec<SourceStats>,
     skipped_documents: &'a [Damaged],
     left_out: &'a [String],
 }
 
 #[derive(Serialize)]
-struct Source {
+struct SourceStats {
     source: String,
     kind: &'static str,
     files: u64,
@@ -67,7 +67,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
     let store = SourceArgs::store()?;
     let opened = args.sources.open(&store)?;
     let how = args.sources.examination(if args.decode { Look::Pixels } else { Look::Headers });
-    let mut bar = Bar::new("counting", opened.documents());
+    let mut bar = DocumentProgress::new("counting", opened.documents());
     let (mut total, mut sources, mut damaged) = (Statistics::default(), Vec::new(), Vec::new());
     let mut before = 0;
     for stored in &opened.sources {
@@ -77,22 +77,28 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
         total.merge(&statistics);
         damaged.extend(found);
         let (source, kind) = (stored.name().to_owned(), stored.kind());
-        sources.push(Source { source, kind, files: stored.files(), file_bytes: stored.bytes(), statistics });
+        sources.push(SourceStats {
+            source,
+            kind,
+            files: stored.files(),
+            file_bytes: stored.bytes(),
+            statistics,
+        });
     }
     bar.finish(&format!("{} documents done", HumanCount(before)));
     damaged.truncate(LISTED);
     let skipped_documents: &[Damaged] = &damaged;
-    let report = Report { total: &total, sources, skipped_documents, left_out: &opened.left };
+    let report = StatsReport { total: &total, sources, skipped_documents, left_out: &opened.left };
     if args.json {
         super::print_json(&report)
     } else {
         print!("{}", table(&report));
-        tell_damaged(&damaged, total.skipped);
+        list_damaged(&damaged, total.skipped);
         Ok(())
     }
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &StatsReport) -> String {
     let total = report.total;
     let mut text = format!("{:<32}{}\n", "", HEAD);
     for source in &report.sources {

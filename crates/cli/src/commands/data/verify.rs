@@ -7,7 +7,7 @@ use mm1_data::examine::Look;
 use mm1_data::verify;
 use serde_json::json;
 
-use super::sources::{Bar, SourceArgs};
+use super::sources::{DocumentProgress, SourceArgs};
 use crate::error::{InputError, input};
 
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     let store = SourceArgs::store()?;
     let detected = args.sources.detect(&store)?;
     // How many documents there are shows as files are opened one after the other.
-    let mut bar = Bar::new("verifying", 0);
+    let mut bar = DocumentProgress::new("verifying", 0);
     let how = args.sources.examination(Look::Pixels);
     let verified = input(verify::verify(&detected, &store, how, &mut |done| bar.update(done)))?;
     bar.finish(&format!(

@@ -1,4 +1,5 @@
-//! `[model.vision] from`: an image encoder that is there already, of a run of ours, a Hugging Face folder or an ONNX file.
+//! `[model.vision] from`: an image encoder that is there already, of a run of ours, a Hugging Face folder or
+//! an ONNX file.
 
 use std::path::Path;
 
@@ -11,19 +12,19 @@ use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::checkpoints;
-use crate::recipe::{ImageConfig, Recipe, Written};
+use crate::recipe::{ImageConfig, Recipe, WrittenRecipe};
 
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
 
 /// An encoder as its origin has it.
-pub(crate) struct Origin {
+pub(crate) struct PretrainedEncoder {
     pub(crate) encoder: ImportedEncoder,
     /// How it takes pictures.
     image: ImageConfig,
 }
 
-impl Origin {
+impl PretrainedEncoder {
     /// Reads the encoder at `from`.
     ///
     /// # Errors
@@ -68,21 +69,21 @@ impl Origin {
 }
 
 /// A recipe with nothing left out.
-pub(crate) struct Complete {
+pub(crate) struct CompleteRecipe {
     pub(crate) recipe: Recipe,
     /// Hash of the weights of its `model.vision.from`.
     pub(crate) encoder: Option<String>,
 }
 
-/// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of the encoder and
-/// its pictures. This is the first moment that weights are opened.
+/// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of the
+/// encoder and its pictures. This is the first moment that weights are opened.
 ///
 /// # Errors
-/// [`crate::error::InputError`]: a field that is unknown or of another type, a setting that differs from the encoder's,
-/// an encoder that can't be opened.
-pub(crate) fn complete(mut written: Written) -> Result<Complete> {
+/// [`crate::error::InputError`]: a field that is unknown or of another type, a setting that differs from the
+/// encoder's, an encoder that can't be opened.
+pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
     let encoder = written.change(fill)?;
-    Ok(Complete { recipe: written.parse()?, encoder })
+    Ok(CompleteRecipe { recipe: written.parse()?, encoder })
 }
 
 /// Completes `tree`. The hash of the encoder's weights, where the recipe has one that is there already.
@@ -91,9 +92,9 @@ fn fill(tree: &mut Table) -> Result<Option<String>> {
     let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(None) };
     let Value::String(from) = from else { bail!("model.vision.from is a {}, not a path", from.type_str()) };
     let from = from.clone();
-    let origin = Origin::open(Path::new(&from))?;
+    let origin = PretrainedEncoder::open(Path::new(&from))?;
     let fingerprint = origin.fingerprint();
-    let Origin { encoder, image } = origin;
+    let PretrainedEncoder { encoder, image } = origin;
     let model = tree.get_mut("model").and_then(Value::as_table_mut);
     if let Some(vision) = model.and_then(|model| model.get_mut("vision")).and_then(Value::as_table_mut) {
         for (key, value) in Table::try_from(&encoder.config)? {

@@ -1,0 +1,325 @@
+//! The stages that train: [`TrainStage`], and what each of them minimises.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Result, bail, ensure};
+use mm1_data::augment::Views;
+use mm1_model::aim::AimConfig;
+use mm1_model::clip::Contrast;
+use mm1_model::dino::DinoConfig;
+use mm1_train::OptimizerConfig;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::is_default;
+
+/// A training stage over packed rows.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(try_from = "TrainStageFields", into = "TrainStageFields")]
+pub(crate) struct TrainStage {
+    /// By which `--set`, folders and reports know it.
+    pub(crate) name: String,
+    /// What is minimised, with its settings.
+    pub(crate) objective: ObjectiveConfig,
+    /// Weight of each source.
+    pub(crate) mixture: BTreeMap<String, f64>,
+    /// Optimisation steps.
+    pub(crate) steps: u64,
+    /// Rows in a micro-batch.
+    pub(crate) rows: usize,
+    /// Micro-batches in a step.
+    pub(crate) accumulate: usize,
+    /// Positions in a row.
+    pub(crate) length: usize,
+    /// Whether blocks are computed again in the backward pass.
+    pub(crate) activation_checkpointing: bool,
+    /// The optimizer and its learning rate.
+    pub(crate) optimizer: OptimizerConfig,
+    /// When checkpoints are written and how many stay.
+    pub(crate) checkpoint: CheckpointConfig,
+}
+
+/// When checkpoints are written and how many are kept, `checkpoint`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct CheckpointConfig {
+    /// Steps from one checkpoint to the next; the last step always has one.
+    /// Unit: steps.
+    #[schemars(range(min = 1))]
+    pub(crate) every: u64,
+    /// The newest checkpoints of a stage that are kept; older ones are removed.
+    /// Unit: checkpoints.
+    #[schemars(range(min = 1))]
+    pub(crate) keep: usize,
+}
+
+impl Default for CheckpointConfig {
+    fn default() -> Self {
+        Self { every: 100, keep: 2 }
+    }
+}
+
+/// What a training stage minimises, with the settings that only this objective has.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum ObjectiveConfig {
+    /// The next token of text.
+    Language,
+    /// Contrast of images and captions, with a softmax over the batch (Radford et al. 2021).
+    Clip {
+        /// What is cut from each image.
+        views: Views,
+    },
+    /// Contrast of images and captions, each pair by itself (Zhai et al. 2023).
+    Siglip {
+        /// What is cut from each image.
+        views: Views,
+    },
+    /// Self-distillation between views, without captions (Caron et al. 2021).
+    Dino {
+        /// Two or more global views, and local ones.
+        views: Views,
+        /// The head, the teacher and the losses.
+        dino: DinoConfig,
+    },
+    /// The next patch's pixels, without captions (El-Nouby et al. 2024).
+    Aim {
+        /// What is cut from each image.
+        views: Views,
+        /// The head.
+        aim: AimConfig,
+    },
+    /// The caption's tokens as the image's classes (Huang et al. 2024).
+    Superclass {
+        /// What is cut from each image.
+        views: Views,
+    },
+}
+
+impl ObjectiveConfig {
+    /// As a recipe writes it.
+    pub(crate) fn name(&self) -> &'static str {
+        self.kind().name()
+    }
+
+    /// Which one it is.
+    pub(crate) fn kind(&self) -> ObjectiveKind {
+        match self {
+            Self::Language => ObjectiveKind::Language,
+            Self::Clip { .. } => ObjectiveKind::Clip,
+            Self::Siglip { .. } => ObjectiveKind::Siglip,
+            Self::Dino { .. } => ObjectiveKind::Dino,
+            Self::Aim { .. } => ObjectiveKind::Aim,
+            Self::Superclass { .. } => ObjectiveKind::Superclass,
+        }
+    }
+
+    /// Whether a row holds as many examples as fit; otherwise it is one image with its caption.
+    pub(crate) fn packs(&self) -> bool {
+        matches!(self, Self::Language | Self::Superclass { .. })
+    }
+
+    /// The loss among pairs, if it is one.
+    pub(crate) fn contrast(&self) -> Option<Contrast> {
+        match self {
+            Self::Clip { .. } => Some(Contrast::Softmax),
+            Self::Siglip { .. } => Some(Contrast::Sigmoid),
+            _ => None,
+        }
+    }
+
+    /// What an encoder's objective cuts from each image; a language model sees the whole.
+    pub(crate) fn views(&self) -> Option<&Views> {
+        match self {
+            Self::Language => None,
+            Self::Clip { views }
+            | Self::Siglip { views }
+            | Self::Dino { views, .. }
+            | Self::Aim { views, .. }
+            | Self::Superclass { views } => Some(views),
+        }
+    }
+}
+
+/// The names of [`ObjectiveConfig`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ObjectiveKind {
+    /// Cross-entropy of the next token.
+    #[default]
+    Language,
+    /// Contrastive loss of pictures and captions (Radford et al. 2021). This and all that follow are for an
+    /// `encoder` stage.
+    Clip,
+    /// The contrastive loss with a sigmoid for each pair (Zhai et al. 2023), for small batches.
+    Siglip,
+    /// Self-distillation, without captions (Caron et al. 2021).
+    Dino,
+    /// Autoregressive prediction of the next patch's pixels, without captions (El-Nouby et al. 2024).
+    Aim,
+    /// Tokens of the caption as the picture's classes (Huang et al. 2024). It learns faster than a contrast
+    /// of small batches.
+    Superclass,
+}
+
+impl ObjectiveKind {
+    /// Those of an `encoder` stage.
+    pub(crate) const OF_ENCODERS: [Self; 5] =
+        [Self::Clip, Self::Siglip, Self::Dino, Self::Aim, Self::Superclass];
+
+    /// As a recipe writes it.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Language => "language",
+            Self::Clip => "clip",
+            Self::Siglip => "siglip",
+            Self::Dino => "dino",
+            Self::Aim => "aim",
+            Self::Superclass => "superclass",
+        }
+    }
+}
+
+/// A stage that trains, as it is written: one optional table for the settings of each objective that has
+/// some.
+#[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct TrainStageFields {
+    /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
+    #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
+    name: String,
+    /// What is minimised: `language` in stages of kind `pretrain` and `sft`, another one in kind `encoder`.
+    #[serde(default)]
+    objective: ObjectiveKind,
+    /// Sources and their weights: documents are drawn in these proportions, which need not add up to 1.
+    /// Unit: weight.
+    #[schemars(extend("minProperties" = 1))]
+    mixture: BTreeMap<String, f64>,
+    /// Optimisation steps of the stage.
+    /// Unit: steps.
+    #[schemars(range(min = 1))]
+    steps: u64,
+    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one picture with its
+    /// caption; for the others examples are packed into it.
+    /// Unit: rows.
+    #[schemars(range(min = 1))]
+    rows: usize,
+    /// Micro-batches in a step (gradient accumulation).
+    /// Unit: micro-batches.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1))]
+    accumulate: usize,
+    /// Positions in a row, image tokens included.
+    /// Unit: positions.
+    #[schemars(range(min = 1))]
+    length: usize,
+    /// Activation checkpointing (Chen et al. 2016): the backward pass recomputes each block's activations.
+    /// The same digits in less memory, for up to a third more time.
+    #[serde(default, alias = "recompute_blocks")]
+    activation_checkpointing: bool,
+    /// The augmented views that a stage of kind `encoder` takes of each picture; only in such a stage. By
+    /// default one view that shows the whole picture as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    views: Option<Views>,
+    /// Settings of objective `dino`; only in a stage with this objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    dino: Option<DinoConfig>,
+    /// Settings of objective `aim`; only in a stage with this objective.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    aim: Option<AimConfig>,
+    /// AdamW and its learning-rate schedule.
+    #[serde(default)]
+    optimizer: OptimizerConfig,
+    /// When checkpoints are written and how many are kept.
+    #[serde(default)]
+    checkpoint: CheckpointConfig,
+}
+
+fn one() -> usize {
+    1
+}
+
+impl TryFrom<TrainStageFields> for TrainStage {
+    type Error = anyhow::Error;
+
+    /// Refuses settings of another objective.
+    fn try_from(fields: TrainStageFields) -> Result<Self> {
+        let objective = fields.objective()?;
+        let TrainStageFields { name, mixture, steps, rows, accumulate, length, .. } = fields;
+        let TrainStageFields { activation_checkpointing, optimizer, checkpoint, .. } = fields;
+        Ok(Self {
+            name,
+            objective,
+            mixture,
+            steps,
+            rows,
+            accumulate,
+            length,
+            activation_checkpointing,
+            optimizer,
+            checkpoint,
+        })
+    }
+}
+
+impl TrainStageFields {
+    fn objective(&self) -> Result<ObjectiveConfig> {
+        let (kind, name) = (self.objective, &self.name);
+        for (table, written, owner) in [
+            ("dino", self.dino.is_some(), ObjectiveKind::Dino),
+            ("aim", self.aim.is_some(), ObjectiveKind::Aim),
+        ] {
+            ensure!(
+                !written || kind == owner,
+                "stage.{name}.{table} belongs to objective = \"{table}\", but this stage has objective = \"{}\": \
+                 leave the table out, or change the objective",
+                kind.name()
+            );
+        }
+        let views = self.views.clone().unwrap_or_default();
+        Ok(match kind {
+            ObjectiveKind::Language if self.views.is_some() => bail!(
+                "stage.{name}.views belongs to a stage of kind \"encoder\"; objective \"language\" sees whole images: \
+                 leave the table out"
+            ),
+            ObjectiveKind::Language => ObjectiveConfig::Language,
+            ObjectiveKind::Clip => ObjectiveConfig::Clip { views },
+            ObjectiveKind::Siglip => ObjectiveConfig::Siglip { views },
+            ObjectiveKind::Dino => {
+                ObjectiveConfig::Dino { views, dino: self.dino.clone().unwrap_or_default() }
+            }
+            ObjectiveKind::Aim => ObjectiveConfig::Aim { views, aim: self.aim.clone().unwrap_or_default() },
+            ObjectiveKind::Superclass => ObjectiveConfig::Superclass { views },
+        })
+    }
+}
+
+impl From<TrainStage> for TrainStageFields {
+    /// A table that stands for nothing is not written: a plan from before there was such a table stays the
+    /// same.
+    fn from(stage: TrainStage) -> Self {
+        let TrainStage { name, objective, mixture, steps, rows, accumulate, length, .. } = stage;
+        let TrainStage { activation_checkpointing, optimizer, checkpoint, .. } = stage;
+        let kind = objective.kind();
+        let views = objective.views().filter(|views| !is_default(*views)).cloned();
+        let (dino, aim) = match objective {
+            ObjectiveConfig::Dino { dino, .. } => (Some(dino), None),
+            ObjectiveConfig::Aim { aim, .. } => (None, Some(aim)),
+            _ => (None, None),
+        };
+        Self {
+            name,
+            objective: kind,
+            mixture,
+            steps,
+            rows,
+            accumulate,
+            length,
+            activation_checkpointing,
+            views,
+            dino: dino.filter(|dino| !is_default(dino)),
+            aim: aim.filter(|aim| !is_default(aim)),
+            optimizer,
+            checkpoint,
+        }
+    }
+}
