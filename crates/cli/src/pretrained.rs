@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::ImageSpec;
 use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
-use mm1_model::weights::{self, Named};
+use mm1_model::weights;
 use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -39,9 +39,7 @@ impl PretrainedEncoder {
         let last = checkpoints::last_stage(&recipe, root).context("no stage has a checkpoint yet")?;
         let bytes = std::fs::read(checkpoints::weights(root, last.name())?)?;
         let Recipe { image, model: shape, .. } = recipe;
-        let own =
-            |(path, shape, values): Named| Some((path.strip_prefix("vision.")?.to_owned(), shape, values));
-        let tensors = weights::decode(&bytes)?.into_iter().filter_map(own).collect();
+        let tensors = weights::decode_part(&bytes, "vision")?;
         let vision = VisionConfig { from: None, ..shape.vision };
         Ok(Self { encoder: ImportedEncoder::new(vision, tensors, [image.mean, image.std], root), image })
     }

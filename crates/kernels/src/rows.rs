@@ -70,7 +70,7 @@ fn in_pieces<A: Send, B: Sync>(y: &mut [A], x: &[B], f: impl Fn(&mut [A], &[B]) 
     (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| f(y, x));
 }
 
-/// `y += x`, for vectors of one length.
+/// `y += x`, both `[n]`.
 pub fn add(y: &mut [f32], x: &[f32]) {
     in_pieces(y, x, add_piece);
 }
@@ -83,7 +83,7 @@ tiered! {
     }
 }
 
-/// `y *= factor`.
+/// `y *= factor`: `[n]`.
 pub fn scale(y: &mut [f32], factor: f32) {
     y.par_chunks_mut(VALUES).for_each(|y| scale_piece(y, factor));
 }
@@ -96,17 +96,17 @@ tiered! {
     }
 }
 
-/// Writes zeros, on all threads.
+/// Writes zeros to `y` `[n]`, on all threads.
 pub fn clear(y: &mut [f32]) {
     y.par_chunks_mut(VALUES).for_each(|y| y.fill(0.0));
 }
 
-/// `y = x`, on all threads.
+/// `y = x`, both `[n]`, on all threads.
 pub fn copy(y: &mut [f32], x: &[f32]) {
     in_pieces(y, x, <[f32]>::copy_from_slice);
 }
 
-/// `y = x`, rounded to bfloat16.
+/// `y = x`, both `[n]`, rounded to bfloat16.
 pub fn narrow(y: &mut [bf16], x: &[f32]) {
     in_pieces(y, x, narrow_piece);
 }
@@ -119,7 +119,7 @@ tiered! {
     }
 }
 
-/// `y = x`, back from bfloat16.
+/// `y = x`, both `[n]`, back from bfloat16.
 pub fn widen(y: &mut [f32], x: &[bf16]) {
     in_pieces(y, x, widen_piece);
 }

@@ -78,6 +78,23 @@ pub struct VisionConfig {
     pub feature_block: Option<usize>,
 }
 
+/// The sizes that every image encoder has: see [`VisionConfig`].
+#[derive(Clone, Copy, Debug)]
+pub struct VisionSizes {
+    /// Side of the square picture in pixels.
+    pub image_size: usize,
+    /// Side of a patch in pixels.
+    pub patch: usize,
+    /// Width.
+    pub dim: usize,
+    /// Blocks.
+    pub layers: usize,
+    /// Attention heads.
+    pub heads: usize,
+    /// Width of the MLP's hidden layer.
+    pub ffn: usize,
+}
+
 /// The activation function of an image encoder's MLP.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -107,6 +124,26 @@ fn default_norm_eps() -> f64 {
 }
 
 impl VisionConfig {
+    /// A plain vision transformer: what a recipe with these sizes alone means.
+    pub fn plain(sizes: VisionSizes) -> Self {
+        let VisionSizes { image_size, patch, dim, layers, heads, ffn } = sizes;
+        Self {
+            from: None,
+            image_size,
+            patch,
+            stem: Stem::default(),
+            dim,
+            layers,
+            heads,
+            ffn,
+            class_token: false,
+            norm_eps: default_norm_eps(),
+            activation: VisionActivation::default(),
+            pre_norm: false,
+            feature_block: None,
+        }
+    }
+
     /// Checks every relation between the sizes.
     ///
     /// # Errors

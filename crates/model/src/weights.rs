@@ -106,8 +106,12 @@ pub fn load<M: Module>(module: M, file: &std::path::Path) -> Result<M> {
 /// # Errors
 /// As [`load`].
 pub fn load_part<M: Module>(module: M, part: &str, file: &std::path::Path) -> Result<M> {
-    let shorten = |path: String| Some(path.strip_prefix(part)?.strip_prefix('.')?.to_string());
-    load_as(module, &format!("`{part}`"), file, shorten)
+    load_as(module, &format!("`{part}`"), file, |path| shorten(&path, part))
+}
+
+/// The path below `part`, if it is there.
+fn shorten(path: &str, part: &str) -> Option<String> {
+    Some(path.strip_prefix(part)?.strip_prefix('.')?.to_owned())
 }
 
 /// Puts the tensors of a file whose paths `name` takes into a module, which errors call `what`, one after the
@@ -135,6 +139,18 @@ pub fn decode(bytes: &[u8]) -> Result<Vec<Named>> {
         .into_iter()
         .map(|(path, (shape, values))| (path, shape, values.into_floats()))
         .collect())
+}
+
+/// The tensors under `part.` of a safetensors file's bytes, with these names shortened: the encoder of a
+/// larger network, say, of which the rest is never decoded.
+///
+/// # Errors
+/// As [`decode`].
+pub fn decode_part(bytes: &[u8], part: &str) -> Result<Vec<Named>> {
+    let own = |(path, (shape, values)): (String, (Vec<usize>, FlatValues<'_>))| {
+        Some((shorten(&path, part)?, shape, values.into_floats()))
+    };
+    Ok(stored(bytes)?.into_iter().filter_map(own).collect())
 }
 
 /// The tensors of a safetensors file's bytes, where they are.

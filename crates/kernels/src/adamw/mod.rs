@@ -40,7 +40,7 @@ pub struct MomentsMut<'a> {
 }
 
 impl AdamWStep {
-    /// Takes one step: `param` and the moments change in place.
+    /// Takes one step: `param` `[n]` and the moments change in place, by the gradient `grad` `[n]`.
     pub fn step(&self, param: &mut [f32], grad: &[f32], moments: MomentsMut<'_>) {
         let n = param.len();
         assert_eq!(grad.len(), n, "parameter and gradient differ in length");
@@ -100,7 +100,7 @@ tiered! {
     }
 }
 
-/// Sum of the squares, for the norm of a gradient: in f64, over pieces of a fixed size.
+/// Sum of the squares of `x` `[n]`, for the norm of a gradient: in f64, over pieces of a fixed size.
 pub fn sum_of_squares(x: &[f32]) -> f64 {
     x.par_chunks(PIECE).map(sum_of_squares_piece).collect::<Vec<f64>>().iter().sum()
 }

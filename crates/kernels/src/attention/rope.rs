@@ -50,7 +50,7 @@ impl RopeTable {
         self.values.len() / self.width
     }
 
-    /// Cosines and sines of a position's pairs.
+    /// Cosines and sines of a position's pairs, `[width / 2]` each.
     pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
         self.values[position * self.width..][..self.width].split_at(self.width / 2)
     }

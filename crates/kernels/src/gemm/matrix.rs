@@ -15,7 +15,7 @@ pub struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    /// Rows one after another.
+    /// `[rows, cols]`, rows one after another.
     ///
     /// # Panics
     /// If `data` is not `rows * cols` long.
@@ -37,7 +37,7 @@ impl<'a> Matrix<'a> {
         Self { data, rows, cols, row_stride: cols, col_stride: 1 }
     }
 
-    /// Rows `stride` apart.
+    /// `[rows, cols]`, rows and columns so many values apart.
     ///
     /// # Panics
     /// If an element lies outside of `data`.
@@ -129,7 +129,7 @@ pub struct MatrixMut<'a> {
 }
 
 impl<'a> MatrixMut<'a> {
-    /// Rows one after another.
+    /// `[rows, cols]`, rows one after another.
     ///
     /// # Panics
     /// If `data` is not `rows * cols` long.

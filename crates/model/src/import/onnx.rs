@@ -15,7 +15,7 @@ use prost::bytes::Bytes;
 
 use super::tensors::{ForeignTensor, ForeignTensors, TensorValues};
 use super::{ImportedEncoder, dinov2};
-use crate::vision::{Stem, VisionActivation, VisionConfig};
+use crate::vision::{VisionActivation, VisionConfig, VisionSizes};
 
 /// Types of a tensor's elements.
 const FLOAT: i32 = 1;
@@ -167,20 +167,19 @@ impl<'a> Graph<'a> {
         let layers = (0..).take_while(|&layer| foreign.shape(&block(layer)).is_some()).count();
         let erf = self.own().filter(|(node, _)| node.op_type == "Erf").count();
         ensure!(erf == layers, "{erf} error functions in {layers} blocks: only GELU's exact form is known");
-        Ok(VisionConfig {
-            from: None,
+        let sizes = VisionSizes {
             image_size: patches.isqrt() * patch,
             patch,
-            stem: Stem::Patch,
             dim: side("embeddings.cls_token", 2)?,
             layers,
             heads: self.heads()?,
             ffn: side("encoder.layer.0.mlp.fc1.bias", 0)?,
+        };
+        Ok(VisionConfig {
             class_token: true,
             norm_eps: self.norm_eps()?,
             activation: VisionActivation::Gelu,
-            pre_norm: false,
-            feature_block: None,
+            ..VisionConfig::plain(sizes)
         })
     }
 

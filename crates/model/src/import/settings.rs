@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use crate::vision::{Stem, VisionActivation, VisionConfig};
+use crate::vision::{VisionActivation, VisionConfig, VisionSizes};
 
 /// The largest side of a picture or table that is believed, so that products of sizes stay numbers.
 const MOST: usize = 1 << 16;
@@ -71,20 +71,18 @@ impl EncoderSettings {
             ("hidden_size", self.hidden_size),
             ("num_hidden_layers", self.num_hidden_layers),
         ])?;
-        Ok(VisionConfig {
-            from: None,
+        let sizes = VisionSizes {
             image_size: self.image_size,
             patch: self.patch_size,
-            stem: Stem::Patch,
             dim: self.hidden_size,
             layers: self.num_hidden_layers,
             heads: self.num_attention_heads,
             ffn,
-            class_token: false,
+        };
+        Ok(VisionConfig {
             norm_eps: self.layer_norm_eps,
             activation: activation(&self.hidden_act)?,
-            pre_norm: false,
-            feature_block: None,
+            ..VisionConfig::plain(sizes)
         })
     }
 }

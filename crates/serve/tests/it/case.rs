@@ -10,7 +10,7 @@ use mm1_data::tokenizer::Tokenizer;
 use mm1_model::connector::{AveragePoolConfig, ConnectorConfig};
 use mm1_model::lm::LmConfig;
 use mm1_model::ops::Precision;
-use mm1_model::vision::{Stem, VisionActivation, VisionConfig};
+use mm1_model::vision::{VisionConfig, VisionSizes};
 use mm1_model::{Input, Layout, Mm1, Mm1Config, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
@@ -36,21 +36,14 @@ impl Case {
         let texts = texts.iter().cycle().take(20).map(|t| (*t).to_string());
         let tokenizer = Tokenizer::train(texts, 290).unwrap();
         let config = Mm1Config {
-            vision: VisionConfig {
-                from: None,
+            vision: VisionConfig::plain(VisionSizes {
                 image_size: 16,
                 patch: 4,
-                stem: Stem::Patch,
                 dim: 16,
                 layers: 1,
                 heads: 2,
                 ffn: 32,
-                class_token: false,
-                norm_eps: 1e-6,
-                activation: VisionActivation::Gelu,
-                pre_norm: false,
-                feature_block: None,
-            },
+            }),
             connector: ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4 }),
             lm: LmConfig {
                 vocab: Some(tokenizer.vocab()),
