@@ -6,7 +6,8 @@ mod source;
 use libfuzzer_sys::fuzz_target;
 use serde_json::json;
 
-// The library panics on some damaged files, which the source catches: libFuzzer must not end the process at once.
+// The library panics on some damaged files, which the source catches: libFuzzer must not end the process at
+// once.
 fuzz_target!(init: std::panic::set_hook(Box::new(|_| {})), |data: &[u8]| {
     let folder = source::folder("a.parquet", data);
     let path = folder.path().join("a.parquet");

@@ -8,7 +8,8 @@ use mm1_data::image::{Fit, ImageSpec, decode, prepare};
 
 fuzz_target!(|data: &[u8]| {
     let image = Image::named("", data.to_vec());
-    // Sides below what is allowed, so that an input takes a moment. The decoder of JPEG has limits of its own.
+    // Sides below what is allowed, so that an input takes a moment. The decoder of JPEG has limits of its
+    // own.
     let whole = decode(data, 1_000);
     if whole.is_ok() || data.starts_with(&[0xFF, 0xD8]) {
         let spec = ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(16) };
