@@ -2,8 +2,8 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use mm1_data::document::{Document, Image, Kind, Segment};
-use mm1_data::filter::{Filter, FilterSpec};
+use mm1_data::document::{Document, DocumentKind, Image, Segment};
+use mm1_data::filter::{DocumentFilter, FilterSpec};
 use mm1_data::image::{Fit, ImageSpec, decode, prepare};
 
 fuzz_target!(|data: &[u8]| {
@@ -17,8 +17,10 @@ fuzz_target!(|data: &[u8]| {
             assert_eq!(pixels.len(), spec.bytes());
         }
     }
-    let document = Document { id: String::new(), kind: Kind::Captioned, segments: vec![Segment::Image(image)] };
-    let mut filter = Filter::new(FilterSpec { require_text: false, ..FilterSpec::default() }).unwrap();
+    let document =
+        Document { id: String::new(), kind: DocumentKind::Captioned, segments: vec![Segment::Image(image)] };
+    let mut filter =
+        DocumentFilter::new(FilterSpec { require_text: false, ..FilterSpec::default() }).unwrap();
     filter.observe(&document);
     let stays = filter.apply(document).is_some();
     assert!(!stays || filter.counts().documents == 1);

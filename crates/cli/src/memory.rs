@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use anyhow::Result;
+use mm1_data::loader::LoaderMemory;
 use mm1_data::loader::{Cursor, Loader, LoaderConfig};
-use mm1_data::memory::LoaderMemory;
 use mm1_model::memory::Load;
 use mm1_train::moments::GRADIENT_BYTES;
 use serde::Serialize;

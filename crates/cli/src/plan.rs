@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
+use mm1_data::batch::BatchContent;
 use mm1_data::document::Special;
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::{Fill, LoaderConfig};
-use mm1_data::mixture::{Mixture, Part};
+use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
+use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
 #[cfg(feature = "emoji")]
 use mm1_data::source::SourceConfig;
@@ -26,7 +27,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::error::input;
 use crate::pretrained::{self, CompleteRecipe};
 use crate::recipe::check::{check_stages, positive};
-use crate::recipe::{Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
+use crate::recipe::{ObjectiveConfig, Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::tasks;
@@ -110,7 +111,7 @@ impl Plan {
 
     /// The mixture of a training stage.
     pub(crate) fn mixture(&self, stage: &TrainStage) -> Result<Mixture> {
-        let part = |(name, &weight): (&String, &f64)| Part {
+        let part = |(name, &weight): (&String, &f64)| MixturePart {
             name: name.clone(),
             source: self.sources.named(name).clone(),
             weight,
@@ -135,7 +136,12 @@ impl Plan {
                 length: stage.length,
             },
             rows: stage.rows,
-            fill: if packs { Fill::Packed } else { Fill::Single },
+            fill: if packs { RowFill::Packed } else { RowFill::Single },
+            content: match stage.objective {
+                ObjectiveConfig::Language => BatchContent::Language,
+                _ => BatchContent::Captions,
+            },
+            share: RankShare::default(),
             // Each stage has an order of its own.
             seed: self.recipe.seed ^ xxh3_64(stage.name.as_bytes()),
             threads,

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
-use mm1_corpora::Stream;
+use mm1_corpora::ShardFolder;
 #[cfg(not(feature = "emoji"))]
 use mm1_data::source::World;
 use mm1_data::source::{Source, SourceConfig};
@@ -76,8 +76,8 @@ impl Sources {
 fn remedy(config: &SourceConfig) -> String {
     let SourceConfig::Shards { path, .. } = config else { return String::new() };
     let missing = path.iter().map(Path::new).find(|path| {
-        let of_stream = |stream: Stream| path.file_name().is_some_and(|name| name == stream.folder());
-        !path.exists() && Stream::ALL.into_iter().any(of_stream)
+        let of_stream = |stream: ShardFolder| path.file_name().is_some_and(|name| name == stream.folder());
+        !path.exists() && ShardFolder::ALL.into_iter().any(of_stream)
     });
     match missing.and_then(Path::parent) {
         Some(folder) => format!(" (run `mm1 data fetch desk --to {}` first)", folder.display()),

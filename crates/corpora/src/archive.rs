@@ -1,5 +1,6 @@
-//! Packages as files: `.tgz`, `.whl` (a zip) and `.deb` (`ar` of a packed tar), read in one pass and never unpacked as
-//! they ask for. A name that leaves the archive is refused, links and devices are left out, sizes are bounded.
+//! Packages as files: `.tgz`, `.whl` (a zip) and `.deb` (`ar` of a packed tar), read in one pass and never
+//! unpacked as they ask for. A name that leaves the archive is refused, links and devices are left out, sizes
+//! are bounded.
 
 use std::fs::File;
 use std::io::{BufReader, Read, Seek};
@@ -17,7 +18,7 @@ const ZSTD_WINDOW: u32 = 27;
 
 /// What a package may unpack to.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct UnpackLimits {
     /// Bytes of one file in it.
     pub file: u64,
     /// Bytes in all, files that are not wanted included.
@@ -26,7 +27,7 @@ pub struct Limits {
     pub files: u64,
 }
 
-impl Default for Limits {
+impl Default for UnpackLimits {
     fn default() -> Self {
         Self { file: 128 << 20, total: 4 << 30, files: 200_000 }
     }
@@ -41,13 +42,13 @@ pub type Wanted<'a> = &'a dyn Fn(&str) -> bool;
 /// An unknown ending; a damaged package; a name that leaves it; more than `limits` allow; an error of `take`.
 pub fn unpack(
     package: &Path,
-    limits: Limits,
+    limits: UnpackLimits,
     wanted: Wanted,
     take: &mut dyn FnMut(&str, Vec<u8>) -> Result<()>,
 ) -> Result<()> {
     let open = || File::open(package).map(BufReader::new);
     let name = package.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-    let mut files = Files { limits, left: limits.total, seen: 0, wanted, take };
+    let mut files = Unpacking { limits, left: limits.total, seen: 0, wanted, take };
     let unpacked = if name.ends_with(".tgz") || name.ends_with(".tar.gz") {
         files.tar(GzDecoder::new(open()?))
     } else if name.ends_with(".whl") || name.ends_with(".zip") {
@@ -66,12 +67,12 @@ pub(crate) fn unzip(
     wanted: Wanted,
     take: &mut dyn FnMut(&str, Vec<u8>) -> Result<()>,
 ) -> Result<()> {
-    let limits = Limits::default();
-    Files { limits, left: limits.total, seen: 0, wanted, take }.zip(std::io::Cursor::new(bytes))
+    let limits = UnpackLimits::default();
+    Unpacking { limits, left: limits.total, seen: 0, wanted, take }.zip(std::io::Cursor::new(bytes))
 }
 
-struct Files<'a> {
-    limits: Limits,
+struct Unpacking<'a> {
+    limits: UnpackLimits,
     /// Bytes that may still be unpacked.
     left: u64,
     seen: u64,
@@ -79,7 +80,7 @@ struct Files<'a> {
     take: &'a mut dyn FnMut(&str, Vec<u8>) -> Result<()>,
 }
 
-impl Files<'_> {
+impl Unpacking<'_> {
     fn deb(&mut self, file: impl Read) -> Result<()> {
         let mut members = ar::Archive::new(file);
         while let Some(member) = members.next_entry() {
@@ -126,7 +127,7 @@ impl Files<'_> {
 
     /// One entry: checked, counted and, where it is wanted, taken.
     fn file(&mut self, name: &str, size: u64, regular: bool, from: &mut dyn Read) -> Result<()> {
-        let Limits { file, total, files } = self.limits;
+        let UnpackLimits { file, total, files } = self.limits;
         self.seen += 1;
         ensure!(self.seen <= files, "more than {files} files: refused");
         let inside =

@@ -1,5 +1,5 @@
-//! Captions from what is known of a picture: the alt text as people write it, and a description in a sentence, which is
-//! what MM1's synthetic captions are (VeCap; here without a model).
+//! Captions from what is known of a picture: the alt text as people write it, and a description in a
+//! sentence, which is what MM1's synthetic captions are (VeCap; here without a model).
 
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -10,7 +10,7 @@ const TAGS: usize = 4;
 
 /// What is known of a picture.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct About {
+pub(crate) struct PictureFacts {
     /// Its name or caption, such as `red apple`.
     pub(crate) title: String,
     /// Keywords.
@@ -23,11 +23,12 @@ pub(crate) struct About {
     pub(crate) style: &'static str,
 }
 
-impl About {
-    /// The text that came with the picture. As on the web it is now a name, now a name with keywords, now a bare list
-    /// of them; `id` decides.
+impl PictureFacts {
+    /// The text that came with the picture. As on the web it is now a name, now a name with keywords, now a
+    /// bare list of them; `id` decides.
     pub(crate) fn alt(&self, id: &str) -> String {
         let tags = || self.tags.join(", ");
+        // As on the web: of alt-texts some are sentences, some names, some bare lists of tags.
         match hash("alt", id) % 5 {
             0 if !self.description.is_empty() => self.description.clone(),
             1 if !self.tags.is_empty() => format!("{}, {}", self.title, tags()),
@@ -36,7 +37,8 @@ impl About {
         }
     }
 
-    /// A sentence of all that is known; `id` decides its form. `None` for pictures that have none, which are two of three.
+    /// A sentence of all that is known; `id` decides its form. `None` for pictures that have none, which are
+    /// two of three.
     pub(crate) fn describe(&self, id: &str) -> Option<String> {
         if !hash("described", id).is_multiple_of(DESCRIBED) {
             return None;
@@ -94,7 +96,7 @@ mod tests {
 
     #[test]
     fn captions_use_what_is_known_and_no_more() {
-        let apple = About {
+        let apple = PictureFacts {
             title: "red apple".into(),
             tags: ["apple", "fruit", "food", "health"].map(str::to_owned).to_vec(),
             topic: "food & drink".into(),
@@ -110,7 +112,7 @@ mod tests {
         assert!((70..130).contains(&described.len()), "{}", described.len());
         let rest = " It has to do with fruit, food and health, and belongs to food & drink.";
         assert!(described.contains(&format!("A flat drawing of red apple.{rest}")), "{described:?}");
-        let bare = About { title: "A magpie.".into(), style: "picture", ..About::default() };
+        let bare = PictureFacts { title: "A magpie.".into(), style: "picture", ..PictureFacts::default() };
         assert!(ids.iter().all(|id| bare.alt(id) == "A magpie."));
         assert!(
             ids.iter().filter_map(|id| bare.describe(id)).any(|text| text == "This picture shows a magpie.")

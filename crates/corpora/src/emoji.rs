@@ -6,8 +6,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde::Deserialize;
 
-use crate::archive::{Limits, unpack};
-use crate::caption::About;
+use crate::archive::{UnpackLimits, unpack};
+use crate::caption::PictureFacts;
 use crate::package::{Client, Package, Version};
 
 /// Labels, tags and groups.
@@ -31,8 +31,8 @@ pub(crate) const EMOJILIB: Package = Package {
 };
 
 /// One emoji.
-pub(crate) struct Emoji {
-    pub(crate) about: About,
+pub(crate) struct NamedEmoji {
+    pub(crate) about: PictureFacts,
     /// The characters themselves.
     pub(crate) symbol: String,
     /// The code points of what it is without a skin tone: the same for all vendors.
@@ -40,10 +40,10 @@ pub(crate) struct Emoji {
 }
 
 /// Emoji by code points: small hexadecimal letters, `-` between, without the variation selector FE0F.
-pub(crate) struct Emojis(BTreeMap<String, Emoji>);
+pub(crate) struct Emojis(BTreeMap<String, NamedEmoji>);
 
 #[derive(Deserialize)]
-struct Entry {
+struct EmojibaseEntry {
     label: String,
     hexcode: String,
     emoji: String,
@@ -52,16 +52,16 @@ struct Entry {
     #[serde(default)]
     group: Option<usize>,
     #[serde(default)]
-    skins: Vec<Entry>,
+    skins: Vec<EmojibaseEntry>,
 }
 
 #[derive(Deserialize)]
-struct Messages {
-    groups: Vec<Message>,
+struct GroupMessages {
+    groups: Vec<GroupMessage>,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct GroupMessage {
     message: String,
     order: usize,
 }
@@ -70,8 +70,8 @@ impl Emojis {
     /// Reads both packages.
     pub(crate) fn read(emojibase: &Path, emojilib: &Path) -> Result<Self> {
         let (data, messages) = ("package/en/data.json", "package/en/messages.json");
-        let entries: Vec<Entry> = json(emojibase, data)?;
-        let groups: Messages = json(emojibase, messages)?;
+        let entries: Vec<EmojibaseEntry> = json(emojibase, data)?;
+        let groups: GroupMessages = json(emojibase, messages)?;
         let keywords: BTreeMap<String, Vec<String>> = json(emojilib, "package/dist/emoji-en-US.json")?;
         let mut emojis = BTreeMap::new();
         for entry in entries {
@@ -83,13 +83,13 @@ impl Emojis {
             let tags: Vec<String> =
                 tags.iter().map(|tag| tag.replace('_', " ")).filter(|tag| *tag != entry.label).collect();
             for one in entry.skins.iter().chain([&entry]) {
-                let about = About {
+                let about = PictureFacts {
                     title: one.label.clone(),
                     tags: tags.clone(),
                     topic: topic.clone(),
-                    ..About::default()
+                    ..PictureFacts::default()
                 };
-                let emoji = Emoji { about, symbol: one.emoji.clone(), base: base.clone() };
+                let emoji = NamedEmoji { about, symbol: one.emoji.clone(), base: base.clone() };
                 emojis.insert(key(&one.hexcode), emoji);
             }
         }
@@ -98,12 +98,12 @@ impl Emojis {
     }
 
     /// By code points as any vendor writes them.
-    pub(crate) fn find(&self, code_points: &str) -> Option<&Emoji> {
+    pub(crate) fn find(&self, code_points: &str) -> Option<&NamedEmoji> {
         self.0.get(&key(code_points))
     }
 
     /// All, with their code points.
-    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &Emoji)> {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&str, &NamedEmoji)> {
         self.0.iter().map(|(key, emoji)| (key.as_str(), emoji))
     }
 }
@@ -117,7 +117,7 @@ fn key(code_points: &str) -> String {
 /// A JSON file of a package.
 pub(crate) fn json<T: for<'a> Deserialize<'a>>(package: &Path, name: &str) -> Result<T> {
     let mut found = None;
-    unpack(package, Limits::default(), &|file| file == name, &mut |_, bytes| {
+    unpack(package, UnpackLimits::default(), &|file| file == name, &mut |_, bytes| {
         found = Some(bytes);
         Ok(())
     })?;

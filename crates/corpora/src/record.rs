@@ -1,4 +1,5 @@
-//! [`Record`]: what a corpus was made of and became, kept beside the shards in a folder that no source reads; `ATTRIBUTION` is written from these.
+//! [`CorpusRecord`]: what a corpus was made of and became, kept beside the shards in a folder that no source
+//! reads; `ATTRIBUTION` is written from these.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -6,40 +7,18 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use mm1_data::shard::Manifest;
+use mm1_data::shard::ShardManifest;
 use serde::{Deserialize, Serialize};
 
-use crate::corpus::Settings;
-use crate::sink::{Stream, is_of};
+use crate::settings::CorpusSettings;
+use crate::stream::{ShardCounts, ShardFolder, SkippedItem, is_of};
 
 /// The folder of the records.
 const FOLDER: &str = ".corpora";
 
-/// What is in a stream's shards.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
-    /// Archives.
-    pub shards: u64,
-    /// Documents in them.
-    pub documents: u64,
-    /// Pictures in these.
-    pub images: u64,
-    /// Words in these.
-    pub words: u64,
-}
-
-/// Something that could not be used.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Skip {
-    /// Its name in the package.
-    pub id: String,
-    /// Why.
-    pub reason: String,
-}
-
 /// A package as it was got.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Source {
+pub struct UsedPackage {
     /// `npm`, `pip` or `apt`.
     pub client: String,
     /// Its name there.
@@ -52,31 +31,31 @@ pub struct Source {
 
 /// A fetched corpus.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Record {
+pub struct CorpusRecord {
     /// Its name.
     pub corpus: String,
     /// What it is.
     pub title: String,
     /// What it was made of.
-    pub packages: Vec<Source>,
+    pub packages: Vec<UsedPackage>,
     /// Under which terms it may be used.
     pub licence: String,
     /// Whom to name.
     pub attribution: String,
     /// How it was made.
-    pub settings: Settings,
+    pub settings: CorpusSettings,
     /// What it became.
-    pub streams: BTreeMap<Stream, Counts>,
+    pub streams: BTreeMap<ShardFolder, ShardCounts>,
     /// What could not be used.
-    pub skipped: Vec<Skip>,
+    pub skipped: Vec<SkippedItem>,
     /// What rules removed.
     pub left_out: BTreeMap<String, u64>,
 }
 
-impl Record {
+impl CorpusRecord {
     /// In all streams.
-    pub fn total(&self) -> Counts {
-        self.streams.values().fold(Counts::default(), |sum, stream| Counts {
+    pub fn total(&self) -> ShardCounts {
+        self.streams.values().fold(ShardCounts::default(), |sum, stream| ShardCounts {
             shards: sum.shards + stream.shards,
             documents: sum.documents + stream.documents,
             images: sum.images + stream.images,
@@ -85,12 +64,12 @@ impl Record {
     }
 
     /// The record of a corpus that was fetched into `root` with these settings and is whole.
-    pub(crate) fn finished(root: &Path, corpus: &str, settings: Settings) -> Option<Self> {
+    pub(crate) fn finished(root: &Path, corpus: &str, settings: CorpusSettings) -> Option<Self> {
         let text = fs::read_to_string(path(root, corpus)).ok()?;
         let record: Self = serde_json::from_str(&text).ok()?;
-        let whole = |(stream, counts): (&Stream, &Counts)| {
+        let whole = |(stream, counts): (&ShardFolder, &ShardCounts)| {
             let folder = root.join(stream.folder());
-            let manifest = Manifest::read(&folder).ok()?;
+            let manifest = ShardManifest::read(&folder).ok()?;
             let there = manifest.shards.iter().filter(|shard| {
                 let bytes = fs::metadata(folder.join(&shard.file)).map(|about| about.len());
                 is_of(&shard.file, corpus) && bytes.is_ok_and(|bytes| bytes == shard.bytes)
@@ -126,20 +105,20 @@ pub(crate) fn attribute(root: &Path) -> Result<()> {
     let mut records = Vec::new();
     for entry in fs::read_dir(&folder).with_context(|| folder.display().to_string())? {
         let text = fs::read_to_string(entry?.path())?;
-        records.extend(serde_json::from_str::<Record>(&text).ok());
+        records.extend(serde_json::from_str::<CorpusRecord>(&text).ok());
     }
     records.sort_by(|a, b| a.corpus.cmp(&b.corpus));
     let mut text = String::from(
-        "# What is in this folder\n\nFetched from packages by `mm1 data fetch desk`. Each corpus is under its own \
-         licence, which also holds for what is made of it.\n",
+        "# What is in this folder\n\nFetched from packages by `mm1 data fetch desk`. Each corpus is under its \
+         own licence, which also holds for what is made of it.\n",
     );
     for record in &records {
         let _ = write!(text, "\n## {}\n\n{}\n\n", record.corpus, record.title);
-        for Source { client, name, version, sha256 } in &record.packages {
+        for UsedPackage { client, name, version, sha256 } in &record.packages {
             let _ = writeln!(text, "- Package: {client} `{name}` {version}, SHA-256 `{sha256}`");
         }
         let _ = writeln!(text, "- Licence: {}\n- Attribution: {}", record.licence, record.attribution);
-        for (stream, Counts { documents, images, words, .. }) in &record.streams {
+        for (stream, ShardCounts { documents, images, words, .. }) in &record.streams {
             let folder = stream.folder();
             let _ = writeln!(text, "- `{folder}/`: {documents} documents, {images} pictures, {words} words");
         }

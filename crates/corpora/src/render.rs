@@ -10,8 +10,8 @@ const MAX_SVG: usize = 8 << 20;
 /// A PNG file.
 pub type Rendered = Vec<u8>;
 
-/// Draws `svg`; its longer side takes `size` pixels. Text is not drawn (it needs fonts), and nothing outside of the
-/// drawing is read.
+/// Draws `svg`; its longer side takes `size` pixels. Text is not drawn (it needs fonts), and nothing outside
+/// of the drawing is read.
 ///
 /// # Errors
 /// A drawing that can't be read, one that needs a raster picture, one of which nothing is to be seen.
@@ -19,6 +19,7 @@ pub fn render(svg: &str, size: u32) -> Result<Rendered> {
     ensure!(svg.len() <= MAX_SVG, "a drawing of {} bytes; the limit is {MAX_SVG}", svg.len());
     ensure!(!svg.contains("<image") && !svg.contains(":image "), "a raster picture is inside");
     let nothing =
+        // A drawing is data of a stranger: nothing in it is opened, on disk or elsewhere.
         ImageHrefResolver { resolve_data: Box::new(|_, _, _| None), resolve_string: Box::new(|_, _| None) };
     let options = Options { image_href_resolver: nothing, ..Options::default() };
     let tree = Tree::from_str(svg, &options)?;

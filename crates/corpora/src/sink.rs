@@ -5,67 +5,30 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use mm1_data::document::{Document, Kind};
-use mm1_data::shard::{MANIFEST, Manifest, Origin, ShardWriter};
-use serde::{Deserialize, Serialize};
+use mm1_data::document::{Document, DocumentKind};
+use mm1_data::shard::{MANIFEST, Provenance, ShardManifest, ShardWriter};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::record::{Counts, Skip};
+use crate::stream::{ShardCounts, ShardFolder, SkippedItem, is_of};
 
 /// A shard is closed at this size.
 const SHARD_BYTES: u64 = 256 << 20;
 /// The longest group that is written as a word.
 const MAX_GROUP: usize = 60;
 
-/// The folders of the fetched data, by what they are for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Stream {
-    /// Pictures with the text that came with them.
-    Captioned,
-    /// Pictures with a sentence made from all that is known of them.
-    Synthetic,
-    /// Pages with pictures.
-    Interleaved,
-    /// Text without pictures.
-    Text,
-    /// Questions about pictures, for training.
-    Vqa,
-    /// Questions that their authors hold out.
-    VqaTest,
-}
-
-impl Stream {
-    /// Every stream.
-    pub const ALL: [Self; 6] =
-        [Self::Captioned, Self::Synthetic, Self::Interleaved, Self::Text, Self::Vqa, Self::VqaTest];
-
-    /// The name of its folder.
-    pub fn folder(self) -> &'static str {
-        match self {
-            Self::Captioned => "captioned",
-            Self::Synthetic => "synthetic",
-            Self::Interleaved => "interleaved",
-            Self::Text => "text",
-            Self::Vqa => "vqa",
-            Self::VqaTest => "vqa-test",
-        }
-    }
-}
-
 /// The documents of one corpus on their way into shards.
 pub(crate) struct Sink {
     root: PathBuf,
     stem: &'static str,
-    origin: Origin,
-    writers: BTreeMap<Stream, ShardWriter>,
-    skipped: Vec<Skip>,
+    origin: Provenance,
+    writers: BTreeMap<ShardFolder, ShardWriter>,
+    skipped: Vec<SkippedItem>,
     left_out: BTreeMap<String, u64>,
 }
 
 impl Sink {
     /// Removes what an earlier, unfinished fetch of the corpus left.
-    pub(crate) fn new(root: &Path, stem: &'static str, origin: Origin) -> Result<Self> {
+    pub(crate) fn new(root: &Path, stem: &'static str, origin: Provenance) -> Result<Self> {
         clear(root, stem)?;
         Ok(Self {
             root: root.to_owned(),
@@ -78,7 +41,7 @@ impl Sink {
     }
 
     /// Adds a document. Those whose ids are the same before a `#` are held out together, or not at all.
-    pub(crate) fn push(&mut self, stream: Stream, document: &Document) -> Result<()> {
+    pub(crate) fn push(&mut self, stream: ShardFolder, document: &Document) -> Result<()> {
         let writer = match self.writers.entry(stream) {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::btree_map::Entry::Vacant(none) => {
@@ -91,13 +54,17 @@ impl Sink {
 
     /// Adds a page or a part of one where it belongs.
     pub(crate) fn push_page(&mut self, document: &Document) -> Result<()> {
-        let stream = if document.kind == Kind::Interleaved { Stream::Interleaved } else { Stream::Text };
+        let stream = if document.kind == DocumentKind::Interleaved {
+            ShardFolder::Interleaved
+        } else {
+            ShardFolder::Text
+        };
         self.push(stream, document)
     }
 
     /// Lists what could not be used.
     pub(crate) fn skip(&mut self, id: impl Into<String>, reason: impl Into<String>) {
-        self.skipped.push(Skip { id: id.into(), reason: reason.into() });
+        self.skipped.push(SkippedItem { id: id.into(), reason: reason.into() });
     }
 
     /// Counts what a rule removed.
@@ -108,12 +75,12 @@ impl Sink {
     }
 
     /// Closes the shards.
-    pub(crate) fn finish(self) -> Result<Written> {
+    pub(crate) fn finish(self) -> Result<WrittenShards> {
         let mut streams = BTreeMap::new();
         for (stream, writer) in self.writers {
             let manifest = writer.finish()?;
             let mine = manifest.shards.iter().filter(|shard| is_of(&shard.file, self.stem));
-            let counts = mine.fold(Counts::default(), |sum, shard| Counts {
+            let counts = mine.fold(ShardCounts::default(), |sum, shard| ShardCounts {
                 shards: sum.shards + 1,
                 documents: sum.documents + shard.documents,
                 images: sum.images + shard.images,
@@ -121,20 +88,13 @@ impl Sink {
             });
             streams.insert(stream, counts);
         }
-        Ok(Written { streams, skipped: self.skipped, left_out: self.left_out })
+        Ok(WrittenShards { streams, skipped: self.skipped, left_out: self.left_out })
     }
-}
-
-/// Whether a file is a shard of `stem`, or one that was being written.
-pub(crate) fn is_of(file: &str, stem: &str) -> bool {
-    let number = file.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
-    let number = number.and_then(|rest| rest.trim_end_matches(".part").strip_suffix(".tar"));
-    number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Removes all shards of a corpus.
 pub(crate) fn clear(root: &Path, stem: &str) -> Result<()> {
-    Stream::ALL.into_iter().try_for_each(|stream| remove(&root.join(stream.folder()), stem))
+    ShardFolder::ALL.into_iter().try_for_each(|stream| remove(&root.join(stream.folder()), stem))
 }
 
 /// Removes the shards of `stem` from a folder and from its manifest.
@@ -144,7 +104,7 @@ fn remove(folder: &Path, stem: &str) -> Result<()> {
     }
     let manifest = folder.join(MANIFEST);
     if manifest.exists() {
-        let mut listed = Manifest::read(folder)?;
+        let mut listed = ShardManifest::read(folder)?;
         listed.shards.retain(|shard| !is_of(&shard.file, stem));
         let part = manifest.with_extension("part");
         fs::write(&part, serde_json::to_vec_pretty(&listed)?).with_context(|| part.display().to_string())?;
@@ -160,13 +120,14 @@ fn remove(folder: &Path, stem: &str) -> Result<()> {
 }
 
 /// What a corpus became.
-pub(crate) struct Written {
-    pub(crate) streams: BTreeMap<Stream, Counts>,
-    pub(crate) skipped: Vec<Skip>,
+pub(crate) struct WrittenShards {
+    pub(crate) streams: BTreeMap<ShardFolder, ShardCounts>,
+    pub(crate) skipped: Vec<SkippedItem>,
     pub(crate) left_out: BTreeMap<String, u64>,
 }
 
-/// The group of what `text` names, for the beginning of ids: its letters and digits, or a hash where these are no name.
+/// The group of what `text` names, for the beginning of ids: its letters and digits, or a hash where these
+/// are no name.
 pub(crate) fn group(prefix: &str, text: &str) -> String {
     let words = slug(text);
     if words.is_empty() || prefix.len() + words.len() >= MAX_GROUP {

@@ -1,5 +1,5 @@
-//! Our side of `bench/data`: loads as many batches as each line on standard input says, and answers it with one line of
-//! JSON.
+//! Our side of `bench/data`: loads as many batches as each line on standard input says, and answers it with
+//! one line of JSON.
 //!
 //!     bench_load CONFIG.json
 //!
@@ -12,10 +12,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use mm1_data::augment::Views;
+use mm1_data::augment::PictureViews;
+use mm1_data::batch::BatchContent;
 use mm1_data::image::{Fit, ImageSpec};
-use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
-use mm1_data::mixture::{Mixture, Part};
+use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
+use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
 use mm1_data::source::SourceConfig;
 use mm1_data::tokenizer::Tokenizer;
@@ -61,11 +62,12 @@ fn main() -> Result<()> {
 }
 
 fn loader_config(config: &Config) -> Result<LoaderConfig> {
-    let part = Part { name: "bench".to_owned(), source: config.source.open("bench", 1, None)?, weight: 1.0 };
+    let part =
+        MixturePart { name: "bench".to_owned(), source: config.source.open("bench", 1, None)?, weight: 1.0 };
     let packing = Packing {
         tokenizer: Arc::new(tokenizer(&config.tokenizer, &config.learn_from)?),
         image: ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(config.size) },
-        views: Views::default(),
+        views: PictureViews::default(),
         image_tokens: config.image_tokens,
         length: config.length,
     };
@@ -73,7 +75,9 @@ fn loader_config(config: &Config) -> Result<LoaderConfig> {
         mixture: Mixture::new(vec![part])?,
         packing,
         rows: config.rows,
-        fill: Fill::Packed,
+        fill: RowFill::Packed,
+        content: BatchContent::Language,
+        share: RankShare::default(),
         seed: 1,
         threads: config.threads,
         max_skipped_share: 0.0,

@@ -1,19 +1,12 @@
-//! [`Batch`]: packed rows as the model takes them. It knows no tensor engine; the model copies it to its device.
+//! [`Batch`]: packed rows as the model takes them. It knows no tensor engine; the model copies it to its
+//! device.
 
+use std::ops::Range;
+
+use crate::augment::DrawnViews;
 use crate::document::Special;
 use crate::image::{ImageSpec, normalise_into};
-use crate::pack::{Packing, Row};
-
-/// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
-    /// The row.
-    pub row: usize,
-    /// First position in the row.
-    pub start: usize,
-    /// Number of positions.
-    pub len: usize,
-}
+use crate::pack::{Example, ExamplePicture, PackedRow, Packing, PictureContent};
 
 /// `rows` packed rows of `length` positions each, and their pictures. It begins empty and grows row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -22,40 +15,68 @@ pub struct Batch {
     pub rows: usize,
     /// Positions in a row.
     pub length: usize,
-    /// Token ids `[rows * length]`; the image token's id where an image token goes, padding at the end of a row.
+    /// Token ids `[rows * length]`; the image token's id where an image token goes, padding at the end of a
+    /// row.
     pub ids: Vec<u32>,
     /// The next token at each position `[rows * length]`; 0 where `weights` is 0.
     pub targets: Vec<u32>,
     /// Weight of each position in the loss `[rows * length]`: 1 where the next token is learned text, else 0.
     pub weights: Vec<f32>,
-    /// The examples, ordered by row and start. Positions outside every span are padding.
-    pub spans: Vec<Span>,
-    /// The global views of the pictures as `[images * global, size, size, 3]` (rows from the top, channels last),
-    /// normalised: those of the first picture, then those of the second. There is one of each, unless training asks for
-    /// more.
+    /// The examples, ordered by row and start. Positions outside of all of them are padding.
+    pub examples: Vec<BatchExample>,
+    /// The global views of the pictures as `[images * global, size, size, 3]` (rows from the top, channels
+    /// last), normalised: those of the first picture, then those of the second. There is one of each, unless
+    /// training asks for more.
     pub pixels: Vec<f32>,
     /// Side of a global view in pixels.
     pub image_size: usize,
-    /// The local views of the pictures as `[images * local, crop_size, crop_size, 3]`, in the same order; empty, where
-    /// there are none.
+    /// The local views of the pictures as `[images * local, crop_size, crop_size, 3]`, in the same order;
+    /// empty, where there are none.
     pub crops: Vec<f32>,
     /// Side of a local view in pixels; 0 where there are none.
     pub crop_size: usize,
-    /// For each picture the flat position (`row * length + column`) of the first of its image tokens, which follow
-    /// one another.
+    /// For each picture the flat position (`row * length + column`) of the first of its image tokens, which
+    /// follow one another.
     pub image_slots: Vec<usize>,
-    /// The sample ids of the examples, one for each span.
-    pub samples: Vec<String>,
-    /// For each span whether its document was longer than a row and lost its end.
-    pub truncated: Vec<bool>,
+}
+
+/// One example of a batch: the positions that belong to it, which attention never leaves, and what it holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BatchExample {
+    /// The id of its document.
+    pub sample: String,
+    /// The row.
+    pub row: usize,
+    /// First position in the row.
+    pub start: usize,
+    /// Number of positions.
+    pub len: usize,
+    /// Which pictures of the batch are its own, by their number.
+    pub pictures: Range<usize>,
+    /// Ids of its learned tokens, in training of an image encoder; empty for a language model, which
+    /// learns from `targets`.
+    pub caption: Vec<u32>,
+    /// Whether its document was longer than a row and lost its end.
+    pub truncated: bool,
+}
+
+/// What a batch teaches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum BatchContent {
+    /// The next token: a language model learns from `targets`.
+    #[default]
+    Language,
+    /// Pictures and their captions, for an image encoder.
+    Captions,
 }
 
 impl Batch {
-    /// Rows in their order, packed by `packing`. Until then pictures are bytes, a quarter of what they are here.
-    pub fn of(rows: Vec<Row>, packing: &Packing) -> Self {
-        let examples = || rows.iter().flat_map(Row::examples);
-        let pixels = examples().flat_map(|e| &e.images).map(|(_, pixels)| pixels.len()).sum();
-        let crops = examples().map(|e| e.crops.len()).sum();
+    /// Rows in their order, packed by `packing`. Until then pictures are bytes, a quarter of what they are
+    /// here. Damaged examples are left out; their positions are padding.
+    pub fn of(rows: Vec<PackedRow>, packing: &Packing, content: BatchContent) -> Self {
+        let views = || rows.iter().flat_map(PackedRow::examples).flat_map(|e| &e.pictures).filter_map(drawn);
+        let pixels = views().map(|views| views.global.len()).sum();
+        let crops = views().map(|views| views.local.len()).sum();
         let mut batch = Self {
             length: packing.length,
             pixels: Vec::with_capacity(pixels),
@@ -66,37 +87,62 @@ impl Batch {
         };
         let pad = packing.tokenizer.id(Special::Pad);
         // Each row's bytes go as soon as they are used.
-        rows.into_iter().for_each(|row| batch.push(&row, &packing.image, pad));
+        rows.into_iter().for_each(|row| batch.push_row(&row, &packing.image, pad, content));
         batch
     }
 
-    /// Adds a row, its end filled with `pad`. A position's target is the next token of the same example, where that one
-    /// is learned; nothing is predicted across examples.
-    fn push(&mut self, content: &Row, image: &ImageSpec, pad: u32) {
-        let row = self.rows;
+    /// Adds a row, its end filled with `pad`.
+    fn push_row(&mut self, row: &PackedRow, image: &ImageSpec, pad: u32, content: BatchContent) {
         self.rows += 1;
         let positions = self.rows * self.length;
         self.ids.resize(positions, pad);
         self.targets.resize(positions, 0);
         self.weights.resize(positions, 0.0);
         let mut start = 0;
-        for example in content.examples() {
-            let (at, len) = (row * self.length + start, example.ids.len());
-            self.ids[at..at + len].copy_from_slice(&example.ids);
-            for next in (1..len).filter(|&next| example.learn[next]) {
-                self.targets[at + next - 1] = example.ids[next];
-                self.weights[at + next - 1] = 1.0;
+        for example in row.examples() {
+            if example.damage.is_none() {
+                self.push_example(example, start, image, content);
             }
-            for (offset, pixels) in &example.images {
-                self.image_slots.push(at + offset);
-                normalise_into(pixels, image, &mut self.pixels);
-            }
-            normalise_into(&example.crops, image, &mut self.crops);
-            self.spans.push(Span { row, start, len });
-            self.samples.push(example.id.clone());
-            self.truncated.push(example.truncated);
-            start += len;
+            start += example.ids.len();
         }
+    }
+
+    /// Adds an example to the last row. A position's target is the next token of the same example, where that
+    /// one is learned; nothing is predicted across examples.
+    fn push_example(&mut self, example: &Example, start: usize, image: &ImageSpec, content: BatchContent) {
+        let row = self.rows - 1;
+        let (at, len) = (row * self.length + start, example.ids.len());
+        self.ids[at..at + len].copy_from_slice(&example.ids);
+        let learned = (1..len).filter(|&next| example.learn[next]);
+        let mut caption = Vec::new();
+        for next in learned {
+            self.targets[at + next - 1] = example.ids[next];
+            self.weights[at + next - 1] = 1.0;
+            if content == BatchContent::Captions {
+                caption.push(example.ids[next]);
+            }
+        }
+        let first = self.image_slots.len();
+        for picture in &example.pictures {
+            let Some(views) = drawn(picture) else { continue };
+            self.image_slots.push(at + picture.offset);
+            normalise_into(&views.global, image, &mut self.pixels);
+            normalise_into(&views.local, image, &mut self.crops);
+        }
+        self.examples.push(BatchExample {
+            sample: example.id.clone(),
+            row,
+            start,
+            len,
+            pictures: first..self.image_slots.len(),
+            caption,
+            truncated: example.truncated,
+        });
+    }
+
+    /// The ids of the documents of its examples.
+    pub fn samples(&self) -> impl Iterator<Item = &str> {
+        self.examples.iter().map(|example| example.sample.as_str())
     }
 
     /// Number of pictures, however many views there are of each.
@@ -104,13 +150,20 @@ impl Batch {
         self.image_slots.len()
     }
 
-    /// Positions inside spans: what a step is said to have seen.
+    /// Positions inside examples: what a step is said to have seen.
     pub fn tokens(&self) -> usize {
-        self.spans.iter().map(|s| s.len).sum()
+        self.examples.iter().map(|example| example.len).sum()
     }
 
     /// Sum of the loss weights: the denominator of the loss over a whole step.
     pub fn weight(&self) -> f64 {
         self.weights.iter().map(|&w| f64::from(w)).sum()
+    }
+}
+
+fn drawn(picture: &ExamplePicture) -> Option<&DrawnViews> {
+    match &picture.content {
+        PictureContent::Drawn(views) => Some(views),
+        PictureContent::Stored(..) => None,
     }
 }

@@ -1,9 +1,9 @@
 //! The chat template: turns of a conversation as a [`Document`], and as the prompt of a reply.
 //!
-//! A turn begins with the token of its role, an assistant's turn ends with [`Special::End`]. The loss is taken on
-//! the assistant's text and its end only.
+//! A turn begins with the token of its role, an assistant's turn ends with [`Special::End`]. The loss is
+//! taken on the assistant's text and its end only.
 
-use crate::document::{Document, Kind, Segment, Special};
+use crate::document::{Document, DocumentKind, Segment, Special};
 
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,8 +16,8 @@ pub enum Role {
     Assistant,
 }
 
-/// What one speaker says: text and pictures in order. Whether it is learned follows from the role, whatever the
-/// segments say.
+/// What one speaker says: text and pictures in order. Whether it is learned follows from the role, whatever
+/// the segments say.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Turn {
     /// Who speaks.
@@ -40,10 +40,11 @@ impl Turn {
 
 /// The whole conversation, for training.
 pub fn document(id: impl Into<String>, turns: &[Turn]) -> Document {
-    Document { id: id.into(), kind: Kind::Conversation, segments: render(turns) }
+    Document { id: id.into(), kind: DocumentKind::Conversation, segments: render(turns) }
 }
 
-/// The conversation so far and the token after which the assistant's reply is generated, up to [`Special::End`].
+/// The conversation so far and the token after which the assistant's reply is generated, up to
+/// [`Special::End`].
 pub fn prompt(turns: &[Turn]) -> Vec<Segment> {
     let mut segments = render(turns);
     segments.push(Segment::Token { token: Special::Assistant, learn: false });
@@ -56,6 +57,7 @@ pub(crate) fn render(turns: &[Turn]) -> Vec<Segment> {
     for turn in turns {
         let (token, reply) = match turn.role {
             Role::System => (Special::System, false),
+            // The loss is taken on what the model is to say, not on what it is told.
             Role::User => (Special::User, false),
             Role::Assistant => (Special::Assistant, true),
         };

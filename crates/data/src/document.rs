@@ -1,5 +1,5 @@
-//! [`Document`]: the one type that every source yields. A caption pair, an illustrated page, a plain text and a
-//! conversation are all a list of segments.
+//! [`Document`]: the one type that every source yields. A caption pair, an illustrated page, a plain text and
+//! a conversation are all a list of segments.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The kinds of data that MM1 mixes (paper, section 3.2), and the conversations of its tuning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum DocumentKind {
     /// A picture and the text somebody wrote beside it.
     Captioned,
     /// A picture and a description made from what it shows (VeCap's part).
@@ -128,7 +128,7 @@ pub struct Document {
     /// `source/split/index` or the file it came from.
     pub id: String,
     /// Which kind of data it is.
-    pub kind: Kind,
+    pub kind: DocumentKind,
     /// The content in reading order.
     pub segments: Vec<Segment>,
 }

@@ -9,9 +9,9 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use crate::document::{Document, Image, Segment};
-use crate::image::{About, MAX_SIDE, about, open};
-use crate::shard::Origin;
-use crate::source::stored::Stored;
+use crate::image::{MAX_SIDE, PictureHeader, open, read_header};
+use crate::shard::Provenance;
+use crate::source::stored::StoredSource;
 
 /// Documents for each thread that are read before they are taken.
 const AHEAD: u64 = 8;
@@ -21,7 +21,7 @@ pub const LISTED: usize = 1000;
 
 /// How well pictures are looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Look {
+pub enum PictureCheck {
     /// At their headers.
     Headers,
     /// At every pixel, as training does.
@@ -33,9 +33,9 @@ pub struct Examined {
     /// The document.
     pub document: Document,
     /// Where it says that it comes from.
-    pub origin: Origin,
+    pub origin: Provenance,
     /// Its pictures in order.
-    pub pictures: Vec<About>,
+    pub pictures: Vec<PictureHeader>,
 }
 
 /// A document that can't be used, or a file.
@@ -56,10 +56,11 @@ pub struct Damaged {
 #[derive(Clone, Copy, Debug)]
 pub struct Examination {
     /// How well.
-    pub look: Look,
+    pub look: PictureCheck,
     /// By how many threads. What is found does not depend on it.
     pub threads: usize,
-    /// Whether pictures above [`MAX_SIDE`], which training does not take, are let through: a filter removes them.
+    /// Whether pictures above [`MAX_SIDE`], which training does not take, are let through: a filter removes
+    /// them.
     pub large: bool,
 }
 
@@ -67,13 +68,13 @@ pub struct Examination {
 ///
 /// # Errors
 /// What the loader would skip it for, as far as the look shows it.
-pub fn examine(source: &Stored, index: u64, how: Examination) -> Result<Examined> {
+pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Examined> {
     let (document, origin) = source.document(index)?;
-    let picture = |image: &Image| -> Result<About> {
-        let seen = about(image)?;
+    let picture = |image: &Image| -> Result<PictureHeader> {
+        let seen = read_header(image)?;
         let side = seen.width.max(seen.height);
         ensure!(how.large || side <= MAX_SIDE, "larger than {MAX_SIDE} pixels a side: {side}");
-        if how.look == Look::Pixels && side <= MAX_SIDE {
+        if how.look == PictureCheck::Pixels && side <= MAX_SIDE {
             open(image)?;
         }
         Ok(seen)
@@ -89,13 +90,13 @@ pub fn examine(source: &Stored, index: u64, how: Examination) -> Result<Examined
     Ok(Examined { document, origin, pictures })
 }
 
-/// Calls `work` on every document by several threads and `take` on what it gives, in order, by this one. At most a
-/// few documents for each thread are held.
+/// Calls `work` on every document by several threads and `take` on what it gives, in order, by this one. At
+/// most a few documents for each thread are held.
 ///
 /// # Errors
 /// The first of `take`, which ends the reading.
 pub fn each<T: Send>(
-    source: &Stored,
+    source: &StoredSource,
     how: Examination,
     work: impl Fn(Examined) -> T + Sync,
     take: impl FnMut(u64, Result<T, Damaged>) -> Result<()>,
@@ -152,13 +153,13 @@ struct Desk<T> {
     stopped: bool,
 }
 
-struct Shared<T> {
+struct ReadAhead<T> {
     desk: Mutex<Desk<T>>,
     room: Condvar,
     ready: Condvar,
 }
 
-impl<T> Shared<T> {
+impl<T> ReadAhead<T> {
     fn lock(&self) -> MutexGuard<'_, Desk<T>> {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -190,7 +191,7 @@ impl<T> Shared<T> {
 }
 
 /// Ends the threads, however the taking ends.
-struct Stop<'a, T>(&'a Shared<T>);
+struct Stop<'a, T>(&'a ReadAhead<T>);
 
 impl<T> Drop for Stop<'_, T> {
     fn drop(&mut self) {
@@ -206,7 +207,8 @@ fn in_order<T: Send>(
     mut take: impl FnMut(u64, T) -> Result<()>,
 ) -> Result<()> {
     let desk = Desk { next: 0, taken: 0, ready: BTreeMap::new(), stopped: false };
-    let shared = Shared { desk: Mutex::new(desk), room: Condvar::new(), ready: Condvar::new() };
+    let shared = ReadAhead { desk: Mutex::new(desk), room: Condvar::new(), ready: Condvar::new() };
+    // Bounded by documents and not by bytes: these are read one by one, and eight for a thread hide a slow one.
     let ahead = AHEAD * threads as u64;
     thread::scope(|scope| {
         let _stop = Stop(&shared);

@@ -1,7 +1,7 @@
-//! [`Filter`]: the rules by which MM1's sources were cleaned, with counts of what each removed.
+//! [`DocumentFilter`]: the rules by which MM1's sources were cleaned, with counts of what each removed.
 //!
-//! A set is filtered in two passes, since how often a picture is used shows at the end only: [`Filter::observe`] for
-//! each document, then [`Filter::apply`].
+//! A set is filtered in two passes, since how often a picture is used shows at the end only:
+//! [`DocumentFilter::observe`] for each document, then [`DocumentFilter::apply`].
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -10,8 +10,8 @@ use serde::{Deserialize, Serialize};
 use whatlang::Lang;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
-use crate::document::{Document, Image, Kind, Segment};
-use crate::image::{About, about};
+use crate::document::{Document, DocumentKind, Image, Segment};
+use crate::image::{PictureHeader, read_header};
 
 /// Bytes of a text that its language is told from.
 const LANGUAGE_BYTES: usize = 4096;
@@ -34,10 +34,11 @@ pub struct FilterSpec {
     pub require_picture: bool,
     /// Whether a document needs text.
     pub require_text: bool,
-    /// Whether of documents with the same text only the first stays; of captioned pictures, with the same picture too.
+    /// Whether of documents with the same text only the first stays; of captioned pictures, with the same
+    /// picture too.
     pub unique_text: bool,
-    /// Languages that stay, as ISO 639-3 codes such as `eng`; all, where there is none. A text whose language can't be
-    /// told, such as a short one, stays.
+    /// Languages that stay, as ISO 639-3 codes such as `eng`; all, where there is none. A text whose language
+    /// can't be told, such as a short one, stays.
     pub languages: Vec<String>,
 }
 
@@ -60,7 +61,7 @@ impl Default for FilterSpec {
 /// Why something was removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Rule {
+pub enum FilterRule {
     /// A picture that is no picture.
     Damaged,
     /// A side below `min_side`.
@@ -85,26 +86,26 @@ pub enum Rule {
 
 /// What was removed, and what stayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Counts {
+pub struct FilterCounts {
     /// Documents that stayed.
     pub documents: u64,
     /// Pictures that stayed.
     pub pictures: u64,
     /// Documents that were removed, by the first rule that they broke.
-    pub removed_documents: BTreeMap<Rule, u64>,
+    pub removed_documents: BTreeMap<FilterRule, u64>,
     /// Pictures that were removed, by the first rule that they broke.
-    pub removed_pictures: BTreeMap<Rule, u64>,
+    pub removed_pictures: BTreeMap<FilterRule, u64>,
 }
 
 /// The rules and what they have seen. It holds 12 bytes a picture and 8 a document.
-pub struct Filter {
+pub struct DocumentFilter {
     spec: FilterSpec,
     uses: HashMap<u64, u32>,
     texts: HashSet<u64>,
-    counts: Counts,
+    counts: FilterCounts,
 }
 
-impl Filter {
+impl DocumentFilter {
     /// Checks the settings.
     ///
     /// # Errors
@@ -120,7 +121,7 @@ impl Filter {
                 )
             })?;
         }
-        Ok(Self { spec, uses: HashMap::new(), texts: HashSet::new(), counts: Counts::default() })
+        Ok(Self { spec, uses: HashMap::new(), texts: HashSet::new(), counts: FilterCounts::default() })
     }
 
     /// First pass: counts the uses of pictures.
@@ -130,8 +131,8 @@ impl Filter {
         }
     }
 
-    /// Second pass: the document without the pictures that break a rule, or nothing. A caption or conversation does
-    /// not stand without its picture; a page does.
+    /// Second pass: the document without the pictures that break a rule, or nothing. A caption or
+    /// conversation does not stand without its picture; a page does.
     pub fn apply(&mut self, mut document: Document) -> Option<Document> {
         let pictures = document.pictures().count();
         let mut removed = Vec::new();
@@ -146,7 +147,8 @@ impl Filter {
         for &rule in &removed {
             *self.counts.removed_pictures.entry(rule).or_default() += 1;
         }
-        let alone = matches!(document.kind, Kind::Interleaved | Kind::TextOnly);
+        // A caption without its picture teaches nothing of pictures; a page is still text.
+        let alone = matches!(document.kind, DocumentKind::Interleaved | DocumentKind::TextOnly);
         let first = removed.first().copied().filter(|_| !alone);
         let left = pictures - removed.len();
         if let Some(rule) = first.or_else(|| self.judge_document(&document, left)) {
@@ -159,50 +161,52 @@ impl Filter {
     }
 
     /// What was removed so far.
-    pub fn counts(&self) -> &Counts {
+    pub fn counts(&self) -> &FilterCounts {
         &self.counts
     }
 
-    fn judge(&self, picture: &Image) -> Option<Rule> {
+    fn judge(&self, picture: &Image) -> Option<FilterRule> {
         let FilterSpec { min_side, max_side, max_aspect, max_uses, .. } = self.spec;
         if let Image::File { name, .. } = picture {
             let name = name.to_lowercase();
             if self.spec.names.iter().any(|word| name.contains(word)) {
-                return Some(Rule::Name);
+                return Some(FilterRule::Name);
             }
         }
-        let Ok(About { width, height, .. }) = about(picture) else { return Some(Rule::Damaged) };
+        let Ok(PictureHeader { width, height, .. }) = read_header(picture) else {
+            return Some(FilterRule::Damaged);
+        };
         let (short, long) = (width.min(height), width.max(height));
         if short < min_side {
-            Some(Rule::Small)
+            Some(FilterRule::Small)
         } else if long > max_side {
-            Some(Rule::Large)
+            Some(FilterRule::Large)
         } else if f64::from(long) > max_aspect * f64::from(short) {
-            Some(Rule::Aspect)
+            Some(FilterRule::Aspect)
         } else if self.uses.get(&hash(picture)).is_some_and(|&uses| uses > max_uses) {
-            Some(Rule::Uses)
+            Some(FilterRule::Uses)
         } else {
             None
         }
     }
 
-    fn judge_document(&mut self, document: &Document, pictures: usize) -> Option<Rule> {
+    fn judge_document(&mut self, document: &Document, pictures: usize) -> Option<FilterRule> {
         let text = document.texts().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
         if pictures == 0 && (self.spec.require_picture || text.is_empty()) {
-            return Some(Rule::NoPicture);
+            return Some(FilterRule::NoPicture);
         }
         if text.is_empty() {
-            return self.spec.require_text.then_some(Rule::NoText);
+            return self.spec.require_text.then_some(FilterRule::NoText);
         }
         if !self.speaks(&text) {
-            return Some(Rule::Language);
+            return Some(FilterRule::Language);
         }
         let mut key = Xxh3Default::new();
         key.update(text.to_lowercase().as_bytes());
-        if matches!(document.kind, Kind::Captioned | Kind::Synthetic) {
+        if matches!(document.kind, DocumentKind::Captioned | DocumentKind::Synthetic) {
             document.pictures().for_each(|picture| key.update(&hash(picture).to_le_bytes()));
         }
-        (self.spec.unique_text && !self.texts.insert(key.digest())).then_some(Rule::Duplicate)
+        (self.spec.unique_text && !self.texts.insert(key.digest())).then_some(FilterRule::Duplicate)
     }
 
     /// Whether the text is in one of the languages that stay, as far as can be told.
@@ -211,8 +215,8 @@ impl Filter {
             return true;
         }
         let start = text.floor_char_boundary(LANGUAGE_BYTES);
-        whatlang::detect(&text[..start]).is_none_or(|told| {
-            !told.is_reliable() || self.spec.languages.iter().any(|l| l == told.lang().code())
+        whatlang::detect(&text[..start]).is_none_or(|detected| {
+            !detected.is_reliable() || self.spec.languages.iter().any(|l| l == detected.lang().code())
         })
     }
 }

@@ -6,18 +6,20 @@ use anyhow::{Context as _, Result, anyhow, ensure};
 use tokenizers::{PostProcessor as _, TruncationParams};
 
 /// Text to the ids that another model's `tokenizer.json` gives, whatever its kind; ours is
-/// [`Tokenizer`](crate::tokenizer::Tokenizer). The special tokens are those that its post-processor adds, and text that
-/// spells a special token becomes that token, both as in Hugging Face's own tokenizers.
+/// [`Tokenizer`](crate::tokenizer::Tokenizer). The special tokens are those that its post-processor adds, and
+/// text that spells a special token becomes that token, both as in Hugging Face's own tokenizers.
 pub struct ForeignTokenizer {
     inner: tokenizers::Tokenizer,
 }
 
 impl ForeignTokenizer {
-    /// Reads a `tokenizer.json`. Texts of more than `most` ids lose the last of their own, but none that is added, as with
-    /// `truncation=True` in Hugging Face's tokenizers; short ones are not filled up, even where the file says so.
+    /// Reads a `tokenizer.json`. Texts of more than `most` ids lose the last of their own, but none that is
+    /// added, as with `truncation=True` in Hugging Face's tokenizers; short ones are not filled up, even
+    /// where the file says so.
     ///
     /// # Errors
-    /// One line with the file when it can't be read, is no tokenizer, or adds more than `most` ids to every text.
+    /// One line with the file when it can't be read, is no tokenizer, or adds more than `most` ids to every
+    /// text.
     pub fn load(path: &Path, most: usize) -> Result<Self> {
         let read = || {
             let json = std::fs::read(path)?;

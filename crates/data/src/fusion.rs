@@ -1,9 +1,11 @@
-//! [`fuse`]: one caption of an alt-text, which knows names, and a description, which says what the picture shows (VeCap,
-//! Lai et al. 2023). A plain rule does what the paper asks a language model for.
+//! [`fuse`]: one caption of an alt-text, which knows names, and a description, which says what the picture
+//! shows (VeCap, Lai et al. 2023). A plain rule does what the paper asks a language model for.
 //!
-//! 1. The alt-text comes first, as it is. Where something follows, it is closed by a full stop if it has no mark.
-//! 2. A sentence of the description follows if it has a content word that was not said before. A content word is a run of
-//!    letters and digits that is no function word of English and no word for pictures as such; `cat` and `Cats` are one.
+//! 1. The alt-text comes first, as it is. Where something follows, it is closed by a full stop if it has no
+//!    mark.
+//! 2. A sentence of the description follows if it has a content word that was not said before. A content word
+//!    is a run of letters and digits that is no function word of English and no word for pictures as such;
+//!    `cat` and `Cats` are one.
 //! 3. A last sentence without a mark is left out if others come before it: the model was cut short there.
 //! 4. A description that has the alt-text in it, word for word, stands alone.
 //!
@@ -117,6 +119,7 @@ pub fn fuse(alt_text: &str, description: &str) -> Fused {
         sentences.pop();
     }
     let known: HashSet<String> = content_words(alt_text).collect();
+    // The description alone, when it says all that the alt-text says: word for word, so that no name is lost.
     let alone = with_news(&sentences, HashSet::new()).join(" ");
     if holds(&alone, alt_text) {
         let gained = content_words(&alone).any(|word| !known.contains(&word));
@@ -138,8 +141,8 @@ fn with_news<'a>(sentences: &[&'a str], mut said: HashSet<String>) -> Vec<&'a st
     sentences.iter().filter(is_new).copied().collect()
 }
 
-/// Whether the words of `text` hold those of `part`, one after the other, each with its capitals; the first word of a
-/// part may differ in them.
+/// Whether the words of `text` hold those of `part`, one after the other, each with its capitals; the first
+/// word of a part may differ in them.
 fn holds(text: &str, part: &str) -> bool {
     let (text, part): (Vec<&str>, Vec<&str>) = (words(text).collect(), words(part).collect());
     let Some((first, rest)) = part.split_first() else { return true };

@@ -1,8 +1,8 @@
 //! [`import`]: sources of any format as shards of our own, cleaned by the paper's rules.
 //!
-//! The documents are read twice: the first pass finds what is damaged and how often each picture is used, so that too
-//! much damage stops the import before anything is written; the second writes. Shards are written into a folder beside
-//! their own, and moved when all are whole.
+//! The documents are read twice: the first pass finds what is damaged and how often each picture is used, so
+//! that too much damage stops the import before anything is written; the second writes. Shards are written
+//! into a folder beside their own, and moved when all are whole.
 
 use std::collections::HashMap;
 use std::fs;
@@ -11,10 +11,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::examine::{self, Damaged, Examination, LISTED, Look};
-use crate::filter::{Counts, Filter, FilterSpec};
-use crate::shard::{MANIFEST, Manifest, Origin, ShardEntry, ShardWriter};
-use crate::source::stored::Stored;
+use crate::examine::{self, Damaged, Examination, Examined, LISTED, PictureCheck};
+use crate::filter::{DocumentFilter, FilterCounts, FilterSpec};
+use crate::shard::{MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter};
+use crate::source::stored::StoredSource;
 
 /// What an import is to do.
 #[derive(Clone, Debug)]
@@ -39,7 +39,7 @@ pub struct ImportSpec {
 
 /// What an import has done.
 #[derive(Debug)]
-pub struct Imported {
+pub struct ImportOutcome {
     /// The new shards, in order.
     pub shards: Vec<ShardEntry>,
     /// Documents that were damaged.
@@ -47,7 +47,7 @@ pub struct Imported {
     /// The first 1,000 of them.
     pub damaged: Vec<Damaged>,
     /// What the rules left and removed; none, where there were none.
-    pub filter: Option<Counts>,
+    pub filter: Option<FilterCounts>,
 }
 
 /// One of the two passes, for progress.
@@ -59,20 +59,26 @@ pub enum Pass {
     Write,
 }
 
-/// Converts all documents of `sources`; `told` is called with the pass and the documents that are done.
+/// Converts all documents of `sources`; `progress` is called with the pass and the documents that are done.
 ///
 /// # Errors
 /// Settings out of range, shards of the same name, too many damaged documents, nothing left to write, a full disk. No
 /// shard is left under its name then.
-pub fn import(sources: &[Stored], spec: &ImportSpec, told: &mut dyn FnMut(Pass, u64)) -> Result<Imported> {
+pub fn import(
+    sources: &[StoredSource],
+    spec: &ImportSpec,
+    progress: &mut dyn FnMut(Pass, u64),
+) -> Result<ImportOutcome> {
     let share = spec.max_skipped_share;
     ensure!((0.0..=1.0).contains(&share), "max_skipped_share = {share}: give a number from 0 to 1");
     ensure!(spec.shard_bytes > 0, "shards of 0 bytes: give at least 1 MiB");
-    let mut filter = spec.filter.clone().map(Filter::new).transpose()?;
+    let filter = spec.filter.clone().map(DocumentFilter::new).transpose()?;
     let staging = Staging::new(&spec.folder, &spec.stem)?;
-    let checked = check(sources, spec, filter.as_mut(), told)?;
+    let mut passes = Passes { sources, spec, filter, done: 0, progress };
+    // A pass of its own: how often a picture is used shows at the end only, and the filter needs it.
+    let checked = passes.check()?;
     staging.begin()?;
-    let written = write(sources, spec, &staging, (&checked, filter.as_mut()), told);
+    let written = passes.write(&staging, &checked);
     let published = written.and_then(|shards| {
         ensure!(!shards.is_empty(), "no document is left to write{}", checked.why());
         staging.publish(&shards)?;
@@ -82,11 +88,12 @@ pub fn import(sources: &[Stored], spec: &ImportSpec, told: &mut dyn FnMut(Pass, 
         staging.remove()?;
     }
     let skipped = checked.skipped.iter().map(|s| s.len() as u64).sum();
-    let filter = filter.map(|filter| filter.counts().clone());
-    Ok(Imported { shards: published?, skipped, damaged: checked.damaged, filter })
+    let filter = passes.filter.map(|filter| filter.counts().clone());
+    Ok(ImportOutcome { shards: published?, skipped, damaged: checked.damaged, filter })
 }
 
 /// What the first pass has found.
+#[derive(Default)]
 struct Checked {
     /// For each source the damaged documents, ascending.
     skipped: Vec<Vec<u64>>,
@@ -102,98 +109,90 @@ impl Checked {
     }
 }
 
-fn check(
-    sources: &[Stored],
-    spec: &ImportSpec,
-    mut filter: Option<&mut Filter>,
-    told: &mut dyn FnMut(Pass, u64),
-) -> Result<Checked> {
-    let mut checked = Checked { skipped: Vec::new(), damaged: Vec::new() };
-    let mut done = 0;
-    for source in sources {
-        let mut skipped = Vec::new();
-        let damaged = &mut checked.damaged;
-        let how = Examination { large: filter.is_some(), ..spec.how };
-        examine::each(
-            source,
-            how,
-            |examined| examined.document,
-            |index, result| {
-                match result {
-                    Ok(document) => {
-                        if let Some(filter) = &mut filter {
-                            filter.observe(&document);
-                        }
-                    }
-                    Err(found) => {
+/// What both passes work with.
+struct Passes<'a> {
+    sources: &'a [StoredSource],
+    spec: &'a ImportSpec,
+    filter: Option<DocumentFilter>,
+    /// Documents that the pass has done.
+    done: u64,
+    progress: &'a mut dyn FnMut(Pass, u64),
+}
+
+impl Passes<'_> {
+    fn check(&mut self) -> Result<Checked> {
+        let mut checked = Checked::default();
+        let how = Examination { large: self.filter.is_some(), ..self.spec.how };
+        for source in self.sources {
+            let mut skipped = Vec::new();
+            let document = |examined: Examined| examined.document;
+            examine::each(source, how, document, |index, result| {
+                match (result, &mut self.filter) {
+                    (Ok(document), Some(filter)) => filter.observe(&document),
+                    (Ok(_), None) => {}
+                    (Err(found), _) => {
                         skipped.push(index);
-                        if damaged.len() < LISTED {
-                            damaged.push(found);
+                        if checked.damaged.len() < LISTED {
+                            checked.damaged.push(found);
                         }
                     }
                 }
-                done += 1;
-                told(Pass::Check, done);
+                self.done += 1;
+                (self.progress)(Pass::Check, self.done);
                 Ok(())
-            },
-        )?;
-        checked.skipped.push(skipped);
+            })?;
+            checked.skipped.push(skipped);
+        }
+        let skipped: usize = checked.skipped.iter().map(Vec::len).sum();
+        ensure!(
+            skipped as f64 <= self.spec.max_skipped_share * self.done as f64,
+            "{skipped} of {} documents are damaged, above the share of {} that may be skipped \
+             (--max-skipped-share){}",
+            self.done,
+            self.spec.max_skipped_share,
+            checked.why()
+        );
+        Ok(checked)
     }
-    let skipped: usize = checked.skipped.iter().map(Vec::len).sum();
-    ensure!(
-        skipped as f64 <= spec.max_skipped_share * done as f64,
-        "{skipped} of {done} documents are damaged, above the share of {} that may be skipped (--max-skipped-share){}",
-        spec.max_skipped_share,
-        checked.why()
-    );
-    Ok(checked)
-}
 
-fn write(
-    sources: &[Stored],
-    spec: &ImportSpec,
-    staging: &Staging,
-    (checked, mut filter): (&Checked, Option<&mut Filter>),
-    told: &mut dyn FnMut(Pass, u64),
-) -> Result<Vec<ShardEntry>> {
-    let mut writer = ShardWriter::new(&staging.parts, &spec.stem, Origin::default(), spec.shard_bytes)?;
-    let mut ids = Ids::default();
-    let mut done = 0;
-    for (source, skipped) in sources.iter().zip(&checked.skipped) {
-        let how = Examination { look: Look::Headers, large: filter.is_some(), ..spec.how };
-        examine::each(
-            source,
-            how,
-            |examined| (examined.document, examined.origin),
-            |index, result| {
-                done += 1;
-                told(Pass::Write, done);
+    fn write(&mut self, staging: &Staging, checked: &Checked) -> Result<Vec<ShardEntry>> {
+        let spec = self.spec;
+        let mut writer =
+            ShardWriter::new(&staging.parts, &spec.stem, Provenance::default(), spec.shard_bytes)?;
+        let mut ids = Ids::default();
+        let how = Examination { look: PictureCheck::Headers, large: self.filter.is_some(), ..spec.how };
+        self.done = 0;
+        for (source, skipped) in self.sources.iter().zip(&checked.skipped) {
+            let parts = |examined: Examined| (examined.document, examined.origin);
+            examine::each(source, how, parts, |index, result| {
+                self.done += 1;
+                (self.progress)(Pass::Write, self.done);
                 if skipped.binary_search(&index).is_ok() {
                     return Ok(());
                 }
-                let (document, origin) = match result {
+                let (document, provenance) = match result {
                     Ok(read) => read,
                     Err(changed) => bail!("{changed}; it was whole a moment ago"),
                 };
-                let kept = match &mut filter {
+                let document = match &mut self.filter {
                     Some(filter) => filter.apply(document),
                     None => Some(document),
                 };
-                let Some(mut document) = kept else { return Ok(()) };
+                let Some(mut document) = document else { return Ok(()) };
                 document.id = ids.unique(document.id);
-                writer.come_from(spec.origin(source, origin))?;
+                writer.come_from(spec.provenance(source, provenance))?;
                 writer.push(&document)
-            },
-        )?;
+            })?;
+        }
+        Ok(writer.finish()?.shards)
     }
-    Ok(writer.finish()?.shards)
 }
 
 impl ImportSpec {
     /// What the document says, or else the name of the source.
-    fn origin(&self, source: &Stored, said: Origin) -> Origin {
+    fn provenance(&self, source: &StoredSource, said: Provenance) -> Provenance {
         let name = if said.source.is_empty() { source.name().to_owned() } else { said.source };
-        Origin {
+        Provenance {
             source: name,
             licence: self.licence.clone().unwrap_or(said.licence),
             attribution: self.attribution.clone().unwrap_or(said.attribution),
@@ -218,8 +217,8 @@ impl Ids {
     }
 }
 
-/// The folder in which shards are written before they are moved to where they belong. While it is there, an import of
-/// this name was not finished.
+/// The folder in which shards are written before they are moved to where they belong. While it is there, an
+/// import of this name was not finished.
 struct Staging {
     folder: PathBuf,
     parts: PathBuf,
@@ -238,7 +237,8 @@ impl Staging {
         ensure!(!folder.is_file(), "--to {}: a file, not a folder", folder.display());
         let parts = folder.join(format!(".{stem}.part"));
         let staging = Self { folder: folder.to_owned(), parts, stem: stem.to_owned() };
-        let listed = if folder.join(MANIFEST).exists() { Manifest::read(folder)?.shards } else { Vec::new() };
+        let listed =
+            if folder.join(MANIFEST).exists() { ShardManifest::read(folder)?.shards } else { Vec::new() };
         let finished = listed.iter().find(|shard| staging.is_ours(&shard.file));
         let stray = staging.there()?.into_iter().find(|_| !staging.parts.exists());
         if let Some(file) = finished.map(|shard| shard.file.clone()).or(stray) {
@@ -282,7 +282,7 @@ impl Staging {
             let to = self.folder.join(&shard.file);
             fs::rename(self.parts.join(&shard.file), &to).with_context(|| to.display().to_string())?;
         }
-        Manifest::add(&self.folder, shards.to_vec())?;
+        ShardManifest::add(&self.folder, shards.to_vec())?;
         fs::remove_dir_all(&self.parts).with_context(|| self.parts.display().to_string())
     }
 

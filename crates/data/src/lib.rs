@@ -2,26 +2,22 @@
 
 pub mod augment;
 pub mod batch;
-pub mod cache;
 pub mod chat;
 pub mod document;
 pub mod examine;
 pub mod filter;
+pub mod footprint;
 pub mod foreign;
 pub mod fusion;
 pub mod image;
 pub mod import;
 pub mod index;
-mod lease;
 pub mod loader;
-pub mod memory;
 pub mod mixture;
 mod order;
 pub mod pack;
-mod prefetch;
 pub mod question;
 pub mod recaption;
-mod remote;
 pub mod shard;
 pub mod show;
 pub mod source;

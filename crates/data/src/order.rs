@@ -59,7 +59,8 @@ impl Order {
     }
 }
 
-/// Groups are shuffled as a whole, then documents inside windows of [`WINDOW`] consecutive groups of that order.
+/// Groups are shuffled as a whole, then documents inside windows of [`WINDOW`] consecutive groups of that
+/// order.
 pub(crate) struct Grouped {
     /// The first document of each group, and the number of documents.
     starts: Vec<u64>,
@@ -76,6 +77,8 @@ impl Grouped {
         let groups = self.starts.len() - 1;
         let begins = self.begins(key);
         let slot = |position| begins.partition_point(|&begin| begin <= position) - 1;
+        // Rejected: groups one after the other, which trains on what was written together; any document at any
+        // time, which opens a row group of hundreds of megabytes for each.
         let window = slot(position) / WINDOW;
         let first = begins[window * WINDOW];
         let end = begins[((window + 1) * WINDOW).min(groups)];
@@ -106,8 +109,8 @@ impl Grouped {
     }
 }
 
-/// The bound on the hash of a document below which it is held out: about `share` of them, at least one, and at least
-/// one is left for training, where there are two. With a share of 0 nothing is held out.
+/// The bound on the hash of a document below which it is held out: about `share` of them, at least one, and
+/// at least one is left for training, where there are two. With a share of 0 nothing is held out.
 pub(crate) fn test_bound(hashes: impl Iterator<Item = u64>, share: f64) -> u64 {
     let below = (share * u64::MAX as f64) as u64;
     let bounds = hashes.fold(None, |bounds, hash| {
@@ -120,9 +123,10 @@ pub(crate) fn test_bound(hashes: impl Iterator<Item = u64>, share: f64) -> u64 {
     }
 }
 
-/// The place of `position` in the shuffle of `0..len` that `key` draws: a Feistel network over the next power of
-/// four, walked until it falls inside (Black and Rogaway 2002). It needs no table.
+/// The place of `position` in the shuffle of `0..len` that `key` draws: a Feistel network over the next power
+/// of four, walked until it falls inside (Black and Rogaway 2002). It needs no table.
 pub(crate) fn shuffled(position: u64, len: u64, key: u64) -> u64 {
+    // Rejected: a table of the permutation, 8 bytes a document and epoch, which a resume makes anew.
     let half = (u64::BITS - (len - 1).leading_zeros()).div_ceil(2).max(1);
     let mask = (1 << half) - 1;
     let mut place = position;

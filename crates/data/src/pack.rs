@@ -1,12 +1,16 @@
-//! Packing: documents become [`Example`]s of token ids, examples fill [`Row`]s of a fixed length.
+//! Packing: documents become [`Example`]s of token ids, examples fill [`PackedRow`]s of a fixed length.
+//!
+//! Packing takes lengths only. So a document is laid out first ([`Packing::lay_out`]), and its pictures are
+//! decoded by those alone that train on them ([`Example::draw`]): of several ranks each lays out every row,
+//! and decodes its own.
 
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, bail};
 
-use crate::augment::{Drawn, Views};
-use crate::document::{Document, Kind, Segment, Special};
-use crate::image::ImageSpec;
+use crate::augment::{DrawnViews, PictureViews};
+use crate::document::{Document, DocumentKind, Image, Segment, Special};
+use crate::image::{ImageSpec, check_decodable};
 use crate::tokenizer::Tokenizer;
 
 /// How documents become examples.
@@ -17,14 +21,33 @@ pub struct Packing {
     /// What the image encoder takes.
     pub image: ImageSpec,
     /// What is shown of each picture: by default the whole, as `image` says.
-    pub views: Views,
+    pub views: PictureViews,
     /// Image tokens that the connector makes of a picture.
     pub image_tokens: usize,
     /// Positions in a row.
     pub length: usize,
 }
 
-/// A document as ids and pixels.
+/// How many examples a row takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum RowFill {
+    /// As many as fit, as language models are trained.
+    #[default]
+    Packed,
+    /// One, so that a batch has as many as rows, as most image encoders are trained.
+    Single,
+}
+
+impl RowFill {
+    pub(crate) fn is_done(self, row: &PackedRow) -> bool {
+        match self {
+            Self::Packed => row.is_full(),
+            Self::Single => !row.examples().is_empty(),
+        }
+    }
+}
+
+/// A document as ids and pictures.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Example {
     /// The document's id.
@@ -33,26 +56,75 @@ pub struct Example {
     pub ids: Vec<u32>,
     /// For each token whether the loss is taken on predicting it.
     pub learn: Vec<bool>,
-    /// For each picture the place of its first image token in `ids`, and its global views `[global, size, size, 3]`.
-    pub images: Vec<(usize, Vec<u8>)>,
-    /// The local views of all pictures `[pictures * local, local size, local size, 3]`.
-    pub crops: Vec<u8>,
+    /// The pictures in reading order.
+    pub pictures: Vec<ExamplePicture>,
     /// Whether the document was longer than a row and lost its end.
     pub truncated: bool,
+    /// Why a picture could not be decoded, which only decoding shows. The example keeps its place in its row,
+    /// so that ranks that did not decode it pack the same rows; a batch leaves it out.
+    pub damage: Option<String>,
+}
+
+/// A picture of an example.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ExamplePicture {
+    /// The place of its first image token in the example's ids.
+    pub offset: usize,
+    /// Its pixels, now or later.
+    pub content: PictureContent,
+}
+
+/// What is held of a picture.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PictureContent {
+    /// The picture as its source has it, and the key that its views are drawn with ([`crate::augment::key`]).
+    Stored(Image, u64),
+    /// Its views.
+    Drawn(DrawnViews),
 }
 
 impl Packing {
-    /// The examples of a document: one, but of a text that is longer than a row as many as it takes. Each but the first
-    /// begins with the last token of the one before, so that every token of the text but its first is learned once. `key`
-    /// is what views are drawn with ([`crate::augment::key`]).
+    /// The examples of a document, its pictures drawn: one, but of a text that is longer than a row as many
+    /// as it takes. Each but the first begins with the last token of the one before, so that every token of
+    /// the text but its first is learned once. `key` is what views are drawn with ([`crate::augment::key`]).
     ///
     /// # Errors
-    /// As [`Packing::example`].
+    /// A picture that can't be decoded; a padding or image token given as a segment.
     pub fn examples(&self, document: &Document, key: u64) -> Result<Vec<Example>> {
-        if document.kind != Kind::TextOnly || document.pictures().next().is_some() {
-            return Ok(vec![self.drawn(document, key)?]);
+        let mut examples = self.lay_out(document, key)?;
+        for example in &mut examples {
+            example.draw(self);
+            if let Some(damage) = &example.damage {
+                bail!("{damage}");
+            }
         }
-        let whole = Self { length: usize::MAX, ..self.clone() }.example(document)?;
+        Ok(examples)
+    }
+
+    /// As [`Packing::examples`], for what is one example: text that is longer than a row is cut too. Views
+    /// are drawn with the key 0.
+    ///
+    /// # Errors
+    /// As [`Packing::examples`].
+    pub fn example(&self, document: &Document) -> Result<Example> {
+        let mut example = self.tokenised(document, 0)?;
+        example.draw(self);
+        match example.damage {
+            Some(damage) => bail!("{damage}"),
+            None => Ok(example),
+        }
+    }
+
+    /// As [`Packing::examples`], without decoding: pictures are checked as far as their headers and ends show
+    /// it.
+    ///
+    /// # Errors
+    /// A picture that is no picture, is truncated or too large; a padding or image token given as a segment.
+    pub fn lay_out(&self, document: &Document, key: u64) -> Result<Vec<Example>> {
+        if document.kind != DocumentKind::TextOnly || document.pictures().next().is_some() {
+            return Ok(vec![self.tokenised(document, key)?]);
+        }
+        let whole = Self { length: usize::MAX, ..self.clone() }.tokenised(document, key)?;
         if whole.ids.len() <= self.length {
             return Ok(vec![whole]);
         }
@@ -69,16 +141,8 @@ impl Packing {
         Ok(starts.enumerate().map(piece).collect())
     }
 
-    /// Tokenises the document and prepares its pictures. What is longer than a row is cut (see [`Packing::examples`] for
-    /// text): text after any token, pictures as a whole. Views are drawn with the key 0.
-    ///
-    /// # Errors
-    /// A picture that can't be prepared; a padding or image token given as a segment.
-    pub fn example(&self, document: &Document) -> Result<Example> {
-        self.drawn(document, 0)
-    }
-
-    fn drawn(&self, document: &Document, key: u64) -> Result<Example> {
+    /// What is longer than a row is cut: text after any token, pictures as a whole.
+    fn tokenised(&self, document: &Document, key: u64) -> Result<Example> {
         let mut example = Example { id: document.id.clone(), ..Example::default() };
         for segment in &document.segments {
             let room = self.length - example.ids.len();
@@ -90,10 +154,9 @@ impl Packing {
                 }
                 Segment::Image(_) if self.image_tokens > room => example.truncated = true,
                 Segment::Image(image) => {
-                    let views = self.views.draw(image, &self.image, key, example.images.len());
-                    let Drawn { global, mut local } = views.with_context(|| document.id.clone())?;
-                    example.images.push((example.ids.len(), global));
-                    example.crops.append(&mut local);
+                    check_decodable(image).with_context(|| document.id.clone())?;
+                    let content = PictureContent::Stored(image.clone(), key);
+                    example.pictures.push(ExamplePicture { offset: example.ids.len(), content });
                     example.append(&vec![self.tokenizer.id(Special::Image); self.image_tokens], false);
                 }
                 Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
@@ -116,6 +179,26 @@ impl Example {
         self.learn.iter().skip(1).any(|&l| l)
     }
 
+    /// Whether a picture is still to be drawn.
+    pub fn is_undrawn(&self) -> bool {
+        self.pictures.iter().any(|picture| matches!(picture.content, PictureContent::Stored(..)))
+    }
+
+    /// Decodes the pictures and draws their views. What can't be decoded becomes the example's damage.
+    pub fn draw(&mut self, packing: &Packing) {
+        for (number, picture) in self.pictures.iter_mut().enumerate() {
+            let PictureContent::Stored(image, key) = &picture.content else { continue };
+            match packing.views.draw(image, &packing.image, *key, number) {
+                Ok(views) => picture.content = PictureContent::Drawn(views),
+                Err(error) => {
+                    self.damage = Some(format!("{:#}", error.context(self.id.clone())));
+                    self.pictures.clear();
+                    return;
+                }
+            }
+        }
+    }
+
     fn append(&mut self, ids: &[u32], learn: bool) {
         self.ids.extend_from_slice(ids);
         self.learn.resize(self.ids.len(), learn);
@@ -124,13 +207,14 @@ impl Example {
 
 /// A row being filled with consecutive examples of one source.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct PackedRow {
     length: usize,
+    /// Positions taken: the sum of the examples' lengths, never above `length`.
     used: usize,
     examples: Vec<Example>,
 }
 
-impl Row {
+impl PackedRow {
     /// An empty row of `length` positions.
     pub fn new(length: usize) -> Self {
         Self { length, used: 0, examples: Vec::new() }
@@ -161,5 +245,10 @@ impl Row {
     /// The examples in order.
     pub fn examples(&self) -> &[Example] {
         &self.examples
+    }
+
+    /// The examples in order, to have their pictures drawn. Their lengths must stay.
+    pub(crate) fn examples_mut(&mut self) -> &mut [Example] {
+        &mut self.examples
     }
 }

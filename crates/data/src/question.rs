@@ -13,8 +13,8 @@ pub struct Question {
     pub category: String,
     /// The pictures it is about, in order.
     pub pictures: Vec<Image>,
-    /// The question; empty for captioning. `<image>` in it stands for the pictures, once for each; where there is none,
-    /// they come before it.
+    /// The question; empty for captioning. `<image>` in it stands for the pictures, once for each; where
+    /// there is none, they come before it.
     pub text: String,
     /// The accepted answers or reference captions; never empty.
     pub answers: Vec<String>,
@@ -25,20 +25,20 @@ pub struct Question {
 }
 
 impl Question {
-    /// A captioned picture, or a conversation of one question and one answer about one picture. Questions are of one
-    /// category that begin with the same two words.
+    /// A captioned picture, or a conversation of one question and one answer about one picture. Questions are
+    /// of one category that begin with the same two words.
     ///
     /// # Errors
     /// Another kind of document.
     pub fn of(document: Document) -> Result<Self> {
         let Document { id, segments, .. } = document;
-        let (mut pictures, mut asked, mut said) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut pictures, mut questions, mut replies) = (Vec::new(), Vec::new(), Vec::new());
         let (mut users, mut assistants) = (0, 0);
         for segment in segments {
             match segment {
                 Segment::Image(picture) => pictures.push(picture),
-                Segment::Text { text, .. } if users > assistants => asked.push(text),
-                Segment::Text { text, .. } => said.push(text),
+                Segment::Text { text, .. } if users > assistants => questions.push(text),
+                Segment::Text { text, .. } => replies.push(text),
                 Segment::Token { token: Special::User, .. } => users += 1,
                 Segment::Token { token: Special::Assistant, .. } => assistants += 1,
                 Segment::Token { token: Special::End, .. } => {}
@@ -54,12 +54,14 @@ impl Question {
         );
         ensure!(
             users == assistants && users <= 1,
-            "{id}: {users} turns of the user and {assistants} of the assistant; an item of a benchmark has one of each"
+            "{id}: {users} turns of the user and {assistants} of the assistant; an item of a \
+             benchmark has one of each"
         );
-        let (text, answer) = (joined(&asked), joined(&said));
+        let (text, answer) = (joined(&questions), joined(&replies));
         ensure!(!answer.is_empty(), "{id}: no answer");
         ensure!(users == 0 || !text.is_empty(), "{id}: no question");
         let first: Vec<&str> = text.split_whitespace().take(2).collect();
+        // The kind of a question by its first words, as VQAv2 does it: "how many", "is the".
         let category = if users == 0 { "caption".to_owned() } else { first.join(" ").to_lowercase() };
         Ok(Self { id, category, pictures, text, answers: vec![answer], ..Self::default() })
     }

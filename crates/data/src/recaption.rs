@@ -1,5 +1,6 @@
-//! [`Recaption`]: a captioned set written anew with what a model says of its pictures, in steps of a shard. A process
-//! may be killed at any moment; the next one goes on after the last whole shard and writes the same bytes.
+//! [`Recaption`]: a captioned set written anew with what a model says of its pictures, in steps of a shard. A
+//! process may be killed at any moment; the next one goes on after the last whole shard and writes the same
+//! bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -9,10 +10,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
-use crate::document::{Document, Image, Kind, Segment, Special};
+use crate::document::{Document, DocumentKind, Image, Segment, Special};
 use crate::fusion::fuse;
-use crate::loader::Skipped;
-use crate::shard::{Origin, ShardEntry, ShardWriter};
+use crate::loader::SkippedSample;
+use crate::shard::{Provenance, ShardEntry, ShardWriter};
 
 /// The file that says how far it has come; hidden, as it is no data.
 const STATE: &str = ".recaption.json";
@@ -23,8 +24,8 @@ const JUDGED: u64 = 20;
 /// Documents that are listed; all are counted.
 const LISTED: usize = 1000;
 
-/// What was asked for, by the name of the setting. All that decides what is written is in it.
-pub type Asked = BTreeMap<String, String>;
+/// The settings by name. All that decides what is written is in it.
+pub type RecaptionSettings = BTreeMap<String, String>;
 
 /// Sums over the captions that were written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,13 +46,14 @@ pub struct Tally {
 /// As [`STATE`] holds it: all that the next process needs.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct State {
-    asked: Asked,
+struct RecaptionState {
+    #[serde(rename = "asked")]
+    settings: RecaptionSettings,
     /// The next document of the source.
     next: u64,
     done: bool,
     tally: Tally,
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedSample>,
     /// The shards that are closed.
     shards: Vec<ShardEntry>,
 }
@@ -61,7 +63,7 @@ pub struct Recaption {
     folder: PathBuf,
     /// `None`, when it is done.
     writer: Option<ShardWriter>,
-    state: State,
+    state: RecaptionState,
     max_skipped_share: f64,
     // Held while this lives: two processes never write into one folder.
     _lock: File,
@@ -71,7 +73,7 @@ pub struct Recaption {
 #[derive(Clone, Debug)]
 pub struct RecaptionSpec {
     /// What decides what is written; a folder belongs to one such.
-    pub asked: Asked,
+    pub settings: RecaptionSettings,
     /// A shard is closed when it holds this many bytes.
     pub shard_bytes: u64,
     /// The share of skipped documents, of at least 20, above which it stops.
@@ -82,10 +84,10 @@ impl Recaption {
     /// Begins in `folder`, which is made, or goes on there.
     ///
     /// # Errors
-    /// A folder that can't be written, in which another process writes, or that was begun with other settings; shards
-    /// that are damaged.
+    /// A folder that can't be written, in which another process writes, or that was begun with other
+    /// settings; shards that are damaged.
     pub fn open(folder: &Path, spec: RecaptionSpec) -> Result<Self> {
-        let RecaptionSpec { asked, shard_bytes, max_skipped_share } = spec;
+        let RecaptionSpec { settings, shard_bytes, max_skipped_share } = spec;
         ensure!(
             (0.0..1.0).contains(&max_skipped_share),
             "--max-skipped-share {max_skipped_share}: give a number from 0 up to, not including, 1"
@@ -94,14 +96,14 @@ impl Recaption {
         let lock = lock(folder)?;
         let (state, writer) = match read_state(folder)? {
             Some(state) => {
-                check_asked(folder, &state.asked, &asked)?;
+                check_settings(folder, &state.settings, &settings)?;
                 let go_on = || ShardWriter::resume(folder, STEM, shard_bytes, state.shards.clone());
                 let writer = if state.done { None } else { Some(go_on()?) };
                 (state, writer)
             }
             None => {
-                let writer = ShardWriter::new(folder, STEM, Origin::default(), shard_bytes)?;
-                (State { asked, ..State::default() }, Some(writer))
+                let writer = ShardWriter::new(folder, STEM, Provenance::default(), shard_bytes)?;
+                (RecaptionState { settings, ..RecaptionState::default() }, Some(writer))
             }
         };
         let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, _lock: lock };
@@ -126,15 +128,16 @@ impl Recaption {
     }
 
     /// The first 1,000 documents that were skipped.
-    pub fn skipped(&self) -> &[Skipped] {
+    pub fn skipped(&self) -> &[SkippedSample] {
         &self.state.skipped
     }
 
-    /// Writes the next document, a captioned one of `origin`, with its text and the model's `description` in one caption.
+    /// Writes the next document, a captioned one of `origin`, with its text and the model's `description` in
+    /// one caption.
     ///
     /// # Errors
     /// As [`caption`]; a disk that is full.
-    pub fn write(&mut self, document: &Document, origin: Origin, description: &str) -> Result<()> {
+    pub fn write(&mut self, document: &Document, origin: Provenance, description: &str) -> Result<()> {
         let (image, alt_text) = caption(document)?;
         let writer = self.writer.as_mut().context("all captions are written")?;
         writer.come_from(origin)?;
@@ -151,7 +154,7 @@ impl Recaption {
             Segment::text(fused.text),
             Segment::Token { token: Special::End, learn: true },
         ];
-        let synthetic = Document { id: document.id.clone(), kind: Kind::Synthetic, segments };
+        let synthetic = Document { id: document.id.clone(), kind: DocumentKind::Synthetic, segments };
         let writer = self.writer.as_mut().context("all captions are written")?;
         writer.push_with(&synthetic, Some(alt_text))?;
         writer.close_full()?;
@@ -173,12 +176,13 @@ impl Recaption {
     ///
     /// # Errors
     /// More than the set share of the documents.
-    pub fn skip(&mut self, skipped: Skipped) -> Result<()> {
-        let State { next, tally, .. } = &mut self.state;
+    pub fn skip(&mut self, skipped: SkippedSample) -> Result<()> {
+        let RecaptionState { next, tally, .. } = &mut self.state;
         (*next, tally.skipped) = (*next + 1, tally.skipped + 1);
         ensure!(
             *next < JUDGED || tally.skipped as f64 <= self.max_skipped_share * *next as f64,
-            "{} of the first {next} documents can't be used, above --max-skipped-share {}; the last is {}: {}",
+            "{} of the first {next} documents can't be used, above --max-skipped-share {}; \
+             the last is {}: {}",
             tally.skipped,
             self.max_skipped_share,
             skipped.id,
@@ -225,7 +229,7 @@ pub fn caption(document: &Document) -> Result<(&Image, String)> {
     let text = document.texts().collect::<String>();
     let mut pictures = document.pictures();
     match (document.kind, pictures.next(), pictures.next()) {
-        (Kind::Captioned | Kind::Synthetic, Some(image), None) if !text.trim().is_empty() => {
+        (DocumentKind::Captioned | DocumentKind::Synthetic, Some(image), None) if !text.trim().is_empty() => {
             Ok((image, text.trim().to_owned()))
         }
         (kind, first, second) => bail!(
@@ -247,7 +251,7 @@ fn lock(folder: &Path) -> Result<File> {
     }
 }
 
-fn read_state(folder: &Path) -> Result<Option<State>> {
+fn read_state(folder: &Path) -> Result<Option<RecaptionState>> {
     let path = folder.join(STATE);
     if !path.exists() {
         return Ok(None);
@@ -257,9 +261,9 @@ fn read_state(folder: &Path) -> Result<Option<State>> {
 }
 
 /// The first setting that differs from what the folder was begun with.
-fn check_asked(folder: &Path, old: &Asked, new: &Asked) -> Result<()> {
+fn check_settings(folder: &Path, old: &RecaptionSettings, new: &RecaptionSettings) -> Result<()> {
     for name in old.keys().chain(new.keys()) {
-        let [was, is] = [old, new].map(|asked| asked.get(name).map_or("absent", String::as_str));
+        let [was, is] = [old, new].map(|settings| settings.get(name).map_or("absent", String::as_str));
         ensure!(
             was == is,
             "{}: begun with other settings ({name}: {was}, now {is}); take another folder, or these settings",

@@ -1,4 +1,5 @@
-//! A document shown to a person: its segments in lines of text, its pictures in a terminal, all of it as an HTML page.
+//! A document shown to a person: its segments in lines of text, its pictures in a terminal, all of it as an
+//! HTML page.
 
 use std::fmt::Write as _;
 
@@ -9,13 +10,13 @@ use serde::Serialize;
 
 use crate::document::{Document, Image, Picture, Segment};
 use crate::examine;
-use crate::image::{About, about, open};
-use crate::shard::{self, Origin};
+use crate::image::{PictureHeader, open, read_header};
+use crate::shard::{self, Provenance};
 
 /// A segment in words and numbers.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
-pub enum Shown {
+pub enum ShownSegment {
     /// Text.
     Text {
         /// The text itself.
@@ -49,22 +50,23 @@ pub enum Shown {
 }
 
 /// The segments in order. Pictures are decoded, so that damage shows.
-pub fn segments(document: &Document) -> Vec<Shown> {
+pub fn segments(document: &Document) -> Vec<ShownSegment> {
     let shown = |segment: &Segment| match segment {
-        Segment::Text { text, learn } => Shown::Text { text: text.clone(), learn: *learn },
+        Segment::Text { text, learn } => ShownSegment::Text { text: text.clone(), learn: *learn },
         Segment::Token { token, learn } => {
-            Shown::Token { token: format!("{token:?}").to_lowercase(), learn: *learn }
+            ShownSegment::Token { token: format!("{token:?}").to_lowercase(), learn: *learn }
         }
         Segment::Image(image) => {
-            let seen = about(image);
+            let seen = read_header(image);
             let damage = seen.as_ref().err().map(|e| format!("{e:#}"));
             let damage = damage.or_else(|| open(image).err().map(|e| format!("{e:#}")));
-            let About { width, height, format } = seen.unwrap_or(About { width: 0, height: 0, format: "" });
+            let PictureHeader { width, height, format } =
+                seen.unwrap_or(PictureHeader { width: 0, height: 0, format: "" });
             let name = match image {
                 Image::File { name, .. } => name.to_string(),
                 Image::Pixels(_) => String::new(),
             };
-            Shown::Image { name, format, width, height, bytes: examine::image_bytes(image), damage }
+            ShownSegment::Image { name, format, width, height, bytes: examine::image_bytes(image), damage }
         }
     };
     document.segments.iter().map(shown).collect()
@@ -116,23 +118,30 @@ fn mean(picture: &Picture, [x, y]: [u32; 2], [across, down]: [u32; 2]) -> [u8; 3
     sums.map(|sum| (sum / count.max(1)) as u8)
 }
 
-const STYLE: &str = "body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222;background:#fff}\
-header{border-bottom:1px solid #ccc;margin-bottom:1.5rem}h1{font-size:1.1rem;overflow-wrap:anywhere}\
-p{white-space:pre-wrap;overflow-wrap:anywhere}p.read{color:#666}figure{margin:1rem 0}img{max-width:100%;height:auto;border:1px solid #ddd}\
-figcaption,dd,dt{font-size:.85rem;color:#555;overflow-wrap:anywhere}dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem}dd{margin:0}\
-.token{display:inline-block;font:12px monospace;color:#555;background:#eee;border-radius:4px;padding:0 .4em;margin:.2em 0}\
-.damage{color:#a00}";
+const STYLE: &str = "\
+    \
+    body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222;\
+    background:#fff}\
+    header{border-bottom:1px solid #ccc;margin-bottom:1.5rem}h1{font-size:1.1rem;overflow-wrap:anywhere}\
+    p{white-space:pre-wrap;overflow-wrap:anywhere}p.read{color:#666}figure{margin:1rem 0}\
+    img{max-width:100%;height:auto;border:1px solid #ddd}\
+    figcaption,dd,dt{font-size:.85rem;color:#555;overflow-wrap:anywhere}\
+    dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem}dd{margin:0}\
+    .token{display:inline-block;font:12px monospace;color:#555;background:#eee;border-radius:4px;\
+    padding:0 .4em;margin:.2em 0}\
+    .damage{color:#a00}";
 
 /// A page of one file: pictures inside, no script.
-pub fn html(document: &Document, origin: &Origin, file: &str) -> String {
+pub fn html(document: &Document, origin: &Provenance, file: &str) -> String {
     let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{id}</title><style>{STYLE}</style></head>\n\
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{id}</title>\
+         <style>{STYLE}</style></head>\n\
          <body><header><h1>{id}</h1><dl><dt>kind</dt><dd>{kind}</dd><dt>file</dt><dd>{file}</dd>",
         id = escaped(&document.id),
         kind = kind(document),
         file = escaped(file)
     );
-    let Origin { source, licence, attribution } = origin;
+    let Provenance { source, licence, attribution } = origin;
     for (name, value) in [("source", source), ("licence", licence), ("attribution", attribution)] {
         if !value.is_empty() {
             let _ = write!(page, "<dt>{name}</dt><dd>{}</dd>", escaped(value));
@@ -141,7 +150,7 @@ pub fn html(document: &Document, origin: &Origin, file: &str) -> String {
     page.push_str("</dl></header>\n");
     for (segment, shown) in document.segments.iter().zip(segments(document)) {
         match (segment, shown) {
-            (Segment::Image(image), Shown::Image { name, format, width, height, bytes, damage }) => {
+            (Segment::Image(image), ShownSegment::Image { name, format, width, height, bytes, damage }) => {
                 let about = format!("{} {format} {width}×{height}, {bytes} bytes", escaped(&name));
                 let seen = match damage {
                     None => format!("<img src=\"{}\" alt=\"{}\">", data_address(image), escaped(&name)),
@@ -149,11 +158,11 @@ pub fn html(document: &Document, origin: &Origin, file: &str) -> String {
                 };
                 let _ = writeln!(page, "<figure>{seen}<figcaption>{about}</figcaption></figure>");
             }
-            (_, Shown::Text { text, learn }) => {
+            (_, ShownSegment::Text { text, learn }) => {
                 let class = if learn { "" } else { " class=\"read\"" };
                 let _ = writeln!(page, "<p{class}>{}</p>", escaped(&text));
             }
-            (_, Shown::Token { token, .. }) => {
+            (_, ShownSegment::Token { token, .. }) => {
                 let _ = writeln!(page, "<span class=\"token\">{}</span>", escaped(&token));
             }
             _ => {}
@@ -172,7 +181,7 @@ pub fn kind(document: &Document) -> String {
 /// A picture that was decoded before, as a `data:` address.
 fn data_address(image: &Image) -> String {
     let (bytes, kind) = match image {
-        Image::File { bytes, .. } => (bytes.to_vec(), about(image).map_or("", |seen| seen.format)),
+        Image::File { bytes, .. } => (bytes.to_vec(), read_header(image).map_or("", |seen| seen.format)),
         Image::Pixels(picture) => (shard::png(picture).unwrap_or_default(), "PNG"),
     };
     format!("data:image/{};base64,{}", kind.to_lowercase(), BASE64_STANDARD.encode(bytes))

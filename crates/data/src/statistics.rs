@@ -6,11 +6,11 @@ use anyhow::Result;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
-use crate::document::Kind;
+use crate::document::DocumentKind;
 use crate::examine::{self, Damaged, Examination, Examined, LISTED};
-use crate::image::About;
-use crate::shard::Origin;
-use crate::source::stored::Stored;
+use crate::image::PictureHeader;
+use crate::shard::Provenance;
+use crate::source::stored::StoredSource;
 use crate::tokenizer::Tokenizer;
 
 /// The sums of some documents.
@@ -47,10 +47,10 @@ pub struct Statistics {
     /// Documents that can't be used.
     pub skipped: u64,
     /// By kind of data.
-    pub kinds: BTreeMap<Kind, Sums>,
+    pub kinds: BTreeMap<DocumentKind, Sums>,
     /// By origin, where the documents say one.
     #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "origins")]
-    pub origins: BTreeMap<Origin, Sums>,
+    pub origins: BTreeMap<Provenance, Sums>,
     /// Words of a document.
     pub words_histogram: Histogram,
     /// Tokens of a document's texts.
@@ -70,11 +70,11 @@ pub struct Statistics {
 
 /// What is counted of a document.
 struct Measured {
-    kind: Kind,
-    origin: Origin,
+    kind: DocumentKind,
+    origin: Provenance,
     sums: Sums,
     tokens: u64,
-    pictures: Vec<About>,
+    pictures: Vec<PictureHeader>,
 }
 
 impl Sums {
@@ -88,6 +88,7 @@ impl Sums {
 
 impl Histogram {
     fn add(&mut self, value: u64) {
+        // Bins that double: lengths of documents span six orders of magnitude, and 64 bins hold all of them.
         let bin = (u64::BITS - value.leading_zeros()) as usize;
         if self.bins.len() <= bin {
             self.bins.resize(bin + 1, 0);
@@ -118,7 +119,8 @@ impl Histogram {
         self.max
     }
 
-    /// The bins from the first that is not empty to the last: the least and the largest value of each, and the count.
+    /// The bins from the first that is not empty to the last: the least and the largest value of each, and
+    /// the count.
     pub fn bins(&self) -> Vec<(u64, u64, u64)> {
         let first = self.bins.iter().position(|&count| count > 0).unwrap_or(self.bins.len());
         let bin = |(i, &count): (usize, &u64)| match i {
@@ -148,28 +150,28 @@ impl Serialize for Histogram {
 }
 
 /// As a list, since an origin is no key of JSON.
-fn origins<S: Serializer>(origins: &BTreeMap<Origin, Sums>, serializer: S) -> Result<S::Ok, S::Error> {
+fn origins<S: Serializer>(origins: &BTreeMap<Provenance, Sums>, serializer: S) -> Result<S::Ok, S::Error> {
     #[derive(Serialize)]
-    struct Entry<'a> {
+    struct ProvenanceSums<'a> {
         #[serde(flatten)]
-        origin: &'a Origin,
+        origin: &'a Provenance,
         #[serde(flatten)]
         sums: &'a Sums,
     }
-    serializer.collect_seq(origins.iter().map(|(origin, sums)| Entry { origin, sums }))
+    serializer.collect_seq(origins.iter().map(|(origin, sums)| ProvenanceSums { origin, sums }))
 }
 
 impl Statistics {
-    /// Counts all documents of a source; `told` is called with the number of those that are done. Gives the first
-    /// 1,000 damaged ones too.
+    /// Counts all documents of a source; `progress` is called with the number of those that are done. Gives the
+    /// first 1,000 damaged ones too.
     ///
     /// # Errors
     /// None of the documents' own: they are counted as skipped.
     pub fn of(
-        source: &Stored,
+        source: &StoredSource,
         tokenizer: Option<&Tokenizer>,
         how: Examination,
-        told: &mut dyn FnMut(u64),
+        progress: &mut dyn FnMut(u64),
     ) -> Result<(Self, Vec<Damaged>)> {
         let mut all = Self { tokens: tokenizer.map(|_| 0), ..Self::default() };
         let mut damaged = Vec::new();
@@ -188,7 +190,7 @@ impl Statistics {
                         }
                     }
                 }
-                told(index + 1);
+                progress(index + 1);
                 Ok(())
             },
         )?;
@@ -198,7 +200,7 @@ impl Statistics {
     fn add(&mut self, of: &Measured) {
         self.sums.add(&of.sums);
         self.kinds.entry(of.kind).or_default().add(&of.sums);
-        if of.origin != Origin::default() {
+        if of.origin != Provenance::default() {
             self.origins.entry(of.origin.clone()).or_default().add(&of.sums);
         }
         if let Some(tokens) = &mut self.tokens {
@@ -207,7 +209,7 @@ impl Statistics {
         }
         self.words_histogram.add(of.sums.words);
         self.images_histogram.add(of.sums.images);
-        for About { width, height, format } in &of.pictures {
+        for PictureHeader { width, height, format } in &of.pictures {
             self.short_side_histogram.add(u64::from(*width.min(height)));
             self.long_side_histogram.add(u64::from(*width.max(height)));
             *self.formats.entry(*format).or_default() += 1;

@@ -11,7 +11,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::Special;
 
-/// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this order.
+/// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this
+/// order.
 const SPECIALS: [(Special, &str); 6] = [
     (Special::Pad, "<|pad|>"),
     (Special::End, "<|end|>"),
@@ -25,10 +26,11 @@ const SPECIALS: [(Special, &str); 6] = [
 const LEAST: usize = SPECIALS.len() + 256;
 
 /// Bytes of a long text that are encoded at once.
+// Rejected: whole texts. The library needs a hundred times the memory of a text while it encodes it.
 const BLOCK: usize = 64 << 10;
 
-/// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token; any text is encodable,
-/// and text that spells a special token stays text.
+/// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token; any text is
+/// encodable, and text that spells a special token stays text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     specials: [u32; SPECIALS.len()],
@@ -38,7 +40,8 @@ pub struct Tokenizer {
 }
 
 impl Tokenizer {
-    /// Learns a vocabulary of at most `vocab` tokens from texts. The result depends on the words and their counts only.
+    /// Learns a vocabulary of at most `vocab` tokens from texts. The result depends on the words and their
+    /// counts only.
     ///
     /// # Errors
     /// A vocabulary too small for the bytes and the special tokens.
@@ -116,7 +119,8 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// The ids of a text. A long one is taken in blocks, since the library needs a hundred times the memory of the text.
+    /// The ids of a text. A long one is taken in blocks, since the library needs a hundred times the memory
+    /// of the text.
     pub fn encode(&self, text: &str) -> Vec<u32> {
         let (mut ids, mut rest) = (Vec::new(), text);
         loop {
@@ -158,7 +162,8 @@ impl Tokenizer {
     }
 }
 
-/// Where the first block of a text ends: before a space after a word, where no token of a usual tokenizer goes on.
+/// Where the first block of a text ends: before a space after a word, where no token of a usual tokenizer
+/// goes on.
 fn block_end(text: &str) -> usize {
     if text.len() <= BLOCK {
         return text.len();
@@ -181,7 +186,8 @@ fn bytes_of(token: &str) -> Result<Vec<u8>> {
     }
 }
 
-/// Joins the bytes of tokens to text as they come: a character that spans tokens is held back until it is whole.
+/// Joins the bytes of tokens to text as they come: a character that spans tokens is held back until it is
+/// whole.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
     pending: Vec<u8>,

@@ -1,4 +1,5 @@
-//! [`verify`]: whether data is whole: shards against their manifests, every document read, every picture decoded.
+//! [`verify`]: whether data is whole: shards against their manifests, every document read, every picture
+//! decoded.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -7,9 +8,9 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::examine::{self, Damaged, Examination};
-use crate::shard::Manifest;
-use crate::source::detect::{Detected, Found};
-use crate::source::stored::Stored;
+use crate::shard::ShardManifest;
+use crate::source::detect::{Detected, FoundSource};
+use crate::source::stored::StoredSource;
 use crate::store::Store;
 
 /// What was looked at, and every problem.
@@ -27,7 +28,7 @@ pub struct Verified {
     pub problems: Vec<Damaged>,
 }
 
-/// Reads everything that was detected; `told` is called with the documents that are done.
+/// Reads everything that was detected; `progress` is called with the documents that are done.
 ///
 /// # Errors
 /// None of the files' own: they are problems.
@@ -35,7 +36,7 @@ pub fn verify(
     detected: &Detected,
     store: &Store,
     how: Examination,
-    told: &mut dyn FnMut(u64),
+    progress: &mut dyn FnMut(u64),
 ) -> Result<Verified> {
     let mut all = Verified::default();
     for (file, reason) in &detected.unclear {
@@ -45,17 +46,17 @@ pub fn verify(
     let mut done = 0;
     let mut step = |_| {
         done += 1;
-        told(done);
+        progress(done);
     };
     for source in &detected.sources {
         let apart = source.apart();
         all.files += apart.len() as u64;
-        match Stored::open(source, store) {
+        match StoredSource::open(source, store) {
             Ok(stored) => all.read(&stored, how, &mut step)?,
             // A file is damaged as a whole: the others are read all the same.
             Err(_) => {
                 for (file, found) in apart {
-                    match Stored::open(&found, store) {
+                    match StoredSource::open(&found, store) {
                         Ok(stored) => all.read(&stored, how, &mut step)?,
                         Err(error) => {
                             let reason = examine::reason(&error, &found.name, &file);
@@ -74,7 +75,7 @@ impl Verified {
         self.problems.push(Damaged { source: source.to_owned(), file, index: None, reason });
     }
 
-    fn read(&mut self, stored: &Stored, how: Examination, told: &mut dyn FnMut(u64)) -> Result<()> {
+    fn read(&mut self, stored: &StoredSource, how: Examination, progress: &mut dyn FnMut(u64)) -> Result<()> {
         examine::each(
             stored,
             how,
@@ -84,18 +85,18 @@ impl Verified {
                     Ok(images) => (self.documents, self.images) = (self.documents + 1, self.images + images),
                     Err(problem) => self.problems.push(problem),
                 }
-                told(index + 1);
+                progress(index + 1);
                 Ok(())
             },
         )
     }
 
-    /// Compares shards with the manifests beside them. Of a folder, all shards of its manifests are to be there, and all
-    /// that are there are to be listed.
+    /// Compares shards with the manifests beside them. Of a folder, all shards of its manifests are to be
+    /// there, and all that are there are to be listed.
     fn compare(&mut self, detected: &Detected) {
         let shards = detected.sources.iter().filter(|source| source.kind == "shards");
         let mut named: BTreeMap<PathBuf, BTreeSet<String>> = BTreeMap::new();
-        for path in shards.flat_map(Found::paths) {
+        for path in shards.flat_map(FoundSource::paths) {
             let folder = path.parent().unwrap_or(Path::new("")).to_owned();
             named.entry(folder).or_default().insert(crate::store::file_name(&path.to_string_lossy()));
         }
@@ -104,7 +105,7 @@ impl Verified {
             if !folder.join(crate::shard::MANIFEST).exists() {
                 continue;
             }
-            let manifest = match Manifest::read(folder) {
+            let manifest = match ShardManifest::read(folder) {
                 Ok(manifest) => manifest,
                 Err(error) => {
                     let file = folder.join(crate::shard::MANIFEST).display().to_string();

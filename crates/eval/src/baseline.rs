@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
-use mm1_data::loader::Skipped;
+use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
 
 use crate::run::{Row, listed};
@@ -32,7 +32,7 @@ pub struct Baselines {
     /// guessing from the question alone is worth. Empty where `prior` is.
     pub question_scores: Vec<f64>,
     /// Training items that could not be read. To be shown to the person.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedSample>,
 }
 
 /// Chooses the baselines of `task` on up to [`Task::samples`] training items drawn by `seed`, and scores them on `rows`.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::open;
-use mm1_data::loader::Skipped;
+use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 
@@ -109,7 +109,7 @@ pub struct Outcome {
     /// One for each test item, in order.
     pub rows: Vec<Row>,
     /// Test and training items that could not be read and were left out, to be shown to the person.
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedSample>,
 }
 
 /// A test item that is to be asked.
@@ -295,8 +295,8 @@ fn answer(task: &dyn Task, model: &mut dyn Model, asked: Vec<Asked>, reasoned: b
     Ok(rows)
 }
 
-pub(crate) fn listed(skipped: BTreeMap<String, String>) -> Vec<Skipped> {
-    skipped.into_iter().map(|(id, reason)| Skipped { id, reason }).collect()
+pub(crate) fn listed(skipped: BTreeMap<String, String>) -> Vec<SkippedSample> {
+    skipped.into_iter().map(|(id, reason)| SkippedSample { id, reason }).collect()
 }
 
 /// What is known of a row before the answer.

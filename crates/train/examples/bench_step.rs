@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use mm1_data::batch::{Batch, Span};
+use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::device::DeviceKind;
 use mm1_model::ops::{Precision, on_pool, with_recomputation};
 use mm1_model::{Mm1, Mm1Config, weights};
@@ -91,18 +91,18 @@ fn part(batch: &Batch, first: usize, rows: usize) -> Batch {
     let images: Vec<_> =
         (0..batch.image_slots.len()).filter(|&i| positions.contains(&batch.image_slots[i])).collect();
     let picture = batch.pixels.len() / batch.image_slots.len().max(1);
-    let of_rows = |span: &&Span| (first..end).contains(&span.row);
+    let of_rows = |example: &&BatchExample| (first..end).contains(&example.row);
     Batch {
         rows: end - first,
         length,
         ids: batch.ids[positions.clone()].to_vec(),
         targets: batch.targets[positions.clone()].to_vec(),
         weights: batch.weights[positions.clone()].to_vec(),
-        spans: batch
-            .spans
+        examples: batch
+            .examples
             .iter()
             .filter(of_rows)
-            .map(|span| Span { row: span.row - first, ..*span })
+            .map(|example| BatchExample { row: example.row - first, ..example.clone() })
             .collect(),
         pixels: images.iter().flat_map(|&i| &batch.pixels[i * picture..][..picture]).copied().collect(),
         image_size: batch.image_size,
@@ -130,7 +130,12 @@ fn read(path: &Path, image_size: usize) -> Result<Batch> {
         ids: ids("ids")?,
         targets: ids("targets")?,
         weights: floats("weights")?,
-        spans: spans.as_chunks().0.iter().map(|&[row, start, len]| Span { row, start, len }).collect(),
+        examples: spans
+            .as_chunks()
+            .0
+            .iter()
+            .map(|&[row, start, len]| BatchExample { row, start, len, ..BatchExample::default() })
+            .collect(),
         pixels: floats("pixels")?,
         image_size,
         image_slots: integers("image_slots")?,

@@ -22,7 +22,7 @@ pub trait Counts {
     /// Pictures.
     fn images(&self) -> usize;
     /// The ids of its samples.
-    fn samples(&self) -> &[String];
+    fn samples(&self) -> impl Iterator<Item = &str>;
 }
 
 /// What an objective has to work with: all micro-batches of one step.
@@ -103,10 +103,10 @@ impl Backward {
     pub fn add_loss<'a>(
         &mut self,
         loss: &Tensor<1>,
-        samples: impl IntoIterator<Item = &'a String>,
+        samples: impl IntoIterator<Item = &'a str>,
     ) -> Result<()> {
         let value: f32 = loss.clone().into_scalar();
-        let samples = || samples.into_iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let samples = || samples.into_iter().collect::<Vec<_>>().join(", ");
         ensure!(value.is_finite(), "the loss is {value} on samples {}", samples());
         self.loss += f64::from(value);
         Ok(())
@@ -181,7 +181,7 @@ impl<M: Objective> Trainer<M> {
         let found = self.backward(batches, weight).with_context(|| format!("step {}", self.step))?;
         let Backward { loss, grads, figures, mut buffers } = found;
         let grad_norm = optim::norm(&grads).with_context(|| {
-            let samples: Vec<_> = batches.iter().flat_map(Counts::samples).map(String::as_str).collect();
+            let samples: Vec<_> = batches.iter().flat_map(Counts::samples).collect();
             format!("step {}, samples {}", self.step, samples.join(", "))
         })?;
         let time = self.step + 1;

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use mm1_data::image::{Filter, Fit, ImageSpec};
+use mm1_data::image::{Fit, ImageSpec, ResizeFilter};
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
 #[cfg(feature = "emoji")]
@@ -113,8 +113,8 @@ pub(crate) struct ImageConfig {
     pub(crate) mode: Fit,
     /// The resampling filter.
     #[serde(skip_serializing_if = "is_default")]
-    #[schemars(extend("default" = Filter::default()))]
-    pub(crate) filter: Filter,
+    #[schemars(extend("default" = ResizeFilter::default()))]
+    pub(crate) filter: ResizeFilter,
     /// Mean of each channel (red, green, blue), which is subtracted.
     /// Unit: level, 0 to 1.
     pub(crate) mean: [f32; 3],
@@ -130,7 +130,7 @@ impl Default for ImageConfig {
     fn default() -> Self {
         Self {
             mode: Fit::default(),
-            filter: Filter::default(),
+            filter: ResizeFilter::default(),
             mean: [0.5; 3],
             std: [0.5; 3],
             background: [255; 3],

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
-use mm1_data::augment::Views;
+use mm1_data::augment::PictureViews;
 use mm1_model::aim::AimConfig;
 use mm1_model::clip::Contrast;
 use mm1_model::dino::DinoConfig;
@@ -67,31 +67,31 @@ pub(crate) enum ObjectiveConfig {
     /// Contrast of images and captions, with a softmax over the batch (Radford et al. 2021).
     Clip {
         /// What is cut from each image.
-        views: Views,
+        views: PictureViews,
     },
     /// Contrast of images and captions, each pair by itself (Zhai et al. 2023).
     Siglip {
         /// What is cut from each image.
-        views: Views,
+        views: PictureViews,
     },
     /// Self-distillation between views, without captions (Caron et al. 2021).
     Dino {
         /// Two or more global views, and local ones.
-        views: Views,
+        views: PictureViews,
         /// The head, the teacher and the losses.
         dino: DinoConfig,
     },
     /// The next patch's pixels, without captions (El-Nouby et al. 2024).
     Aim {
         /// What is cut from each image.
-        views: Views,
+        views: PictureViews,
         /// The head.
         aim: AimConfig,
     },
     /// The caption's tokens as the image's classes (Huang et al. 2024).
     Superclass {
         /// What is cut from each image.
-        views: Views,
+        views: PictureViews,
     },
 }
 
@@ -128,7 +128,7 @@ impl ObjectiveConfig {
     }
 
     /// What an encoder's objective cuts from each image; a language model sees the whole.
-    pub(crate) fn views(&self) -> Option<&Views> {
+    pub(crate) fn views(&self) -> Option<&PictureViews> {
         match self {
             Self::Language => None,
             Self::Clip { views }
@@ -219,7 +219,7 @@ struct TrainStageFields {
     /// The augmented views that a stage of kind `encoder` takes of each picture; only in such a stage. By
     /// default one view that shows the whole picture as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    views: Option<Views>,
+    views: Option<PictureViews>,
     /// Settings of objective `dino`; only in a stage with this objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     dino: Option<DinoConfig>,

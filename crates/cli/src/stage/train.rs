@@ -7,7 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use indicatif::HumanCount;
 use mm1_data::batch::Batch;
-use mm1_data::loader::{Cursor, Loader, Skipped};
+use mm1_data::loader::{Cursor, Loader, SkippedSample};
 use mm1_data::source::Split;
 use mm1_model::aim::Aim;
 use mm1_model::clip::{Clip, Contrast};
@@ -161,7 +161,7 @@ struct StepMetrics<'a> {
     data_seconds: f64,
     /// Damaged samples met on the way to this step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    skipped: Vec<Skipped>,
+    skipped: Vec<SkippedSample>,
 }
 
 impl StepMetrics<'_> {

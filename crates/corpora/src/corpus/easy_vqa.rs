@@ -1,5 +1,5 @@
-//! easy-VQA: questions about one shape on a plain ground. Its authors' split is kept: their test pictures are a stream of
-//! their own.
+//! easy-VQA: questions about one shape on a plain ground. Its authors' split is kept: their test pictures are
+//! a stream of their own.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -8,10 +8,12 @@ use anyhow::{Context as _, Result};
 use mm1_data::chat::{Turn, document};
 use mm1_data::document::{Image, Segment};
 
-use super::{Corpus, Settings};
-use crate::archive::{Limits, unpack};
+use super::definition::Corpus;
+use crate::archive::{UnpackLimits, unpack};
 use crate::package::{Client, Package, Version};
-use crate::sink::{Sink, Stream};
+use crate::settings::CorpusSettings;
+use crate::sink::Sink;
+use crate::stream::ShardFolder;
 
 pub(super) const EASY_VQA: Corpus = Corpus {
     name: "easy-vqa",
@@ -30,21 +32,28 @@ pub(super) const EASY_VQA: Corpus = Corpus {
 };
 
 /// Question, answer and number of the picture.
-type Asked = (String, String, u64);
+type AskedOfPicture = (String, String, u64);
 
-fn make(packages: &[PathBuf], _: Settings, sink: &mut Sink) -> Result<()> {
-    for (split, stream) in [("train", Stream::Vqa), ("test", Stream::VqaTest)] {
+fn make(packages: &[PathBuf], _: CorpusSettings, sink: &mut Sink) -> Result<()> {
+    for (split, stream) in [("train", ShardFolder::Vqa), ("test", ShardFolder::VqaTest)] {
         let root = format!("easy_vqa/data/{split}/");
         let (mut questions, mut pictures) = (None, BTreeMap::new());
-        unpack(&packages[0], Limits::default(), &|name| name.starts_with(&root), &mut |name, bytes| {
-            if name.ends_with("questions.json") {
-                questions =
-                    Some(serde_json::from_slice::<Vec<Asked>>(&bytes).with_context(|| name.to_owned())?);
-            } else if let Some(number) = name.rsplit('/').next().and_then(|n| n.strip_suffix(".png")) {
-                pictures.insert(number.to_owned(), bytes);
-            }
-            Ok(())
-        })?;
+        unpack(
+            &packages[0],
+            UnpackLimits::default(),
+            &|name| name.starts_with(&root),
+            &mut |name, bytes| {
+                if name.ends_with("questions.json") {
+                    questions = Some(
+                        serde_json::from_slice::<Vec<AskedOfPicture>>(&bytes)
+                            .with_context(|| name.to_owned())?,
+                    );
+                } else if let Some(number) = name.rsplit('/').next().and_then(|n| n.strip_suffix(".png")) {
+                    pictures.insert(number.to_owned(), bytes);
+                }
+                Ok(())
+            },
+        )?;
         let questions = questions.with_context(|| format!("no {root}questions.json in the package"))?;
         for (place, (question, answer, number)) in questions.into_iter().enumerate() {
             let name = format!("{split}/{number}.png");

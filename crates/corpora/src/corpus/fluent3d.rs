@@ -4,11 +4,13 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Captioned, Corpus, Drawn, Gallery, Settings};
-use crate::archive::{Limits, unpack};
-use crate::caption::About;
+use super::definition::Corpus;
+use super::gallery::{CaptionedPicture, Gallery, PictureData};
+use crate::archive::{UnpackLimits, unpack};
+use crate::caption::PictureFacts;
 use crate::emoji::{EMOJIBASE, EMOJILIB, Emojis};
 use crate::package::{Client, Package, Version};
+use crate::settings::CorpusSettings;
 use crate::sink::{Sink, group};
 
 pub(super) const FLUENT_3D: Corpus = Corpus {
@@ -27,26 +29,26 @@ pub(super) const FLUENT_3D: Corpus = Corpus {
         EMOJILIB,
     ],
     licence: "MIT",
-    attribution: "Fluent Emoji by Microsoft Corporation, packed by LobeHub; emojibase by Miles Johnson; emojilib by \
-                  its contributors",
+    attribution: "Fluent Emoji by Microsoft Corporation, packed by LobeHub; emojibase by Miles Johnson; emojilib \
+                  by its contributors",
     make,
 };
 
-fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let emojis = Emojis::read(&packages[1], &packages[2])?;
     let mut gallery = Gallery::new(sink, settings);
     let wanted = |name: &str| name.starts_with("package/assets/") && name.ends_with(".webp");
-    unpack(&packages[0], Limits::default(), &wanted, &mut |name, bytes| {
+    unpack(&packages[0], UnpackLimits::default(), &wanted, &mut |name, bytes| {
         let file = name.trim_start_matches("package/assets/");
         let Some(emoji) = emojis.find(file.trim_end_matches(".webp")) else {
             gallery.skip(file, "its code points are not among emojibase's emoji");
             return Ok(());
         };
-        gallery.push(Captioned {
+        gallery.push(CaptionedPicture {
             id: format!("fluent-3d/{file}"),
             group: group("emoji", &emoji.base),
-            about: About { style: "3D render", ..emoji.about.clone() },
-            picture: Drawn::File(bytes),
+            about: PictureFacts { style: "3D render", ..emoji.about.clone() },
+            picture: PictureData::File(bytes),
         })
     })?;
     gallery.flush()

@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use anyhow::{Result, ensure};
 use serde::Deserialize;
 
-use super::{Captioned, Corpus, Drawn, Gallery, Settings};
-use crate::caption::About;
+use super::definition::Corpus;
+use super::gallery::{CaptionedPicture, Gallery, PictureData};
+use crate::caption::PictureFacts;
 use crate::emoji::{EMOJIBASE, EMOJILIB, Emojis, json};
 use crate::package::{Client, Package, Version};
+use crate::settings::CorpusSettings;
 use crate::sink::{Sink, group};
 
 pub(super) const NOTO: Corpus = Corpus {
@@ -48,7 +50,8 @@ pub(super) const FLUENT_FLAT: Corpus = Corpus {
         EMOJILIB,
     ],
     licence: "MIT",
-    attribution: "Fluent Emoji by Microsoft Corporation; emojibase by Miles Johnson; emojilib by its contributors",
+    attribution: "Fluent Emoji by Microsoft Corporation; emojibase by Miles Johnson; emojilib by \
+                  its contributors",
     make: |packages, settings, sink| make(packages, "flat drawing", settings, sink),
 };
 
@@ -79,7 +82,7 @@ fn sixteen() -> f64 {
     16.0
 }
 
-fn make(packages: &[PathBuf], style: &'static str, settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], style: &'static str, settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let icons: Icons = json(&packages[0], "package/icons.json")?;
     let names: BTreeMap<String, String> = json(&packages[0], "package/chars.json")?;
     let emojis = Emojis::read(&packages[1], &packages[2])?;
@@ -101,11 +104,11 @@ fn make(packages: &[PathBuf], style: &'static str, settings: Settings, sink: &mu
             gallery.skip(&id, &format!("{code_points} is not among emojibase's emoji"));
             continue;
         };
-        gallery.push(Captioned {
+        gallery.push(CaptionedPicture {
             id,
             group: group("emoji", &emoji.base),
-            about: About { style, ..emoji.about.clone() },
-            picture: Drawn::Svg(icon.svg(&icons)),
+            about: PictureFacts { style, ..emoji.about.clone() },
+            picture: PictureData::Svg(icon.svg(&icons)),
         })?;
     }
     gallery.flush()

@@ -4,16 +4,17 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use mm1_data::document::{Document, Kind};
-use mm1_data::filter::{Filter, FilterSpec};
+use mm1_data::document::{Document, DocumentKind};
+use mm1_data::filter::{DocumentFilter, FilterSpec};
 use mm1_data::source::SourceConfig;
-use mm1_data::source::album::Missing;
+use mm1_data::source::album::MissingPicture;
 use mm1_data::store::{Paths, Store, StoreSpec};
 
-use super::{Corpus, Settings};
-use crate::archive::{Limits, unpack};
+use super::definition::Corpus;
+use crate::archive::{UnpackLimits, unpack};
 use crate::package::{Client, Package, Version};
 use crate::passage::passages;
+use crate::settings::CorpusSettings;
 use crate::sink::Sink;
 
 pub(super) const GIMP: Corpus = Corpus {
@@ -105,11 +106,11 @@ const LISTS: [&str; 5] = ["genindex", "search.html", "py-modindex", "full_index"
 /// What a picture of content is: at least so many pixels on its shorter side, used so often at most.
 const CONTENT: (u32, u32) = (48, 4);
 
-fn make(packages: &[PathBuf], root: &str, settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], root: &str, settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let folder = tempfile::tempdir().context("a folder for the pages")?;
     extract(&packages[0], root, &folder.path().join("pages"))?;
     let documents = pages(folder.path(), sink)?;
-    let mut filter = Filter::new(FilterSpec {
+    let mut filter = DocumentFilter::new(FilterSpec {
         min_side: CONTENT.0,
         max_uses: CONTENT.1,
         // Screenshots of menus and rows of plots are long.
@@ -121,7 +122,7 @@ fn make(packages: &[PathBuf], root: &str, settings: Settings, sink: &mut Sink) -
     for document in documents {
         let Some(mut document) = filter.apply(document) else { continue };
         if document.pictures().next().is_none() {
-            document.kind = Kind::TextOnly;
+            document.kind = DocumentKind::TextOnly;
         }
         for passage in passages(document, settings.words) {
             sink.push_page(&passage)?;
@@ -149,7 +150,7 @@ fn extract(package: &Path, root: &str, to: &Path) -> Result<()> {
             && !LISTS.iter().any(|list| name.contains(list))
     };
     let mut found = false;
-    unpack(package, Limits::default(), &wanted, &mut |name, bytes| {
+    unpack(package, UnpackLimits::default(), &wanted, &mut |name, bytes| {
         found = true;
         let path = to.join(&name[root.len()..]);
         fs::create_dir_all(path.parent().unwrap_or(to))?;
@@ -169,7 +170,7 @@ fn extract(package: &Path, root: &str, to: &Path) -> Result<()> {
 fn pages(folder: &Path, sink: &mut Sink) -> Result<Vec<Document>> {
     let config = SourceConfig::Html {
         path: Paths::from(folder.join("pages").as_path()),
-        missing: Missing::LeaveOut,
+        missing: MissingPicture::LeaveOut,
         test_share: 0.0,
     };
     let store = Store::new(StoreSpec { cache: folder.join("cache"), ..StoreSpec::default() })?;

@@ -1,14 +1,17 @@
-//! The Open Clip Art Library: drawings of which people wrote title, description and keywords into the SVG itself.
+//! The Open Clip Art Library: drawings of which people wrote title, description and keywords into the SVG
+//! itself.
 
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 use resvg::usvg::roxmltree::{Document as Xml, Node, ParsingOptions};
 
-use super::{Captioned, Corpus, Drawn, Gallery, Settings};
-use crate::archive::{Limits, unpack};
-use crate::caption::About;
+use super::definition::Corpus;
+use super::gallery::{CaptionedPicture, Gallery, PictureData};
+use crate::archive::{UnpackLimits, unpack};
+use crate::caption::PictureFacts;
 use crate::package::{Client, Package, Version};
+use crate::settings::CorpusSettings;
 use crate::sink::{Sink, group};
 
 pub(super) const OPENCLIPART: Corpus = Corpus {
@@ -32,16 +35,16 @@ const ROOT: &str = "usr/share/openclipart/svg/";
 /// Keywords that say nothing of the picture.
 const EMPTY: [&str; 6] = ["unsorted", "clip_art", "clipart", "clip art", "svg", "unknown"];
 
-fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let mut gallery = Gallery::new(sink, settings);
     let wanted = |name: &str| name.starts_with(ROOT) && name.ends_with(".svg");
-    unpack(&packages[0], Limits::default(), &wanted, &mut |name, bytes| {
+    unpack(&packages[0], UnpackLimits::default(), &wanted, &mut |name, bytes| {
         let id = name.trim_start_matches(ROOT).to_owned();
         match read(&id, bytes) {
             Ok((about, svg)) => {
                 let series = about.title.trim_end_matches(|c: char| !c.is_alphabetic());
                 let group = group("clip", if series.is_empty() { &about.title } else { series });
-                gallery.push(Captioned { id, group, about, picture: Drawn::Svg(svg) })
+                gallery.push(CaptionedPicture { id, group, about, picture: PictureData::Svg(svg) })
             }
             Err(error) => {
                 gallery.skip(&id, &format!("{error:#}"));
@@ -52,7 +55,7 @@ fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()>
     gallery.flush()
 }
 
-fn read(id: &str, bytes: Vec<u8>) -> Result<(About, String)> {
+fn read(id: &str, bytes: Vec<u8>) -> Result<(PictureFacts, String)> {
     let svg = String::from_utf8(bytes).context("not UTF-8")?;
     let options = ParsingOptions { allow_dtd: true, ..ParsingOptions::default() };
     let xml = Xml::parse_with_options(&svg, options)?;
@@ -73,7 +76,7 @@ fn read(id: &str, bytes: Vec<u8>) -> Result<(About, String)> {
     };
     let tags = items.map(|node| words(&text_of(node))).filter(useful).collect();
     let folders: Vec<&str> = id.rsplit_once('/').map_or("", |(folder, _)| folder).split('/').collect();
-    let about = About {
+    let about = PictureFacts {
         tags,
         topic: folders.join(", ").replace('_', " "),
         // An address or a copy of the title describes nothing.

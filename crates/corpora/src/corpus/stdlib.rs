@@ -6,10 +6,12 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 
-use super::{Corpus, Settings, text};
-use crate::archive::{Limits, unpack};
+use super::definition::Corpus;
+use crate::archive::{UnpackLimits, unpack};
 use crate::package::{Client, Package, Version};
 use crate::passage::passages;
+use crate::passage::text_document;
+use crate::settings::CorpusSettings;
 use crate::sink::Sink;
 
 const STDLIB: Package = Package {
@@ -41,22 +43,22 @@ pub(super) const MOBY_DICK: Corpus = Corpus {
 
 /// An address or a chapter; other fields are not read.
 #[derive(Deserialize)]
-struct Work {
+struct StdlibText {
     text: String,
 }
 
-fn make(packages: &[PathBuf], root: &str, settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], root: &str, settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let mut works = BTreeMap::new();
     let wanted =
         |name: &str| name.starts_with(root) && name.ends_with(".json") && !name.ends_with("file_list.json");
-    unpack(&packages[0], Limits::default(), &wanted, &mut |name, bytes| {
+    unpack(&packages[0], UnpackLimits::default(), &wanted, &mut |name, bytes| {
         let id = name[root.len()..].trim_end_matches(".json").to_owned();
-        let work: Work = serde_json::from_slice(&bytes).with_context(|| name.to_owned())?;
+        let work: StdlibText = serde_json::from_slice(&bytes).with_context(|| name.to_owned())?;
         works.insert(id, work.text);
         Ok(())
     })?;
     for (id, work) in works {
-        for passage in passages(text(id, work.trim().to_owned()), settings.words) {
+        for passage in passages(text_document(id, work.trim().to_owned()), settings.words) {
             sink.push_page(&passage)?;
         }
     }

@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Captioned, Corpus, Drawn, Gallery, Settings};
-use crate::archive::{Limits, unpack, unzip};
-use crate::caption::About;
+use super::definition::Corpus;
+use super::gallery::{CaptionedPicture, Gallery, PictureData};
+use crate::archive::{UnpackLimits, unpack, unzip};
+use crate::caption::PictureFacts;
 use crate::package::{Client, Package, Version};
+use crate::settings::CorpusSettings;
 use crate::sink::{Sink, group};
 
 pub(super) const SWEETHOME3D: Corpus = Corpus {
@@ -23,28 +25,19 @@ pub(super) const SWEETHOME3D: Corpus = Corpus {
         }],
     }],
     licence: "CC-BY-3.0 and CC0-1.0, by library",
-    attribution: "Andrew Kator and Jennifer Legaz; Reallusion; Scopia; the contributors of Blend Swap; converted by \
-                  Emmanuel Puybaret (eTeks)",
+    attribution: "Andrew Kator and Jennifer Legaz; Reallusion; Scopia; the contributors of Blend Swap; converted \
+                  by Emmanuel Puybaret (eTeks)",
     make,
 };
 
 /// The list of a library.
 const LIST: &str = "PluginFurnitureCatalog.properties";
 
-fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let mut gallery = Gallery::new(sink, settings);
-    unpack(&packages[0], Limits::default(), &|name| name.ends_with(".sh3f"), &mut |name, bytes| {
+    unpack(&packages[0], UnpackLimits::default(), &|name| name.ends_with(".sh3f"), &mut |name, bytes| {
         let library = name.rsplit('/').next().unwrap_or(name).trim_end_matches(".sh3f");
-        let (mut list, mut icons) = (None, BTreeMap::new());
-        unzip(&bytes, &|name| name == LIST || name.ends_with(".png"), &mut |name, bytes| {
-            if name == LIST {
-                list = Some(properties(&bytes));
-            } else {
-                icons.insert(name.to_owned(), bytes);
-            }
-            Ok(())
-        })?;
-        let list = list.with_context(|| format!("{library}: no {LIST}"))?;
+        let Library { list, mut icons } = read_library(library, &bytes)?;
         for number in 1.. {
             let field = |key: &str| list.get(&format!("{key}#{number}")).map_or("", String::as_str);
             let (title, icon) = (field("name"), field("icon"));
@@ -57,7 +50,7 @@ fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()>
                 continue;
             };
             let tags = field("tags").split(',').map(|tag| tag.trim().to_owned());
-            let about = About {
+            let about = PictureFacts {
                 title: title.to_owned(),
                 tags: tags
                     .filter(|tag| !tag.is_empty() && !library.starts_with(&tag.replace(' ', "")))
@@ -66,16 +59,35 @@ fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()>
                 description: field("description").to_owned(),
                 style: "3D render",
             };
-            gallery.push(Captioned {
+            gallery.push(CaptionedPicture {
                 id,
                 group: group("furniture", title),
                 about,
-                picture: Drawn::File(bytes),
+                picture: PictureData::File(bytes),
             })?;
         }
         Ok(())
     })?;
     gallery.flush()
+}
+
+/// The pieces of a library by their properties, and the files of their icons.
+struct Library {
+    list: BTreeMap<String, String>,
+    icons: BTreeMap<String, Vec<u8>>,
+}
+
+fn read_library(name: &str, zip: &[u8]) -> Result<Library> {
+    let (mut list, mut icons) = (None, BTreeMap::new());
+    unzip(zip, &|file| file == LIST || file.ends_with(".png"), &mut |file, bytes| {
+        if file == LIST {
+            list = Some(properties(&bytes));
+        } else {
+            icons.insert(file.to_owned(), bytes);
+        }
+        Ok(())
+    })?;
+    Ok(Library { list: list.with_context(|| format!("{name}: no {LIST}"))?, icons })
 }
 
 /// Java's properties: `key=value` in Latin-1, other letters as `\u0041`.

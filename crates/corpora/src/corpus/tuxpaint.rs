@@ -5,10 +5,12 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 
-use super::{Captioned, Corpus, Drawn, Gallery, Settings};
-use crate::archive::{Limits, unpack};
-use crate::caption::About;
+use super::definition::Corpus;
+use super::gallery::{CaptionedPicture, Gallery, PictureData};
+use crate::archive::{UnpackLimits, unpack};
+use crate::caption::PictureFacts;
 use crate::package::{Client, Package, Version};
+use crate::settings::CorpusSettings;
 use crate::sink::{Sink, group};
 
 pub(super) const TUXPAINT: Corpus = Corpus {
@@ -32,13 +34,13 @@ const ROOT: &str = "usr/share/tuxpaint/stamps/";
 /// Pictures, the better first.
 const PICTURES: [&str; 2] = ["png", "svg"];
 
-fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let (mut captions, mut pictures) = (BTreeMap::new(), BTreeMap::new());
     let wanted = |name: &str| {
         let extension = name.rsplit('.').next().unwrap_or_default();
         name.starts_with(ROOT) && (extension == "txt" || PICTURES.contains(&extension))
     };
-    unpack(&packages[0], Limits::default(), &wanted, &mut |name, bytes| {
+    unpack(&packages[0], UnpackLimits::default(), &wanted, &mut |name, bytes| {
         let (stem, extension) = name[ROOT.len()..].rsplit_once('.').unwrap_or_default();
         if extension == "txt" {
             let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -64,14 +66,14 @@ fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()>
             continue;
         }
         let picture = match end {
-            "svg" => Drawn::Svg(String::from_utf8_lossy(&bytes).into_owned()),
-            _ => Drawn::File(bytes),
+            "svg" => PictureData::Svg(String::from_utf8_lossy(&bytes).into_owned()),
+            _ => PictureData::File(bytes),
         };
         let topic = stem.rsplit_once('/').map_or("", |(folder, _)| folder).replace('/', ", ");
-        gallery.push(Captioned {
+        gallery.push(CaptionedPicture {
             id: format!("{stem}.{end}"),
             group: group("stamp", &caption),
-            about: About { title: caption, topic, style: "picture", ..About::default() },
+            about: PictureFacts { title: caption, topic, style: "picture", ..PictureFacts::default() },
             picture,
         })?;
     }

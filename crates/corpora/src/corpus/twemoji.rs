@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use anyhow::Result;
 use twemoji_assets::png::PngTwemojiAsset;
 
-use super::{Captioned, Corpus, Drawn, Gallery, Settings};
-use crate::caption::About;
+use super::definition::Corpus;
+use super::gallery::{CaptionedPicture, Gallery, PictureData};
+use crate::caption::PictureFacts;
 use crate::emoji::{EMOJIBASE, EMOJILIB, Emojis};
+use crate::settings::CorpusSettings;
 use crate::sink::{Sink, group};
 
 pub(super) const TWEMOJI: Corpus = Corpus {
@@ -15,12 +17,12 @@ pub(super) const TWEMOJI: Corpus = Corpus {
     title: "Twemoji: the built-in drawings of all emoji, 72 pixels",
     packages: &[EMOJIBASE, EMOJILIB],
     licence: "CC-BY-4.0 (pictures); MIT (labels and keywords)",
-    attribution: "Twemoji by Twitter, Inc and other contributors; emojibase by Miles Johnson; emojilib by its \
-                  contributors",
+    attribution: "Twemoji by Twitter, Inc and other contributors; emojibase by Miles Johnson; emojilib by \
+                  its contributors",
     make,
 };
 
-fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let emojis = Emojis::read(&packages[0], &packages[1])?;
     let mut gallery = Gallery::new(sink, settings);
     for (code_points, emoji) in emojis.iter() {
@@ -33,11 +35,11 @@ fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()>
             gallery.skip(&id, "Twemoji does not draw it");
             continue;
         };
-        gallery.push(Captioned {
+        gallery.push(CaptionedPicture {
             id,
             group: group("emoji", &emoji.base),
-            about: About { style: "flat drawing", ..emoji.about.clone() },
-            picture: Drawn::File(bytes),
+            about: PictureFacts { style: "flat drawing", ..emoji.about.clone() },
+            picture: PictureData::File(bytes),
         })?;
     }
     gallery.flush()

@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
 
-use super::{Corpus, Settings, text};
-use crate::archive::{Limits, unpack};
+use super::definition::Corpus;
+use crate::archive::{UnpackLimits, unpack};
 use crate::package::{Client, Package, Version};
+use crate::passage::text_document;
+use crate::settings::CorpusSettings;
 use crate::sink::Sink;
 
 pub(super) const WORDNET: Corpus = Corpus {
@@ -30,10 +32,10 @@ const FILES: [&str; 4] = ["data.adj", "data.adv", "data.noun", "data.verb"];
 /// Words of a document, where documents are left whole otherwise.
 const WORDS: usize = 300;
 
-fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()> {
+fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Result<()> {
     let most = if settings.words == 0 { WORDS } else { settings.words };
     let wanted = |name: &str| FILES.iter().any(|file| name == format!("package/dict/{file}"));
-    unpack(&packages[0], Limits::default(), &wanted, &mut |name, bytes| {
+    unpack(&packages[0], UnpackLimits::default(), &wanted, &mut |name, bytes| {
         let file = name.rsplit('/').next().unwrap_or(name);
         let content = String::from_utf8_lossy(&bytes);
         let (mut page, mut words, mut number) = (String::new(), 0, 0);
@@ -55,7 +57,7 @@ fn make(packages: &[PathBuf], settings: Settings, sink: &mut Sink) -> Result<()>
 
 fn write(sink: &mut Sink, file: &str, number: u32, page: String) -> Result<()> {
     let id = format!("{file}/{number}");
-    sink.push_page(&text(id, page.trim_end().to_owned()))
+    sink.push_page(&text_document(id, page.trim_end().to_owned()))
 }
 
 /// `words: gloss` of a line such as `… n 02 object 0 physical_object 0 … | a tangible entity`.

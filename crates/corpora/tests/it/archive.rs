@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use mm1_corpora::{Limits, unpack};
+use mm1_corpora::{UnpackLimits, unpack};
 
 use crate::{File, deb, gz, tar, written, xz, zip};
 
 /// Names and contents of the `.txt` files, or the refusal.
-fn texts(path: &Path, limits: Limits) -> Result<Vec<String>, String> {
+fn texts(path: &Path, limits: UnpackLimits) -> Result<Vec<String>, String> {
     let mut found = Vec::new();
     let result = unpack(path, limits, &|name| name.ends_with(".txt"), &mut |name, bytes| {
         found.push(format!("{name}={}", String::from_utf8_lossy(&bytes)));
@@ -21,10 +21,10 @@ fn files() -> Vec<File<'static>> {
 }
 
 fn refused(name: &str, bytes: &[u8], words: &[&str]) {
-    limited(name, bytes, Limits::default(), words);
+    limited(name, bytes, UnpackLimits::default(), words);
 }
 
-fn limited(name: &str, bytes: &[u8], limits: Limits, words: &[&str]) {
+fn limited(name: &str, bytes: &[u8], limits: UnpackLimits, words: &[&str]) {
     let folder = tempfile::tempdir().unwrap();
     let error = texts(&written(folder.path(), name, bytes), limits).unwrap_err();
     assert!(words.iter().all(|word| error.contains(word)), "{error}");
@@ -43,7 +43,7 @@ fn all_kinds_of_packages_give_their_files() {
         written(folder.path(), "w.whl", &zip(&files())),
     ];
     for package in packages {
-        let found = texts(&package, Limits::default());
+        let found = texts(&package, UnpackLimits::default());
         assert_eq!(
             found,
             Ok(vec!["a/b.txt=one".to_owned(), "d.txt=two".to_owned()]),
@@ -79,14 +79,14 @@ fn links_and_devices_are_not_followed() {
         }
     });
     let folder = tempfile::tempdir().unwrap();
-    let found = texts(&written(folder.path(), "p.tgz", &gz(&plain)), Limits::default()).unwrap();
+    let found = texts(&written(folder.path(), "p.tgz", &gz(&plain)), UnpackLimits::default()).unwrap();
     assert_eq!(found, ["a/b.txt=one", "d.txt=two"]);
 }
 
 #[test]
 fn bombs_are_refused_before_they_take_memory() {
     let zeros = |name| vec![(name, vec![0; 8 << 20])];
-    let small = Limits { file: 1 << 20, total: 4 << 20, files: 10 };
+    let small = UnpackLimits { file: 1 << 20, total: 4 << 20, files: 10 };
     for name in ["wanted.txt", "other.bin"] {
         limited("p.tgz", &gz(&tar(&zeros(name), |_| ())), small, &["refused"]);
         limited("p.whl", &zip(&zeros(name)), small, &["refused"]);
@@ -106,7 +106,7 @@ fn a_size_in_a_header_is_not_believed() {
         let at = bytes.windows(4).position(|four| four == mark).unwrap() + if mark[2] == 1 { 24 } else { 22 };
         bytes[at..at + 4].copy_from_slice(&5_u32.to_le_bytes());
     }
-    limited("p.whl", &bytes, Limits { file: 1 << 20, total: 4 << 20, files: 9 }, &["a.txt"]);
+    limited("p.whl", &bytes, UnpackLimits { file: 1 << 20, total: 4 << 20, files: 9 }, &["a.txt"]);
 }
 
 #[test]

@@ -3,10 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use mm1_corpora::{Client, Clients, Corpus, DESK, Options, Package, Report, Stream, Version, fetch};
-use mm1_data::document::{Document, Kind, Segment};
+use mm1_corpora::{
+    Client, Clients, Corpus, DESK, FetchOptions, FetchReport, Package, ShardFolder, Version, fetch,
+};
+use mm1_data::document::{Document, DocumentKind, Segment};
 use mm1_data::question::Question;
-use mm1_data::shard::Manifest;
+use mm1_data::shard::ShardManifest;
 use mm1_data::source::{Source as _, SourceConfig, Split};
 use mm1_data::store::{Store, StoreSpec};
 use serde_json::{from_value, json};
@@ -47,28 +49,28 @@ impl Desk {
         self.corpora.push(corpus.of(packages.leak()));
     }
 
-    fn options(&self) -> Options {
-        Options {
+    fn options(&self) -> FetchOptions {
+        FetchOptions {
             to: self.folder.path().join("desk"),
             only: Vec::new(),
             size: 32,
             words: 40,
             unpinned: false,
-            clients: Clients { path: "/nowhere".into(), kept: self.kept() },
+            clients: Clients { path: "/nowhere".into(), cached: self.kept() },
         }
     }
 
-    fn fetch(&self) -> Report {
+    fn fetch(&self) -> FetchReport {
         fetch(&self.corpora, &self.options(), &mut |_| ()).unwrap()
     }
 
     /// The documents of a stream, in stored order; their ids as written.
-    fn documents(&self, stream: Stream) -> Vec<Document> {
+    fn documents(&self, stream: ShardFolder) -> Vec<Document> {
         let files = self.open(stream, 0.0);
         (0..files.documents()).map(|i| files.stored(i).unwrap()).collect()
     }
 
-    fn open(&self, stream: Stream, test_share: f64) -> mm1_data::source::files::Files {
+    fn open(&self, stream: ShardFolder, test_share: f64) -> mm1_data::source::files::Files {
         let cache = self.folder.path().join("cache");
         let store = Store::new(StoreSpec { cache, ..StoreSpec::default() }).unwrap();
         let path = self.options().to.join(stream.folder());
@@ -142,11 +144,11 @@ fn all_drawings_of_an_emoji_are_on_one_side_of_the_split() {
     let report = desk.fetch();
     assert!(report.missing.is_empty(), "{report:?}");
     let noto = &report.corpora[0];
-    assert_eq!(noto.streams[&Stream::Captioned].documents, 29);
+    assert_eq!(noto.streams[&ShardFolder::Captioned].documents, 29);
     assert_eq!((noto.skipped.len(), noto.skipped[0].reason.as_str()), (1, "nothing is to be seen"));
     let base = |id: &str| id.split('#').next().unwrap().rsplit('/').next().unwrap().to_owned();
     let mut sides = [Vec::new(), Vec::new()];
-    for stream in [Stream::Captioned, Stream::Synthetic] {
+    for stream in [ShardFolder::Captioned, ShardFolder::Synthetic] {
         let files = desk.open(stream, 0.4);
         for (side, split) in [Split::Train, Split::Test].into_iter().enumerate() {
             for index in 0..files.len(split).unwrap() {
@@ -164,19 +166,19 @@ fn all_drawings_of_an_emoji_are_on_one_side_of_the_split() {
 fn captions_are_what_the_packages_say() {
     let desk = with_emoji();
     desk.fetch();
-    let captions: Vec<String> = desk.documents(Stream::Captioned).iter().map(text).collect();
+    let captions: Vec<String> = desk.documents(ShardFolder::Captioned).iter().map(text).collect();
     let known = |text: &String| {
         text == "smile happy"
             || text.starts_with("face 1f6") && (!text.contains(',') || text.ends_with(", smile, happy"))
     };
     assert!(captions.iter().all(known), "{captions:?}");
-    let described = desk.documents(Stream::Synthetic);
-    assert!(described.iter().all(|document| document.kind == Kind::Synthetic));
+    let described = desk.documents(ShardFolder::Synthetic);
+    assert!(described.iter().all(|document| document.kind == DocumentKind::Synthetic));
     let texts: Vec<String> = described.iter().map(text).collect();
     assert!(
         texts.len() > 8 && texts.iter().all(|text| text.contains("smile and happy, and belongs to smileys."))
     );
-    let shown = &desk.documents(Stream::Captioned)[0];
+    let shown = &desk.documents(ShardFolder::Captioned)[0];
     let Segment::Image(mm1_data::document::Image::File { bytes, .. }) = &shown.segments[0] else { panic!() };
     let picture = image::load_from_memory(bytes).unwrap();
     assert_eq!((picture.width(), picture.color().has_alpha()), (8, false), "the 3D files stay as they are");
@@ -198,12 +200,12 @@ fn a_second_fetch_does_nothing_and_a_killed_one_is_finished() {
     assert_eq!(desk.fetch(), report);
     assert_eq!(fs::read(&shard).unwrap(), first, "the same bytes");
     assert!(!to.join("captioned/noto-000001.tar.part").exists());
-    for stream in [Stream::Captioned, Stream::Synthetic] {
+    for stream in [ShardFolder::Captioned, ShardFolder::Synthetic] {
         let folder = to.join(stream.folder());
-        Manifest::read(&folder).unwrap().verify(&folder).unwrap();
+        ShardManifest::read(&folder).unwrap().verify(&folder).unwrap();
     }
     // Another size makes other pictures.
-    let report = fetch(&desk.corpora, &Options { size: 48, ..desk.options() }, &mut |_| ()).unwrap();
+    let report = fetch(&desk.corpora, &FetchOptions { size: 48, ..desk.options() }, &mut |_| ()).unwrap();
     assert_eq!(report.corpora[0].settings.size, 48);
     assert_ne!(fs::read(&shard).unwrap(), first);
 }
@@ -223,7 +225,7 @@ fn the_folder_says_whom_to_thank() {
     ] {
         assert!(text.contains(words), "{words} is not in {text}");
     }
-    let manifest = Manifest::read(&desk.options().to.join("captioned")).unwrap();
+    let manifest = ShardManifest::read(&desk.options().to.join("captioned")).unwrap();
     let origin = &manifest.shards[1].origin;
     assert!(
         origin.source.starts_with("npm @iconify-json/noto 1.2.9, npm emojibase-data 17.0.0"),
@@ -288,7 +290,7 @@ fn clip_art_stamps_and_furniture_are_read() {
     let skipped: Vec<usize> = report.corpora.iter().map(|record| record.skipped.len()).collect();
     assert_eq!(skipped, [1, 1, 1], "{report:?}");
     let found: Vec<(String, String)> = desk
-        .documents(Stream::Captioned)
+        .documents(ShardFolder::Captioned)
         .iter()
         .map(|document| (document.id.clone(), text(document)))
         .collect();
@@ -338,10 +340,10 @@ fn manuals_become_pages_with_their_pictures_and_text() {
     desk.add("gimp-help", &[("gimp-help-en_2.10.34-2_all.deb", debian(&files))]);
     let report = desk.fetch();
     assert!(report.missing.is_empty(), "{report:?}");
-    let pages = desk.documents(Stream::Interleaved);
+    let pages = desk.documents(ShardFolder::Interleaved);
     assert_eq!(pages.len(), 1);
     assert!(pages[0].id.ends_with("a.html#1") && text(&pages[0]) == "after", "{pages:?}");
-    let texts: Vec<String> = desk.documents(Stream::Text).iter().map(text).collect();
+    let texts: Vec<String> = desk.documents(ShardFolder::Text).iter().map(text).collect();
     assert_eq!(texts.len(), 3, "{texts:?}");
     assert!(texts.contains(&"Title\nOnly the icon and text.".to_owned()), "{texts:?}");
     assert!(texts.contains(&"caf\u{e9} noir".to_owned()), "{texts:?}");
@@ -375,7 +377,7 @@ fn questions_keep_their_authors_split() {
     let items = |stream| -> Vec<Question> {
         desk.documents(stream).into_iter().map(|document| Question::of(document).unwrap()).collect()
     };
-    let (train, test) = (items(Stream::Vqa), items(Stream::VqaTest));
+    let (train, test) = (items(ShardFolder::Vqa), items(ShardFolder::VqaTest));
     let shown = |q: &Question| (q.text.clone(), q.answers[0].clone(), q.category.clone());
     let said = |a: &str, b: &str, c: &str| (a.to_owned(), b.to_owned(), c.to_owned());
     assert_eq!(
@@ -415,7 +417,7 @@ fn texts_are_cut_into_passages() {
         .map(|record| record.streams.values().map(|counts| counts.documents).collect())
         .collect();
     assert_eq!(documents, [vec![4], vec![1], vec![4]]);
-    let texts: Vec<String> = desk.documents(Stream::Text).iter().map(text).collect();
+    let texts: Vec<String> = desk.documents(ShardFolder::Text).iter().map(text).collect();
     assert!(
         texts.contains(&"Call me Ishmael.".to_owned()) && texts.contains(&"a b, c: that which is".to_owned()),
         "{texts:?}"
@@ -437,9 +439,9 @@ fn what_is_missing_is_told_and_the_rest_goes_on() {
     assert_eq!(report.missing[0].corpus, "noto");
     assert!(report.missing[0].reason.starts_with("npm is not on PATH: install it"), "{report:?}");
     assert!(lines.iter().any(|line| line.starts_with("noto: missing: npm")), "{lines:?}");
-    let only = Options { only: vec!["fluent-3d".into()], ..desk.options() };
+    let only = FetchOptions { only: vec!["fluent-3d".into()], ..desk.options() };
     assert!(fetch(&desk.corpora, &only, &mut |_| ()).unwrap().missing.is_empty());
-    let wrong = Options { only: vec!["coco".into()], ..desk.options() };
+    let wrong = FetchOptions { only: vec!["coco".into()], ..desk.options() };
     let error = fetch(&desk.corpora, &wrong, &mut |_| ()).unwrap_err().to_string();
     assert!(error.contains("no corpus \"coco\"; known: noto, fluent-3d"), "{error}");
 }
@@ -457,8 +459,10 @@ fn client(folder: &Path, tool: &str, script: &str) {
 fn clients_are_asked_for_what_is_not_kept_and_their_bytes_are_checked() {
     let mut desk = with_emoji();
     let tools = tempfile::tempdir().unwrap();
-    let options =
-        Options { clients: Clients { path: tools.path().into(), kept: desk.kept() }, ..desk.options() };
+    let options = FetchOptions {
+        clients: Clients { path: tools.path().into(), cached: desk.kept() },
+        ..desk.options()
+    };
     let kept = desk.kept().join("iconify-json-noto-1.2.9.tgz");
     let elsewhere = tools.path().join("noto");
     fs::rename(&kept, &elsewhere).unwrap();
@@ -496,14 +500,14 @@ fn an_unknown_version_of_a_debian_package_is_taken_on_request_only() {
     let (from, to) = (desk.kept().join("gimp-help-en_2.10.34-2_all.deb"), tools.path().join("deb"));
     fs::rename(&from, &to).unwrap();
     client(tools.path(), "apt-get", &format!("/bin/cp {} gimp-help-en_3.0-1_all.deb", to.display()));
-    let clients = Clients { path: tools.path().into(), kept: desk.kept() };
-    let options = Options { clients, ..desk.options() };
+    let clients = Clients { path: tools.path().into(), cached: desk.kept() };
+    let options = FetchOptions { clients, ..desk.options() };
     let told = fetch(&desk.corpora, &options, &mut |_| ()).unwrap().missing.pop().unwrap().reason;
     assert!(
         told.contains("gimp-help-en 3.0-1: mm1 has no checksum") && told.contains("--unpinned"),
         "{told}"
     );
-    let report = fetch(&desk.corpora, &Options { unpinned: true, ..options }, &mut |_| ()).unwrap();
+    let report = fetch(&desk.corpora, &FetchOptions { unpinned: true, ..options }, &mut |_| ()).unwrap();
     assert_eq!(report.corpora[0].packages[0].version, "3.0-1");
     assert_eq!(report.corpora[0].packages[0].sha256.len(), 64);
 }
@@ -520,6 +524,6 @@ fn a_corpus_that_fails_in_its_middle_leaves_nothing() {
     let report = desk.fetch();
     assert!(report.missing[0].reason.contains("data.noun: \"no entry\""), "{report:?}");
     let folder = desk.options().to.join("text");
-    assert_eq!(Manifest::read(&folder).unwrap().shards, []);
+    assert_eq!(ShardManifest::read(&folder).unwrap().shards, []);
     assert_eq!(fs::read_dir(folder).unwrap().count(), 1, "the manifest only");
 }

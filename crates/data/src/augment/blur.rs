@@ -1,5 +1,5 @@
-//! Gaussian blur over nine pixels, the picture reflected at its edges, as torchvision's `GaussianBlur(9)` that DINOv2
-//! takes.
+//! Gaussian blur over nine pixels, the picture reflected at its edges, as torchvision's `GaussianBlur(9)`
+//! that DINOv2 takes.
 
 /// Pixels to each side of the middle.
 const RADIUS: usize = 4;
@@ -47,8 +47,8 @@ fn kernel(sigma: f64) -> [f32; 2 * RADIUS + 1] {
     std::array::from_fn(|tap| (weight(tap) / sum) as f32)
 }
 
-/// The place in `0..len` that `at - RADIUS` shows, reflected at both ends without repeating them; over and over, where
-/// the picture is shorter than the radius.
+/// The place in `0..len` that `at - RADIUS` shows, reflected at both ends without repeating them; over and
+/// over, where the picture is shorter than the radius.
 fn inside(at: usize, len: usize) -> usize {
     let period = (2 * (len - 1)).max(1);
     let at = (at + period * RADIUS - RADIUS) % period;

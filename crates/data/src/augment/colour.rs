@@ -1,5 +1,5 @@
-//! Changes of colour on bytes, with the arithmetic of PIL as torchvision calls it (Pillow 13, torchvision 0.29); checked
-//! against both by `scripts/reference/views.py`.
+//! Changes of colour on bytes, with the arithmetic of PIL as torchvision calls it (Pillow 13, torchvision
+//! 0.29); checked against both by `scripts/reference/views.py`.
 
 /// Multiplies all levels by `factor`, from 0 up.
 pub(super) fn brightness(pixels: &mut [u8], factor: f64) {
@@ -21,8 +21,8 @@ pub(super) fn saturation(pixels: &mut [u8], factor: f64) {
     }
 }
 
-/// Turns the hue by this part of the circle, from -0.5 to 0.5, in steps of a 255th. Hue and saturation are rounded to
-/// bytes on the way, as PIL's mode HSV has them, so that a turn of 0 changes a few levels too.
+/// Turns the hue by this part of the circle, from -0.5 to 0.5, in steps of a 255th. Hue and saturation are
+/// rounded to bytes on the way, as PIL's mode HSV has them, so that a turn of 0 changes a few levels too.
 pub(super) fn hue(pixels: &mut [u8], turn: f64) {
     let steps = (turn * 255.0) as i32 as u8;
     for pixel in pixels.as_chunks_mut().0 {
@@ -75,8 +75,8 @@ fn to_hsv([red, green, blue]: [u8; 3]) -> [u8; 3] {
     }
     let [red_away, green_away, blue_away] = [red, green, blue].map(|level| f32::from(most - level) / range);
     let third = |start: f64, from: f32, to: f32| (start + f64::from(from) - f64::from(to)) as f32;
-    // A third of the circle for each of the channels that may be the largest; the choice is by number, as pixels of noise
-    // would mislead a branch.
+    // A third of the circle for each of the channels that may be the largest; the choice is by number, as
+    // pixels of noise would mislead a branch.
     let thirds = [blue_away - green_away, third(2.0, red_away, blue_away), third(4.0, green_away, red_away)];
     let sixths = thirds[if red == most { 0 } else { 2 - usize::from(green == most) }];
     // From a sixth before the first whole turn to a sixth before the second.
@@ -100,5 +100,6 @@ fn from_hsv([hue, saturation, value]: [u8; 3]) -> [u8; 3] {
     SIXTHS[usize::from(sixth % 6)].map(|level| levels[level])
 }
 
-/// For each sixth of the circle which of the value, the low, the falling and the rising level is red, green and blue.
+/// For each sixth of the circle which of the value, the low, the falling and the rising level is red, green
+/// and blue.
 const SIXTHS: [[usize; 3]; 6] = [[0, 3, 1], [2, 0, 1], [1, 0, 3], [1, 2, 0], [3, 1, 0], [0, 1, 2]];

@@ -8,8 +8,9 @@ use crate::image::Crop;
 /// Crops that are tried before the middle is taken.
 const TRIES: usize = 10;
 
-/// A crop of a picture with these sides (width and height, in pixels): its share of the area from `scale`, its width for a
-/// height of 1 log-uniform from `ratio`, anywhere in the picture; the middle where ten of them do not fit.
+/// A crop of a picture with these sides (width and height, in pixels): its share of the area from `scale`,
+/// its width for a height of 1 log-uniform from `ratio`, anywhere in the picture; the middle where ten of
+/// them do not fit.
 pub(super) fn draw(sides: [u32; 2], scale: [f64; 2], ratio: [f64; 2], rng: &mut ChaCha8Rng) -> Crop {
     for _ in 0..TRIES {
         let share = rng.random_range(scale[0]..=scale[1]);

@@ -19,30 +19,30 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::Image;
-use crate::image::{About, Crop, ImageSpec, about, needed, opened};
+use crate::image::{Crop, ImageSpec, PictureHeader, needed, opened, read_header};
 
 /// The views that training of an encoder takes of each picture, `views`. The default is one view that shows
 /// the whole picture as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Views {
+pub struct PictureViews {
     /// The augmentations of each global view, in this order; the views have `model.vision.image_size`.
     #[schemars(length(min = 1))]
     pub global: Vec<Augment>,
     /// Views of small parts of the picture, in a smaller size.
-    pub local: Local,
+    pub local: LocalViews,
 }
 
-impl Default for Views {
+impl Default for PictureViews {
     fn default() -> Self {
-        Self { global: vec![Augment::default()], local: Local::default() }
+        Self { global: vec![Augment::default()], local: LocalViews::default() }
     }
 }
 
 /// Local views, `views.local` (multi-crop, Caron et al. 2020): objective `dino` alone has them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Local {
+pub struct LocalViews {
     /// Local views of each picture.
     /// Unit: views.
     pub views: usize,
@@ -54,7 +54,7 @@ pub struct Local {
     pub augment: Augment,
 }
 
-impl Default for Local {
+impl Default for LocalViews {
     fn default() -> Self {
         Self { views: 0, size: 96, augment: Augment::default() }
     }
@@ -78,7 +78,7 @@ pub struct Augment {
     #[schemars(range(min = 0, max = 1))]
     pub flip: f64,
     /// Colour jitter.
-    pub jitter: Jitter,
+    pub jitter: ColourJitter,
     /// Probability of conversion to greyscale.
     /// Unit: probability.
     #[schemars(range(min = 0, max = 1))]
@@ -102,7 +102,7 @@ impl Default for Augment {
             scale: [1.0; 2],
             ratio: [3.0 / 4.0, 4.0 / 3.0],
             flip: 0.0,
-            jitter: Jitter::default(),
+            jitter: ColourJitter::default(),
             grey: 0.0,
             blur: 0.0,
             sigma: [0.1, 2.0],
@@ -115,7 +115,7 @@ impl Default for Augment {
 /// from `1 - x` to `1 + x` and is never below 0.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-pub struct Jitter {
+pub struct ColourJitter {
     /// Probability that the picture is changed at all.
     /// Unit: probability.
     #[schemars(range(min = 0, max = 1))]
@@ -138,7 +138,7 @@ pub struct Jitter {
     pub hue: f64,
 }
 
-impl Views {
+impl PictureViews {
     /// Checks the numbers.
     ///
     /// # Errors
@@ -168,16 +168,17 @@ impl Views {
     ///
     /// # Errors
     /// A picture that can't be decoded, one without pixels.
-    pub fn draw(&self, image: &Image, spec: &ImageSpec, key: u64, number: usize) -> Result<Drawn> {
+    pub fn draw(&self, image: &Image, spec: &ImageSpec, key: u64, number: usize) -> Result<DrawnViews> {
         let local = ImageSpec { size: self.local.size, ..spec.clone() };
         let globals = self.global.iter().map(|augment| (augment, spec));
         let locals = std::iter::repeat_n((&self.local.augment, &local), self.local.views);
         let first = number * (self.global.len() + self.local.views);
-        let mut views: Vec<View> =
-            globals.chain(locals).zip(first as u64..).map(|of| View::new(of, key)).collect();
+        let mut views: Vec<ViewDraw> =
+            globals.chain(locals).zip(first as u64..).map(|of| ViewDraw::new(of, key)).collect();
         // Only a crop asks for the sides before the picture is decoded.
+        // Headers cost a seek in a file that is in memory; still, the default view needs none.
         if self.crop() {
-            let About { width, height, .. } = about(image)?;
+            let PictureHeader { width, height, .. } = read_header(image)?;
             ensure!(width > 0 && height > 0, "a picture of {width}x{height} pixels");
             views.iter_mut().for_each(|view| view.choose([width, height]));
         }
@@ -186,7 +187,7 @@ impl Views {
             needed.fold([0; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
         };
         let picture = opened(image, spec.background, &enough)?;
-        let mut drawn = Drawn::default();
+        let mut drawn = DrawnViews::default();
         for (i, mut view) in views.into_iter().enumerate() {
             let mut pixels = picture.square(view.crop, view.spec)?;
             view.augment.change(&mut pixels, view.spec.size, &mut view.rng);
@@ -205,7 +206,7 @@ pub fn key(seed: u64, source: &str, index: u64) -> u64 {
 
 /// The views of one picture, of bytes, channels last.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drawn {
+pub struct DrawnViews {
     /// `[global, size, size, 3]`.
     pub global: Vec<u8>,
     /// `[local, local size, local size, 3]`.
@@ -213,7 +214,7 @@ pub struct Drawn {
 }
 
 /// A view being drawn.
-struct View<'a> {
+struct ViewDraw<'a> {
     augment: &'a Augment,
     spec: &'a ImageSpec,
     rng: ChaCha8Rng,
@@ -221,7 +222,7 @@ struct View<'a> {
     crop: Option<Crop>,
 }
 
-impl<'a> View<'a> {
+impl<'a> ViewDraw<'a> {
     fn new(((augment, spec), number): ((&'a Augment, &'a ImageSpec), u64), key: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(key);
         rng.set_stream(number);
@@ -249,7 +250,8 @@ impl Augment {
         let ordered = |[least, most]: [f64; 2]| least > 0.0 && least <= most && most.is_finite();
         ensure!(
             ordered(scale) && scale[1] <= 1.0,
-            "{name}.scale = {scale:?}: give the least and the largest share of the area, above 0 and at most 1"
+            "{name}.scale = {scale:?}: give the least and the largest share of the area, above 0 and \
+             at most 1"
         );
         ensure!(
             ordered(ratio),
@@ -259,7 +261,7 @@ impl Augment {
             ordered(sigma),
             "{name}.sigma = {sigma:?}: give the least and the largest deviation in pixels, above 0"
         );
-        let Jitter { probability, brightness, contrast, saturation, hue } = jitter;
+        let ColourJitter { probability, brightness, contrast, saturation, hue } = jitter;
         for (field, value) in [
             ("flip", flip),
             ("jitter.probability", probability),
@@ -298,7 +300,7 @@ impl Augment {
     }
 }
 
-impl Jitter {
+impl ColourJitter {
     fn change(&self, pixels: &mut [u8], rng: &mut ChaCha8Rng) {
         let factor = |x: f64, rng: &mut ChaCha8Rng| rng.random_range((1.0 - x).max(0.0)..=1.0 + x);
         let mut order = [0, 1, 2, 3];

@@ -3,73 +3,46 @@
 use std::borrow::Cow;
 use std::io::Cursor;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use image::error::ImageError;
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder as _, ImageFormat, ImageReader, RgbImage};
+use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
+use memchr::memmem;
 
-use super::resize::Area;
-use super::{Crop, ImageSpec, jpeg, resize, white};
+use super::decoded::{DecodeTarget, Decoded, Extent, MAX_BYTES, damaged, format, too_large};
+use super::spec::{Crop, ImageSpec, white};
+use super::{jpeg, resize};
 use crate::document::{Image, Picture};
 
 /// The largest side, in pixels, that a picture may have by default. MM1's filters drop larger ones too.
 pub const MAX_SIDE: u32 = 10_000;
 
-/// Memory that one decoded picture may take.
-pub(super) const MAX_BYTES: u64 = 512 << 20;
-
-/// What a picture is decoded to.
-pub(super) struct Target<'a> {
-    pub(super) max_side: u32,
-    /// Under transparent pixels.
-    background: [u8; 3],
-    /// The smallest sides that will do, for given sides.
-    pub(super) enough: &'a dyn Fn(Area) -> [u32; 2],
-}
-
-/// A picture as it is stored, maybe at a reduced size, and how it is to be turned.
-pub(crate) struct Decoded<'a> {
-    pub(super) picture: Cow<'a, Picture>,
-    /// What is shown of `picture`.
-    pub(super) area: Area,
-    /// The sides at full size.
-    pub(super) sides: [u32; 2],
-    pub(super) orientation: Orientation,
-}
-
-/// Decodes a JPEG, PNG, WebP or GIF picture (the first frame of an animation), upright by its EXIF orientation, with
-/// transparency over white. Colour profiles are not applied.
+/// Decodes a JPEG, PNG, WebP or GIF picture (the first frame of an animation), upright by its EXIF
+/// orientation, with transparency over white. Colour profiles are not applied.
 ///
 /// # Errors
-/// Another format, a damaged or truncated file, a side above `max_side` pixels; the limits hold before memory is
-/// taken.
+/// Another format, a damaged or truncated file, a side above `max_side` pixels; the limits hold before memory
+/// is taken.
 pub fn decode(bytes: &[u8], max_side: u32) -> Result<Picture> {
-    let enough = |sides: Area| sides.map(|side| side as u32);
+    let enough = |sides: Extent| sides.map(|side| side as u32);
     let Decoded { picture, orientation, .. } =
-        read(bytes, &Target { max_side, background: white(), enough: &enough })?;
+        read(bytes, &DecodeTarget { max_side, background: white(), enough: &enough })?;
     turned(picture.into_owned(), orientation)
 }
 
-/// The pixels of a picture that is to be shown as a square, once or more often; a JPEG at the least size whose sides are
-/// `enough`, which is given the stored sides.
+/// The pixels of a picture that is to be shown as a square, once or more often; a JPEG at the least size
+/// whose sides are `enough`, which is given the stored sides.
 ///
 /// # Errors
 /// As [`decode`], with [`MAX_SIDE`].
 pub(crate) fn opened<'a>(
     image: &'a Image,
     background: [u8; 3],
-    enough: &dyn Fn(Area) -> [u32; 2],
+    enough: &dyn Fn(Extent) -> [u32; 2],
 ) -> Result<Decoded<'a>> {
     match image {
         Image::Pixels(picture) => Ok(Decoded::whole(Cow::Borrowed(picture), Orientation::NoTransforms)),
-        Image::File { bytes, .. } => read(bytes, &Target { max_side: MAX_SIDE, background, enough }),
-    }
-}
-
-impl<'a> Decoded<'a> {
-    fn whole(picture: Cow<'a, Picture>, orientation: Orientation) -> Self {
-        let sides = [picture.width, picture.height];
-        Self { picture, area: sides.map(f64::from), sides, orientation }
+        Image::File { bytes, .. } => read(bytes, &DecodeTarget { max_side: MAX_SIDE, background, enough }),
     }
 }
 
@@ -99,39 +72,68 @@ fn turned(picture: Picture, orientation: Orientation) -> Result<Picture> {
     Ok(Picture { width: pixels.width(), height: pixels.height(), rgb: pixels.into_rgb8().into_raw() })
 }
 
-/// The format by the first bytes.
-pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat> {
-    let known = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif];
-    match image::guess_format(bytes).ok().filter(|format| known.contains(format)) {
-        Some(format) => Ok(format),
-        None => bail!("not a JPEG, PNG, WebP or GIF picture"),
-    }
-}
-
-fn read<'a>(bytes: &[u8], target: &Target) -> Result<Decoded<'a>> {
+fn read<'a>(bytes: &[u8], target: &DecodeTarget) -> Result<Decoded<'a>> {
     let format = format(bytes)?;
     if format == ImageFormat::Jpeg
-        && let Some(decoded) = jpeg::decode(bytes, target)?
+        && let Some(decoder) = jpeg::open(bytes, target.max_side)?
     {
-        return Ok(decoded);
+        return jpeg::decode(decoder, target);
     }
-    let max_side = target.max_side;
+    let mut decoder = open_decoder(bytes, format, target.max_side)?;
+    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
+    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| explain(e, target.max_side))?;
+    Ok(Decoded::whole(Cow::Owned(flatten(decoded, target.background)), orientation))
+}
+
+/// Reads the header of a picture, within the limits; no pixel is decoded.
+fn open_decoder(bytes: &[u8], format: ImageFormat, max_side: u32) -> Result<impl ImageDecoder + '_> {
     let mut reader = ImageReader::with_format(Cursor::new(bytes), format);
     let mut limits = image::Limits::default();
     limits.max_image_width = Some(max_side);
     limits.max_image_height = Some(max_side);
+    // Set before the header is trusted: a PNG of 100 bytes may claim gigabytes.
     limits.max_alloc = Some(MAX_BYTES);
     reader.limits(limits);
-    let mut decoder = reader.into_decoder().map_err(|e| explain(e, max_side))?;
+    let decoder = reader.into_decoder().map_err(|e| explain(e, max_side))?;
     let (width, height) = decoder.dimensions();
     ensure!(
         decoder.total_bytes() <= MAX_BYTES,
         "{width}x{height} pixels take more than {} MiB",
         MAX_BYTES >> 20
     );
-    let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
-    let decoded = DynamicImage::from_decoder(decoder).map_err(|e| explain(e, max_side))?;
-    Ok(Decoded::whole(Cow::Owned(flatten(decoded, target.background)), orientation))
+    Ok(decoder)
+}
+
+/// Whether a picture will be decoded, as far as its header and its end tell. Damage in between shows when it
+/// is decoded. One that does not end as its format says is decoded here, since decoders differ in what they
+/// let pass.
+///
+/// # Errors
+/// As [`decode`], with [`MAX_SIDE`].
+pub fn check_decodable(image: &Image) -> Result<()> {
+    let bytes = match image {
+        Image::Pixels(picture) => return resize::check(picture),
+        Image::File { bytes, .. } => bytes,
+    };
+    let format = format(bytes)?;
+    if format == ImageFormat::Jpeg && jpeg::open(bytes, MAX_SIDE)?.is_some() {
+        return Ok(());
+    }
+    open_decoder(bytes, format, MAX_SIDE)?;
+    if ends(bytes, format) { Ok(()) } else { decode(bytes, MAX_SIDE).map(drop) }
+}
+
+/// Whether a file ends as its format says.
+fn ends(bytes: &[u8], format: ImageFormat) -> bool {
+    match format {
+        ImageFormat::Png => memmem::rfind(bytes, b"IEND").is_some(),
+        ImageFormat::Gif => bytes.ends_with(&[0x3B]),
+        ImageFormat::WebP => {
+            let size = bytes.get(4..8).and_then(|size| size.first_chunk().copied());
+            size.is_some_and(|size| u32::from_le_bytes(size) as usize + 8 <= bytes.len())
+        }
+        _ => false,
+    }
 }
 
 fn explain(error: ImageError, max_side: u32) -> anyhow::Error {
@@ -139,15 +141,6 @@ fn explain(error: ImageError, max_side: u32) -> anyhow::Error {
         ImageError::Limits(_) => too_large(max_side),
         other => damaged(&other),
     }
-}
-
-pub(super) fn too_large(max_side: u32) -> anyhow::Error {
-    anyhow::anyhow!("larger than {max_side} pixels a side, or than {} MiB when decoded", MAX_BYTES >> 20)
-}
-
-/// The first line of what a decoder says.
-pub(super) fn damaged(reason: &dyn std::fmt::Display) -> anyhow::Error {
-    anyhow::anyhow!("damaged picture: {}", reason.to_string().lines().next().unwrap_or_default())
 }
 
 fn flatten(decoded: DynamicImage, background: [u8; 3]) -> Picture {

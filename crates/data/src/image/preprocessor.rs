@@ -1,6 +1,6 @@
-//! `preprocessor_config.json`: how pictures are prepared for an encoder of Hugging Face's, as the processors of CLIP,
-//! SigLIP, ViT and DINOv2 (BiT) write it. What it says is taken from its fields alone, whatever the name of the processor;
-//! what can't be done, and what is not known, is refused.
+//! `preprocessor_config.json`: how pictures are prepared for an encoder of Hugging Face's, as the processors
+//! of CLIP, SigLIP, ViT and DINOv2 (BiT) write it. What it says is taken from its fields alone, whatever the
+//! name of the processor; what can't be done, and what is not known, is refused.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::{Filter, Fit, ImageSpec};
+use super::spec::{Fit, ImageSpec, ResizeFilter};
 
 /// Fields that do not change the pixels of a picture of three channels.
 const WITHOUT_EFFECT: [&str; 10] = [
@@ -29,7 +29,7 @@ const WITHOUT_EFFECT: [&str; 10] = [
 /// A size as it is written.
 #[derive(Clone, Copy, Deserialize)]
 #[serde(untagged, deny_unknown_fields)]
-enum Size {
+enum SizeField {
     /// The short side where a crop follows, as CLIP's first files have it; of a crop, both sides.
     Number(usize),
     Shortest {
@@ -42,17 +42,17 @@ enum Size {
 }
 
 impl ImageSpec {
-    /// Reads a `preprocessor_config.json`. Two things differ from its processor: transparency lies over white, and a
-    /// picture is turned upright by its EXIF orientation.
+    /// Reads a `preprocessor_config.json`. Two things differ from its processor: transparency lies over
+    /// white, and a picture is turned upright by its EXIF orientation.
     ///
     /// # Errors
-    /// One line that names the file and the field: a file that can't be read, a field that is missing, unknown or asks for
-    /// what can't be done.
+    /// One line that names the file and the field: a file that can't be read, a field that is missing,
+    /// unknown or asks for what can't be done.
     pub fn from_preprocessor(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
             let text = fs::read(path).context("the preprocessor's settings can't be read")?;
             let fields: Map<String, Value> = serde_json::from_slice(&text).context("not a JSON object")?;
-            let spec = Fields(fields).spec()?;
+            let spec = PreprocessorFields(fields).spec()?;
             spec.check()?;
             Ok(spec)
         };
@@ -61,9 +61,9 @@ impl ImageSpec {
 }
 
 /// The fields that were not looked at yet.
-struct Fields(Map<String, Value>);
+struct PreprocessorFields(Map<String, Value>);
 
-impl Fields {
+impl PreprocessorFields {
     fn spec(mut self) -> Result<ImageSpec> {
         let (mode, size) = self.fit()?;
         let spec = ImageSpec { mode, filter: self.filter(mode)?, ..ImageSpec::new(size) };
@@ -86,12 +86,12 @@ impl Fields {
     /// How a picture becomes a square, and its side.
     fn fit(&mut self) -> Result<(Fit, usize)> {
         let resized = self.take("do_resize")?.unwrap_or(true);
-        let (size, crop) = (self.take::<Size>("size")?, self.take::<Size>("crop_size")?);
+        let (size, crop) = (self.take::<SizeField>("size")?, self.take::<SizeField>("crop_size")?);
         let cropped = self.take("do_center_crop")?.unwrap_or(crop.is_some());
         let side = match crop {
             _ if !cropped => None,
-            Some(Size::Number(side)) => Some(side),
-            Some(Size::Sides { height, width }) if height == width => Some(height),
+            Some(SizeField::Number(side)) => Some(side),
+            Some(SizeField::Sides { height, width }) if height == width => Some(height),
             _ => {
                 bail!("crop_size: a centre crop needs a square, such as {{\"height\": 224, \"width\": 224}}")
             }
@@ -101,11 +101,15 @@ impl Fields {
             (false, _, None) => {
                 bail!("do_resize = false without do_center_crop: pictures would keep their own sizes")
             }
-            (true, Some(Size::Number(edge) | Size::Shortest { shortest_edge: edge }), Some(side)) => {
-                Ok((Fit::ShortestEdge(edge), side))
+            (
+                true,
+                Some(SizeField::Number(edge) | SizeField::Shortest { shortest_edge: edge }),
+                Some(side),
+            ) => Ok((Fit::ShortestEdge(edge), side)),
+            (true, Some(SizeField::Sides { height, width }), None) if height == width => {
+                Ok((Fit::Sides, height))
             }
-            (true, Some(Size::Sides { height, width }), None) if height == width => Ok((Fit::Sides, height)),
-            (true, Some(Size::Sides { height, width }), Some(side)) if [height, width] == [side; 2] => {
+            (true, Some(SizeField::Sides { height, width }), Some(side)) if [height, width] == [side; 2] => {
                 Ok((Fit::Sides, side))
             }
             (true, Some(_), Some(_)) => {
@@ -120,17 +124,18 @@ impl Fields {
         }
     }
 
-    fn filter(&mut self, mode: Fit) -> Result<Filter> {
+    fn filter(&mut self, mode: Fit) -> Result<ResizeFilter> {
         match self.take::<u64>("resample")? {
-            Some(0) => Ok(Filter::Nearest),
-            Some(1) => Ok(Filter::Lanczos),
-            Some(2) => Ok(Filter::Bilinear),
-            Some(3) => Ok(Filter::Bicubic),
+            Some(0) => Ok(ResizeFilter::Nearest),
+            Some(1) => Ok(ResizeFilter::Lanczos),
+            Some(2) => Ok(ResizeFilter::Bilinear),
+            Some(3) => Ok(ResizeFilter::Bicubic),
             Some(other) => bail!(
-                "resample = {other}: 0 (nearest), 1 (Lanczos), 2 (bilinear) and 3 (bicubic) are done, as Pillow numbers them"
+                "resample = {other}: 0 (nearest), 1 (Lanczos), 2 (bilinear) and 3 (bicubic) are done, \
+                 as Pillow numbers them"
             ),
             // Nothing is resized.
-            None if mode == Fit::Middle => Ok(Filter::default()),
+            None if mode == Fit::Middle => Ok(ResizeFilter::default()),
             None => bail!("resample is missing: give 0 (nearest), 1 (Lanczos), 2 (bilinear) or 3 (bicubic)"),
         }
     }

@@ -3,12 +3,9 @@
 use anyhow::{Context as _, Result, ensure};
 use fast_image_resize as fir;
 
-use super::decode::Decoded;
-use super::{Crop, Filter, Fit, ImageSpec};
+use super::decoded::{Decoded, Extent};
+use super::spec::{Crop, Fit, ImageSpec, ResizeFilter};
 use crate::document::Picture;
-
-/// The first `width` and `height` of a picture that are shown, in pixels and parts of them.
-pub(crate) type Area = [f64; 2];
 
 /// What is shown of a picture as `[size, size, 3]` bytes.
 ///
@@ -44,57 +41,59 @@ pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
 /// The middle of the picture as Pillow resizes it; only what is seen is computed.
 fn middle(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
     let whole = scaled(decoded.sides.map(f64::from), spec);
-    let seen = whole.map(|side| side.min(spec.size as u32));
+    let visible = whole.map(|side| side.min(spec.size as u32));
     let inner = match spec.filter {
-        Filter::Nearest => nearest(decoded, whole, seen),
-        Filter::Bilinear | Filter::Bicubic | Filter::Lanczos => {
-            twice(decoded, whole, seen, &options(spec.filter))?
+        ResizeFilter::Nearest => nearest(decoded, whole, visible),
+        ResizeFilter::Bilinear | ResizeFilter::Bicubic | ResizeFilter::Lanczos => {
+            twice(decoded, whole, visible, &options(spec.filter))?
         }
     };
     // The odd pixel of black lies on the left and above.
-    let [left, top] = seen.map(|side| (spec.size - side as usize).div_ceil(2));
-    Ok(place(&inner, [left, top, seen[0] as usize], [0; 3], spec.size))
+    let [left, top] = visible.map(|side| (spec.size - side as usize).div_ceil(2));
+    Ok(place(&inner, [left, top, visible[0] as usize], [0; 3], spec.size))
 }
 
 /// The `seen` middle of a picture resized to `whole`: one way, rounded to bytes, then the other way.
 fn twice(
     decoded: &Decoded,
     whole: [u32; 2],
-    seen: [u32; 2],
+    visible: [u32; 2],
     options: &fir::ResizeOptions,
 ) -> Result<Vec<u8>> {
     let Decoded { picture, area, sides, .. } = decoded;
     let part = |i: usize| {
-        let (before, pixel) = ((whole[i] - seen[i]) / 2, area[i] / f64::from(whole[i]));
+        let (before, pixel) = ((whole[i] - visible[i]) / 2, area[i] / f64::from(whole[i]));
         let start = f64::from(before) * pixel;
-        (start, (f64::from(seen[i]) * pixel).min(area[i] - start))
+        (start, (f64::from(visible[i]) * pixel).min(area[i] - start))
     };
     let ((left, across), (top, down)) = (part(0), part(1));
     let fewer = [0, 1].map(|i| i64::from(sides[i]) - i64::from(whole[i]));
-    // Which way comes first shows where an edge throws over and is cut to a byte. Pillow goes across first; since version
-    // 13 down first, where that loses more than twice as many rows as across loses columns.
+    // Which way comes first shows where an edge throws over and is cut to a byte. Pillow goes across first;
+    // since version 13 down first, where that loses more than twice as many rows as across loses columns.
     if fewer[1] > 0 && fewer[1] > 2 * fewer[0] {
         let (width, all) = (picture.width, f64::from(picture.width));
-        let rgb = resize(picture, [width, seen[1]], &options.crop(0.0, top, all, down))?;
-        let low = Picture { width, height: seen[1], rgb };
-        return resize(&low, seen, &options.crop(left, 0.0, across, f64::from(seen[1])));
+        // Only the rows that are seen are computed.
+        let rgb = resize(picture, [width, visible[1]], &options.crop(0.0, top, all, down))?;
+        let low = Picture { width, height: visible[1], rgb };
+        return resize(&low, visible, &options.crop(left, 0.0, across, f64::from(visible[1])));
     }
     let (height, all) = (picture.height, f64::from(picture.height));
-    let rgb = resize(picture, [seen[0], height], &options.crop(left, 0.0, across, all))?;
-    let narrow = Picture { width: seen[0], height, rgb };
-    resize(&narrow, seen, &options.crop(0.0, top, f64::from(seen[0]), down))
+    let rgb = resize(picture, [visible[0], height], &options.crop(left, 0.0, across, all))?;
+    let narrow = Picture { width: visible[0], height, rgb };
+    resize(&narrow, visible, &options.crop(0.0, top, f64::from(visible[0]), down))
 }
 
-/// As [`twice`], by the nearest pixels; places are added up as Pillow does it, which decides between two that are as near.
-fn nearest(decoded: &Decoded, whole: [u32; 2], seen: [u32; 2]) -> Vec<u8> {
+/// As [`twice`], by the nearest pixels; places are added up as Pillow does it, which decides between two that
+/// are as near.
+fn nearest(decoded: &Decoded, whole: [u32; 2], visible: [u32; 2]) -> Vec<u8> {
     let Decoded { picture, area, .. } = decoded;
     let sides = [picture.width, picture.height];
     let places = |i: usize| -> Vec<usize> {
         let pixel = area[i] / f64::from(whole[i]);
         let places = std::iter::successors(Some(pixel * 0.5), |at| Some(at + pixel));
-        let before = (whole[i] - seen[i]) / 2;
+        let before = (whole[i] - visible[i]) / 2;
         let inside = |at: f64| (at as usize).min(sides[i] as usize - 1);
-        places.skip(before as usize).take(seen[i] as usize).map(inside).collect()
+        places.skip(before as usize).take(visible[i] as usize).map(inside).collect()
     };
     let (columns, rows) = (places(0), places(1));
     let (pixels, _) = picture.rgb.as_chunks::<3>();
@@ -121,19 +120,20 @@ pub(super) fn cropped(decoded: &Decoded, crop: Crop, spec: &ImageSpec) -> Result
 ///
 /// # Errors
 /// A picture without pixels, or with another number of bytes than its sides say.
-pub(super) fn to(picture: &Picture, sides: [u32; 2], filter: Filter) -> Result<Vec<u8>> {
+pub(super) fn to(picture: &Picture, sides: [u32; 2], filter: ResizeFilter) -> Result<Vec<u8>> {
     check(picture)?;
     resize(picture, sides, &options(filter))
 }
 
 /// The least sides of a picture of which the whole or a crop can be resized without being enlarged.
-pub(crate) fn needed(sides: Area, crop: Option<Crop>, spec: &ImageSpec) -> [u32; 2] {
+pub(crate) fn needed(sides: Extent, crop: Option<Crop>, spec: &ImageSpec) -> [u32; 2] {
     let Some(Crop { width, height, .. }) = crop else { return scaled(sides, spec) };
     let share = [sides[0] / f64::from(width), sides[1] / f64::from(height)];
     share.map(|share| (share * spec.size as f64).ceil() as u32)
 }
 
-fn check(picture: &Picture) -> Result<()> {
+/// Refuses a picture without pixels, or with another number of bytes than its sides say.
+pub(super) fn check(picture: &Picture) -> Result<()> {
     let (width, height) = (picture.width, picture.height);
     let bytes = u64::from(width) * u64::from(height) * 3;
     ensure!(
@@ -144,18 +144,18 @@ fn check(picture: &Picture) -> Result<()> {
     Ok(())
 }
 
-fn options(filter: Filter) -> fir::ResizeOptions {
+fn options(filter: ResizeFilter) -> fir::ResizeOptions {
     let convolution = fir::ResizeAlg::Convolution;
     fir::ResizeOptions::new().resize_alg(match filter {
-        Filter::Nearest => fir::ResizeAlg::Nearest,
-        Filter::Bilinear => convolution(fir::FilterType::Bilinear),
-        Filter::Bicubic => convolution(fir::FilterType::CatmullRom),
-        Filter::Lanczos => convolution(fir::FilterType::Lanczos3),
+        ResizeFilter::Nearest => fir::ResizeAlg::Nearest,
+        ResizeFilter::Bilinear => convolution(fir::FilterType::Bilinear),
+        ResizeFilter::Bicubic => convolution(fir::FilterType::CatmullRom),
+        ResizeFilter::Lanczos => convolution(fir::FilterType::Lanczos3),
     })
 }
 
 /// The sides of a picture once it is resized, also of what a crop leaves out.
-fn scaled([width, height]: Area, spec: &ImageSpec) -> [u32; 2] {
+fn scaled([width, height]: Extent, spec: &ImageSpec) -> [u32; 2] {
     let whole = match spec.mode {
         Fit::Squash | Fit::Sides => return [spec.size as u32; 2],
         Fit::CentreCrop => width.min(height),

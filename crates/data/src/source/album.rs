@@ -16,7 +16,7 @@ const MAX_FILE: u64 = 128 << 20;
 /// What becomes of a document whose picture is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Missing {
+pub enum MissingPicture {
     /// The document counts as damaged.
     #[default]
     Refuse,
@@ -27,11 +27,11 @@ pub enum Missing {
 /// A folder of pictures.
 pub(crate) struct Album {
     root: PathBuf,
-    missing: Missing,
+    missing: MissingPicture,
 }
 
 impl Album {
-    pub(crate) fn new(root: PathBuf, missing: Missing) -> Self {
+    pub(crate) fn new(root: PathBuf, missing: MissingPicture) -> Self {
         Self { root, missing }
     }
 
@@ -45,15 +45,19 @@ impl Album {
             Path::new(name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         ensure!(inside && !name.is_empty(), "the picture {name:?} is not inside its folder");
         let path = self.root.join(name);
-        if self.missing == Missing::LeaveOut && !path.exists() {
+        if self.missing == MissingPicture::LeaveOut && !path.exists() {
             return Ok(None);
         }
         let read = || {
             let (file, root) = (path.canonicalize()?, self.root.canonicalize()?);
             ensure!(file.starts_with(root), "a link that leaves the folder");
-            let about = fs::metadata(&file)?;
-            ensure!(about.is_file(), "not a file");
-            ensure!(about.len() <= MAX_FILE, "a file of {} bytes; the limit is {MAX_FILE}", about.len());
+            let metadata = fs::metadata(&file)?;
+            ensure!(metadata.is_file(), "not a file");
+            ensure!(
+                metadata.len() <= MAX_FILE,
+                "a file of {} bytes; the limit is {MAX_FILE}",
+                metadata.len()
+            );
             Ok(Image::named(name, fs::read(&file)?))
         };
         read().map(Some).with_context(|| path.display().to_string())

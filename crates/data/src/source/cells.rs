@@ -1,4 +1,5 @@
-//! [`Cells`]: rows of Parquet files as JSON, and their pictures one at a time, as benchmarks on Hugging Face have them.
+//! [`Cells`]: rows of Parquet files as JSON, and their pictures one at a time, as benchmarks on Hugging Face
+//! have them.
 
 use std::path::PathBuf;
 
@@ -6,20 +7,19 @@ use anyhow::{Context as _, Result, bail};
 use parquet::record::Field;
 use serde_json::{Map, Value};
 
-use super::config::default_memory;
 use super::parquet::{kind, picture, row_id};
-use super::table::Table;
+use super::table::{DEFAULT_MEMORY_MIB, ParquetColumns};
 use crate::document::Image;
-use crate::index::Record;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Some columns of Parquet files. Nothing but the number of rows is read until a row is asked for.
 pub struct Cells {
-    table: Table,
+    table: ParquetColumns,
     columns: Vec<String>,
     files: Vec<Blob>,
     /// Each row's file and its place there.
-    rows: Vec<(usize, Record)>,
+    rows: Vec<(usize, IndexEntry)>,
 }
 
 impl Cells {
@@ -28,7 +28,7 @@ impl Cells {
     /// # Errors
     /// A file that is no Parquet, or lacks a column.
     pub fn open(files: &[PathBuf], columns: &[&str]) -> Result<Self> {
-        let table = Table::new(columns, default_memory())?;
+        let table = ParquetColumns::new(columns, DEFAULT_MEMORY_MIB)?;
         let (mut blobs, mut rows) = (Vec::new(), Vec::new());
         for (at, path) in files.iter().enumerate() {
             let blob = Blob::open(path, path.display().to_string())?;

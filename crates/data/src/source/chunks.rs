@@ -1,4 +1,5 @@
-//! [`Chunks`]: a Parquet file as the library reads it, with a limit on the memory that its headers and pages may take.
+//! [`Chunks`]: a Parquet file as the library reads it, with a limit on the memory that its headers and pages
+//! may take.
 
 use std::collections::BTreeMap;
 use std::io::{self, Cursor, Read};
@@ -11,7 +12,7 @@ use parquet::errors::{ParquetError, Result as ParquetResult};
 use parquet::file::reader::{ChunkReader, Length};
 use parquet::record::Field;
 
-use super::header::{PageHeader, check_footer};
+use super::page_header::{PageHeader, check_footer};
 use crate::store::Blob;
 
 /// Page headers are read in pieces of this size, and are no longer.
@@ -24,18 +25,18 @@ const GZIP: [u8; 2] = [0x1F, 0x8B];
 /// A file, for one reader.
 pub(super) struct Chunks {
     file: Blob,
-    pages: Arc<Pages>,
+    pages: Arc<PageChecks>,
 }
 
 /// What the page headers that were read so far say.
-struct Pages {
+struct PageChecks {
     /// Bytes of memory.
     limit: u64,
-    seen: Mutex<Seen>,
+    totals: Mutex<PageTotals>,
 }
 
 #[derive(Default)]
-struct Seen {
+struct PageTotals {
     /// Values in all data pages.
     values: u64,
     /// The bytes that come first and are not packed, for the page that begins at a place.
@@ -45,7 +46,7 @@ struct Seen {
 impl Chunks {
     /// `limit` is in bytes.
     pub(super) fn new(file: Blob, limit: u64) -> Self {
-        Self { file, pages: Arc::new(Pages { limit, seen: Mutex::default() }) }
+        Self { file, pages: Arc::new(PageChecks { limit, totals: Mutex::default() }) }
     }
 
     fn bytes(&self, start: u64, len: u64) -> Result<Vec<u8>> {
@@ -71,7 +72,8 @@ impl ChunkReader for Chunks {
     type T = Pieces;
 
     fn get_read(&self, start: u64) -> ParquetResult<Pieces> {
-        // The library reads the tail and page headers in this way, and asks for a reader at other places without use.
+        // The library reads the tail and page headers in this way, and asks for a reader at other places
+        // without use.
         let pages = (start.saturating_add(TAIL) != self.file.size).then(|| Arc::clone(&self.pages));
         Ok(Pieces { file: self.file.clone(), at: start, piece: Cursor::default(), pages })
     }
@@ -82,29 +84,30 @@ impl ChunkReader for Chunks {
     }
 }
 
-impl Pages {
+impl PageChecks {
     /// Checks the header at `start`, before the library reads it.
     fn check_header(&self, start: u64, bytes: &[u8]) -> Result<()> {
         let page = PageHeader::read(bytes)?;
         let PageHeader { unpacked, values, .. } = page;
         ensure!(unpacked <= self.limit, "a page of {unpacked} bytes when unpacked{}", above(self.limit));
-        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
-        let all = if page.dictionary { values } else { seen.values.saturating_add(values) };
+        let mut totals = self.totals.lock().unwrap_or_else(PoisonError::into_inner);
+        let all = if page.dictionary { values } else { totals.values.saturating_add(values) };
         // Each becomes a field, if only one that says that nothing is there.
+        // Values of a whole group, not of a page: the library holds all fields of a group at a time.
         let memory = all.saturating_mul(size_of::<Field>() as u64);
         ensure!(memory <= self.limit, "{all} values{}", above(self.limit));
         if page.dictionary {
             ensure!(values <= unpacked, "damaged: {values} values in {unpacked} bytes");
         } else {
-            seen.values = all;
+            totals.values = all;
         }
-        seen.plain.insert(start + page.len, page.plain);
+        totals.plain.insert(start + page.len, page.plain);
         Ok(())
     }
 
     /// Checks what gzip packed: the library does not hold it to what the header says.
     fn check_data(&self, start: u64, bytes: &[u8]) -> Result<()> {
-        let plain = self.seen.lock().unwrap_or_else(PoisonError::into_inner).plain.remove(&start);
+        let plain = self.totals.lock().unwrap_or_else(PoisonError::into_inner).plain.remove(&start);
         let packed = plain.and_then(|plain| bytes.get(usize::try_from(plain).ok()?..));
         if let Some(packed) = packed.filter(|packed| packed.starts_with(&GZIP)) {
             let mut unpacked = MultiGzDecoder::new(packed).take(self.limit + 1);
@@ -131,7 +134,7 @@ pub(super) struct Pieces {
     at: u64,
     piece: Cursor<Vec<u8>>,
     /// Where the header that comes first is to be checked.
-    pages: Option<Arc<Pages>>,
+    pages: Option<Arc<PageChecks>>,
 }
 
 impl Read for Pieces {

@@ -1,28 +1,14 @@
-//! [`SourceConfig`]: a source as a recipe writes it, and how it is opened.
+//! [`SourceConfig`]: a source as a recipe writes it.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::album::{Album, Missing};
-use super::conversation::Conversations;
-use super::files::{Files, Format, Opening};
-use super::folder::Folder;
-use super::html::Html;
-use super::mmc4::Mmc4;
-use super::obelics::Obelics;
-use super::parquet::{ParquetCaptioned, ParquetText};
-use super::shard::Shard;
-use super::table::Table;
-use super::text::{JsonText, Text, Unit};
-use super::webdataset::Webdataset;
-use super::{Source, World};
-use crate::store::{Blob, Paths, Store, StoreSpec};
-#[cfg(feature = "emoji")]
-use crate::world::Stream;
+use super::album::MissingPicture;
+use super::table::DEFAULT_MEMORY_MIB;
+use super::text::TextUnit;
+use crate::store::Paths;
 
 /// A source of documents, `[data.NAME]`; a stage's `mixture` and `tasks` call it by its NAME.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -130,7 +116,7 @@ pub enum SourceConfig {
         pictures: PathBuf,
         /// What becomes of a document whose picture is missing.
         #[serde(default)]
-        missing: Missing,
+        missing: MissingPicture,
         /// Memory that open row groups may take; the least recently used are closed first.
         /// Unit: MiB.
         #[serde(default = "default_memory")]
@@ -150,7 +136,7 @@ pub enum SourceConfig {
         pictures: PathBuf,
         /// What becomes of a document whose picture is missing.
         #[serde(default)]
-        missing: Missing,
+        missing: MissingPicture,
         /// Share of the documents that is held out for tests.
         /// Unit: share of 1.
         #[serde(default = "default_test_share")]
@@ -163,7 +149,7 @@ pub enum SourceConfig {
         path: Paths,
         /// What becomes of a document whose picture is missing.
         #[serde(default)]
-        missing: Missing,
+        missing: MissingPicture,
         /// Share of the documents that is held out for tests.
         /// Unit: share of 1.
         #[serde(default = "default_test_share")]
@@ -176,7 +162,7 @@ pub enum SourceConfig {
         path: Paths,
         /// What a document is.
         #[serde(default)]
-        documents: Unit,
+        documents: TextUnit,
         /// Share of the documents that is held out for tests.
         /// Unit: share of 1.
         #[serde(default = "default_test_share")]
@@ -253,89 +239,11 @@ fn default_texts() -> String {
     "texts".to_owned()
 }
 
-pub(super) fn default_memory() -> u64 {
-    512
+fn default_memory() -> u64 {
+    DEFAULT_MEMORY_MIB
 }
 
 impl SourceConfig {
-    /// Opens the source. `name` is the recipe's name of it, `seed` its order, `world` the built-in world.
-    ///
-    /// # Errors
-    /// Files that can't be used; a built-in source without the world.
-    pub fn open(&self, name: &str, seed: u64, world: Option<&Arc<World>>) -> Result<Arc<dyn Source>> {
-        self.open_with(name, seed, world, &Store::new(StoreSpec::default())?)
-    }
-
-    /// Opens the source with a store of the caller's.
-    ///
-    /// # Errors
-    /// As [`SourceConfig::open`].
-    pub fn open_with(
-        &self,
-        name: &str,
-        seed: u64,
-        world: Option<&Arc<World>>,
-        store: &Store,
-    ) -> Result<Arc<dyn Source>> {
-        match self {
-            Self::Folder { path, test_share } => Ok(Arc::new(Folder::open(name, path, *test_share, seed)?)),
-            Self::Classes { path, test_share } => {
-                Ok(Arc::new(Folder::of_classes(name, path, *test_share, seed)?))
-            }
-            _ if self.is_built_in() => self.open_world(name, world),
-            _ => Ok(Arc::new(self.open_files(name, seed, store)?)),
-        }
-    }
-
-    /// Opens a source of files with an index, which can be read in stored order too.
-    ///
-    /// # Errors
-    /// Another kind of source; files that can't be used.
-    pub fn open_files(&self, name: &str, seed: u64, store: &Store) -> Result<Files> {
-        let (format, paths, test_share) = self.format(name)?;
-        Files::open(format, &Opening { name, seed, paths: &paths, test_share, store })
-    }
-
-    /// Opens files that were found before.
-    pub(crate) fn open_found(&self, name: &str, store: &Store, files: Vec<Blob>) -> Result<Files> {
-        let (format, paths, test_share) = self.format(name)?;
-        Files::open_found(format, &Opening { name, seed: 0, paths: &paths, test_share, store }, files)
-    }
-
-    /// The format, paths and held-out share of a source of files with an index.
-    fn format(&self, name: &str) -> Result<(Box<dyn Format>, Paths, f64)> {
-        let context = || format!("source `{name}`");
-        let table = |columns: &[&str], memory_mib: u64| Table::new(columns, memory_mib).with_context(context);
-        Ok(match self.clone() {
-            Self::Shards { path, test_share } => (Box::new(Shard), path, test_share),
-            Self::Webdataset { path, caption, test_share } => {
-                (Box::new(Webdataset { caption }), path, test_share)
-            }
-            Self::ParquetCaptioned { path, image, text, memory_mib, test_share } => {
-                (Box::new(ParquetCaptioned(table(&[&image, &text], memory_mib)?)), path, test_share)
-            }
-            Self::Obelics { path, images, texts, pictures, missing, memory_mib, test_share } => {
-                let table = table(&[&images, &texts], memory_mib)?;
-                (Box::new(Obelics { table, album: Album::new(pictures, missing) }), path, test_share)
-            }
-            Self::Mmc4 { path, pictures, missing, test_share } => {
-                (Box::new(Mmc4 { album: Album::new(pictures, missing) }), path, test_share)
-            }
-            Self::Html { path, missing, test_share } => (Box::new(Html { missing }), path, test_share),
-            Self::Text { path, documents, test_share } => (Box::new(Text { documents }), path, test_share),
-            Self::JsonText { path, text, test_share } => {
-                (Box::new(JsonText { field: text }), path, test_share)
-            }
-            Self::ParquetText { path, text, memory_mib, test_share } => {
-                (Box::new(ParquetText(table(&[&text], memory_mib)?)), path, test_share)
-            }
-            Self::Conversations { path, pictures, test_share } => {
-                (Box::new(Conversations { album: Album::new(pictures, Missing::Refuse) }), path, test_share)
-            }
-            _ => bail!("source `{name}` has no files with an index"),
-        })
-    }
-
     /// Whether it shows the built-in world.
     pub fn is_built_in(&self) -> bool {
         matches!(
@@ -351,30 +259,5 @@ impl SourceConfig {
                 | Self::EmojiRenderings {}
                 | Self::EmojiStickers {}
         )
-    }
-
-    #[cfg(feature = "emoji")]
-    fn open_world(&self, name: &str, world: Option<&Arc<World>>) -> Result<Arc<dyn Source>> {
-        let stream = match self {
-            Self::EmojiCaptioned {} => Stream::Captioned,
-            Self::EmojiScenes {} => Stream::Scenes,
-            Self::EmojiInterleaved {} => Stream::Interleaved,
-            Self::EmojiText {} => Stream::Text,
-            Self::EmojiChat {} => Stream::Chat,
-            Self::EmojiPairs {} => Stream::Pairs,
-            Self::EmojiBinding {} => Stream::Binding,
-            Self::EmojiSigns {} => Stream::Signs,
-            Self::EmojiRenderings {} => Stream::Renderings,
-            Self::EmojiStickers {} => Stream::Stickers,
-            _ => bail!("source `{name}` is not of the built-in world"),
-        };
-        let world =
-            world.with_context(|| format!("source `{name}` needs the built-in world: give it one"))?;
-        Ok(world.source(stream))
-    }
-
-    #[cfg(not(feature = "emoji"))]
-    fn open_world(&self, name: &str, _: Option<&Arc<World>>) -> Result<Arc<dyn Source>> {
-        bail!("source `{name}` needs the built-in pictures: build with the cargo feature `emoji`")
     }
 }

@@ -1,16 +1,16 @@
-//! Conversations in JSON: LLaVA's and ShareGPT's `conversations` of `from` and `value`, and OpenAI's `messages` of
-//! `role` and `content`. Pictures are files of a folder, or `data:` addresses.
+//! Conversations in JSON: LLaVA's and ShareGPT's `conversations` of `from` and `value`, and OpenAI's
+//! `messages` of `role` and `content`. Pictures are files of a folder, or `data:` addresses.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::album::Album;
-use super::files::{Format, Layout};
+use super::files::{FileLayout, Format};
 use super::json;
 use crate::chat::{Role, Turn, document};
 use crate::document::{Document, Segment};
-use crate::index::Record;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Where a picture goes in a text, in records that name their pictures beside it.
@@ -23,14 +23,14 @@ pub struct Conversations {
 
 /// A record of any of the three layouts; other fields are not read.
 #[derive(Deserialize)]
-struct Talk {
+struct StoredConversation {
     #[serde(default)]
     id: Value,
     /// LLaVA: one name; others: a list.
     #[serde(default, alias = "images")]
     image: Names,
     #[serde(alias = "messages")]
-    conversations: Vec<Message>,
+    conversations: Vec<ChatMessage>,
 }
 
 #[derive(Default, Deserialize)]
@@ -43,7 +43,7 @@ enum Names {
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct ChatMessage {
     #[serde(alias = "from")]
     role: String,
     #[serde(alias = "value")]
@@ -54,12 +54,12 @@ struct Message {
 #[serde(untagged)]
 enum Content {
     Text(String),
-    Parts(Vec<Part>),
+    Parts(Vec<ContentPart>),
 }
 
 #[derive(Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
-enum Part {
+enum ContentPart {
     Text { text: String },
     Image { image: String },
     ImageUrl { image_url: Address },
@@ -77,16 +77,16 @@ impl Format for Conversations {
         json::ENDINGS
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Records("json".to_owned())
+    fn layout(&self) -> FileLayout {
+        FileLayout::Records("json".to_owned())
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
-        let talk: Talk = json::read(file, record)?;
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+        let talk: StoredConversation = json::read(file, record)?;
         let id = match &talk.id {
             Value::String(id) => id.clone(),
             Value::Number(id) => id.to_string(),
@@ -98,7 +98,7 @@ impl Format for Conversations {
 }
 
 impl Conversations {
-    fn turns(&self, talk: Talk) -> Result<Vec<Turn>> {
+    fn turns(&self, talk: StoredConversation) -> Result<Vec<Turn>> {
         let names = match talk.image {
             Names::One(name) => vec![name],
             Names::Many(names) => names,
@@ -107,7 +107,7 @@ impl Conversations {
         let (given, mut left) = (names.len(), names.iter());
         let mut places = 0;
         let mut turns = Vec::new();
-        for Message { role, content } in talk.conversations {
+        for ChatMessage { role, content } in talk.conversations {
             let mut segments = Vec::new();
             match content {
                 Content::Text(text) if given == 0 => push(&mut segments, &text),
@@ -123,9 +123,11 @@ impl Conversations {
                 Content::Parts(parts) => {
                     for part in parts {
                         match part {
-                            Part::Text { text } => push(&mut segments, &text),
-                            Part::Image { image: url }
-                            | Part::ImageUrl { image_url: Address::Plain(url) | Address::Object { url } } => {
+                            ContentPart::Text { text } => push(&mut segments, &text),
+                            ContentPart::Image { image: url }
+                            | ContentPart::ImageUrl {
+                                image_url: Address::Plain(url) | Address::Object { url },
+                            } => {
                                 segments.push(self.picture(&url)?);
                             }
                         }

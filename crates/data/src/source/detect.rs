@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::SourceConfig;
-use super::evidence::{self, Evidence, Settings};
+use super::config::SourceConfig;
+use super::evidence::{self, Evidence, SourceFields};
 use super::files::Format as _;
 use super::webdataset::PICTURES;
 use super::{html, json, parquet, shard, text};
-use crate::shard::{MANIFEST, Manifest};
+use crate::shard::{MANIFEST, ShardManifest};
 use crate::store::{ANY, Blob, Paths, Store, at_once};
 
 /// The kinds that files can be of.
@@ -31,7 +31,7 @@ pub const KINDS: [&str; 11] = [
 
 /// What a person says of all paths, in place of what would be found.
 #[derive(Clone, Debug, Default)]
-pub struct Said {
+pub struct DetectOptions {
     /// One of [`KINDS`].
     pub kind: Option<String>,
     /// Fields of [`SourceConfig`].
@@ -40,7 +40,7 @@ pub struct Said {
 
 /// Files of one format.
 #[derive(Clone)]
-pub struct Found {
+pub struct FoundSource {
     /// A name, unique among those found together.
     pub name: String,
     /// One of [`KINDS`].
@@ -55,7 +55,7 @@ pub struct Found {
 #[derive(Default)]
 pub struct Detected {
     /// The sources, in the order of the paths.
-    pub sources: Vec<Found>,
+    pub sources: Vec<FoundSource>,
     /// Files that belong to no source.
     pub left: Vec<String>,
     /// Files of a known ending whose format can't be told, and why.
@@ -64,7 +64,7 @@ pub struct Detected {
     pub manifests: Vec<PathBuf>,
 }
 
-impl Said {
+impl DetectOptions {
     /// From `field=value` texts.
     ///
     /// # Errors
@@ -86,19 +86,19 @@ impl Said {
     }
 }
 
-/// Looks at the files of all paths (folders, patterns and addresses too). A folder may hold several formats: each
-/// becomes a source of its own.
+/// Looks at the files of all paths (folders, patterns and addresses too). A folder may hold several formats:
+/// each becomes a source of its own.
 ///
 /// # Errors
 /// Paths without files; a setting that no source has; paths in which nothing is of a known format.
-pub fn detect(paths: &[String], said: &Said, store: &Store) -> Result<Detected> {
+pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<Detected> {
     let mut all = Detected::default();
     for path in paths {
         let files = store.files(&Paths::One(path.clone()), ANY)?;
         let before = all.sources.len();
-        match &said.kind {
-            Some(_) => all.as_said(path, said, files, store)?,
-            None => all.sort(path, said, files, store)?,
+        match &given.kind {
+            Some(_) => all.as_given(path, given, files, store)?,
+            None => all.sort(path, given, files, store)?,
         }
         ensure!(
             all.sources.len() > before || !all.unclear.is_empty(),
@@ -132,14 +132,15 @@ impl Detected {
         Ok(self)
     }
 
-    /// All files that the kind reads are one source. What the first file shows fills the fields that are not said.
-    fn as_said(&mut self, path: &str, said: &Said, files: Vec<Blob>, store: &Store) -> Result<()> {
-        let kind = KINDS.into_iter().find(|&known| said.kind.as_deref() == Some(known));
+    /// All files that the kind reads are one source. What the first file shows fills the fields that are not
+    /// said.
+    fn as_given(&mut self, path: &str, given: &DetectOptions, files: Vec<Blob>, store: &Store) -> Result<()> {
+        let kind = KINDS.into_iter().find(|&known| given.kind.as_deref() == Some(known));
         let kind = kind.context("a kind that is not known")?;
         let name = name_of(path, &files);
         if kind == "folder" {
-            let config = configure(kind, path, &said.settings)?;
-            self.sources.push(Found { name, kind, config, files: Vec::new() });
+            let config = configure(kind, path, &given.settings)?;
+            self.sources.push(FoundSource { name, kind, config, files: Vec::new() });
             return Ok(());
         }
         let endings = endings(kind);
@@ -150,64 +151,66 @@ impl Detected {
         let first = files.first();
         let first = first
             .with_context(|| format!("{path}: no file for --kind {kind}; wanted: {}", endings.join(", ")))?;
-        let mut settings = match look(first, said, store) {
-            Seen::Format(evidence) if evidence.kind == kind => evidence.settings,
-            Seen::Unclear(reason) if kind == "mmc4" && !said.settings.contains_key("pictures") => {
+        let mut settings = match inspect(first, given, store) {
+            FileKind::Format(evidence) if evidence.kind == kind => evidence.settings,
+            FileKind::Unclear(reason) if kind == "mmc4" && !given.settings.contains_key("pictures") => {
                 bail!("{}: {reason}", first.address)
             }
-            _ => Settings::new(),
+            _ => SourceFields::new(),
         };
-        settings.extend(said.settings.clone());
+        settings.extend(given.settings.clone());
         let config = configure(kind, path, &settings)?;
-        self.sources.push(Found { name, kind, config, files });
+        self.sources.push(FoundSource { name, kind, config, files });
         Ok(())
     }
 
     /// Each format among the files is a source.
-    fn sort(&mut self, path: &str, said: &Said, files: Vec<Blob>, store: &Store) -> Result<()> {
+    fn sort(&mut self, path: &str, given: &DetectOptions, files: Vec<Blob>, store: &Store) -> Result<()> {
         let folder = Path::new(path).is_dir();
         let name = name_of(path, &files);
-        let seen = at_once(&files, |file| Ok(look(file, said, store)));
+        let kinds = at_once(&files, |file| Ok(inspect(file, given, store)));
         let mut groups: Vec<(Evidence, Vec<Blob>)> = Vec::new();
         let (mut pictures, mut texts) = (Vec::new(), Vec::new());
-        for (file, seen) in files.into_iter().zip(seen) {
-            match seen? {
-                Seen::Format(evidence) => {
+        for (file, kind) in files.into_iter().zip(kinds) {
+            match kind? {
+                FileKind::Format(evidence) => {
                     match groups.iter_mut().find(|(e, _)| *e == evidence && e.kind != "folder") {
                         Some((_, group)) => group.push(file),
                         None => groups.push((evidence, vec![file])),
                     }
                 }
-                Seen::Picture => pictures.push(file),
-                Seen::Text => texts.push(file),
-                Seen::Manifest(folder) => self.manifests.push(folder),
+                FileKind::Picture => pictures.push(file),
+                FileKind::Text => texts.push(file),
+                FileKind::ShardManifest(folder) => self.manifests.push(folder),
                 // A folder may hold JSON that is no data.
-                Seen::Unclear(_) if folder && ends(&file.name, &[".json"]) && !evidence::is_data(&file) => {
+                FileKind::Unclear(_)
+                    if folder && ends(&file.name, &[".json"]) && !evidence::is_data(&file) =>
+                {
                     self.left.push(file.address);
                 }
-                Seen::Unclear(reason) => self.unclear.push((file.address, reason)),
-                Seen::Nothing => self.left.push(file.address),
+                FileKind::Unclear(reason) => self.unclear.push((file.address, reason)),
+                FileKind::Nothing => self.left.push(file.address),
             }
         }
         let pairs = self.pairs(&groups, pictures, &mut texts);
         if !texts.is_empty() {
-            groups.push((Evidence { kind: "text", settings: Settings::new() }, texts));
+            groups.push((Evidence { kind: "text", settings: SourceFields::new() }, texts));
         }
         groups.extend(pairs);
         let several = groups.len() > 1;
         for (Evidence { kind, mut settings }, files) in groups {
-            settings.extend(fields(kind, &said.settings));
+            settings.extend(fields(kind, &given.settings));
             let name = if several { format!("{name}-{kind}") } else { name.clone() };
             let path = if kind == "folder" { files[0].address.as_str() } else { path };
             let config = configure(kind, path, &settings)?;
             let files = if kind == "folder" { Vec::new() } else { files };
-            self.sources.push(Found { name, kind, config, files });
+            self.sources.push(FoundSource { name, kind, config, files });
         }
-        self.check_settings(said)
+        self.check_settings(given)
     }
 
-    /// Pictures with a text beside them, as a source of the smallest folder that has them all. The others belong to
-    /// pages, to documents that name them, or to nothing.
+    /// Pictures with a text beside them, as a source of the smallest folder that has them all. The others
+    /// belong to pages, to documents that name them, or to nothing.
     fn pairs(
         &mut self,
         groups: &[(Evidence, Vec<Blob>)],
@@ -239,14 +242,14 @@ impl Detected {
         texts.retain(|file| !(file.address.ends_with(".txt") && stems.contains(&stem(file))));
         let mut place = first.clone();
         place.address = if root.as_os_str().is_empty() { ".".into() } else { root.to_string_lossy().into() };
-        Some((Evidence { kind: "folder", settings: Settings::new() }, vec![place]))
+        Some((Evidence { kind: "folder", settings: SourceFields::new() }, vec![place]))
     }
 
     /// Refuses a setting that no source has.
-    fn check_settings(&self, said: &Said) -> Result<()> {
+    fn check_settings(&self, given: &DetectOptions) -> Result<()> {
         let kinds: BTreeSet<&str> = self.sources.iter().map(|source| source.kind).collect();
         let known = |field: &String| kinds.iter().any(|kind| has_field(kind, field));
-        match said.settings.keys().find(|field| !known(field)) {
+        match given.settings.keys().find(|field| !known(field)) {
             Some(field) if !kinds.is_empty() => {
                 let kinds: Vec<&str> = kinds.into_iter().collect();
                 bail!("--set {field}: no field of this name in sources of kind {}", kinds.join(", "))
@@ -257,38 +260,38 @@ impl Detected {
 }
 
 /// What a file is by its ending and content.
-enum Seen {
+enum FileKind {
     Format(Evidence),
     Picture,
     Text,
-    Manifest(PathBuf),
+    ShardManifest(PathBuf),
     Unclear(String),
     Nothing,
 }
 
-fn look(file: &Blob, said: &Said, store: &Store) -> Seen {
+fn inspect(file: &Blob, given: &DetectOptions, store: &Store) -> FileKind {
     let name = file.name.to_lowercase();
     let ends = |endings: &[&str]| ends(&name, endings);
     let clear = |evidence: Result<Evidence>| match evidence {
-        Ok(evidence) => Seen::Format(evidence),
-        Err(error) => Seen::Unclear(format!("{error:#}")),
+        Ok(evidence) => FileKind::Format(evidence),
+        Err(error) => FileKind::Unclear(format!("{error:#}")),
     };
     if let Some(folder) = manifest(file) {
-        Seen::Manifest(folder)
+        FileKind::ShardManifest(folder)
     } else if ends(shard::Shard.endings()) {
-        clear(store.cache.unpacked(file).and_then(|file| evidence::archive(&file, &said.settings)))
+        clear(store.cache.unpacked(file).and_then(|file| evidence::archive(&file, &given.settings)))
     } else if ends(parquet::ENDINGS) {
-        clear(evidence::columns(file, &said.settings))
+        clear(evidence::columns(file, &given.settings))
     } else if ends(json::ENDINGS) {
-        clear(store.cache.unpacked(file).and_then(|file| evidence::values(&file, &said.settings)))
+        clear(store.cache.unpacked(file).and_then(|file| evidence::values(&file, &given.settings)))
     } else if ends(html::ENDINGS) {
-        Seen::Format(Evidence { kind: "html", settings: Settings::new() })
+        FileKind::Format(Evidence { kind: "html", settings: SourceFields::new() })
     } else if ends(text::ENDINGS) {
-        Seen::Text
+        FileKind::Text
     } else if PICTURES.iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
-        Seen::Picture
+        FileKind::Picture
     } else {
-        Seen::Nothing
+        FileKind::Nothing
     }
 }
 
@@ -296,7 +299,7 @@ fn look(file: &Blob, said: &Said, store: &Store) -> Seen {
 fn manifest(file: &Blob) -> Option<PathBuf> {
     let path = Path::new(&file.address);
     let folder = path.parent().filter(|_| path.file_name().is_some_and(|name| name == MANIFEST))?;
-    Manifest::read(folder).ok().map(|_| folder.to_owned())
+    ShardManifest::read(folder).ok().map(|_| folder.to_owned())
 }
 
 fn ends(name: &str, endings: &[&str]) -> bool {
@@ -315,20 +318,21 @@ fn endings(kind: &str) -> &'static [&'static str] {
 }
 
 /// The settings that a kind has.
-fn fields(kind: &str, settings: &Settings) -> Settings {
+fn fields(kind: &str, settings: &SourceFields) -> SourceFields {
     settings.iter().filter(|(field, _)| has_field(kind, field)).map(|(f, v)| (f.clone(), v.clone())).collect()
 }
 
 fn has_field(kind: &str, field: &str) -> bool {
     // A value of a type that no field has: where the field is known, the message is about the type.
-    let mut object = Settings::from_iter([("kind".into(), kind.into()), ("path".into(), ".".into())]);
+    let mut object = SourceFields::from_iter([("kind".into(), kind.into()), ("path".into(), ".".into())]);
     object.insert(field.to_owned(), Value::Array(vec![Value::Null]));
+    // Asked of serde itself, so that the list of fields is in one place, the config.
     let message = serde_json::from_value::<SourceConfig>(object.into()).err().map(|error| error.to_string());
     message.is_some_and(|message| !message.contains("unknown field"))
 }
 
-fn configure(kind: &str, path: &str, settings: &Settings) -> Result<SourceConfig> {
-    let mut object = Settings::from_iter([("kind".into(), kind.into()), ("path".into(), path.into())]);
+fn configure(kind: &str, path: &str, settings: &SourceFields) -> Result<SourceConfig> {
+    let mut object = SourceFields::from_iter([("kind".into(), kind.into()), ("path".into(), path.into())]);
     object.extend(settings.clone());
     serde_json::from_value(object.into()).with_context(|| format!("{path}: as --kind {kind}"))
 }

@@ -1,4 +1,5 @@
-//! What one file shows of its format: the first sample of an archive, the columns of Parquet, the first JSON values.
+//! What one file shows of its format: the first sample of an archive, the columns of Parquet, the first JSON
+//! values.
 
 use std::path::{Path, PathBuf};
 
@@ -7,16 +8,17 @@ use parquet::record::Field;
 use serde_json::{Map, Value};
 
 use super::parquet::picture;
-use super::table::{self, Shape, Table};
+use super::table::{self, ColumnKind, DEFAULT_MEMORY_MIB, ParquetColumns};
 use super::webdataset::PICTURES;
 use super::{json, tar};
-use crate::index::Record;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// The fields of a source that a person or a file sets.
-pub(crate) type Settings = Map<String, Value>;
+pub(crate) type SourceFields = Map<String, Value>;
 
 /// JSON values, or rows, that are looked at for the names of pictures.
+// The first values of a set may have no pictures.
 const LOOKED_AT: usize = 16;
 /// Folders beside a file in which its pictures are looked for, after the file's own.
 const ALBUMS: [&str; 3] = ["images", "pictures", "imgs"];
@@ -25,12 +27,12 @@ const ALBUMS: [&str; 3] = ["images", "pictures", "imgs"];
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Evidence {
     pub(crate) kind: &'static str,
-    pub(crate) settings: Settings,
+    pub(crate) settings: SourceFields,
 }
 
 impl Evidence {
     fn of(kind: &'static str) -> Self {
-        Self { kind, settings: Settings::new() }
+        Self { kind, settings: SourceFields::new() }
     }
 
     fn with(mut self, field: &str, value: impl Into<Value>) -> Self {
@@ -43,7 +45,7 @@ impl Evidence {
 ///
 /// # Errors
 /// A damaged archive; a first sample that is neither.
-pub(crate) fn archive(file: &Blob, said: &Settings) -> Result<Evidence> {
+pub(crate) fn archive(file: &Blob, given: &SourceFields) -> Result<Evidence> {
     let sample = tar::first(file)?;
     let json: Value =
         sample.member("json").and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default();
@@ -52,12 +54,13 @@ pub(crate) fn archive(file: &Blob, said: &Settings) -> Result<Evidence> {
     }
     ensure!(
         sample.names().any(|name| PICTURES.contains(&name)),
-        "its first sample {} has no picture ({}) and no document of ours, but {}; --kind fits: shards, webdataset",
+        "its first sample {} has no picture ({}) and no document of ours, but {}; \
+         --kind fits: shards, webdataset",
         sample.key,
         PICTURES.join(", "),
         sample.extensions()
     );
-    if said.contains_key("caption") {
+    if given.contains_key("caption") {
         return Ok(Evidence::of("webdataset"));
     }
     let member = ["txt", "caption", "text"].into_iter().find(|name| sample.member(name).is_some());
@@ -65,7 +68,10 @@ pub(crate) fn archive(file: &Blob, said: &Settings) -> Result<Evidence> {
     let caption = member.map(str::to_owned).or_else(|| field.map(|field| format!("json.{field}")));
     let caption = caption.with_context(|| {
         let extensions = sample.extensions();
-        format!("no member of its first sample is known as a caption ({extensions}): add --set caption=MEMBER, such as json.FIELD")
+        format!(
+            "no member of its first sample is known as a caption ({extensions}): add --set caption=MEMBER, \
+             such as json.FIELD"
+        )
     })?;
     Ok(Evidence::of("webdataset").with("caption", caption))
 }
@@ -74,15 +80,15 @@ pub(crate) fn archive(file: &Blob, said: &Settings) -> Result<Evidence> {
 ///
 /// # Errors
 /// A file that is no Parquet; columns of which none or several would do.
-pub(crate) fn columns(file: &Blob, said: &Settings) -> Result<Evidence> {
+pub(crate) fn columns(file: &Blob, given: &SourceFields) -> Result<Evidence> {
     let columns = table::columns(file)?;
-    let of = |shapes: &[Shape]| -> Vec<&str> {
+    let of = |shapes: &[ColumnKind]| -> Vec<&str> {
         columns.iter().filter(|(_, shape)| shapes.contains(shape)).map(|(name, _)| name.as_str()).collect()
     };
-    let pick = |field: &str, fitting: &[&str], known: &[&str]| pick(field, fitting, known, said);
-    let (texts, lists) = (of(&[Shape::Text]), of(&[Shape::Texts]));
+    let pick = |field: &str, fitting: &[&str], known: &[&str]| pick(field, fitting, known, given);
+    let (texts, lists) = (of(&[ColumnKind::Text]), of(&[ColumnKind::Texts]));
     let named = |name: &str| lists.contains(&name);
-    let (single, several) = (of(&[Shape::Picture, Shape::Bytes]), of(&[Shape::Pictures]));
+    let (single, several) = (of(&[ColumnKind::Picture, ColumnKind::Bytes]), of(&[ColumnKind::Pictures]));
     if !lists.is_empty() && (!several.is_empty() || named("images")) {
         // Pictures that are named by a path are texts too.
         let pictures = if several.is_empty() { vec!["images"] } else { several };
@@ -91,7 +97,7 @@ pub(crate) fn columns(file: &Blob, said: &Settings) -> Result<Evidence> {
         let texts = pick("texts", &others, &["texts"])?;
         let found = Evidence::of("obelics").with("images", images.clone()).with("texts", texts);
         let names = cells(file, &images)?;
-        return with_album(found, file, &names, said);
+        return with_album(found, file, &names, given);
     }
     if !single.is_empty() {
         let image = pick("image", &single, &["image", "img", "picture", "jpg"])?;
@@ -110,8 +116,8 @@ pub(crate) fn columns(file: &Blob, said: &Settings) -> Result<Evidence> {
 }
 
 /// The column for a field: the one that was said, one with a known name, or the only one.
-fn pick(field: &str, fitting: &[&str], known: &[&str], said: &Settings) -> Result<String> {
-    if let Some(name) = said.get(field).and_then(Value::as_str) {
+fn pick(field: &str, fitting: &[&str], known: &[&str], given: &SourceFields) -> Result<String> {
+    if let Some(name) = given.get(field).and_then(Value::as_str) {
         return Ok(name.to_owned());
     }
     let known = known.iter().find(|name| fitting.contains(name));
@@ -131,11 +137,11 @@ fn pick(field: &str, fitting: &[&str], known: &[&str], said: &Settings) -> Resul
 
 /// The paths of pictures in the first rows of a column of lists, of those without bytes.
 fn cells(file: &Blob, column: &str) -> Result<Vec<String>> {
-    let table = Table::new(&[column], 512)?;
+    let table = ParquetColumns::new(&[column], DEFAULT_MEMORY_MIB)?;
     let mut names = Vec::new();
     for row in 0..LOOKED_AT as u64 {
         // Fewer rows than are looked at, or a damaged group, which reading it tells.
-        let record = Record { key: 0, at: row, len: 0, group: 1 };
+        let record = IndexEntry { key: 0, at: row, len: 0, group: 1 };
         let Ok(fields) = table.row(file, &record) else { break };
         let [Field::ListInternal(list)] = &fields[..] else { continue };
         let cells = list.elements().iter().filter(|cell| !matches!(cell, Field::Null));
@@ -150,21 +156,22 @@ fn cells(file: &Blob, column: &str) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// What is not JSON; fields of no kind, or of several.
-pub(crate) fn values(file: &Blob, said: &Settings) -> Result<Evidence> {
+pub(crate) fn values(file: &Blob, given: &SourceFields) -> Result<Evidence> {
     let values = json::first(file, LOOKED_AT)?;
     let first = &values[0];
     let fitting = fitting(first);
     match fitting[..] {
         ["json-text"] => Ok(Evidence::of("json-text")),
         ["folder"] => Ok(Evidence::of("folder")),
-        [kind @ ("mmc4" | "conversations")] => with_album(Evidence::of(kind), file, &names(&values), said),
-        [] if said.contains_key("text") => Ok(Evidence::of("json-text")),
+        [kind @ ("mmc4" | "conversations")] => with_album(Evidence::of(kind), file, &names(&values), given),
+        [] if given.contains_key("text") => Ok(Evidence::of("json-text")),
         [] => {
             let fields = first.as_object().into_iter().flatten().filter(|(_, value)| value.is_string());
             let fields: Vec<&str> = fields.map(|(field, _)| field.as_str()).collect();
             bail!(
-                "its first value has neither `text`, `messages`, `conversations`, `text_list` with `image_info`, nor `path` \
-                 with `caption`; --kind fits: json-text with --set text=FIELD (texts are in: {}), conversations, mmc4",
+                "its first value has neither `text`, `messages`, `conversations`, `text_list` with `image_info`, \
+                 nor `path` with `caption`; --kind fits: json-text with --set text=FIELD (texts are in: {}), \
+                 conversations, mmc4",
                 if fields.is_empty() { "none".to_owned() } else { fields.join(", ") }
             )
         }
@@ -216,9 +223,10 @@ fn names(values: &[Value]) -> Vec<String> {
     names
 }
 
-/// Sets the folder of the pictures, where the file names any: the first of these beside it in which one of them is.
-fn with_album(found: Evidence, file: &Blob, names: &[String], said: &Settings) -> Result<Evidence> {
-    let Some(first) = names.first().filter(|_| !said.contains_key("pictures")) else { return Ok(found) };
+/// Sets the folder of the pictures, where the file names any: the first of these beside it in which one of
+/// them is.
+fn with_album(found: Evidence, file: &Blob, names: &[String], given: &SourceFields) -> Result<Evidence> {
+    let Some(first) = names.first().filter(|_| !given.contains_key("pictures")) else { return Ok(found) };
     ensure!(
         !file.address.contains("://"),
         "its pictures, such as {first}, are read from a folder: add --set pictures=DIR"

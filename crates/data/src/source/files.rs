@@ -3,12 +3,12 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Source, Split};
+use super::interface::{Source, Split};
 use crate::document::Document;
-use crate::index::{MAX_DOCUMENT, Record, index};
-use crate::memory::Held;
+use crate::footprint::Footprint;
+use crate::index::{IndexEntry, MAX_DOCUMENT, index};
 use crate::order::{Order, test_bound};
-use crate::shard::Origin;
+use crate::shard::Provenance;
 use crate::store::{Blob, Paths, Store, at_once};
 
 /// How documents lie in a file.
@@ -17,38 +17,38 @@ pub trait Format: Send + Sync {
     fn endings(&self) -> &'static [&'static str];
 
     /// Where the documents lie.
-    fn layout(&self) -> Layout;
+    fn layout(&self) -> FileLayout;
 
-    /// Calls `add` for each document of the file, in order. Memory is bounded whatever the file holds. Not called for
-    /// [`Layout::Whole`].
+    /// Calls `add` for each document of the file, in order. Memory is bounded whatever the file holds. Not
+    /// called for [`FileLayout::Whole`].
     ///
     /// # Errors
     /// A file that is not of this format, is damaged, or goes beyond a limit.
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()>;
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()>;
 
-    /// One document. Its id is its name inside the file; empty, where the file is one document. The record's key is 0:
-    /// it is not kept once the splits are made.
+    /// One document. Its id is its name inside the file; empty, where the file is one document. The record's
+    /// key is 0: it is not kept once the splits are made.
     ///
     /// # Errors
     /// A damaged document.
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document>;
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document>;
 
     /// One document and where it says that it comes from; most formats say nothing.
     ///
     /// # Errors
     /// As [`Format::read`].
-    fn read_with_origin(&self, file: &Blob, record: &Record) -> Result<(Document, Origin)> {
-        Ok((self.read(file, record)?, Origin::default()))
+    fn read_with_origin(&self, file: &Blob, record: &IndexEntry) -> Result<(Document, Provenance)> {
+        Ok((self.read(file, record)?, Provenance::default()))
     }
 
     /// What it holds between documents, of a set of this many.
-    fn memory(&self, _documents: u64) -> Held {
-        Held::default()
+    fn memory(&self, _documents: u64) -> Footprint {
+        Footprint::default()
     }
 }
 
 /// Where documents lie in their files.
-pub enum Layout {
+pub enum FileLayout {
     /// A file is a document.
     Whole,
     /// One after the other. The text names the settings on which [`Format::scan`] depends, and the format.
@@ -63,15 +63,16 @@ pub struct Files {
     seed: u64,
     format: Box<dyn Format>,
     files: Vec<Blob>,
-    documents: Vec<Place>,
+    documents: Vec<DocumentPlace>,
     /// The documents of each split, as places in `documents`.
     train: Vec<u32>,
     test: Vec<u32>,
     order: Order,
 }
 
-/// A document: its file and its place there, as [`Record`] has it. Millions are held, so it is small.
-struct Place {
+/// A document: its file and its place there, as [`IndexEntry`] has it. Millions are held, so it is small.
+// Rejected: an `IndexEntry` a document, 40 bytes with the split; this takes 24.
+struct DocumentPlace {
     at: u64,
     /// At most [`MAX_DOCUMENT`].
     len: u32,
@@ -134,7 +135,8 @@ impl Files {
         self.documents.len() as u64
     }
 
-    /// The document at `index` in the order of the files, without split or shuffle. Its id has no split in it.
+    /// The document at `index` in the order of the files, without split or shuffle. Its id has no split in
+    /// it.
     ///
     /// # Errors
     /// A damaged document; an index beyond the end.
@@ -147,7 +149,7 @@ impl Files {
     ///
     /// # Errors
     /// As [`Files::stored`].
-    pub(crate) fn stored_with_origin(&self, index: u64) -> Result<(Document, Origin)> {
+    pub(crate) fn stored_with_origin(&self, index: u64) -> Result<(Document, Provenance)> {
         let place = self.documents.get(index as usize);
         let place = place.with_context(|| self.beyond(index, self.documents.len()))?;
         let file = &self.files[place.file as usize];
@@ -163,7 +165,7 @@ impl Files {
         format!("source `{}` has {len} documents, not one at {index}", self.name)
     }
 
-    fn read(&self, place: &Place, split: &str) -> Result<Document> {
+    fn read(&self, place: &DocumentPlace, split: &str) -> Result<Document> {
         let file = &self.files[place.file as usize];
         let read = self.format.read(file, &place.record());
         let mut document = read.with_context(|| file.address.clone())?;
@@ -191,25 +193,25 @@ impl Source for Files {
         } as u64)
     }
 
-    fn memory(&self) -> Held {
+    fn memory(&self) -> Footprint {
         let name = |file: &Blob| size_of::<Blob>() + 2 * file.address.len() + file.name.len();
-        let index = self.documents.capacity() * size_of::<Place>()
+        let index = self.documents.capacity() * size_of::<DocumentPlace>()
             + (self.train.capacity() + self.test.capacity()) * size_of::<u32>()
             + self.files.iter().map(name).sum::<usize>();
-        Held::always(index + self.order.bytes()) + self.format.memory(self.documents())
+        Footprint::always(index + self.order.bytes()) + self.format.memory(self.documents())
     }
 }
 
-impl Place {
-    fn new(file: usize, record: &Record) -> Result<Self> {
-        let Record { at, len, group, .. } = *record;
+impl DocumentPlace {
+    fn new(file: usize, record: &IndexEntry) -> Result<Self> {
+        let IndexEntry { at, len, group, .. } = *record;
         ensure!(len <= MAX_DOCUMENT, "a document of {len} bytes at {at}; the limit is {MAX_DOCUMENT}");
         let group = u32::try_from(group).context("more groups than are supported")?;
         Ok(Self { at, len: len as u32, group, file: u32::try_from(file).context("too many files")? })
     }
 
-    fn record(&self) -> Record {
-        Record { key: 0, at: self.at, len: u64::from(self.len), group: u64::from(self.group) }
+    fn record(&self) -> IndexEntry {
+        IndexEntry { key: 0, at: self.at, len: u64::from(self.len), group: u64::from(self.group) }
     }
 
     /// All documents that are opened one by one are of one group.
@@ -222,7 +224,11 @@ impl Place {
 }
 
 /// The files, on disk where they are read by record, and their documents with the keys of these.
-fn find(format: &dyn Format, store: &Store, files: &[Blob]) -> Result<(Vec<Blob>, Vec<Place>, Vec<u64>)> {
+fn find(
+    format: &dyn Format,
+    store: &Store,
+    files: &[Blob],
+) -> Result<(Vec<Blob>, Vec<DocumentPlace>, Vec<u64>)> {
     let results = at_once(files, |file| records(format, store, file));
     let failed = results.iter().filter(|result| result.is_err()).count();
     let (mut opened, mut documents, mut keys) = (Vec::new(), Vec::new(), Vec::new());
@@ -231,7 +237,7 @@ fn find(format: &dyn Format, store: &Store, files: &[Blob]) -> Result<(Vec<Blob>
         let result = if failed > 1 { result.with_context(several) } else { result };
         let (file, records) = result?;
         for record in records {
-            documents.push(Place::new(number, &record).with_context(|| file.address.clone())?);
+            documents.push(DocumentPlace::new(number, &record).with_context(|| file.address.clone())?);
             keys.push(record.key);
         }
         opened.push(file);
@@ -241,26 +247,26 @@ fn find(format: &dyn Format, store: &Store, files: &[Blob]) -> Result<(Vec<Blob>
     Ok((opened, documents, keys))
 }
 
-fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec<Record>)> {
+fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec<IndexEntry>)> {
     let scan = |what: &str, file: &Blob| index(store, what, file, |add| format.scan(file, add));
     match format.layout() {
-        Layout::Groups(what) => Ok((file.clone(), scan(&what, file)?)),
-        Layout::Records(what) => {
+        FileLayout::Groups(what) => Ok((file.clone(), scan(&what, file)?)),
+        FileLayout::Records(what) => {
             let file = store.cache.unpacked(file)?;
             let records = scan(&what, &file)?;
             Ok((file, records))
         }
-        Layout::Whole => {
+        FileLayout::Whole => {
             let file = store.cache.unpacked(file)?;
             let key = xxh3_64(file.name.as_bytes());
-            let record = Record::new(key, 0, file.size).with_context(|| file.address.clone())?;
+            let record = IndexEntry::new(key, 0, file.size).with_context(|| file.address.clone())?;
             Ok((file, vec![record]))
         }
     }
 }
 
 /// The bytes of a record, its length checked again: an index comes from a file.
-pub(crate) fn bytes(file: &Blob, record: &Record) -> Result<Vec<u8>> {
+pub(crate) fn bytes(file: &Blob, record: &IndexEntry) -> Result<Vec<u8>> {
     if record.len > MAX_DOCUMENT {
         bail!("a document of {} bytes", record.len);
     }
@@ -273,6 +279,6 @@ mod tests {
 
     #[test]
     fn a_document_takes_24_bytes_of_memory() {
-        assert_eq!(size_of::<Place>(), 24);
+        assert_eq!(size_of::<DocumentPlace>(), 24);
     }
 }

@@ -1,5 +1,6 @@
-//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`, `.gif`) beside `x.txt`, or a JSON-lines file of
-//! `{"path": …, "caption": …}` (`captions.jsonl` in the folder, or any file named in the recipe).
+//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`, `.gif`) beside `x.txt`, or a
+//! JSON-lines file of `{"path": …, "caption": …}` (`captions.jsonl` in the folder, or any file named in the
+//! recipe).
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -9,42 +10,43 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::page::Page;
+use super::interface::{Source, Split};
+use super::page::DocumentBuilder;
 use super::webdataset::PICTURES;
-use super::{Source, Split};
-use crate::document::{Document, Image, Kind, Segment, Special};
+use crate::document::{Document, DocumentKind, Image, Segment, Special};
+use crate::footprint::Footprint;
 use crate::image::open;
-use crate::memory::Held;
 use crate::order::{Order, test_bound};
 use crate::question::Question;
 
 /// The file of captions that is looked for in a folder.
 const LIST: &str = "captions.jsonl";
 /// The largest picture file that is read.
+// As much as a document may take in an archive.
 const MAX_FILE: u64 = 256 << 20;
 
 /// Captioned pictures on disk. Only the captions are held in memory.
-pub struct Folder {
+pub struct PictureFolder {
     name: String,
     root: PathBuf,
     seed: u64,
-    train: Vec<Entry>,
-    test: Vec<Entry>,
+    train: Vec<CaptionedFile>,
+    test: Vec<CaptionedFile>,
     /// Of a folder of classes.
     classes: Option<Vec<String>>,
 }
 
-struct Entry {
+struct CaptionedFile {
     /// Relative to the root, with `/`.
     path: String,
     /// At least one.
     captions: Vec<String>,
 }
 
-impl Folder {
-    /// Lists the pictures and reads the captions. `test_share` of the pictures, chosen by the hash of their path, is
-    /// held out: at least one, and at least one is left for training, where there are two. With a share of 0 nothing is
-    /// held out.
+impl PictureFolder {
+    /// Lists the pictures and reads the captions. `test_share` of the pictures, chosen by the hash of their
+    /// path, is held out: at least one, and at least one is left for training, where there are two. With a
+    /// share of 0 nothing is held out.
     ///
     /// # Errors
     /// A missing or empty folder, pictures without captions, a list that is not valid or leaves its folder.
@@ -54,13 +56,14 @@ impl Folder {
             "source `{name}`: test_share = {test_share} must be from 0 up to, but not including, 1"
         );
         let (root, captions) = read(path).with_context(|| format!("source `{name}`: {}", path.display()))?;
-        let entries = captions.into_iter().map(|(path, captions)| Entry { path, captions }).collect();
+        let entries = captions.into_iter().map(|(path, captions)| CaptionedFile { path, captions }).collect();
         let (train, test) = split(entries, test_share);
         Ok(Self { name: name.to_owned(), root, seed, train, test, classes: None })
     }
 
-    /// Opens a folder with a folder for each class: its name, `_` and `-` written as spaces, is the text of its pictures. What
-    /// is in `test` or else `val` beside `train` is held out; else `test_share` of the pictures, as in [`Self::open`].
+    /// Opens a folder with a folder for each class: its name, `_` and `-` written as spaces, is the text of
+    /// its pictures. What is in `test` or else `val` beside `train` is held out; else `test_share` of the
+    /// pictures, as in [`Self::open`].
     ///
     /// # Errors
     /// As [`Self::open`]; a picture that is in no class.
@@ -87,11 +90,11 @@ impl Folder {
         self.entries(split).iter().flat_map(|e| &e.captions).map(String::as_str)
     }
 
-    /// Every picture with each of its captions, as places for [`Folder::pair`], sorted by name. For a folder of which
-    /// nothing is held out.
+    /// Every picture with each of its captions, as places for [`PictureFolder::pair`], sorted by name. For a
+    /// folder of which nothing is held out.
     pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
         let captions =
-            |(i, entry): (usize, &Entry)| (0..entry.captions.len()).map(move |caption| (i, caption));
+            |(i, entry): (usize, &CaptionedFile)| (0..entry.captions.len()).map(move |caption| (i, caption));
         self.train.iter().enumerate().flat_map(captions).collect()
     }
 
@@ -103,7 +106,11 @@ impl Folder {
         let entry = self.entry(Split::Train, entry as u64)?;
         let number = if caption == 0 { String::new() } else { format!("#{}", caption + 1) };
         let picture = self.picture(entry)?;
-        Page::captioned(format!("{}/{}{number}", self.name, entry.path), picture, &entry.captions[caption])
+        DocumentBuilder::captioned(
+            format!("{}/{}{number}", self.name, entry.path),
+            picture,
+            &entry.captions[caption],
+        )
     }
 
     /// The file of a picture.
@@ -111,7 +118,7 @@ impl Folder {
         self.train.get(entry).map_or_else(|| self.root.clone(), |entry| self.root.join(&entry.path))
     }
 
-    fn entries(&self, split: Split) -> &[Entry] {
+    fn entries(&self, split: Split) -> &[CaptionedFile] {
         match split {
             Split::Train => &self.train,
             Split::Test => &self.test,
@@ -119,7 +126,7 @@ impl Folder {
     }
 
     /// The picture at `index` of a split as training meets it, and its caption of that epoch.
-    fn captioned(&self, split: Split, index: u64) -> Result<(&Entry, &String)> {
+    fn captioned(&self, split: Split, index: u64) -> Result<(&CaptionedFile, &String)> {
         let order = Order::Free(self.entries(split).len() as u64);
         let (epoch, place) = match split {
             Split::Train => order.place(index, self.seed).unwrap_or((0, index)),
@@ -129,7 +136,7 @@ impl Folder {
         Ok((entry, &entry.captions[(epoch % entry.captions.len() as u64) as usize]))
     }
 
-    fn entry(&self, split: Split, index: u64) -> Result<&Entry> {
+    fn entry(&self, split: Split, index: u64) -> Result<&CaptionedFile> {
         let entries = self.entries(split);
         entries.get(index as usize).with_context(|| {
             format!(
@@ -141,12 +148,12 @@ impl Folder {
         })
     }
 
-    fn id(&self, split: Split, entry: &Entry) -> String {
+    fn id(&self, split: Split, entry: &CaptionedFile) -> String {
         format!("{}/{}/{}", self.name, split.name(), entry.path)
     }
 
     /// The bytes of the picture's file.
-    fn picture(&self, entry: &Entry) -> Result<Image> {
+    fn picture(&self, entry: &CaptionedFile) -> Result<Image> {
         let read = || {
             let file = self.root.join(&entry.path).canonicalize()?;
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
@@ -158,12 +165,12 @@ impl Folder {
     }
 }
 
-impl Source for Folder {
+impl Source for PictureFolder {
     fn document(&self, split: Split, index: u64) -> Result<Document> {
         let (entry, caption) = self.captioned(split, index)?;
         Ok(Document {
             id: self.id(split, entry),
-            kind: Kind::Captioned,
+            kind: DocumentKind::Captioned,
             segments: vec![
                 Segment::Image(self.picture(entry)?),
                 Segment::text(caption),
@@ -185,12 +192,12 @@ impl Source for Folder {
         Ok(vec![self.captioned(split, index)?.1.clone()])
     }
 
-    fn memory(&self) -> Held {
+    fn memory(&self) -> Footprint {
         let text = |text: &String| size_of::<String>() + text.len();
-        let entry = |entry: &Entry| {
+        let entry = |entry: &CaptionedFile| {
             text(&entry.path) + size_of::<Vec<String>>() + entry.captions.iter().map(text).sum::<usize>()
         };
-        Held::always(self.train.iter().chain(&self.test).map(entry).sum())
+        Footprint::always(self.train.iter().chain(&self.test).map(entry).sum())
     }
 
     /// Pictures sorted by name, with all their captions.
@@ -211,17 +218,17 @@ impl Source for Folder {
 }
 
 /// Captions by path.
-type Captions = BTreeMap<String, Vec<String>>;
+type CaptionsByPath = BTreeMap<String, Vec<String>>;
 
 /// One line of the list. Other fields are allowed and not read.
 #[derive(Deserialize)]
-struct Line {
+struct CaptionLine {
     path: String,
     caption: String,
 }
 
 /// The canonical root of a folder or list, and its captions.
-fn read(path: &Path) -> Result<(PathBuf, Captions)> {
+fn read(path: &Path) -> Result<(PathBuf, CaptionsByPath)> {
     let kind = fs::metadata(path).context("can't be read: give a folder of pictures with captions")?;
     let path = path.canonicalize()?;
     let (root, list) = match path.parent() {
@@ -232,9 +239,9 @@ fn read(path: &Path) -> Result<(PathBuf, Captions)> {
     Ok((root.to_path_buf(), captions))
 }
 
-fn from_list(list: &Path) -> Result<Captions> {
+fn from_list(list: &Path) -> Result<CaptionsByPath> {
     let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
-    let mut captions = Captions::new();
+    let mut captions = CaptionsByPath::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let (path, caption) =
             parse(line).with_context(|| format!("{} line {}", list.display(), number + 1))?;
@@ -245,7 +252,7 @@ fn from_list(list: &Path) -> Result<Captions> {
 }
 
 fn parse(line: &str) -> Result<(String, String)> {
-    let Line { path, caption } =
+    let CaptionLine { path, caption } =
         serde_json::from_str(line).context("not an object with `path` and `caption`")?;
     let inside = |part| match part {
         Component::Normal(name) => name.to_str().map(Some),
@@ -264,7 +271,7 @@ fn non_empty(caption: &str) -> Result<String> {
     Ok(caption.to_owned())
 }
 
-fn from_pairs(root: &Path) -> Result<Captions> {
+fn from_pairs(root: &Path) -> Result<CaptionsByPath> {
     let mut pictures = Vec::new();
     walk(root, &mut pictures)?;
     pictures.sort();
@@ -278,7 +285,7 @@ fn from_pairs(root: &Path) -> Result<Captions> {
             first.display()
         );
     }
-    let mut captions = Captions::new();
+    let mut captions = CaptionsByPath::new();
     for picture in with {
         let file = picture.with_extension("txt");
         let caption = fs::read_to_string(&file).map_err(anyhow::Error::new).and_then(|text| non_empty(&text));
@@ -289,7 +296,7 @@ fn from_pairs(root: &Path) -> Result<Captions> {
 }
 
 /// The pictures in the class folders of `part` of a root, in the order of their names.
-fn of_classes(root: &Path, part: &str) -> Result<Vec<Entry>> {
+fn of_classes(root: &Path, part: &str) -> Result<Vec<CaptionedFile>> {
     let mut pictures = Vec::new();
     walk(&root.join(part), &mut pictures)?;
     pictures.sort();
@@ -298,7 +305,7 @@ fn of_classes(root: &Path, part: &str) -> Result<Vec<Entry>> {
         let inside: Vec<_> = picture.strip_prefix(root)?.iter().map(|name| name.to_string_lossy()).collect();
         let class = inside.len().checked_sub(2).filter(|&at| inside[at] != part).map(|at| &inside[at]);
         let class = class.with_context(|| format!("{} is in no folder of a class", picture.display()))?;
-        Ok(Entry { path: inside.join("/"), captions: vec![class.replace(['_', '-'], " ")] })
+        Ok(CaptionedFile { path: inside.join("/"), captions: vec![class.replace(['_', '-'], " ")] })
     };
     pictures.iter().map(entry).collect()
 }
@@ -321,8 +328,8 @@ fn walk(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<()> {
 }
 
 /// Entries for training and held-out entries.
-fn split(entries: Vec<Entry>, test_share: f64) -> (Vec<Entry>, Vec<Entry>) {
-    let hash = |entry: &Entry| xxh3_64(entry.path.as_bytes());
+fn split(entries: Vec<CaptionedFile>, test_share: f64) -> (Vec<CaptionedFile>, Vec<CaptionedFile>) {
+    let hash = |entry: &CaptionedFile| xxh3_64(entry.path.as_bytes());
     let bound = test_bound(entries.iter().map(hash), test_share);
     entries.into_iter().partition(|entry| hash(entry) >= bound)
 }

@@ -1,5 +1,5 @@
-//! HTML pages in a folder: the text of the body and its pictures in reading order. Pictures are those of the same
-//! folder; what is on servers, and what is not content (scripts, styles, navigation), is left out.
+//! HTML pages in a folder: the text of the body and its pictures in reading order. Pictures are those of the
+//! same folder; what is on servers, and what is not content (scripts, styles, navigation), is left out.
 
 use std::path::{Path, PathBuf};
 
@@ -8,13 +8,13 @@ use ego_tree::iter::Edge;
 use scraper::Node;
 use scraper::node::Element;
 
-use super::album::{Album, Missing};
-use super::files::{Format, Layout, bytes};
-use super::page::Page;
+use super::album::{Album, MissingPicture};
+use super::files::{FileLayout, Format, bytes};
+use super::page::DocumentBuilder;
 use super::tree::parse;
 use super::webdataset::PICTURES;
-use crate::document::{Document, Kind};
-use crate::index::Record;
+use crate::document::{Document, DocumentKind};
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Endings of pages.
@@ -36,7 +36,8 @@ const INLINE: [&str; 30] = [
     "u", "var",
 ];
 
-/// Classes of what Sphinx and DocBook put around the content of a page: navigation, indexes and links to sections.
+/// Classes of what Sphinx and DocBook put around the content of a page: navigation, indexes and links to
+/// sections.
 const AROUND: [&str; 11] = [
     "navheader",
     "navfooter",
@@ -53,7 +54,7 @@ const AROUND: [&str; 11] = [
 
 /// Pages, each a document.
 pub struct Html {
-    pub(crate) missing: Missing,
+    pub(crate) missing: MissingPicture,
 }
 
 impl Format for Html {
@@ -61,41 +62,42 @@ impl Format for Html {
         ENDINGS
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Whole
+    fn layout(&self) -> FileLayout {
+        FileLayout::Whole
     }
 
-    fn scan(&self, _: &Blob, _: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, _: &Blob, _: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         Ok(())
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         ensure!(record.len <= MAX_PAGE, "a page of {} bytes; the limit is {MAX_PAGE}", record.len);
         let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
         let root = file.address.strip_suffix(&file.name).unwrap_or(&file.address);
         let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
-        let mut reader = Reader {
-            page: Page::default(),
+        let mut reader = PageReader {
+            page: DocumentBuilder::default(),
             gap: String::new(),
             album: Album::new(if root.is_empty() { PathBuf::from(".") } else { root.into() }, self.missing),
             folder,
         };
         reader.read(&parse(&text)?)?;
-        let kind = if reader.page.pictures() { Kind::Interleaved } else { Kind::TextOnly };
+        let kind = if reader.page.pictures() { DocumentKind::Interleaved } else { DocumentKind::TextOnly };
         reader.page.end(String::new(), kind)
     }
 }
 
-struct Reader {
-    page: Page,
-    /// What separates the next word from the one before: nothing, a space or a line break; in verbatim text any space.
+struct PageReader {
+    page: DocumentBuilder,
+    /// What separates the next word from the one before: nothing, a space or a line break; in verbatim text
+    /// any space.
     gap: String,
     album: Album,
     /// The folder of the page, inside the album.
     folder: PathBuf,
 }
 
-impl Reader {
+impl PageReader {
     fn read(&mut self, tree: &scraper::Html) -> Result<()> {
         let (mut left_out, mut verbatim) = (0_u32, 0_u32);
         for edge in tree.tree.root().traverse() {

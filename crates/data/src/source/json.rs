@@ -1,4 +1,5 @@
-//! Files of JSON values: one in each line, or all in one array. Values are found without being read into memory.
+//! Files of JSON values: one in each line, or all in one array. Values are found without being read into
+//! memory.
 
 use std::io::{BufRead as _, BufReader};
 
@@ -7,7 +8,7 @@ use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::files::bytes;
-use crate::index::Record;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Endings of such files.
@@ -15,6 +16,7 @@ pub(crate) const ENDINGS: &[&str] =
     &[".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst"];
 
 /// Bytes in which [`first`] looks for values.
+// Enough for several documents with pictures in Base64.
 const HEAD: u64 = 8 << 20;
 /// Bytes that it reads at a time.
 const PIECE: u64 = 256 << 10;
@@ -23,7 +25,7 @@ const PIECE: u64 = 256 << 10;
 ///
 /// # Errors
 /// An array that does not end; a value beyond the limit.
-pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
     let mut from = BufReader::with_capacity(1 << 18, file.file()?);
     let mut scanner = Scanner::default();
     loop {
@@ -41,7 +43,7 @@ pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
 ///
 /// # Errors
 /// JSON that is damaged or of another shape.
-pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &Record) -> Result<T> {
+pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &IndexEntry) -> Result<T> {
     serde_json::from_slice(&bytes(file, record)?).with_context(|| format!("the value at byte {}", record.at))
 }
 
@@ -62,7 +64,7 @@ pub(crate) fn first(file: &Blob, count: usize) -> Result<Vec<serde_json::Value>>
     }
     records.truncate(count);
     ensure!(!records.is_empty(), "no value in its first {} bytes", head.len());
-    let value = |record: &Record| {
+    let value = |record: &IndexEntry| {
         let bytes = &head[record.at as usize..][..record.len as usize];
         serde_json::from_slice(bytes).with_context(|| format!("not JSON at byte {}", record.at))
     };
@@ -72,7 +74,7 @@ pub(crate) fn first(file: &Blob, count: usize) -> Result<Vec<serde_json::Value>>
 #[derive(Default)]
 struct Scanner {
     at: u64,
-    form: Form,
+    form: JsonForm,
     /// The value that is open: where it begins and the hash of its bytes so far.
     open: Option<(u64, Xxh3Default)>,
     /// Brackets that are open inside the value; in an array only.
@@ -82,7 +84,7 @@ struct Scanner {
 }
 
 #[derive(Clone, Copy, Default, PartialEq)]
-enum Form {
+enum JsonForm {
     #[default]
     Unknown,
     Lines,
@@ -92,25 +94,25 @@ enum Form {
 }
 
 impl Scanner {
-    fn chunk(&mut self, chunk: &[u8], add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn chunk(&mut self, chunk: &[u8], add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         let mut from = 0;
         for (i, &byte) in chunk.iter().enumerate() {
             let space = byte.is_ascii_whitespace();
-            if self.form == Form::Unknown && !space {
-                self.form = if byte == b'[' { Form::Array } else { Form::Lines };
-                if self.form == Form::Array {
+            if self.form == JsonForm::Unknown && !space {
+                self.form = if byte == b'[' { JsonForm::Array } else { JsonForm::Lines };
+                if self.form == JsonForm::Array {
                     continue;
                 }
             }
             ensure!(
-                self.form != Form::Over || space,
+                self.form != JsonForm::Over || space,
                 "text after the end of the array at byte {}",
                 self.at + i as u64
             );
             if self.ends(byte) {
                 self.close(&chunk[from..i], self.at + i as u64, add)?;
-                if self.form == Form::Array && byte == b']' {
-                    self.form = Form::Over;
+                if self.form == JsonForm::Array && byte == b']' {
+                    self.form = JsonForm::Over;
                 }
             } else if self.open.is_none() && !space {
                 self.open = Some((self.at + i as u64, Xxh3Default::new()));
@@ -126,7 +128,7 @@ impl Scanner {
 
     /// Whether the byte ends a value.
     fn ends(&mut self, byte: u8) -> bool {
-        if self.form == Form::Lines {
+        if self.form == JsonForm::Lines {
             return byte == b'\n';
         }
         if self.string {
@@ -143,17 +145,17 @@ impl Scanner {
         false
     }
 
-    fn close(&mut self, rest: &[u8], end: u64, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn close(&mut self, rest: &[u8], end: u64, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         if let Some((start, mut hash)) = self.open.take() {
             hash.update(rest);
-            add(Record::new(hash.digest(), start, end - start)?);
+            add(IndexEntry::new(hash.digest(), start, end - start)?);
         }
         Ok(())
     }
 
-    fn finish(mut self, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn finish(mut self, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         match self.form {
-            Form::Array => bail!("the array does not end: is the file whole?"),
+            JsonForm::Array => bail!("the array does not end: is the file whole?"),
             _ => self.close(&[], self.at, add),
         }
     }

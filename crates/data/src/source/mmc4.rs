@@ -4,11 +4,11 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 
 use super::album::Album;
-use super::files::{Format, Layout};
+use super::files::{FileLayout, Format};
 use super::json;
-use super::page::Page;
-use crate::document::{Document, Kind};
-use crate::index::Record;
+use super::page::DocumentBuilder;
+use crate::document::{Document, DocumentKind};
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Documents of MMC4; a picture stands before its sentence.
@@ -18,13 +18,13 @@ pub struct Mmc4 {
 
 /// A line. Other fields are not read.
 #[derive(Deserialize)]
-struct Line {
+struct Mmc4Document {
     text_list: Vec<String>,
-    image_info: Vec<Info>,
+    image_info: Vec<Mmc4Picture>,
 }
 
 #[derive(Deserialize)]
-struct Info {
+struct Mmc4Picture {
     image_name: String,
     matched_text_index: usize,
 }
@@ -34,20 +34,20 @@ impl Format for Mmc4 {
         json::ENDINGS
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Records("json".to_owned())
+    fn layout(&self) -> FileLayout {
+        FileLayout::Records("json".to_owned())
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
-        let Line { text_list, mut image_info } = json::read(file, record)?;
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+        let Mmc4Document { text_list, mut image_info } = json::read(file, record)?;
         let id = record.at.to_string();
         image_info.sort_by_key(|info| info.matched_text_index);
         let mut pictures = image_info.into_iter().peekable();
-        let mut page = Page::default();
+        let mut page = DocumentBuilder::default();
         for (i, sentence) in text_list.iter().enumerate() {
             while let Some(info) = pictures.next_if(|info| info.matched_text_index == i) {
                 if let Some(picture) = self.album.picture(&info.image_name)? {
@@ -56,9 +56,9 @@ impl Format for Mmc4 {
             }
             page.joined(" ", sentence.trim());
         }
-        if let Some(Info { image_name, matched_text_index }) = pictures.next() {
+        if let Some(Mmc4Picture { image_name, matched_text_index }) = pictures.next() {
             bail!("{id}: {image_name} belongs to sentence {matched_text_index} of {}", text_list.len());
         }
-        page.end(id, Kind::Interleaved)
+        page.end(id, DocumentKind::Interleaved)
     }
 }

@@ -4,19 +4,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parquet::record::Field;
 
 use super::album::Album;
-use super::files::{Format, Layout};
-use super::page::Page;
+use super::files::{FileLayout, Format};
+use super::page::DocumentBuilder;
 use super::parquet::{ENDINGS, kind, picture, row_id};
-use super::table::Table;
-use crate::document::{Document, Image, Kind};
-use crate::index::Record;
-use crate::memory::Held;
+use super::table::ParquetColumns;
+use crate::document::{Document, DocumentKind, Image};
+use crate::footprint::Footprint;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Pages of texts and pictures in reading order.
 pub struct Obelics {
     /// The columns of pictures and of texts.
-    pub(crate) table: Table,
+    pub(crate) table: ParquetColumns,
     /// Where the pictures are that the cells name by a path.
     pub(crate) album: Album,
 }
@@ -26,19 +26,19 @@ impl Format for Obelics {
         ENDINGS
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self) -> FileLayout {
         self.table.layout()
     }
 
-    fn memory(&self, documents: u64) -> Held {
+    fn memory(&self, documents: u64) -> Footprint {
         self.table.memory(documents)
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         self.table.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let id = row_id(record);
         let row = self.table.row(file, record)?;
         let [Field::ListInternal(images), Field::ListInternal(texts)] = &row[..] else {
@@ -47,7 +47,7 @@ impl Format for Obelics {
         };
         let (images, texts) = (images.elements(), texts.elements());
         ensure!(images.len() == texts.len(), "{id}: {} pictures beside {} texts", images.len(), texts.len());
-        let mut page = Page::default();
+        let mut page = DocumentBuilder::default();
         for (image, text) in images.iter().zip(texts) {
             if !matches!(image, Field::Null) {
                 let picture = self.picture(image).with_context(|| id.clone())?;
@@ -59,7 +59,7 @@ impl Format for Obelics {
                 other => bail!("{id}: a text is {}", kind(other)),
             }
         }
-        page.end(id, Kind::Interleaved)
+        page.end(id, DocumentKind::Interleaved)
     }
 }
 

@@ -1,16 +1,16 @@
-//! [`Page`]: a document of pre-training being written.
+//! [`DocumentBuilder`]: a document of pre-training being written.
 
 use anyhow::{Result, ensure};
 
-use crate::document::{Document, Image, Kind, Segment, Special};
+use crate::document::{Document, DocumentKind, Image, Segment, Special};
 
 /// Segments in reading order; text beside text becomes one segment.
 #[derive(Default)]
-pub(crate) struct Page {
+pub(crate) struct DocumentBuilder {
     segments: Vec<Segment>,
 }
 
-impl Page {
+impl DocumentBuilder {
     /// A picture and the text beside it.
     ///
     /// # Errors
@@ -20,7 +20,7 @@ impl Page {
         page.picture(picture);
         ensure!(!text.trim().is_empty(), "{id}: the caption is empty");
         page.text(text.trim());
-        page.end(id, Kind::Captioned)
+        page.end(id, DocumentKind::Captioned)
     }
 
     /// Adds text to the text before it.
@@ -54,7 +54,7 @@ impl Page {
     ///
     /// # Errors
     /// A document without content.
-    pub(crate) fn end(mut self, id: String, kind: Kind) -> Result<Document> {
+    pub(crate) fn end(mut self, id: String, kind: DocumentKind) -> Result<Document> {
         ensure!(!self.segments.is_empty(), "{id}: a document without text and pictures");
         self.segments.push(Segment::Token { token: Special::End, learn: true });
         Ok(Document { id, kind, segments: self.segments })

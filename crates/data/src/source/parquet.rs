@@ -3,45 +3,45 @@
 use anyhow::{Context as _, Result, bail};
 use parquet::record::Field;
 
-use super::files::{Format, Layout};
-use super::page::Page;
-use super::table::Table;
+use super::files::{FileLayout, Format};
+use super::page::DocumentBuilder;
+use super::table::ParquetColumns;
 use super::text;
 use crate::document::{Document, Image};
-use crate::index::Record;
-use crate::memory::Held;
+use crate::footprint::Footprint;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Endings of Parquet files.
 pub(crate) const ENDINGS: &[&str] = &[".parquet"];
 
 /// Pictures with captions: a column of pictures (a struct of `bytes` and `path`, or bytes) and one of texts.
-pub struct ParquetCaptioned(pub(crate) Table);
+pub struct ParquetCaptioned(pub(crate) ParquetColumns);
 
 impl Format for ParquetCaptioned {
     fn endings(&self) -> &'static [&'static str] {
         ENDINGS
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self) -> FileLayout {
         self.0.layout()
     }
 
-    fn memory(&self, documents: u64) -> Held {
+    fn memory(&self, documents: u64) -> Footprint {
         self.0.memory(documents)
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         self.0.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let id = row_id(record);
         match &self.0.row(file, record)?[..] {
             [image, Field::Str(caption)] => {
-                let Cell { bytes, path } = picture(image).with_context(|| id.clone())?;
+                let PictureCell { bytes, path } = picture(image).with_context(|| id.clone())?;
                 let bytes = bytes.with_context(|| format!("{id}: the picture has no bytes, only a path"))?;
-                Page::captioned(id, Image::named(&path.unwrap_or_default(), bytes), caption)
+                DocumentBuilder::captioned(id, Image::named(&path.unwrap_or_default(), bytes), caption)
             }
             [_, other] => bail!("{id}: the caption is {}, not text", kind(other)),
             _ => bail!("{id}: two columns were asked for"),
@@ -50,26 +50,26 @@ impl Format for ParquetCaptioned {
 }
 
 /// Documents without pictures: a column of texts.
-pub struct ParquetText(pub(crate) Table);
+pub struct ParquetText(pub(crate) ParquetColumns);
 
 impl Format for ParquetText {
     fn endings(&self) -> &'static [&'static str] {
         ENDINGS
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self) -> FileLayout {
         self.0.layout()
     }
 
-    fn memory(&self, documents: u64) -> Held {
+    fn memory(&self, documents: u64) -> Footprint {
         self.0.memory(documents)
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         self.0.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let id = row_id(record);
         match &self.0.row(file, record)?[..] {
             [Field::Str(text)] => text::document(id, text),
@@ -80,20 +80,20 @@ impl Format for ParquetText {
 }
 
 /// `GROUP/ROW`, both from 0.
-pub(crate) fn row_id(record: &Record) -> String {
+pub(crate) fn row_id(record: &IndexEntry) -> String {
     format!("{}/{}", record.group.saturating_sub(1), record.at)
 }
 
 /// A picture in a cell: its bytes, or the path of its file.
-pub(crate) struct Cell {
+pub(crate) struct PictureCell {
     pub(crate) bytes: Option<Vec<u8>>,
     pub(crate) path: Option<String>,
 }
 
 /// # Errors
 /// A cell that is neither bytes, nor a path, nor a struct of them.
-pub(crate) fn picture(field: &Field) -> Result<Cell> {
-    let mut cell = Cell { bytes: None, path: None };
+pub(crate) fn picture(field: &Field) -> Result<PictureCell> {
+    let mut cell = PictureCell { bytes: None, path: None };
     match field {
         Field::Bytes(bytes) => cell.bytes = Some(bytes.data().to_vec()),
         Field::Str(path) => cell.path = Some(path.clone()),

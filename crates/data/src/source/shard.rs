@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::files::{Format, Layout};
+use super::files::{FileLayout, Format};
 use super::tar;
 use crate::document::{Document, Image, Segment};
-use crate::index::Record;
-use crate::shard::{self, Origin, Piece, Written};
+use crate::index::IndexEntry;
+use crate::shard::{self, Provenance, StoredDocument, StoredSegment};
 use crate::store::Blob;
 
 /// One `.json` a document, its pictures beside it.
@@ -17,30 +17,30 @@ impl Format for Shard {
         &[".tar", ".tar.gz", ".tgz", ".tar.zst"]
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Records("shard".to_owned())
+    fn layout(&self) -> FileLayout {
+        FileLayout::Records("shard".to_owned())
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         tar::scan(file, shard::split_name, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         Ok(self.read_with_origin(file, record)?.0)
     }
 
-    fn read_with_origin(&self, file: &Blob, record: &Record) -> Result<(Document, Origin)> {
+    fn read_with_origin(&self, file: &Blob, record: &IndexEntry) -> Result<(Document, Provenance)> {
         let mut sample = tar::read(file, record)?;
         let key = sample.key.clone();
         let json =
             sample.member("json").with_context(|| format!("{key}: no .json; is this a shard of mm1?"))?;
-        let written: Written = serde_json::from_slice(json).with_context(|| format!("{key}.json"))?;
+        let written: StoredDocument = serde_json::from_slice(json).with_context(|| format!("{key}.json"))?;
         let mut segments = Vec::new();
         for piece in written.segments {
             segments.push(match piece {
-                Piece::Text { text, learn } => Segment::Text { text, learn },
-                Piece::Token { token, learn } => Segment::Token { token, learn },
-                Piece::Image { image, name: source_name } => {
+                StoredSegment::Text { text, learn } => Segment::Text { text, learn },
+                StoredSegment::Token { token, learn } => Segment::Token { token, learn },
+                StoredSegment::Image { image, name: source_name } => {
                     let name = image.strip_prefix(&format!("{key}.")).map(str::to_lowercase);
                     let taken = sample.take(|extension| name.as_deref() == Some(extension)).pop();
                     let (_, bytes) =

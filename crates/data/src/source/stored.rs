@@ -1,20 +1,20 @@
-//! [`Stored`]: all documents of a source in the order of its files, without split or shuffle, for what is done with data
-//! before training.
+//! [`StoredSource`]: all documents of a source in the order of its files, without split or shuffle, for what
+//! is done with data before training.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
-use super::SourceConfig;
-use super::detect::Found;
+use super::config::SourceConfig;
+use super::detect::FoundSource;
 use super::files::Files;
-use super::folder::Folder;
+use super::folder::PictureFolder;
 use crate::document::Document;
-use crate::shard::Origin;
+use crate::shard::Provenance;
 use crate::store::Store;
 
 /// An open source.
-pub struct Stored {
+pub struct StoredSource {
     name: String,
     kind: &'static str,
     files: u64,
@@ -24,22 +24,23 @@ pub struct Stored {
 
 enum Inner {
     Files(Files),
-    Folder(Folder, Vec<(usize, usize)>),
+    Folder(PictureFolder, Vec<(usize, usize)>),
 }
 
-impl Stored {
+impl StoredSource {
     /// Opens what was found: makes or loads the indexes of its files.
     ///
     /// # Errors
     /// One line that names the source: files that can't be used.
-    pub fn open(found: &Found, store: &Store) -> Result<Self> {
-        let Found { name, kind, config, files } = found.clone();
+    pub fn open(found: &FoundSource, store: &Store) -> Result<Self> {
+        let FoundSource { name, kind, config, files } = found.clone();
         if let SourceConfig::Folder { path, .. } = &config {
-            let folder = Folder::open(&name, path, 0.0, 0)?;
+            // Nothing held out and no order: a command looks at all of it as it is stored.
+            let folder = PictureFolder::open(&name, path, 0.0, 0)?;
             let pairs = folder.pairs();
             let sizes = pairs.iter().filter(|(_, caption)| *caption == 0);
             let sizes = sizes.filter_map(|(entry, _)| folder.file(*entry).metadata().ok());
-            let bytes = sizes.map(|about| about.len()).sum();
+            let bytes = sizes.map(|metadata| metadata.len()).sum();
             let files = pairs.iter().filter(|(_, caption)| *caption == 0).count() as u64;
             return Ok(Self { name, kind, files, bytes, inner: Inner::Folder(folder, pairs) });
         }
@@ -77,12 +78,12 @@ impl Stored {
         }
     }
 
-    /// The document at `index`, and where it says that it comes from. Its id is `NAME/FILE/ID IN THE FILE`, without the
-    /// folders above; a document of our shards keeps the id that it has there.
+    /// The document at `index`, and where it says that it comes from. Its id is `NAME/FILE/ID IN THE FILE`,
+    /// without the folders above; a document of our shards keeps the id that it has there.
     ///
     /// # Errors
     /// A damaged document; an index beyond the end.
-    pub fn document(&self, index: u64) -> Result<(Document, Origin)> {
+    pub fn document(&self, index: u64) -> Result<(Document, Provenance)> {
         match &self.inner {
             Inner::Files(files) => {
                 let (mut document, origin) = files.stored_with_origin(index)?;
@@ -97,7 +98,7 @@ impl Stored {
             Inner::Folder(folder, pairs) => {
                 let pair = pairs.get(index as usize);
                 let pair = pair.with_context(|| format!("source `{}` has no document {index}", self.name))?;
-                Ok((folder.pair(*pair)?, Origin::default()))
+                Ok((folder.pair(*pair)?, Provenance::default()))
             }
         }
     }
@@ -117,14 +118,14 @@ impl Stored {
 /// Opens each source of `found`, in order.
 ///
 /// # Errors
-/// As [`Stored::open`].
-pub fn open(found: &[Found], store: &Store) -> Result<Vec<Stored>> {
-    found.iter().map(|found| Stored::open(found, store)).collect()
+/// As [`StoredSource::open`].
+pub fn open(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSource>> {
+    found.iter().map(|found| StoredSource::open(found, store)).collect()
 }
 
-impl Found {
-    /// The same source, one file each; for looking at files that may be damaged as a whole. A folder of captioned
-    /// pictures stays one.
+impl FoundSource {
+    /// The same source, one file each; for looking at files that may be damaged as a whole. A folder of
+    /// captioned pictures stays one.
     pub fn apart(&self) -> Vec<(String, Self)> {
         if let SourceConfig::Folder { path, .. } = &self.config {
             return vec![(path.to_string_lossy().into_owned(), self.clone())];

@@ -1,4 +1,4 @@
-//! [`Table`]: some columns of Parquet files, read a row group at a time; a few groups are held.
+//! [`ParquetColumns`]: some columns of Parquet files, read a row group at a time; a few groups are held.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,32 +14,36 @@ use parquet::schema::types::Type;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::chunks::Chunks;
-use super::files::Layout;
-use crate::index::{MAX_DOCUMENT, Record};
-use crate::memory::Held;
+use super::files::FileLayout;
+use crate::footprint::Footprint;
+use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
 
+/// Memory for open row groups where nothing else is said, in MiB: a row group of Hugging Face's writers takes
+/// 100 to 300.
+pub(super) const DEFAULT_MEMORY_MIB: u64 = 512;
+
 /// Columns of Parquet files, with the row groups that were read last.
-pub(crate) struct Table {
+pub(crate) struct ParquetColumns {
     columns: Vec<String>,
     /// Bytes that the groups held may take; a group of more is refused.
     memory: u64,
-    held: Mutex<VecDeque<Arc<Group>>>,
+    held: Mutex<VecDeque<Arc<RowGroup>>>,
 }
 
 /// A row group, read by the first that asks; others wait for it.
-struct Group {
+struct RowGroup {
     file: String,
     number: u64,
-    rows: Mutex<Option<Arc<Rows>>>,
+    rows: Mutex<Option<Arc<GroupRows>>>,
 }
 
-struct Rows {
+struct GroupRows {
     rows: Vec<Row>,
     bytes: u64,
 }
 
-impl Table {
+impl ParquetColumns {
     pub(crate) fn new(columns: &[&str], memory_mib: u64) -> Result<Self> {
         ensure!((1..=1 << 20).contains(&memory_mib), "memory_mib = {memory_mib}: give 1 to {}", 1 << 20);
         let columns = columns.iter().map(|&name| name.to_owned()).collect();
@@ -47,26 +51,27 @@ impl Table {
     }
 
     /// What the index depends on.
-    pub(crate) fn layout(&self) -> Layout {
-        Layout::Groups("parquet".to_owned())
+    pub(crate) fn layout(&self) -> FileLayout {
+        FileLayout::Groups("parquet".to_owned())
     }
 
     /// Calls `add` for each row.
     ///
     /// # Errors
     /// A file that is no Parquet, or lacks a column.
-    pub(crate) fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    pub(crate) fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         let reader = open(file, self.memory)?;
         projection(&reader, &self.columns)?;
         let mut rows = 0_u64;
         for (number, group) in reader.metadata().row_groups().iter().enumerate() {
             let len = u64::try_from(group.num_rows()).context("a negative number of rows")?;
+            // Added up without overflow: the counts come from the file.
             rows = rows.saturating_add(len);
             // A row takes a byte somewhere: more rows are a header's lie.
             ensure!(rows <= file.size, "{rows} rows in {} bytes", file.size);
             for row in 0..len {
                 let key = xxh3_64(format!("{}/{number}/{row}", file.name).as_bytes());
-                add(Record { key, at: row, len: 0, group: number as u64 + 1 });
+                add(IndexEntry { key, at: row, len: 0, group: number as u64 + 1 });
             }
         }
         Ok(())
@@ -76,7 +81,7 @@ impl Table {
     ///
     /// # Errors
     /// A damaged group, one that takes more memory than is set, a server that does not answer.
-    pub(crate) fn row(&self, file: &Blob, record: &Record) -> Result<Vec<Field>> {
+    pub(crate) fn row(&self, file: &Blob, record: &IndexEntry) -> Result<Vec<Field>> {
         let group = self.group(&file.address, record.group);
         let rows = {
             let mut rows = group.rows.lock().unwrap_or_else(PoisonError::into_inner);
@@ -102,9 +107,9 @@ impl Table {
         self.columns.iter().map(field).collect()
     }
 
-    /// The groups that are held, and how many of a set of `documents` rows will be: those that were read tell what a
-    /// row takes.
-    pub(crate) fn memory(&self, documents: u64) -> Held {
+    /// The groups that are held, and how many of a set of `documents` rows will be: those that were read tell
+    /// what a row takes.
+    pub(crate) fn memory(&self, documents: u64) -> Footprint {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let read = held.iter().filter_map(|group| group.rows.try_lock().ok()?.clone());
         let (mut now, mut rows, mut largest) = (0_u64, 0_u64, 0_u64);
@@ -115,16 +120,16 @@ impl Table {
         let all = if rows == 0 { u64::MAX } else { now.saturating_mul(documents).div_ceil(rows) };
         // One more is there while it is read.
         let most = if all <= self.memory { all } else { self.memory + largest };
-        Held { now, most }
+        Footprint { now, most }
     }
 
     /// The group, as the one used last.
-    fn group(&self, file: &str, number: u64) -> Arc<Group> {
+    fn group(&self, file: &str, number: u64) -> Arc<RowGroup> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let at = held.iter().position(|group| group.number == number && group.file == file);
         let group = at
             .and_then(|at| held.remove(at))
-            .unwrap_or_else(|| Arc::new(Group { file: file.to_owned(), number, rows: Mutex::default() }));
+            .unwrap_or_else(|| Arc::new(RowGroup { file: file.to_owned(), number, rows: Mutex::default() }));
         held.push_back(Arc::clone(&group));
         group
     }
@@ -133,7 +138,7 @@ impl Table {
     fn shrink(&self) {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         // A group that is being read is locked, and counts when it is there.
-        let size = |group: &Arc<Group>| {
+        let size = |group: &Arc<RowGroup>| {
             group.rows.try_lock().ok().and_then(|r| Some(r.as_ref()?.bytes)).unwrap_or(0)
         };
         while held.len() > 1 && held.iter().map(size).sum::<u64>() > self.memory {
@@ -141,10 +146,10 @@ impl Table {
         }
     }
 
-    fn read(&self, file: &Blob, number: usize) -> Result<Rows> {
+    fn read(&self, file: &Blob, number: usize) -> Result<GroupRows> {
         let reader = open(file, self.memory)?;
-        let about = reader.metadata().row_groups().get(number).context("it is not in the file")?;
-        let wanted = about.columns().iter().filter(|column| {
+        let info = reader.metadata().row_groups().get(number).context("it is not in the file")?;
+        let wanted = info.columns().iter().filter(|column| {
             column.column_path().parts().first().is_some_and(|root| self.columns.contains(root))
         });
         let claimed = wanted.map(|column| column.uncompressed_size().max(0).cast_unsigned()).sum::<u64>();
@@ -172,13 +177,13 @@ impl Table {
             check(bytes)?;
             rows.push(row);
         }
-        Ok(Rows { rows, bytes })
+        Ok(GroupRows { rows, bytes })
     }
 }
 
 /// What the cells of a column hold, as far as data sets differ in it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Shape {
+pub(crate) enum ColumnKind {
     Text,
     Bytes,
     /// A struct of `bytes` and `path`, as `datasets` has pictures.
@@ -193,38 +198,38 @@ pub(crate) enum Shape {
 ///
 /// # Errors
 /// A file that is no Parquet.
-pub(crate) fn columns(file: &Blob) -> Result<Vec<(String, Shape)>> {
-    let reader = open(file, super::config::default_memory() << 20)?;
+pub(crate) fn columns(file: &Blob) -> Result<Vec<(String, ColumnKind)>> {
+    let reader = open(file, DEFAULT_MEMORY_MIB << 20)?;
     let root = reader.metadata().file_metadata().schema();
     Ok(root.get_fields().iter().map(|field| (field.name().to_owned(), shape(field))).collect())
 }
 
-fn shape(field: &Type) -> Shape {
-    let about = field.get_basic_info();
+fn shape(field: &Type) -> ColumnKind {
+    let info = field.get_basic_info();
     if field.is_primitive() {
-        let text = about.logical_type_ref() == Some(&LogicalType::String)
-            || about.converted_type() == ConvertedType::UTF8;
+        let text = info.logical_type_ref() == Some(&LogicalType::String)
+            || info.converted_type() == ConvertedType::UTF8;
         return match field.get_physical_type() {
-            _ if text => Shape::Text,
-            PhysicalType::BYTE_ARRAY => Shape::Bytes,
-            _ => Shape::Other,
+            _ if text => ColumnKind::Text,
+            PhysicalType::BYTE_ARRAY => ColumnKind::Bytes,
+            _ => ColumnKind::Other,
         };
     }
     let inner = field.get_fields();
-    if about.converted_type() == ConvertedType::LIST || about.logical_type_ref() == Some(&LogicalType::List) {
+    if info.converted_type() == ConvertedType::LIST || info.logical_type_ref() == Some(&LogicalType::List) {
         // A list is a group with a repeated group with the element.
         let element = inner.first().and_then(|repeated| match &**repeated {
             Type::GroupType { fields, .. } => fields.first(),
             Type::PrimitiveType { .. } => None,
         });
         return match element.map(|element| shape(element)) {
-            Some(Shape::Text) => Shape::Texts,
-            Some(Shape::Bytes | Shape::Picture) => Shape::Pictures,
-            _ => Shape::Other,
+            Some(ColumnKind::Text) => ColumnKind::Texts,
+            Some(ColumnKind::Bytes | ColumnKind::Picture) => ColumnKind::Pictures,
+            _ => ColumnKind::Other,
         };
     }
     let has = |name| inner.iter().any(|field| field.name() == name);
-    if has("bytes") && has("path") { Shape::Picture } else { Shape::Other }
+    if has("bytes") && has("path") { ColumnKind::Picture } else { ColumnKind::Other }
 }
 
 /// Opens a file whose headers and pages may take `limit` bytes of memory.

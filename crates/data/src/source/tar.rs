@@ -1,5 +1,5 @@
-//! Tar archives as samples: consecutive members whose paths agree up to the first dot, as WebDataset has it. An
-//! archive is only read, never unpacked to disk; members whose names leave it are refused all the same.
+//! Tar archives as samples: consecutive members whose paths agree up to the first dot, as WebDataset has it.
+//! An archive is only read, never unpacked to disk; members whose names leave it are refused all the same.
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
@@ -10,7 +10,7 @@ use tar::{EntryType, Header, PaxExtensions};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::files::bytes;
-use crate::index::Record;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 const BLOCK: u64 = 512;
@@ -20,13 +20,13 @@ const MAX_HEADER: u64 = 64 << 10;
 const MAX_MEMBERS: usize = 10_000;
 
 /// The members of one sample by extension: what follows the first dot of the name, in lower case.
-pub(crate) struct Sample {
+pub(crate) struct TarSample {
     /// The path up to the first dot.
     pub(crate) key: String,
     members: Vec<(String, Vec<u8>)>,
 }
 
-impl Sample {
+impl TarSample {
     /// The member with this extension.
     pub(crate) fn member(&self, extension: &str) -> Option<&[u8]> {
         self.members.iter().find(|(name, _)| name == extension).map(|(_, bytes)| bytes.as_slice())
@@ -49,18 +49,20 @@ impl Sample {
     }
 }
 
-/// Calls `add` for each sample of an archive. `name` is the part of a sample's key that decides whether it is held out.
+/// Calls `add` for each sample of an archive. `name` is the part of a sample's key that decides whether it is
+/// held out.
 ///
 /// # Errors
-/// A damaged or truncated archive, members that are no files, names that leave the archive, a sample beyond the limits.
-pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(Record)) -> Result<()> {
+/// A damaged or truncated archive, members that are no files, names that leave the archive, a sample beyond
+/// the limits.
+pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
     let mut members = members(file)?;
     let mut open: Option<(String, u64, u64, usize)> = None;
     let mut close = |sample: Option<(String, u64, u64, usize)>| -> Result<()> {
         let Some((key, start, end, count)) = sample else { return Ok(()) };
         ensure!(count <= MAX_MEMBERS, "{key:?}: {count} members in a sample; the limit is {MAX_MEMBERS}");
         let hash = xxh3_64(name(&key).as_bytes());
-        add(Record::new(hash, start, end - start).with_context(|| format!("{key:?}"))?);
+        add(IndexEntry::new(hash, start, end - start).with_context(|| format!("{key:?}"))?);
         Ok(())
     };
     while let Some(member) = members.next()? {
@@ -77,7 +79,7 @@ pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(Reco
 ///
 /// # Errors
 /// As [`scan`] up to its end; an archive without samples.
-pub(crate) fn first(file: &Blob) -> Result<Sample> {
+pub(crate) fn first(file: &Blob) -> Result<TarSample> {
     let mut members = members(file)?;
     let mut found: Option<(String, u64, u64)> = None;
     while let Some(member) = members.next()? {
@@ -89,7 +91,7 @@ pub(crate) fn first(file: &Blob) -> Result<Sample> {
         }
     }
     let (_, start, end) = found.context("an archive without samples")?;
-    read(file, &Record::new(0, start, end - start)?)
+    read(file, &IndexEntry::new(0, start, end - start)?)
 }
 
 fn members(file: &Blob) -> Result<Members<BufReader<File>>> {
@@ -100,10 +102,10 @@ fn members(file: &Blob) -> Result<Members<BufReader<File>>> {
 ///
 /// # Errors
 /// As [`scan`]; an extension that comes twice.
-pub(crate) fn read(file: &Blob, record: &Record) -> Result<Sample> {
+pub(crate) fn read(file: &Blob, record: &IndexEntry) -> Result<TarSample> {
     let bytes = bytes(file, record)?;
     let mut members = Members { from: Cursor::new(&bytes), at: 0, size: bytes.len() as u64 };
-    let mut sample = Sample { key: String::new(), members: Vec::new() };
+    let mut sample = TarSample { key: String::new(), members: Vec::new() };
     while let Some(member) = members.next()? {
         let Some((key, extension)) = split_name(&member.name) else { continue };
         let extension = extension.to_lowercase();
@@ -115,7 +117,8 @@ pub(crate) fn read(file: &Blob, record: &Record) -> Result<Sample> {
     Ok(sample)
 }
 
-/// The key and the extension; `None` for hidden files, files without an extension and WebDataset's `__meta__` members.
+/// The key and the extension; `None` for hidden files, files without an extension and WebDataset's `__meta__`
+/// members.
 fn split_name(name: &str) -> Option<(&str, &str)> {
     let base = name.rfind('/').map_or(0, |slash| slash + 1);
     let dot = base + name[base..].find('.').filter(|&dot| dot > 0)?;

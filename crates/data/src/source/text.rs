@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::files::{Format, Layout, bytes};
+use super::files::{FileLayout, Format, bytes};
 use super::json;
-use super::page::Page;
-use crate::document::{Document, Kind};
-use crate::index::{MAX_DOCUMENT, Record};
+use super::page::DocumentBuilder;
+use crate::document::{Document, DocumentKind};
+use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
 
 /// Endings of plain text files.
@@ -21,7 +21,7 @@ pub(crate) const ENDINGS: &[&str] = &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.
 /// What a document is in a plain text file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Unit {
+pub enum TextUnit {
     /// The whole file.
     #[default]
     File,
@@ -30,24 +30,24 @@ pub enum Unit {
 }
 
 /// Plain text.
-pub struct Text {
+pub struct PlainText {
     /// What a document is.
-    pub documents: Unit,
+    pub documents: TextUnit,
 }
 
-impl Format for Text {
+impl Format for PlainText {
     fn endings(&self) -> &'static [&'static str] {
         ENDINGS
     }
 
-    fn layout(&self) -> Layout {
+    fn layout(&self) -> FileLayout {
         match self.documents {
-            Unit::File => Layout::Whole,
-            Unit::BlankLines => Layout::Records("text between blank lines".to_owned()),
+            TextUnit::File => FileLayout::Whole,
+            TextUnit::BlankLines => FileLayout::Records("text between blank lines".to_owned()),
         }
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         let mut from = BufReader::with_capacity(1 << 16, file.file()?);
         let (mut line, mut at) = (Vec::new(), 0);
         let mut open: Option<(u64, Xxh3Default)> = None;
@@ -58,7 +58,7 @@ impl Format for Text {
             if !line.trim_ascii().is_empty() {
                 open.get_or_insert_with(|| (at, Xxh3Default::new())).1.update(&line);
             } else if let Some((start, hash)) = open.take() {
-                add(Record::new(hash.digest(), start, at - start)?);
+                add(IndexEntry::new(hash.digest(), start, at - start)?);
             }
             at += len;
             if len == 0 {
@@ -67,10 +67,10 @@ impl Format for Text {
         }
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let id = match self.documents {
-            Unit::File => String::new(),
-            Unit::BlankLines => record.at.to_string(),
+            TextUnit::File => String::new(),
+            TextUnit::BlankLines => record.at.to_string(),
         };
         let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
         document(id, &text)
@@ -88,15 +88,15 @@ impl Format for JsonText {
         json::ENDINGS
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Records("json".to_owned())
+    fn layout(&self) -> FileLayout {
+        FileLayout::Records("json".to_owned())
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let value: Value = json::read(file, record)?;
         let text = value.get(&self.field).and_then(Value::as_str);
         let text =
@@ -107,7 +107,7 @@ impl Format for JsonText {
 
 /// A text-only document.
 pub(crate) fn document(id: String, text: &str) -> Result<Document> {
-    let mut page = Page::default();
+    let mut page = DocumentBuilder::default();
     page.text(text.trim());
-    page.end(id, Kind::TextOnly)
+    page.end(id, DocumentKind::TextOnly)
 }

@@ -1,5 +1,6 @@
-//! The tree of a page, in time and memory that grow with its length only. The parser follows HTML's rules for broken
-//! pages, which take squares of the depth and of the attributes of a tag, and can repeat what the page has once.
+//! The tree of a page, in time and memory that grow with its length only. The parser follows HTML's rules for
+//! broken pages, which take squares of the depth and of the attributes of a tag, and can repeat what the page
+//! has once.
 
 use anyhow::{Result, ensure};
 use ego_tree::Tree;
@@ -23,24 +24,25 @@ const PIECE: usize = 1 << 10;
 pub(super) fn parse(page: &str) -> Result<Html> {
     check_tags(page.as_bytes())?;
     let mut parser = parse_document(HtmlTreeSink::new(Html::new_document()), ParseOpts::default());
-    let (mut rest, mut seen) = (page, 0);
+    let (mut rest, mut checked) = (page, 0);
     while !rest.is_empty() {
         let piece;
         (piece, rest) = rest.split_at(rest.floor_char_boundary(PIECE.min(rest.len())));
         parser.process(piece.into());
-        seen = check(&parser.tokenizer.sink.sink.0.borrow().tree, seen)?;
+        checked = check(&parser.tokenizer.sink.sink.0.borrow().tree, checked)?;
     }
     let page = parser.finish();
-    check(&page.tree, seen)?;
+    check(&page.tree, checked)?;
     Ok(page)
 }
 
 /// Looks at the nodes from `seen` on; gives their number.
-fn check(tree: &Tree<Node>, seen: usize) -> Result<usize> {
+fn check(tree: &Tree<Node>, checked: usize) -> Result<usize> {
     let nodes = tree.nodes();
     let len = nodes.len();
     ensure!(len <= MAX_NODES, "a page of more than {MAX_NODES} elements and texts");
-    for node in nodes.rev().take(len - seen) {
+    for node in nodes.rev().take(len - checked) {
+        // Counted for new nodes only: their sum stays below nodes times depth, which both have limits.
         let depth = node.ancestors().take(MAX_DEPTH + 1).count();
         ensure!(depth <= MAX_DEPTH, "more than {MAX_DEPTH} elements inside each other");
     }

@@ -2,11 +2,11 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::files::{Format, Layout};
-use super::page::Page;
+use super::files::{FileLayout, Format};
+use super::page::DocumentBuilder;
 use super::tar;
 use crate::document::{Document, Image};
-use crate::index::Record;
+use crate::index::IndexEntry;
 use crate::store::Blob;
 
 /// Extensions of pictures.
@@ -23,15 +23,15 @@ impl Format for Webdataset {
         &[".tar", ".tar.gz", ".tgz", ".tar.zst"]
     }
 
-    fn layout(&self) -> Layout {
-        Layout::Records("tar".to_owned())
+    fn layout(&self) -> FileLayout {
+        FileLayout::Records("tar".to_owned())
     }
 
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(Record)) -> Result<()> {
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         tar::scan(file, |key| key, add)
     }
 
-    fn read(&self, file: &Blob, record: &Record) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let mut sample = tar::read(file, record)?;
         let key = sample.key.clone();
         let text = self.text(&sample).with_context(|| key.clone())?;
@@ -44,12 +44,12 @@ impl Format for Webdataset {
             )
         };
         let picture = Image::named(&format!("{key}.{extension}"), bytes);
-        Page::captioned(key, picture, &text)
+        DocumentBuilder::captioned(key, picture, &text)
     }
 }
 
 impl Webdataset {
-    fn text(&self, sample: &tar::Sample) -> Result<String> {
+    fn text(&self, sample: &tar::TarSample) -> Result<String> {
         let (extension, field) = self.caption.split_once('.').unwrap_or((&self.caption, ""));
         let wanted =
             || format!("no .{extension} among {}: set `caption` to one of them", sample.extensions());

@@ -1,5 +1,5 @@
-//! Fast binding: new words are bound to pictured objects in the prompt, then one of the objects is shown again
-//! (Tsimpoukelli et al. 2021, "Multimodal few-shot learning with frozen language models", section 4.4).
+//! Fast binding: new words are bound to pictured objects in the prompt, then one of the objects is shown
+//! again (Tsimpoukelli et al. 2021, "Multimodal few-shot learning with frozen language models", section 4.4).
 
 use std::collections::BTreeSet;
 
@@ -7,7 +7,7 @@ use rand::Rng as _;
 
 use super::lexicon::number;
 use super::scene::Scene;
-use super::{Author, Page, Split, World};
+use super::{Author, Split, World, WorldPage};
 use crate::question::Question;
 
 /// Words that one item binds.
@@ -21,16 +21,16 @@ pub struct Binding {
     /// One object for each word, then the picture that is asked about: no background comes twice.
     pub scenes: Vec<Scene>,
     /// Which word is asked for.
-    pub asked: usize,
+    pub queried: usize,
 }
 
 /// A document of pre-training: one to three items of as many words.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
     let words = author.pick(&BOUND);
     for _ in 0..author.pick(&[1, 2, 3]) {
         let binding = author.binding(words);
-        let (text, answer) = (binding.text(), &binding.words[binding.asked]);
+        let (text, answer) = (binding.text(), &binding.words[binding.queried]);
         page.placed(&format!("Question: {text} Short answer: {answer}"), &binding.scenes);
     }
     page.end()
@@ -46,7 +46,7 @@ impl World {
             category,
             pictures: binding.scenes.iter().map(|scene| self.picture(scene).into()).collect(),
             text: binding.text(),
-            answers: vec![binding.words[binding.asked].clone()],
+            answers: vec![binding.words[binding.queried].clone()],
             ..Question::default()
         }
     }
@@ -75,19 +75,19 @@ impl Author<'_> {
                 words.push(word);
             }
         }
-        let asked = self.rng.random_range(0..number);
+        let queried = self.rng.random_range(0..number);
         loop {
             let mut scenes: Vec<Scene> = (0..number).map(|_| self.scene_of(1)).collect();
-            scenes.push(self.scene_with(scenes[asked].objects[0].emoji, 1));
+            scenes.push(self.scene_with(scenes[queried].objects[0].emoji, 1));
             if fair(&scenes) {
-                return Binding { words, scenes, asked };
+                return Binding { words, scenes, queried };
             }
         }
     }
 }
 
-/// Whether only the object tells which word goes with the last picture: no two pictures share a background, no two
-/// bound ones an object, and the last shows its object a fifth larger or smaller than all of them.
+/// Whether only the object tells which word goes with the last picture: no two pictures share a background,
+/// no two bound ones an object, and the last shows its object a fifth larger or smaller than all of them.
 fn fair(scenes: &[Scene]) -> bool {
     let [bound @ .., query] = scenes else { return false };
     let distinct = |of: fn(&Scene) -> usize, scenes: &[Scene]| {

@@ -2,10 +2,11 @@
 
 use super::lexicon::{capital, fill, with_article};
 use super::scene::{Scene, Wording};
-use super::{Author, Page, Split, World};
+use super::{Author, Split, World, WorldPage};
 use crate::question::Question;
 
-/// What people write beside a picture, with weights. Many begin as the evaluation's prompt does: "A photo of".
+/// What people write beside a picture, with weights. Many begin as the evaluation's prompt does: "A photo
+/// of".
 const ALT_TEXTS: [(u32, &str); 11] = [
     (30, "A photo of {a}."),
     (10, "A photo of a {size} {name}."),
@@ -21,7 +22,7 @@ const ALT_TEXTS: [(u32, &str); 11] = [
 ];
 
 /// One emoji and its alt text.
-pub(super) fn alt_text<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn alt_text<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let scene = author.scene_of(1);
     let template = author.weighted(&ALT_TEXTS);
     let object = &scene.objects[0];
@@ -44,7 +45,7 @@ pub(super) fn alt_text<'a>(author: &mut Author<'a>) -> Page<'a> {
 }
 
 /// A scene and its full description, half of them in the canonical wording.
-pub(super) fn description<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn description<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let scene = author.scene();
     let wording = if author.chance(0.5) { Wording::default() } else { author.wording(&scene) };
     let opening = author.weighted(&[(70, "A photo of "), (10, "This is "), (10, "Here is "), (10, "")]);
@@ -68,8 +69,8 @@ impl Author<'_> {
 }
 
 impl World {
-    /// A captioning item: one to four objects; the answers are three to five descriptions that continue "A photo of",
-    /// the canonical wording first.
+    /// A captioning item: one to four objects; the answers are three to five descriptions that continue "A
+    /// photo of", the canonical wording first.
     pub fn caption_question(&self, split: Split, index: u64) -> Question {
         let mut author = Author { world: self, split, rng: self.rng("caption", split, index) };
         let scene = author.scene();

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use super::conversations::{two_scenes, which};
 use super::lexicon::with_article;
 use super::questions::Category;
-use super::scene::{Object, Place, Scene};
-use super::{Author, Page, Split, World};
+use super::scene::{Object, ObjectPlace, Scene};
+use super::{Author, Split, World, WorldPage};
 use crate::question::Question;
 
 /// What a question about two pictures asks for.
@@ -37,7 +37,7 @@ impl Comparison {
 
 /// Two scenes and a question about them.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Compared {
+pub struct ComparedScenes {
     /// The first picture's and the second's.
     pub scenes: [Scene; 2],
     /// The question.
@@ -60,11 +60,11 @@ const TRIES: usize = 100;
 type Change = ([Scene; 2], Vec<String>);
 
 /// A document of pre-training: one to four questions of one kind.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
     let kind = author.pick(&Comparison::ALL);
     for _ in 0..author.pick(&[1, 2, 3, 4]) {
-        let Compared { scenes, text, answers } = author.compared(kind);
+        let ComparedScenes { scenes, text, answers } = author.compared(kind);
         page.placed(&format!("<image><image>Question: {text} Short answer: {}", answers[0]), &scenes);
     }
     page.end()
@@ -73,7 +73,7 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
 impl World {
     /// An item about two pictures, which come before the question.
     pub fn comparison_question(&self, split: Split, kind: Comparison, index: u64) -> Question {
-        let Compared { scenes, text, answers } = self.compared(split, kind, index);
+        let ComparedScenes { scenes, text, answers } = self.compared(split, kind, index);
         Question {
             id: format!("pairs-{}/{}/{index}", kind.name(), split.name()),
             category: kind.name().to_owned(),
@@ -85,14 +85,14 @@ impl World {
     }
 
     /// The scenes of [`World::comparison_question`].
-    pub fn compared(&self, split: Split, kind: Comparison, index: u64) -> Compared {
+    pub fn compared(&self, split: Split, kind: Comparison, index: u64) -> ComparedScenes {
         let rng = self.rng(&format!("pairs-{}", kind.name()), split, index);
         Author { world: self, split, rng }.compared(kind)
     }
 }
 
 impl Author<'_> {
-    fn compared(&mut self, kind: Comparison) -> Compared {
+    fn compared(&mut self, kind: Comparison) -> ComparedScenes {
         let respect = match kind {
             Comparison::Which => Category::What,
             Comparison::More => Category::Count,
@@ -105,14 +105,14 @@ impl Author<'_> {
         }
         let (text, answer) = which(self, respect, &scenes);
         let full = format!("{answer} picture");
-        Compared { scenes, text, answers: vec![answer, full] }
+        ComparedScenes { scenes, text, answers: vec![answer, full] }
     }
 
-    fn changed(&mut self) -> Compared {
+    fn changed(&mut self) -> ComparedScenes {
         let change = self.pick(&CHANGES);
         let found = (0..TRIES).find_map(|_| change(self));
         let (scenes, answers) = found.or_else(|| replaced(self)).expect("any object can be replaced");
-        Compared { scenes, text: self.pick(&CHANGED).to_owned(), answers }
+        ComparedScenes { scenes, text: self.pick(&CHANGED).to_owned(), answers }
     }
 
     fn names(&self, emoji: usize) -> Vec<String> {
@@ -134,11 +134,11 @@ fn moved(author: &mut Author) -> Option<Change> {
     let before = author.scene();
     let at = author.pick(&indices(&before));
     let Object { emoji, size, .. } = before.objects[at];
-    let free = |&p: &Place| {
-        before.objects.iter().all(|o| o.place != p && o.place != Place::Centre)
+    let free = |&p: &ObjectPlace| {
+        before.objects.iter().all(|o| o.place != p && o.place != ObjectPlace::Centre)
             && author.world.allows(author.split, emoji, before.colour, p)
     };
-    let free: Vec<Place> = Place::QUARTERS.into_iter().filter(free).collect();
+    let free: Vec<ObjectPlace> = ObjectPlace::QUARTERS.into_iter().filter(free).collect();
     if free.is_empty() {
         return None;
     }

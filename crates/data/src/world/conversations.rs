@@ -1,10 +1,10 @@
-//! Conversations: several questions about one picture, about two pictures, or without a picture. Answers are short,
-//! descriptions are full sentences.
+//! Conversations: several questions about one picture, about two pictures, or without a picture. Answers are
+//! short, descriptions are full sentences.
 
 use super::lexicon::{Class, capital, number, with_article};
 use super::questions::Category;
 use super::scene::{Scene, Wording};
-use super::{Author, Page};
+use super::{Author, WorldPage};
 use crate::chat::{Role, Turn, render};
 use crate::document::Segment;
 
@@ -12,9 +12,9 @@ use crate::document::Segment;
 const RESPECTS: [Category; 4] = [Category::What, Category::What, Category::Colour, Category::Count];
 
 /// One conversation.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
-    let talk = author.weighted::<fn(&mut Author, &mut Page) -> Vec<Exchange>>(&[
+    let talk = author.weighted::<fn(&mut Author, &mut WorldPage) -> Vec<Exchange>>(&[
         (82, one_picture),
         (10, two_pictures),
         (8, words_only),
@@ -38,8 +38,9 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
 /// A question and its answer.
 pub(super) type Exchange = (String, String);
 
-/// Two to five questions about one picture, no two the same; on a quarter of them, one asks for a description.
-fn one_picture(author: &mut Author, page: &mut Page) -> Vec<Exchange> {
+/// Two to five questions about one picture, no two the same; on a quarter of them, one asks for a
+/// description.
+fn one_picture(author: &mut Author, page: &mut WorldPage) -> Vec<Exchange> {
     let number = author.weighted(&[(30, 1), (30, 2), (20, 3), (20, 4)]);
     let scene = author.scene_of(number);
     page.picture(&scene);
@@ -63,10 +64,10 @@ fn one_picture(author: &mut Author, page: &mut Page) -> Vec<Exchange> {
     let mut named = Vec::new();
     let mut out: Vec<Exchange> = Vec::new();
     for category in wanted {
-        if let Some(asked) = author.ask(&scene, category, &mut named) {
-            let answer = asked.answers[0].clone();
-            if !out.iter().any(|(question, _)| *question == asked.text) {
-                out.push((asked.text, answer));
+        if let Some(question) = author.ask(&scene, category, &mut named) {
+            let answer = question.answers[0].clone();
+            if !out.iter().any(|(text, _)| *text == question.text) {
+                out.push((question.text, answer));
             }
         }
     }
@@ -80,7 +81,7 @@ fn one_picture(author: &mut Author, page: &mut Page) -> Vec<Exchange> {
 }
 
 /// One or two questions that take both pictures to answer.
-fn two_pictures(author: &mut Author, page: &mut Page) -> Vec<Exchange> {
+fn two_pictures(author: &mut Author, page: &mut WorldPage) -> Vec<Exchange> {
     let scenes = two_scenes(author);
     for scene in &scenes {
         page.picture(scene);
@@ -134,7 +135,7 @@ pub(super) fn which(author: &mut Author, respect: Category, scenes: &[Scene; 2])
 }
 
 /// Two or three questions about things and numbers.
-fn words_only(author: &mut Author, _: &mut Page) -> Vec<Exchange> {
+fn words_only(author: &mut Author, _: &mut WorldPage) -> Vec<Exchange> {
     let mut out: Vec<Exchange> = Vec::new();
     if author.chance(0.2) {
         let greeting = author.pick(&["Hello!", "Hi!"]);
@@ -158,7 +159,7 @@ fn is_it(author: &mut Author) -> Exchange {
     let class = author.world.emoji[emoji].class;
     let others: Vec<Class> = Class::ALL.into_iter().filter(|&c| c != class).collect();
     let yes = author.chance(0.5);
-    let asked = if yes { class } else { author.pick(&others) };
-    let question = format!("Is {} {}?", with_article(author.name(emoji)), asked.phrase());
+    let named = if yes { class } else { author.pick(&others) };
+    let question = format!("Is {} {}?", with_article(author.name(emoji)), named.phrase());
     (question, if yes { "yes" } else { "no" }.to_owned())
 }

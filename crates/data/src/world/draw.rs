@@ -9,13 +9,14 @@ use crate::document::Picture;
 pub(super) struct Sprite {
     pub(super) width: u32,
     pub(super) height: u32,
-    /// `[height, width, 4]` bytes, colours multiplied by alpha, so that it can be scaled and blended as it is.
+    /// `[height, width, 4]` bytes, colours multiplied by alpha, so that it can be scaled and blended as it
+    /// is.
     pub(super) rgba: Vec<u8>,
 }
 
 /// A part of a picture, in pixels.
 #[derive(Clone, Copy)]
-pub(super) struct Area {
+pub(super) struct Rect {
     pub(super) left: u32,
     pub(super) top: u32,
     pub(super) width: u32,
@@ -52,14 +53,14 @@ impl Canvas {
     }
 
     /// Paints an area in one colour.
-    pub(super) fn fill(&mut self, area: Area, colour: [u8; 3]) {
+    pub(super) fn fill(&mut self, area: Rect, colour: [u8; 3]) {
         for row in 0..area.height {
             self.row(area, row).as_chunks_mut().0.fill(colour);
         }
     }
 
     /// Scales a sprite to the area and blends it over what is there.
-    pub(super) fn paste(&mut self, sprite: &Sprite, area: Area) {
+    pub(super) fn paste(&mut self, sprite: &Sprite, area: Rect) {
         let scaled = scale(&mut self.resizer, sprite, area);
         for (row, pixels) in (0..).zip(scaled.chunks_exact(area.width as usize * 4)) {
             let target = self.row(area, row);
@@ -72,10 +73,11 @@ impl Canvas {
         }
     }
 
-    /// Scales a sprite, turns it about its middle and blends it over what is there; what leaves the picture is cut.
+    /// Scales a sprite, turns it about its middle and blends it over what is there; what leaves the picture
+    /// is cut.
     pub(super) fn paste_turned(&mut self, sprite: &Sprite, turned: &Turned) {
         let side = turned.side;
-        let scaled = scale(&mut self.resizer, sprite, Area { left: 0, top: 0, width: side, height: side });
+        let scaled = scale(&mut self.resizer, sprite, Rect { left: 0, top: 0, width: side, height: side });
         let texel = |x: i64, y: i64, c: usize| {
             let inside = (0..i64::from(side)).contains(&x) && (0..i64::from(side)).contains(&y);
             if inside { f64::from(scaled[((y * i64::from(side) + x) * 4) as usize + c]) } else { 0.0 }
@@ -113,14 +115,14 @@ impl Canvas {
     }
 
     /// The pixels of one row of an area.
-    fn row(&mut self, area: Area, row: u32) -> &mut [u8] {
+    fn row(&mut self, area: Rect, row: u32) -> &mut [u8] {
         let start = ((area.top + row) * self.side + area.left) as usize * 3;
         &mut self.rgb[start..start + area.width as usize * 3]
     }
 }
 
 /// A sprite in the area's size, `[height, width, 4]`.
-fn scale(resizer: &mut Resizer, sprite: &Sprite, area: Area) -> Vec<u8> {
+fn scale(resizer: &mut Resizer, sprite: &Sprite, area: Rect) -> Vec<u8> {
     let options =
         ResizeOptions::new().resize_alg(ResizeAlg::Convolution(FilterType::CatmullRom)).use_alpha(false);
     let source = ImageRef::new(sprite.width, sprite.height, &sprite.rgba, PixelType::U8x4)

@@ -1,5 +1,6 @@
-//! Pages with two to nine pictures among text. Each page keeps one manner throughout, and manners differ between
-//! pages, so that the first items tell what comes next: from this the model learns to follow demonstrations.
+//! Pages with two to nine pictures among text. Each page keeps one manner throughout, and manners differ
+//! between pages, so that the first items tell what comes next: from this the model learns to follow
+//! demonstrations.
 
 use rand::Rng as _;
 
@@ -7,7 +8,7 @@ use super::lexicon::{capital, fill, number, with_article};
 use super::questions::Category;
 use super::scene::{Scene, Wording};
 use super::words::{HEADS, TAILS};
-use super::{Author, Page};
+use super::{Author, WorldPage};
 
 /// Most pictures of a page: eight demonstrations and a question, as evaluation shows them.
 const MOST: usize = 9;
@@ -16,7 +17,7 @@ const MOST: usize = 9;
 pub(super) const PEOPLE: [&str; 6] = ["Anna", "Ben", "Clara", "David", "Emma", "Tom"];
 
 #[derive(Clone, Copy)]
-enum Form {
+enum PageForm {
     Captions,
     Evaluation,
     List,
@@ -26,23 +27,23 @@ enum Form {
 }
 
 /// The first two have exactly the surface form of the evaluation's prompts.
-const FORMS: [(u32, Form); 6] = [
-    (14, Form::Captions),
-    (21, Form::Evaluation),
-    (20, Form::List),
-    (15, Form::Quiz),
-    (15, Form::Binding),
-    (15, Form::Comparison),
+const FORMS: [(u32, PageForm); 6] = [
+    (14, PageForm::Captions),
+    (21, PageForm::Evaluation),
+    (20, PageForm::List),
+    (15, PageForm::Quiz),
+    (15, PageForm::Binding),
+    (15, PageForm::Comparison),
 ];
 
 /// A page of any form.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
     match author.weighted(&FORMS) {
-        Form::Captions => captions(author, &mut page),
-        Form::Evaluation => quiz(author, &mut page, "Question: {q} Short answer: {a}"),
-        Form::List => list(author, &mut page),
-        Form::Quiz => {
+        PageForm::Captions => captions(author, &mut page),
+        PageForm::Evaluation => quiz(author, &mut page, "Question: {q} Short answer: {a}"),
+        PageForm::List => list(author, &mut page),
+        PageForm::Quiz => {
             let label = author.pick(&[
                 "Q: {q} A: {a}",
                 "Question: {q} Answer: {a}",
@@ -52,14 +53,14 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
             ]);
             quiz(author, &mut page, label);
         }
-        Form::Binding => binding(author, &mut page),
-        Form::Comparison => comparison(author, &mut page),
+        PageForm::Binding => binding(author, &mut page),
+        PageForm::Comparison => comparison(author, &mut page),
     }
     page.end()
 }
 
 /// "A photo of …" after each picture: either the name alone or the full description.
-fn captions(author: &mut Author, page: &mut Page) {
+fn captions(author: &mut Author, page: &mut WorldPage) {
     let full = author.chance(0.6);
     for _ in 0..author.rng.random_range(3..=MOST) {
         let scene = if full { author.scene() } else { author.scene_of(1) };
@@ -73,15 +74,16 @@ fn captions(author: &mut Author, page: &mut Page) {
     }
 }
 
-/// A question and its answer after each picture; answers are short on half of the pages, and sentences on the others.
-fn quiz(author: &mut Author, page: &mut Page, label: &str) {
+/// A question and its answer after each picture; answers are short on half of the pages, and sentences on the
+/// others.
+fn quiz(author: &mut Author, page: &mut WorldPage, label: &str) {
     let sentences = author.chance(0.5);
     let only = author.chance(0.4).then(|| author.category());
     for _ in 0..author.rng.random_range(3..=MOST) {
         let category = only.unwrap_or_else(|| author.category());
-        let (scene, asked) = author.pose(category);
-        let answer = if sentences { &asked.sentence } else { &asked.answers[0] };
-        page.item(&scene, fill(label, &[("{q}", &asked.text), ("{a}", answer)]));
+        let (scene, question) = author.pose(category);
+        let answer = if sentences { &question.sentence } else { &question.answers[0] };
+        page.item(&scene, fill(label, &[("{q}", &question.text), ("{a}", answer)]));
     }
 }
 
@@ -103,7 +105,7 @@ enum Topic {
     Name,
     Colour,
     Count,
-    Place,
+    ObjectPlace,
     Full,
 }
 
@@ -112,12 +114,12 @@ const LISTS: [(Topic, &[&str]); 5] = [
     (Topic::Name, &["{name}", "{A}.", "This is {a}.", "Here you see {a}.", "Next comes {a}."]),
     (Topic::Colour, &["{colour}", "The background is {colour}.", "A picture in {colour}."]),
     (Topic::Count, &["{number}", "{Objects}.", "Here you see {objects}."]),
-    (Topic::Place, &["{place}", "Look in the {place}.", "It is in the {place}."]),
+    (Topic::ObjectPlace, &["{place}", "Look in the {place}.", "It is in the {place}."]),
     (Topic::Full, &["{Full}.", "This is {full}.", "Here you see {full}."]),
 ];
 
 /// An illustrated list or story: an introduction on half of the pages, then pictures, each with its line.
-fn list(author: &mut Author, page: &mut Page) {
+fn list(author: &mut Author, page: &mut WorldPage) {
     let (topic, templates) = author.pick(&LISTS);
     let template = author.pick(templates);
     let (numbered, count) = (author.chance(0.2), author.pick(&[2, 3, 4, 5, 6, 7, 8]));
@@ -132,7 +134,7 @@ fn list(author: &mut Author, page: &mut Page) {
     }
     for i in 1..=count {
         let scene = match topic {
-            Topic::Name | Topic::Place => author.scene_of(1),
+            Topic::Name | Topic::ObjectPlace => author.scene_of(1),
             Topic::Count => author.scene_for(Category::Count),
             Topic::Colour | Topic::Full => author.scene(),
         };
@@ -175,7 +177,7 @@ pub(super) fn count_objects(scene: &Scene) -> String {
 }
 
 /// Two new words, each bound to an emoji by its pictures, and used later.
-fn binding(author: &mut Author, page: &mut Page) {
+fn binding(author: &mut Author, page: &mut WorldPage) {
     let both = author.scene_of(2);
     let mut pair: Vec<usize> = both.objects.iter().map(|o| o.emoji).collect();
     if author.chance(0.5) {
@@ -210,8 +212,8 @@ fn binding(author: &mut Author, page: &mut Page) {
 }
 
 /// Pairs of pictures and how they compare, always in the same respect.
-fn comparison(author: &mut Author, page: &mut Page) {
-    let topic = author.pick(&[Topic::Name, Topic::Colour, Topic::Count, Topic::Place]);
+fn comparison(author: &mut Author, page: &mut WorldPage) {
+    let topic = author.pick(&[Topic::Name, Topic::Colour, Topic::Count, Topic::ObjectPlace]);
     let form = author.pick(&[0, 1]);
     for _ in 0..author.pick(&[1, 2, 3]) {
         let [first, second] = scenes_to_compare(author, topic);
@@ -271,7 +273,7 @@ fn compare(author: &mut Author, topic: Topic, form: usize, [first, second]: [&Sc
         (Topic::Count, _) => {
             format!("The first picture has {}, the second {}.", count_objects(first), count_objects(second))
         }
-        (Topic::Place | Topic::Full, _) => {
+        (Topic::ObjectPlace | Topic::Full, _) => {
             let [a, b] = [first, second].map(|s| s.objects[0].place.name());
             format!("The {} is in the {a}, the {} in the {b}.", names[0], names[1])
         }

@@ -44,8 +44,9 @@ impl Class {
     }
 }
 
-/// Each class with the number of emoji it gives to every twenty, and its emoji in the order in which they are taken.
-/// Chosen by eye to differ from one another; their CLDR names have one or two words and take "a" or "an".
+/// Each class with the number of emoji it gives to every twenty, and its emoji in the order in which they are
+/// taken. Chosen by eye to differ from one another; their CLDR names have one or two words and take "a" or
+/// "an".
 const POOLS: [(Class, usize, &str); 6] = [
     (
         Class::Animal,
@@ -114,7 +115,8 @@ fn decode(class: Class, symbol: char) -> Result<Emoji> {
     Ok(Emoji { name, class, sprite: Sprite { width, height, rgba } })
 }
 
-/// The background colours: name and middle shade. Apart from one another, and from the usual shades of Twemoji.
+/// The background colours: name and middle shade. Apart from one another, and from the usual shades of
+/// Twemoji.
 pub const COLOURS: [(&str, [u8; 3]); 10] = [
     ("red", [200, 20, 40]),
     ("orange", [255, 125, 0]),

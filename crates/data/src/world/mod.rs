@@ -30,16 +30,16 @@ use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::binding::{BOUND, Binding};
-pub use self::comparisons::{Compared, Comparison};
+pub use self::comparisons::{ComparedScenes, Comparison};
 pub use self::lexicon::{COLOURS, Class, Emoji, available};
-pub use self::questions::{Asked, Category};
+pub use self::questions::{Category, SceneQuestion};
 pub use self::renderings::{Pattern, Pose, Rendering};
-pub use self::scene::{Object, Place, Scene, Size};
+pub use self::scene::{Object, ObjectPlace, ObjectSize, Scene};
 pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
 
 use self::pairs::{FEWEST, Pairs};
-use crate::document::{Document, Kind, Picture, Segment, Special};
-use crate::source::{Source, Split};
+use crate::document::{Document, DocumentKind, Picture, Segment, Special};
+use crate::source::interface::{Source, Split};
 
 /// Size of the built-in world, `[world]`: Twemoji pictures and the scenes, pages and conversations made of
 /// them.
@@ -69,7 +69,7 @@ impl Default for WorldConfig {
 /// A stream of documents.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Stream {
+pub enum WorldStream {
     /// One emoji with a short, noisy text: MM1's captioned data.
     Captioned,
     /// Scenes with a full description: MM1's synthetic captions.
@@ -92,7 +92,7 @@ pub enum Stream {
     Stickers,
 }
 
-impl Stream {
+impl WorldStream {
     /// Every stream.
     pub const ALL: [Self; 10] = [
         Self::Captioned,
@@ -124,13 +124,13 @@ impl Stream {
     }
 
     /// The kind of its documents.
-    pub fn kind(self) -> Kind {
+    pub fn kind(self) -> DocumentKind {
         match self {
-            Self::Captioned | Self::Signs | Self::Renderings | Self::Stickers => Kind::Captioned,
-            Self::Scenes => Kind::Synthetic,
-            Self::Interleaved | Self::Pairs | Self::Binding => Kind::Interleaved,
-            Self::Text => Kind::TextOnly,
-            Self::Chat => Kind::Conversation,
+            Self::Captioned | Self::Signs | Self::Renderings | Self::Stickers => DocumentKind::Captioned,
+            Self::Scenes => DocumentKind::Synthetic,
+            Self::Interleaved | Self::Pairs | Self::Binding => DocumentKind::Interleaved,
+            Self::Text => DocumentKind::TextOnly,
+            Self::Chat => DocumentKind::Conversation,
         }
     }
 }
@@ -162,22 +162,23 @@ impl World {
         );
         ensure!(
             (0.1..=0.9).contains(&test_share),
-            "world.test_share = {test_share}: give 0.1 to 0.9, so that each emoji has one of the {} colours on both sides in each place",
+            "world.test_share = {test_share}: give 0.1 to 0.9, so that each emoji has one of the {} \
+             colours on both sides in each place",
             COLOURS.len()
         );
         let emoji = lexicon::emoji(emoji)?;
-        let pairs = Place::ALL.map(|place| Pairs::new(&emoji, place, test_share, seed));
+        let pairs = ObjectPlace::ALL.map(|place| Pairs::new(&emoji, place, test_share, seed));
         Ok(Arc::new(Self { config: config.clone(), seed, emoji, pairs }))
     }
 
     /// The documents of a stream, without end.
-    pub fn source(self: &Arc<Self>, stream: Stream) -> Arc<dyn Source> {
+    pub fn source(self: &Arc<Self>, stream: WorldStream) -> Arc<dyn Source> {
         Arc::new(WorldSource { world: Arc::clone(self), stream })
     }
 
     /// The scenes that a document of `stream` shows or, in text, tells of, in order.
-    pub fn scenes(&self, stream: Stream, split: Split, index: u64) -> Vec<Scene> {
-        let scene = |shown| if let Shown::Scene(scene) = shown { Some(scene) } else { None };
+    pub fn scenes(&self, stream: WorldStream, split: Split, index: u64) -> Vec<Scene> {
+        let scene = |shown| if let Depiction::Scene(scene) = shown { Some(scene) } else { None };
         self.page(stream, split, index).shown.into_iter().filter_map(scene).collect()
     }
 
@@ -188,27 +189,27 @@ impl World {
 
     /// Whether `split` may show this emoji on this colour (an index in [`COLOURS`]) in this place. True for
     /// exactly one split.
-    pub fn allows(&self, split: Split, emoji: usize, colour: usize, place: Place) -> bool {
+    pub fn allows(&self, split: Split, emoji: usize, colour: usize, place: ObjectPlace) -> bool {
         self.pairs(place).emoji(split, colour).binary_search(&emoji).is_ok()
     }
 
-    fn pairs(&self, place: Place) -> &Pairs {
+    fn pairs(&self, place: ObjectPlace) -> &Pairs {
         &self.pairs[place as usize]
     }
 
-    fn page(&self, stream: Stream, split: Split, index: u64) -> Page<'_> {
+    fn page(&self, stream: WorldStream, split: Split, index: u64) -> WorldPage<'_> {
         let mut author = Author { world: self, split, rng: self.rng(stream.name(), split, index) };
         match stream {
-            Stream::Captioned => captioned::alt_text(&mut author),
-            Stream::Scenes => captioned::description(&mut author),
-            Stream::Interleaved => interleaved::page(&mut author),
-            Stream::Text => prose::page(&mut author),
-            Stream::Chat => conversations::page(&mut author),
-            Stream::Pairs => comparisons::page(&mut author),
-            Stream::Binding => binding::page(&mut author),
-            Stream::Signs => signs::page(&mut author),
-            Stream::Renderings => renderings::page(&mut author),
-            Stream::Stickers => renderings::sticker(&mut author),
+            WorldStream::Captioned => captioned::alt_text(&mut author),
+            WorldStream::Scenes => captioned::description(&mut author),
+            WorldStream::Interleaved => interleaved::page(&mut author),
+            WorldStream::Text => prose::page(&mut author),
+            WorldStream::Chat => conversations::page(&mut author),
+            WorldStream::Pairs => comparisons::page(&mut author),
+            WorldStream::Binding => binding::page(&mut author),
+            WorldStream::Signs => signs::page(&mut author),
+            WorldStream::Renderings => renderings::page(&mut author),
+            WorldStream::Stickers => renderings::sticker(&mut author),
         }
     }
 
@@ -223,7 +224,7 @@ impl World {
 
 struct WorldSource {
     world: Arc<World>,
-    stream: Stream,
+    stream: WorldStream,
 }
 
 impl Source for WorldSource {
@@ -250,27 +251,27 @@ impl Source for WorldSource {
 
     fn classes(&self) -> Option<Vec<String>> {
         let names = || self.world.emoji.iter().map(|emoji| emoji.name.to_owned()).collect();
-        matches!(self.stream, Stream::Renderings | Stream::Stickers).then(names)
+        matches!(self.stream, WorldStream::Renderings | WorldStream::Stickers).then(names)
     }
 }
 
 /// What a picture shows.
-enum Shown {
+enum Depiction {
     Scene(Scene),
     Sign(Sign),
     Rendering(Rendering),
 }
 
 /// A document being written, and what it shows.
-struct Page<'a> {
+struct WorldPage<'a> {
     world: &'a World,
     /// Pictures are empty until the page is drawn, which takes most of the time.
     segments: Vec<Segment>,
     /// Of the pictures, or of a page without pictures, in order.
-    shown: Vec<Shown>,
+    shown: Vec<Depiction>,
 }
 
-impl<'a> Page<'a> {
+impl<'a> WorldPage<'a> {
     fn new(world: &'a World) -> Self {
         Self { world, segments: Vec::new(), shown: Vec::new() }
     }
@@ -311,20 +312,20 @@ impl<'a> Page<'a> {
 
     /// Adds the picture of a scene.
     fn picture(&mut self, scene: &Scene) {
-        self.show(Shown::Scene(scene.clone()));
+        self.show(Depiction::Scene(scene.clone()));
     }
 
     /// Adds the picture of a sign.
     fn sign(&mut self, sign: Sign) {
-        self.show(Shown::Sign(sign));
+        self.show(Depiction::Sign(sign));
     }
 
     /// Adds the picture of a rendering.
     fn rendering(&mut self, rendering: Rendering) {
-        self.show(Shown::Rendering(rendering));
+        self.show(Depiction::Rendering(rendering));
     }
 
-    fn show(&mut self, shown: Shown) {
+    fn show(&mut self, shown: Depiction) {
         let empty = Picture { width: 0, height: 0, rgb: Vec::new() };
         self.segments.push(Segment::Image(Arc::new(empty).into()));
         self.shown.push(shown);
@@ -339,9 +340,9 @@ impl<'a> Page<'a> {
         });
         for (image, shown) in pictures.zip(&shown) {
             *image = match shown {
-                Shown::Scene(scene) => world.picture(scene).into(),
-                Shown::Sign(sign) => world.sign_picture(sign).into(),
-                Shown::Rendering(rendering) => Arc::new(world.draw(rendering)).into(),
+                Depiction::Scene(scene) => world.picture(scene).into(),
+                Depiction::Sign(sign) => world.sign_picture(sign).into(),
+                Depiction::Rendering(rendering) => Arc::new(world.draw(rendering)).into(),
             };
         }
         segments
@@ -386,8 +387,8 @@ impl<'a> Author<'a> {
         self.world.emoji[emoji].name
     }
 
-    fn page(&self) -> Page<'a> {
-        Page::new(self.world)
+    fn page(&self) -> WorldPage<'a> {
+        WorldPage::new(self.world)
     }
 }
 

@@ -1,14 +1,14 @@
-//! The split: in each place, every pair of an emoji and a background colour belongs to training or to test, never to
-//! both, so no composition of one side can be on the other.
+//! The split: in each place, every pair of an emoji and a background colour belongs to training or to test,
+//! never to both, so no composition of one side can be on the other.
 //!
-//! The place is part of it, so that both sides have most emoji on most colours: else training would teach that a test
-//! scene can't be ("never on this colour").
+//! The place is part of it, so that both sides have most emoji on most colours: else training would teach
+//! that a test scene can't be ("never on this colour").
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::lexicon::{COLOURS, Emoji};
-use super::scene::Place;
-use crate::source::Split;
+use super::scene::ObjectPlace;
+use crate::source::interface::Split;
 
 /// A colour keeps at least this many emoji on both sides in each place: one more than a scene has.
 pub(super) const FEWEST: usize = 5;
@@ -27,9 +27,11 @@ struct Side {
 }
 
 impl Pairs {
-    /// Sends `test_share` of each colour's pairs to test, in the order of a hash of `seed`, both names and the
-    /// place; then exchanges pairs until every emoji has a colour on both sides.
-    pub(super) fn new(emoji: &[Emoji], place: Place, test_share: f64, seed: u64) -> Self {
+    /// Sends `test_share` of each colour's pairs to test, in the order of a hash of `seed`, both names and
+    /// the place; then exchanges pairs until every emoji has a colour on both sides.
+    pub(super) fn new(emoji: &[Emoji], place: ObjectPlace, test_share: f64, seed: u64) -> Self {
+        // The place is part of the split. Pairs of emoji and colour held out whole taught the model what can't be on
+        // a colour, which is what the test shows.
         let n = emoji.len();
         let fewest = FEWEST.max(n.div_ceil(COLOURS.len()));
         let quota = ((n as f64 * test_share).round() as usize).clamp(fewest, n - fewest);
@@ -74,8 +76,8 @@ impl Pairs {
     }
 }
 
-/// Gives `e`, which has no colour on `side`, one from an emoji that has two or more there. There is one, because a
-/// side has at least as many pairs as there are emoji.
+/// Gives `e`, which has no colour on `side`, one from an emoji that has two or more there. There is one,
+/// because a side has at least as many pairs as there are emoji.
 fn exchange(held: &mut [Vec<bool>], e: usize, side: bool) {
     let rich = |f: usize| held.iter().filter(|row| row[f] == side).count() > 1;
     let colours = (0..held.len()).map(|k| (e + k) % held.len());

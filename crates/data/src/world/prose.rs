@@ -1,19 +1,20 @@
-//! Text without pictures about the same world: descriptions of pictures, little stories, and facts. 40 to 120 words.
+//! Text without pictures about the same world: descriptions of pictures, little stories, and facts. 40 to 120
+//! words.
 
 use rand::seq::SliceRandom as _;
 
 use super::interleaved::{PEOPLE, count_objects};
 use super::lexicon::{Class, capital, fill, number, with_article};
-use super::scene::{Place, Scene, Wording};
-use super::{Author, Page, Shown};
+use super::scene::{ObjectPlace, Scene, Wording};
+use super::{Author, Depiction, WorldPage};
 
 /// A document has at least this many words, and ends with the paragraph that reaches them.
 const FEWEST_WORDS: usize = 40;
 
 /// One document: paragraphs of one manner.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
-    let paragraph = author.weighted::<fn(&mut Author, &mut Page) -> String>(&[
+    let paragraph = author.weighted::<fn(&mut Author, &mut WorldPage) -> String>(&[
         (50, description),
         (25, story),
         (25, lesson),
@@ -29,7 +30,7 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
 }
 
 /// What a picture shows, with one or two things that follow from it.
-fn description(author: &mut Author, page: &mut Page) -> String {
+fn description(author: &mut Author, page: &mut WorldPage) -> String {
     let scene = author.scene();
     let opening = author.pick(&[
         "{person} has a picture.",
@@ -57,7 +58,7 @@ fn description(author: &mut Author, page: &mut Page) -> String {
         });
     }
     sentences.extend(conclusions(author, &scene));
-    page.shown.push(Shown::Scene(scene));
+    page.shown.push(Depiction::Scene(scene));
     sentences.join(" ")
 }
 
@@ -76,11 +77,13 @@ fn conclusions(author: &mut Author, scene: &Scene) -> Vec<String> {
         for b in &scene.objects {
             let (name_a, name_b) = (author.name(a.emoji), author.name(b.emoji));
             match (a.place, b.place) {
-                (Place::TopLeft, Place::TopRight) | (Place::BottomLeft, Place::BottomRight) => {
+                (ObjectPlace::TopLeft, ObjectPlace::TopRight)
+                | (ObjectPlace::BottomLeft, ObjectPlace::BottomRight) => {
                     out.push(format!("The {name_a} is to the left of the {name_b}."));
                     out.push(format!("The {name_b} is to the right of the {name_a}."));
                 }
-                (Place::TopLeft, Place::BottomLeft) | (Place::TopRight, Place::BottomRight) => {
+                (ObjectPlace::TopLeft, ObjectPlace::BottomLeft)
+                | (ObjectPlace::TopRight, ObjectPlace::BottomRight) => {
                     out.push(format!("The {name_a} is above the {name_b}."));
                     out.push(format!("The {name_b} is below the {name_a}."));
                 }
@@ -94,7 +97,7 @@ fn conclusions(author: &mut Author, scene: &Scene) -> Vec<String> {
 }
 
 /// Somebody looks for a thing in one place after the other, and finds it.
-fn story(author: &mut Author, page: &mut Page) -> String {
+fn story(author: &mut Author, page: &mut WorldPage) -> String {
     let count = author.pick(&[2, 3, 4]);
     let scene = author.scene_of(count);
     let mut path: Vec<_> = scene.objects.iter().collect();
@@ -112,12 +115,12 @@ fn story(author: &mut Author, page: &mut Page) -> String {
     sentences.push(format!("{person} looks in the {}. There is the {name}!", target.place.name()));
     sentences
         .push(author.pick(&["Now {person} is happy.", "The search is over."]).replace("{person}", person));
-    page.shown.push(Shown::Scene(scene));
+    page.shown.push(Depiction::Scene(scene));
     sentences.join(" ")
 }
 
 /// What things are, and how to count.
-fn lesson(author: &mut Author, _: &mut Page) -> String {
+fn lesson(author: &mut Author, _: &mut WorldPage) -> String {
     let emoji: Vec<usize> = (0..author.world.emoji.len()).collect();
     let (a, b) = (author.pick(&emoji), author.pick(&emoji));
     let first = author.pick(&[0, 1, 2, 3, 4]);

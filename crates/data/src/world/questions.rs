@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::lexicon::{fill, number, with_article};
-use super::scene::{Object, Place, Scene};
+use super::scene::{Object, ObjectPlace, Scene};
 use super::{Author, Split, World};
 use crate::question::Question;
 
@@ -41,7 +41,7 @@ impl Category {
 
 /// A question about one scene.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Asked {
+pub struct SceneQuestion {
     /// What it asks for.
     pub category: Category,
     /// The question.
@@ -67,16 +67,22 @@ const WHERE: [&str; 3] =
 const YES_NO: [&str; 3] = ["Is there {a}?", "Does the picture show {a}?", "Can you see {a}?"];
 
 impl Author<'_> {
-    /// A question about `scene`. `named` are the emoji that the document has named already: their names are not asked
-    /// for, and others are preferred; what this question names is added. `None` where no name is left to ask for.
-    pub(super) fn ask(&mut self, scene: &Scene, category: Category, named: &mut Vec<usize>) -> Option<Asked> {
+    /// A question about `scene`. `named` are the emoji that the document has named already: their names are
+    /// not asked for, and others are preferred; what this question names is added. `None` where no name is
+    /// left to ask for.
+    pub(super) fn ask(
+        &mut self,
+        scene: &Scene,
+        category: Category,
+        named: &mut Vec<usize>,
+    ) -> Option<SceneQuestion> {
         let fresh: Vec<&Object> = scene.objects.iter().filter(|o| !named.contains(&o.emoji)).collect();
         if fresh.is_empty() && category == Category::What {
             return None;
         }
         let candidates = if fresh.is_empty() { scene.objects.iter().collect() } else { fresh };
         let object = self.pick(&candidates);
-        let (text, answers, sentence) = match category {
+        let Answered { text, answers, sentence } = match category {
             Category::What => self.what(scene, object),
             Category::Colour => self.colour(scene),
             Category::Count => self.count(scene),
@@ -91,17 +97,18 @@ impl Author<'_> {
         if matches!(category, Category::What | Category::Where) {
             named.push(object.emoji);
         }
-        Some(Asked { category, text, answers, sentence })
+        Some(SceneQuestion { category, text, answers, sentence })
     }
 
     /// A scene and a question about it.
-    pub(super) fn pose(&mut self, category: Category) -> (Scene, Asked) {
+    pub(super) fn pose(&mut self, category: Category) -> (Scene, SceneQuestion) {
         let scene = self.scene_for(category);
-        let asked = self.ask(&scene, category, &mut Vec::new());
-        (scene, asked.expect("nothing is named yet, so there is a name to ask for"))
+        let question = self.ask(&scene, category, &mut Vec::new());
+        (scene, question.expect("nothing is named yet, so there is a name to ask for"))
     }
 
-    /// A scene to ask for `category` about: as many objects as usual, but any number where the number is asked for.
+    /// A scene to ask for `category` about: as many objects as usual, but any number where the number is
+    /// asked for.
     pub(super) fn scene_for(&mut self, category: Category) -> Scene {
         match category {
             Category::Count => {
@@ -112,7 +119,7 @@ impl Author<'_> {
         }
     }
 
-    fn what(&mut self, scene: &Scene, object: &Object) -> Parts {
+    fn what(&mut self, scene: &Scene, object: &Object) -> Answered {
         let name = self.name(object.emoji);
         let text = if scene.objects.len() == 1 && self.chance(0.7) {
             self.pick(&WHAT).to_owned()
@@ -120,62 +127,74 @@ impl Author<'_> {
             fill(self.pick(&WHAT_IN), &[("{place}", object.place.name())])
         };
         let article = with_article(name);
-        (text, vec![name.to_owned(), article.clone()], format!("It is {article}."))
+        Answered {
+            text,
+            answers: vec![name.to_owned(), article.clone()],
+            sentence: format!("It is {article}."),
+        }
     }
 
-    fn colour(&mut self, scene: &Scene) -> Parts {
+    fn colour(&mut self, scene: &Scene) -> Answered {
         let colour = scene.colour_name();
-        (self.pick(&COLOUR).to_owned(), vec![colour.to_owned()], format!("It is {colour}."))
+        let text = self.pick(&COLOUR).to_owned();
+        Answered { text, answers: vec![colour.to_owned()], sentence: format!("It is {colour}.") }
     }
 
-    fn count(&mut self, scene: &Scene) -> Parts {
+    fn count(&mut self, scene: &Scene) -> Answered {
         let (count, word) = (scene.objects.len(), number(scene.objects.len()));
         let verb = if count == 1 { "is" } else { "are" };
         let answers = vec![word.to_owned(), count.to_string()];
-        (self.pick(&COUNT).to_owned(), answers, format!("There {verb} {word}."))
+        Answered { text: self.pick(&COUNT).to_owned(), answers, sentence: format!("There {verb} {word}.") }
     }
 
-    fn place(&mut self, object: &Object) -> Parts {
+    fn place(&mut self, object: &Object) -> Answered {
         let place = object.place.name();
         let text = fill(self.pick(&WHERE), &[("{name}", self.name(object.emoji))]);
         let mut answers = vec![place.to_owned(), format!("in the {place}")];
-        if object.place == Place::Centre {
+        if object.place == ObjectPlace::Centre {
             answers.extend(["center", "in the center", "middle", "in the middle"].map(str::to_owned));
         }
-        (text, answers, format!("It is in the {place}."))
+        Answered { text, answers, sentence: format!("It is in the {place}.") }
     }
 
-    fn yes_no(&mut self, emoji: usize, there: bool) -> Parts {
+    fn yes_no(&mut self, emoji: usize, there: bool) -> Answered {
         let name = self.name(emoji);
         let article = with_article(name);
         let text = fill(self.pick(&YES_NO), &[("{a}", &article)]);
-        if there {
-            (text, vec!["yes".to_owned()], format!("Yes, there is {article}."))
+        let (answer, sentence) = if there {
+            ("yes", format!("Yes, there is {article}."))
         } else {
-            (text, vec!["no".to_owned()], format!("No, there is no {name}."))
-        }
+            ("no", format!("No, there is no {name}."))
+        };
+        Answered { text, answers: vec![answer.to_owned()], sentence }
     }
 }
 
-/// Question, accepted answers, answer as a sentence.
-type Parts = (String, Vec<String>, String);
+/// A question with its answers, before its category is known.
+struct Answered {
+    text: String,
+    /// Accepted short answers.
+    answers: Vec<String>,
+    /// The answer as a sentence.
+    sentence: String,
+}
 
 impl World {
     /// A visual question answering item. Numbers of objects are equally frequent where they are asked for.
     pub fn question(&self, split: Split, category: Category, index: u64) -> Question {
-        let (scene, asked) = self.posed(split, category, index);
+        let (scene, question) = self.posed(split, category, index);
         Question {
             id: format!("vqa-{}/{}/{index}", category.name(), split.name()),
             category: category.name().to_owned(),
             pictures: vec![self.picture(&scene).into()],
-            text: asked.text,
-            answers: asked.answers,
+            text: question.text,
+            answers: question.answers,
             ..Question::default()
         }
     }
 
     /// The scene and the question of [`World::question`].
-    pub fn posed(&self, split: Split, category: Category, index: u64) -> (Scene, Asked) {
+    pub fn posed(&self, split: Split, category: Category, index: u64) -> (Scene, SceneQuestion) {
         let rng = self.rng(&format!("vqa-{}", category.name()), split, index);
         let mut author = Author { world: self, split, rng };
         author.pose(category)

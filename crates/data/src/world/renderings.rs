@@ -1,5 +1,5 @@
-//! Renderings: one emoji, large or small, turned, anywhere, in another light, before a background that tells nothing. Its
-//! text is its name: the class of the picture, for training and measuring image encoders.
+//! Renderings: one emoji, large or small, turned, anywhere, in another light, before a background that tells
+//! nothing. Its text is its name: the class of the picture, for training and measuring image encoders.
 //!
 //! The backgrounds of held-out renderings have hues that training never shows.
 
@@ -7,10 +7,10 @@ use std::f64::consts::PI;
 
 use rand::Rng as _;
 
-use super::draw::{Area, Canvas, Turned};
-use super::{Author, Page, World};
+use super::draw::{Canvas, Rect, Turned};
+use super::{Author, World, WorldPage};
 use crate::document::Picture;
-use crate::source::Split;
+use crate::source::interface::Split;
 
 /// What is behind an emoji.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,19 +75,19 @@ const HELD_OUT: [u32; 2] = [1, 4];
 const HUES: u32 = 6;
 
 /// A rendering and its name.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let rendering = author.rendering();
     named(author, rendering)
 }
 
 /// A rendering on white, with nothing behind it, and its name.
-pub(super) fn sticker<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn sticker<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut rendering = author.rendering();
     (rendering.pattern, rendering.colours, rendering.clutter) = (Pattern::Plain, [[255; 3]; 2], None);
     named(author, rendering)
 }
 
-fn named<'a>(author: &mut Author<'a>, rendering: Rendering) -> Page<'a> {
+fn named<'a>(author: &mut Author<'a>, rendering: Rendering) -> WorldPage<'a> {
     let mut page = author.page();
     let name = author.name(rendering.emoji);
     page.rendering(rendering);
@@ -119,7 +119,8 @@ impl Author<'_> {
         f64::from(self.world.config.picture_size)
     }
 
-    /// Something whose side is a share of the picture's between two, of which at least nine tenths are in the picture.
+    /// Something whose side is a share of the picture's between two, of which at least nine tenths are in the
+    /// picture.
     fn stance(&mut self, least: f64, most: f64) -> Pose {
         let picture = self.side();
         let side = self.rng.random_range(least..most) * picture;
@@ -140,7 +141,7 @@ impl Author<'_> {
 impl World {
     /// The rendering that a document of the stream shows.
     pub fn rendering(&self, split: Split, index: u64) -> Rendering {
-        let rng = self.rng(super::Stream::Renderings.name(), split, index);
+        let rng = self.rng(super::WorldStream::Renderings.name(), split, index);
         Author { world: self, split, rng }.rendering()
     }
 
@@ -150,7 +151,7 @@ impl World {
         let mut canvas = Canvas::new(side, rendering.colours[0]);
         for (y, x) in (0..side).flat_map(|y| (0..side).map(move |x| (y, x))) {
             let colour = rendering.behind(f64::from(x), f64::from(y), f64::from(side));
-            canvas.fill(Area { left: x, top: y, width: 1, height: 1 }, colour);
+            canvas.fill(Rect { left: x, top: y, width: 1, height: 1 }, colour);
         }
         let turned = |pose: Pose, light, cover| Turned {
             x: pose.x,

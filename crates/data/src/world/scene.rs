@@ -3,15 +3,15 @@
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
-use super::draw::{Area, Canvas};
+use super::draw::{Canvas, Rect};
 use super::lexicon::{COLOURS, Emoji, enumerate, with_article};
 use super::{Author, World};
 use crate::document::Picture;
-use crate::source::Split;
+use crate::source::interface::Split;
 
 /// Where an object stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum ObjectPlace {
     /// The upper left quarter.
     TopLeft,
     /// The upper right quarter.
@@ -24,7 +24,7 @@ pub enum Place {
     Centre,
 }
 
-impl Place {
+impl ObjectPlace {
     /// Every place, in the order of its number.
     pub const ALL: [Self; 5] =
         [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight, Self::Centre];
@@ -45,14 +45,14 @@ impl Place {
 
 /// How large an object is for its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Size {
+pub enum ObjectSize {
     /// About a third of the picture's side in a quarter, half of it in the centre.
     Small,
     /// About half of the picture's side in a quarter, three quarters of it in the centre.
     Large,
 }
 
-impl Size {
+impl ObjectSize {
     /// `small` or `large`.
     pub fn name(self) -> &'static str {
         match self {
@@ -62,10 +62,10 @@ impl Size {
     }
 
     /// Side of the object as a share of the picture's side.
-    fn share(self, place: Place) -> f64 {
+    fn share(self, place: ObjectPlace) -> f64 {
         match (place, self) {
-            (Place::Centre, Self::Large) => 0.75,
-            (Place::Centre, Self::Small) => 0.5,
+            (ObjectPlace::Centre, Self::Large) => 0.75,
+            (ObjectPlace::Centre, Self::Small) => 0.5,
             (_, Self::Large) => 0.48,
             (_, Self::Small) => 0.34,
         }
@@ -78,9 +78,9 @@ pub struct Object {
     /// Which: a place in [`World::emoji`].
     pub emoji: usize,
     /// Where it stands.
-    pub place: Place,
+    pub place: ObjectPlace,
     /// How large it is.
-    pub size: Size,
+    pub size: ObjectSize,
     /// Pixels between the picture's left edge and it.
     pub left: u32,
     /// Pixels between the picture's top edge and it.
@@ -132,22 +132,22 @@ impl Author<'_> {
 
     /// An emoji that this split allows on the scene's colour and that is not in it.
     pub(super) fn absent(&mut self, scene: &Scene) -> usize {
-        let place = self.pick(&Place::ALL);
+        let place = self.pick(&ObjectPlace::ALL);
         self.another(scene.colour, place, |e| scene.find(e).is_some())
     }
 
     /// A place for each of `number` objects.
-    fn places(&mut self, number: usize) -> Vec<Place> {
+    fn places(&mut self, number: usize) -> Vec<ObjectPlace> {
         if number == 1 && self.chance(0.6) {
-            return vec![Place::Centre];
+            return vec![ObjectPlace::Centre];
         }
-        let mut places = Place::QUARTERS;
+        let mut places = ObjectPlace::QUARTERS;
         places.shuffle(&mut self.rng);
         places[..number].to_vec()
     }
 
     /// The emoji of the first places are chosen.
-    fn compose(&mut self, colour: usize, mut chosen: Vec<usize>, places: &[Place]) -> Scene {
+    fn compose(&mut self, colour: usize, mut chosen: Vec<usize>, places: &[ObjectPlace]) -> Scene {
         for &place in &places[chosen.len()..] {
             chosen.push(self.another(colour, place, |e| chosen.contains(&e)));
         }
@@ -158,29 +158,34 @@ impl Author<'_> {
     }
 
     /// An emoji that this split allows there and that is not `taken`, which at most four are.
-    pub(super) fn another(&mut self, colour: usize, place: Place, taken: impl Fn(usize) -> bool) -> usize {
+    pub(super) fn another(
+        &mut self,
+        colour: usize,
+        place: ObjectPlace,
+        taken: impl Fn(usize) -> bool,
+    ) -> usize {
         let allowed = self.world.pairs(place).emoji(self.split, colour);
         let free: Vec<usize> = allowed.iter().copied().filter(|&e| !taken(e)).collect();
         self.pick(&free)
     }
 
-    fn object(&mut self, emoji: usize, place: Place) -> Object {
-        let size = self.pick(&[Size::Small, Size::Large]);
+    fn object(&mut self, emoji: usize, place: ObjectPlace) -> Object {
+        let size = self.pick(&[ObjectSize::Small, ObjectSize::Large]);
         self.object_of(emoji, place, size)
     }
 
     /// An object somewhere in its place.
-    pub(super) fn object_of(&mut self, emoji: usize, place: Place, size: Size) -> Object {
+    pub(super) fn object_of(&mut self, emoji: usize, place: ObjectPlace, size: ObjectSize) -> Object {
         let picture = self.world.config.picture_size;
         let side = (f64::from(picture) * size.share(place)).round() as u32;
         let half = picture / 2;
         // The first pixel of the part in which the object may stand, and that part's side.
         let (left, top, room) = match place {
-            Place::TopLeft => (0, 0, half),
-            Place::TopRight => (picture - half, 0, half),
-            Place::BottomLeft => (0, picture - half, half),
-            Place::BottomRight => (picture - half, picture - half, half),
-            Place::Centre => {
+            ObjectPlace::TopLeft => (0, 0, half),
+            ObjectPlace::TopRight => (picture - half, 0, half),
+            ObjectPlace::BottomLeft => (0, picture - half, half),
+            ObjectPlace::BottomRight => (picture - half, picture - half, half),
+            ObjectPlace::Centre => {
                 let room = side + picture / 8;
                 ((picture - room) / 2, (picture - room) / 2, room)
             }
@@ -233,8 +238,8 @@ impl Scene {
     }
 }
 
-/// How a scene is described. The default is the canonical wording: "a small dog face in the top left and a large red
-/// apple in the bottom right on a blue background".
+/// How a scene is described. The default is the canonical wording: "a small dog face in the top left and a
+/// large red apple in the bottom right on a blue background".
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Wording {
     /// Leaves out the sizes.
@@ -270,7 +275,7 @@ impl Object {
 pub(super) fn render(scene: &Scene, emoji: &[Emoji], side: u32) -> Picture {
     let mut canvas = Canvas::new(side, scene.shade);
     for &Object { emoji: which, left, top, side, .. } in &scene.objects {
-        canvas.paste(&emoji[which].sprite, Area { left, top, width: side, height: side });
+        canvas.paste(&emoji[which].sprite, Rect { left, top, width: side, height: side });
     }
     canvas.finish()
 }

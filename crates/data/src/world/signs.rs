@@ -4,9 +4,9 @@ use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_wid
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
-use super::draw::{Area, Canvas, Sprite};
+use super::draw::{Canvas, Rect, Sprite};
 use super::lexicon::{COLOURS, fill};
-use super::{Author, Page, Split, World};
+use super::{Author, Split, World, WorldPage};
 use crate::document::Picture;
 use crate::question::Question;
 
@@ -82,7 +82,7 @@ const TEXTS: [(u32, &str); 4] = [
 ];
 
 /// A document of pre-training: one sign and what it says.
-pub(super) fn page<'a>(author: &mut Author<'a>) -> Page<'a> {
+pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
     let lettering = author.pick(&Lettering::ALL);
     let sign = author.sign(lettering);
@@ -162,8 +162,8 @@ const RASTER: RasterHeight = RasterHeight::Size32;
 pub(super) fn render(sign: &Sign, side: u32) -> Picture {
     let &Sign { left, top, width, height, margin, .. } = sign;
     let mut canvas = Canvas::new(side, sign.shade);
-    canvas.fill(Area { left: left - margin, top, width: width + 2 * margin, height }, sign.board);
-    canvas.paste(&lettered(&sign.word, sign.ink), Area { left, top, width, height });
+    canvas.fill(Rect { left: left - margin, top, width: width + 2 * margin, height }, sign.board);
+    canvas.paste(&lettered(&sign.word, sign.ink), Rect { left, top, width, height });
     canvas.finish()
 }
 

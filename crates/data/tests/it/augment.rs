@@ -1,16 +1,17 @@
-//! Views of pictures: what is drawn, for whom, and that nothing else decides it. Their arithmetic is tested beside it.
+//! Views of pictures: what is drawn, for whom, and that nothing else decides it. Their arithmetic is
+//! tested beside it.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
 use anyhow::Result;
-use mm1_data::augment::{Augment, Jitter, Local, Views};
-use mm1_data::batch::Batch;
+use mm1_data::augment::{Augment, ColourJitter, LocalViews, PictureViews};
+use mm1_data::batch::{Batch, BatchContent};
 use mm1_data::document::{Document, Image, Picture, Segment};
 use mm1_data::image::{Fit, ImageSpec, prepare};
-use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
-use mm1_data::mixture::{Mixture, Part};
+use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
+use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, Split};
 
@@ -44,7 +45,7 @@ fn everything() -> Augment {
     Augment {
         scale: [0.2, 0.8],
         flip: 0.5,
-        jitter: Jitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
+        jitter: ColourJitter { probability: 0.8, brightness: 0.4, contrast: 0.4, saturation: 0.4, hue: 0.1 },
         grey: 0.2,
         blur: 0.5,
         solarise: 0.2,
@@ -52,20 +53,22 @@ fn everything() -> Augment {
     }
 }
 
-fn views() -> Views {
-    let local = Local { views: 3, size: 8, augment: Augment { scale: [0.05, 0.2], ..everything() } };
-    Views { global: vec![everything(), Augment { solarise: 0.0, ..everything() }], local }
+fn views() -> PictureViews {
+    let local = LocalViews { views: 3, size: 8, augment: Augment { scale: [0.05, 0.2], ..everything() } };
+    PictureViews { global: vec![everything(), Augment { solarise: 0.0, ..everything() }], local }
 }
 
-fn config(views: Views, threads: usize) -> LoaderConfig {
-    let part = |name: &str| Part { name: name.to_owned(), source: Arc::new(Five), weight: 1.0 };
+fn config(views: PictureViews, threads: usize) -> LoaderConfig {
+    let part = |name: &str| MixturePart { name: name.to_owned(), source: Arc::new(Five), weight: 1.0 };
     let packing =
         Packing { tokenizer: tokenizer(), image: ImageSpec::new(16), views, image_tokens: 2, length: 12 };
     LoaderConfig {
         mixture: Mixture::new(vec![part("one"), part("other")]).unwrap(),
         packing,
         rows: 4,
-        fill: Fill::Single,
+        fill: RowFill::Single,
+        content: BatchContent::Language,
+        share: RankShare::default(),
         seed: 5,
         threads,
         max_skipped_share: 0.0,
@@ -94,10 +97,10 @@ fn a_batch_of_single_examples_holds_the_views_of_each_picture_one_after_the_othe
     let (size, local) = (16 * 16 * 3, 8 * 8 * 3);
     let (mut pictures, mut doubles) = (0, 0);
     for (batch, cursor) in take(config(views(), 2), Cursor::default(), 10) {
-        assert_eq!((batch.rows, batch.spans.len(), batch.samples.len()), (4, 4, 4));
-        assert!((0..4).all(|row| batch.spans[row].row == row && batch.spans[row].start == 0));
+        assert_eq!((batch.rows, batch.examples.len()), (4, 4));
+        assert!((0..4).all(|row| batch.examples[row].row == row && batch.examples[row].start == 0));
         pictures += batch.images();
-        doubles += batch.samples.iter().filter(|sample| sample.ends_with('4')).count();
+        doubles += batch.samples().filter(|sample| sample.ends_with('4')).count();
         assert_eq!(batch.pixels.len(), batch.images() * 2 * size);
         assert_eq!((batch.crops.len(), batch.crop_size), (batch.images() * 3 * local, 8));
         // One document a row, so none is left over.
@@ -107,12 +110,12 @@ fn a_batch_of_single_examples_holds_the_views_of_each_picture_one_after_the_othe
     assert_eq!(pictures, 40 + doubles, "each fifth document has two");
     // Only the blue channel, which is flat, tells which picture a crop is of.
     let flat = Augment { scale: [0.2, 0.8], flip: 0.5, ..Augment::default() };
-    let local = Local { views: 3, size: 8, augment: flat.clone() };
+    let local = LocalViews { views: 3, size: 8, augment: flat.clone() };
     let (batch, _) =
-        take(config(Views { global: vec![flat.clone(), flat], local }, 2), Cursor::default(), 3).remove(2);
+        take(config(PictureViews { global: vec![flat.clone(), flat], local }, 2), Cursor::default(), 3)
+            .remove(2);
     let numbers: Vec<f32> = batch
-        .samples
-        .iter()
+        .samples()
         .flat_map(|sample| match sample.split_at(sample.len() - 1).1 {
             "4" => vec![5.0, 4.0],
             number => vec![number.parse().unwrap()],
@@ -135,7 +138,7 @@ fn a_batch_of_single_examples_holds_the_views_of_each_picture_one_after_the_othe
 #[test]
 fn every_epoch_every_source_every_picture_and_every_view_has_other_crops() {
     let crop = Augment { scale: [0.2, 0.8], ..Augment::default() };
-    let views = Views { global: vec![crop.clone(), crop], local: Local::default() };
+    let views = PictureViews { global: vec![crop.clone(), crop], local: LocalViews::default() };
     let mut seen = BTreeSet::new();
     let mut drawn = 0;
     for (batch, _) in take(config(views, 2), Cursor::default(), 10) {
@@ -158,29 +161,31 @@ fn without_augmentation_views_are_the_prepared_pictures() {
         let spec = ImageSpec { mode, ..ImageSpec::new(60) };
         for image in [&gradient(1), &jpeg] {
             let whole = prepare(image, &spec).unwrap();
-            let drawn = Views::default().draw(image, &spec, 7, 0).unwrap();
+            let drawn = PictureViews::default().draw(image, &spec, 7, 0).unwrap();
             assert_eq!((drawn.global, drawn.local.len()), (whole.clone(), 0));
-            let local = Local { views: 1, size: 60, ..Local::default() };
-            let twice = Views { global: vec![Augment::default(); 2], local };
+            let local = LocalViews { views: 1, size: 60, ..LocalViews::default() };
+            let twice = PictureViews { global: vec![Augment::default(); 2], local };
             let drawn = twice.draw(image, &spec, 7, 0).unwrap();
             assert_eq!((drawn.global, drawn.local), (whole.repeat(2), whole));
         }
     }
     let packed = |views| {
-        let config = LoaderConfig { fill: Fill::Packed, ..config(views, 2) };
+        let config = LoaderConfig { fill: RowFill::Packed, ..config(views, 2) };
         take(config, Cursor::default(), 6)
     };
-    let batches = packed(Views::default());
+    let batches = packed(PictureViews::default());
     assert!(batches.iter().all(|(batch, _)| batch.crops.is_empty() && batch.crop_size == 0));
-    assert!(batches.iter().any(|(batch, _)| batch.spans.len() > batch.rows), "rows are packed");
+    assert!(batches.iter().any(|(batch, _)| batch.examples.len() > batch.rows), "rows are packed");
 }
 
 #[test]
 fn a_crop_of_a_jpeg_at_reduced_size_is_near_that_of_the_whole() {
     let jpeg = Image::from(fs::read(testdata("image/photo.jpg")).unwrap());
     let whole = Image::Pixels(mm1_data::image::open(&jpeg).unwrap());
-    let views =
-        Views { global: vec![Augment { scale: [0.6, 0.9], ..Augment::default() }], ..Views::default() };
+    let views = PictureViews {
+        global: vec![Augment { scale: [0.6, 0.9], ..Augment::default() }],
+        ..PictureViews::default()
+    };
     for key in 0..8 {
         let [reduced, full] =
             [&jpeg, &whole].map(|image| views.draw(image, &ImageSpec::new(40), key, 0).unwrap().global);
@@ -194,7 +199,7 @@ fn a_crop_of_a_jpeg_at_reduced_size_is_near_that_of_the_whole() {
 fn changed(augment: Augment) -> usize {
     let (image, spec) = (gradient(2), ImageSpec::new(16));
     let plain = prepare(&image, &spec).unwrap();
-    let views = Views { global: vec![augment], ..Views::default() };
+    let views = PictureViews { global: vec![augment], ..PictureViews::default() };
     (0..400).filter(|&key| views.draw(&image, &spec, key, 0).unwrap().global != plain).count()
 }
 
@@ -213,31 +218,32 @@ fn a_picture_of_one_pixel_is_shown_and_one_of_none_is_refused() {
 #[test]
 fn each_change_comes_as_often_as_it_is_asked_for() {
     let jitter = |jitter| Augment { jitter, ..Augment::default() };
-    let often = Jitter { probability: 0.3, ..Jitter::default() };
+    let often = ColourJitter { probability: 0.3, ..ColourJitter::default() };
     for augment in [
         Augment { flip: 0.3, ..Augment::default() },
         Augment { grey: 0.3, ..Augment::default() },
         Augment { blur: 0.3, sigma: [1.0, 2.0], ..Augment::default() },
         Augment { solarise: 0.3, ..Augment::default() },
-        jitter(Jitter { brightness: 0.4, ..often }),
-        jitter(Jitter { contrast: 0.4, ..often }),
-        jitter(Jitter { saturation: 0.9, ..often }),
-        jitter(Jitter { hue: 0.4, ..often }),
+        jitter(ColourJitter { brightness: 0.4, ..often }),
+        jitter(ColourJitter { contrast: 0.4, ..often }),
+        jitter(ColourJitter { saturation: 0.9, ..often }),
+        jitter(ColourJitter { hue: 0.4, ..often }),
     ] {
         let times = changed(augment.clone());
         assert!((90..150).contains(&times), "{times} of 400 for {augment:?}");
     }
     assert_eq!(changed(jitter(often)), 0);
-    assert_eq!(changed(jitter(Jitter { brightness: 0.4, ..Jitter::default() })), 0);
+    assert_eq!(changed(jitter(ColourJitter { brightness: 0.4, ..ColourJitter::default() })), 0);
 }
 
 #[test]
 fn settings_out_of_range_are_refused_by_name() {
-    let global = |augment| Views { global: vec![Augment::default(), augment], ..Views::default() };
+    let global =
+        |augment| PictureViews { global: vec![Augment::default(), augment], ..PictureViews::default() };
     let plain = Augment::default;
     let jitter = |jitter| global(Augment { jitter, ..plain() });
     for (wrong, field) in [
-        (Views { global: vec![], ..Views::default() }, "views.global is empty"),
+        (PictureViews { global: vec![], ..PictureViews::default() }, "views.global is empty"),
         (global(Augment { scale: [0.0, 1.0], ..plain() }), "views.global[1].scale = [0.0, 1.0]"),
         (global(Augment { scale: [0.5, 1.1], ..plain() }), "views.global[1].scale"),
         (global(Augment { ratio: [2.0, 1.0], ..plain() }), "views.global[1].ratio"),
@@ -246,20 +252,38 @@ fn settings_out_of_range_are_refused_by_name() {
         (global(Augment { grey: -0.1, ..plain() }), "views.global[1].grey"),
         (global(Augment { blur: f64::NAN, ..plain() }), "views.global[1].blur"),
         (global(Augment { solarise: 2.0, ..plain() }), "views.global[1].solarise"),
-        (jitter(Jitter { probability: 2.0, ..Jitter::default() }), "views.global[1].jitter.probability"),
-        (jitter(Jitter { brightness: -1.0, ..Jitter::default() }), "views.global[1].jitter.brightness"),
-        (jitter(Jitter { contrast: f64::INFINITY, ..Jitter::default() }), "views.global[1].jitter.contrast"),
-        (jitter(Jitter { saturation: -0.1, ..Jitter::default() }), "views.global[1].jitter.saturation"),
-        (jitter(Jitter { hue: 0.6, ..Jitter::default() }), "views.global[1].jitter.hue"),
-        (Views { local: Local { size: 0, ..Local::default() }, ..Views::default() }, "views.local.size = 0"),
+        (
+            jitter(ColourJitter { probability: 2.0, ..ColourJitter::default() }),
+            "views.global[1].jitter.probability",
+        ),
+        (
+            jitter(ColourJitter { brightness: -1.0, ..ColourJitter::default() }),
+            "views.global[1].jitter.brightness",
+        ),
+        (
+            jitter(ColourJitter { contrast: f64::INFINITY, ..ColourJitter::default() }),
+            "views.global[1].jitter.contrast",
+        ),
+        (
+            jitter(ColourJitter { saturation: -0.1, ..ColourJitter::default() }),
+            "views.global[1].jitter.saturation",
+        ),
+        (jitter(ColourJitter { hue: 0.6, ..ColourJitter::default() }), "views.global[1].jitter.hue"),
+        (
+            PictureViews {
+                local: LocalViews { size: 0, ..LocalViews::default() },
+                ..PictureViews::default()
+            },
+            "views.local.size = 0",
+        ),
     ] {
         let error = Loader::start(config(wrong, 1), Cursor::default()).err().unwrap().to_string();
         assert!(error.starts_with(field) && !error.contains('\n'), "{error}");
     }
-    let local = Local { augment: Augment { flip: -1.0, ..plain() }, ..Local::default() };
-    let error = Views { local, ..Views::default() }.check().unwrap_err().to_string();
+    let local = LocalViews { augment: Augment { flip: -1.0, ..plain() }, ..LocalViews::default() };
+    let error = PictureViews { local, ..PictureViews::default() }.check().unwrap_err().to_string();
     assert!(error.starts_with("views.local.augment.flip = -1"), "{error}");
-    assert_eq!(serde_json::from_str::<Views>("{}").unwrap(), Views::default());
-    assert!(serde_json::from_str::<Views>(r#"{"global": [{"flipp": 1}]}"#).is_err());
-    assert!(Views::default().check().is_ok() && views().check().is_ok());
+    assert_eq!(serde_json::from_str::<PictureViews>("{}").unwrap(), PictureViews::default());
+    assert!(serde_json::from_str::<PictureViews>(r#"{"global": [{"flipp": 1}]}"#).is_err());
+    assert!(PictureViews::default().check().is_ok() && views().check().is_ok());
 }

@@ -10,9 +10,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Result;
-use mm1_data::examine::{Examination, Look};
-use mm1_data::source::detect::{Detected, Said, detect};
-use mm1_data::source::stored::{self, Stored};
+use mm1_data::examine::{Examination, PictureCheck};
+use mm1_data::source::detect::{DetectOptions, Detected, detect};
+use mm1_data::source::stored::{self, StoredSource};
 
 use crate::source::store;
 
@@ -21,11 +21,11 @@ fn told(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Detected> 
     let (_cache, store) = store();
     let edits: Vec<String> = edits.iter().map(|edit| (*edit).to_owned()).collect();
     let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-    detect(&paths, &Said::new(kind.map(str::to_owned), &edits)?, &store)
+    detect(&paths, &DetectOptions::new(kind.map(str::to_owned), &edits)?, &store)
 }
 
 /// The opened sources of paths.
-fn opened(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Vec<Stored>> {
+fn opened(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Vec<StoredSource>> {
     let (cache, store) = store();
     let detected = told(paths, kind, edits)?.clear()?;
     let sources = stored::open(&detected.sources, &store);
@@ -35,7 +35,7 @@ fn opened(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Vec<Stor
 }
 
 fn how(threads: usize) -> Examination {
-    Examination { look: Look::Pixels, threads, large: false }
+    Examination { look: PictureCheck::Pixels, threads, large: false }
 }
 
 /// A PNG of one colour.

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use mm1_data::document::{Kind, Segment, Special};
+use mm1_data::document::{DocumentKind, Segment, Special};
 use mm1_data::image;
-use mm1_data::source::folder::Folder;
+use mm1_data::source::folder::PictureFolder;
 use mm1_data::source::{Source as _, Split};
 use tempfile::TempDir;
 
@@ -25,8 +25,8 @@ pub(crate) fn folder(count: usize) -> TempDir {
     folder
 }
 
-fn open(path: &Path) -> anyhow::Result<Folder> {
-    Folder::open("mine", path, 0.2, 7)
+fn open(path: &Path) -> anyhow::Result<PictureFolder> {
+    PictureFolder::open("mine", path, 0.2, 7)
 }
 
 /// The one line of an error, which names the source.
@@ -49,7 +49,7 @@ fn an_epoch_shows_each_picture_once_and_each_epoch_has_its_own_order() {
     assert_eq!(set(ids(0)), set(ids(3)));
     assert!(ids(0) != ids(1) && ids(1) != ids(2));
     assert_eq!(ids(1), ids(1));
-    let other_seed = Folder::open("mine", folder.path(), 0.2, 8).unwrap();
+    let other_seed = PictureFolder::open("mine", folder.path(), 0.2, 8).unwrap();
     assert_ne!(
         ids(0)[..5],
         (0..5).map(|i| other_seed.document(Split::Train, i).unwrap().id).collect::<Vec<_>>()
@@ -69,11 +69,14 @@ fn the_split_is_by_path_and_leaves_something_on_both_sides() {
         [(1, 0.5, (1, 0)), (2, 0.001, (1, 1)), (2, 0.999, (1, 1)), (9, 0.0, (9, 0)), (9, 0.999, (1, 8))]
     {
         let few = folder(count);
-        let source = Folder::open("mine", few.path(), share, 7).unwrap();
+        let source = PictureFolder::open("mine", few.path(), share, 7).unwrap();
         let sizes_now = (source.len(Split::Train).unwrap(), source.len(Split::Test).unwrap());
         assert_eq!(sizes_now, sizes, "{count} pictures, share {share}");
     }
-    assert!(format!("{:#}", Folder::open("mine", many.path(), 1.0, 7).err().unwrap()).contains("test_share"));
+    assert!(
+        format!("{:#}", PictureFolder::open("mine", many.path(), 1.0, 7).err().unwrap())
+            .contains("test_share")
+    );
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn documents_and_questions_hold_picture_and_caption() {
     assert_eq!((pixels.width, pixels.height), (24, 16));
     assert_eq!(caption, &Segment::text(&question.answers[0]));
     assert_eq!(end, &Segment::Token { token: Special::End, learn: true });
-    assert_eq!(document.kind, Kind::Captioned);
+    assert_eq!(document.kind, DocumentKind::Captioned);
     assert_eq!((question.category.as_str(), question.text.as_str()), ("caption", ""));
     assert_eq!(&question.pictures[0], picture);
     assert!(question.answers[0].starts_with("picture ") && document.id == question.id);
@@ -118,7 +121,7 @@ fn a_damaged_picture_is_an_error_that_names_the_file() {
     let folder = folder(2);
     fs::write(folder.path().join("000.JPG"), &fs::read(testdata("image/rgb.jpg")).unwrap()[..400]).unwrap();
     fs::write(folder.path().join("deeper/001.png"), crate::image::bomb(30_000, 30_000)).unwrap();
-    let source = Folder::open("mine", folder.path(), 0.0, 7).unwrap();
+    let source = PictureFolder::open("mine", folder.path(), 0.0, 7).unwrap();
     let errors: Vec<String> =
         (0..2).map(|i| format!("{:#}", source.question(Split::Train, i).unwrap_err())).collect();
     // A document keeps the picture encoded; packing, which the loader counts, finds the damage.
@@ -139,7 +142,7 @@ fn a_list_gives_captions_and_a_picture_may_have_several() {
     fs::write(&list, lines).unwrap();
     fs::write(folder.path().join("lonely.png"), "no caption, and not in the list").unwrap();
     for path in [folder.path(), &list] {
-        let source = Folder::open("mine", path, 0.0, 7).unwrap();
+        let source = PictureFolder::open("mine", path, 0.0, 7).unwrap();
         assert_eq!(source.captions(Split::Train).collect::<Vec<_>>(), ["one", "two", "three"]);
         assert_eq!(source.question(Split::Train, 0).unwrap().answers, ["one", "two"]);
         let seen: BTreeSet<String> = (0..4)
@@ -195,8 +198,8 @@ fn folders_of_classes_give_their_names() {
         fs::create_dir_all(file.parent().unwrap()).unwrap();
         fs::copy(testdata("image").join("rgba.png"), file).unwrap();
     };
-    let classes = |path: &Path| Folder::of_classes("mine", path, 0.25, 7);
-    let texts = |folder: &Folder, split| {
+    let classes = |path: &Path| PictureFolder::of_classes("mine", path, 0.25, 7);
+    let texts = |folder: &PictureFolder, split| {
         let count = folder.len(split).unwrap();
         (0..count).flat_map(|i| folder.texts(split, i).unwrap()).collect::<BTreeSet<_>>()
     };

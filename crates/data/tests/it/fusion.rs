@@ -62,7 +62,8 @@ fn other_scripts_are_words_too() {
     assert_eq!(fused("猫", "一只猫。").0, "猫. 一只猫。");
 }
 
-/// Whatever the texts are, the words of the alt-text are in the caption in their order, and what follows says something.
+/// Whatever the texts are, the words of the alt-text are in the caption in their order, and what follows says
+/// something.
 #[test]
 fn no_word_of_the_alt_text_is_ever_lost() {
     let pieces =

@@ -38,7 +38,8 @@ fn resizing_agrees_with_pillow() {
 
 #[test]
 fn every_kind_decodes_as_in_pillow() {
-    // JPEG decoders differ in the last bits of the inverse transform, and CMYK and lossy WebP in their arithmetic.
+    // JPEG decoders differ in the last bits of the inverse transform, and CMYK and lossy WebP in their
+    // arithmetic.
     for (name, most) in [
         ("rgba.png", 1),
         ("grey-alpha.png", 1),

@@ -5,12 +5,12 @@ use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use mm1_data::augment::Views;
-use mm1_data::batch::Batch;
-use mm1_data::document::{Document, Kind, Segment};
+use mm1_data::augment::PictureViews;
+use mm1_data::batch::{Batch, BatchContent, BatchExample};
+use mm1_data::document::{Document, DocumentKind, Segment};
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
-use mm1_data::mixture::{Mixture, Part};
+use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
+use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, Split};
 
@@ -18,7 +18,8 @@ use crate::{document, end, plain, tokenizer};
 
 const LENGTH: usize = 48;
 
-/// Documents of uneven length, some with pictures, some longer than a row, some damaged; slow in an uneven way.
+/// Documents of uneven length, some with pictures, some longer than a row, some damaged; slow in an uneven
+/// way.
 struct Stub {
     name: &'static str,
     pictures: bool,
@@ -55,11 +56,11 @@ impl Source for Stub {
     }
 }
 
-fn part(name: &str, source: Arc<dyn Source>, weight: f64) -> Part {
-    Part { name: name.to_owned(), source, weight }
+fn part(name: &str, source: Arc<dyn Source>, weight: f64) -> MixturePart {
+    MixturePart { name: name.to_owned(), source, weight }
 }
 
-fn mixed() -> Vec<Part> {
+fn mixed() -> Vec<MixturePart> {
     vec![
         part("captioned", stub("captioned", true, 7), 45.0),
         part("interleaved", stub("interleaved", true, 0), 45.0),
@@ -67,16 +68,26 @@ fn mixed() -> Vec<Part> {
     ]
 }
 
-fn config(parts: Vec<Part>, threads: usize) -> LoaderConfig {
+fn config(parts: Vec<MixturePart>, threads: usize) -> LoaderConfig {
     let packing = Packing {
         tokenizer: tokenizer(),
         image: ImageSpec::new(4),
-        views: Views::default(),
+        views: PictureViews::default(),
         image_tokens: 4,
         length: LENGTH,
     };
     let mixture = Mixture::new(parts).unwrap();
-    LoaderConfig { mixture, packing, rows: 4, fill: Fill::Packed, seed: 5, threads, max_skipped_share: 0.3 }
+    LoaderConfig {
+        mixture,
+        packing,
+        rows: 4,
+        fill: RowFill::Packed,
+        content: BatchContent::Language,
+        share: RankShare::default(),
+        seed: 5,
+        threads,
+        max_skipped_share: 0.3,
+    }
 }
 
 fn take(config: LoaderConfig, cursor: Cursor, batches: usize) -> Vec<(Batch, Cursor)> {
@@ -87,10 +98,10 @@ fn take(config: LoaderConfig, cursor: Cursor, batches: usize) -> Vec<(Batch, Cur
 /// The name of the source that each row is taken from; one only.
 fn sources(batch: &Batch) -> Vec<String> {
     let mut names = vec![String::new(); batch.rows];
-    for (span, sample) in batch.spans.iter().zip(&batch.samples) {
+    for BatchExample { row, sample, .. } in &batch.examples {
         let name = sample.split('/').next().unwrap();
-        assert!(names[span.row].is_empty() || names[span.row] == name);
-        names[span.row] = name.to_owned();
+        assert!(names[*row].is_empty() || names[*row] == name);
+        names[*row] = name.to_owned();
     }
     names
 }
@@ -123,7 +134,7 @@ fn every_document_is_taken_once_in_order_and_every_row_is_filled_greedily() {
     for part in mixed() {
         let taken: Vec<u64> = steps
             .iter()
-            .flat_map(|(batch, _)| &batch.samples)
+            .flat_map(|(batch, _)| batch.samples())
             .filter_map(|s| s.strip_prefix(&format!("{}/train/", part.name)).map(|i| i.parse().unwrap()))
             .collect();
         let damaged = |i: &u64| part.name == "captioned" && i % 7 == 6;
@@ -142,7 +153,7 @@ fn every_document_is_taken_once_in_order_and_every_row_is_filled_greedily() {
     let mut free = std::collections::BTreeMap::<String, usize>::new();
     for (batch, _) in &steps {
         for (row, name) in sources(batch).into_iter().enumerate() {
-            let spans: Vec<_> = batch.spans.iter().filter(|s| s.row == row).collect();
+            let spans: Vec<_> = batch.examples.iter().filter(|e| e.row == row).collect();
             if let Some(&free) = free.get(&name) {
                 assert!(spans[0].len > free, "{name}: {} would fit into {free}", spans[0].len);
             }
@@ -190,8 +201,8 @@ fn changing_a_weight_keeps_the_cursors_of_the_others() {
     let after = &steps.last().unwrap().1;
     assert_eq!(after.sources["captioned"], before.sources["captioned"]);
     let first = |name: &str| {
-        let mut samples = steps.iter().flat_map(|(batch, _)| &batch.samples);
-        samples.find(|s| s.starts_with(name)).cloned().unwrap()
+        let mut samples = steps.iter().flat_map(|(batch, _)| batch.samples());
+        samples.find(|s| s.starts_with(name)).unwrap().to_owned()
     };
     assert_eq!(first("text"), format!("text/train/{}", before.sources["text"].next));
     assert_eq!(first("new"), "new/train/0");
@@ -283,7 +294,7 @@ fn a_text_longer_than_a_row_goes_on_in_the_next_and_every_token_is_learned_once(
     }
     let parts = || {
         let source = Made(|index| Document {
-            kind: Kind::TextOnly,
+            kind: DocumentKind::TextOnly,
             ..document(&format!("long/{index}"), vec![Segment::text(text(index)), end()])
         });
         vec![part("long", Arc::new(source), 1.0)]
@@ -292,12 +303,12 @@ fn a_text_longer_than_a_row_goes_on_in_the_next_and_every_token_is_learned_once(
     let mut learned = Vec::new();
     for (batch, cursor) in &steps {
         assert_eq!((cursor.truncated(), cursor.skipped()), (0, 0));
-        for (span, sample) in batch.spans.iter().zip(&batch.samples) {
-            let at = span.row * batch.length + span.start;
+        for BatchExample { sample, row, start, len, .. } in &batch.examples {
+            let at = row * batch.length + start;
             let first = !sample.contains('#') || sample.ends_with("#0");
             learned.extend(batch.ids[at..at + 1].iter().filter(|_| first));
-            learned.extend_from_slice(&batch.targets[at..at + span.len - 1]);
-            assert!(batch.weights[at..at + span.len - 1].iter().all(|&weight| weight == 1.0));
+            learned.extend_from_slice(&batch.targets[at..at + len - 1]);
+            assert!(batch.weights[at..at + len - 1].iter().all(|&weight| weight == 1.0));
         }
     }
     let end = tokenizer().id(mm1_data::document::Special::End);
@@ -344,7 +355,7 @@ fn documents_without_anything_to_learn_are_skipped() {
     let mut loader =
         Loader::start(config(vec![part("s", Arc::new(source), 1.0)], 2), Cursor::default()).unwrap();
     let (batch, cursor) = loader.next().unwrap();
-    assert!(cursor.skipped() > 0 && batch.samples.iter().all(|s| s == "ok"));
+    assert!(cursor.skipped() > 0 && batch.samples().all(|s| s == "ok"));
     assert!(loader.skipped()[0].reason.contains("nothing to learn"));
 }
 
@@ -388,11 +399,11 @@ fn settings_out_of_range_are_refused() {
 #[cfg(feature = "emoji")]
 #[test]
 fn the_built_in_world_gives_the_same_batches_with_any_threads() {
-    use mm1_data::world::{Stream, World, WorldConfig};
+    use mm1_data::world::{World, WorldConfig, WorldStream};
 
     let world = World::new(&WorldConfig::default(), 3).unwrap();
     let parts = || {
-        let streams = Stream::ALL.iter().zip([20.0, 25.0, 35.0, 10.0, 10.0]);
+        let streams = WorldStream::ALL.iter().zip([20.0, 25.0, 35.0, 10.0, 10.0]);
         streams.map(|(stream, weight)| part(stream.name(), world.source(*stream), weight)).collect()
     };
     let run = |threads, cursor, batches| {

@@ -16,6 +16,7 @@ mod mixed;
 mod pack;
 mod preprocessor;
 mod recaption;
+mod share;
 mod source;
 mod tokenizer;
 #[cfg(feature = "emoji")]
@@ -24,7 +25,7 @@ mod world;
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
-use mm1_data::document::{Document, Kind, Picture, Segment, Special};
+use mm1_data::document::{Document, DocumentKind, Picture, Segment, Special};
 use mm1_data::tokenizer::Tokenizer;
 
 /// A file of the workspace's `testdata` folder.
@@ -50,7 +51,7 @@ fn plain(width: u32, height: u32, rgb: [u8; 3]) -> Arc<Picture> {
 }
 
 fn document(id: &str, segments: Vec<Segment>) -> Document {
-    Document { id: id.to_owned(), kind: Kind::Interleaved, segments }
+    Document { id: id.to_owned(), kind: DocumentKind::Interleaved, segments }
 }
 
 fn end() -> Segment {

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use mm1_data::augment::Views;
+use mm1_data::augment::PictureViews;
+use mm1_data::batch::BatchContent;
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::{Fill, LoaderConfig};
-use mm1_data::mixture::{Mixture, Part};
+use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
+use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
 use mm1_data::source::{Source, SourceConfig, Split};
 use serde_json::{Value, from_value, json};
@@ -19,18 +20,20 @@ fn source(config: Value) -> Arc<dyn Source> {
 }
 
 fn config(source: Arc<dyn Source>, size: usize) -> LoaderConfig {
-    let part = Part { name: "mine".into(), source, weight: 1.0 };
+    let part = MixturePart { name: "mine".into(), source, weight: 1.0 };
     LoaderConfig {
         mixture: Mixture::new(vec![part]).unwrap(),
         packing: Packing {
             tokenizer: tokenizer(),
             image: ImageSpec::new(size),
-            views: Views::default(),
+            views: PictureViews::default(),
             image_tokens: 16,
             length: 128,
         },
         rows: 4,
-        fill: Fill::Packed,
+        fill: RowFill::Packed,
+        content: BatchContent::Language,
+        share: RankShare::default(),
         seed: 1,
         threads: 2,
         max_skipped_share: 0.1,
@@ -96,8 +99,8 @@ fn texts_are_those_of_the_documents() {
     same(source(json!({"kind": "webdataset", "path": sample("pairs.tar")})), 5);
     #[cfg(feature = "emoji")]
     {
-        use mm1_data::world::{Stream, World, WorldConfig};
+        use mm1_data::world::{World, WorldConfig, WorldStream};
         let world = World::new(&WorldConfig { picture_size: 16, ..WorldConfig::default() }, 3).unwrap();
-        Stream::ALL.into_iter().for_each(|stream| same(world.source(stream), 200));
+        WorldStream::ALL.into_iter().for_each(|stream| same(world.source(stream), 200));
     }
 }

@@ -5,14 +5,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mm1_data::augment::Views;
-use mm1_data::batch::Batch;
-use mm1_data::document::{Document, Kind, Segment};
+use mm1_data::augment::PictureViews;
+use mm1_data::batch::{Batch, BatchContent};
+use mm1_data::document::{Document, DocumentKind, Segment};
 use mm1_data::image::ImageSpec;
-use mm1_data::loader::{Cursor, Fill, Loader, LoaderConfig};
-use mm1_data::mixture::{Mixture, Part};
+use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
+use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
-use mm1_data::shard::{Origin, ShardWriter};
+use mm1_data::shard::{Provenance, ShardWriter};
 use mm1_data::source::{SourceConfig, Split};
 use mm1_data::store::{Store, StoreSpec};
 use rand::{Rng as _, SeedableRng as _};
@@ -66,16 +66,18 @@ impl Corpus {
             config["test_share"] = json!(0.0);
             let source = from_value::<SourceConfig>(config).unwrap().open_with(name, 7, None, &store);
             let weight = if *name == "pages" { weight_of_pages } else { 1.0 };
-            Part { name: (*name).to_owned(), source: source.unwrap(), weight }
+            MixturePart { name: (*name).to_owned(), source: source.unwrap(), weight }
         };
-        let (tokenizer, views) = (tokenizer(), Views::default());
+        let (tokenizer, views) = (tokenizer(), PictureViews::default());
         let packing = Packing { tokenizer, image: ImageSpec::new(8), views, image_tokens: 4, length: LENGTH };
         let mixture = Mixture::new(self.sources.iter().map(part).collect()).unwrap();
         LoaderConfig {
             mixture,
             packing,
             rows: 4,
-            fill: Fill::Packed,
+            fill: RowFill::Packed,
+            content: BatchContent::Language,
+            share: RankShare::default(),
             seed: 5,
             threads,
             max_skipped_share: 0.9,
@@ -116,7 +118,7 @@ fn pages(folder: &Path) {
 
 /// Documents with and without pictures, one of them without anything to learn.
 fn shards(folder: &Path) {
-    let origin = Origin { source: "test".into(), licence: "MIT".into(), attribution: "nobody".into() };
+    let origin = Provenance { source: "test".into(), licence: "MIT".into(), attribution: "nobody".into() };
     let mut writer = ShardWriter::new(folder, "mixed", origin, 4000).unwrap();
     for i in 0..11 {
         let picture = fs::read(Path::new(&sample("pictures")).join("0.jpg")).unwrap();
@@ -126,7 +128,7 @@ fn shards(folder: &Path) {
         } else if i == 5 {
             segments = vec![Segment::prompt("read only")];
         }
-        writer.push(&Document { id: i.to_string(), kind: Kind::Interleaved, segments }).unwrap();
+        writer.push(&Document { id: i.to_string(), kind: DocumentKind::Interleaved, segments }).unwrap();
     }
     writer.finish().unwrap();
 }
@@ -155,7 +157,7 @@ fn killed_twenty_times_with_other_threads_a_mixture_of_nine_formats_is_the_unbro
     assert!(at > 40 && inside > 3, "{at} batches, {inside} resumes inside a long text");
     let cursor = &whole.last().unwrap().1;
     let config = corpus.config(1, 1.0);
-    for Part { name, source, .. } in config.mixture.parts() {
+    for MixturePart { name, source, .. } in config.mixture.parts() {
         let (taken, len) = (cursor.sources[name].next, source.len(Split::Train).unwrap());
         assert!(taken > 2 * len, "{name}: {taken} of {len} documents are less than two epochs");
     }
@@ -173,7 +175,7 @@ fn another_weight_of_one_source_keeps_the_places_of_all() {
     assert!(other.iter().zip(&whole[20..]).any(|(a, b)| a != b), "the weight changes the draws");
     for (name, _) in &corpus.sources {
         let samples = |steps: &[(Batch, Cursor)]| -> Vec<String> {
-            let samples = steps.iter().flat_map(|(batch, _)| batch.samples.clone());
+            let samples = steps.iter().flat_map(|(batch, _)| batch.samples().map(str::to_owned));
             samples.filter(|sample| sample.starts_with(&format!("{name}/"))).collect()
         };
         let (expected, after) = (samples(&whole[20..]), samples(&other));

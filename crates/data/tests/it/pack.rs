@@ -1,21 +1,26 @@
 //! Documents to examples, examples to rows, rows to a batch.
 
-use mm1_data::augment::Views;
-use mm1_data::batch::{Batch, Span};
+use mm1_data::augment::{DrawnViews, PictureViews};
+use mm1_data::batch::{Batch, BatchContent, BatchExample};
 use mm1_data::document::{Segment, Special};
 use mm1_data::image::ImageSpec;
-use mm1_data::pack::{Example, Packing, Row};
+use mm1_data::pack::{Example, ExamplePicture, PackedRow, Packing, PictureContent};
 
 use crate::{document, end, plain, tokenizer};
 
 fn packing(length: usize) -> Packing {
-    let (image, views) = (ImageSpec::new(2), Views::default());
+    let (image, views) = (ImageSpec::new(2), PictureViews::default());
     Packing { tokenizer: tokenizer(), image, views, image_tokens: 4, length }
 }
 
 fn example(len: usize, first: u32) -> Example {
     let ids = (first..).take(len).collect();
     Example { id: first.to_string(), ids, learn: vec![true; len], ..Example::default() }
+}
+
+fn drawn(offset: usize, global: Vec<u8>) -> ExamplePicture {
+    let views = DrawnViews { global, local: Vec::new() };
+    ExamplePicture { offset, content: PictureContent::Drawn(views) }
 }
 
 #[test]
@@ -43,7 +48,7 @@ fn a_document_becomes_ids_with_its_pictures_in_place() {
     let read = 1 + question.len() + 8;
     assert_eq!(example.learn, [vec![false; read], vec![true; answer.len() + 1]].concat());
     let first = 1 + question.len();
-    assert_eq!(example.images, [(first, [1, 2, 3].repeat(4)), (first + 4, [4, 5, 6].repeat(4))]);
+    assert_eq!(example.pictures, [drawn(first, [1, 2, 3].repeat(4)), drawn(first + 4, [4, 5, 6].repeat(4))]);
     assert!(!example.truncated && example.teaches());
 }
 
@@ -59,7 +64,7 @@ fn a_long_document_is_cut_but_never_inside_a_picture() {
         assert_eq!(example.truncated, length < whole, "length {length}");
         let expected = if (len..len + 4).contains(&length) { len } else { length.min(whole) };
         assert_eq!(example.ids.len(), expected, "length {length}");
-        assert_eq!(example.images.len(), usize::from(length >= len + 4));
+        assert_eq!(example.pictures.len(), usize::from(length >= len + 4));
         assert_eq!(example.learn.len(), example.ids.len());
     }
 }
@@ -74,7 +79,7 @@ fn a_bare_image_or_padding_token_is_refused() {
 
 #[test]
 fn a_row_takes_examples_until_one_does_not_fit() {
-    let mut row = Row::new(10);
+    let mut row = PackedRow::new(10);
     assert!(row.push(example(4, 10)).is_ok());
     assert_eq!(row.push(example(7, 20)).unwrap_err(), example(7, 20));
     assert!(!row.is_full());
@@ -87,21 +92,34 @@ fn a_row_takes_examples_until_one_does_not_fit() {
 fn nothing_is_predicted_across_examples() {
     let mut with_picture = example(5, 100);
     with_picture.learn = vec![false, false, false, true, false];
-    with_picture.images = vec![(1, vec![255; 12])];
-    let mut rows = [Row::new(8), Row::new(8)];
+    with_picture.pictures = vec![drawn(1, vec![255; 12])];
+    let mut rows = [PackedRow::new(8), PackedRow::new(8)];
     rows[0].push(example(3, 50)).unwrap();
     rows[0].push(with_picture).unwrap();
     rows[1].push(example(4, 70)).unwrap();
-    let batch = Batch::of(rows.into(), &packing(8));
+    let batch = Batch::of(rows.clone().into(), &packing(8), BatchContent::Language);
 
     let pad = tokenizer().id(Special::Pad);
     assert_eq!(batch.ids, [50, 51, 52, 100, 101, 102, 103, 104, 70, 71, 72, 73, pad, pad, pad, pad]);
     assert_eq!(batch.targets, [51, 52, 0, 0, 0, 103, 0, 0, 71, 72, 73, 0, 0, 0, 0, 0]);
     let weights: Vec<f32> = batch.targets.iter().map(|&t| f32::from(u8::from(t > 0))).collect();
     assert_eq!(batch.weights, weights);
-    let span = |row, start, len| Span { row, start, len };
-    assert_eq!(batch.spans, [span(0, 0, 3), span(0, 3, 5), span(1, 0, 4)]);
-    assert_eq!((batch.image_slots, batch.pixels), (vec![4], vec![1.0; 12]));
-    assert_eq!(batch.samples, ["50", "100", "70"]);
+    let expected = |sample: &str, [row, start, len]: [usize; 3], pictures| {
+        let (sample, caption, truncated) = (sample.to_owned(), Vec::new(), false);
+        BatchExample { sample, row, start, len, pictures, caption, truncated }
+    };
+    let examples =
+        [expected("50", [0, 0, 3], 0..0), expected("100", [0, 3, 5], 0..1), expected("70", [1, 0, 4], 1..1)];
+    assert_eq!(batch.examples, examples);
+    assert_eq!((&batch.image_slots, &batch.pixels), (&vec![4], &vec![1.0; 12]));
+    assert!(batch.samples().eq(["50", "100", "70"]));
     assert_eq!((batch.rows, batch.length, batch.image_size), (2, 8, 2));
+
+    // For an image encoder the learned tokens are there as captions; the first token of an example is never
+    // learned.
+    let encoder = Batch::of(rows.into(), &packing(8), BatchContent::Captions);
+    let captions: Vec<&[u32]> = encoder.examples.iter().map(|e| e.caption.as_slice()).collect();
+    assert_eq!(captions, [&[51, 52][..], &[103], &[71, 72, 73]]);
+    let without = |batch: Batch| batch.examples.into_iter().map(|e| BatchExample { caption: vec![], ..e });
+    assert!(without(encoder).eq(batch.examples));
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mm1_data::document::{Image, Picture};
-use mm1_data::image::{Filter, Fit, ImageSpec, MAX_SIDE, decode, normalise_into, prepare};
+use mm1_data::image::{Fit, ImageSpec, MAX_SIDE, ResizeFilter, decode, normalise_into, prepare};
 use serde_json::{Value, json};
 
 use crate::testdata;
@@ -71,10 +71,10 @@ fn values_are_those_of_transformers() {
 #[test]
 fn what_the_files_say_is_read() {
     let clip = spec("clip");
-    assert_eq!((clip.size, clip.mode, clip.filter), (32, Fit::ShortestEdge(32), Filter::Bicubic));
+    assert_eq!((clip.size, clip.mode, clip.filter), (32, Fit::ShortestEdge(32), ResizeFilter::Bicubic));
     assert_eq!((clip.mean, clip.std[0]), ([0.481_454_66, 0.457_827_5, 0.408_210_73], 0.268_629_54));
     assert_eq!(spec("siglip"), ImageSpec { mode: Fit::Sides, ..ImageSpec::new(32) });
-    assert_eq!((spec("dinov2").mode, spec("lanczos").filter), (Fit::ShortestEdge(37), Filter::Lanczos));
+    assert_eq!((spec("dinov2").mode, spec("lanczos").filter), (Fit::ShortestEdge(37), ResizeFilter::Lanczos));
     let cropped = spec("cropped");
     assert_eq!((cropped.mode, cropped.mean, cropped.std), (Fit::Middle, [0.0; 3], [1.0; 3]));
     let written: ImageSpec =
@@ -82,7 +82,7 @@ fn what_the_files_say_is_read() {
             .unwrap();
     assert_eq!(
         written,
-        ImageSpec { mode: Fit::ShortestEdge(9), filter: Filter::Lanczos, ..ImageSpec::new(8) }
+        ImageSpec { mode: Fit::ShortestEdge(9), filter: ResizeFilter::Lanczos, ..ImageSpec::new(8) }
     );
 }
 

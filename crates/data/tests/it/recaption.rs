@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
-use mm1_data::document::{Document, Image, Kind, Segment};
-use mm1_data::loader::Skipped;
+use mm1_data::document::{Document, DocumentKind, Image, Segment};
+use mm1_data::loader::SkippedSample;
 use mm1_data::recaption::{Recaption, RecaptionSpec, caption};
-use mm1_data::shard::{Manifest, Origin};
+use mm1_data::shard::{Provenance, ShardManifest};
 use serde_json::{Value, json};
 
 use crate::source::{open, stored};
@@ -16,8 +16,8 @@ use crate::{document, end, testdata};
 const DOCUMENTS: u64 = 23;
 
 fn spec(edits: &[(&str, &str)]) -> RecaptionSpec {
-    let asked = edits.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    RecaptionSpec { asked, shard_bytes: 6000, max_skipped_share: 0.4 }
+    let settings = edits.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    RecaptionSpec { settings, shard_bytes: 6000, max_skipped_share: 0.4 }
 }
 
 fn begun(folder: &Path) -> Recaption {
@@ -30,14 +30,14 @@ fn captioned(number: u64) -> Option<Document> {
     let picture = Segment::Image(Image::named(&format!("{number}.jpg"), jpeg));
     let text = Segment::text(format!("Number {number}"));
     (number % 5 != 3).then(|| Document {
-        kind: Kind::Captioned,
+        kind: DocumentKind::Captioned,
         ..document(&format!("set/{number}"), vec![picture, text, end()])
     })
 }
 
 /// The first documents come from elsewhere.
-fn origin(number: u64) -> Origin {
-    Origin { source: if number < 5 { "a set" } else { "another" }.into(), ..Origin::default() }
+fn origin(number: u64) -> Provenance {
+    Provenance { source: if number < 5 { "a set" } else { "another" }.into(), ..Provenance::default() }
 }
 
 /// Goes on up to document `until`.
@@ -48,7 +48,7 @@ fn go_on(writing: &mut Recaption, until: u64) {
             Some(document) => {
                 writing.write(&document, origin(number), &format!("A photo of thing {number}.")).unwrap();
             }
-            None => writing.skip(Skipped { id: number.to_string(), reason: "damaged".into() }).unwrap(),
+            None => writing.skip(SkippedSample { id: number.to_string(), reason: "damaged".into() }).unwrap(),
         }
     }
 }
@@ -68,8 +68,8 @@ fn captions_are_written_beside_their_originals() {
     let tally = *writing.tally();
     assert_eq!((tally.captions, tally.skipped, tally.gained), (19, 4, 19));
     assert_eq!((tally.words_before, tally.words_after), (19 * 2, 19 * 7));
-    assert_eq!(writing.skipped()[1], Skipped { id: "8".into(), reason: "damaged".into() });
-    let manifest = Manifest::read(folder.path()).unwrap();
+    assert_eq!(writing.skipped()[1], SkippedSample { id: "8".into(), reason: "damaged".into() });
+    let manifest = ShardManifest::read(folder.path()).unwrap();
     manifest.verify(folder.path()).unwrap();
     assert!(manifest.shards.len() > 3, "{manifest:?}");
 
@@ -77,7 +77,7 @@ fn captions_are_written_beside_their_originals() {
     let documents: Vec<Document> = stored(&read).into_iter().map(Result::unwrap).collect();
     assert_eq!(documents.len(), 19);
     for (document, number) in documents.iter().zip((0..DOCUMENTS).filter(|n| n % 5 != 3)) {
-        assert_eq!(document.kind, Kind::Synthetic);
+        assert_eq!(document.kind, DocumentKind::Synthetic);
         let text = format!("Number {number}. A photo of thing {number}.");
         assert_eq!(document.texts().collect::<Vec<_>>(), [text.as_str()]);
         let original = captioned(number).unwrap();
@@ -147,7 +147,7 @@ fn other_settings_and_other_writers_are_refused() {
 fn too_many_damaged_documents_stop_it() {
     let folder = tempfile::tempdir().unwrap();
     let mut writing = begun(folder.path());
-    let mut skip = |n: u64| writing.skip(Skipped { id: n.to_string(), reason: "no picture".into() });
+    let mut skip = |n: u64| writing.skip(SkippedSample { id: n.to_string(), reason: "no picture".into() });
     for n in 0..19 {
         skip(n).unwrap();
     }
@@ -162,7 +162,7 @@ fn only_a_picture_with_a_text_is_captioned() {
     let whole = captioned(1).unwrap();
     assert_eq!(caption(&whole).unwrap().1, "Number 1");
     let reason = |document: Document| caption(&document).unwrap_err().to_string();
-    assert!(reason(Document { kind: Kind::Interleaved, ..whole.clone() }).contains("Interleaved"));
+    assert!(reason(Document { kind: DocumentKind::Interleaved, ..whole.clone() }).contains("Interleaved"));
     let two = [whole.segments.clone(), whole.segments.clone()].concat();
     assert!(reason(Document { segments: two, ..whole.clone() }).contains("2 pictures"));
     assert!(

@@ -123,3 +123,54 @@ fn unknown_kinds_and_fields_are_refused() {
         assert!(from_value::<SourceConfig>(wrong.clone()).is_err(), "{wrong}");
     }
 }
+
+/// A tagged enum with `deny_unknown_fields` refuses a field of another kind, whatever the kind.
+#[test]
+fn every_kind_refuses_the_settings_of_the_others() {
+    let built_in = [
+        "emoji-captioned",
+        "emoji-scenes",
+        "emoji-interleaved",
+        "emoji-text",
+        "emoji-chat",
+        "emoji-pairs",
+        "emoji-binding",
+        "emoji-signs",
+        "emoji-renderings",
+        "emoji-stickers",
+    ];
+    let all = json!({
+        "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i", "texts": "t",
+        "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "size": 3, "weight": 1.0,
+    });
+    let own: Vec<(&str, &[&str])> = [
+        ("classes", &["path", "test_share"][..]),
+        ("folder", &["path", "test_share"]),
+        ("shards", &["path", "test_share"]),
+        ("webdataset", &["path", "test_share", "caption"]),
+        ("parquet-captioned", &["path", "test_share", "image", "text", "memory_mib"]),
+        ("obelics", &["path", "test_share", "images", "texts", "pictures", "missing", "memory_mib"]),
+        ("mmc4", &["path", "test_share", "pictures", "missing"]),
+        ("html", &["path", "test_share", "missing"]),
+        ("text", &["path", "test_share", "documents"]),
+        ("json-text", &["path", "test_share", "text"]),
+        ("parquet-text", &["path", "test_share", "text", "memory_mib"]),
+        ("conversations", &["path", "test_share", "pictures"]),
+    ]
+    .into_iter()
+    .chain(built_in.map(|kind| (kind, &[][..])))
+    .collect();
+    for (kind, fields) in own {
+        let mut config = json!({ "kind": kind });
+        fields.iter().for_each(|&field| config[field] = all[field].clone());
+        from_value::<SourceConfig>(config.clone()).unwrap_or_else(|error| panic!("{kind}: {error}"));
+        for (field, value) in all.as_object().unwrap().iter().filter(|(f, _)| !fields.contains(&f.as_str())) {
+            let mut wrong = config.clone();
+            wrong[field] = value.clone();
+            let error =
+                from_value::<SourceConfig>(wrong).expect_err(&format!("{kind} takes {field}")).to_string();
+            assert!(error.contains("unknown field") && error.contains(field), "{kind}, {field}: {error}");
+        }
+    }
+    assert!(from_value::<SourceConfig>(json!({"test_share": 0.2})).is_err(), "a kind is needed");
+}

@@ -1,4 +1,5 @@
-//! The built-in world: the split, purity, drawing, questions and surface forms. What its texts claim is in `truth`.
+//! The built-in world: the split, purity, drawing, questions and surface forms. What its texts claim is in
+//! `truth`.
 
 mod binding;
 mod pairs;
@@ -11,7 +12,9 @@ use std::sync::Arc;
 
 use mm1_data::document::{Document, Picture, Segment, Special};
 use mm1_data::source::Split;
-use mm1_data::world::{COLOURS, Category, Place, Scene, Size, Stream, World, WorldConfig, available};
+use mm1_data::world::{
+    COLOURS, Category, ObjectPlace, ObjectSize, Scene, World, WorldConfig, WorldStream, available,
+};
 
 const SPLITS: [Split; 2] = [Split::Train, Split::Test];
 
@@ -20,7 +23,7 @@ fn world() -> Arc<World> {
     World::new(&WorldConfig { picture_size: 16, ..WorldConfig::default() }, 7).unwrap()
 }
 
-fn documents(world: &Arc<World>, stream: Stream, split: Split, number: u64) -> Vec<Document> {
+fn documents(world: &Arc<World>, stream: WorldStream, split: Split, number: u64) -> Vec<Document> {
     let source = world.source(stream);
     (0..number).map(|i| source.document(split, i).unwrap()).collect()
 }
@@ -46,7 +49,7 @@ fn every_composition_belongs_to_one_split_and_both_splits_have_all_colours_and_e
     for (emoji, test_share) in
         [(10, 0.2), (10, 0.9), (11, 0.1), (41, 0.1), (120, 0.2), (180, 0.1), (180, 0.9)]
     {
-        for (seed, place) in (0..3).flat_map(|seed| Place::ALL.map(|place| (seed, place))) {
+        for (seed, place) in (0..3).flat_map(|seed| ObjectPlace::ALL.map(|place| (seed, place))) {
             let config = WorldConfig { emoji, test_share, ..WorldConfig::default() };
             let world = World::new(&config, seed).unwrap();
             let test = |e, c| world.allows(Split::Test, e, c, place);
@@ -72,8 +75,8 @@ fn every_composition_belongs_to_one_split_and_both_splits_have_all_colours_and_e
 fn no_scene_and_no_text_states_a_composition_of_the_other_split() {
     let world = world();
     let mut seen = SPLITS.map(|_| BTreeSet::new());
-    let sceneless = [Stream::Signs, Stream::Renderings, Stream::Stickers];
-    for stream in Stream::ALL {
+    let sceneless = [WorldStream::Signs, WorldStream::Renderings, WorldStream::Stickers];
+    for stream in WorldStream::ALL {
         for (split, seen) in SPLITS.into_iter().zip(&mut seen) {
             let (mut scenes, mut stated) = (0, 0);
             for (i, document) in documents(&world, stream, split, 2000).iter().enumerate() {
@@ -93,7 +96,9 @@ fn no_scene_and_no_text_states_a_composition_of_the_other_split() {
                 }
             }
             assert!(scenes > 1000 || sceneless.contains(&stream), "{stream:?} has {scenes} scenes");
-            let places = [Stream::Scenes, Stream::Interleaved, Stream::Text, Stream::Chat].contains(&stream);
+            let places =
+                [WorldStream::Scenes, WorldStream::Interleaved, WorldStream::Text, WorldStream::Chat]
+                    .contains(&stream);
             assert!(stated > 100 || !places, "{stream:?} states {stated} compositions");
         }
     }
@@ -106,7 +111,8 @@ fn no_scene_and_no_text_states_a_composition_of_the_other_split() {
                 assert!(scene.belongs(&world, split));
                 // What is not there could be: "no" can't be told from the split.
                 let (emoji, _) = truth::named(&world, &asked.text);
-                let could = |e| Place::ALL.iter().any(|&place| world.allows(split, e, scene.colour, place));
+                let could =
+                    |e| ObjectPlace::ALL.iter().any(|&place| world.allows(split, e, scene.colour, place));
                 assert!(emoji.iter().all(|&e| could(e)), "{}", asked.text);
             }
         }
@@ -120,7 +126,7 @@ fn a_sample_is_a_pure_function_of_seed_split_and_index() {
         world(),
         World::new(&WorldConfig { picture_size: 16, ..WorldConfig::default() }, 8).unwrap(),
     );
-    for stream in Stream::ALL {
+    for stream in WorldStream::ALL {
         let expected = documents(&world, stream, Split::Train, 60);
         let threads: Vec<_> = (0..3)
             .map(|_| {
@@ -163,7 +169,7 @@ fn pictures_show_the_shade_around_the_objects_and_the_objects_in_their_places() 
     for picture_size in [16, 49, 64, 224] {
         let world = World::new(&WorldConfig { picture_size, ..WorldConfig::default() }, 1).unwrap();
         for i in 0..200 {
-            let scene = &world.scenes(Stream::Scenes, Split::Train, i)[0];
+            let scene = &world.scenes(WorldStream::Scenes, Split::Train, i)[0];
             let picture = world.picture(scene);
             assert_eq!((picture.width, picture.height), (picture_size, picture_size));
             assert_eq!(picture.rgb.len(), (picture_size * picture_size * 3) as usize);
@@ -188,16 +194,16 @@ fn pictures_show_the_shade_around_the_objects_and_the_objects_in_their_places() 
 }
 
 /// The place by the middle of the object: a quarter's objects stay inside the quarter.
-fn place_of(left: u32, top: u32, side: u32, picture: u32) -> Place {
+fn place_of(left: u32, top: u32, side: u32, picture: u32) -> ObjectPlace {
     let half = picture / 2;
     let upper = |start: u32| start + side <= half;
     let lower = |start: u32| start >= picture - half;
     match (upper(left), lower(left), upper(top), lower(top)) {
-        (true, _, true, _) => Place::TopLeft,
-        (_, true, true, _) => Place::TopRight,
-        (true, _, _, true) => Place::BottomLeft,
-        (_, true, _, true) => Place::BottomRight,
-        _ => Place::Centre,
+        (true, _, true, _) => ObjectPlace::TopLeft,
+        (_, true, true, _) => ObjectPlace::TopRight,
+        (true, _, _, true) => ObjectPlace::BottomLeft,
+        (_, true, _, true) => ObjectPlace::BottomRight,
+        _ => ObjectPlace::Centre,
     }
 }
 
@@ -233,7 +239,7 @@ fn drawing_agrees_with_another_resampler() {
     let world = World::new(&WorldConfig::default(), 7).unwrap();
     let (mut worst, mut sum, mut count) = (0.0f64, 0.0, 0.0);
     for i in 0..100 {
-        let scene = &world.scenes(Stream::Scenes, Split::Test, i)[0];
+        let scene = &world.scenes(WorldStream::Scenes, Split::Test, i)[0];
         let expected = drawn_otherwise(&world, scene, 64);
         for (&a, b) in world.picture(scene).rgb.iter().zip(&expected) {
             let off = (f64::from(a) - b).abs();
@@ -249,17 +255,18 @@ fn drawing_agrees_with_another_resampler() {
 #[test]
 fn sizes_places_and_numbers_have_their_shares() {
     let world = World::new(&WorldConfig::default(), 7).unwrap();
-    let scenes: Vec<Scene> = (0..4000).flat_map(|i| world.scenes(Stream::Scenes, Split::Train, i)).collect();
+    let scenes: Vec<Scene> =
+        (0..4000).flat_map(|i| world.scenes(WorldStream::Scenes, Split::Train, i)).collect();
     for (number, share) in [(1, 0.4), (2, 0.3), (3, 0.2), (4, 0.1)] {
         let found = scenes.iter().filter(|s| s.objects.len() == number).count() as f64 / 4000.0;
         assert!((found - share).abs() < 0.03, "{found} of the scenes have {number} objects");
     }
     for object in scenes.iter().flat_map(|s| &s.objects) {
         let expected = match (object.place, object.size) {
-            (Place::Centre, Size::Large) => 48,
-            (Place::Centre, Size::Small) => 32,
-            (_, Size::Large) => 31,
-            (_, Size::Small) => 22,
+            (ObjectPlace::Centre, ObjectSize::Large) => 48,
+            (ObjectPlace::Centre, ObjectSize::Small) => 32,
+            (_, ObjectSize::Large) => 31,
+            (_, ObjectSize::Small) => 22,
         };
         assert_eq!(object.side, expected);
     }
@@ -332,16 +339,16 @@ fn texts_have_the_surface_forms_of_the_evaluation() {
         all.iter().filter(|d| test(d)).count() as f64 / 3000.0
     };
     let photo = |d: &Document| whole_text(d).starts_with("A photo of a");
-    assert!(share(Stream::Captioned, &photo) > 0.55);
-    assert!(share(Stream::Scenes, &photo) > 0.55);
+    assert!(share(WorldStream::Captioned, &photo) > 0.55);
+    assert!(share(WorldStream::Scenes, &photo) > 0.55);
     let evaluation = |d: &Document| {
         let items = d.texts().flat_map(|t| t.split('\n')).filter(|t| !t.is_empty());
         let mut items = items.map(|t| t.starts_with("A photo of a") || t.contains("? Short answer: "));
         items.all(|yes| yes)
     };
-    let found = share(Stream::Interleaved, &evaluation);
+    let found = share(WorldStream::Interleaved, &evaluation);
     assert!((found - 0.35).abs() < 0.04, "{found} of the pages have the evaluation's form");
-    for document in documents(&world, Stream::Interleaved, Split::Train, 2000) {
+    for document in documents(&world, WorldStream::Interleaved, Split::Train, 2000) {
         assert!((2..=9).contains(&document.pictures().count()), "{}", document.id);
         let text = whole_text(&document);
         if evaluation(&document) {
@@ -353,7 +360,7 @@ fn texts_have_the_surface_forms_of_the_evaluation() {
 #[test]
 fn documents_end_with_a_learned_end_and_texts_begin_without_space() {
     let world = world();
-    for stream in Stream::ALL {
+    for stream in WorldStream::ALL {
         for document in documents(&world, stream, Split::Train, 1000) {
             assert_eq!(
                 document.segments.last(),
@@ -370,11 +377,11 @@ fn documents_end_with_a_learned_end_and_texts_begin_without_space() {
             assert!(texts.all(|both| !both), "{}: two texts without anything between", document.id);
         }
     }
-    for document in documents(&world, Stream::Text, Split::Train, 2000) {
+    for document in documents(&world, WorldStream::Text, Split::Train, 2000) {
         let words = whole_text(&document).split_whitespace().count();
         assert!((40..=120).contains(&words), "{}: {words} words", document.id);
     }
-    for document in documents(&world, Stream::Scenes, Split::Train, 1000) {
+    for document in documents(&world, WorldStream::Scenes, Split::Train, 1000) {
         assert!(whole_text(&document).split_whitespace().count() <= 40, "{}", whole_text(&document));
     }
 }
@@ -383,8 +390,8 @@ fn documents_end_with_a_learned_end_and_texts_begin_without_space() {
 fn the_vocabulary_is_small() {
     let world = world();
     let mut words = BTreeSet::new();
-    let made_up = [Stream::Binding, Stream::Signs];
-    for stream in Stream::ALL.into_iter().filter(|s| !made_up.contains(s)) {
+    let made_up = [WorldStream::Binding, WorldStream::Signs];
+    for stream in WorldStream::ALL.into_iter().filter(|s| !made_up.contains(s)) {
         for document in documents(&world, stream, Split::Train, 3000) {
             for word in document.texts().flat_map(str::split_whitespace) {
                 words.insert(word.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase());
@@ -399,7 +406,7 @@ fn the_vocabulary_is_small() {
 fn conversations_ask_for_names_most_and_never_twice_the_same() {
     let world = world();
     let (mut what, mut all) = (0, 0);
-    for document in documents(&world, Stream::Chat, Split::Train, 4000) {
+    for document in documents(&world, WorldStream::Chat, Split::Train, 4000) {
         let asked: Vec<&str> = document
             .segments
             .iter()
@@ -448,7 +455,7 @@ fn numbers_out_of_range_are_refused_with_the_range() {
 fn the_smallest_world_has_all_streams() {
     for test_share in [0.1, 0.9] {
         let world = World::new(&WorldConfig { emoji: 10, picture_size: 16, test_share }, 3).unwrap();
-        for (stream, split) in Stream::ALL.into_iter().flat_map(|s| SPLITS.map(|split| (s, split))) {
+        for (stream, split) in WorldStream::ALL.into_iter().flat_map(|s| SPLITS.map(|split| (s, split))) {
             for i in 0..300 {
                 assert!(world.scenes(stream, split, i).iter().all(|s| s.belongs(&world, split)));
             }

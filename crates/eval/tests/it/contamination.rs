@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mm1_data::document::{Document, Image, Kind, Picture, Segment};
+use mm1_data::document::{Document, DocumentKind, Image, Picture, Segment};
 use mm1_data::question::Question;
 use mm1_eval::contamination::Seen;
 use mm1_eval::task::{Metric, Task};
@@ -52,7 +52,7 @@ fn pictures_and_texts_that_training_has_seen_are_found() {
     let long = "It was the best of times, it was the worst of times, it was the age of wisdom";
     for seed in 1..6 {
         let segments = vec![Segment::Image(waves(seed, 64, 0)), Segment::text(format!("{seed}: {long}"))];
-        seen.add(&Document { id: seed.to_string(), kind: Kind::Captioned, segments });
+        seen.add(&Document { id: seed.to_string(), kind: DocumentKind::Captioned, segments });
     }
     let item = |id: &str, picture: Image, text: &str| Question {
         id: id.into(),

@@ -4,10 +4,10 @@ use std::fs;
 use std::sync::Arc;
 
 use mm1_data::chat::{self, Turn};
-use mm1_data::document::{Document, Image, Kind, Segment};
+use mm1_data::document::{Document, DocumentKind, Image, Segment};
 use mm1_data::question::Question;
-use mm1_data::shard::{Origin, ShardWriter};
-use mm1_data::source::folder::Folder;
+use mm1_data::shard::{Provenance, ShardWriter};
+use mm1_data::source::folder::PictureFolder;
 use mm1_data::source::{Source, SourceConfig};
 use mm1_data::store::{Paths, Store, StoreSpec};
 use mm1_eval::baseline::baselines;
@@ -31,7 +31,7 @@ fn folder(damaged: &[usize]) -> (tempfile::TempDir, SourceTask) {
             fs::write(&file, &bytes[..bytes.len() / 2]).unwrap();
         }
     }
-    let folder = Arc::new(Folder::open("squares", root.path(), 0.3, 1).unwrap());
+    let folder = Arc::new(PictureFolder::open("squares", root.path(), 0.3, 1).unwrap());
     (root, SourceTask::captions("squares-captions", folder, 16))
 }
 
@@ -74,7 +74,7 @@ fn whole() -> Question {
 /// A source of shards: documents with these segments, a picture before each.
 fn shards(documents: Vec<Document>) -> (tempfile::TempDir, Arc<dyn Source>) {
     let root = tempfile::tempdir().unwrap();
-    let mut writer = ShardWriter::new(root.path(), "mine", Origin::default(), 1 << 20).unwrap();
+    let mut writer = ShardWriter::new(root.path(), "mine", Provenance::default(), 1 << 20).unwrap();
     for document in documents {
         writer.push(&document).unwrap();
     }
@@ -94,7 +94,7 @@ fn shade(i: u8) -> Segment {
 
 fn captioned(i: u8) -> Document {
     let segments = vec![shade(i), Segment::text(format!("a red square of shade {i}"))];
-    Document { id: format!("c{i}"), kind: Kind::Captioned, segments }
+    Document { id: format!("c{i}"), kind: DocumentKind::Captioned, segments }
 }
 
 fn asked(i: u8) -> Document {

@@ -49,7 +49,7 @@ impl Objective for Dino {
             let of_patches = patch_targets.as_ref().filter(|_| count > 0).map(|t| part(t, patch, count));
             let views = ViewBatch { pictures: batch.images(), large, small };
             let loss = self.loss(views, part(&targets, row, rows), masks, of_patches) / step.weight;
-            found.add_loss(&loss, &batch.samples)?;
+            found.add_loss(&loss, batch.samples())?;
             found.add_gradients(self, &loss);
             (row, patch) = (row + rows, patch + count);
         }

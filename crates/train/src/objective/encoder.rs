@@ -1,8 +1,8 @@
 //! Objectives of the image encoder alone, from pictures with captions.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_data::batch::Batch;
+use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
@@ -13,14 +13,14 @@ impl Objective for Clip {
     type Batch = Batch;
 
     fn weight(batch: &Batch) -> f64 {
-        batch.spans.len() as f64
+        batch.examples.len() as f64
     }
 
     /// Pairs in several micro-batches are contrasted as one batch (GradCache, Gao et al. 2021): all are embedded, the
     /// loss gives the gradient of each embedding, and each micro-batch is embedded again to take it further back. Memory
     /// is bound by a micro-batch, the result is that of one batch.
     fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
-        let samples = || step.batches.iter().flat_map(|batch| &batch.samples);
+        let samples = || step.batches.iter().flat_map(|batch| batch.samples());
         let mut found = Backward::default();
         if let [batch] = step.batches {
             let (pictures, texts) = embed(self, batch)?;
@@ -71,7 +71,7 @@ impl Objective for SuperClass {
     type Batch = Batch;
 
     fn weight(batch: &Batch) -> f64 {
-        batch.spans.len() as f64
+        batch.examples.len() as f64
     }
 
     fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
@@ -84,27 +84,21 @@ impl Objective for SuperClass {
 
 /// Refuses an example that has not one picture.
 pub(super) fn pictures(batch: &Batch) -> Result<()> {
-    for (span, sample) in batch.spans.iter().zip(&batch.samples) {
-        let start = span.row * batch.length + span.start;
-        let range = start..start + span.len;
-        let pictures = batch.image_slots.iter().filter(|slot| range.contains(slot)).count();
-        ensure!(pictures == 1, "{sample} has {pictures} pictures; an encoder needs one");
+    for BatchExample { sample, pictures, .. } in &batch.examples {
+        ensure!(pictures.len() == 1, "{sample} has {} pictures; an encoder needs one", pictures.len());
     }
     Ok(())
 }
 
-/// The learned tokens of all examples one after another, and their number in each.
+/// The captions of all examples one after another, and the number of tokens in each.
 fn captions(batch: &Batch) -> Result<(Vec<u32>, Vec<usize>)> {
     pictures(batch)?;
-    let (mut ids, mut lens) = (Vec::new(), Vec::new());
-    for (span, sample) in batch.spans.iter().zip(&batch.samples) {
-        let start = span.row * batch.length + span.start;
-        let before = ids.len();
-        ids.extend((start..start + span.len).filter(|&i| batch.weights[i] > 0.0).map(|i| batch.targets[i]));
-        ensure!(ids.len() > before, "{sample} has no caption that is learned; an encoder needs one");
-        lens.push(ids.len() - before);
+    let without = batch.examples.iter().find(|example| example.caption.is_empty());
+    if let Some(BatchExample { sample, .. }) = without {
+        bail!("{sample} has no caption that is learned; an encoder needs one");
     }
-    Ok((ids, lens))
+    let ids = batch.examples.iter().flat_map(|example| &example.caption).copied().collect();
+    Ok((ids, batch.examples.iter().map(|example| example.caption.len()).collect()))
 }
 
 /// The large views `[n g, s, s, 3]`.

@@ -1,7 +1,7 @@
 //! Next-token prediction on text; image positions are inputs only (paper, section 3.1).
 
 use anyhow::Result;
-use mm1_data::batch::Batch;
+use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::{Input, Layout, Mm1, Sight, Span};
 
 use crate::step::{Backward, Objective, Step};
@@ -15,7 +15,7 @@ impl Objective for Mm1 {
 
     fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
         Backward::of_sums(self, step, |batch| {
-            let spans = batch.spans.iter().map(|s| Span { row: s.row, start: s.start, len: s.len }).collect();
+            let spans = batch.examples.iter().map(span).collect();
             let input = Input {
                 rows: batch.rows,
                 length: batch.length,
@@ -27,4 +27,9 @@ impl Objective for Mm1 {
             self.loss(&input, &batch.targets, &batch.weights)
         })
     }
+}
+
+/// The positions of an example, which attention does not leave.
+fn span(&BatchExample { row, start, len, .. }: &BatchExample) -> Span {
+    Span { row, start, len }
 }

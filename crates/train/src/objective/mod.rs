@@ -19,7 +19,7 @@ impl Counts for Batch {
         self.images()
     }
 
-    fn samples(&self) -> &[String] {
-        &self.samples
+    fn samples(&self) -> impl Iterator<Item = &str> {
+        self.samples()
     }
 }

@@ -64,8 +64,8 @@ impl Counts for Labelled {
     fn images(&self) -> usize {
         self.labels.len()
     }
-    fn samples(&self) -> &[String] {
-        &[]
+    fn samples(&self) -> impl Iterator<Item = &str> {
+        std::iter::empty()
     }
 }
 

@@ -216,8 +216,7 @@ fn an_attentive_probe_finds_the_patch_that_tells() {
 /// Pictures with their captions, without the examples of text.
 fn pairs(rows: std::ops::Range<usize>) -> mm1_data::batch::Batch {
     let mut batch = batch(1, rows);
-    batch.spans.retain(|s| s.start == 0);
-    batch.samples.retain(|s| s.starts_with("picture"));
+    batch.examples.retain(|example| example.sample.starts_with("picture"));
     batch
 }
 

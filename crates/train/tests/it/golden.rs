@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use mm1_data::batch::{Batch, Span};
+use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::{Mm1, Mm1Config, weights};
 use mm1_train::{OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
@@ -31,7 +31,10 @@ fn check(name: &str) {
         ids: integers(&data("input/ids")),
         targets: integers(&data("input/targets")),
         weights: floats(&data("input/weights")),
-        spans: spans.into_iter().map(|[row, start, len]| Span { row, start, len }).collect(),
+        examples: spans
+            .into_iter()
+            .map(|[row, start, len]| BatchExample { row, start, len, ..BatchExample::default() })
+            .collect(),
         pixels: floats(&data("input/pixels")),
         image_size: config.vision.image_size,
         image_slots: integers(&data("input/image_slots")).into_iter().map(|slot| slot as usize).collect(),

@@ -134,8 +134,8 @@ impl Counts for Root {
     fn images(&self) -> usize {
         0
     }
-    fn samples(&self) -> &[String] {
-        &self.0
+    fn samples(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(String::as_str)
     }
 }
 

@@ -3,7 +3,7 @@
 use anyhow::Result;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_data::batch::{Batch, Span};
+use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::{Mm1, Mm1Config};
 use mm1_train::{Backward, Counts, Objective, Step};
 use serde_json::json;
@@ -87,8 +87,8 @@ impl Counts for Coefficients {
     fn images(&self) -> usize {
         0
     }
-    fn samples(&self) -> &[String] {
-        &self.samples
+    fn samples(&self) -> impl Iterator<Item = &str> {
+        self.samples.iter().map(String::as_str)
     }
 }
 
@@ -119,8 +119,22 @@ pub(crate) fn batch(seed: usize, rows: std::ops::Range<usize>) -> Batch {
             batch.weights.push(f32::from(u8::from(learned)));
         }
         batch.ids.extend(ids);
-        batch.spans.extend([Span { row, start: 0, len: 14 }, Span { row, start: 14, len: 8 }]);
-        batch.samples.extend([format!("picture/{seed}/{index}"), format!("text/{seed}/{index}")]);
+        let learned = |range: std::ops::Range<usize>| {
+            let at = row * length;
+            range.map(|i| at + i).filter(|&i| batch.weights[i] > 0.0).map(|i| batch.targets[i]).collect()
+        };
+        let pictures = batch.image_slots.len()..batch.image_slots.len() + 1;
+        let example = |sample: &str, range: std::ops::Range<usize>, pictures| BatchExample {
+            sample: format!("{sample}/{seed}/{index}"),
+            row,
+            start: range.start,
+            len: range.len(),
+            pictures,
+            caption: learned(range),
+            truncated: false,
+        };
+        let examples = [example("picture", 0..14, pictures), example("text", 14..22, 0..0)];
+        batch.examples.extend(examples);
         batch.image_slots.push(row * length);
         batch.pixels.extend((0..16 * 16 * 3).map(|i| (hash(i * 31) % 1000) as f32 / 500.0 - 1.0));
     }
@@ -131,8 +145,7 @@ pub(crate) fn batch(seed: usize, rows: std::ops::Range<usize>) -> Batch {
 pub(crate) fn text_only(mut batch: Batch) -> Batch {
     batch.pixels.clear();
     batch.image_slots.clear();
-    batch.spans.retain(|s| s.start > 0);
-    batch.samples.retain(|s| s.starts_with("text"));
+    batch.examples.retain(|example| example.sample.starts_with("text"));
     for (i, w) in batch.weights.iter_mut().enumerate() {
         if i % batch.length < 14 {
             *w = 0.0;

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
-use mm1_corpora::{Clients, Counts, DESK, Options, Report};
+use mm1_corpora::{Clients, DESK, FetchOptions, FetchReport, ShardCounts};
 use serde_json::json;
 
 use crate::error::{InputError, input};
@@ -50,7 +50,7 @@ enum Collection {
 /// Nothing that could be fetched; a folder that can't be written.
 pub(crate) fn fetch(args: &FetchArgs) -> Result<()> {
     let Collection::Desk = args.collection;
-    let options = Options {
+    let options = FetchOptions {
         to: args.to.clone(),
         only: args.only.clone(),
         size: args.size,
@@ -77,8 +77,8 @@ pub(crate) fn fetch(args: &FetchArgs) -> Result<()> {
 }
 
 /// The sums of the corpora by stream.
-fn streams(report: &Report) -> BTreeMap<&'static str, Counts> {
-    let mut sums: BTreeMap<_, Counts> = BTreeMap::new();
+fn streams(report: &FetchReport) -> BTreeMap<&'static str, ShardCounts> {
+    let mut sums: BTreeMap<_, ShardCounts> = BTreeMap::new();
     for (stream, counts) in report.corpora.iter().flat_map(|record| &record.streams) {
         let sum = sums.entry(stream.folder()).or_default();
         sum.shards += counts.shards;
@@ -90,10 +90,10 @@ fn streams(report: &Report) -> BTreeMap<&'static str, Counts> {
 }
 
 /// What is there and what is not, as a person reads it.
-fn table(report: &Report) -> String {
+fn table(report: &FetchReport) -> String {
     let mut text = String::new();
-    let mut line = |name: &str, stream: &str, counts: &Counts| {
-        let Counts { documents, images, words, .. } = *counts;
+    let mut line = |name: &str, stream: &str, counts: &ShardCounts| {
+        let ShardCounts { documents, images, words, .. } = *counts;
         let (documents, images, words) = (HumanCount(documents), HumanCount(images), HumanCount(words));
         let _ = writeln!(
             text,

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
-use mm1_data::examine::Look;
-use mm1_data::filter::{Counts, FilterSpec};
-use mm1_data::import::{self, ImportSpec, Imported, Pass};
+use mm1_data::examine::PictureCheck;
+use mm1_data::filter::{FilterCounts, FilterSpec};
+use mm1_data::import::{self, ImportOutcome, ImportSpec, Pass};
 use mm1_data::shard::ShardEntry;
-use mm1_data::source::stored::Stored;
+use mm1_data::source::stored::StoredSource;
 use serde_json::json;
 use toml::{Table, Value};
 
@@ -76,7 +76,7 @@ pub(crate) fn import(args: &ImportArgs) -> Result<()> {
     let filter = if args.no_filter { None } else { Some(rules(args)?) };
     let store = SourceArgs::store()?;
     let opened = args.sources.open(&store)?;
-    let look = if args.headers_only { Look::Headers } else { Look::Pixels };
+    let look = if args.headers_only { PictureCheck::Headers } else { PictureCheck::Pixels };
     let spec = ImportSpec {
         folder: args.to.clone(),
         stem: args.name.clone(),
@@ -119,15 +119,15 @@ fn rules(args: &ImportArgs) -> Result<FilterSpec> {
     input(Value::Table(table).try_into().context("a rule of the filter"))
 }
 
-fn report(args: &ImportArgs, opened: &Opened, imported: &Imported) -> Result<()> {
-    let Imported { shards, skipped, damaged, filter } = imported;
+fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Result<()> {
+    let ImportOutcome { shards, skipped, damaged, filter } = imported;
     let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
     if *skipped > 0 {
         eprintln!("mm1: {skipped} damaged documents were skipped:");
         list_damaged(damaged, *skipped);
     }
     if args.json {
-        let source = |stored: &Stored| {
+        let source = |stored: &StoredSource| {
             let (source, kind) = (stored.name(), stored.kind());
             json!({"source": source, "kind": kind, "files": stored.files(), "documents": stored.documents()})
         };
@@ -163,7 +163,7 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &Imported) -> Result<()>
 }
 
 /// What became of the documents that were read, as a table.
-fn summary(read: u64, imported: &Imported) -> String {
+fn summary(read: u64, imported: &ImportOutcome) -> String {
     let count = |number: Option<&u64>| number.map_or(String::new(), |n| HumanCount(*n).to_string());
     let mut text = String::new();
     let mut line = |name: &str, documents: &str, pictures: &str| {
@@ -174,7 +174,8 @@ fn summary(read: u64, imported: &Imported) -> String {
     if imported.skipped > 0 {
         line("damaged, skipped", &count(Some(&imported.skipped)), "");
     }
-    if let Some(Counts { documents, pictures, removed_documents, removed_pictures }) = &imported.filter {
+    if let Some(FilterCounts { documents, pictures, removed_documents, removed_pictures }) = &imported.filter
+    {
         let rules: BTreeSet<_> = removed_documents.keys().chain(removed_pictures.keys()).collect();
         for rule in rules {
             let name = serde_json::to_value(rule).ok();

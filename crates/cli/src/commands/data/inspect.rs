@@ -7,9 +7,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use indicatif::HumanBytes;
 use mm1_data::document::{Document, Segment};
-use mm1_data::shard::Origin;
-use mm1_data::show::{self, Shown};
-use mm1_data::source::stored::Stored;
+use mm1_data::shard::Provenance;
+use mm1_data::show::{self, ShownSegment};
+use mm1_data::source::stored::StoredSource;
 use serde_json::json;
 
 use super::sources::{Opened, SourceArgs};
@@ -41,7 +41,7 @@ pub(crate) struct InspectArgs {
 /// A document and where it was found.
 struct Picked {
     document: Document,
-    origin: Origin,
+    origin: Provenance,
     index: u64,
     file: String,
 }
@@ -114,7 +114,7 @@ fn fits(id: &str, wanted: &str) -> bool {
     id == wanted || id.strip_suffix(wanted).is_some_and(|before| before.ends_with('/'))
 }
 
-fn pick(source: &Stored, at: u64, index: u64) -> Result<Picked> {
+fn pick(source: &StoredSource, at: u64, index: u64) -> Result<Picked> {
     let (document, origin) = source.document(at)?;
     ensure!(!document.segments.is_empty(), "document {index} is empty");
     Ok(Picked { document, origin, index, file: source.file(at) })
@@ -134,11 +134,11 @@ fn print_document(picked: &Picked) {
     let colours = std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for (segment, shown) in document.segments.iter().zip(show::segments(document)) {
         match shown {
-            Shown::Text { text, learn } => {
+            ShownSegment::Text { text, learn } => {
                 println!("{}{}", if learn { "" } else { "(not learned) " }, plain(&text));
             }
-            Shown::Token { token, .. } => println!("<{token}>"),
-            Shown::Image { name, format, width, height, bytes, damage } => {
+            ShownSegment::Token { token, .. } => println!("<{token}>"),
+            ShownSegment::Image { name, format, width, height, bytes, damage } => {
                 let name = if name.is_empty() { "no name".to_owned() } else { plain(&name) };
                 println!("[image: {name}, {format} {width}x{height}, {}]", HumanBytes(bytes));
                 if let Some(damage) = damage {

@@ -2,8 +2,8 @@
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use mm1_data::batch::Batch;
-use mm1_data::loader::{Cursor, Loader, LoaderConfig, Skipped};
+use mm1_data::batch::{Batch, BatchExample};
+use mm1_data::loader::{Cursor, Loader, LoaderConfig, SkippedSample};
 use serde::Serialize;
 
 use crate::arguments::{RecipeArgs, ThreadsArgs};
@@ -33,7 +33,7 @@ pub(crate) struct PreviewArgs {
 struct Preview<'a> {
     stage: &'a str,
     rows: Vec<PreviewRow>,
-    skipped: &'a [Skipped],
+    skipped: &'a [SkippedSample],
 }
 
 /// One packed row.
@@ -102,19 +102,16 @@ fn training_stage<'a>(recipe: &'a Recipe, name: Option<&str>) -> Result<&'a Trai
 
 fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> PreviewRow {
     let source = config.mixture.draw(config.seed, number);
-    let sample = |(i, span): (usize, &mm1_data::batch::Span)| {
-        let inside = |slot: &&usize| (span.start..span.start + span.len).contains(*slot);
-        PreviewDocument {
-            id: batch.samples[i].clone(),
-            tokens: span.len,
-            images: batch.image_slots.iter().filter(inside).count(),
-            truncated: batch.truncated[i],
-        }
+    let sample = |example: &BatchExample| PreviewDocument {
+        id: example.sample.clone(),
+        tokens: example.len,
+        images: example.pictures.len(),
+        truncated: example.truncated,
     };
     PreviewRow {
         row: number,
         source: config.mixture.parts()[source].name.clone(),
-        samples: batch.spans.iter().enumerate().map(sample).collect(),
+        samples: batch.examples.iter().map(sample).collect(),
         tokens: batch.tokens(),
         images: batch.images(),
         padding: batch.length - batch.tokens(),
@@ -156,7 +153,7 @@ fn summary(preview: &Preview, stage: &TrainStage) {
         100.0 * sum(|row| row.tokens) as f64 / positions as f64,
         preview.skipped.len()
     );
-    for Skipped { id, reason } in preview.skipped {
+    for SkippedSample { id, reason } in preview.skipped {
         println!("  {id}: {reason}");
     }
 }

@@ -7,11 +7,11 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::document::{Document, Image, Picture, Segment};
 use mm1_data::image::{ImageSpec, prepare};
-use mm1_data::loader::Skipped;
+use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
-use mm1_data::recaption::{Asked, Recaption, RecaptionSpec, Tally, caption};
-use mm1_data::shard::Origin;
-use mm1_data::source::stored::Stored;
+use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
+use mm1_data::shard::Provenance;
+use mm1_data::source::stored::StoredSource;
 use mm1_eval::shots::{self, CAPTION, Style};
 use mm1_eval::template::Template;
 use mm1_serve::generate::GenerateOptions;
@@ -77,7 +77,7 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
         captioner.go_on(&mut writing)?;
         input(writing.finish())?;
     }
-    for Skipped { id, reason } in writing.skipped() {
+    for SkippedSample { id, reason } in writing.skipped() {
         eprintln!("{:>14} skipped {id}: {reason}", "recaption");
     }
     report(args, &writing);
@@ -87,11 +87,11 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
 fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<RecaptionSpec> {
     let mib = args.shard_mib;
     ensure!((0.001..=1e6).contains(&mib), "--shard-mib {mib}: give a number from 0.001 to 1000000");
-    let describe = |source: &Stored| {
+    let describe = |source: &StoredSource| {
         let (documents, bytes) = (source.documents(), source.bytes());
         format!("{} as {}, {documents} documents, {bytes} bytes", source.name(), source.kind())
     };
-    let asked = [
+    let settings = [
         ("model", model.id.clone()),
         ("source", source.sources.iter().map(describe).collect::<Vec<_>>().join("; ")),
         ("limit", args.limit.map_or("none".to_owned(), |limit| limit.to_string())),
@@ -100,7 +100,10 @@ fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<Recapt
         ("shard-mib", mib.to_string()),
     ];
     Ok(RecaptionSpec {
-        asked: asked.into_iter().map(|(name, value)| (name.to_owned(), value)).collect::<Asked>(),
+        settings: settings
+            .into_iter()
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect::<RecaptionSettings>(),
         shard_bytes: (mib * f64::from(1 << 20)) as u64,
         max_skipped_share: args.max_skipped_share,
     })
@@ -117,7 +120,7 @@ struct Captioner<'a> {
 /// A document and the prompt about its image.
 struct CaptionPrompt {
     document: Document,
-    origin: Origin,
+    origin: Provenance,
     prompt: Vec<Segment>,
 }
 
@@ -156,7 +159,7 @@ impl Captioner<'_> {
                         let reason = format!("{reason:#}");
                         let id = place(self.source, number)
                             .map_or_else(String::new, |(source, at)| source.file(at));
-                        input(writing.skip(Skipped { id: format!("{id} ({number})"), reason }))?;
+                        input(writing.skip(SkippedSample { id: format!("{id} ({number})"), reason }))?;
                     }
                 }
             }
@@ -192,7 +195,7 @@ impl Captioner<'_> {
 /// A captioned document, taken apart.
 struct CaptionedImage {
     document: Document,
-    origin: Origin,
+    origin: Provenance,
     /// As the model's square: it is not decoded again.
     picture: Image,
     alt_text: String,
@@ -208,7 +211,7 @@ fn captioned_image(source: &Opened, spec: &ImageSpec, number: u64) -> Result<Cap
 }
 
 /// The source of the document at `number`, and its place there.
-fn place(opened: &Opened, mut number: u64) -> Option<(&Stored, u64)> {
+fn place(opened: &Opened, mut number: u64) -> Option<(&StoredSource, u64)> {
     for source in &opened.sources {
         if number < source.documents() {
             return Some((source, number));

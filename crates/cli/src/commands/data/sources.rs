@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use clap::Args;
-use mm1_data::examine::{Damaged, Examination, Look};
-use mm1_data::source::detect::{self, Detected, Said};
-use mm1_data::source::stored::{self, Stored};
+use mm1_data::examine::{Damaged, Examination, PictureCheck};
+use mm1_data::source::detect::{self, DetectOptions, Detected};
+use mm1_data::source::stored::{self, StoredSource};
 use mm1_data::store::{Store, StoreSpec};
 
 use crate::arguments::ThreadsArgs;
@@ -41,7 +41,7 @@ impl SourceArgs {
 
     /// What the paths are; files of no source are named on standard error.
     pub(crate) fn detect(&self, store: &Store) -> Result<Detected> {
-        let said = input(Said::new(self.kind.clone(), &self.settings))?;
+        let said = input(DetectOptions::new(self.kind.clone(), &self.settings))?;
         let detected = input(detect::detect(&self.sources, &said, store))?;
         let left = &detected.left;
         if !left.is_empty() {
@@ -64,21 +64,21 @@ impl SourceArgs {
     }
 
     /// How documents are looked at.
-    pub(crate) fn examination(&self, look: Look) -> Examination {
+    pub(crate) fn examination(&self, look: PictureCheck) -> Examination {
         Examination { look, threads: self.threads.count(), large: false }
     }
 }
 
 /// Open sources, and the files that belong to none.
 pub(crate) struct Opened {
-    pub(crate) sources: Vec<Stored>,
+    pub(crate) sources: Vec<StoredSource>,
     pub(crate) left: Vec<String>,
 }
 
 impl Opened {
     /// Documents of all sources.
     pub(crate) fn documents(&self) -> u64 {
-        self.sources.iter().map(Stored::documents).sum()
+        self.sources.iter().map(StoredSource::documents).sum()
     }
 }
 

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
-use mm1_data::examine::{Damaged, LISTED, Look};
+use mm1_data::examine::{Damaged, LISTED, PictureCheck};
 use mm1_data::statistics::{Histogram, Statistics, Sums};
 use mm1_data::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -66,7 +66,8 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
     };
     let store = SourceArgs::store()?;
     let opened = args.sources.open(&store)?;
-    let how = args.sources.examination(if args.decode { Look::Pixels } else { Look::Headers });
+    let how =
+        args.sources.examination(if args.decode { PictureCheck::Pixels } else { PictureCheck::Headers });
     let mut bar = DocumentProgress::new("counting", opened.documents());
     let (mut total, mut sources, mut damaged) = (Statistics::default(), Vec::new(), Vec::new());
     let mut before = 0;

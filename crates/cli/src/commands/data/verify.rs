@@ -3,7 +3,7 @@
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
-use mm1_data::examine::Look;
+use mm1_data::examine::PictureCheck;
 use mm1_data::verify;
 use serde_json::json;
 
@@ -28,7 +28,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     let detected = args.sources.detect(&store)?;
     // How many documents there are shows as files are opened one after the other.
     let mut bar = DocumentProgress::new("verifying", 0);
-    let how = args.sources.examination(Look::Pixels);
+    let how = args.sources.examination(PictureCheck::Pixels);
     let verified = input(verify::verify(&detected, &store, how, &mut |done| bar.update(done)))?;
     bar.finish(&format!(
         "{} files, {} manifests, {} documents and {} images are whole",

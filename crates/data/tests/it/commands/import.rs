@@ -6,10 +6,10 @@ use std::path::Path;
 
 use anyhow::Result;
 use mm1_data::document::Document;
-use mm1_data::filter::{FilterSpec, Rule};
-use mm1_data::import::{ImportSpec, Imported, import};
-use mm1_data::shard::Manifest;
-use mm1_data::source::stored::Stored;
+use mm1_data::filter::{FilterRule, FilterSpec};
+use mm1_data::import::{ImportOutcome, ImportSpec, import};
+use mm1_data::shard::ShardManifest;
+use mm1_data::source::stored::StoredSource;
 use serde_json::json;
 
 use super::{how, opened, png, samples};
@@ -28,12 +28,12 @@ fn spec(to: &Path) -> ImportSpec {
     }
 }
 
-fn run(sources: &[Stored], spec: &ImportSpec) -> Result<Imported> {
+fn run(sources: &[StoredSource], spec: &ImportSpec) -> Result<ImportOutcome> {
     import(sources, spec, &mut |_, _| {})
 }
 
-fn documents(sources: &[Stored]) -> Vec<Document> {
-    let all = |source: &Stored| (0..source.documents()).map(|i| source.document(i)).collect::<Vec<_>>();
+fn documents(sources: &[StoredSource]) -> Vec<Document> {
+    let all = |source: &StoredSource| (0..source.documents()).map(|i| source.document(i)).collect::<Vec<_>>();
     sources.iter().flat_map(all).filter_map(|read| Some(read.ok()?.0)).collect()
 }
 
@@ -63,7 +63,7 @@ fn documents_of_every_format_come_back_from_the_shards() {
     assert!(before.len() > 70, "{}", before.len());
     let whole: u64 = imported.shards.iter().map(|shard| shard.documents).sum();
     assert_eq!(whole, before.len() as u64);
-    assert_eq!(imported.skipped, sources.iter().map(Stored::documents).sum::<u64>() - whole);
+    assert_eq!(imported.skipped, sources.iter().map(StoredSource::documents).sum::<u64>() - whole);
     assert!(
         imported.damaged.iter().any(|found| found.reason.contains("missing.jpg")),
         "{:?}",
@@ -81,11 +81,11 @@ fn documents_of_every_format_come_back_from_the_shards() {
     assert_eq!(ids.len(), after.len(), "ids are unique");
     assert!(ids.iter().any(|id| id.ends_with("a.png#2")), "{ids:?}");
 
-    let manifest = Manifest::read(&to).unwrap();
+    let manifest = ShardManifest::read(&to).unwrap();
     manifest.verify(&to).unwrap();
     assert_eq!(manifest.shards, imported.shards);
     let origins: BTreeSet<&str> = manifest.shards.iter().map(|shard| shard.origin.source.as_str()).collect();
-    assert_eq!(origins, sources.iter().map(Stored::name).collect(), "a shard has one origin");
+    assert_eq!(origins, sources.iter().map(StoredSource::name).collect(), "a shard has one origin");
     assert!(manifest.shards.iter().all(|shard| shard.origin.licence == "MIT"));
 
     // Shards of shards keep ids and origins.
@@ -138,13 +138,17 @@ fn each_rule_counts_what_it_removes() {
     let filter: FilterSpec = serde_json::from_value(json!({"names": ["logo"]})).unwrap();
     let counts =
         run(&sources, &ImportSpec { filter: Some(filter), ..spec(&to("a")) }).unwrap().filter.unwrap();
-    let expected =
-        BTreeMap::from([(Rule::Small, 1), (Rule::Aspect, 1), (Rule::Name, 1), (Rule::Duplicate, 1)]);
+    let expected = BTreeMap::from([
+        (FilterRule::Small, 1),
+        (FilterRule::Aspect, 1),
+        (FilterRule::Name, 1),
+        (FilterRule::Duplicate, 1),
+    ]);
     assert_eq!((counts.documents, counts.pictures), (2, 2));
     assert_eq!(counts.removed_documents, expected);
     let uses: FilterSpec = serde_json::from_value(json!({"max_uses": 2, "names": []})).unwrap();
     let counts = run(&sources, &ImportSpec { filter: Some(uses), ..spec(&to("b")) }).unwrap().filter.unwrap();
-    assert_eq!(counts.removed_documents.get(&Rule::Uses), Some(&3), "{counts:?}");
+    assert_eq!(counts.removed_documents.get(&FilterRule::Uses), Some(&3), "{counts:?}");
     let all = run(&sources, &spec(&to("c"))).unwrap();
     assert_eq!((all.shards[0].documents, all.filter), (6, None));
 }
@@ -189,7 +193,7 @@ fn an_import_that_was_interrupted_begins_anew_and_a_finished_one_stays() {
     let error = run(&sources, &spec(&to)).unwrap_err().to_string();
     assert!(error.contains("shard-000000.tar exists") && error.contains("--name"), "{error}");
     let more = run(&sources, &ImportSpec { stem: "more".into(), ..spec(&to) }).unwrap();
-    assert_eq!(Manifest::read(&to).unwrap().shards.len(), more.shards.len() * 2);
+    assert_eq!(ShardManifest::read(&to).unwrap().shards.len(), more.shards.len() * 2);
     for (wrong, word) in [
         (ImportSpec { stem: "../x".into(), ..spec(&to) }, "--name"),
         (ImportSpec { max_skipped_share: 2.0, ..spec(&to) }, "max_skipped_share"),

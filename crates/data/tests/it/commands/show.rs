@@ -1,8 +1,8 @@
 //! Documents as a person sees them.
 
-use mm1_data::document::{Image, Kind, Segment};
-use mm1_data::shard::Origin;
-use mm1_data::show::{Shown, html, segments, thumbnail};
+use mm1_data::document::{DocumentKind, Image, Segment};
+use mm1_data::shard::Provenance;
+use mm1_data::show::{ShownSegment, html, segments, thumbnail};
 
 use crate::{document, end, plain, testdata};
 
@@ -20,8 +20,9 @@ fn a_page_has_its_pictures_inside_and_no_text_of_its_own_making() {
             end(),
         ],
     );
-    assert_eq!(page.kind, Kind::Interleaved);
-    let origin = Origin { source: "<i>here</i>".into(), licence: "MIT".into(), attribution: String::new() };
+    assert_eq!(page.kind, DocumentKind::Interleaved);
+    let origin =
+        Provenance { source: "<i>here</i>".into(), licence: "MIT".into(), attribution: String::new() };
     let page = html(&page, &origin, "file.tar");
     for wanted in [
         "<h1>a&lt;b&gt;</h1>",
@@ -49,9 +50,12 @@ fn segments_have_sizes_and_damage() {
     );
     let shown = segments(&document);
     let name = "a.jpg".to_owned();
-    assert_eq!(shown[0], Shown::Image { name, format: "JPEG", width: 24, height: 16, bytes, damage: None });
+    assert_eq!(
+        shown[0],
+        ShownSegment::Image { name, format: "JPEG", width: 24, height: 16, bytes, damage: None }
+    );
     assert!(
-        matches!(&shown[1], Shown::Image { damage: Some(why), .. } if why.contains("truncated")),
+        matches!(&shown[1], ShownSegment::Image { damage: Some(why), .. } if why.contains("truncated")),
         "{shown:?}"
     );
 }

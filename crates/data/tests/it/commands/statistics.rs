@@ -1,6 +1,6 @@
 //! Counts that were made by hand.
 
-use mm1_data::document::Kind;
+use mm1_data::document::DocumentKind;
 use mm1_data::examine::Damaged;
 use mm1_data::statistics::{Statistics, Sums};
 
@@ -34,7 +34,7 @@ fn samples_are_counted_as_by_hand() {
         pairs.formats.iter().map(|(name, n)| (*name, *n)).collect::<Vec<_>>(),
         [("JPEG", 2), ("PNG", 2), ("WebP", 2)]
     );
-    assert_eq!(pairs.kinds.keys().collect::<Vec<_>>(), [&Kind::Captioned]);
+    assert_eq!(pairs.kinds.keys().collect::<Vec<_>>(), [&DocumentKind::Captioned]);
 
     // "One. Two. Three." with two pictures, "Both here." with two; a picture is missing, a number is wrong.
     let (mmc4, damaged) = count(&sample("mmc4.jsonl"), 2);

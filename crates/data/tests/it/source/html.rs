@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mm1_data::document::Kind;
+use mm1_data::document::DocumentKind;
 use serde_json::json;
 
 use super::{open, sample, sketches, written};
@@ -85,7 +85,7 @@ fn a_page_without_pictures_is_text_and_a_missing_one_may_be_left_out() {
     );
     assert!(sketches[2].contains("c.html: not UTF-8"), "{}", sketches[2]);
     let document = open(config).unwrap().stored(0).unwrap();
-    assert_eq!((document.kind, document.id.as_str()), (Kind::TextOnly, "mine/a.html"));
+    assert_eq!((document.kind, document.id.as_str()), (DocumentKind::TextOnly, "mine/a.html"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! OBELICS and MMC4.
 
-use mm1_data::document::Kind;
+use mm1_data::document::DocumentKind;
 use serde_json::json;
 
 use super::{open, sample, sketches};
@@ -15,7 +15,7 @@ fn obelics_with_paths_takes_pictures_of_a_folder() {
     let left_out = sketches(config("leave-out"));
     assert_eq!(left_out[..3], all);
     assert!(left_out[3].contains("without text and pictures"), "{}", left_out[3]);
-    assert_eq!(open(config("refuse")).unwrap().stored(0).unwrap().kind, Kind::Interleaved);
+    assert_eq!(open(config("refuse")).unwrap().stored(0).unwrap().kind, DocumentKind::Interleaved);
 }
 
 #[test]

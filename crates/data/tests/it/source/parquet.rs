@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::sync::Arc;
 
-use mm1_data::document::Kind;
+use mm1_data::document::DocumentKind;
 use mm1_data::source::{Source as _, Split};
 use serde_json::json;
 
@@ -18,7 +18,10 @@ fn captioned_pictures_of_hugging_face_are_read() {
         (0..10).map(|i| format!("[{i}]picture {i}<end>")).collect::<Vec<_>>()
     );
     let document = open(config).unwrap().stored(4).unwrap();
-    assert_eq!((document.id.as_str(), document.kind), ("mine/captioned.parquet/1/1", Kind::Captioned));
+    assert_eq!(
+        (document.id.as_str(), document.kind),
+        ("mine/captioned.parquet/1/1", DocumentKind::Captioned)
+    );
 }
 
 #[test]
@@ -104,7 +107,8 @@ fn bomb(codec: &str, claim: Option<u32>) -> Vec<String> {
     sketches(json!({"kind": "parquet-text", "path": path, "memory_mib": 1}))
 }
 
-/// Where the unpacked size is written as the second field of the page header, and the last time in the file's footer.
+/// Where the unpacked size is written as the second field of the page header, and the last time in the file's
+/// footer.
 fn sizes(bytes: &[u8]) -> (usize, usize) {
     let text = (4 << 20) + 4;
     let number = |slack: usize| {

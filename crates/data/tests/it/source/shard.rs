@@ -4,16 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 
-use mm1_data::document::{Document, Image, Kind, Picture, Segment, Special};
+use mm1_data::document::{Document, DocumentKind, Image, Picture, Segment, Special};
 use mm1_data::image::{ImageSpec, prepare};
-use mm1_data::shard::{Manifest, Origin, ShardWriter};
+use mm1_data::shard::{Provenance, ShardManifest, ShardWriter};
 use serde_json::json;
 
 use super::{open, refusal, stored, written};
 use crate::{end, plain, testdata};
 
-fn origin() -> Origin {
-    Origin { source: "a test".into(), licence: "MIT".into(), attribution: "nobody".into() }
+fn origin() -> Provenance {
+    Provenance { source: "a test".into(), licence: "MIT".into(), attribution: "nobody".into() }
 }
 
 /// Documents of every kind, with every segment.
@@ -24,23 +24,23 @@ fn documents() -> Vec<Document> {
     let document = |id: &str, kind, segments| Document { id: id.to_owned(), kind, segments };
     let token = |token| Segment::Token { token, learn: false };
     vec![
-        document("a/b.c", Kind::Captioned, vec![jpeg(), Segment::text("two words"), end()]),
+        document("a/b.c", DocumentKind::Captioned, vec![jpeg(), Segment::text("two words"), end()]),
         document(
             "ü",
-            Kind::Interleaved,
+            DocumentKind::Interleaved,
             vec![Segment::text("x\n"), jpeg(), jpeg(), Segment::text(" <image>"), end()],
         ),
-        document("", Kind::TextOnly, vec![Segment::text("three little words"), end()]),
+        document("", DocumentKind::TextOnly, vec![Segment::text("three little words"), end()]),
         document(
             "chat",
-            Kind::Conversation,
+            DocumentKind::Conversation,
             vec![token(Special::User), Segment::prompt("?"), Segment::text("!"), end()],
         ),
-        document("odd", Kind::Synthetic, vec![odd(), Segment::text("x")]),
+        document("odd", DocumentKind::Synthetic, vec![odd(), Segment::text("x")]),
     ]
 }
 
-fn write(folder: &Path, bytes: u64) -> Manifest {
+fn write(folder: &Path, bytes: u64) -> ShardManifest {
     let mut writer = ShardWriter::new(folder, "mixed", origin(), bytes).unwrap();
     for document in documents() {
         writer.push(&document).unwrap();
@@ -72,7 +72,7 @@ fn the_same_documents_give_the_same_bytes_and_a_manifest_that_finds_damage() {
     assert_eq!(manifests[0], manifests[1]);
     let shard = folders[0].path().join(&manifests[0].shards[0].file);
     assert_eq!(fs::read(&shard).unwrap(), fs::read(folders[1].path().join("mixed-000000.tar")).unwrap());
-    let manifest = Manifest::read(folders[0].path()).unwrap();
+    let manifest = ShardManifest::read(folders[0].path()).unwrap();
     manifest.verify(folders[0].path()).unwrap();
     let mut bytes = fs::read(&shard).unwrap();
     bytes[600] ^= 1;
@@ -89,7 +89,7 @@ fn drawn_pictures_keep_their_pixels() {
     let picture: Arc<Picture> = plain(8, 8, [1, 2, 250]);
     let segments = vec![Segment::Image(picture.clone().into()), Segment::text("x")];
     let mut writer = ShardWriter::new(folder.path(), "drawn", origin(), 1).unwrap();
-    writer.push(&Document { id: "d".into(), kind: Kind::Captioned, segments }).unwrap();
+    writer.push(&Document { id: "d".into(), kind: DocumentKind::Captioned, segments }).unwrap();
     writer.finish().unwrap();
     let read = open(json!({"kind": "shards", "path": folder.path()})).unwrap().stored(0).unwrap();
     assert_eq!(prepare(read.pictures().next().unwrap(), &ImageSpec::new(8)).unwrap(), picture.rgb);

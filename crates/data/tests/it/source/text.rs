@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use mm1_data::document::Kind;
+use mm1_data::document::DocumentKind;
 use mm1_data::source::{Source as _, Split};
 use serde_json::json;
 
@@ -17,7 +17,7 @@ fn a_file_is_a_document_or_blank_lines_part_it() {
     let whole = json!({"kind": "text", "path": folder.path()});
     assert_eq!(sketches(whole.clone()), ["One\ntwo.\n \t\n\n\nThree ünï.\r\n\r\nFour<end>", "Five<end>"]);
     let document = open(whole).unwrap().stored(1).unwrap();
-    assert_eq!((document.id.as_str(), document.kind), ("mine/deeper/b.md", Kind::TextOnly));
+    assert_eq!((document.id.as_str(), document.kind), ("mine/deeper/b.md", DocumentKind::TextOnly));
     let parts = json!({"kind": "text", "path": path, "documents": "blank-lines"});
     assert_eq!(sketches(parts.clone()), ["One\ntwo.<end>", "Three ünï.<end>", "Four<end>"]);
     assert_eq!(open(parts).unwrap().stored(0).unwrap().id, "mine/a.txt/1");

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 
-use mm1_data::document::Kind;
+use mm1_data::document::DocumentKind;
 use mm1_data::source::{Source as _, Split};
 use serde_json::json;
 use tar::{Builder, EntryType, Header};
@@ -17,7 +17,7 @@ fn samples_of_the_python_package_come_in_order_packed_or_not() {
         let documents: Vec<_> = stored(&files).into_iter().map(Result::unwrap).collect();
         let sketches: Vec<_> = documents.iter().map(sketch).collect();
         assert_eq!(sketches, (0..6).map(|i| format!("[{i}]picture {i}<end>")).collect::<Vec<_>>());
-        assert!(documents.iter().all(|d| d.kind == Kind::Captioned));
+        assert!(documents.iter().all(|d| d.kind == DocumentKind::Captioned));
         assert_eq!(documents[2].id, format!("mine/{name}/part/00002"));
         assert!(documents[5].id.ends_with("/deep/deep/ünïcode"), "{}", documents[5].id);
     }

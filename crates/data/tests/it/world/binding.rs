@@ -1,9 +1,10 @@
-//! New words: bound in the prompt alone, unknown to training, and not to be guessed from a position, colour or size.
+//! New words: bound in the prompt alone, unknown to training, and not to be guessed from a position, colour
+//! or size.
 
 use std::collections::BTreeSet;
 
 use mm1_data::source::Split;
-use mm1_data::world::{BOUND, Binding, Stream};
+use mm1_data::world::{BOUND, Binding, WorldStream};
 
 use super::{SPLITS, documents, whole_text, world};
 
@@ -22,7 +23,7 @@ fn items_are_pure_functions_of_their_index_and_place_their_pictures() {
         for (word, before) in binding.words.iter().zip(question.text.split("<image>").skip(1)) {
             assert_eq!(before, format!("This is a {word}. "));
         }
-        assert_eq!(question.answers, [binding.words[binding.asked].clone()]);
+        assert_eq!(question.answers, [binding.words[binding.queried].clone()]);
     }
 }
 
@@ -32,13 +33,13 @@ fn only_the_object_tells_the_word() {
     for (split, words) in SPLITS.into_iter().flat_map(|s| BOUND.map(|w| (s, w))) {
         let mut positions = vec![0; words];
         for i in 0..3000 {
-            let Binding { words, scenes, asked } = world.binding(split, words, i);
-            positions[asked] += 1;
+            let Binding { words, scenes, queried } = world.binding(split, words, i);
+            positions[queried] += 1;
             let (bound, query) = (&scenes[..words.len()], &scenes[words.len()]);
             let emoji = |k: usize| scenes[k].objects[0].emoji;
             let alike: Vec<usize> =
                 (0..bound.len()).filter(|&k| emoji(k) == query.objects[0].emoji).collect();
-            assert_eq!(alike, [asked], "{words:?}");
+            assert_eq!(alike, [queried], "{words:?}");
             let different = |all: BTreeSet<usize>| all.len();
             assert_eq!(different(scenes.iter().map(|s| s.colour).collect()), scenes.len());
             assert_eq!(words.iter().collect::<BTreeSet<_>>().len(), bound.len());
@@ -63,7 +64,7 @@ fn no_word_of_the_test_is_in_any_training_text() {
     assert!(test.len() > 4000, "only {} words", test.len());
     let names: BTreeSet<_> = world.emoji().iter().flat_map(|e| e.name.split(' ')).collect();
     assert!(test.iter().all(|w| !names.contains(w.as_str())));
-    for stream in Stream::ALL {
+    for stream in WorldStream::ALL {
         for document in documents(&world, stream, Split::Train, 2000) {
             let text = whole_text(&document).to_lowercase();
             for word in text.split(|c: char| !c.is_alphabetic()) {

@@ -1,15 +1,16 @@
-//! Questions about two pictures: true, with one answer, balanced, and one single change where a change is asked for.
+//! Questions about two pictures: true, with one answer, balanced, and one single change where a change is
+//! asked for.
 
 use std::collections::BTreeMap;
 
 use mm1_data::document::Picture;
 use mm1_data::image::open;
 use mm1_data::source::Split;
-use mm1_data::world::{COLOURS, Compared, Comparison, Object, Place, Scene, World, WorldConfig};
+use mm1_data::world::{COLOURS, ComparedScenes, Comparison, Object, ObjectPlace, Scene, World, WorldConfig};
 
 use super::{SPLITS, truth, world};
 
-fn all(world: &World, kind: Comparison, number: u64) -> impl Iterator<Item = (Split, Compared)> {
+fn all(world: &World, kind: Comparison, number: u64) -> impl Iterator<Item = (Split, ComparedScenes)> {
     SPLITS
         .into_iter()
         .flat_map(move |split| (0..number).map(move |i| (split, world.compared(split, kind, i))))
@@ -36,7 +37,7 @@ fn items_are_pure_functions_of_their_index_and_stay_on_their_side_of_the_split()
 fn the_picture_that_is_named_is_the_one() {
     let world = world();
     for kind in [Comparison::Which, Comparison::More] {
-        for (_, Compared { scenes, text, answers }) in all(&world, kind, 500) {
+        for (_, ComparedScenes { scenes, text, answers }) in all(&world, kind, 500) {
             let said = usize::from(answers[0] == "the second");
             assert!(said == 1 || answers[0] == "the first", "{answers:?}");
             let right = scenes.clone().map(|s| match truth::named(&world, &text).0[..] {
@@ -59,7 +60,7 @@ fn no_answer_is_much_more_frequent_than_another() {
             // Also for the same question.
             let mut counts = BTreeMap::<_, BTreeMap<_, u32>>::new();
             for i in 0..4000 {
-                let Compared { text, answers, .. } = world.compared(split, kind, i);
+                let ComparedScenes { text, answers, .. } = world.compared(split, kind, i);
                 let asked = if kind == Comparison::Which { String::new() } else { text };
                 *counts.entry(asked).or_default().entry(answers[0].clone()).or_default() += 1;
             }
@@ -91,7 +92,7 @@ fn difference(world: &World, [a, b]: &[Scene; 2]) -> (&'static str, Vec<String>)
         ([], [new]) => ("counted", name(new)),
         ([old], [new]) if old.emoji == new.emoji => {
             assert!(old.place != new.place && old.size == new.size && old.side == new.side);
-            assert!([old, new].iter().all(|o| o.place != Place::Centre));
+            assert!([old, new].iter().all(|o| o.place != ObjectPlace::Centre));
             ("moved", name(new))
         }
         ([old], [new]) => {
@@ -120,7 +121,7 @@ fn what_changed_is_one_thing_and_nothing_else_differs() {
     for split in SPLITS {
         let mut kinds = BTreeMap::new();
         for i in 0..1000 {
-            let Compared { scenes, text, answers } = world.compared(split, Comparison::Changed, i);
+            let ComparedScenes { scenes, text, answers } = world.compared(split, Comparison::Changed, i);
             let (kind, expected) = difference(&world, &scenes);
             assert_eq!(answers[0], expected[0], "{text}");
             *kinds.entry(kind).or_insert(0) += 1;

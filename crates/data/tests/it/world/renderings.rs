@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use mm1_data::source::Split;
-use mm1_data::world::{Pattern, Stream, World, WorldConfig};
+use mm1_data::world::{Pattern, World, WorldConfig, WorldStream};
 
 use super::{SPLITS, documents, whole_text, world};
 
 #[test]
 fn a_renderings_text_is_the_name_of_what_it_shows() {
     let world = world();
-    let source = world.source(Stream::Renderings);
+    let source = world.source(WorldStream::Renderings);
     let classes = source.classes().unwrap();
     assert_eq!(classes.len(), world.emoji().len());
-    assert!(world.source(Stream::Captioned).classes().is_none());
+    assert!(world.source(WorldStream::Captioned).classes().is_none());
     let mut shown = BTreeSet::new();
-    for (i, document) in (0..).zip(documents(&world, Stream::Renderings, Split::Train, 2000)) {
+    for (i, document) in (0..).zip(documents(&world, WorldStream::Renderings, Split::Train, 2000)) {
         let emoji = world.rendering(Split::Train, i).emoji;
         assert_eq!(whole_text(&document), classes[emoji]);
         shown.insert(emoji);
@@ -26,9 +26,9 @@ fn a_renderings_text_is_the_name_of_what_it_shows() {
 #[test]
 fn a_sticker_is_on_white_and_has_its_name() {
     let world = world();
-    let classes = world.source(Stream::Stickers).classes().unwrap();
+    let classes = world.source(WorldStream::Stickers).classes().unwrap();
     let mut shown = BTreeSet::new();
-    for document in documents(&world, Stream::Stickers, Split::Test, 600) {
+    for document in documents(&world, WorldStream::Stickers, Split::Test, 600) {
         let picture = mm1_data::image::open(document.pictures().next().unwrap()).unwrap();
         let pixels = picture.rgb.as_chunks::<3>().0;
         let white = pixels.iter().filter(|&&pixel| pixel == [255; 3]).count();
@@ -76,7 +76,7 @@ fn the_emoji_is_in_the_picture_in_every_pose() {
         patterns[Pattern::ALL.iter().position(|&p| p == rendering.pattern).unwrap()] += 1;
         // Much of the square in its middle is not of the background's colours, if that is plain.
         if rendering.pattern == Pattern::Plain && rendering.clutter.is_none() {
-            let document = world.source(Stream::Renderings).document(Split::Test, i).unwrap();
+            let document = world.source(WorldStream::Renderings).document(Split::Test, i).unwrap();
             let picture = mm1_data::image::open(document.pictures().next().unwrap()).unwrap();
             let other =
                 picture.rgb.as_chunks().0.iter().filter(|&&pixel| pixel != rendering.colours[0]).count();

@@ -1,16 +1,16 @@
 //! Reads the world's sentences back, without its templates, and compares what they claim with the scenes.
 
 use mm1_data::document::{Document, Segment};
-use mm1_data::world::{COLOURS, Category, Class, Place, Scene, Size, Stream, World};
+use mm1_data::world::{COLOURS, Category, Class, ObjectPlace, ObjectSize, Scene, World, WorldStream};
 
 use super::{SPLITS, documents, world};
 
 #[derive(Clone, Debug, PartialEq)]
 enum Word {
     Emoji(usize),
-    Place(Place),
+    ObjectPlace(ObjectPlace),
     Colour(usize),
-    Size(Size),
+    ObjectSize(ObjectSize),
     Number(usize),
     Other(String),
 }
@@ -27,9 +27,14 @@ fn read(world: &World, text: &str) -> Vec<Word> {
         .collect();
     let known = |name: &str| {
         let emoji = world.emoji().iter().position(|e| e.name == name).map(Word::Emoji);
-        let place = || Place::ALL.into_iter().find(|p| p.name() == name).map(Word::Place);
+        let place = || ObjectPlace::ALL.into_iter().find(|p| p.name() == name).map(Word::ObjectPlace);
         let colour = || COLOURS.iter().position(|c| c.0 == name).map(Word::Colour);
-        let size = || [Size::Small, Size::Large].into_iter().find(|s| s.name() == name).map(Word::Size);
+        let size = || {
+            [ObjectSize::Small, ObjectSize::Large]
+                .into_iter()
+                .find(|s| s.name() == name)
+                .map(Word::ObjectSize)
+        };
         let number = || NUMBERS.iter().position(|n| *n == name).map(Word::Number);
         emoji.or_else(place).or_else(colour).or_else(size).or_else(number)
     };
@@ -59,14 +64,14 @@ pub(super) fn named(world: &World, text: &str) -> (Vec<usize>, Vec<usize>) {
 }
 
 /// What a line states of where emoji stand on its one colour: (emoji, colour, place).
-pub(super) fn composed(world: &World, line: &str) -> Vec<(usize, usize, Place)> {
+pub(super) fn composed(world: &World, line: &str) -> Vec<(usize, usize, ObjectPlace)> {
     let (_, colours) = named(world, line);
     let [colour] = colours[..] else { return Vec::new() };
     let mut out = Vec::new();
     for sentence in line.split(['.', '?', '!']) {
         let words = read(world, sentence);
         for pair in content(&words).windows(2) {
-            if let [Word::Emoji(e), Word::Place(p)] = pair {
+            if let [Word::Emoji(e), Word::ObjectPlace(p)] = pair {
                 out.push((*e, colour, *p));
             }
         }
@@ -111,7 +116,7 @@ fn presence(words: &[Word], sentence: &str, scenes: &[Scene]) -> usize {
         let Word::Emoji(e) = word else { continue };
         let object = scenes.iter().find_map(|s| s.find(*e));
         assert_eq!(object.is_some(), !has(words, "no"), "presence in {sentence:?}: {scenes:?}");
-        if let (Some(Word::Size(size)), Some(object)) = (at.checked_sub(1).map(|i| &words[i]), object) {
+        if let (Some(Word::ObjectSize(size)), Some(object)) = (at.checked_sub(1).map(|i| &words[i]), object) {
             assert_eq!(object.size, *size, "size in {sentence:?}");
             claims += 1;
         }
@@ -120,24 +125,25 @@ fn presence(words: &[Word], sentence: &str, scenes: &[Scene]) -> usize {
     claims
 }
 
-/// "X [is] in the PLACE"; the one emoji of a sentence is in its one place; and so is the one object of a scene.
+/// "X [is] in the PLACE"; the one emoji of a sentence is in its one place; and so is the one object of a
+/// scene.
 fn places(words: &[Word], sentence: &str, scenes: &[Scene]) -> usize {
-    let at = |emoji: usize, place: Place| {
+    let at = |emoji: usize, place: ObjectPlace| {
         let object = scenes.iter().find_map(|s| s.find(emoji));
         assert_eq!(object.map(|o| o.place), Some(place), "place in {sentence:?}: {scenes:?}");
         1
     };
     let mut claims = 0;
     for pair in content(words).windows(2) {
-        if let [Word::Emoji(e), Word::Place(p)] = pair {
+        if let [Word::Emoji(e), Word::ObjectPlace(p)] = pair {
             claims += at(*e, *p);
         }
     }
     let emoji: Vec<_> = words.iter().filter(|w| matches!(w, Word::Emoji(_))).collect();
-    let places: Vec<_> = words.iter().filter(|w| matches!(w, Word::Place(_))).collect();
+    let places: Vec<_> = words.iter().filter(|w| matches!(w, Word::ObjectPlace(_))).collect();
     match (&emoji[..], &places[..], scenes) {
-        ([Word::Emoji(e)], [Word::Place(p)], _) => claims + at(*e, *p),
-        ([], [Word::Place(p)], [scene]) if scene.objects.len() == 1 => {
+        ([Word::Emoji(e)], [Word::ObjectPlace(p)], _) => claims + at(*e, *p),
+        ([], [Word::ObjectPlace(p)], [scene]) if scene.objects.len() == 1 => {
             assert_eq!(scene.objects[0].place, *p, "{sentence:?}");
             claims + 1
         }
@@ -151,7 +157,7 @@ fn order(words: &[Word], text: &str, scenes: &[Scene]) -> usize {
     let find = |e: usize| scenes.iter().find_map(|s| s.find(e)).map(|o| o.place).unwrap();
     for window in words.windows(5) {
         let other = |i: usize, text: &str| matches!(&window[i], Word::Other(o) if o == text);
-        if let (Word::Place(p), Word::Emoji(e)) = (&window[0], &window[4])
+        if let (Word::ObjectPlace(p), Word::Emoji(e)) = (&window[0], &window[4])
             && other(2, "is")
             && (other(1, "there") || other(1, "it"))
             && !other(3, "no")
@@ -165,7 +171,8 @@ fn order(words: &[Word], text: &str, scenes: &[Scene]) -> usize {
             let above = |a, b| {
                 matches!(
                     (find(a), find(b)),
-                    (Place::TopLeft, Place::BottomLeft) | (Place::TopRight, Place::BottomRight)
+                    (ObjectPlace::TopLeft, ObjectPlace::BottomLeft)
+                        | (ObjectPlace::TopRight, ObjectPlace::BottomRight)
                 )
             };
             assert!(!other(2, "above") || above(*a, *b), "{text}");
@@ -185,7 +192,11 @@ fn order(words: &[Word], text: &str, scenes: &[Scene]) -> usize {
             let (left, right) = if other(4, "left") { (*a, *b) } else { (*b, *a) };
             let pair = (find(left), find(right));
             assert!(
-                matches!(pair, (Place::TopLeft, Place::TopRight) | (Place::BottomLeft, Place::BottomRight)),
+                matches!(
+                    pair,
+                    (ObjectPlace::TopLeft, ObjectPlace::TopRight)
+                        | (ObjectPlace::BottomLeft, ObjectPlace::BottomRight)
+                ),
                 "{text}"
             );
             claims += 1;
@@ -269,7 +280,7 @@ fn items(document: &Document, scenes: &[Scene]) -> Vec<(String, Vec<Scene>)> {
 fn captions_are_true_and_full() {
     let world = world();
     for (stream, split) in
-        [Stream::Captioned, Stream::Scenes].into_iter().flat_map(|s| SPLITS.map(|p| (s, p)))
+        [WorldStream::Captioned, WorldStream::Scenes].into_iter().flat_map(|s| SPLITS.map(|p| (s, p)))
     {
         for (i, document) in documents(&world, stream, split, 2000).iter().enumerate() {
             let scenes = world.scenes(stream, split, i as u64);
@@ -277,7 +288,7 @@ fn captions_are_true_and_full() {
             let claims = check(&world, &text, &shown);
             assert_eq!(named(&world, &text).0.len(), shown[0].objects.len(), "{text}");
             // Each object and its place, and the background.
-            let least = if stream == Stream::Captioned { 1 } else { 2 * shown[0].objects.len() + 1 };
+            let least = if stream == WorldStream::Captioned { 1 } else { 2 * shown[0].objects.len() + 1 };
             assert!(claims >= least, "{text}: {claims} claims");
         }
     }
@@ -288,8 +299,8 @@ fn pages_are_true() {
     let world = world();
     let mut claims = 0;
     for split in SPLITS {
-        for (i, document) in documents(&world, Stream::Interleaved, split, 3000).iter().enumerate() {
-            let scenes = world.scenes(Stream::Interleaved, split, i as u64);
+        for (i, document) in documents(&world, WorldStream::Interleaved, split, 3000).iter().enumerate() {
+            let scenes = world.scenes(WorldStream::Interleaved, split, i as u64);
             let mut bound: Vec<(String, usize)> = Vec::new();
             for (at, (text, shown)) in items(document, &scenes).into_iter().enumerate() {
                 if shown.is_empty() {
@@ -332,7 +343,7 @@ fn binding(text: &str, scene: &Scene, bound: &mut Vec<(String, usize)>) -> usize
         bound.push((word, scene.objects[0].emoji));
         return 0;
     };
-    match Place::ALL.into_iter().find(|p| text.contains(p.name())) {
+    match ObjectPlace::ALL.into_iter().find(|p| text.contains(p.name())) {
         Some(place) => assert_eq!(scene.find(meant).unwrap().place, place, "{text}"),
         None => assert_eq!(scene.find(meant).is_some(), !text.contains("No,"), "{text}: {bound:?}"),
     }
@@ -344,8 +355,8 @@ fn prose_is_true() {
     let world = world();
     let mut claims = 0;
     for split in SPLITS {
-        for (i, document) in documents(&world, Stream::Text, split, 2000).iter().enumerate() {
-            let scenes = world.scenes(Stream::Text, split, i as u64);
+        for (i, document) in documents(&world, WorldStream::Text, split, 2000).iter().enumerate() {
+            let scenes = world.scenes(WorldStream::Text, split, i as u64);
             let text: String = document.texts().collect();
             for (at, paragraph) in text.split('\n').enumerate() {
                 claims += match scenes.get(at) {
@@ -396,8 +407,8 @@ fn conversations_are_true() {
     let world = world();
     let mut claims = 0;
     for split in SPLITS {
-        for (i, document) in documents(&world, Stream::Chat, split, 2000).iter().enumerate() {
-            let scenes = world.scenes(Stream::Chat, split, i as u64);
+        for (i, document) in documents(&world, WorldStream::Chat, split, 2000).iter().enumerate() {
+            let scenes = world.scenes(WorldStream::Chat, split, i as u64);
             assert_eq!(document.pictures().count(), scenes.len());
             let mut texts = document.texts().peekable();
             if texts.peek() == Some(&"Answer with a few words.") {
@@ -444,7 +455,7 @@ fn answers_are_recomputed_from_the_scene() {
             let (scene, asked) = world.posed(split, category, i);
             assert_eq!(world.question(split, category, i).answers, asked.answers);
             let (emoji, _) = named(&world, &asked.text);
-            let place = Place::ALL.into_iter().find(|p| asked.text.contains(p.name()));
+            let place = ObjectPlace::ALL.into_iter().find(|p| asked.text.contains(p.name()));
             let expected = match category {
                 Category::What => {
                     assert!(place.is_some() || scene.objects.len() == 1, "{}", asked.text);

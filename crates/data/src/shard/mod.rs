@@ -1,43 +1,45 @@
-//! [`ShardWriter`]: documents of every kind as WebDataset archives, which other tools can read too. The same documents
-//! give the same bytes.
+//! [`ShardWriter`]: documents of every kind as WebDataset archives, which other tools can read too. The same
+//! documents give the same bytes.
 //!
-//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …, where NAME is its number in the shard
-//! and a hash of its id; `manifest.json` lists the shards.
+//! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …, where NAME is its number
+//! in the shard and a hash of its id; `manifest.json` lists the shards.
+
+mod manifest;
 
 use std::fs::{self, File};
-use std::io::{BufWriter, Read as _, Write as _};
+use std::io::{BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use serde::{Deserialize, Serialize};
-use sha2::{Digest as _, Sha256};
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::document::{Document, Image, Kind, Picture, Segment, Special};
-use crate::index::MAX_DOCUMENT;
+pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest};
 
-/// The name of the list of shards in their folder.
-pub const MANIFEST: &str = "manifest.json";
+use self::manifest::digest;
+use crate::document::{Document, DocumentKind, Image, Picture, Segment, Special};
+use crate::index::MAX_DOCUMENT;
 
 /// A document as its `.json` holds it. Fields that other tools add are not read.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Written {
+pub(crate) struct StoredDocument {
     pub(crate) id: String,
-    pub(crate) kind: Kind,
-    pub(crate) segments: Vec<Piece>,
+    pub(crate) kind: DocumentKind,
+    pub(crate) segments: Vec<StoredSegment>,
     #[serde(flatten)]
-    pub(crate) origin: Origin,
+    pub(crate) origin: Provenance,
     /// The caption that a synthetic one was made from.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     original: Option<String>,
 }
 
-/// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not learned.
+/// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not
+/// learned.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(untagged)]
-pub(crate) enum Piece {
+pub(crate) enum StoredSegment {
     Text {
         text: String,
         #[serde(default = "yes", skip_serializing_if = "is_yes")]
@@ -64,54 +66,15 @@ fn is_yes(learn: &bool) -> bool {
     *learn
 }
 
-/// Where documents come from; written into each of them and into the manifest.
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Origin {
-    /// What they were made from.
-    pub source: String,
-    /// Under which terms they may be used.
-    pub licence: String,
-    /// Whom to name.
-    pub attribution: String,
-}
-
-/// What a manifest says of a shard.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ShardEntry {
-    /// The file, in the manifest's folder.
-    pub file: String,
-    /// Documents in it.
-    pub documents: u64,
-    /// Pictures in them.
-    pub images: u64,
-    /// Words in them: runs of characters between white space.
-    pub words: u64,
-    /// Bytes of the file.
-    pub bytes: u64,
-    /// SHA-256 of the file in hexadecimal.
-    pub sha256: String,
-    /// Where the documents come from.
-    #[serde(flatten)]
-    pub origin: Origin,
-}
-
-/// `manifest.json`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Manifest {
-    /// The shards in the order they were written.
-    pub shards: Vec<ShardEntry>,
-}
-
 /// Writes `STEM-000000.tar`, … and the manifest. A shard appears under its name when it is whole.
 pub struct ShardWriter {
     folder: PathBuf,
     stem: String,
-    origin: Origin,
+    origin: Provenance,
     /// A shard is closed when it holds this many bytes.
     bytes: u64,
     open: Option<(tar::Builder<BufWriter<File>>, ShardEntry)>,
-    written: Manifest,
+    written: ShardManifest,
 }
 
 impl ShardWriter {
@@ -119,7 +82,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// A stem that is not a plain name; a folder that can't be written or has shards of this stem.
-    pub fn new(folder: &Path, stem: &str, origin: Origin, bytes: u64) -> Result<Self> {
+    pub fn new(folder: &Path, stem: &str, origin: Provenance, bytes: u64) -> Result<Self> {
         let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
         ensure!(!stem.is_empty() && stem.chars().all(plain), "{stem:?}: give letters, digits, `-` and `_`");
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
@@ -129,7 +92,7 @@ impl ShardWriter {
             origin,
             bytes,
             open: None,
-            written: Manifest::default(),
+            written: ShardManifest::default(),
         };
         let first = folder.join(writer.file_name(0));
         ensure!(!first.exists(), "{} exists: choose another folder, or delete it", first.display());
@@ -140,7 +103,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// A disk that is full.
-    pub fn come_from(&mut self, origin: Origin) -> Result<()> {
+    pub fn come_from(&mut self, origin: Provenance) -> Result<()> {
         if origin != self.origin {
             self.close()?;
             self.origin = origin;
@@ -148,13 +111,13 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Goes on after the shards that an earlier writer has closed. What else it left of this stem is removed: a shard
-    /// that was being written, or was closed and not noted.
+    /// Goes on after the shards that an earlier writer has closed. What else it left of this stem is removed:
+    /// a shard that was being written, or was closed and not noted.
     ///
     /// # Errors
     /// A shard that is missing or differs from its entry; a folder that can't be written.
     pub fn resume(folder: &Path, stem: &str, bytes: u64, closed: Vec<ShardEntry>) -> Result<Self> {
-        let written = Manifest { shards: closed };
+        let written = ShardManifest { shards: closed };
         written.verify(folder)?;
         let noted = |name: &str| written.shards.iter().any(|shard| shard.file == name);
         for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
@@ -208,28 +171,13 @@ impl ShardWriter {
             }
         };
         let name = format!("{:08}-{:016x}", entry.documents, id_hash(&document.id));
-        let mut pictures = Vec::new();
-        let mut segments = Vec::new();
-        for segment in &document.segments {
-            segments.push(match segment.clone() {
-                Segment::Text { text, learn } => Piece::Text { text, learn },
-                Segment::Token { token, learn } => Piece::Token { token, learn },
-                Segment::Image(image) => {
-                    let source_name = match &image {
-                        Image::File { name, .. } => name.to_string(),
-                        Image::Pixels(_) => String::new(),
-                    };
-                    let (bytes, extension) = encode(image)?;
-                    let file = format!("{name}.{}.{extension}", pictures.len());
-                    pictures.push((file.clone(), bytes));
-                    Piece::Image { image: file, name: source_name }
-                }
-            });
-        }
+        let (segments, pictures) = stored_segments(document, &name)?;
         let origin = self.origin.clone();
-        let written = Written { id: document.id.clone(), kind: document.kind, segments, origin, original };
+        let written =
+            StoredDocument { id: document.id.clone(), kind: document.kind, segments, origin, original };
         let bytes: u64 = pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         ensure!(
+            // Half, because names, padding and the text come on top, and a reader refuses more than the whole.
             bytes < MAX_DOCUMENT / 2,
             "{}: pictures of {bytes} bytes are too many for a shard",
             document.id
@@ -248,9 +196,9 @@ impl ShardWriter {
     ///
     /// # Errors
     /// A disk that is full; a manifest that is not ours.
-    pub fn finish(mut self) -> Result<Manifest> {
+    pub fn finish(mut self) -> Result<ShardManifest> {
         self.close()?;
-        Manifest::add(&self.folder, self.written.shards)
+        ShardManifest::add(&self.folder, self.written.shards)
     }
 
     fn file_name(&self, number: usize) -> String {
@@ -261,6 +209,7 @@ impl ShardWriter {
         let Some((archive, mut entry)) = self.open.take() else { return Ok(()) };
         let mut out = archive.into_inner()?;
         out.flush()?;
+        // Before the rename: a shard under its name is whole, also after a loss of power.
         out.get_ref().sync_all()?;
         let path = self.folder.join(&entry.file);
         let part = self.folder.join(format!("{}.part", entry.file));
@@ -271,64 +220,9 @@ impl ShardWriter {
     }
 }
 
-impl Manifest {
-    /// The manifest of a folder.
-    ///
-    /// # Errors
-    /// No manifest, or another tool's.
-    pub fn read(folder: &Path) -> Result<Self> {
-        let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| path.display().to_string())
-    }
-
-    /// Adds shards to the folder's manifest, which is given back; one of the same file takes the place of an older one.
-    ///
-    /// # Errors
-    /// A disk that is full; a manifest that is not ours.
-    pub fn add(folder: &Path, mut shards: Vec<ShardEntry>) -> Result<Self> {
-        let path = folder.join(MANIFEST);
-        let mut manifest = if path.exists() { Self::read(folder)? } else { Self::default() };
-        manifest.shards.retain(|old| shards.iter().all(|new| new.file != old.file));
-        manifest.shards.append(&mut shards);
-        manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
-        let part = path.with_extension("part");
-        fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
-            .with_context(|| part.display().to_string())?;
-        fs::rename(&part, &path)?;
-        Ok(manifest)
-    }
-
-    /// Compares each shard with its size and SHA-256.
-    ///
-    /// # Errors
-    /// The first shard that is missing or differs.
-    pub fn verify(&self, folder: &Path) -> Result<()> {
-        self.shards.iter().try_for_each(|shard| shard.verify(folder))
-    }
-}
-
-impl ShardEntry {
-    /// Compares the file in `folder` with its size and SHA-256.
-    ///
-    /// # Errors
-    /// A file that is missing or differs.
-    pub fn verify(&self, folder: &Path) -> Result<()> {
-        let path = folder.join(&self.file);
-        let (bytes, sha256) = digest(&path)?;
-        ensure!(
-            (bytes, &sha256) == (self.bytes, &self.sha256),
-            "{}: {bytes} bytes with SHA-256 {sha256}, but the manifest has {} and {}",
-            path.display(),
-            self.bytes,
-            self.sha256
-        );
-        Ok(())
-    }
-}
-
-/// The part of a sample's name that decides whether its document is held out. What [`ShardWriter`] writes is the hash
-/// of the document's id, so that the split outlives other shards, filters and orders; the whole name of others.
+/// The part of a sample's name that decides whether its document is held out. What [`ShardWriter`] writes is
+/// the hash of the document's id, so that the split outlives other shards, filters and orders; the whole name
+/// of others.
 pub(crate) fn split_name(name: &str) -> &str {
     let hash = name.split_once('-').filter(|(number, hash)| {
         number.len() == 8 && hash.len() == 16 && hash.bytes().all(|byte| byte.is_ascii_hexdigit())
@@ -345,6 +239,31 @@ fn id_hash(id: &str) -> u64 {
 fn is_shard(name: &str, stem: &str) -> bool {
     let number = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
     number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+/// A picture's file: its name in the shard, and its bytes.
+type PictureFile = (String, Arc<[u8]>);
+
+/// The segments of a document that is called `name` in its shard, and the files of its pictures.
+fn stored_segments(document: &Document, name: &str) -> Result<(Vec<StoredSegment>, Vec<PictureFile>)> {
+    let (mut segments, mut pictures) = (Vec::new(), Vec::new());
+    for segment in &document.segments {
+        segments.push(match segment.clone() {
+            Segment::Text { text, learn } => StoredSegment::Text { text, learn },
+            Segment::Token { token, learn } => StoredSegment::Token { token, learn },
+            Segment::Image(image) => {
+                let source_name = match &image {
+                    Image::File { name, .. } => name.to_string(),
+                    Image::Pixels(_) => String::new(),
+                };
+                let (bytes, extension) = encode(image)?;
+                let file = format!("{name}.{}.{extension}", pictures.len());
+                pictures.push((file.clone(), bytes));
+                StoredSegment::Image { image: file, name: source_name }
+            }
+        });
+    }
+    Ok((segments, pictures))
 }
 
 /// A file's bytes and extension; a drawn picture becomes a PNG.
@@ -380,21 +299,4 @@ fn append(archive: &mut tar::Builder<BufWriter<File>>, name: &str, bytes: &[u8])
     header.set_mode(0o644);
     archive.append_data(&mut header, name, bytes)?;
     Ok(512 + (bytes.len() as u64).next_multiple_of(512))
-}
-
-/// Bytes and SHA-256 of a file.
-fn digest(path: &Path) -> Result<(u64, String)> {
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
-    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 16], 0);
-    loop {
-        match file.read(&mut buffer)? {
-            0 => break,
-            n => {
-                hasher.update(&buffer[..n]);
-                bytes += n as u64;
-            }
-        }
-    }
-    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
-    Ok((bytes, hex))
 }

@@ -1,4 +1,4 @@
-//! [`Remote`]: range reads over the network that end, in time, with the bytes or with a reason.
+//! [`Server`]: range reads over the network that end, in time, with the bytes or with a reason.
 
 use std::future::Future;
 use std::ops::Range;
@@ -16,13 +16,13 @@ use object_store::{ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt
 use reqwest::Url;
 use tokio::runtime::Runtime;
 
-use crate::store::{Blob, Place, StoreSpec, file_name};
+use super::spec::StoreSpec;
 
 /// The wait before the first repetition; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
 
 /// One server or bucket.
-pub(crate) struct Remote {
+pub(crate) struct Server {
     /// Scheme and host, by which an open connection is found again.
     host: String,
     store: Arc<dyn ObjectStore>,
@@ -33,7 +33,17 @@ pub(crate) struct Remote {
     failing: AtomicBool,
 }
 
-impl Remote {
+/// A file as its server describes it.
+pub(crate) struct ServerFile {
+    pub(super) address: String,
+    /// Its path on the server.
+    pub(super) path: Path,
+    pub(super) size: u64,
+    /// Its entity tag, or else what changes when the file changes.
+    pub(super) version: String,
+}
+
+impl Server {
     /// The server of `address` and the path on it; `open` holds the one that was used before.
     pub(crate) fn open(
         address: &str,
@@ -65,10 +75,10 @@ impl Remote {
     }
 
     /// The file at `path`, or those that the glob in its last part stands for.
-    pub(crate) fn files(self: &Arc<Self>, address: &str, path: &Path) -> Result<Vec<Blob>> {
+    pub(crate) fn files(&self, address: &str, path: &Path) -> Result<Vec<ServerFile>> {
         if !address.contains('*') {
-            let about = self.attempt(|| self.store.head(path))?;
-            return Ok(vec![self.blob(address.to_owned(), about)]);
+            let object = self.attempt(|| self.store.head(path))?;
+            return Ok(vec![ServerFile::new(address.to_owned(), object)]);
         }
         ensure!(!address.starts_with("http"), "a web server lists no files; write a range as {{000..127}}");
         let (folder, glob) = path.as_ref().rsplit_once('/').unwrap_or(("", path.as_ref()));
@@ -77,11 +87,11 @@ impl Remote {
         let prefix = Path::from(folder);
         let listed = self.attempt(|| self.store.list_with_delimiter(Some(&prefix)))?;
         let mut found: Vec<ObjectMeta> = listed.objects;
-        found.retain(|about| about.location.filename().is_some_and(|name| pattern.matches(name)));
+        found.retain(|object| object.location.filename().is_some_and(|name| pattern.matches(name)));
         found.sort_by(|a, b| a.location.cmp(&b.location));
         Ok(found
             .into_iter()
-            .map(|about| self.blob(format!("{}/{}", self.host, about.location), about))
+            .map(|object| ServerFile::new(format!("{}/{}", self.host, object.location), object))
             .collect())
     }
 
@@ -91,19 +101,6 @@ impl Remote {
         let wanted = range.end - range.start;
         ensure!(bytes.len() as u64 == wanted, "{} bytes came, {wanted} were asked for", bytes.len());
         Ok(bytes)
-    }
-
-    fn blob(self: &Arc<Self>, address: String, about: ObjectMeta) -> Blob {
-        let version = about.e_tag.or(about.version).unwrap_or_else(|| about.last_modified.to_rfc3339());
-        let name = file_name(&address);
-        Blob {
-            address,
-            name,
-            size: about.size,
-            version,
-            place: Place::Remote(Arc::clone(self), about.location),
-            lease: None,
-        }
     }
 
     /// Sends a request until it is answered: at most `1 + retries` times, each for at most the time-out.
@@ -129,6 +126,13 @@ impl Remote {
         }
         self.failing.store(true, Ordering::Relaxed);
         bail!("given up after {attempts} attempts: {reason}")
+    }
+}
+
+impl ServerFile {
+    fn new(address: String, object: ObjectMeta) -> Self {
+        let version = object.e_tag.or(object.version).unwrap_or_else(|| object.last_modified.to_rfc3339());
+        Self { address, path: object.location, size: object.size, version }
     }
 }
 
@@ -187,6 +191,7 @@ fn connect(url: &Url, host: &str, spec: &StoreSpec) -> Result<Arc<dyn ObjectStor
 
 /// The threads that all connections share; started with the first address.
 fn runtime() -> Result<&'static Runtime> {
+    // One for all: each would bring threads of its own, and a store is opened for every command.
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     if let Some(runtime) = RUNTIME.get() {
         return Ok(runtime);

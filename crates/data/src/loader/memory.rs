@@ -2,15 +2,16 @@
 
 use serde::Serialize;
 
+use super::config::{BATCHES_AHEAD, LoaderConfig, ROWS_AHEAD, RankShare, prefetch_cost};
 use crate::document::{Document, Image, Segment};
-use crate::image::{Fit, about};
-use crate::loader::{BATCHES_AHEAD, Fill, LoaderConfig};
-use crate::mixture::Part;
-use crate::pack::Packing;
-use crate::prefetch::ROWS_AHEAD;
-use crate::source::Split;
+use crate::footprint::Footprint;
+use crate::image::{Fit, read_header};
+use crate::mixture::MixturePart;
+use crate::pack::{Packing, RowFill};
+use crate::source::interface::Split;
 
 /// Documents of each source that are looked at. Their pictures are not decoded.
+// More would make a plan of remote data slow; the documents are read, not decoded.
 const LOOKED_AT: u64 = 16;
 
 /// Bytes of a token in an example: its id and whether it is learned, in lists that grow.
@@ -19,30 +20,6 @@ const TOKEN: usize = 8;
 const POSITION: usize = 12;
 /// Times that a picture's pixels are there while it is decoded and resized.
 const COPIES: usize = 2;
-
-/// Bytes of memory.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Held {
-    /// Held at this moment.
-    pub now: u64,
-    /// Held at most, once it was read for some time.
-    pub most: u64,
-}
-
-impl Held {
-    /// What does not change.
-    pub(crate) fn always(bytes: usize) -> Self {
-        Self { now: bytes as u64, most: bytes as u64 }
-    }
-}
-
-impl std::ops::Add for Held {
-    type Output = Self;
-
-    fn add(self, other: Self) -> Self {
-        Self { now: self.now + other.now, most: self.most + other.most }
-    }
-}
 
 /// Bytes that a loader holds at most, once it has run for some time.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -64,17 +41,19 @@ impl LoaderMemory {
 
 impl LoaderConfig {
     /// What the sources that rows are drawn from hold between documents.
-    pub fn sources(&self) -> Held {
-        self.drawn().map(|part| part.source.memory()).fold(Held::default(), |a, b| a + b)
+    pub fn sources(&self) -> Footprint {
+        self.drawn().map(|part| part.source.memory()).fold(Footprint::default(), |a, b| a + b)
     }
 
-    /// What the loader will hold, with batches of `images` pictures. It reads the first documents of each source; what
-    /// can't be read is left out.
+    /// What the loader will hold, with batches of `images` pictures. It reads the first documents of each
+    /// source; what can't be read is left out.
     pub fn memory(&self, images: usize) -> LoaderMemory {
         let Self { packing, rows, .. } = self;
         let (length, views) = (packing.length, packing.views.bytes(&packing.image));
-        let shapes: Vec<Shape> = self.drawn().map(|part| Shape::of(part, packing, self.fill)).collect();
-        let ready = shapes.iter().map(|shape| shape.ready(length, views)).sum::<usize>();
+        let shapes: Vec<SourceShape> =
+            self.drawn().map(|part| SourceShape::of(part, packing, self.fill)).collect();
+        let ready =
+            shapes.iter().map(|shape| shape.ready(length, shape.held(views, self.share))).sum::<usize>();
         let working = shapes.iter().map(|shape| shape.working(views)).max().unwrap_or(0);
         let packed = rows * length * TOKEN + images * views;
         LoaderMemory {
@@ -91,14 +70,14 @@ impl LoaderConfig {
         (self.rows * length * POSITION + images * views.bytes(image) * size_of::<f32>()) as u64
     }
 
-    fn drawn(&self) -> impl Iterator<Item = &Part> {
+    fn drawn(&self) -> impl Iterator<Item = &MixturePart> {
         self.mixture.parts().iter().filter(|part| part.weight > 0.0)
     }
 }
 
 /// The documents of a source: sums over those that were looked at, and the largest.
 #[derive(Debug, Default)]
-struct Shape {
+struct SourceShape {
     /// As the prefetch counts them.
     cost: usize,
     tokens: usize,
@@ -111,8 +90,8 @@ struct Shape {
     most_pixels: usize,
 }
 
-impl Shape {
-    fn of(part: &Part, packing: &Packing, fill: Fill) -> Self {
+impl SourceShape {
+    fn of(part: &MixturePart, packing: &Packing, fill: RowFill) -> Self {
         let mut shape = Self::default();
         let there = part.source.len(Split::Train).unwrap_or(u64::MAX).min(LOOKED_AT);
         for document in (0..there).filter_map(|i| part.source.document(Split::Train, i).ok()) {
@@ -121,7 +100,7 @@ impl Shape {
         shape
     }
 
-    fn add(&mut self, document: &Document, packing: &Packing, fill: Fill) {
+    fn add(&mut self, document: &Document, packing: &Packing, fill: RowFill) {
         let (mut tokens, mut pictures, mut bytes) = (0, 0, 0);
         for segment in &document.segments {
             match segment {
@@ -139,10 +118,16 @@ impl Shape {
         self.most_tokens = self.most_tokens.max(tokens);
         let tokens = tokens.min(packing.length);
         self.tokens += tokens;
-        self.cost += fill.cost(tokens, packing.length);
+        self.cost += prefetch_cost(fill, tokens, packing.length);
         self.pictures += pictures;
         self.most_pictures = self.most_pictures.max(pictures);
         self.most_bytes = self.most_bytes.max(bytes);
+    }
+
+    /// Bytes that are held of a picture in an example: its views, or its file where it waits to be known
+    /// whose it is.
+    fn held(&self, views: usize, share: RankShare) -> usize {
+        if share.is_whole() { views } else { views.max(self.most_bytes / self.most_pictures.max(1)) }
     }
 
     /// Bytes of the examples that are ready, with the last that did not fit; `views` are those of a picture.
@@ -165,9 +150,10 @@ fn stored(image: &Image) -> usize {
     }
 }
 
-/// Bytes of a picture's pixels as it is decoded: a JPEG that is shown as a whole no larger than about twice of it.
+/// Bytes of a picture's pixels as it is decoded: a JPEG that is shown as a whole no larger than about twice
+/// of it.
 fn pixels(image: &Image, packing: &Packing) -> usize {
-    let Ok(header) = about(image) else { return 0 };
+    let Ok(header) = read_header(image) else { return 0 };
     let [width, height] = [header.width, header.height].map(|side| side as usize);
     let (short, long) = (width.min(height), width.max(height));
     let edge = match packing.image.mode {

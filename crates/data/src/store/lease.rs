@@ -1,7 +1,8 @@
 //! [`Leases`]: which files of the cache are in use, by any process of this machine.
 //!
-//! Each user of a cache has a list of its files in `use/`, which it keeps locked while it lives. So a list without a
-//! lock is of a process that has ended, in whatever way. Lists are read and changed under the lock of `use/guard`.
+//! Each user of a cache has a list of its files in `use/`, which it keeps locked while it lives. So a list
+//! without a lock is of a process that has ended, in whatever way. Lists are read and changed under the lock
+//! of `use/guard`.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File, TryLockError};
@@ -89,6 +90,7 @@ impl Leases {
 }
 
 /// Whether nobody holds the lock of a file that its writer keeps locked.
+// A lock ends with its process, whatever ended it. Rejected: process ids in the file, which are used again.
 pub(crate) fn ended(path: &Path) -> bool {
     File::open(path).is_ok_and(|file| !matches!(file.try_lock(), Err(TryLockError::WouldBlock)))
 }

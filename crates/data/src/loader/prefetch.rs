@@ -1,7 +1,9 @@
-//! [`Prefetch`]: threads that prepare the examples of each source ahead of their use, handed out in order of index.
+//! [`Prefetch`]: threads that prepare the examples of each source ahead of their use, handed out in order of
+//! index.
 //!
-//! All threads may be held up by one slow source. Whoever takes the examples of another then does not wait for them: a
-//! document that no thread has begun is prepared by the taker, as soon as the threads have stalled.
+//! All threads may be held up by one slow source. Whoever takes the examples of another then does not wait
+//! for them: a document that no thread has begun is prepared by the taker, as soon as the threads have
+//! stalled.
 
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,22 +13,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::config::{LoaderConfig, ROWS_AHEAD, prefetch_cost};
 use crate::augment;
-use crate::loader::LoaderConfig;
-use crate::mixture::Part;
+use crate::mixture::MixturePart;
 use crate::pack::Example;
-use crate::source::Split;
+use crate::source::interface::Split;
 
-/// Rows of each source that are held ready.
-pub(crate) const ROWS_AHEAD: usize = 2;
-/// A short or damaged document counts as this part of a row, so that the number of documents is bounded too.
-pub(crate) const DOCUMENTS_PER_ROW: usize = 16;
 /// The threads have stalled when for so long none of them has finished a document.
 const STALL: Duration = Duration::from_millis(100);
 
 /// Why a document gave no example.
 #[derive(Debug)]
-pub(crate) enum Failure {
+pub(super) enum Failure {
     /// It is skipped.
     Damaged(String),
     /// A bug: the run stops.
@@ -37,21 +35,21 @@ pub(crate) enum Failure {
 type Prepared = Result<Vec<Example>, Failure>;
 
 /// The threads and what they have prepared.
-pub(crate) struct Prefetch {
-    shared: Arc<Shared>,
+pub(super) struct Prefetch {
+    shared: Arc<PrefetchPool>,
     workers: Vec<JoinHandle<()>>,
 }
 
-struct Shared {
+struct PrefetchPool {
     config: LoaderConfig,
-    state: Mutex<State>,
+    state: Mutex<PrefetchState>,
     /// A queue has room, or it is over.
     room: Condvar,
     /// An example is ready.
     ready: Condvar,
 }
 
-struct State {
+struct PrefetchState {
     queues: Vec<Queue>,
     /// When a thread last finished a document.
     finished: Instant,
@@ -72,8 +70,8 @@ struct Queue {
 
 impl Prefetch {
     /// Starts the threads; `starts` are the first indices, one for each part of the mixture.
-    pub(crate) fn start(config: &LoaderConfig, starts: &[u64]) -> Result<Self> {
-        let queue = |(part, &next): (&Part, _)| Queue {
+    pub(super) fn start(config: &LoaderConfig, starts: &[u64]) -> Result<Self> {
+        let queue = |(part, &next): (&MixturePart, _)| Queue {
             drawn: part.weight > 0.0,
             next,
             working: 0,
@@ -81,9 +79,9 @@ impl Prefetch {
             tokens: 0,
         };
         let queues = config.mixture.parts().iter().zip(starts).map(queue).collect();
-        let shared = Arc::new(Shared {
+        let shared = Arc::new(PrefetchPool {
             config: config.clone(),
-            state: Mutex::new(State { queues, finished: Instant::now(), stopped: false }),
+            state: Mutex::new(PrefetchState { queues, finished: Instant::now(), stopped: false }),
             room: Condvar::new(),
             ready: Condvar::new(),
         });
@@ -96,7 +94,7 @@ impl Prefetch {
     }
 
     /// The examples at `index` of a part, waiting for them. Each index is to be taken once, in order.
-    pub(crate) fn take(&self, part: usize, index: u64) -> Prepared {
+    pub(super) fn take(&self, part: usize, index: u64) -> Prepared {
         let mut state = self.shared.lock();
         loop {
             let queue = &mut state.queues[part];
@@ -106,6 +104,8 @@ impl Prefetch {
                 return prepared;
             }
             // What is taken next and not claimed is the next to claim.
+            // A taker that always prepared it would take work from the threads; one that never did would wait for the
+            // slowest source of the mixture.
             if index == queue.next && state.finished.elapsed() >= STALL {
                 state.queues[part].next += 1;
                 drop(state);
@@ -127,15 +127,15 @@ impl Drop for Prefetch {
     }
 }
 
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, State> {
+impl PrefetchPool {
+    fn lock(&self) -> MutexGuard<'_, PrefetchState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// In tokens, at least a document's part of a row.
     fn cost(&self, prepared: &Prepared) -> usize {
         let tokens = |examples: &Vec<Example>| examples.iter().map(|e| e.ids.len()).sum();
-        self.config.fill.cost(prepared.as_ref().map_or(0, tokens), self.config.packing.length)
+        prefetch_cost(self.config.fill, prepared.as_ref().map_or(0, tokens), self.config.packing.length)
     }
 
     fn work(&self) {
@@ -152,13 +152,14 @@ impl Shared {
         }
     }
 
-    /// The next document to prepare, of the source with the least in store; sleeps while all have enough. `None` when
-    /// it is over.
+    /// The next document to prepare, of the source with the least in store; sleeps while all have enough.
+    /// `None` when it is over.
     fn claim(&self) -> Option<(usize, u64)> {
         let length = self.config.packing.length;
         let mut state = self.lock();
         while !state.stopped {
-            let held = |queue: &Queue| queue.tokens + queue.working * self.config.fill.cost(0, length);
+            let held =
+                |queue: &Queue| queue.tokens + queue.working * prefetch_cost(self.config.fill, 0, length);
             let parts = state.queues.iter_mut().enumerate().filter(|(_, queue)| queue.drawn);
             match parts.min_by_key(|(_, queue)| held(queue)) {
                 Some((part, queue)) if held(queue) < ROWS_AHEAD * length => {
@@ -174,10 +175,16 @@ impl Shared {
 
     fn prepare(&self, part: usize, index: u64) -> Prepared {
         let examples = || {
-            let LoaderConfig { mixture, packing, seed, .. } = &self.config;
-            let Part { name, source, .. } = &mixture.parts()[part];
+            let LoaderConfig { mixture, packing, seed, share, .. } = &self.config;
+            let MixturePart { name, source, .. } = &mixture.parts()[part];
             let document = source.document(Split::Train, index)?;
-            let examples = packing.examples(&document, augment::key(*seed, name, index))?;
+            let key = augment::key(*seed, name, index);
+            // Of several ranks, the row that a document is packed into tells which of them decodes its
+            // pictures.
+            let examples = match share.is_whole() {
+                true => packing.examples(&document, key)?,
+                false => packing.lay_out(&document, key)?,
+            };
             ensure!(
                 examples.iter().any(Example::teaches),
                 "{}: nothing to learn in the first {} tokens",
@@ -186,13 +193,18 @@ impl Shared {
             );
             Ok(examples)
         };
-        match catch_unwind(AssertUnwindSafe(examples)) {
+        match catch_panic(examples) {
             Ok(result) => result.map_err(|e| Failure::Damaged(format!("{e:#}"))),
-            Err(panic) => {
-                let text = panic.downcast_ref::<String>().map(String::as_str);
-                let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
-                Err(Failure::Panicked(text.unwrap_or("a panic without a message").to_owned()))
-            }
+            Err(panic) => Err(Failure::Panicked(panic)),
         }
     }
+}
+
+/// What `work` gives, or the text of its panic.
+pub(super) fn catch_panic<T>(work: impl FnOnce() -> T) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).map_err(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str);
+        let text = text.or_else(|| panic.downcast_ref::<&str>().copied());
+        text.unwrap_or("a panic without a message").to_owned()
+    })
 }

@@ -5,12 +5,12 @@ use std::io::Cursor;
 use anyhow::{Result, bail};
 use image::ImageReader;
 
-use super::decode::{damaged, format};
+use super::decoded::{damaged, format};
 use crate::document::Image;
 
 /// A picture by its header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct About {
+pub struct PictureHeader {
     /// Pixels from left to right, as stored.
     pub width: u32,
     /// Pixels from top to bottom, as stored.
@@ -23,10 +23,10 @@ pub struct About {
 ///
 /// # Errors
 /// Another format; a header that is damaged.
-pub fn about(image: &Image) -> Result<About> {
+pub fn read_header(image: &Image) -> Result<PictureHeader> {
     let bytes = match image {
         Image::Pixels(picture) => {
-            return Ok(About { width: picture.width, height: picture.height, format: "pixels" });
+            return Ok(PictureHeader { width: picture.width, height: picture.height, format: "pixels" });
         }
         Image::File { bytes, .. } => bytes,
     };
@@ -42,5 +42,5 @@ pub fn about(image: &Image) -> Result<About> {
     if width == 0 || height == 0 {
         bail!("damaged picture: {width}x{height} pixels");
     }
-    Ok(About { width, height, format: name })
+    Ok(PictureHeader { width, height, format: name })
 }

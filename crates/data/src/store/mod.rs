@@ -1,19 +1,26 @@
 //! [`Store`]: the files that a recipe names, on disk or behind `https://`, `s3://` and `gs://`.
 
-use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom};
-use std::path::{Path, PathBuf};
+mod blob;
+mod cache;
+mod lease;
+mod server;
+mod spec;
+
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::UNIX_EPOCH;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::cache::{Cache, cache_dir};
-use crate::lease::Leases;
-use crate::remote::Remote;
+pub use self::blob::Blob;
+pub(crate) use self::blob::file_name;
+pub(crate) use self::cache::cache_key;
+pub use self::spec::{StoreSpec, cache_dir};
+
+use self::cache::FileCache;
+use self::server::Server;
 
 /// Names that one pattern may stand for.
 const MAX_NAMES: usize = 1_000_000;
@@ -24,52 +31,11 @@ pub(crate) const ANY: &[&str] = &[""];
 /// Files that are opened at the same time, so that a slow one delays no other.
 const AT_ONCE: usize = 16;
 
-/// How files are reached and kept, `[store]`: on disk, or behind `https://`, `s3://` and `gs://`. No digit of
-/// a run depends on it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct StoreSpec {
-    /// The folder for indexes, downloaded and unpacked files. By default `$MM1_CACHE`, else `mm1` in
-    /// `$XDG_CACHE_HOME`, else `~/.cache/mm1`.
-    #[schemars(extend("default" = "~/.cache/mm1"))]
-    pub cache: PathBuf,
-    /// What downloaded and unpacked files may take of it. Where it is full, those that no process uses are
-    /// removed, the least recently used first.
-    /// Unit: GiB.
-    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
-    pub cache_gib: f64,
-    /// How long one request may take before it fails.
-    /// Unit: seconds.
-    #[schemars(range(max = 1e6), extend("exclusiveMinimum" = 0))]
-    pub timeout_seconds: f64,
-    /// How often a failed request is sent again.
-    /// Unit: requests.
-    #[schemars(range(max = 100))]
-    pub retries: u32,
-    /// An address to use in place of the provider's, for `s3://` and `gs://`; empty: the provider's.
-    pub endpoint: String,
-    /// Whether `s3://` and `gs://` are read without credentials. Else these come from the environment.
-    pub anonymous: bool,
-}
-
-impl Default for StoreSpec {
-    fn default() -> Self {
-        Self {
-            cache: cache_dir(),
-            cache_gib: 100.0,
-            timeout_seconds: 20.0,
-            retries: 4,
-            endpoint: String::new(),
-            anonymous: false,
-        }
-    }
-}
-
 /// Opens files. Clones share the cache and its bound.
 #[derive(Clone)]
 pub struct Store {
     spec: StoreSpec,
-    pub(crate) cache: Arc<Cache>,
+    pub(crate) cache: Arc<FileCache>,
 }
 
 /// A path, a glob (`a/*.tar`), a range (`a-{000..127}.tar`), a folder or an address; or a list of them.
@@ -100,28 +66,6 @@ impl From<&Path> for Paths {
     }
 }
 
-/// A file that can be read in ranges.
-#[derive(Clone)]
-pub struct Blob {
-    /// Its path or address.
-    pub address: String,
-    /// Its name; below the folder, where a folder was named.
-    pub name: String,
-    /// Its bytes.
-    pub size: u64,
-    /// Changes when the file changes: its modification time or its tag.
-    pub(crate) version: String,
-    pub(crate) place: Place,
-    /// Keeps a file of the cache from being removed.
-    pub(crate) lease: Option<Arc<Leases>>,
-}
-
-#[derive(Clone)]
-pub(crate) enum Place {
-    Disk(PathBuf),
-    Remote(Arc<Remote>, object_store::path::Path),
-}
-
 impl Store {
     /// Checks the numbers. Nothing is opened.
     ///
@@ -138,7 +82,7 @@ impl Store {
         positive("cache_gib", spec.cache_gib)?;
         positive("timeout_seconds", spec.timeout_seconds)?;
         ensure!(spec.retries <= 100, "store.retries = {}: give at most 100", spec.retries);
-        let cache = Arc::new(Cache::new(spec.cache.clone(), spec.cache_gib));
+        let cache = Arc::new(FileCache::new(spec.cache.clone(), spec.cache_gib));
         Ok(Self { spec, cache })
     }
 
@@ -158,14 +102,15 @@ impl Store {
             let mut addresses = Vec::new();
             for name in names {
                 if name.contains("://") {
-                    let (remote, path) = Remote::open(&name, &self.spec, &mut remote)?;
+                    let (remote, path) = Server::open(&name, &self.spec, &mut remote)?;
                     addresses.push((name, remote, path));
                 } else {
                     local(&name, endings, &mut files)?;
                 }
             }
             let found = at_once(&addresses, |(name, remote, path)| {
-                remote.files(name, path).with_context(|| name.clone())
+                let files = remote.files(name, path).with_context(|| name.clone())?;
+                Ok(files.into_iter().map(|file| Blob::of_server(remote, file)).collect::<Vec<_>>())
             });
             for blobs in found {
                 files.extend(blobs?);
@@ -175,57 +120,6 @@ impl Store {
             ensure!(files.len() > before, "{pattern}: no file found{wanted}");
         }
         Ok(files)
-    }
-}
-
-impl Blob {
-    /// A file on disk.
-    ///
-    /// # Errors
-    /// A path that is not a readable file.
-    pub fn open(path: &Path, name: String) -> Result<Self> {
-        let about = path.metadata().with_context(|| format!("{}: can't be read", path.display()))?;
-        ensure!(about.is_file(), "{} is not a file", path.display());
-        let modified = about.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Ok(Self {
-            address: path.to_string_lossy().into_owned(),
-            name,
-            size: about.len(),
-            version: modified.unwrap_or_default().as_nanos().to_string(),
-            place: Place::Disk(path.to_owned()),
-            lease: None,
-        })
-    }
-
-    /// The bytes from `at` on. A file is never read as a whole: the caller has checked `len` against a limit.
-    ///
-    /// # Errors
-    /// A range outside the file, a file that changed, a server that does not answer. They do not name the
-    /// file.
-    pub fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
-        let end = at.checked_add(len).filter(|&end| end <= self.size);
-        let end = end.with_context(|| format!("{len} bytes at {at} of a file of {}", self.size))?;
-        match &self.place {
-            Place::Disk(path) => {
-                let read = || {
-                    let mut file = File::open(path)?;
-                    file.seek(SeekFrom::Start(at))?;
-                    let mut bytes = vec![0; usize::try_from(len)?];
-                    file.read_exact(&mut bytes)?;
-                    anyhow::Ok(bytes)
-                };
-                read().with_context(|| format!("can't be read at {at}"))
-            }
-            Place::Remote(remote, path) => Ok(remote.range(path, at..end)?.to_vec()),
-        }
-    }
-
-    /// The file itself, of one on disk.
-    pub(crate) fn file(&self) -> Result<File> {
-        match &self.place {
-            Place::Disk(path) => File::open(path).context("can't be read"),
-            Place::Remote(..) => bail!("the file is not on this machine"),
-        }
     }
 }
 
@@ -309,11 +203,6 @@ pub(crate) fn at_once<T: Sync, U: Send>(
     });
     let taken = results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner));
     taken.map(|result| result.unwrap_or_else(|| Err(anyhow!("not opened")))).collect()
-}
-
-/// What follows the last `/`.
-pub(crate) fn file_name(address: &str) -> String {
-    address.rsplit(['/', std::path::MAIN_SEPARATOR]).next().unwrap_or(address).to_owned()
 }
 
 #[cfg(test)]

@@ -1,10 +1,9 @@
-//! The cache: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written beside and
-//! renamed.
+//! The cache: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written
+//! beside and renamed.
 //!
-//! Where `files/` is full, the files that were not asked for since the longest time are removed, but none that any
-//! process of this machine uses. Indexes are small and stay.
+//! Where `files/` is full, the files that were not asked for since the longest time are removed, but none
+//! that any process of this machine uses. Indexes are small and stay.
 
-use std::env;
 use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
@@ -15,30 +14,23 @@ use anyhow::{Context as _, Result, bail, ensure};
 use tempfile::NamedTempFile;
 use xxhash_rust::xxh3::xxh3_128;
 
-use crate::lease::{Leases, ended};
-use crate::store::{Blob, Place};
+use super::blob::{Blob, BlobLocation};
+use super::lease::{Leases, ended};
 
 /// The share of the limit that is left when files are removed, so that this is done rarely.
+// At the limit itself each further file would look through the whole folder.
 const LEFT: f64 = 0.9;
 /// Bytes that one request for a part of a file asks for.
 const PART: u64 = 4 << 20;
 /// How many times its packed size a file may unpack to.
+// Ordinary text stays far below; gzip can reach 1,032.
 const MAX_RATIO: u64 = 200;
 /// A file may unpack to this size whatever the ratio.
 const ALWAYS: u64 = 1 << 20;
 /// The largest window that a zstd file may ask for, as a power of two: what `zstd` itself takes.
 const ZSTD_WINDOW: u32 = 27;
 
-/// `$MM1_CACHE`, else `mm1` in `$XDG_CACHE_HOME`, else in `~/.cache`.
-pub fn cache_dir() -> PathBuf {
-    let set = |name| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    set("MM1_CACHE")
-        .or_else(|| Some(set("XDG_CACHE_HOME")?.join("mm1")))
-        .or_else(|| Some(set("HOME")?.join(".cache/mm1")))
-        .unwrap_or_else(|| env::temp_dir().join("mm1"))
-}
-
-pub(crate) struct Cache {
+pub(crate) struct FileCache {
     root: PathBuf,
     /// What `files/` may hold.
     limit_gib: f64,
@@ -47,7 +39,7 @@ pub(crate) struct Cache {
     leases: Arc<Leases>,
 }
 
-impl Cache {
+impl FileCache {
     pub(crate) fn new(root: PathBuf, limit_gib: f64) -> Self {
         let leases = Arc::new(Leases::new(&root));
         Self { root, limit_gib, used: Mutex::new(None), leases }
@@ -55,9 +47,9 @@ impl Cache {
 
     /// A file on disk with the unpacked bytes of `blob`: itself, where it is both already.
     pub(crate) fn unpacked(&self, blob: &Blob) -> Result<Blob> {
-        let local = match &blob.place {
-            Place::Disk(_) => blob.clone(),
-            Place::Remote(..) => self.keep(blob, "", download)?,
+        let local = match &blob.location {
+            BlobLocation::Disk(_) => blob.clone(),
+            BlobLocation::Server(..) => self.keep(blob, "", download)?,
         };
         let name = blob.name.to_lowercase();
         let unpacked = if name.ends_with(".gz") || name.ends_with(".tgz") {
@@ -75,18 +67,18 @@ impl Cache {
         };
         if local.lease.is_some() {
             // The download has served.
-            self.leases.mark(&self.leases.guard()?, &key("", blob), false)?;
+            self.leases.mark(&self.leases.guard()?, &cache_key("", blob), false)?;
         }
         Ok(unpacked)
     }
 
     /// The bytes kept under `key`, if they are there.
-    pub(crate) fn small(&self, key: &str) -> Option<Vec<u8>> {
+    pub(crate) fn read_index(&self, key: &str) -> Option<Vec<u8>> {
         fs::read(self.root.join("index").join(key)).ok()
     }
 
     /// Keeps bytes under `key`.
-    pub(crate) fn keep_small(&self, key: &str, bytes: &[u8]) -> Result<()> {
+    pub(crate) fn write_index(&self, key: &str, bytes: &[u8]) -> Result<()> {
         let mut file = self.begin("index")?;
         file.write_all(bytes)?;
         file.persist(self.root.join("index").join(key))?;
@@ -109,7 +101,7 @@ impl Cache {
         how: &str,
         write: impl Fn(&Blob, &mut Filling) -> Result<()>,
     ) -> Result<Blob> {
-        let key = key(how, blob);
+        let key = cache_key(how, blob);
         let path = self.root.join("files").join(&key);
         if let Some(file) = self.claim(&key, &path)? {
             let ratio = if how.is_empty() { 1 } else { MAX_RATIO };
@@ -122,9 +114,9 @@ impl Cache {
             }
             filling.file.persist(&path).with_context(|| path.display().to_string())?;
         }
-        let kept = Blob::open(&path, blob.name.clone())?;
+        let unpacked_file = Blob::open(&path, blob.name.clone())?;
         let lease = Some(Arc::clone(&self.leases));
-        Ok(Blob { address: blob.address.clone(), version: blob.version.clone(), lease, ..kept })
+        Ok(Blob { address: blob.address.clone(), version: blob.version.clone(), lease, ..unpacked_file })
     }
 
     /// Marks a file as in use, from now on; gives a file to write it to, where it is not there.
@@ -161,14 +153,15 @@ impl Cache {
         Ok(())
     }
 
-    /// Removes what nobody uses until the files take `goal` bytes or nothing is left to remove; returns what they take.
+    /// Removes what nobody uses until the files take `goal` bytes or nothing is left to remove; returns what
+    /// they take.
     fn shrink(&self, goal: u64) -> Result<u64> {
         let guard = self.leases.guard()?;
         let in_use = self.leases.used(&guard)?;
         let mut files = Vec::new();
         for entry in fs::read_dir(self.root.join("files")).into_iter().flatten().flatten() {
-            let Ok(about) = entry.metadata() else { continue };
-            files.push((about.modified().ok(), about.len(), entry.path()));
+            let Ok(metadata) = entry.metadata() else { continue };
+            files.push((metadata.modified().ok(), metadata.len(), entry.path()));
         }
         files.sort();
         let mut used: u64 = files.iter().map(|(_, len, _)| len).sum();
@@ -192,7 +185,7 @@ impl Cache {
 
 /// A file being written, within bounds.
 struct Filling<'a> {
-    cache: &'a Cache,
+    cache: &'a FileCache,
     file: NamedTempFile,
     written: u64,
     most: u64,
@@ -231,12 +224,12 @@ fn download(blob: &Blob, out: &mut Filling) -> Result<()> {
 }
 
 /// A name that changes with the file and with what is made of it.
-pub(crate) fn key(how: &str, blob: &Blob) -> String {
+pub(crate) fn cache_key(how: &str, blob: &Blob) -> String {
     let text = format!("{how}\n{}\n{}\n{}", blob.address, blob.size, blob.version);
     format!("{:032x}", xxh3_128(text.as_bytes()))
 }
 
 fn size(folder: &Path) -> u64 {
     let files = fs::read_dir(folder).into_iter().flatten().flatten();
-    files.filter_map(|file| file.metadata().ok()).map(|about| about.len()).sum()
+    files.filter_map(|file| file.metadata().ok()).map(|metadata| metadata.len()).sum()
 }

@@ -1,5 +1,5 @@
-//! What the headers of a Parquet file claim, looked at before the library takes memory for it. They are structs of
-//! Thrift's compact protocol; only what is checked is read.
+//! What the headers of a Parquet file claim, looked at before the library takes memory for it. They are
+//! structs of Thrift's compact protocol; only what is checked is read.
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -61,7 +61,8 @@ impl PageHeader {
             })?;
         ensure!(
             !UNBOUNDED.contains(&encoding),
-            "a page in the encoding DELTA_BYTE_ARRAY or DELTA_LENGTH_BYTE_ARRAY, which is not read: write it as PLAIN"
+            "a page in the encoding DELTA_BYTE_ARRAY or DELTA_LENGTH_BYTE_ARRAY, which is not read: \
+             write it as PLAIN"
         );
         page.len = (bytes.len() - compact.rest.len()) as u64;
         Ok(page)
@@ -148,7 +149,8 @@ impl Compact<'_> {
         (len <= self.rest.len() as u64).then_some((first & 15, len))
     }
 
-    /// Calls `each` with the id and type of each field of a struct; it reads the field, or says that it did not.
+    /// Calls `each` with the id and type of each field of a struct; it reads the field, or says that it did
+    /// not.
     fn fields(
         &mut self,
         depth: usize,
@@ -214,7 +216,8 @@ impl Compact<'_> {
 mod tests {
     use super::*;
 
-    /// A data page of 1,000 values and 70,000 bytes with a field that is skipped; then a list of lists of 100 structs.
+    /// A data page of 1,000 values and 70,000 bytes with a field that is skipped; then a list of lists of 100
+    /// structs.
     const DATA: [u8; 20] =
         [0x15, 0, 0x15, 0xE0, 0xC5, 0x08, 0x15, 10, 0x2C, 0x15, 0xD0, 0x0F, 0x15, 0, 0x18, 2, 9, 9, 0, 0];
 

@@ -1,0 +1,131 @@
+//! [`ImageSpec`]: the square that an image encoder takes, and how a picture becomes it.
+
+use anyhow::{Result, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What the image encoder takes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ImageSpec {
+    /// Side of the square in pixels.
+    pub size: usize,
+    /// How a picture of another shape becomes the square.
+    #[serde(default)]
+    pub mode: Fit,
+    /// How levels between pixels are found.
+    #[serde(default)]
+    pub filter: ResizeFilter,
+    /// Mean of each channel, of values in `0..=1`.
+    #[serde(default = "half")]
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel.
+    #[serde(default = "half")]
+    pub std: [f32; 3],
+    /// What lies under transparent pixels: red, green, blue.
+    #[serde(default = "white")]
+    pub background: [u8; 3],
+}
+
+/// How a picture becomes a square.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fit {
+    /// Both sides are resized to the model's; the aspect ratio is lost.
+    #[default]
+    Squash,
+    /// The largest square in the middle, resized.
+    CentreCrop,
+    /// The whole picture, in the middle of a square of the mean colour, resized.
+    Pad,
+    /// As `squash`, with the rounding of Pillow 13, which differs where a filter overshoots at an edge. This
+    /// is what the processors of SigLIP and ViT at Hugging Face do.
+    Sides,
+    /// The short side is resized to this many pixels, as `sides` resizes, and the square in the middle is cut
+    /// out; black where there is no picture. This is what the processors of CLIP and DINOv2 at Hugging Face
+    /// do.
+    /// Unit: pixels.
+    ShortestEdge(usize),
+    /// The square in the middle, not resized; black where the picture is smaller.
+    Middle,
+}
+
+impl Fit {
+    /// What shows the same share of a picture in a square of `to` pixels as this does in one of `from`.
+    pub fn at(self, from: usize, to: usize) -> Self {
+        match self {
+            Self::ShortestEdge(edge) => Self::ShortestEdge((edge * to).div_ceil(from)),
+            same => same,
+        }
+    }
+}
+
+/// The resampling filters of Pillow; all but `nearest` are antialiased where a picture gets smaller.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ResizeFilter {
+    /// The nearest pixel.
+    Nearest,
+    /// Linear interpolation (a triangle).
+    Bilinear,
+    /// Cubic interpolation (Keys 1981, a = -0.5; Catmull and Rom's spline).
+    #[default]
+    Bicubic,
+    /// Lanczos' windowed sinc of three lobes.
+    Lanczos,
+}
+
+fn half() -> [f32; 3] {
+    [0.5; 3]
+}
+
+pub(super) fn white() -> [u8; 3] {
+    [255; 3]
+}
+
+impl ImageSpec {
+    /// The default mode, filter, mean, deviation and background.
+    pub fn new(size: usize) -> Self {
+        let (mode, filter) = (Fit::default(), ResizeFilter::default());
+        Self { size, mode, filter, mean: half(), std: half(), background: white() }
+    }
+
+    /// The same at another resolution.
+    pub fn at(&self, size: usize) -> Self {
+        Self { size, mode: self.mode.at(self.size, size), ..self.clone() }
+    }
+
+    /// Bytes of a prepared picture.
+    pub fn bytes(&self) -> usize {
+        self.size * self.size * 3
+    }
+
+    /// Checks the numbers.
+    ///
+    /// # Errors
+    /// One line that names the field.
+    pub fn check(&self) -> Result<()> {
+        ensure!((1..=4096).contains(&self.size), "image.size = {}: give 1 to 4096 pixels", self.size);
+        if let Fit::ShortestEdge(edge) = self.mode {
+            ensure!((1..=4096).contains(&edge), "image.mode.shortest-edge = {edge}: give 1 to 4096 pixels");
+        }
+        let mean_ok = self.mean.iter().all(|m| (0.0..=1.0).contains(m));
+        ensure!(mean_ok, "image.mean = {:?}: give three numbers from 0 to 1", self.mean);
+        let std_ok = self.std.iter().all(|s| s.is_finite() && *s > 0.0);
+        ensure!(std_ok, "image.std = {:?}: give three numbers above 0", self.std);
+        Ok(())
+    }
+}
+
+/// A part of a picture, in pixels of the whole, as it is stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Crop {
+    /// Pixels on its left.
+    pub left: u32,
+    /// Pixels above it.
+    pub top: u32,
+    /// Pixels from left to right.
+    pub width: u32,
+    /// Pixels from top to bottom.
+    pub height: u32,
+}

@@ -1,0 +1,125 @@
+//! [`ShardManifest`]: the shards of a folder, with what is in them, their sizes and hashes.
+
+use std::fs::{self, File};
+use std::io::Read as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+/// The name of the list of shards in their folder.
+pub const MANIFEST: &str = "manifest.json";
+
+/// Where documents come from; written into each of them and into the manifest.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// What they were made from.
+    pub source: String,
+    /// Under which terms they may be used.
+    pub licence: String,
+    /// Whom to name.
+    pub attribution: String,
+}
+
+/// What a manifest says of a shard.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardEntry {
+    /// The file, in the manifest's folder.
+    pub file: String,
+    /// Documents in it.
+    pub documents: u64,
+    /// Pictures in them.
+    pub images: u64,
+    /// Words in them: runs of characters between white space.
+    pub words: u64,
+    /// Bytes of the file.
+    pub bytes: u64,
+    /// SHA-256 of the file in hexadecimal.
+    pub sha256: String,
+    /// Where the documents come from.
+    #[serde(flatten)]
+    pub origin: Provenance,
+}
+
+/// `manifest.json`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardManifest {
+    /// The shards in the order they were written.
+    pub shards: Vec<ShardEntry>,
+}
+
+impl ShardManifest {
+    /// The manifest of a folder.
+    ///
+    /// # Errors
+    /// No manifest, or another tool's.
+    pub fn read(folder: &Path) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
+    }
+
+    /// Adds shards to the folder's manifest, which is given back; one of the same file takes the place of an
+    /// older one.
+    ///
+    /// # Errors
+    /// A disk that is full; a manifest that is not ours.
+    pub fn add(folder: &Path, mut shards: Vec<ShardEntry>) -> Result<Self> {
+        let path = folder.join(MANIFEST);
+        let mut manifest = if path.exists() { Self::read(folder)? } else { Self::default() };
+        manifest.shards.retain(|old| shards.iter().all(|new| new.file != old.file));
+        manifest.shards.append(&mut shards);
+        manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
+        let part = path.with_extension("part");
+        fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
+            .with_context(|| part.display().to_string())?;
+        fs::rename(&part, &path)?;
+        Ok(manifest)
+    }
+
+    /// Compares each shard with its size and SHA-256.
+    ///
+    /// # Errors
+    /// The first shard that is missing or differs.
+    pub fn verify(&self, folder: &Path) -> Result<()> {
+        self.shards.iter().try_for_each(|shard| shard.verify(folder))
+    }
+}
+
+impl ShardEntry {
+    /// Compares the file in `folder` with its size and SHA-256.
+    ///
+    /// # Errors
+    /// A file that is missing or differs.
+    pub fn verify(&self, folder: &Path) -> Result<()> {
+        let path = folder.join(&self.file);
+        let (bytes, sha256) = digest(&path)?;
+        ensure!(
+            (bytes, &sha256) == (self.bytes, &self.sha256),
+            "{}: {bytes} bytes with SHA-256 {sha256}, but the manifest has {} and {}",
+            path.display(),
+            self.bytes,
+            self.sha256
+        );
+        Ok(())
+    }
+}
+
+/// Bytes and SHA-256 of a file.
+pub(super) fn digest(path: &Path) -> Result<(u64, String)> {
+    let mut file = File::open(path).with_context(|| path.display().to_string())?;
+    let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 16], 0);
+    loop {
+        match file.read(&mut buffer)? {
+            0 => break,
+            n => {
+                hasher.update(&buffer[..n]);
+                bytes += n as u64;
+            }
+        }
+    }
+    let hex = hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect();
+    Ok((bytes, hex))
+}

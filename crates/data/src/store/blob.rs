@@ -1,0 +1,99 @@
+//! [`Blob`]: a file on disk or behind an address, read in ranges.
+
+use std::fs::File;
+use std::io::{Read as _, Seek as _, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::UNIX_EPOCH;
+
+use anyhow::{Context as _, Result, bail, ensure};
+
+use super::lease::Leases;
+use super::server::{Server, ServerFile};
+
+/// A file that can be read in ranges.
+#[derive(Clone)]
+pub struct Blob {
+    /// Its path or address.
+    pub address: String,
+    /// Its name; below the folder, where a folder was named.
+    pub name: String,
+    /// Its bytes.
+    pub size: u64,
+    /// Changes when the file changes: its modification time or its tag.
+    pub(crate) version: String,
+    pub(crate) location: BlobLocation,
+    /// Keeps a file of the cache from being removed.
+    pub(crate) lease: Option<Arc<Leases>>,
+}
+
+/// Where the bytes of a [`Blob`] are.
+#[derive(Clone)]
+pub(crate) enum BlobLocation {
+    Disk(PathBuf),
+    Server(Arc<Server>, object_store::path::Path),
+}
+
+impl Blob {
+    /// A file on disk.
+    ///
+    /// # Errors
+    /// A path that is not a readable file.
+    pub fn open(path: &Path, name: String) -> Result<Self> {
+        let metadata = path.metadata().with_context(|| format!("{}: can't be read", path.display()))?;
+        ensure!(metadata.is_file(), "{} is not a file", path.display());
+        let modified = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Self {
+            address: path.to_string_lossy().into_owned(),
+            name,
+            size: metadata.len(),
+            version: modified.unwrap_or_default().as_nanos().to_string(),
+            location: BlobLocation::Disk(path.to_owned()),
+            lease: None,
+        })
+    }
+
+    /// A file of a server, as the server describes it.
+    pub(super) fn of_server(remote: &Arc<Server>, file: ServerFile) -> Self {
+        let ServerFile { address, path, size, version } = file;
+        let name = file_name(&address);
+        let location = BlobLocation::Server(Arc::clone(remote), path);
+        Self { address, name, size, version, location, lease: None }
+    }
+
+    /// The bytes from `at` on. A file is never read as a whole: the caller has checked `len` against a limit.
+    ///
+    /// # Errors
+    /// A range outside the file, a file that changed, a server that does not answer. They do not name the
+    /// file.
+    pub fn read(&self, at: u64, len: u64) -> Result<Vec<u8>> {
+        let end = at.checked_add(len).filter(|&end| end <= self.size);
+        let end = end.with_context(|| format!("{len} bytes at {at} of a file of {}", self.size))?;
+        match &self.location {
+            BlobLocation::Disk(path) => {
+                let read = || {
+                    let mut file = File::open(path)?;
+                    file.seek(SeekFrom::Start(at))?;
+                    let mut bytes = vec![0; usize::try_from(len)?];
+                    file.read_exact(&mut bytes)?;
+                    anyhow::Ok(bytes)
+                };
+                read().with_context(|| format!("can't be read at {at}"))
+            }
+            BlobLocation::Server(remote, path) => Ok(remote.range(path, at..end)?.to_vec()),
+        }
+    }
+
+    /// The file itself, of one on disk.
+    pub(crate) fn file(&self) -> Result<File> {
+        match &self.location {
+            BlobLocation::Disk(path) => File::open(path).context("can't be read"),
+            BlobLocation::Server(..) => bail!("the file is not on this machine"),
+        }
+    }
+}
+
+/// What follows the last `/`.
+pub(crate) fn file_name(address: &str) -> String {
+    address.rsplit(['/', std::path::MAIN_SEPARATOR]).next().unwrap_or(address).to_owned()
+}
