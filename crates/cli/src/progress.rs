@@ -13,21 +13,30 @@ const PLAIN_EVERY: Duration = Duration::from_secs(5);
 pub(crate) struct Progress {
     stage: String,
     bar: Option<ProgressBar>,
-    total: u64,
+    /// `None` where it is not known.
+    total: Option<u64>,
     first: u64,
     started: Instant,
     shown: Instant,
 }
 
 impl Progress {
-    /// Starts at `done` of `total`; a total of 0 is one that is not known.
+    /// Starts at `done` of `total`.
     pub(crate) fn new(stage: &str, done: u64, total: u64) -> Self {
+        Self::start(stage, done, Some(total))
+    }
+
+    /// Starts at 0 of a total that is not known.
+    pub(crate) fn open_ended(stage: &str) -> Self {
+        Self::start(stage, 0, None)
+    }
+
+    fn start(stage: &str, done: u64, total: Option<u64>) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
-            let bar = if total > 0 { ProgressBar::new(total) } else { ProgressBar::no_length() };
-            let bar = bar.with_position(done);
+            let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_position(done);
             let style = ProgressStyle::with_template(match total {
-                0 => "{prefix:>14.bold} {pos} {msg}",
-                _ => "{prefix:>14.bold} {bar:24} {pos}/{len} {msg}",
+                None => "{prefix:>14.bold} {pos} {msg}",
+                Some(_) => "{prefix:>14.bold} {bar:24} {pos}/{len} {msg}",
             });
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(stage.to_string());
@@ -41,15 +50,15 @@ impl Progress {
     pub(crate) fn update(&mut self, done: u64, figures: &str) {
         let each = self.started.elapsed().as_secs_f64() / (done - self.first).max(1) as f64;
         let (of, left) = match self.total {
-            0 => (String::new(), String::new()),
-            total => {
+            None => (String::new(), String::new()),
+            Some(total) => {
                 (format!("/{total}"), format!("  {} left", clock(each * total.saturating_sub(done) as f64)))
             }
         };
         if let Some(bar) = &self.bar {
             bar.set_position(done);
             bar.set_message(format!("{figures}{left}"));
-        } else if done == self.total || self.shown.elapsed() >= PLAIN_EVERY {
+        } else if Some(done) == self.total || self.shown.elapsed() >= PLAIN_EVERY {
             self.shown = Instant::now();
             eprintln!("{:>14} {done}{of}  {figures}{left}", self.stage);
         }

@@ -113,15 +113,15 @@ impl RunFolder {
                 Ok(v) => v["stage"] == stage && v["step"].as_u64().is_none_or(|s| s > step),
                 Err(_) => true, // the line that a kill cut short
             };
-            let mut kept = String::new();
+            let mut before = String::new();
             for line in BufReader::new(File::open(&path)?).lines() {
                 let line = line?;
                 if !beyond(&line) {
-                    kept.push_str(&line);
-                    kept.push('\n');
+                    before.push_str(&line);
+                    before.push('\n');
                 }
             }
-            self.write("metrics.jsonl", kept.as_bytes())?;
+            self.write("metrics.jsonl", before.as_bytes())?;
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         Ok(MetricsLog { file: file.with_context(|| format!("opening {}", path.display()))?, path })

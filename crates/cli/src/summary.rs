@@ -28,34 +28,29 @@ impl Plan {
             self.tokenizer.vocab()
         );
         for stage in &self.recipe.stage {
-            let _ = match stage {
-                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
-                    let MemoryEstimate { images, mib, loader_mib, .. } = memory[&s.name];
-                    writeln!(
-                        text,
-                        "  {}: {} steps of {} positions with about {images} pictures, peak lr {:.2e}, about {mib} MiB of \
-                         memory, of it loader {loader_mib} MiB",
-                        s.name,
-                        s.steps,
-                        HumanCount(d.positions_per_step[&s.name]),
-                        d.lr[&s.name]
-                    )
-                }
-                Stage::Probe(s) => writeln!(
-                    text,
-                    "  {}: the encoder's features of {} held-out pictures of {}, judged by {}",
-                    s.name, s.test, s.classes, s.train
-                ),
-                Stage::Eval(s) => writeln!(
-                    text,
-                    "  {}: {} with {:?} shots, {} questions each",
-                    s.name,
-                    s.tasks.join(", "),
-                    s.shots,
-                    s.questions
-                ),
-            };
+            let _ = writeln!(text, "  {}: {}", stage.name(), self.line_of(stage, memory));
         }
         text
+    }
+
+    fn line_of(&self, stage: &Stage, memory: &BTreeMap<String, MemoryEstimate>) -> String {
+        match stage {
+            Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
+                let MemoryEstimate { images, mib, loader_mib, .. } = memory[&s.name];
+                let positions = HumanCount(self.derived.positions_per_step[&s.name]);
+                format!(
+                    "{} steps of {positions} positions with about {images} pictures, peak lr {:.2e}, \
+                     about {mib} MiB of memory, of it loader {loader_mib} MiB",
+                    s.steps, self.derived.lr[&s.name]
+                )
+            }
+            Stage::Probe(s) => format!(
+                "the encoder's features of {} held-out pictures of {}, judged by {}",
+                s.test, s.classes, s.train
+            ),
+            Stage::Eval(s) => {
+                format!("{} with {:?} shots, {} questions each", s.tasks.join(", "), s.shots, s.questions)
+            }
+        }
     }
 }

@@ -1,4 +1,4 @@
-//! The stations of a run.
+//! The stages of a run, one file each.
 
 pub(crate) mod evaluate;
 pub(crate) mod model;

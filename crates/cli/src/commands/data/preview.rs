@@ -56,7 +56,7 @@ struct PreviewDocument {
     truncated: bool,
 }
 
-/// Shows the rows. No weights are read, and none are kept.
+/// Shows the rows. Weights are neither read nor drawn.
 ///
 /// # Errors
 /// A recipe that is wrong, a stage that does not train, too many damaged documents.

@@ -96,6 +96,11 @@ impl DocumentProgress {
         Self { progress: Progress::new(name, 0, total), last: 0 }
     }
 
+    /// Where the number of documents is not known.
+    pub(crate) fn open_ended(name: &str) -> Self {
+        Self { progress: Progress::open_ended(name), last: 0 }
+    }
+
     /// `done` documents are behind.
     pub(crate) fn update(&mut self, done: u64) {
         if done >= self.last + EVERY {

@@ -27,7 +27,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     let store = SourceArgs::store()?;
     let detected = args.sources.detect(&store)?;
     // How many documents there are shows as files are opened one after the other.
-    let mut bar = DocumentProgress::new("verifying", 0);
+    let mut bar = DocumentProgress::open_ended("verifying");
     let how = args.sources.examination(PictureCheck::Pixels);
     let verified = input(verify::verify(&detected, &store, how, &mut |done| bar.update(done)))?;
     bar.finish(&format!(
