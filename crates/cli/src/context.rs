@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use anyhow::{Result, ensure};
 
 use crate::error::Interrupted;
-use crate::plan::Plan;
+use crate::plan::{Plan, Worker};
 use crate::run_folder::RunFolder;
 
 /// What every stage needs.
@@ -15,8 +15,8 @@ pub(crate) struct Context {
     pub(crate) plan: Plan,
     /// What the run leaves.
     pub(crate) folder: RunFolder,
-    /// Threads of the loader.
-    pub(crate) threads: usize,
+    /// Which process of the run this is.
+    pub(crate) worker: Worker,
     /// Set by an interrupt; a stage then writes a checkpoint and stops.
     pub(crate) stop: Arc<AtomicBool>,
 }

@@ -10,7 +10,7 @@ use mm1_train::moments::GRADIENT_BYTES;
 use serde::Serialize;
 
 use crate::error::input;
-use crate::plan::Plan;
+use crate::plan::{Plan, Worker};
 use crate::recipe::{Stage, TrainStage};
 
 /// Batches whose images are counted.
@@ -33,17 +33,17 @@ pub(crate) struct MemoryEstimate {
 }
 
 impl Plan {
-    /// What each training stage will need with so many threads, by its name.
+    /// What each training stage will need in `worker`, by its name.
     ///
     /// # Errors
     /// If the first batches of a stage can't be read.
-    pub(crate) fn memory(&self, threads: usize) -> Result<BTreeMap<String, MemoryEstimate>> {
+    pub(crate) fn memory(&self, worker: Worker) -> Result<BTreeMap<String, MemoryEstimate>> {
         let before = held_mib();
         // All loaders are made before the first of them runs: what one reads adds to what the process holds.
         let mut loads = Vec::new();
         for stage in &self.recipe.stage {
             if let Some(training) = stage.training() {
-                let config = self.loader(training, threads)?;
+                let config = self.loader(training, worker)?;
                 let open = config.sources().now;
                 loads.push(StageLoad { stage, training, config, before, open });
             }

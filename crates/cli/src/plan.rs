@@ -45,6 +45,22 @@ pub(crate) struct Plan {
     pub(crate) derived: Derived,
 }
 
+/// One process of those that do a run together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Worker {
+    /// Threads of its loader; no digit depends on them.
+    pub(crate) threads: usize,
+    /// Its share of the micro-batches. Together all processes see what one would see.
+    pub(crate) share: RankShare,
+}
+
+impl Worker {
+    /// The only process of a run.
+    pub(crate) fn alone(threads: usize) -> Self {
+        Self { threads, share: RankShare::default() }
+    }
+}
+
 /// What follows from the recipe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Derived {
@@ -122,8 +138,8 @@ impl Plan {
         )
     }
 
-    /// The loader of a training stage.
-    pub(crate) fn loader(&self, stage: &TrainStage, threads: usize) -> Result<LoaderConfig> {
+    /// The loader of a training stage, for `worker`.
+    pub(crate) fn loader(&self, stage: &TrainStage, worker: Worker) -> Result<LoaderConfig> {
         let packs = stage.objective.packs();
         Ok(LoaderConfig {
             mixture: self.mixture(stage)?,
@@ -141,10 +157,10 @@ impl Plan {
                 ObjectiveConfig::Language => BatchContent::Language,
                 _ => BatchContent::Captions,
             },
-            share: RankShare::default(),
+            share: worker.share,
             // Each stage has an order of its own.
             seed: self.recipe.seed ^ xxh3_64(stage.name.as_bytes()),
-            threads,
+            threads: worker.threads,
             max_skipped_share: 0.1,
         })
     }

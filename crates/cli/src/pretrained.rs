@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{ImageConfig, ImageSpec};
 use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
 use mm1_model::weights;
@@ -12,7 +12,7 @@ use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::checkpoints;
-use crate::recipe::{ImageConfig, Recipe, WrittenRecipe};
+use crate::recipe::{Recipe, WrittenRecipe};
 
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
@@ -48,7 +48,7 @@ impl PretrainedEncoder {
         let encoder = import::open(path)?;
         let preprocessor = path.join("preprocessor_config.json");
         let image = if preprocessor.exists() {
-            ImageSpec::from_preprocessor(&preprocessor)?.into()
+            ImageSpec::from_preprocessor(&preprocessor)?.config
         } else {
             ImageConfig { mean: encoder.mean, std: encoder.std, ..ImageConfig::default() }
         };

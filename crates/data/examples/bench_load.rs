@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use mm1_data::augment::PictureViews;
 use mm1_data::batch::BatchContent;
-use mm1_data::image::{Fit, ImageSpec};
+use mm1_data::image::{Fit, ImageConfig};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -66,7 +66,7 @@ fn loader_config(config: &Config) -> Result<LoaderConfig> {
         MixturePart { name: "bench".to_owned(), source: config.source.open("bench", 1, None)?, weight: 1.0 };
     let packing = Packing {
         tokenizer: Arc::new(tokenizer(&config.tokenizer, &config.learn_from)?),
-        image: ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(config.size) },
+        image: ImageConfig { mode: Fit::CentreCrop, ..ImageConfig::default() }.of_size(config.size),
         views: PictureViews::default(),
         image_tokens: config.image_tokens,
         length: config.length,

@@ -16,6 +16,7 @@ use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::commands::run::stages;
 use crate::error::input;
 use crate::interrupt::stop_flag;
+use crate::plan::Worker;
 use crate::pretrained;
 use crate::progress::clock;
 use crate::recipe::check::check_stages;
@@ -85,13 +86,13 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     let cells = combinations(&ablation.axis);
     // All are checked before the first one runs.
     let recipes = cells.iter().map(|values| recipe(args, &tree, values)).collect::<Result<Vec<_>>>()?;
-    let (threads, stop) = (args.threads.start_pool()?, stop_flag()?);
+    let (worker, stop) = (Worker::alone(args.threads.start_pool()?), stop_flag()?);
     let (mut done, mut last) = (Vec::new(), None);
     for (number, (values, recipe)) in cells.iter().zip(recipes).enumerate() {
         let names: Vec<String> = values.iter().map(|value| value.name.clone()).collect();
         let folder = args.out.join(slug(&names));
         eprintln!("run {} of {}: {}, in {}", number + 1, cells.len(), names.join(", "), folder.display());
-        let scores = stages(recipe, &folder, threads, &stop)
+        let scores = stages(recipe, &folder, worker, &stop)
             .with_context(|| format!("run {}", folder.display()))?
             .scores;
         done.push(Cell { names, folder, scores: serde_json::to_value(scores)? });

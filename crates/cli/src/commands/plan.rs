@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
-use crate::plan::Plan;
+use crate::plan::{Plan, Worker};
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -26,7 +26,7 @@ pub(crate) struct PlanArgs {
 pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let plan = Plan::resolve(args.device.put(args.recipe.read()?), None)?;
     // A loader holds more memory for more threads.
-    let memory = plan.memory(args.threads.count())?;
+    let memory = plan.memory(Worker::alone(args.threads.count()))?;
     if args.json {
         let mut document = serde_json::to_value(plan.to_table()?)?;
         document["memory"] = serde_json::to_value(memory)?;

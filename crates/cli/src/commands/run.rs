@@ -17,7 +17,7 @@ use crate::context::Context;
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
-use crate::plan::Plan;
+use crate::plan::{Plan, Worker};
 use crate::progress::clock;
 use crate::recipe::{Stage, WrittenRecipe};
 use crate::run_folder::RunFolder;
@@ -56,8 +56,8 @@ pub(crate) struct FinishedRun {
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
     let recipe = args.device.put(args.recipe.read()?);
-    let threads = args.threads.start_pool()?;
-    let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, threads, &stop_flag()?)?;
+    let worker = Worker::alone(args.threads.start_pool()?);
+    let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, worker, &stop_flag()?)?;
     let seconds = started.elapsed().as_secs_f64();
     eprintln!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display());
     if args.json {
@@ -76,14 +76,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
 pub(crate) fn stages(
     recipe: WrittenRecipe,
     out: &Path,
-    threads: usize,
+    worker: Worker,
     stop: &Arc<AtomicBool>,
 ) -> Result<FinishedRun> {
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
     plan.settle(&folder)?;
-    eprint!("{}", plan.summary(&plan.memory(threads)?));
-    let context = Context { plan, folder, threads, stop: stop.clone() };
+    eprint!("{}", plan.summary(&plan.memory(worker)?));
+    let context = Context { plan, folder, worker, stop: stop.clone() };
     let mut peak = None;
     for stage in &context.plan.recipe.stage {
         give_back_now();

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use mm1_data::image::{Fit, ImageSpec, ResizeFilter};
+use mm1_data::image::{ImageConfig, ImageSpec};
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
 #[cfg(feature = "emoji")]
@@ -105,39 +105,6 @@ pub(crate) enum TokenizerConfig {
     },
 }
 
-/// How a picture is prepared, `[image]`; its size is `model.vision.image_size`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct ImageConfig {
-    /// How a picture that is not square becomes one.
-    pub(crate) mode: Fit,
-    /// The resampling filter.
-    #[serde(skip_serializing_if = "is_default")]
-    #[schemars(extend("default" = ResizeFilter::default()))]
-    pub(crate) filter: ResizeFilter,
-    /// Mean of each channel (red, green, blue), which is subtracted.
-    /// Unit: level, 0 to 1.
-    pub(crate) mean: [f32; 3],
-    /// Standard deviation of each channel, by which the difference is divided.
-    /// Unit: level, 0 to 1.
-    pub(crate) std: [f32; 3],
-    /// The colour (red, green, blue) under transparent pixels.
-    /// Unit: level, 0 to 255.
-    pub(crate) background: [u8; 3],
-}
-
-impl Default for ImageConfig {
-    fn default() -> Self {
-        Self {
-            mode: Fit::default(),
-            filter: ResizeFilter::default(),
-            mean: [0.5; 3],
-            std: [0.5; 3],
-            background: [255; 3],
-        }
-    }
-}
-
 fn one() -> u64 {
     1
 }
@@ -150,8 +117,7 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 impl Recipe {
     /// How pictures are prepared for the model.
     pub(crate) fn image_spec(&self) -> ImageSpec {
-        let ImageConfig { mode, filter, mean, std, background } = self.image;
-        ImageSpec { size: self.model.vision.image_size, mode, filter, mean, std, background }
+        self.image.clone().of_size(self.model.vision.image_size)
     }
 
     /// Refuses the name of a source that `[data]` does not have, in the setting `field`.
@@ -189,12 +155,5 @@ impl Recipe {
         let mut plan: Table = text.parse()?;
         let settled = plan.remove("settled").and_then(|settled| settled.get("recipe").cloned());
         Ok(settled.context("plan.toml has no recipe")?.try_into()?)
-    }
-}
-
-impl From<ImageSpec> for ImageConfig {
-    fn from(spec: ImageSpec) -> Self {
-        let ImageSpec { mode, filter, mean, std, background, size: _ } = spec;
-        Self { mode, filter, mean, std, background }
     }
 }

@@ -90,7 +90,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     }
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
-    let mut loader = Loader::start(context.plan.loader(stage, context.threads)?, cursor.clone())?;
+    let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
     let mut listed = 0;
     let mut progress = Progress::new(&stage.name, trainer.steps_done(), stage.steps);
     while trainer.steps_done() < stage.steps {

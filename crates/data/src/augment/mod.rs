@@ -186,7 +186,7 @@ impl PictureViews {
             let needed = views.iter().map(|view| needed(sides, view.crop, view.spec));
             needed.fold([0; 2], |a, b| [a[0].max(b[0]), a[1].max(b[1])])
         };
-        let picture = opened(image, spec.background, &enough)?;
+        let picture = opened(image, spec.config.background, &enough)?;
         let mut drawn = DrawnViews::default();
         for (i, mut view) in views.into_iter().enumerate() {
             let mut pixels = picture.square(view.crop, view.spec)?;

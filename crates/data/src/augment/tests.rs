@@ -86,7 +86,7 @@ fn a_crop_is_resized_as_in_pillow() {
     let source = Image::from(std::sync::Arc::new(picture("source.png")));
     for Cropped { file, crop: [left, top, width, height, size] } in cases().crops {
         let spec = ImageSpec::new(size as usize);
-        let opened = opened(&source, spec.background, &|_| [0; 2]).unwrap();
+        let opened = opened(&source, spec.config.background, &|_| [0; 2]).unwrap();
         let ours = opened.square(Some(Crop { left, top, width, height }), &spec).unwrap();
         let [far, _] = apart(&ours, &picture(&file).rgb);
         assert!(far <= 0.001, "{file}: {far} of the bytes differ by more than 1");

@@ -10,7 +10,7 @@ use image::{DynamicImage, ImageDecoder, ImageFormat, ImageReader, RgbImage};
 use memchr::memmem;
 
 use super::decoded::{DecodeTarget, Decoded, Extent, MAX_BYTES, damaged, format, too_large};
-use super::spec::{Crop, ImageSpec, white};
+use super::spec::{Crop, ImageSpec, WHITE};
 use super::{jpeg, resize};
 use crate::document::{Image, Picture};
 
@@ -26,7 +26,7 @@ pub const MAX_SIDE: u32 = 10_000;
 pub fn decode(bytes: &[u8], max_side: u32) -> Result<Picture> {
     let enough = |sides: Extent| sides.map(|side| side as u32);
     let Decoded { picture, orientation, .. } =
-        read(bytes, &DecodeTarget { max_side, background: white(), enough: &enough })?;
+        read(bytes, &DecodeTarget { max_side, background: WHITE, enough: &enough })?;
     turned(picture.into_owned(), orientation)
 }
 

@@ -16,7 +16,7 @@ pub(crate) use self::decode::opened;
 pub use self::decode::{MAX_SIDE, check_decodable, decode};
 pub use self::header::{PictureHeader, read_header};
 pub(crate) use self::resize::needed;
-pub use self::spec::{Crop, Fit, ImageSpec, ResizeFilter};
+pub use self::spec::{Crop, Fit, ImageConfig, ImageSpec, ResizeFilter};
 use crate::document::{Image, Picture};
 
 /// The pixels of a picture in its own size, over white.
@@ -36,7 +36,7 @@ pub fn open(image: &Image) -> Result<Arc<Picture>> {
 /// # Errors
 /// As [`open`]; a picture without pixels, or with another number of bytes than its sides say.
 pub fn prepare(image: &Image, spec: &ImageSpec) -> Result<Vec<u8>> {
-    opened(image, spec.background, &|sides| needed(sides, None, spec))?.square(None, spec)
+    opened(image, spec.config.background, &|sides| needed(sides, None, spec))?.square(None, spec)
 }
 
 /// The picture in its own shape, no side longer than `longest` pixels.
@@ -61,7 +61,7 @@ pub fn reduced(image: &Image, longest: u32) -> Result<Arc<Picture>> {
 
 /// Appends `(value / 255 - mean) / std` of each byte of a prepared picture, channels last as they are.
 pub fn normalise_into(pixels: &[u8], spec: &ImageSpec, out: &mut Vec<f32>) {
-    let level = |v: u8, c: usize| (f32::from(v) / 255.0 - spec.mean[c]) / spec.std[c];
+    let level = |v: u8, c: usize| (f32::from(v) / 255.0 - spec.config.mean[c]) / spec.config.std[c];
     // A table of all 256 levels: a load in place of a division and a subtraction for every byte.
     let levels = [0, 1, 2].map(|c| std::array::from_fn::<f32, 256, _>(|v| level(v as u8, c)));
     out.reserve(pixels.len());

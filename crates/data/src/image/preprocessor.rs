@@ -10,7 +10,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::spec::{Fit, ImageSpec, ResizeFilter};
+use super::spec::{Fit, ImageConfig, ImageSpec, ResizeFilter};
 
 /// Fields that do not change the pixels of a picture of three channels.
 const WITHOUT_EFFECT: [&str; 10] = [
@@ -66,7 +66,7 @@ struct PreprocessorFields(Map<String, Value>);
 impl PreprocessorFields {
     fn spec(mut self) -> Result<ImageSpec> {
         let (mode, size) = self.fit()?;
-        let spec = ImageSpec { mode, filter: self.filter(mode)?, ..ImageSpec::new(size) };
+        let filter = self.filter(mode)?;
         let rescaled = self.take("do_rescale")?.unwrap_or(true);
         ensure!(rescaled, "do_rescale = false: levels of 0 to 255 are always divided by 255");
         let factor: f64 = self.take("rescale_factor")?.unwrap_or(1.0 / 255.0);
@@ -80,7 +80,7 @@ impl PreprocessorFields {
             (true, _, None) => bail!("image_std is missing: give three numbers, or do_normalize = false"),
         };
         self.check_rest()?;
-        Ok(ImageSpec { mean, std, ..spec })
+        Ok(ImageConfig { mode, filter, mean, std, ..ImageConfig::default() }.of_size(size))
     }
 
     /// How a picture becomes a square, and its side.

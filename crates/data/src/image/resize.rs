@@ -15,13 +15,14 @@ pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
     let Decoded { picture, area, .. } = decoded;
     let size = u32::try_from(spec.size).context("image.size")?;
     check(picture)?;
-    let keeps = !matches!(spec.mode, Fit::ShortestEdge(_)) && *area == [f64::from(size); 2];
+    let keeps = !matches!(spec.config.mode, Fit::ShortestEdge(_)) && *area == [f64::from(size); 2];
     if keeps && (picture.width, picture.height) == (size, size) {
         return Ok(picture.rgb.clone());
     }
     let [across, down] = *area;
-    let (options, all) = (options(spec.filter), options(spec.filter).crop(0.0, 0.0, across, down));
-    match spec.mode {
+    let (options, all) =
+        (options(spec.config.filter), options(spec.config.filter).crop(0.0, 0.0, across, down));
+    match spec.config.mode {
         Fit::Squash => resize(picture, [size, size], &all),
         Fit::CentreCrop => {
             let side = across.min(down);
@@ -30,7 +31,7 @@ pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
         }
         Fit::Pad => {
             let inner = scaled(*area, spec);
-            let mean = spec.mean.map(|m| (m * 255.0).round() as u8);
+            let mean = spec.config.mean.map(|m| (m * 255.0).round() as u8);
             let [left, top] = inner.map(|side| (size - side) as usize / 2);
             Ok(place(&resize(picture, inner, &all)?, [left, top, inner[0] as usize], mean, spec.size))
         }
@@ -42,10 +43,10 @@ pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
 fn middle(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
     let whole = scaled(decoded.sides.map(f64::from), spec);
     let visible = whole.map(|side| side.min(spec.size as u32));
-    let inner = match spec.filter {
+    let inner = match spec.config.filter {
         ResizeFilter::Nearest => nearest(decoded, whole, visible),
         ResizeFilter::Bilinear | ResizeFilter::Bicubic | ResizeFilter::Lanczos => {
-            twice(decoded, whole, visible, &options(spec.filter))?
+            twice(decoded, whole, visible, &options(spec.config.filter))?
         }
     };
     // The odd pixel of black lies on the left and above.
@@ -113,7 +114,7 @@ pub(super) fn cropped(decoded: &Decoded, crop: Crop, spec: &ImageSpec) -> Result
     let Crop { left, top, width, height } = crop;
     let [left, width] = [left, width].map(|side| f64::from(side) * scale[0]);
     let [top, height] = [top, height].map(|side| f64::from(side) * scale[1]);
-    resize(picture, [spec.size as u32; 2], &options(spec.filter).crop(left, top, width, height))
+    resize(picture, [spec.size as u32; 2], &options(spec.config.filter).crop(left, top, width, height))
 }
 
 /// A picture in other sides, `[height, width, 3]` bytes.
@@ -156,7 +157,7 @@ fn options(filter: ResizeFilter) -> fir::ResizeOptions {
 
 /// The sides of a picture once it is resized, also of what a crop leaves out.
 fn scaled([width, height]: Extent, spec: &ImageSpec) -> [u32; 2] {
-    let whole = match spec.mode {
+    let whole = match spec.config.mode {
         Fit::Squash | Fit::Sides => return [spec.size as u32; 2],
         Fit::CentreCrop => width.min(height),
         Fit::Pad => width.max(height),

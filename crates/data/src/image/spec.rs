@@ -4,27 +4,56 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the image encoder takes.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// How a picture is prepared, `[image]`; its size is `model.vision.image_size`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct ImageConfig {
+    /// How a picture that is not square becomes one.
+    pub mode: Fit,
+    /// The resampling filter.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = ResizeFilter::default()))]
+    pub filter: ResizeFilter,
+    /// Mean of each channel (red, green, blue), which is subtracted.
+    /// Unit: level, 0 to 1.
+    pub mean: [f32; 3],
+    /// Standard deviation of each channel, by which the difference is divided.
+    /// Unit: level, 0 to 1.
+    pub std: [f32; 3],
+    /// The colour (red, green, blue) under transparent pixels.
+    /// Unit: level, 0 to 255.
+    pub background: [u8; 3],
+}
+
+impl Default for ImageConfig {
+    fn default() -> Self {
+        let (mode, filter) = (Fit::default(), ResizeFilter::default());
+        Self { mode, filter, mean: [0.5; 3], std: [0.5; 3], background: WHITE }
+    }
+}
+
+impl ImageConfig {
+    /// The square of `size` pixels a side, prepared so.
+    pub fn of_size(self, size: usize) -> ImageSpec {
+        ImageSpec { size, config: self }
+    }
+}
+
+/// A field that has its default is not written: a plan from before there was such a field stays the same.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
+}
+
+/// Red, green and blue under transparent pixels, unless something else is asked for.
+pub(super) const WHITE: [u8; 3] = [255; 3];
+
+/// What the image encoder takes: squares.
+#[derive(Clone, Debug, PartialEq)]
 pub struct ImageSpec {
     /// Side of the square in pixels.
     pub size: usize,
-    /// How a picture of another shape becomes the square.
-    #[serde(default)]
-    pub mode: Fit,
-    /// How levels between pixels are found.
-    #[serde(default)]
-    pub filter: ResizeFilter,
-    /// Mean of each channel, of values in `0..=1`.
-    #[serde(default = "half")]
-    pub mean: [f32; 3],
-    /// Standard deviation of each channel.
-    #[serde(default = "half")]
-    pub std: [f32; 3],
-    /// What lies under transparent pixels: red, green, blue.
-    #[serde(default = "white")]
-    pub background: [u8; 3],
+    /// How a picture becomes the square.
+    pub config: ImageConfig,
 }
 
 /// How a picture becomes a square.
@@ -75,24 +104,16 @@ pub enum ResizeFilter {
     Lanczos,
 }
 
-fn half() -> [f32; 3] {
-    [0.5; 3]
-}
-
-pub(super) fn white() -> [u8; 3] {
-    [255; 3]
-}
-
 impl ImageSpec {
     /// The default mode, filter, mean, deviation and background.
     pub fn new(size: usize) -> Self {
-        let (mode, filter) = (Fit::default(), ResizeFilter::default());
-        Self { size, mode, filter, mean: half(), std: half(), background: white() }
+        ImageConfig::default().of_size(size)
     }
 
     /// The same at another resolution.
     pub fn at(&self, size: usize) -> Self {
-        Self { size, mode: self.mode.at(self.size, size), ..self.clone() }
+        let mode = self.config.mode.at(self.size, size);
+        ImageConfig { mode, ..self.config.clone() }.of_size(size)
     }
 
     /// Bytes of a prepared picture.
@@ -106,13 +127,13 @@ impl ImageSpec {
     /// One line that names the field.
     pub fn check(&self) -> Result<()> {
         ensure!((1..=4096).contains(&self.size), "image.size = {}: give 1 to 4096 pixels", self.size);
-        if let Fit::ShortestEdge(edge) = self.mode {
+        if let Fit::ShortestEdge(edge) = self.config.mode {
             ensure!((1..=4096).contains(&edge), "image.mode.shortest-edge = {edge}: give 1 to 4096 pixels");
         }
-        let mean_ok = self.mean.iter().all(|m| (0.0..=1.0).contains(m));
-        ensure!(mean_ok, "image.mean = {:?}: give three numbers from 0 to 1", self.mean);
-        let std_ok = self.std.iter().all(|s| s.is_finite() && *s > 0.0);
-        ensure!(std_ok, "image.std = {:?}: give three numbers above 0", self.std);
+        let mean_ok = self.config.mean.iter().all(|m| (0.0..=1.0).contains(m));
+        ensure!(mean_ok, "image.mean = {:?}: give three numbers from 0 to 1", self.config.mean);
+        let std_ok = self.config.std.iter().all(|s| s.is_finite() && *s > 0.0);
+        ensure!(std_ok, "image.std = {:?}: give three numbers above 0", self.config.std);
         Ok(())
     }
 }

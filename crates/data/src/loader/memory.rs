@@ -156,7 +156,7 @@ fn pixels(image: &Image, packing: &Packing) -> usize {
     let Ok(header) = read_header(image) else { return 0 };
     let [width, height] = [header.width, header.height].map(|side| side as usize);
     let (short, long) = (width.min(height), width.max(height));
-    let edge = match packing.image.mode {
+    let edge = match packing.image.config.mode {
         _ if packing.views.crop() => short,
         Fit::Middle => short,
         Fit::ShortestEdge(edge) => edge,

@@ -9,7 +9,7 @@ use anyhow::Result;
 use mm1_data::augment::{Augment, ColourJitter, LocalViews, PictureViews};
 use mm1_data::batch::{Batch, BatchContent};
 use mm1_data::document::{Document, Image, Picture, Segment};
-use mm1_data::image::{Fit, ImageSpec, prepare};
+use mm1_data::image::{Fit, ImageConfig, ImageSpec, prepare};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -158,7 +158,7 @@ fn every_epoch_every_source_every_picture_and_every_view_has_other_crops() {
 fn without_augmentation_views_are_the_prepared_pictures() {
     let jpeg = Image::from(fs::read(testdata("image/photo.jpg")).unwrap());
     for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
-        let spec = ImageSpec { mode, ..ImageSpec::new(60) };
+        let spec = ImageConfig { mode, ..ImageConfig::default() }.of_size(60);
         for image in [&gradient(1), &jpeg] {
             let whole = prepare(image, &spec).unwrap();
             let drawn = PictureViews::default().draw(image, &spec, 7, 0).unwrap();

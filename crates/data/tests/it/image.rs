@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use image::ImageFormat;
 use mm1_data::document::{Image, Picture};
-use mm1_data::image::{Fit, ImageSpec, MAX_SIDE, decode, normalise_into, prepare};
+use mm1_data::image::{Fit, ImageConfig, ImageSpec, MAX_SIDE, decode, normalise_into, prepare};
 
 use crate::{plain, testdata};
 
@@ -30,7 +30,7 @@ fn resizing_agrees_with_pillow() {
         (Fit::CentreCrop, 32, "centre-crop-32.png"),
         (Fit::Pad, 32, "pad-32.png"),
     ] {
-        let spec = ImageSpec { mode, ..ImageSpec::new(size) };
+        let spec = ImageConfig { mode, ..ImageConfig::default() }.of_size(size);
         let (_, off) = difference(&prepare(&source, &spec).unwrap(), &picture(golden).rgb);
         assert!(off <= 0.01, "{golden}: {off} of the bytes differ by more than 1");
     }
@@ -73,7 +73,7 @@ fn a_jpeg_decoded_at_reduced_size_is_near_the_whole_and_near_pillow() {
     for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
         // An eighth, a quarter, three eighths, half and the whole of the sides.
         for (size, most) in [(24, 2.5), (60, 1.2), (88, 1.2), (120, 1.2), (200, 0.0)] {
-            let spec = ImageSpec { mode, ..ImageSpec::new(size) };
+            let spec = ImageConfig { mode, ..ImageConfig::default() }.of_size(size);
             let (ours, full) = (prepare(&file, &spec).unwrap(), prepare(&whole, &spec).unwrap());
             let off = mean(&ours, &full);
             assert!(off <= most, "{mode:?} {size}: {off} levels from the whole decode");
@@ -90,7 +90,7 @@ fn a_rotated_jpeg_is_upright_at_reduced_size_too() {
     let file: Image = fs::read(testdata("image/rotated.jpg")).unwrap().into();
     let whole = Image::Pixels(mm1_data::image::open(&file).unwrap());
     for mode in [Fit::Squash, Fit::Pad] {
-        let spec = ImageSpec { mode, ..ImageSpec::new(6) };
+        let spec = ImageConfig { mode, ..ImageConfig::default() }.of_size(6);
         let (ours, full) = (prepare(&file, &spec).unwrap(), prepare(&whole, &spec).unwrap());
         let (largest, _) = difference(&ours, &full);
         assert!(largest <= 40, "{mode:?}: a byte differs by {largest}");
@@ -101,7 +101,8 @@ fn a_rotated_jpeg_is_upright_at_reduced_size_too() {
 fn transparency_lies_over_the_background_that_is_set() {
     let file: Image = fs::read(testdata("image/rgba.png")).unwrap().into();
     let left = |background| {
-        let pixels = prepare(&file, &ImageSpec { background, ..ImageSpec::new(16) }).unwrap();
+        let pixels =
+            prepare(&file, &ImageConfig { background, ..ImageConfig::default() }.of_size(16)).unwrap();
         pixels[..3].to_vec()
     };
     // The left column is nearly transparent.
@@ -119,7 +120,7 @@ fn a_picture_of_the_right_size_stays_as_it_is() {
 #[test]
 fn a_picture_of_one_pixel_or_one_row_works_in_every_mode() {
     for mode in [Fit::Squash, Fit::CentreCrop, Fit::Pad] {
-        let spec = ImageSpec { mode, ..ImageSpec::new(8) };
+        let spec = ImageConfig { mode, ..ImageConfig::default() }.of_size(8);
         assert_eq!(prepare(&plain(1, 1, [9, 8, 7]).into(), &spec).unwrap(), [9, 8, 7].repeat(64));
         assert_eq!(prepare(&plain(5000, 1, [9, 8, 7]).into(), &spec).unwrap().len(), spec.bytes());
     }
@@ -219,7 +220,8 @@ fn a_preview_inside_a_truncated_jpeg_does_not_hide_the_damage() {
 
 #[test]
 fn normalising_is_the_formula() {
-    let spec = ImageSpec { mean: [0.1, 0.2, 0.3], std: [0.5, 0.25, 2.0], ..ImageSpec::new(1) };
+    let spec =
+        ImageConfig { mean: [0.1, 0.2, 0.3], std: [0.5, 0.25, 2.0], ..ImageConfig::default() }.of_size(1);
     let mut out = vec![7.0];
     normalise_into(&[0, 51, 255, 255, 0, 102], &spec, &mut out);
     let expected = [7.0, -0.2, 0.0, 0.35, 1.8, -0.8, 0.05];
@@ -231,14 +233,14 @@ fn normalising_is_the_formula() {
 fn the_spec_is_checked() {
     for spec in [
         ImageSpec::new(0),
-        ImageSpec { std: [0.5, 0.0, 0.5], ..ImageSpec::new(8) },
-        ImageSpec { mean: [0.5, f32::NAN, 0.5], ..ImageSpec::new(8) },
+        ImageConfig { std: [0.5, 0.0, 0.5], ..ImageConfig::default() }.of_size(8),
+        ImageConfig { mean: [0.5, f32::NAN, 0.5], ..ImageConfig::default() }.of_size(8),
     ] {
         assert!(spec.check().unwrap_err().to_string().starts_with("image."));
     }
-    let spec: ImageSpec = serde_json::from_str(r#"{"size": 64, "mode": "centre-crop"}"#).unwrap();
-    assert_eq!(spec, ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(64) });
-    assert!(serde_json::from_str::<ImageSpec>(r#"{"size": 64, "crop": true}"#).is_err());
+    let config: ImageConfig = serde_json::from_str(r#"{"mode": "centre-crop"}"#).unwrap();
+    assert_eq!(config, ImageConfig { mode: Fit::CentreCrop, ..ImageConfig::default() });
+    assert!(serde_json::from_str::<ImageConfig>(r#"{"crop": true}"#).is_err());
     // The test's own decoder is the one under test: it must at least tell the formats apart.
     assert_eq!(image::guess_format(&bomb(1, 1)).unwrap(), ImageFormat::Png);
 }

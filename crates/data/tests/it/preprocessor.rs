@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mm1_data::document::{Image, Picture};
-use mm1_data::image::{Fit, ImageSpec, MAX_SIDE, ResizeFilter, decode, normalise_into, prepare};
+use mm1_data::image::{Fit, ImageConfig, ImageSpec, MAX_SIDE, ResizeFilter, decode, normalise_into, prepare};
 use serde_json::{Value, json};
 
 use crate::testdata;
@@ -59,7 +59,7 @@ fn values_are_those_of_transformers() {
         let row = &ours[16 * 32 * 3..17 * 32 * 3];
         assert_eq!(row.len(), theirs.len());
         // One level of a channel.
-        let far = |(i, (a, b)): (usize, (&f32, &f32))| (a - b).abs() > 1.01 / 255.0 / spec.std[i % 3];
+        let far = |(i, (a, b)): (usize, (&f32, &f32))| (a - b).abs() > 1.01 / 255.0 / spec.config.std[i % 3];
         assert_eq!(row.iter().zip(&theirs).enumerate().filter(|&pair| far(pair)).count(), 0, "{name}");
         if ["clip", "siglip", "cropped"].contains(&name.as_str()) {
             let exact = row.iter().zip(&theirs).all(|(a, b)| (a - b).abs() < 2e-5);
@@ -71,18 +71,29 @@ fn values_are_those_of_transformers() {
 #[test]
 fn what_the_files_say_is_read() {
     let clip = spec("clip");
-    assert_eq!((clip.size, clip.mode, clip.filter), (32, Fit::ShortestEdge(32), ResizeFilter::Bicubic));
-    assert_eq!((clip.mean, clip.std[0]), ([0.481_454_66, 0.457_827_5, 0.408_210_73], 0.268_629_54));
-    assert_eq!(spec("siglip"), ImageSpec { mode: Fit::Sides, ..ImageSpec::new(32) });
-    assert_eq!((spec("dinov2").mode, spec("lanczos").filter), (Fit::ShortestEdge(37), ResizeFilter::Lanczos));
+    assert_eq!(
+        (clip.size, clip.config.mode, clip.config.filter),
+        (32, Fit::ShortestEdge(32), ResizeFilter::Bicubic)
+    );
+    assert_eq!(
+        (clip.config.mean, clip.config.std[0]),
+        ([0.481_454_66, 0.457_827_5, 0.408_210_73], 0.268_629_54)
+    );
+    assert_eq!(spec("siglip"), ImageConfig { mode: Fit::Sides, ..ImageConfig::default() }.of_size(32));
+    assert_eq!(
+        (spec("dinov2").config.mode, spec("lanczos").config.filter),
+        (Fit::ShortestEdge(37), ResizeFilter::Lanczos)
+    );
     let cropped = spec("cropped");
-    assert_eq!((cropped.mode, cropped.mean, cropped.std), (Fit::Middle, [0.0; 3], [1.0; 3]));
-    let written: ImageSpec =
-        serde_json::from_value(json!({"size": 8, "mode": {"shortest-edge": 9}, "filter": "lanczos"}))
-            .unwrap();
+    assert_eq!(
+        (cropped.config.mode, cropped.config.mean, cropped.config.std),
+        (Fit::Middle, [0.0; 3], [1.0; 3])
+    );
+    let written: ImageConfig =
+        serde_json::from_value(json!({"mode": {"shortest-edge": 9}, "filter": "lanczos"})).unwrap();
     assert_eq!(
         written,
-        ImageSpec { mode: Fit::ShortestEdge(9), filter: ResizeFilter::Lanczos, ..ImageSpec::new(8) }
+        ImageConfig { mode: Fit::ShortestEdge(9), filter: ResizeFilter::Lanczos, ..ImageConfig::default() }
     );
 }
 
@@ -103,7 +114,7 @@ fn older_files_say_the_same_with_numbers() {
     assert_eq!(changed(&numbers, folder.path()).unwrap(), spec("clip"));
     let same =
         [("size", json!({"height": 32, "width": 32})), ("do_pad", json!(false)), ("crop_pct", Value::Null)];
-    assert_eq!(changed(&same, folder.path()).unwrap().mode, Fit::Sides);
+    assert_eq!(changed(&same, folder.path()).unwrap().config.mode, Fit::Sides);
 }
 
 #[test]
@@ -132,12 +143,12 @@ fn what_cannot_be_done_is_refused_in_one_line() {
         assert!(!error.contains('\n'), "{error}");
     }
     let unused = [("do_resize", json!(false)), ("resample", Value::Null), ("size", Value::Null)];
-    assert_eq!(changed(&unused, folder.path()).unwrap().mode, Fit::Middle);
+    assert_eq!(changed(&unused, folder.path()).unwrap().config.mode, Fit::Middle);
     let both = [("do_resize", json!(false)), ("do_center_crop", json!(false))];
     assert!(format!("{:#}", changed(&both, folder.path()).unwrap_err()).contains("their own sizes"));
     let error = ImageSpec::from_preprocessor(&folder.path().join("nowhere.json")).unwrap_err();
     assert!(format!("{error:#}").contains("nowhere.json: "), "{error:#}");
-    let zero = ImageSpec { mode: Fit::ShortestEdge(0), ..ImageSpec::new(8) };
+    let zero = ImageConfig { mode: Fit::ShortestEdge(0), ..ImageConfig::default() }.of_size(8);
     assert!(zero.check().unwrap_err().to_string().contains("shortest-edge = 0"));
 }
 
@@ -146,9 +157,11 @@ fn extreme_shapes_take_no_more_memory_than_what_is_seen() {
     for (width, height) in [(10_000, 1), (1, 10_000), (1, 1)] {
         let rgb = [7, 8, 9].repeat((width * height) as usize);
         let image = Arc::new(Picture { width, height, rgb }).into();
-        let spec = ImageSpec { mode: Fit::ShortestEdge(4096), ..ImageSpec::new(16) };
+        let spec = ImageConfig { mode: Fit::ShortestEdge(4096), ..ImageConfig::default() }.of_size(16);
         assert_eq!(prepare(&image, &spec).unwrap(), [7, 8, 9].repeat(256));
-        let middle = prepare(&image, &ImageSpec { mode: Fit::Middle, ..ImageSpec::new(16) }).unwrap();
+        let middle =
+            prepare(&image, &ImageConfig { mode: Fit::Middle, ..ImageConfig::default() }.of_size(16))
+                .unwrap();
         assert_eq!(
             middle.chunks_exact(3).filter(|p| *p == [7, 8, 9]).count() as u32,
             width.min(16) * height.min(16)

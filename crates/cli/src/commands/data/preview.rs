@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::arguments::{RecipeArgs, ThreadsArgs};
 use crate::error::{InputError, input};
-use crate::plan::Plan;
+use crate::plan::{Plan, Worker};
 use crate::recipe::{Recipe, Stage, TrainStage};
 
 #[derive(Debug, Args)]
@@ -65,7 +65,7 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
     let stage = training_stage(&plan.recipe, args.stage.as_deref())?;
     let threads = args.threads.count();
     // Which row a batch begins with changes nothing: a row is a function of its number.
-    let config = LoaderConfig { rows: 1, ..plan.loader(stage, threads)? };
+    let config = LoaderConfig { rows: 1, ..plan.loader(stage, Worker::alone(threads))? };
     let mut loader = input(Loader::start(config.clone(), Cursor::default()))?;
     let mut rows = Vec::new();
     for number in 0..args.rows {
