@@ -1,18 +1,19 @@
-//! [`Local`]: a trained model of ours, as evaluation asks it.
+//! [`LocalModel`]: a trained model of ours, as evaluation asks it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
-use mm1_data::document::{Image, Segment};
-use mm1_eval::model::{Continuations, Likelihood, Limits, Model};
-use mm1_eval::shots::Prompt;
-use mm1_serve::generate::{GenerateOptions, Generator, Part};
+use mm1_data::document::Image;
+use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model};
+use mm1_eval::prompt::Prompt;
+use mm1_serve::generate::{EncodedPrompt, GenerateOptions, Generator, PromptPart};
+use mm1_serve::likelihood::LikelihoodRequest;
 use mm1_serve::sampler::Sampling;
 
 use crate::error::Interrupted;
 
 /// A model in this process.
-pub(crate) struct Local<'a> {
+pub(crate) struct LocalModel<'a> {
     pub(crate) generator: &'a Generator,
     /// Answers that are made side by side.
     pub(crate) batch: usize,
@@ -20,47 +21,63 @@ pub(crate) struct Local<'a> {
     pub(crate) stop: &'a AtomicBool,
 }
 
-impl Local<'_> {
+impl LocalModel<'_> {
     fn check_stop(&self) -> Result<()> {
         ensure!(!self.stop.load(Ordering::Relaxed), Interrupted);
         Ok(())
     }
 }
 
-impl Model for Local<'_> {
-    fn context(&self) -> Option<usize> {
-        Some(self.generator.context())
+/// A prompt of ours, its text tokenised.
+pub(crate) struct LocalPrompt {
+    /// What all prompts begin with; empty where demonstrations differ.
+    shared: EncodedPrompt,
+    /// What follows it, with the texts that are scored after it.
+    own: LikelihoodRequest,
+}
+
+impl Model for LocalModel<'_> {
+    type Encoded = LocalPrompt;
+
+    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<LocalPrompt> {
+        let parts = parts(prompt);
+        let (shared, own) = parts.split_at(if prompt.shared_demonstrations { 2 } else { 0 });
+        let continuations = continuations.iter().map(|text| self.generator.encode_text(text)).collect();
+        Ok(LocalPrompt {
+            shared: self.generator.encode(shared)?,
+            own: LikelihoodRequest { prompt: self.generator.encode(own)?, continuations },
+        })
     }
 
-    fn tokens(&self, segments: &[Segment]) -> usize {
-        self.generator.tokens(segments)
+    fn lengths(&self, encoded: &LocalPrompt) -> Option<Lengths> {
+        let LocalPrompt { shared, own } = encoded;
+        Some(Lengths {
+            prompt: shared.positions() + own.prompt.positions(),
+            continuation: own.continuations.iter().map(Vec::len).max(),
+            context: self.generator.context(),
+        })
     }
 
-    fn generate(&mut self, prompts: &[Prompt], limits: &Limits) -> Result<Vec<String>> {
+    fn generate(&mut self, prompts: &[LocalPrompt], limits: &AnswerLimits) -> Result<Vec<String>> {
         self.check_stop()?;
+        let Some(LocalPrompt { shared, .. }) = prompts.first() else { return Ok(Vec::new()) };
         let options = GenerateOptions {
             max_tokens: limits.max_tokens,
             stop: limits.stop.clone(),
             sampling: Sampling::Greedy,
             batch: self.batch,
         };
-        let own: Vec<_> = prompts.iter().map(own).collect();
-        self.generator.generate_after(&shared(prompts.first()), &own, &options, None)
+        let own: Vec<_> = prompts.iter().map(|prompt| &prompt.own.prompt).collect();
+        self.generator.generate_after(shared, &own, &options, None)
     }
 
-    fn likelihoods(&mut self, asked: &[Continuations]) -> Result<Vec<Vec<Likelihood>>> {
-        let mut likelihoods = Vec::with_capacity(asked.len());
-        // A piece at a time, so that an interrupt is heard.
-        for asked in asked.chunks(self.batch) {
+    fn likelihoods(&mut self, prompts: &[LocalPrompt]) -> Result<Vec<Vec<Likelihood>>> {
+        let mut likelihoods = Vec::with_capacity(prompts.len());
+        // A batch at a time, so that an interrupt is heard.
+        for prompts in prompts.chunks(self.batch) {
             self.check_stop()?;
-            let own: Vec<_> = asked.iter().map(|a| (own(&a.prompt), a.texts.clone())).collect();
-            let judged = self.generator.likelihoods(&shared(asked.first().map(|a| &a.prompt)), &own)?;
-            let likelihood = |l: mm1_serve::likelihood::Likelihood| Likelihood {
-                log_prob: l.log_prob,
-                tokens: l.tokens,
-                greedy: l.greedy,
-            };
-            likelihoods.extend(judged.into_iter().map(|of| of.into_iter().map(likelihood).collect()));
+            let own: Vec<_> = prompts.iter().map(|prompt| &prompt.own).collect();
+            likelihoods.extend(self.generator.likelihoods(&prompts[0].shared, &own)?);
         }
         Ok(likelihoods)
     }
@@ -71,19 +88,10 @@ impl Model for Local<'_> {
     }
 }
 
-/// What all prompts begin with.
-fn shared(first: Option<&Prompt>) -> Vec<Part<'_>> {
-    first.filter(|prompt| prompt.shared).map(|prompt| parts(prompt)[..2].to_vec()).unwrap_or_default()
-}
-
-/// What a prompt has of its own.
-fn own(prompt: &Prompt) -> Vec<Part<'_>> {
-    parts(prompt)[if prompt.shared { 2 } else { 0 }..].to_vec()
-}
-
-/// Demonstrations whose pictures are looked at in a resolution of their own, the others, and the question.
-fn parts(prompt: &Prompt) -> [Part<'_>; 3] {
-    let (before, question) = prompt.segments.split_at(prompt.before);
-    let (small, sharp) = before.split_at(prompt.sharp_from());
-    [Part { segments: small, side: prompt.small.map(|(side, _)| side) }, sharp.into(), question.into()]
+/// Demonstrations whose pictures are encoded in a resolution of their own, the others, and the question.
+fn parts(prompt: &Prompt) -> [PromptPart<'_>; 3] {
+    let (demonstrations, question) = prompt.segments.split_at(prompt.demonstration_segments);
+    let (reduced, others) = demonstrations.split_at(prompt.full_resolution_from());
+    let side = prompt.reduced.map(|reduced| reduced.side);
+    [PromptPart { segments: reduced, side }, others.into(), question.into()]
 }

@@ -237,10 +237,9 @@ impl Recipe {
     #[cfg(feature = "emoji")]
     fn needs_world(&self) -> bool {
         self.data.values().any(SourceConfig::is_built_in)
-            || self
-                .stage
-                .iter()
-                .any(|s| matches!(s, Stage::Eval(e) if e.tasks.iter().any(|t| tasks::is_built_in(t))))
+            || self.stage.iter().any(
+                |s| matches!(s, Stage::Eval(e) if e.protocol.tasks.iter().any(|t| tasks::is_built_in(t))),
+            )
     }
 }
 

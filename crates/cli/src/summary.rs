@@ -49,7 +49,12 @@ impl Plan {
                 s.test, s.classes, s.train
             ),
             Stage::Eval(s) => {
-                format!("{} with {:?} shots, {} questions each", s.tasks.join(", "), s.shots, s.questions)
+                format!(
+                    "{} with {:?} shots, {} questions each",
+                    s.protocol.tasks.join(", "),
+                    s.protocol.shots,
+                    s.protocol.questions
+                )
             }
         }
     }

@@ -30,18 +30,18 @@ const ANSWER_TOKENS: usize = 16;
 
 /// A task about a source of the recipe.
 #[derive(Clone, Copy)]
-enum OfSource<'a> {
+enum SourceTaskName<'a> {
     /// `captions:SOURCE`.
     Captions(&'a str),
     /// `perplexity:SOURCE`.
     Texts(&'a str),
-    /// `vqa:SOURCE`, or `vqa:SOURCE/OTHER` for demonstrations of another source.
-    Questions(&'a str, &'a str),
+    /// `vqa:SOURCE`, or `vqa:SOURCE/DEMONSTRATIONS` for demonstrations of another source.
+    Questions { source: &'a str, demonstrations: &'a str },
 }
 
-impl<'a> OfSource<'a> {
+impl<'a> SourceTaskName<'a> {
     /// `None` for the name of another task.
-    fn read(task: &'a str) -> Option<Self> {
+    fn parse(task: &'a str) -> Option<Self> {
         if let Some(source) = task.strip_prefix("captions:") {
             return Some(Self::Captions(source));
         }
@@ -49,22 +49,22 @@ impl<'a> OfSource<'a> {
             return Some(Self::Texts(source));
         }
         let names = task.strip_prefix("vqa:")?;
-        let (source, shown) = names.split_once('/').unwrap_or((names, names));
-        Some(Self::Questions(source, shown))
+        let (source, demonstrations) = names.split_once('/').unwrap_or((names, names));
+        Some(Self::Questions { source, demonstrations })
     }
 
     /// The sources that it needs.
     fn sources(self) -> BTreeSet<&'a str> {
         match self {
             Self::Captions(source) | Self::Texts(source) => [source].into(),
-            Self::Questions(source, shown) => [source, shown].into(),
+            Self::Questions { source, demonstrations } => [source, demonstrations].into(),
         }
     }
 }
 
 /// The sources of the recipe that a task needs.
 pub(crate) fn sources(task: &str) -> BTreeSet<&str> {
-    OfSource::read(task).map(OfSource::sources).unwrap_or_default()
+    SourceTaskName::parse(task).map(SourceTaskName::sources).unwrap_or_default()
 }
 
 /// Whether a task is about the built-in pictures.
@@ -79,12 +79,13 @@ pub(crate) fn is_built_in(task: &str) -> bool {
 pub(crate) fn check(task: &str) -> Result<()> {
     let on_disk = || SETS.iter().map(|(name, _)| *name);
     ensure!(
-        OfSource::read(task).is_some()
+        SourceTaskName::parse(task).is_some()
             || is_built_in(task)
-            || is_own(task)
+            || is_task_file(task)
             || on_disk().any(|name| name == task),
-        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS, perplexity:SOURCE; with a folder of \
-         data {}; or a task file of your own, as docs/guide/evaluation.md says",
+        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS, \
+         perplexity:SOURCE; with a folder of data {}; or a task file of your own, as \
+         docs/guide/evaluation.md says",
         BUILT_IN.join(", "),
         on_disk().collect::<Vec<_>>().join(", ")
     );
@@ -92,7 +93,7 @@ pub(crate) fn check(task: &str) -> Result<()> {
 }
 
 /// Whether a name is that of a file that describes a task.
-fn is_own(task: &str) -> bool {
+fn is_task_file(task: &str) -> bool {
     Path::new(task).extension().is_some_and(|extension| extension == "toml")
 }
 
@@ -106,7 +107,7 @@ pub(crate) struct TaskData {
 }
 
 /// The names of the sources in the mixtures of a recipe.
-fn training(recipe: &Recipe) -> BTreeSet<&str> {
+fn trained_sources(recipe: &Recipe) -> BTreeSet<&str> {
     let mixtures = recipe.stage.iter().filter_map(Stage::training).map(|s| &s.mixture);
     mixtures.flatten().filter(|(_, weight)| **weight > 0.0).map(|(name, _)| name.as_str()).collect()
 }
@@ -117,12 +118,12 @@ impl TaskData {
         Self {
             sources: sources.clone(),
             folder: folder.map(Path::to_owned),
-            training: training(recipe).into_iter().map(|name| sources.named(name).clone()).collect(),
+            training: trained_sources(recipe).into_iter().map(|name| sources.named(name).clone()).collect(),
         }
     }
 
-    /// Opens what `tasks` need of a recipe; without one there are no sources, and the built-in pictures are the usual ones. What
-    /// the recipe trains on is opened `with_training`.
+    /// Opens what `tasks` need of a recipe; without one there are no sources, and the built-in pictures are
+    /// the usual ones. What the recipe trains on is opened `with_training`.
     ///
     /// # Errors
     /// A source that the recipe lacks or that can't be opened.
@@ -138,7 +139,7 @@ impl TaskData {
                 .with_context(|| format!("--tasks: {name} is a source of a run's recipe: give --run"))?;
             recipe.check_source("--tasks", name)?;
         }
-        let trained = recipe.filter(|_| with_training).map(training).unwrap_or_default();
+        let trained = recipe.filter(|_| with_training).map(trained_sources).unwrap_or_default();
         let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();
         #[cfg(feature = "emoji")]
         let world = {
@@ -168,23 +169,24 @@ impl TaskData {
     /// # Errors
     /// An unknown name, missing files: one line that says what is missing.
     pub(crate) fn task(&self, name: &str) -> Result<Box<dyn Task>> {
-        input(self.named(name).with_context(|| format!("task {name}")))
+        input(self.open_task(name).with_context(|| format!("task {name}")))
     }
 
-    fn named(&self, name: &str) -> Result<Box<dyn Task>> {
+    fn open_task(&self, name: &str) -> Result<Box<dyn Task>> {
         check(name)?;
         let source = |name: &str| -> Arc<dyn Source> { self.sources.named(name).clone() };
-        match OfSource::read(name) {
-            Some(OfSource::Captions(of)) => {
+        match SourceTaskName::parse(name) {
+            Some(SourceTaskName::Captions(of)) => {
                 return Ok(Box::new(SourceTask::captions(name, source(of), CAPTION_TOKENS)));
             }
-            Some(OfSource::Texts(of)) => return Ok(Box::new(SourceTask::texts(name, source(of)))),
-            Some(OfSource::Questions(of, shown)) => {
-                return Ok(Box::new(SourceTask::questions(name, source(of), source(shown), ANSWER_TOKENS)));
+            Some(SourceTaskName::Texts(of)) => return Ok(Box::new(SourceTask::texts(name, source(of)))),
+            Some(SourceTaskName::Questions { source: of, demonstrations }) => {
+                let (held_out, training) = (source(of), source(demonstrations));
+                return Ok(Box::new(SourceTask::questions(name, held_out, training, ANSWER_TOKENS)));
             }
             None => {}
         }
-        if is_own(name) {
+        if is_task_file(name) {
             return Ok(Box::new(own::open(Path::new(name))?));
         }
         if !is_built_in(name) {

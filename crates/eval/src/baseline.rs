@@ -6,12 +6,14 @@ use anyhow::Result;
 use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
 
-use crate::run::{Row, listed};
+use crate::item::ItemResult;
 use crate::score::cider::Cider;
 use crate::score::scores;
-use crate::shots::{Indices, typical_answer};
+use crate::shots::DistinctIndices;
+use crate::skipped::SkippedItems;
 use crate::task::Task;
-use crate::{Stream, rng};
+use crate::template::typical_answer;
+use crate::{RandomStream, rng};
 
 /// Captions among them that compete for the constant one.
 const CANDIDATES: usize = 50;
@@ -19,85 +21,88 @@ const CANDIDATES: usize = 50;
 /// Answers that need no picture, chosen on the training split and scored on the test items.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Baselines {
-    /// The best single answer: the most frequent one; for captions, of 50 training captions the one with the best CIDEr
-    /// against other training items.
+    /// The best single answer: the most frequent one; for captions, of 50 training captions the one with the
+    /// best CIDEr against other training items.
     pub constant: String,
-    /// The constant's score on each row.
+    /// The constant's score on each item.
     pub constant_scores: Vec<f64>,
     /// The most frequent answer of each category. Empty for captioning, which has one category.
     pub prior: BTreeMap<String, String>,
-    /// The score on each row of its category's answer; empty where `prior` is.
+    /// The score on each item of its category's answer; empty where `prior` is.
     pub prior_scores: Vec<f64>,
-    /// The score on each row of the most frequent answer to the very same question, else of its category's: what
-    /// guessing from the question alone is worth. Empty where `prior` is.
+    /// The score on each item of the most frequent answer to the very same question, else of its category's:
+    /// what guessing from the question alone is worth. Empty where `prior` is.
     pub question_scores: Vec<f64>,
     /// Training items that could not be read. To be shown to the person.
     pub skipped: Vec<SkippedSample>,
 }
 
-/// Chooses the baselines of `task` on up to [`Task::samples`] training items drawn by `seed`, and scores them on `rows`.
+/// Chooses the baselines of `task` on up to [`Task::baseline_items`] training items drawn by `seed`, and
+/// scores them on `items`.
 ///
 /// Without a training item there are none.
 ///
 /// # Errors
 /// A test item without answers.
-pub fn baselines(task: &dyn Task, rows: &[Row], seed: u64) -> Result<Baselines> {
-    let mut skipped = BTreeMap::new();
+pub fn baselines(task: &dyn Task, items: &[ItemResult], seed: u64) -> Result<Baselines> {
+    let mut skipped = SkippedItems::default();
     let training = sample(task, seed, &mut skipped);
+    let mut baselines = Baselines { skipped: skipped.list(), ..Baselines::default() };
     if training.is_empty() {
-        return Ok(Baselines { skipped: listed(skipped), ..Baselines::default() });
+        return Ok(baselines);
     }
-    let answers: Vec<_> = rows.iter().map(|r| r.answers.clone()).collect();
-    let constant = match task.metric() {
-        metric if metric.of_captions() => best_caption(&training)?,
-        _ => most_frequent(training.iter()),
-    };
-    let constant_scores = scores(task.metric(), &answers, &vec![constant.as_str(); rows.len()])?;
-    let (mut prior, mut prior_scores, mut question_scores) = (BTreeMap::new(), Vec::new(), Vec::new());
-    if !task.metric().of_captions() {
-        for category in rows.iter().map(|r| r.category.as_str()).collect::<BTreeSet<_>>() {
-            let of_category: Vec<_> = training.iter().filter(|q| q.category == category).collect();
-            let answer = if of_category.is_empty() {
-                constant.clone()
-            } else {
-                most_frequent(of_category.into_iter())
-            };
-            prior.insert(category.to_string(), answer);
-        }
-        let guesses: Vec<&str> = rows.iter().map(|r| prior[&r.category].as_str()).collect();
-        prior_scores = scores(task.metric(), &answers, &guesses)?;
+    let answers: Vec<_> = items.iter().map(|item| item.answers.clone()).collect();
+    let score = |guesses: &[&str]| scores(task.metric(), &answers, guesses);
+    if task.metric().of_captions() {
+        baselines.constant = best_caption(&training)?;
+    } else {
+        baselines.constant = most_frequent(training.iter());
+        baselines.prior = by_category(&training, items, &baselines.constant);
+        let prior = |item: &ItemResult| baselines.prior[&item.category].as_str();
+        baselines.prior_scores = score(&items.iter().map(prior).collect::<Vec<_>>())?;
         let by_question = by_question(&training);
-        let guess =
-            |row: &Row| by_question.get(row.question.as_str()).unwrap_or(&prior[&row.category]).clone();
-        let guesses: Vec<String> = rows.iter().map(guess).collect();
-        let guesses: Vec<&str> = guesses.iter().map(String::as_str).collect();
-        question_scores = scores(task.metric(), &answers, &guesses)?;
+        let guess = |item: &ItemResult| {
+            by_question.get(item.question.as_str()).map_or_else(|| prior(item), String::as_str)
+        };
+        baselines.question_scores = score(&items.iter().map(guess).collect::<Vec<_>>())?;
     }
-    let skipped = listed(skipped);
-    Ok(Baselines { constant, constant_scores, prior, prior_scores, question_scores, skipped })
+    baselines.constant_scores = score(&vec![baselines.constant.as_str(); items.len()])?;
+    Ok(baselines)
 }
 
-fn sample(task: &dyn Task, seed: u64, skipped: &mut BTreeMap<String, String>) -> Vec<Question> {
+/// Training items in the order of their draw, without pictures.
+fn sample(task: &dyn Task, seed: u64, skipped: &mut SkippedItems) -> Vec<Question> {
     let mut training = Vec::new();
-    for index in Indices::new(rng(seed, Stream::Baseline, 0), task.demonstrations()) {
+    for index in DistinctIndices::new(rng(seed, RandomStream::Baseline, 0), task.demonstrations()) {
         match task.demonstration(index) {
             Ok(question) => training.push(Question { pictures: Vec::new(), ..question }),
-            Err(e) => drop(skipped.insert(format!("{}/train/{index}", task.name()), format!("{e:#}"))),
+            Err(e) => skipped.add(task.name(), "train", index, &e),
         }
-        if training.len() == task.samples() {
+        if training.len() == task.baseline_items() {
             break;
         }
     }
     training
 }
 
+/// The most frequent answer in each category of `items`; the constant one where no training item is of the
+/// category.
+fn by_category(training: &[Question], items: &[ItemResult], constant: &str) -> BTreeMap<String, String> {
+    let categories: BTreeSet<&str> = items.iter().map(|item| item.category.as_str()).collect();
+    let answer = |category: &str| {
+        let mut of_category = training.iter().filter(|q| q.category == category).peekable();
+        if of_category.peek().is_none() { constant.to_owned() } else { most_frequent(of_category) }
+    };
+    categories.into_iter().map(|category| (category.to_owned(), answer(category))).collect()
+}
+
 /// The most frequent answer to each question.
 fn by_question(training: &[Question]) -> BTreeMap<&str, String> {
-    let mut asked: BTreeMap<&str, Vec<&Question>> = BTreeMap::new();
+    let mut by_text: BTreeMap<&str, Vec<&Question>> = BTreeMap::new();
     for question in training {
-        asked.entry(&question.text).or_default().push(question);
+        by_text.entry(&question.text).or_default().push(question);
     }
-    asked.into_iter().map(|(text, same)| (text, most_frequent(same.into_iter()))).collect()
+    by_text.into_iter().map(|(text, same)| (text, most_frequent(same.into_iter()))).collect()
 }
 
 /// The most frequent answer, the first in the alphabet among equals.

@@ -7,8 +7,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
+use crate::item::ItemResult;
 use crate::log;
-use crate::run::Row;
 use crate::score::bootstrap::{self, Difference};
 
 /// Seed of the resampling.
@@ -16,7 +16,7 @@ const SEED: u64 = 1;
 
 /// One evaluation of both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Compared {
+pub struct TaskComparison {
     /// `STAGE/TASK-K-shot`, or without the stage where each folder has one of its own.
     pub task: String,
     /// Questions that both were asked.
@@ -35,46 +35,54 @@ pub struct Compared {
 ///
 /// # Errors
 /// A folder without answers, or two that share no evaluation.
-pub fn folders(a: &Path, b: &Path) -> Result<Vec<Compared>> {
+pub fn folders(a: &Path, b: &Path) -> Result<Vec<TaskComparison>> {
     let (mut of_a, mut of_b) = (evaluations(a)?, evaluations(b)?);
     let stages =
         |of: &BTreeMap<[String; 2], _>| of.keys().map(|[stage, _]| stage.clone()).collect::<BTreeSet<_>>();
     // Stages that are called differently are meant to be compared where there is no choice.
     if stages(&of_a).len() == 1 && stages(&of_b).len() == 1 && stages(&of_a) != stages(&of_b) {
         let bare = |of: BTreeMap<[String; 2], _>| {
-            of.into_iter().map(|([_, task], rows)| ([String::new(), task], rows)).collect()
+            of.into_iter().map(|([_, task], items)| ([String::new(), task], items)).collect()
         };
         (of_a, of_b) = (bare(of_a), bare(of_b));
     }
     let mut compared = Vec::new();
-    for ([stage, task], rows) in of_a {
+    for ([stage, task], items) in of_a {
         if let Some(others) = of_b.remove(&[stage.clone(), task.clone()]) {
             let name = if stage.is_empty() { task } else { format!("{stage}/{task}") };
-            compared.extend(pair(name, rows, &others));
+            compared.extend(pair(name, items, &others));
         }
     }
     ensure!(
         !compared.is_empty(),
-        "{} and {} hold no answers to the same questions: evaluate both with the same --tasks, --shots and --seed",
+        "{} and {} hold no answers to the same questions: evaluate both with the same --tasks, --shots \
+         and --seed",
         a.display(),
         b.display()
     );
     Ok(compared)
 }
 
-fn pair(task: String, rows: Vec<Row>, others: &[Row]) -> Option<Compared> {
-    let scores: BTreeMap<&str, f64> = others.iter().map(|row| (row.id.as_str(), row.score)).collect();
-    let asked = rows.len() + others.len();
+fn pair(task: String, items: Vec<ItemResult>, others: &[ItemResult]) -> Option<TaskComparison> {
+    let scores: BTreeMap<&str, f64> = others.iter().map(|item| (item.id.as_str(), item.score)).collect();
+    let questions = items.len() + others.len();
     let both: Vec<(f64, f64)> =
-        rows.iter().filter_map(|row| Some((row.score, *scores.get(row.id.as_str())?))).collect();
+        items.iter().filter_map(|item| Some((item.score, *scores.get(item.id.as_str())?))).collect();
     let (a, b): (Vec<f64>, Vec<f64>) = both.into_iter().unzip();
     let difference = bootstrap::paired(&a, &b, SEED)?;
     let mean = |scores: &[f64]| scores.iter().sum::<f64>() / scores.len() as f64;
-    Some(Compared { task, n: a.len(), alone: asked - 2 * a.len(), a: mean(&a), b: mean(&b), difference })
+    Some(TaskComparison {
+        task,
+        n: a.len(),
+        alone: questions - 2 * a.len(),
+        a: mean(&a),
+        b: mean(&b),
+        difference,
+    })
 }
 
-/// The rows of each `eval/STAGE/TASK-K-shot.jsonl`; those of blind models are baselines, not compared.
-fn evaluations(root: &Path) -> Result<BTreeMap<[String; 2], Vec<Row>>> {
+/// The answers of each `eval/STAGE/TASK-K-shot.jsonl`; those of blind models are baselines, not compared.
+fn evaluations(root: &Path) -> Result<BTreeMap<[String; 2], Vec<ItemResult>>> {
     let mut found = BTreeMap::new();
     let folder = root.join("eval");
     let list = |folder: &Path| -> Result<Vec<(String, std::path::PathBuf)>> {

@@ -1,4 +1,5 @@
-//! Whether training has seen what is asked: pictures by their pixels and by a perceptual hash, texts by their words.
+//! Whether training has seen what is asked: pictures by their pixels and by a perceptual hash, texts by their
+//! words.
 
 use std::collections::{BTreeMap, HashSet};
 use std::f64::consts::PI;
@@ -16,22 +17,27 @@ use crate::task::Task;
 
 /// Bits of 64 in which the hashes of two renderings of one picture may differ.
 const NEAR: u32 = 4;
+/// The perceptual hash of a picture of one colour.
+const FLAT: u64 = 0;
 /// Words that two texts share in a row only where one was copied (Brown et al. 2020, appendix C).
 const GRAM: usize = 13;
 
 /// Hashes of training documents.
 #[derive(Default)]
-pub struct Seen {
+pub struct TrainingHashes {
     documents: u64,
+    /// Of each picture's pixels.
     pixels: HashSet<u64>,
-    looks: Vec<u64>,
+    /// Perceptual ones, as many as pictures: every question is compared with all of them.
+    perceptual: Vec<u64>,
+    /// Of all 13 words in a row.
     texts: HashSet<u64>,
 }
 
-/// Test items that training has seen, as far as it was looked at.
+/// Test items that training has seen, as far as its documents were hashed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Contamination {
-    /// Training documents that were looked at.
+    /// Training documents that were hashed.
     pub documents: u64,
     /// Test items that were compared with them.
     pub items: u64,
@@ -39,7 +45,8 @@ pub struct Contamination {
     pub same_pictures: u64,
     /// Items with a picture whose perceptual hash differs in 4 bits of 64 at most, the same ones among them.
     pub near_pictures: u64,
-    /// Items whose question or an answer of at least 13 words, or of which 13 words in a row, are in a training text.
+    /// Items whose question or an answer of at least 13 words, or of which 13 words in a row, are in a
+    /// training text.
     pub texts: u64,
     /// Ids of the first 20 of all these, each with what was seen.
     pub examples: BTreeMap<String, String>,
@@ -48,7 +55,7 @@ pub struct Contamination {
 /// Examples that are named.
 const NAMED: usize = 20;
 
-impl Seen {
+impl TrainingHashes {
     /// Adds a training document; a damaged picture is left out, as training leaves out its document.
     pub fn add(&mut self, document: &Document) {
         self.documents += 1;
@@ -57,8 +64,8 @@ impl Seen {
                 Segment::Text { text, .. } => self.texts.extend(grams(text)),
                 Segment::Image(image) => {
                     if let Ok(picture) = open(image) {
-                        self.pixels.insert(pixels(&picture));
-                        self.looks.push(look(&picture));
+                        self.pixels.insert(pixel_hash(&picture));
+                        self.perceptual.push(perceptual_hash(&picture));
                     }
                 }
                 Segment::Token { .. } => {}
@@ -91,10 +98,10 @@ impl Seen {
         let (mut same, mut near) = (false, false);
         for picture in pictures {
             let picture = open(picture)?;
-            let look = look(&picture);
-            same |= self.pixels.contains(&pixels(&picture));
+            same |= self.pixels.contains(&pixel_hash(&picture));
+            let hash = perceptual_hash(&picture);
             // A picture of one colour looks like every other such picture.
-            near |= look != 0 && self.looks.iter().any(|seen| (seen ^ look).count_ones() <= NEAR);
+            near |= hash != FLAT && self.perceptual.iter().any(|seen| (seen ^ hash).count_ones() <= NEAR);
         }
         Ok((same, near || same))
     }
@@ -115,7 +122,7 @@ fn grams(text: &str) -> Vec<u64> {
 }
 
 /// Hash of a picture's size and bytes.
-pub(crate) fn pixels(picture: &Picture) -> u64 {
+pub(crate) fn pixel_hash(picture: &Picture) -> u64 {
     let mut hash = Xxh3::new();
     hash.update(&picture.width.to_le_bytes());
     hash.update(&picture.height.to_le_bytes());
@@ -123,14 +130,14 @@ pub(crate) fn pixels(picture: &Picture) -> u64 {
     hash.digest()
 }
 
-/// The perceptual hash (pHash): of the 64 lowest frequencies of 32 x 32 grey pixels, whether each is above their median. Size,
-/// brightness and compression hardly change it.
-fn look(picture: &Picture) -> u64 {
+/// The perceptual hash (pHash): of the 64 lowest frequencies of 32 x 32 grey pixels, whether each is above
+/// their median. Size, brightness and compression hardly change it.
+fn perceptual_hash(picture: &Picture) -> u64 {
     const SIDE: usize = 32;
     let level = |p: &[u8]| (299 * u32::from(p[0]) + 587 * u32::from(p[1]) + 114 * u32::from(p[2])) / 1000;
     let grey: Vec<u8> = picture.rgb.chunks_exact(3).map(|p| level(p) as u8).collect();
     let Some(grey) = ImageBuffer::<Luma<u8>, _>::from_raw(picture.width, picture.height, grey) else {
-        return 0;
+        return FLAT;
     };
     let small = resize(&grey, SIDE as u32, SIDE as u32, FilterType::Triangle);
     let wave = |k: usize, i: usize| (PI * k as f64 * (i as f64 + 0.5) / SIDE as f64).cos();
@@ -146,7 +153,7 @@ fn look(picture: &Picture) -> u64 {
     sorted.sort_by(f64::total_cmp);
     // What is left of a picture of one colour is rounding.
     if sorted[62] - sorted[0] < 1.0 {
-        return 0;
+        return FLAT;
     }
     frequencies.iter().fold(0, |hash, &f| hash << 1 | u64::from(f > sorted[32]))
 }

@@ -1,4 +1,4 @@
-//! [`Log`]: the rows of an evaluation as JSON lines, so that it goes on where it was interrupted.
+//! [`Log`]: the answers of an evaluation as JSON lines, so that it goes on where it was interrupted.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
@@ -8,27 +8,29 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::run::Row;
+use crate::item::ItemResult;
 
-/// The rows of a file that [`Log`] wrote.
+/// The answers of a file that [`Log`] wrote.
 ///
 /// # Errors
-/// A file that is none, or whose rows have no scores yet.
-pub fn read(path: &Path) -> Result<Vec<Row>> {
+/// A file that is none, or whose answers have no scores yet.
+pub fn read(path: &Path) -> Result<Vec<ItemResult>> {
     let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-    let row = |(i, line)| {
+    let item = |(i, line)| {
         let damaged = || format!("{}: line {} is damaged: evaluate again", path.display(), i + 2);
         serde_json::from_str(line).with_context(damaged)
     };
-    text.lines().skip(1).enumerate().map(row).collect()
+    text.lines().skip(1).enumerate().map(item).collect()
 }
 
-/// The rows that are done. The first line of the file says what they answer: model, task, shots and all else that an
-/// answer depends on.
+/// The answers that are there. The first line of the file, its header, says what they answer: model, task,
+/// shots and all else that an answer depends on.
 #[derive(Debug, Default)]
 pub struct Log {
-    about: Value,
-    done: BTreeMap<String, Row>,
+    header: Value,
+    /// By the test item's id; each is taken out when its item comes up.
+    answered: BTreeMap<String, ItemResult>,
+    /// Open for appending after the answers; `None` where they are not kept.
     file: Option<(PathBuf, File)>,
 }
 
@@ -41,8 +43,8 @@ impl Log {
     /// Opens or begins the file at `path`. A last line that a kill has cut short is taken off.
     ///
     /// # Errors
-    /// A file that answers something else than `about`, or that is damaged.
-    pub fn open(path: &Path, about: &Value) -> Result<Self> {
+    /// A file that answers something else than `header`, or that is damaged.
+    pub fn open(path: &Path, header: &Value) -> Result<Self> {
         let text = match fs::read(path) {
             Ok(bytes) => {
                 String::from_utf8(bytes).with_context(|| format!("{}: not a log", path.display()))?
@@ -52,19 +54,19 @@ impl Log {
         };
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
         let mut lines = text[..whole].lines();
-        let mut done = BTreeMap::new();
+        let mut answered = BTreeMap::new();
         if let Some(first) = lines.next() {
             let there: Value = serde_json::from_str(first).unwrap_or_default();
             ensure!(
-                there == json!({ "about": about }),
+                there == json!({ "about": header }),
                 "{}: it holds answers to something else ({first}); take another folder, or delete it",
                 path.display()
             );
         }
         for (i, line) in lines.enumerate() {
-            let row: Row = serde_json::from_str(line)
+            let item: ItemResult = serde_json::from_str(line)
                 .with_context(|| format!("{}: line {} is damaged; delete the file", path.display(), i + 2))?;
-            done.insert(row.id.clone(), row);
+            answered.insert(item.id.clone(), item);
         }
         let mut file = OpenOptions::new()
             .create(true)
@@ -73,28 +75,28 @@ impl Log {
             .with_context(|| path.display().to_string())?;
         file.set_len(whole as u64)?;
         if whole == 0 {
-            writeln!(file, "{}", json!({ "about": about }))?;
+            writeln!(file, "{}", json!({ "about": header }))?;
         }
-        Ok(Self { about: about.clone(), done, file: Some((path.to_owned(), file)) })
+        Ok(Self { header: header.clone(), answered, file: Some((path.to_owned(), file)) })
     }
 
-    /// The row of a test item that was answered before.
-    pub(crate) fn take(&mut self, id: &str) -> Option<Row> {
-        self.done.remove(id)
+    /// The answer to a test item that was answered before.
+    pub(crate) fn take(&mut self, id: &str) -> Option<ItemResult> {
+        self.answered.remove(id)
     }
 
-    /// Puts the rows with their scores in the place of those without.
+    /// Puts the answers with their scores in the place of those without.
     ///
     /// # Errors
     /// A file that can't be written.
-    pub fn finish(self, rows: &[Row]) -> Result<()> {
+    pub fn finish(self, items: &[ItemResult]) -> Result<()> {
         let Some((path, file)) = self.file else { return Ok(()) };
         drop(file);
         let beside = path.with_extension("new");
         let put = || -> Result<()> {
-            let mut text = serde_json::to_string(&json!({ "about": self.about }))? + "\n";
-            for row in rows {
-                text += &(serde_json::to_string(row)? + "\n");
+            let mut text = serde_json::to_string(&json!({ "about": self.header }))? + "\n";
+            for item in items {
+                text += &(serde_json::to_string(item)? + "\n");
             }
             fs::write(&beside, text)?;
             Ok(fs::rename(&beside, &path)?)
@@ -102,10 +104,10 @@ impl Log {
         put().with_context(|| path.display().to_string())
     }
 
-    /// Writes a row that was answered now.
-    pub(crate) fn push(&mut self, row: &Row) -> Result<()> {
+    /// Writes an answer that was answered now.
+    pub(crate) fn push(&mut self, item: &ItemResult) -> Result<()> {
         let Some((path, file)) = &mut self.file else { return Ok(()) };
-        let line = serde_json::to_string(row)? + "\n";
+        let line = serde_json::to_string(item)? + "\n";
         file.write_all(line.as_bytes()).with_context(|| path.display().to_string())
     }
 }

@@ -1,12 +1,13 @@
-//! What an image encoder's features are worth by themselves: k nearest neighbours, zero-shot classification, retrieval.
-//! Each gives a score of 0 or 100 for every item, of which [`crate::score::bootstrap::mean`] makes a score.
+//! What an image encoder's features are worth by themselves: k nearest neighbours, zero-shot classification,
+//! retrieval. Each gives a score of 0 or 100 for every item, of which [`crate::score::bootstrap::mean`] makes
+//! a score.
 
 /// Temperature of the neighbours' votes (Wu et al. 2018; DINO, section 4.1).
 const VOTE_TEMPERATURE: f64 = 0.07;
 
 /// Vectors `[n, dim]` and the class of each.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Labelled {
+pub struct LabelledVectors {
     /// Values of a vector.
     pub dim: usize,
     /// `[n, dim]`
@@ -15,9 +16,9 @@ pub struct Labelled {
     pub labels: Vec<usize>,
 }
 
-/// Classifies each of `test` by its `k` nearest of `train` in cosine, whose votes weigh `exp(cosine / 0.07)`; of equal
-/// classes the first is taken.
-pub fn nearest(train: &Labelled, test: &Labelled, k: usize) -> Vec<f64> {
+/// Classifies each of `test` by its `k` nearest of `train` in cosine, whose votes weigh `exp(cosine / 0.07)`;
+/// of equal classes the first is taken.
+pub fn nearest(train: &LabelledVectors, test: &LabelledVectors, k: usize) -> Vec<f64> {
     let classes = train.labels.iter().max().map_or(0, |label| label + 1);
     let (train_units, test_units) = (units(&train.vectors, train.dim), units(&test.vectors, test.dim));
     let class = |vector: &[f32]| {
@@ -38,15 +39,16 @@ pub fn nearest(train: &Labelled, test: &Labelled, k: usize) -> Vec<f64> {
     test_units.chunks_exact(test.dim).zip(&test.labels).map(right).collect()
 }
 
-/// Classifies pictures by the nearest in cosine of the `classes`' texts `[c, dim]`, which stand in the order of labels.
-pub fn zero_shot(pictures: &Labelled, classes: &[f32]) -> Vec<f64> {
+/// Classifies pictures by the nearest in cosine of the `classes`' texts `[c, dim]`, which stand in the order
+/// of labels.
+pub fn zero_shot(pictures: &LabelledVectors, classes: &[f32]) -> Vec<f64> {
     let (pictures_units, classes) = (units(&pictures.vectors, pictures.dim), units(classes, pictures.dim));
     let right = |(vector, label): (&[f32], &usize)| percent(closest(vector, &classes) == *label);
     pictures_units.chunks_exact(pictures.dim).zip(&pictures.labels).map(right).collect()
 }
 
-/// Recall at 1 among all n pairs: whether a picture's nearest text is its own, and a text's nearest picture; both
-/// `[n, dim]`. Texts that are the same, by `same`, are each other's own.
+/// Recall at 1 among all n pairs: whether a picture's nearest text is its own, and a text's nearest picture;
+/// both `[n, dim]`. Texts that are the same, by `same`, are each other's own.
 pub fn retrieval(pictures: &[f32], texts: &[f32], dim: usize, same: &[usize]) -> [Vec<f64>; 2] {
     let (pictures, texts) = (units(pictures, dim), units(texts, dim));
     let found = |from: &[f32], among: &[f32]| {

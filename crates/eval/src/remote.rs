@@ -1,4 +1,5 @@
-//! [`Remote`]: a model behind an address with the OpenAI interface (`POST …/chat/completions`), asked as ours are.
+//! [`RemoteModel`]: a model behind an address with the OpenAI interface (`POST …/chat/completions`), asked as
+//! ours are.
 
 use std::thread;
 use std::time::Duration;
@@ -11,9 +12,9 @@ use mm1_data::image::reduced;
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
-use crate::model::{Continuations, Likelihood, Limits, Model};
-use crate::record::Png;
-use crate::shots::Prompt;
+use crate::model::{AnswerLimits, Lengths, Likelihood, Model};
+use crate::png::Png;
+use crate::prompt::Prompt;
 
 /// Times that a request is sent before it is given up.
 const TRIES: u32 = 5;
@@ -23,17 +24,19 @@ const FIRST_WAIT: Duration = Duration::from_millis(500);
 const TIMEOUT: Duration = Duration::from_secs(300);
 
 /// A model elsewhere.
-pub struct Remote {
+pub struct RemoteModel {
     client: Client,
+    /// Without a slash at its end.
     address: String,
     model: String,
     key: Option<String>,
+    /// Requests at a time; at least 1.
     parallel: usize,
 }
 
-impl Remote {
-    /// `address` is the part before `/chat/completions`; up to `parallel` requests are sent at a time. The key is that in
-    /// `OPENAI_API_KEY`.
+impl RemoteModel {
+    /// `address` is the part before `/chat/completions`; up to `parallel` requests are sent at a time. The
+    /// key is that in `OPENAI_API_KEY`.
     ///
     /// # Errors
     /// Something that is no web address.
@@ -53,7 +56,7 @@ impl Remote {
         })
     }
 
-    fn ask(&self, prompt: &Prompt, limits: &Limits) -> Result<String> {
+    fn ask(&self, prompt: &Prompt, limits: &AnswerLimits) -> Result<String> {
         let mut body = json!({
             "model": self.model,
             "messages": messages(prompt)?,
@@ -91,51 +94,50 @@ impl Remote {
         let text = response.text().map_err(|e| (anyhow!(e), true))?;
         if !status.is_success() {
             let again = status.is_server_error() || status.as_u16() == 429;
-            let said: String = text.chars().take(300).collect();
-            return Err((anyhow!("it answered {status}: {said}"), again));
+            let start: String = text.chars().take(300).collect();
+            return Err((anyhow!("it answered {status}: {start}"), again));
         }
         let answer: Value =
             serde_json::from_str(&text).context("its answer is no JSON").map_err(|e| (e, false))?;
-        let said = &answer["choices"][0]["message"]["content"];
-        let said = said.as_str().with_context(|| format!("no choices[0].message.content in {text}"));
-        said.map(str::to_owned).map_err(|e| (e, false))
+        let content = &answer["choices"][0]["message"]["content"];
+        let content = content.as_str().with_context(|| format!("no choices[0].message.content in {text}"));
+        content.map(str::to_owned).map_err(|e| (e, false))
     }
 }
 
-impl Model for Remote {
-    fn context(&self) -> Option<usize> {
+impl Model for RemoteModel {
+    /// The prompt as it is: only the model knows its tokens.
+    type Encoded = Prompt;
+
+    fn encode(&self, prompt: &Prompt, _: &[String]) -> Result<Prompt> {
+        Ok(prompt.clone())
+    }
+
+    fn lengths(&self, _: &Prompt) -> Option<Lengths> {
         None
     }
 
-    /// Characters: only the model knows its tokens.
-    fn tokens(&self, segments: &[Segment]) -> usize {
-        let length = |segment: &Segment| match segment {
-            Segment::Text { text, .. } => text.chars().count(),
-            _ => 1,
-        };
-        segments.iter().map(length).sum()
-    }
-
-    fn generate(&mut self, prompts: &[Prompt], limits: &Limits) -> Result<Vec<String>> {
+    fn generate(&mut self, prompts: &[Prompt], limits: &AnswerLimits) -> Result<Vec<String>> {
         let mut answers = Vec::with_capacity(prompts.len());
         for prompts in prompts.chunks(self.parallel) {
             let this = &*self;
             let together: Vec<Result<String>> = thread::scope(|scope| {
-                let asked: Vec<_> =
+                let requests: Vec<_> =
                     prompts.iter().map(|p| scope.spawn(move || this.ask(p, limits))).collect();
-                let join = |asked: thread::ScopedJoinHandle<'_, Result<String>>| {
-                    asked.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
+                let join = |request: thread::ScopedJoinHandle<'_, Result<String>>| {
+                    request.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
                 };
-                asked.into_iter().map(join).collect()
+                requests.into_iter().map(join).collect()
             });
             answers.extend(together.into_iter().collect::<Result<Vec<_>>>()?);
         }
         Ok(answers)
     }
 
-    fn likelihoods(&mut self, _: &[Continuations]) -> Result<Vec<Vec<Likelihood>>> {
+    fn likelihoods(&mut self, _: &[Prompt]) -> Result<Vec<Vec<Likelihood>>> {
         bail!(
-            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in words",
+            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in \
+             words",
             self.address
         )
     }
@@ -151,7 +153,7 @@ impl Model for Remote {
 /// The prompt as messages; running text is one message of the user.
 fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
     let mut messages: Vec<(&str, Vec<Value>)> = Vec::new();
-    let sharp_from = prompt.sharp_from();
+    let full_resolution_from = prompt.full_resolution_from();
     for (place, segment) in prompt.segments.iter().enumerate() {
         match segment {
             Segment::Token { token: Special::User, .. } => messages.push(("user", Vec::new())),
@@ -160,7 +162,8 @@ fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
             Segment::Token { .. } => {}
             Segment::Text { text, .. } => push(&mut messages, json!({ "type": "text", "text": text })),
             Segment::Image(image) => {
-                let longest = prompt.small.filter(|_| place < sharp_from).map(|(side, _)| side);
+                let reduced = prompt.reduced.filter(|_| place < full_resolution_from);
+                let longest = reduced.map(|reduced| reduced.side);
                 let address = json!({ "url": data_url(image, longest)? });
                 push(&mut messages, json!({ "type": "image_url", "image_url": address }));
             }

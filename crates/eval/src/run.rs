@@ -1,96 +1,84 @@
 //! [`evaluate`]: one task, one number of shots.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use anyhow::{Context as _, Result, ensure};
-use mm1_data::document::{Picture, Segment, Special};
-use mm1_data::image::open;
+use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::document::Segment;
 use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
-use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
-use crate::contamination::pixels;
+use crate::contamination::pixel_hash;
+use crate::item::ItemResult;
 use crate::log::Log;
-use crate::model::{Continuations, Limits, Model};
-use crate::record::Png;
+use crate::metric::{AnswerMode, Metric};
+use crate::model::{AnswerLimits, Lengths, Likelihood, Model};
+use crate::png::Png;
+use crate::prompt::{Prompt, PromptWriter, ReducedPictures, Style, conclusion};
+use crate::protocol::{Protocol, Selection};
 use crate::score::bootstrap::Score;
 use crate::score::{self, likelihood};
-use crate::shots::{self, Choice, Prompt, Shots, Style};
-use crate::task::{Asking, Metric, Task};
-use crate::template::one_line;
+use crate::shots::Shots;
+use crate::skipped::SkippedItems;
+use crate::task::Task;
+use crate::template::Template;
 
 /// Batches of prompts that are made at a time: answers that end early leave their places to others.
 const BATCHES: usize = 4;
 
-/// How an evaluation is run.
+/// One pass over the questions of a task: with one number of demonstrations, seeing or blind.
 #[derive(Clone, Copy)]
-pub struct Options<'a> {
-    /// Demonstrations of each prompt.
-    pub shots: usize,
-    /// How prompts are written.
+pub struct EvalPass<'a> {
+    /// The settings of the evaluation.
+    pub protocol: &'a Protocol,
+    /// How prompts are written: the protocol's style, for the model that is asked.
     pub style: Style,
-    /// Which demonstrations are shown.
-    pub demonstrations: Choice,
-    /// Training items among which similar ones are looked for.
-    pub pool: usize,
-    /// Whether demonstrations show the way to their answer.
-    pub reasoned: bool,
-    /// Pixels a side with which demonstrations' pictures are looked at; `None`: as the question's.
-    pub demonstration_size: Option<usize>,
-    /// How many of the last demonstrations are looked at as the question all the same.
-    pub sharp: usize,
-    /// Test items at most, from the first; a smaller test split gives all of its items.
-    pub n: u64,
-    /// Answers that are made side by side. Scores do not depend on it.
-    pub batch: usize,
-    /// Seed of demonstrations, baselines and intervals.
-    pub seed: u64,
+    /// Demonstrations of each prompt; one of the protocol's numbers.
+    pub shots: usize,
     /// Whether every picture, of demonstrations too, is replaced by grey.
     pub blind: bool,
-    /// Of how many rows, from the first, the pictures are kept for the report.
-    pub keep_pictures: usize,
+    /// Seed of demonstrations, baselines and intervals.
+    pub seed: u64,
+    /// Of how many items, from the first, the pictures are kept for the report.
+    pub kept_pictures: usize,
     /// Called after each batch with the items done and the items in all.
     pub progress: &'a dyn Fn(u64, u64),
 }
 
-/// What the model answered and what it is worth.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Row {
-    /// The test item's id.
-    pub id: String,
-    /// Its kind of question.
-    pub category: String,
-    /// The question; empty for captioning.
-    pub question: String,
-    /// The whole prompt, pictures written `<image>` and special tokens by name.
-    pub prompt: String,
-    /// What the model wrote, up to the stop string; in multiple choice the option that it found most likely.
-    pub output: String,
-    /// What was scored: see [`Task::prediction`].
-    pub prediction: String,
-    /// The accepted answers or reference captions.
-    pub answers: Vec<String>,
-    /// In the unit of [`Outcome::score`].
-    pub score: f64,
-    /// The options of multiple choice.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub choices: Vec<String>,
-    /// For each option, or each accepted answer, its log-probability after the prompt; where the task asks for it.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub log_probs: Vec<f64>,
-    /// Tokens of the first of them.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub tokens: usize,
-    /// Hashes (XXH3, 64 bits) of the prompt's pictures in order, demonstrations first.
-    pub hashes: Vec<String>,
-    /// The pictures of the test item as the model saw them; for the first rows only, else empty.
-    #[serde(default)]
-    pub pictures: Vec<Png>,
-}
-
-fn is_zero(number: &usize) -> bool {
-    *number == 0
+impl EvalPass<'_> {
+    /// All that an answer depends on: the first line of a log. Answers are taken from a log only where it is
+    /// the same, so its keys keep the names that they had first.
+    pub fn log_header(&self, model: &str, task: &str) -> Value {
+        let Protocol {
+            demonstrations,
+            pool,
+            chain_of_thought,
+            demonstration_size,
+            full_resolution_demonstrations,
+            // No answer depends on these: which answers are asked for, how fast, and what stands beside them.
+            tasks: _,
+            shots: _,
+            questions: _,
+            batch: _,
+            blind: _,
+            style: _,
+            contamination: _,
+            data: _,
+        } = self.protocol;
+        json!({
+            "model": model,
+            "task": task,
+            "shots": self.shots,
+            "blind": self.blind,
+            "style": self.style,
+            "seed": self.seed,
+            "demonstrations": demonstrations,
+            "pool": pool,
+            "chain_of_thought": chain_of_thought,
+            "demonstration_size": demonstration_size,
+            "sharp_demonstrations": full_resolution_demonstrations,
+        })
+    }
 }
 
 /// The result of [`evaluate`].
@@ -102,161 +90,219 @@ pub struct Outcome {
     pub metric: Metric,
     /// Demonstrations of each prompt.
     pub shots: usize,
-    /// CIDEr × 100 or accuracy in percent: the mean of the rows, with its interval.
+    /// CIDEr × 100 or accuracy in percent: the mean of the items, with its interval.
     pub score: Score,
     /// The same for each kind of question.
     pub by_category: BTreeMap<String, Score>,
     /// One for each test item, in order.
-    pub rows: Vec<Row>,
+    pub items: Vec<ItemResult>,
     /// Test and training items that could not be read and were left out, to be shown to the person.
     pub skipped: Vec<SkippedSample>,
 }
 
-/// A test item that is to be asked.
-struct Asked {
-    question: Question,
-    /// One, or one for each option whose prompt differs.
-    prompts: Vec<Prompt>,
-    /// What may follow each prompt, where likelihoods are asked for.
-    texts: Vec<Vec<String>>,
-    /// Whether its pictures are kept for the report.
-    keep: bool,
-}
-
-/// Asks `model` every test question of `task` after `options.shots` demonstrations and scores the answers. Rows that `log`
-/// holds from an earlier call are not asked again; each new one is written to it.
+/// Asks `model` every test question of `task` after `pass.shots` demonstrations and scores the answers.
+/// Answers that `log` holds from an earlier call are not asked for again; each new one is written to it.
 ///
-/// Nothing but the prompt decides an answer's score, so scores do not depend on the batch size as long as the model's answers
-/// do not.
+/// Nothing but the prompt decides an answer's score, so scores do not depend on the batch size as long as the
+/// model's answers do not.
 ///
 /// # Errors
-/// A prompt that does not fit into the context, too few demonstrations, no test item, an error of the model or of `log`.
-pub fn evaluate(task: &dyn Task, model: &mut dyn Model, log: &mut Log, options: &Options) -> Result<Outcome> {
-    let total = task.tests().min(options.n);
-    ensure!(options.batch > 0, "the batch size of an evaluation must be at least 1");
+/// A prompt that does not fit into the context, too few demonstrations, no test item, an error of the model
+/// or of `log`.
+pub fn evaluate<M: Model>(
+    task: &dyn Task,
+    model: &mut M,
+    log: &mut Log,
+    pass: &EvalPass<'_>,
+) -> Result<Outcome> {
+    let total = task.tests().min(pass.protocol.questions as u64);
+    ensure!(pass.protocol.batch > 0, "the batch size of an evaluation must be at least 1");
     ensure!(total > 0, "task {}: there is no test item to evaluate on", task.name());
-    let mut shots = Shots::new(task, (options.shots, options.seed), options.demonstrations, options.reasoned);
-    shots.look(model, options.pool)?;
-    let mut skipped = BTreeMap::new();
-    let mut rows = Vec::new();
+    let mut examiner = Examiner::new(task, model, pass)?;
+    let (mut skipped, mut items) = (SkippedItems::default(), Vec::new());
     let indices: Vec<u64> = (0..total).collect();
-    for batch in indices.chunks(options.batch * BATCHES) {
-        let mut asked = Vec::new();
-        // Where the rows of `asked` go.
-        let mut places = Vec::new();
-        for &index in batch {
+    for indices in indices.chunks(pass.protocol.batch * BATCHES) {
+        let mut pending = Vec::new();
+        for &index in indices {
             match task.test(index) {
-                Ok(question) => match log.take(&question.id) {
-                    Some(row) => rows.push(row),
-                    None => {
-                        let keep = rows.len() < options.keep_pictures;
-                        places.push(rows.len());
-                        rows.push(Row::default());
-                        asked.push(Asked { keep, ..ask(model, &mut shots, question, options)? });
-                    }
-                },
-                Err(e) => drop(skipped.insert(format!("{}/test/{index}", task.name()), format!("{e:#}"))),
+                Ok(question) => {
+                    let place = items.len();
+                    let answered = log.take(&question.id);
+                    items.push(answered.unwrap_or_else(|| {
+                        pending.push(PendingItem { place, question });
+                        ItemResult::default()
+                    }));
+                }
+                Err(e) => skipped.add(task.name(), "test", index, &e),
             }
         }
-        for (place, row) in places.into_iter().zip(answer(task, model, asked, options.reasoned)?) {
-            log.push(&row)?;
-            rows[place] = row;
+        for (pending, item) in pending.iter().zip(examiner.answer(&pending)?) {
+            log.push(&item)?;
+            items[pending.place] = item;
         }
-        (options.progress)(batch[batch.len() - 1] + 1, total);
+        (pass.progress)(indices[indices.len() - 1] + 1, total);
     }
-    ensure!(!rows.is_empty(), "task {}: no test item could be read: {skipped:?}", task.name());
-    score::rows(task.metric(), &mut rows)?;
-    let (score, by_category) = score::summary(task.metric(), &rows, options.seed);
-    skipped.append(&mut shots.skipped);
-    let (name, metric, skipped) = (task.name().to_string(), task.metric(), listed(skipped));
-    Ok(Outcome { task: name, metric, shots: options.shots, score, by_category, rows, skipped })
+    if let (true, Some(SkippedSample { id, reason })) = (items.is_empty(), skipped.list().first()) {
+        bail!("task {}: no test item could be read, and first not {id}: {reason}", task.name());
+    }
+    skipped.append(&mut examiner.shots.skipped);
+    score::score_items(task.metric(), &mut items)?;
+    let (score, by_category) = score::summary(task.metric(), &items, pass.seed);
+    Ok(Outcome {
+        task: task.name().to_owned(),
+        metric: task.metric(),
+        shots: pass.shots,
+        score,
+        by_category,
+        items,
+        skipped: skipped.list(),
+    })
 }
 
-/// Writes the prompts of a test item.
-fn ask(model: &mut dyn Model, shots: &mut Shots, question: Question, options: &Options) -> Result<Asked> {
-    let task = shots.task;
-    let (template, asking) = (task.template(), task.metric().asks());
-    let style = (options.style, options.reasoned);
-    let demonstrations = shots.draw(model, &question)?;
-    let texts: &[String] = match asking {
-        Asking::Generate => &[],
-        Asking::Choose => &question.choices,
-        Asking::Judge => &question.answers,
-    };
-    ensure!(
-        asking == Asking::Generate || !texts.is_empty(),
-        "{}: it has no choices, which its metric asks for",
-        question.id
-    );
-    let follows = |text: &String| match options.style {
-        Style::Pretrained => template.answered(&question, Some(text)),
-        // A demonstration's reply is the answer alone.
-        Style::Chat => one_line(text),
-    };
-    let mut asked = Asked { question: question.clone(), prompts: Vec::new(), texts: Vec::new(), keep: false };
-    let write = |choice: Option<&str>| shots::prompt(style, &template, &demonstrations, (&question, choice));
-    if template.ask.contains("{choice}") && options.style == Style::Pretrained {
-        for text in texts {
-            asked.prompts.push(write(Some(text))?);
-            asked.texts.push(vec![follows(text)]);
-        }
-    } else {
-        asked.prompts.push(write(None)?);
-        asked.texts.push(texts.iter().map(follows).collect());
+/// A test item that is to be asked.
+struct PendingItem {
+    /// Its index among the readable items.
+    place: usize,
+    question: Question,
+}
+
+/// Asks a model the questions of one pass.
+struct Examiner<'a, M> {
+    task: &'a dyn Task,
+    template: Template,
+    model: &'a mut M,
+    pass: &'a EvalPass<'a>,
+    shots: Shots<'a>,
+}
+
+impl<'a, M: Model> Examiner<'a, M> {
+    fn new(task: &'a dyn Task, model: &'a mut M, pass: &'a EvalPass<'a>) -> Result<Self> {
+        let mut shots = Shots::new(task, pass.protocol, pass.shots, pass.seed);
+        shots.embed_pool(model)?;
+        Ok(Self { task, template: task.template(), model, pass, shots })
     }
-    let blurred = &demonstrations[..demonstrations.len().saturating_sub(options.sharp)];
-    let small = blurred.iter().map(|demonstration| demonstration.pictures.len()).sum();
-    for (prompt, texts) in asked.prompts.iter_mut().zip(&mut asked.texts) {
+
+    /// The answers to questions in their order, the scores still open.
+    fn answer(&mut self, pending: &[PendingItem]) -> Result<Vec<ItemResult>> {
+        let (mut items, mut encoded, mut prompts_of_item) = (Vec::new(), Vec::new(), Vec::new());
+        for item in pending {
+            let prompts = self.prompts(&item.question)?;
+            let (first, _) = prompts.first().context("an item without a prompt")?;
+            items.push(self.unanswered(item, first)?);
+            prompts_of_item.push(prompts.len());
+            for (prompt, continuations) in &prompts {
+                encoded.push(self.encode(prompt, continuations)?);
+            }
+        }
+        if pending.is_empty() {
+            return Ok(items);
+        }
+        match self.task.metric().answer_mode() {
+            AnswerMode::Generate => self.generate(pending, &encoded, &mut items)?,
+            AnswerMode::RankChoices | AnswerMode::ScoreAnswers => {
+                let mut likelihoods = self.model.likelihoods(&encoded)?.into_iter();
+                for (item, prompts) in items.iter_mut().zip(prompts_of_item) {
+                    let of_item: Vec<Likelihood> = likelihoods.by_ref().take(prompts).flatten().collect();
+                    ranked(self.task.metric(), &of_item, item);
+                }
+            }
+        }
+        Ok(items)
+    }
+
+    /// The prompts of a test item, with what may follow each where likelihoods are asked for: one prompt, or
+    /// one for each option where the template writes the option into the question.
+    fn prompts(&mut self, question: &Question) -> Result<Vec<(Prompt, Vec<String>)>> {
+        let mode = self.task.metric().answer_mode();
+        let demonstrations = self.shots.draw(self.model, question)?;
+        let candidates: &[String] = match mode {
+            AnswerMode::Generate => &[],
+            AnswerMode::RankChoices => &question.choices,
+            AnswerMode::ScoreAnswers => &question.answers,
+        };
+        ensure!(
+            mode == AnswerMode::Generate || !candidates.is_empty(),
+            "{}: it has no choices, which its metric asks for",
+            question.id
+        );
+        let Protocol { chain_of_thought, .. } = *self.pass.protocol;
+        let writer = PromptWriter { style: self.pass.style, template: &self.template, chain_of_thought };
+        let mut prompts = Vec::new();
+        if self.template.ask.contains("{choice}") && self.pass.style == Style::Pretrained {
+            for text in candidates {
+                let prompt = writer.write(&demonstrations, question, Some(text))?;
+                prompts.push((prompt, vec![writer.continuation(question, text)]));
+            }
+        } else {
+            let continuations = candidates.iter().map(|text| writer.continuation(question, text)).collect();
+            prompts.push((writer.write(&demonstrations, question, None)?, continuations));
+        }
+        for (prompt, continuations) in &mut prompts {
+            self.set_pictures(prompt, &demonstrations)?;
+            move_space(prompt, continuations);
+        }
+        Ok(prompts)
+    }
+
+    /// Sets how the pictures of a prompt are encoded, or makes them grey.
+    fn set_pictures(&self, prompt: &mut Prompt, demonstrations: &[Question]) -> Result<()> {
+        let protocol = self.pass.protocol;
         // What happens to be the same in one batch must not decide how a prompt is read.
-        prompt.shared = options.demonstrations == Choice::Fixed;
-        prompt.small = options.demonstration_size.map(|side| (side, small));
-        if options.blind {
-            shots::blind(prompt)?;
-        }
-        move_space(prompt, texts);
-        check_fit(task, options.shots, (prompt, texts), model)?;
+        prompt.shared_demonstrations = protocol.demonstrations == Selection::Fixed;
+        let reduced = demonstrations.len().saturating_sub(protocol.full_resolution_demonstrations);
+        let count = demonstrations[..reduced].iter().map(|question| question.pictures.len()).sum();
+        prompt.reduced = protocol.demonstration_size.map(|side| ReducedPictures { side, count });
+        if self.pass.blind { prompt.blind() } else { Ok(()) }
     }
-    Ok(asked)
-}
 
-/// Gives white space at the end of a prompt to the texts that follow: tokens have it before a word, not after one
-/// (lm-evaluation-harness, `_encode_pair`).
-fn move_space(prompt: &mut Prompt, texts: &mut [String]) {
-    if let (Some(Segment::Text { text, .. }), false) = (prompt.segments.last_mut(), texts.is_empty()) {
-        let space = text.split_off(text.trim_end().len());
-        texts.iter_mut().for_each(|after| after.insert_str(0, &space));
+    /// Encodes a prompt, and refuses one that does not fit: no demonstration is ever left out silently.
+    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<M::Encoded> {
+        let encoded = self.model.encode(prompt, continuations)?;
+        let Some(lengths) = self.model.lengths(&encoded) else { return Ok(encoded) };
+        let Lengths { prompt: tokens, continuation, context } = lengths;
+        let answer = continuation.unwrap_or(self.task.max_tokens());
+        ensure!(
+            tokens + answer <= context,
+            "task {}: the prompt of {} with {} demonstrations and all their pictures takes {tokens} tokens \
+             and the answer up to {answer}, but the context has {context}: ask for fewer shots, fewer image \
+             tokens or a longer context",
+            self.task.name(),
+            prompt.id,
+            self.pass.shots,
+        );
+        Ok(encoded)
     }
-}
 
-/// Refuses a prompt that does not fit: no demonstration is ever left out silently.
-fn check_fit(
-    task: &dyn Task,
-    shots: usize,
-    (prompt, texts): (&Prompt, &[String]),
-    model: &dyn Model,
-) -> Result<()> {
-    let Some(context) = model.context() else { return Ok(()) };
-    let judged = texts.iter().map(|text| model.tokens(&[Segment::prompt(text)])).max();
-    let (tokens, answer) = (model.tokens(&prompt.segments), judged.unwrap_or(task.max_tokens()));
-    ensure!(
-        tokens + answer <= context,
-        "task {}: the prompt of {} with {shots} demonstrations and all their pictures takes {tokens} tokens and the answer up \
-         to {answer}, but the context has {context}: ask for fewer shots, fewer image tokens or a longer context",
-        task.name(),
-        prompt.id,
-    );
-    Ok(())
-}
-
-/// Asks the model, and makes a row of each item, its score still open.
-fn answer(task: &dyn Task, model: &mut dyn Model, asked: Vec<Asked>, reasoned: bool) -> Result<Vec<Row>> {
-    if asked.is_empty() {
-        return Ok(Vec::new());
+    /// What is known of an item before its answer.
+    fn unanswered(&self, item: &PendingItem, prompt: &Prompt) -> Result<ItemResult> {
+        let question = &item.question;
+        let pictures = prompt.pictures()?;
+        let own = &pictures[pictures.len() - question.pictures.len()..];
+        let kept = if item.place < self.pass.kept_pictures { own } else { &[] };
+        Ok(ItemResult {
+            id: question.id.clone(),
+            category: question.category.clone(),
+            question: question.text.clone(),
+            prompt: prompt.text(),
+            answers: question.answers.clone(),
+            choices: question.choices.clone(),
+            hashes: pictures.iter().map(|p| format!("{:016x}", pixel_hash(p))).collect(),
+            pictures: kept.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
+            ..ItemResult::default()
+        })
     }
-    if task.metric().asks() == Asking::Generate {
-        let prompts: Vec<Prompt> = asked.iter().map(|a| a.prompts[0].clone()).collect();
+
+    /// Fills in what the model writes.
+    fn generate(
+        &mut self,
+        pending: &[PendingItem],
+        prompts: &[M::Encoded],
+        items: &mut [ItemResult],
+    ) -> Result<()> {
+        let task = self.task;
         let stop: Vec<String> = task.stop().iter().map(|s| (*s).to_string()).collect();
-        let outputs = model.generate(&prompts, &Limits { max_tokens: task.max_tokens(), stop })?;
+        let limits = AnswerLimits { max_tokens: task.max_tokens(), stop };
+        let outputs = self.model.generate(prompts, &limits)?;
         ensure!(
             outputs.len() == prompts.len(),
             "task {}: generation returned {} answers for {} prompts",
@@ -264,90 +310,43 @@ fn answer(task: &dyn Task, model: &mut dyn Model, asked: Vec<Asked>, reasoned: b
             outputs.len(),
             prompts.len()
         );
-        let rows = asked.iter().zip(outputs).map(|(asked, output)| {
+        for ((pending, item), output) in pending.iter().zip(items).zip(outputs) {
             let output = cut(&output, &task.stop());
-            let said = if reasoned { shots::conclusion(output) } else { output };
-            let prediction = task.prediction(&asked.question, said);
-            Ok(Row { output: output.to_string(), prediction, ..row(asked)? })
-        });
-        return rows.collect();
-    }
-    let continuations: Vec<Continuations> = asked
-        .iter()
-        .flat_map(|a| a.prompts.iter().cloned().zip(a.texts.iter().cloned()))
-        .map(|(prompt, texts)| Continuations { prompt, texts })
-        .collect();
-    let mut judged = model.likelihoods(&continuations)?.into_iter();
-    let mut rows = Vec::with_capacity(asked.len());
-    for asked in &asked {
-        let likelihoods: Vec<_> = judged.by_ref().take(asked.prompts.len()).flatten().collect();
-        let log_probs: Vec<f64> = likelihoods.iter().map(|l| l.log_prob).collect();
-        let tokens = likelihoods.first().map_or(0, |l| l.tokens);
-        let Question { answers, choices, .. } = &asked.question;
-        let output = match task.metric() {
-            Metric::Perplexity => "",
-            Metric::Greedy => likelihoods.iter().position(|l| l.greedy).map_or("", |i| answers[i].as_str()),
-            metric => likelihood::most_likely(&log_probs, choices, metric == Metric::ChoiceByLength),
+            let answer = if self.pass.protocol.chain_of_thought { conclusion(output) } else { output };
+            item.prediction = task.prediction(&pending.question, answer);
+            item.output = output.to_owned();
         }
-        .to_owned();
-        rows.push(Row { prediction: output.clone(), output, log_probs, tokens, ..row(asked)? });
+        Ok(())
     }
-    Ok(rows)
 }
 
-pub(crate) fn listed(skipped: BTreeMap<String, String>) -> Vec<SkippedSample> {
-    skipped.into_iter().map(|(id, reason)| SkippedSample { id, reason }).collect()
+/// Fills in the option or answer that the model finds most likely.
+fn ranked(metric: Metric, likelihoods: &[Likelihood], item: &mut ItemResult) {
+    item.log_probs = likelihoods.iter().map(|l| l.log_prob).collect();
+    item.tokens = likelihoods.first().map_or(0, |l| l.tokens);
+    let ItemResult { answers, choices, log_probs, .. } = &*item;
+    let output = match metric {
+        Metric::Perplexity => "",
+        Metric::Greedy => likelihoods.iter().position(|l| l.greedy).map_or("", |i| answers[i].as_str()),
+        metric => likelihood::most_likely(log_probs, choices, metric == Metric::ChoiceByLength),
+    }
+    .to_owned();
+    item.prediction = output.clone();
+    item.output = output;
 }
 
-/// What is known of a row before the answer.
-fn row(asked: &Asked) -> Result<Row> {
-    let Asked { question, prompts, keep, .. } = asked;
-    let prompt = prompts.first().context("an item without a prompt")?;
-    let pictures: Vec<Arc<Picture>> = prompt
-        .segments
-        .iter()
-        .filter_map(|s| match s {
-            Segment::Image(image) => Some(open(image)),
-            _ => None,
-        })
-        .collect::<Result<_>>()?;
-    let own = &pictures[pictures.len() - question.pictures.len()..];
-    let shown = if *keep { own } else { &[] };
-    Ok(Row {
-        id: question.id.clone(),
-        category: question.category.clone(),
-        question: question.text.clone(),
-        prompt: written(&prompt.segments),
-        answers: question.answers.clone(),
-        choices: question.choices.clone(),
-        hashes: pictures.iter().map(|p| format!("{:016x}", pixels(p))).collect(),
-        pictures: shown.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
-        ..Row::default()
-    })
+/// Gives white space at the end of a prompt to the texts that follow: tokens have it before a word, not after
+/// one (lm-evaluation-harness, `_encode_pair`).
+fn move_space(prompt: &mut Prompt, continuations: &mut [String]) {
+    if let (Some(Segment::Text { text, .. }), false) = (prompt.segments.last_mut(), continuations.is_empty())
+    {
+        let space = text.split_off(text.trim_end().len());
+        continuations.iter_mut().for_each(|after| after.insert_str(0, &space));
+    }
 }
 
 /// `output` up to the first stop string.
 fn cut<'a>(output: &'a str, stop: &[&str]) -> &'a str {
     let end = stop.iter().filter_map(|s| output.find(s)).min();
     &output[..end.unwrap_or(output.len())]
-}
-
-/// A prompt as text.
-fn written(segments: &[Segment]) -> String {
-    let mut text = String::new();
-    for segment in segments {
-        match segment {
-            Segment::Text { text: t, .. } => text.push_str(t),
-            Segment::Image(_) => text.push_str("<image>"),
-            Segment::Token { token, .. } => text.push_str(match token {
-                Special::Pad => "<pad>",
-                Special::End => "<end>",
-                Special::Image => "<image>",
-                Special::User => "<user>",
-                Special::Assistant => "<assistant>",
-                Special::System => "<system>",
-            }),
-        }
-    }
-    text
 }

@@ -20,25 +20,26 @@ use std::collections::BTreeMap;
 use anyhow::{Result, ensure};
 use rayon::prelude::*;
 
-use self::bleu::Counts;
+use self::bleu::BleuCounts;
 use self::bootstrap::Score;
 use self::cider::Cider;
-use crate::run::Row;
-use crate::task::Metric;
+use self::ptb::PtbTokenizer;
+use crate::item::ItemResult;
+use crate::metric::Metric;
 
-/// Scores the rows of a task in the unit of its metric.
-pub(crate) fn rows(metric: Metric, rows: &mut [Row]) -> Result<()> {
+/// Scores the items of a task in the unit of its metric.
+pub(crate) fn score_items(metric: Metric, items: &mut [ItemResult]) -> Result<()> {
     if metric == Metric::Perplexity {
-        for row in rows {
-            row.score = -row.log_probs.first().copied().unwrap_or(0.0) / row.tokens.max(1) as f64;
+        for item in items {
+            item.score = -item.log_probs.first().copied().unwrap_or(0.0) / item.tokens.max(1) as f64;
         }
         return Ok(());
     }
-    let answers: Vec<_> = rows.iter().map(|r| r.answers.clone()).collect();
-    let predictions: Vec<_> = rows.iter().map(|r| r.prediction.as_str()).collect();
+    let answers: Vec<_> = items.iter().map(|item| item.answers.clone()).collect();
+    let predictions: Vec<_> = items.iter().map(|item| item.prediction.as_str()).collect();
     let scores = scores(metric, &answers, &predictions)?;
-    for (row, score) in rows.iter_mut().zip(scores) {
-        row.score = score;
+    for (item, score) in items.iter_mut().zip(scores) {
+        item.score = score;
     }
     Ok(())
 }
@@ -61,8 +62,14 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
         | Metric::Greedy
         | Metric::Accuracy
         | Metric::RecallAt1 => items.map(|(a, p)| 100.0 * exact::score(p, a)).collect(),
-        Metric::Bleu4 => items.map(|(a, p)| 100.0 * Counts::of(p, a).bleu()[3]).collect(),
-        Metric::RougeL => items.map(|(a, p)| 100.0 * rouge::score(p, a)).collect(),
+        Metric::Bleu4 => {
+            let words = PtbTokenizer::new();
+            items.map(|(a, p)| 100.0 * BleuCounts::of(&words, p, a).bleu()[3]).collect()
+        }
+        Metric::RougeL => {
+            let words = PtbTokenizer::new();
+            items.map(|(a, p)| 100.0 * rouge::score(&words, p, a)).collect()
+        }
         Metric::Anls => items.map(|(a, p)| 100.0 * anls::score(p, a)).collect(),
         Metric::RelaxedAccuracy => items.map(|(a, p)| 100.0 * relaxed::score(p, a)).collect(),
         // Nothing was written that could be compared.
@@ -75,30 +82,30 @@ pub fn scores(metric: Metric, answers: &[Vec<String>], predictions: &[&str]) -> 
 }
 
 /// The score of a task and of each of its categories.
-pub(crate) fn summary(metric: Metric, rows: &[Row], seed: u64) -> (Score, BTreeMap<String, Score>) {
-    let score = |rows: &[&Row]| {
+pub(crate) fn summary(metric: Metric, items: &[ItemResult], seed: u64) -> (Score, BTreeMap<String, Score>) {
+    let score = |items: &[&ItemResult]| {
         if metric == Metric::Bleu4 {
             // The corpus's, which is no mean over items.
-            let answers: Vec<Vec<String>> = rows.iter().map(|r| r.answers.clone()).collect();
-            let predictions: Vec<&str> = rows.iter().map(|r| r.prediction.as_str()).collect();
+            let answers: Vec<Vec<String>> = items.iter().map(|item| item.answers.clone()).collect();
+            let predictions: Vec<&str> = items.iter().map(|item| item.prediction.as_str()).collect();
             let [.., bleu4] = bleu::corpus(&answers, &predictions, seed);
             return bleu4;
         }
         if metric == Metric::Perplexity {
-            let [score] = bootstrap::corpus(rows.len(), seed, |items| {
-                let sum = |of: fn(&Row) -> f64| items.iter().map(|&item| of(rows[item])).sum::<f64>();
-                [(sum(|row| row.score * row.tokens as f64) / sum(|row| row.tokens as f64)).exp()]
+            let [score] = bootstrap::corpus(items.len(), seed, |drawn| {
+                let sum = |of: fn(&ItemResult) -> f64| drawn.iter().map(|&i| of(items[i])).sum::<f64>();
+                [(sum(|item| item.score * item.tokens as f64) / sum(|item| item.tokens as f64)).exp()]
             });
             return score;
         }
-        bootstrap::mean(&rows.iter().map(|r| r.score).collect::<Vec<_>>(), seed)
+        bootstrap::mean(&items.iter().map(|item| item.score).collect::<Vec<_>>(), seed)
     };
-    let mut categories: BTreeMap<String, Vec<&Row>> = BTreeMap::new();
-    for row in rows {
-        categories.entry(row.category.clone()).or_default().push(row);
+    let mut categories: BTreeMap<String, Vec<&ItemResult>> = BTreeMap::new();
+    for item in items {
+        categories.entry(item.category.clone()).or_default().push(item);
     }
-    let by_category = categories.iter().map(|(name, rows)| (name.clone(), score(rows)));
-    (score(&rows.iter().collect::<Vec<_>>()), by_category.collect())
+    let by_category = categories.iter().map(|(name, items)| (name.clone(), score(items)));
+    (score(&items.iter().collect::<Vec<_>>()), by_category.collect())
 }
 
 /// White space as Python sees it, in which the reference implementations are written.

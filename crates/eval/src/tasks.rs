@@ -4,6 +4,7 @@ pub mod benchmark;
 mod harness;
 mod json;
 pub mod own;
+pub mod picture;
 mod reader;
 #[cfg(feature = "emoji")]
 pub mod scenes;
@@ -49,7 +50,8 @@ use self::benchmark::Benchmark;
 /// Opens a set in its folder.
 pub type Open = fn(&Path) -> Result<Benchmark>;
 
-/// The sets that are read from disk: captions, questions about pictures, the benchmarks of tuned models, TextCore.
+/// The sets that are read from disk: captions, questions about pictures, the benchmarks of tuned models,
+/// TextCore.
 pub const SETS: [(&str, Open); 29] = [
     ("coco", coco::open),
     ("flickr30k", flickr30k::open),

@@ -1,4 +1,5 @@
-//! [`Template`]: how an item of a benchmark is written, for a model that was only pre-trained and for a tuned one.
+//! [`Template`]: how an item of a benchmark is written, for a model that was only pre-trained and for a tuned
+//! one.
 
 use anyhow::{Result, ensure};
 use mm1_data::chat::{Role, Turn};
@@ -6,21 +7,27 @@ use mm1_data::document::Segment;
 use mm1_data::question::Question;
 use serde::{Deserialize, Serialize};
 
-use crate::shots::{CAPTION, CAPTION_REQUEST, typical_answer};
+/// What a caption begins with, in prompts and in the built-in world.
+pub const CAPTION: &str = "A photo of";
+
+/// What a user of a tuned model asks for a caption.
+pub const CAPTION_REQUEST: &str = "Describe the picture.";
 
 /// Stands for a picture inside a question.
 pub const IMAGE: &str = "<image>";
 
-/// The parts of a prompt. In each of them `{pictures}` stands for the pictures that the question does not place itself,
-/// `{question}` for the question, `{choices}` for its options on lettered lines, `{letters}` for their letters, `{form}` for how to answer, `{answer}` for
-/// the answer, `{caption}` for it without `A photo of`, `{reasoning}` for how it is found, `{before}` and `{after}` for the question around its blank `_`, `{choice}`
-/// for the option that is judged.
+/// The parts of a prompt. In each of them `{pictures}` stands for the pictures that the question does not
+/// place itself, `{question}` for the question, `{choices}` for its options on lettered lines, `{letters}`
+/// for their letters, `{form}` for how to answer, `{answer}` for the answer, `{caption}` for it without `A
+/// photo of`, `{reasoning}` for how it is found, `{before}` and `{after}` for the question around its blank
+/// `_`, `{choice}` for the option that is judged.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Template {
     /// Before the first demonstration.
     pub preamble: String,
-    /// What is asked. It does not end with a space: the answer brings its own, so tokens do not depend on where the prompt was cut.
+    /// What is asked. It does not end with a space: the answer brings its own, so tokens do not depend on
+    /// where the prompt was cut.
     pub ask: String,
     /// What follows it in a demonstration, and what is judged in multiple choice.
     pub answer: String,
@@ -104,24 +111,24 @@ impl Template {
     ///
     /// # Errors
     /// `<image>` in the question another number of times than there are pictures.
-    pub fn asked(&self, question: &Question, choice: Option<&str>) -> Result<Vec<Segment>> {
+    pub fn write_question(&self, question: &Question, choice: Option<&str>) -> Result<Vec<Segment>> {
         self.write(&self.ask, question, choice)
     }
 
     /// What follows the question: the demonstration's answer, or the option `choice`.
-    pub fn answered(&self, question: &Question, choice: Option<&str>) -> String {
+    pub fn write_answer(&self, question: &Question, choice: Option<&str>) -> String {
         self.text(&self.answer, question, choice)
     }
 
     /// A demonstration in running text.
     ///
     /// # Errors
-    /// As [`Self::asked`].
-    pub fn shown(&self, question: &Question, reasoned: bool) -> Result<Vec<Segment>> {
-        let answer = self.text(if reasoned { &self.reasoned } else { &self.answer }, question, None);
+    /// As [`Self::write_question`].
+    pub fn write_demonstration(&self, question: &Question, chain_of_thought: bool) -> Result<Vec<Segment>> {
+        let answer = self.text(if chain_of_thought { &self.reasoned } else { &self.answer }, question, None);
         let first = question.choices.first().filter(|_| self.ask.contains("{choice}"));
         let right = first.map(|_| typical_answer(question));
-        let mut segments = self.asked(question, right)?;
+        let mut segments = self.write_question(question, right)?;
         append(&mut segments, &format!("{answer}{}", self.separator));
         Ok(segments)
     }
@@ -129,10 +136,10 @@ impl Template {
     /// A question as a user's turn, and the reply of a demonstration.
     ///
     /// # Errors
-    /// As [`Self::asked`].
-    pub fn turns(&self, question: &Question, reasoned: bool) -> Result<[Turn; 2]> {
+    /// As [`Self::write_question`].
+    pub fn turns(&self, question: &Question, chain_of_thought: bool) -> Result<[Turn; 2]> {
         let segments = self.write(&self.chat, question, None)?;
-        let reply = self.text(if reasoned { &self.reasoned } else { "{answer}" }, question, None);
+        let reply = self.text(if chain_of_thought { &self.reasoned } else { "{answer}" }, question, None);
         let reply = vec![Segment::prompt(one_line(&reply))];
         Ok([Turn { role: Role::User, segments }, Turn { role: Role::Assistant, segments: reply }])
     }
@@ -148,7 +155,8 @@ impl Template {
         );
         ensure!(
             pictures.is_empty() || placed > 0 || part.contains("{pictures}"),
-            "{id}: the template has no place for its pictures: write {{pictures}} into template.ask and template.chat"
+            "{id}: the template has no place for its pictures: write {{pictures}} into template.ask and \
+             template.chat"
         );
         let mut left = pictures.iter();
         let mut segments = Vec::new();
@@ -262,6 +270,13 @@ fn append(segments: &mut Vec<Segment>, more: &str) {
         Some(Segment::Text { text, .. }) => text.push_str(more),
         _ => segments.push(Segment::prompt(more)),
     }
+}
+
+/// The most frequent answer, the first among equals.
+pub fn typical_answer(question: &Question) -> &str {
+    let count = |answer: &String| question.answers.iter().filter(|a| *a == answer).count();
+    let best = question.answers.iter().rev().max_by_key(|a| count(a));
+    best.map_or("", String::as_str)
 }
 
 /// White space as single spaces.

@@ -1,5 +1,5 @@
-//! The [`Table`] of an ablation: a row for each run, its scores in columns, and the paper's own table beside
-//! it.
+//! The [`AblationTable`] of an ablation: a row for each run, its scores in columns, and the paper's own table
+//! beside it.
 
 use std::fmt::Write as _;
 use std::path::PathBuf;
@@ -9,11 +9,11 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::Score;
+use crate::run::ScoreRecord;
 
 /// One run.
 #[derive(Clone, Debug)]
-pub struct Cell {
+pub struct AblationRun {
     /// Its value on each axis.
     pub names: Vec<String>,
     /// Its run folder.
@@ -25,7 +25,7 @@ pub struct Cell {
 /// A table of the paper, printed beside the ablation's own.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Paper {
+pub struct PaperTable {
     /// The table's title.
     pub title: String,
     /// The heads of its columns.
@@ -36,35 +36,35 @@ pub struct Paper {
 
 /// All runs of an ablation.
 #[derive(Clone, Debug, Serialize)]
-pub struct Table {
+pub struct AblationTable {
     axes: Vec<String>,
     /// `task` or `task 4-shot`.
     columns: Vec<String>,
-    rows: Vec<Row>,
+    rows: Vec<AblationRow>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    paper: Option<Paper>,
+    paper: Option<PaperTable>,
 }
 
 #[derive(Clone, Debug, Serialize)]
-struct Row {
+struct AblationRow {
     names: Vec<String>,
     run: PathBuf,
     /// Scores with their 95% intervals, by column; `None` where the run lacks it.
     scores: Vec<Option<(f64, [f64; 2])>>,
 }
 
-impl Table {
+impl AblationTable {
     /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole
     /// tasks, those of the encoder alone first, and for each number of shots that several tasks were asked
     /// with, the mean over tasks: the paper's 0-shot, 4-shot, 8-shot.
     ///
     /// # Errors
     /// Scores that are none.
-    pub fn new(axes: Vec<String>, cells: &[Cell], paper: Option<Paper>) -> Result<Self> {
+    pub fn new(axes: Vec<String>, cells: &[AblationRun], paper: Option<PaperTable>) -> Result<Self> {
         let (mut columns, mut probes) = (Vec::<String>::new(), Vec::<String>::new());
         let mut found = Vec::new();
         for cell in cells {
-            let scores: Vec<Score> = serde_json::from_value(cell.scores.clone())
+            let scores: Vec<ScoreRecord> = serde_json::from_value(cell.scores.clone())
                 .with_context(|| format!("the scores of {}", cell.folder.display()))?;
             probes.extend(scores.iter().filter(|s| is_probe(s)).map(|s| s.task.clone()));
             let of_cell = of_run(&scores);
@@ -76,7 +76,7 @@ impl Table {
             found.push(of_cell);
         }
         columns.sort_by_key(|column| !probes.contains(column));
-        let rows = cells.iter().zip(found).map(|(cell, found)| Row {
+        let rows = cells.iter().zip(found).map(|(cell, found)| AblationRow {
             names: cell.names.clone(),
             run: cell.folder.clone(),
             scores: columns
@@ -112,9 +112,10 @@ impl Table {
 }
 
 /// The columns of one run.
-fn of_run(scores: &[Score]) -> Vec<(String, (f64, [f64; 2]))> {
-    let whole: Vec<&Score> = scores.iter().filter(|s| !s.task.contains('/')).collect();
-    let name = |s: &Score| if is_probe(s) { s.task.clone() } else { format!("{} {}-shot", s.task, s.shots) };
+fn of_run(scores: &[ScoreRecord]) -> Vec<(String, (f64, [f64; 2]))> {
+    let whole: Vec<&ScoreRecord> = scores.iter().filter(|s| !s.task.contains('/')).collect();
+    let name =
+        |s: &ScoreRecord| if is_probe(s) { s.task.clone() } else { format!("{} {}-shot", s.task, s.shots) };
     let mut columns: Vec<_> = whole
         .iter()
         .filter_map(|s| {
@@ -137,7 +138,7 @@ fn of_run(scores: &[Score]) -> Vec<(String, (f64, [f64; 2]))> {
 }
 
 /// Whether it is a score of the image encoder alone.
-fn is_probe(score: &Score) -> bool {
+fn is_probe(score: &ScoreRecord) -> bool {
     matches!(score.metric.as_str(), "accuracy" | "recall-at1")
 }
 

@@ -1,8 +1,8 @@
-//! [`Axis`]: from values to a place on the paper, and which values get a tick.
+//! [`PlotAxis`]: from values to a place on the paper, and which values get a tick.
 
 /// One axis of a plot.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Axis {
+pub(crate) struct PlotAxis {
     low: f64,
     high: f64,
     log: bool,
@@ -10,7 +10,7 @@ pub(crate) struct Axis {
     pub(crate) ticks: Vec<f64>,
 }
 
-impl Axis {
+impl PlotAxis {
     /// From the lowest to the highest of the finite `values`, for an axis that starts and ends with the data.
     pub(crate) fn tight(values: impl Iterator<Item = f64>) -> Self {
         let (low, high) = bounds(values);
@@ -127,28 +127,28 @@ mod tests {
 
     #[test]
     fn ticks_are_round_and_share_a_unit() {
-        assert_eq!(Axis::rounded([0.3, 4.9].into_iter()).labels(), ["0", "1", "2", "3", "4", "5"]);
-        let rates = Axis::rounded([0.0, 2.9e-4].into_iter());
+        assert_eq!(PlotAxis::rounded([0.3, 4.9].into_iter()).labels(), ["0", "1", "2", "3", "4", "5"]);
+        let rates = PlotAxis::rounded([0.0, 2.9e-4].into_iter());
         assert_eq!(
             (rates.labels(), rates.unit()),
             (["0", "1", "2", "3"].map(String::from).to_vec(), ", × 10⁻⁴".into())
         );
         assert_eq!(
-            Axis::rounded([0.0, 24_000.0].into_iter()).labels(),
+            PlotAxis::rounded([0.0, 24_000.0].into_iter()).labels(),
             ["0", "5 k", "10 k", "15 k", "20 k", "25 k"]
         );
-        assert_eq!(Axis::tight([1.0, 60.0].into_iter()).labels(), ["20", "40", "60"]);
+        assert_eq!(PlotAxis::tight([1.0, 60.0].into_iter()).labels(), ["20", "40", "60"]);
     }
 
     #[test]
     fn wide_positive_data_gets_a_logarithmic_axis_only_where_asked() {
         let data = [0.02, 3.0, 900.0];
-        let axis = Axis::rounded_or_log(data.into_iter());
+        let axis = PlotAxis::rounded_or_log(data.into_iter());
         assert_eq!(axis.unit(), ", logarithmic");
         assert_eq!(axis.labels(), ["10⁻²", "10⁻¹", "10⁰", "10¹", "10²", "10³"]);
         assert!((axis.at(0.01)).abs() < 1e-12 && (axis.at(1000.0) - 1.0).abs() < 1e-12);
-        assert!(!Axis::rounded(data.into_iter()).log);
-        assert!(!Axis::rounded_or_log([0.0, 900.0].into_iter()).log);
+        assert!(!PlotAxis::rounded(data.into_iter()).log);
+        assert!(!PlotAxis::rounded_or_log([0.0, 900.0].into_iter()).log);
     }
 
     #[test]
@@ -156,7 +156,9 @@ mod tests {
         for data in
             [vec![], vec![f64::NAN], vec![0.0], vec![7.0, 7.0], vec![-3.0, f64::INFINITY], vec![1e-300]]
         {
-            for axis in [Axis::tight(data.iter().copied()), Axis::rounded_or_log(data.iter().copied())] {
+            for axis in
+                [PlotAxis::tight(data.iter().copied()), PlotAxis::rounded_or_log(data.iter().copied())]
+            {
                 assert!(axis.high > axis.low, "{data:?} gives {axis:?}");
                 assert!(axis.ticks.len() < 12 && axis.labels().iter().all(|l| !l.contains("NaN")));
                 assert!(data.iter().filter(|v| v.is_finite()).all(|&v| (0.0..=1.0).contains(&axis.at(v))));

@@ -1,9 +1,9 @@
-//! Plots as inline SVG. Colours come from the page's style sheet (classes `c0` to `c5`, `raw`, `hollow`), so that a
-//! plot follows the light or dark scheme; every name is escaped here.
+//! Plots as inline SVG. Colours come from the page's style sheet (classes `c0` to `c5`, `raw`, `hollow`), so
+//! that a plot follows the light or dark scheme; every name is escaped here.
 
 use std::fmt::Write as _;
 
-use crate::axis::Axis;
+use crate::axis::PlotAxis;
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 270.0;
@@ -37,8 +37,8 @@ impl Curve<'_> {
     /// The `<svg>` element.
     pub fn svg(&self) -> String {
         let ys = || self.points.iter().map(|p| p.1);
-        let y = if self.log { Axis::rounded_or_log(ys()) } else { Axis::rounded(ys().chain([0.0])) };
-        let x = Axis::tight(self.points.iter().map(|p| p.0));
+        let y = if self.log { PlotAxis::rounded_or_log(ys()) } else { PlotAxis::rounded(ys().chain([0.0])) };
+        let x = PlotAxis::tight(self.points.iter().map(|p| p.0));
         let labels = x.labels();
         let ticks: Vec<_> = x.ticks.iter().map(|&t| x.at(t)).zip(labels).collect();
         let mut svg = frame(self.title, &ticks, self.x, &y, self.y);
@@ -99,7 +99,7 @@ impl Intervals<'_> {
         let ends = marks().flat_map(|m| {
             [m.value, m.interval.map_or(m.value, |i| i.0), m.interval.map_or(m.value, |i| i.1)]
         });
-        let y = Axis::rounded(ends.chain([0.0]));
+        let y = PlotAxis::rounded(ends.chain([0.0]));
         let count = self.columns.len().max(1) as f64;
         let centre = |column: usize| (column as f64 + 0.5) / count;
         let ticks: Vec<_> = self.columns.iter().enumerate().map(|(i, c)| (centre(i), c.clone())).collect();
@@ -136,7 +136,8 @@ pub(crate) fn key(series: &Series) -> String {
     svg + "</svg>"
 }
 
-/// Text that stays text inside an element or a quoted attribute. Characters that no document may hold are shown as �.
+/// Text that stays text inside an element or a quoted attribute. Characters that no document may hold are
+/// shown as �.
 pub(crate) fn escape(text: &str) -> String {
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
@@ -170,7 +171,8 @@ pub(crate) fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     finite.iter().enumerate().map(|(i, p)| (p.0, mean(i))).collect()
 }
 
-/// At most about [`MOST_POINTS`] points: the lowest and the highest of each stretch, so that no spike is lost.
+/// At most about [`MOST_POINTS`] points: the lowest and the highest of each stretch, so that no spike is
+/// lost.
 fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let stretch = points.len().div_ceil(MOST_POINTS / 2);
     if stretch <= 2 {
@@ -198,7 +200,7 @@ fn up(share: f64) -> f64 {
 }
 
 /// The opened `<svg>` with grid, ticks and labels. `ticks` are shares of the width with their text.
-fn frame(title: &str, ticks: &[(f64, String)], x_label: &str, y: &Axis, y_label: &str) -> String {
+fn frame(title: &str, ticks: &[(f64, String)], x_label: &str, y: &PlotAxis, y_label: &str) -> String {
     let title = escape(title);
     let mut svg =
         format!(r#"<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#);
@@ -227,7 +229,8 @@ fn frame(title: &str, ticks: &[(f64, String)], x_label: &str, y: &Axis, y_label:
     );
     let _ = write!(
         svg,
-        r#"<text class="label" x="13" y="{middle:.1}" text-anchor="middle" transform="rotate(-90 13 {middle:.1})">{}{unit}</text>"#,
+        "<text class=\"label\" x=\"13\" y=\"{middle:.1}\" text-anchor=\"middle\" \
+         transform=\"rotate(-90 13 {middle:.1})\">{}{unit}</text>",
         escape(y_label)
     );
     svg

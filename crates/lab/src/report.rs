@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result};
 
 use crate::plot::escape;
-use crate::run::Run;
+use crate::run::RunRecords;
 use crate::{result, section};
 
 const STYLE: &str = include_str!("report.css");
 
-/// Reads the run folder `run` and writes its `report.html`, whose path it gives. A part of the run that is missing or
-/// damaged is named in the report.
+/// Reads the run folder `run` and writes its `report.html`, whose path it gives. A part of the run that is
+/// missing or damaged is named in the report.
 ///
 /// # Errors
 /// `run` is not a folder, or the file can't be written.
 pub fn write(run: &Path) -> Result<PathBuf> {
-    let html = page(&Run::read(run)?);
+    let html = page(&RunRecords::read(run)?);
     let (path, beside) = (run.join("report.html"), run.join(".report.html.new"));
     let put = || std::fs::write(&beside, html).and_then(|()| std::fs::rename(&beside, &path));
     put()
@@ -26,7 +26,7 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 }
 
 /// The whole page. Everything that comes from the run is escaped.
-pub fn page(run: &Run) -> String {
+pub fn page(run: &RunRecords) -> String {
     let name = escape(&run.name);
     let body = [
         section::header(run),

@@ -3,22 +3,23 @@
 use serde_json::Value;
 
 use crate::plot::{Intervals, Mark, Series, escape, key};
-use crate::run::{Run, Sample, Score};
+use crate::run::{AnswerRecord, RunRecords, ScoreRecord};
 use crate::section::grouped;
 
 /// The shots table and a plot for each task; nothing where there is no score (a note says so).
-pub(crate) fn scores(run: &Run) -> String {
-    let scores: Vec<&Score> = run.scores.iter().filter(|s| !s.task.contains('/')).collect();
+pub(crate) fn scores(run: &RunRecords) -> String {
+    let scores: Vec<&ScoreRecord> = run.scores.iter().filter(|s| !s.task.contains('/')).collect();
     if scores.is_empty() {
         return String::new();
     }
     let plots: String =
         distinct(scores.iter().map(|s| s.task.as_str())).into_iter().map(|t| plot(t, &scores)).collect();
     let there = |name: &str| scores.iter().any(|s| s.baselines.contains_key(name));
-    let told = BASELINES.iter().filter(|(name, _)| there(name));
-    let told: String = told.map(|(name, what)| format!("<em>{name}</em>: {what}; ")).collect();
+    let baselines = BASELINES.iter().filter(|(name, _)| there(name));
+    let explained: String = baselines.map(|(name, what)| format!("<em>{name}</em>: {what}; ")).collect();
     format!(
-        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval; {told}<i>n</i>: number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
+        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval; {explained}<i>n</i>: \
+         number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
         table(&scores)
     )
 }
@@ -35,8 +36,8 @@ const BASELINES: [(&str, &str); 7] = [
 ];
 
 /// The table of `task/category` scores.
-pub(crate) fn categories(run: &Run) -> String {
-    let scores: Vec<&Score> = run.scores.iter().filter(|s| s.task.contains('/')).collect();
+pub(crate) fn categories(run: &RunRecords) -> String {
+    let scores: Vec<&ScoreRecord> = run.scores.iter().filter(|s| s.task.contains('/')).collect();
     if scores.is_empty() {
         return String::new();
     }
@@ -54,31 +55,32 @@ fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     seen
 }
 
-fn shot_columns(scores: &[&Score]) -> Vec<u64> {
+fn shot_columns(scores: &[&ScoreRecord]) -> Vec<u64> {
     let mut shots = distinct(scores.iter().map(|s| s.shots));
     shots.sort_unstable();
     shots
 }
 
 /// Rows task × stage, each task under its own heading, the baselines below the model; columns are shots.
-fn table(scores: &[&Score]) -> String {
+fn table(scores: &[&ScoreRecord]) -> String {
     let shots = shot_columns(scores);
     let heads: String = shots.iter().map(|s| format!("<th scope=\"col\">{}</th>", shots_text(*s))).collect();
     let mut bodies = String::new();
     for task in distinct(scores.iter().map(|s| s.task.as_str())) {
-        let of_task: Vec<&Score> = scores.iter().copied().filter(|s| s.task == task).collect();
+        let of_task: Vec<&ScoreRecord> = scores.iter().copied().filter(|s| s.task == task).collect();
         bodies += &task_rows(task, &of_task, &shots);
     }
     format!(
-        "<div class=\"scroll\"><table class=\"scores\"><thead><tr><th scope=\"col\">Stage</th><th scope=\"col\">Answers by</th>{heads}</tr></thead>\n{bodies}</table></div>\n"
+        "<div class=\"scroll\"><table class=\"scores\"><thead><tr><th scope=\"col\">Stage</th>\
+         <th scope=\"col\">Answers by</th>{heads}</tr></thead>\n{bodies}</table></div>\n"
     )
 }
 
-fn task_rows(task: &str, scores: &[&Score], shots: &[u64]) -> String {
+fn task_rows(task: &str, scores: &[&ScoreRecord], shots: &[u64]) -> String {
     let mut rows = Vec::new();
     for stage in distinct(scores.iter().map(|s| s.stage.as_str())) {
-        let of_stage: Vec<&Score> = scores.iter().copied().filter(|s| s.stage == stage).collect();
-        let cells = |text: &dyn Fn(&Score) -> String| -> String {
+        let of_stage: Vec<&ScoreRecord> = scores.iter().copied().filter(|s| s.stage == stage).collect();
+        let cells = |text: &dyn Fn(&ScoreRecord) -> String| -> String {
             let at = |shots: u64| of_stage.iter().find(|s| s.shots == shots);
             shots
                 .iter()
@@ -90,8 +92,9 @@ fn task_rows(task: &str, scores: &[&Score], shots: &[u64]) -> String {
             format!("<th scope=\"rowgroup\" rowspan=\"{}\">{}</th>", 1 + baselines.len(), escape(stage));
         rows.push(("model", format!("{head}<th scope=\"row\">model</th>{}", cells(&value))));
         for name in baselines {
-            let text =
-                |s: &Score| number(s.baselines.get(name)).map_or_else(|| "–".into(), |v| format!("{v:.1}"));
+            let text = |s: &ScoreRecord| {
+                number(s.baselines.get(name)).map_or_else(|| "–".into(), |v| format!("{v:.1}"))
+            };
             rows.push(("base", format!("<th scope=\"row\">{}</th>{}", escape(name), cells(&text))));
         }
     }
@@ -101,13 +104,14 @@ fn task_rows(task: &str, scores: &[&Score], shots: &[u64]) -> String {
     let rows: String =
         rows.iter().map(|(class, row)| format!("<tr class=\"{class}\">{row}</tr>\n")).collect();
     format!(
-        "<tbody><tr class=\"task\"><th scope=\"rowgroup\" colspan=\"{}\">{} <small>{metric}{n}</small></th></tr>\n{rows}</tbody>\n",
+        "<tbody><tr class=\"task\"><th scope=\"rowgroup\" colspan=\"{}\">{} \
+         <small>{metric}{n}</small></th></tr>\n{rows}</tbody>\n",
         2 + shots.len(),
         escape(task)
     )
 }
 
-fn value(score: &Score) -> String {
+fn value(score: &ScoreRecord) -> String {
     let value = score.value.map_or_else(|| "not a number".into(), |v| format!("<b>{v:.1}</b>"));
     match interval(score) {
         Some((low, high)) => format!("{value} <small>[{low:.1}, {high:.1}]</small>"),
@@ -115,7 +119,7 @@ fn value(score: &Score) -> String {
     }
 }
 
-fn interval(score: &Score) -> Option<(f64, f64)> {
+fn interval(score: &ScoreRecord) -> Option<(f64, f64)> {
     let [low, high] = score.ci95?;
     Some((low?, high?))
 }
@@ -126,7 +130,7 @@ fn number(value: Option<&Value>) -> Option<f64> {
 }
 
 /// The metric's name as papers write it.
-fn metric_text(scores: &[&Score]) -> String {
+fn metric_text(scores: &[&ScoreRecord]) -> String {
     let name = |metric| match metric {
         "cider" => "CIDEr × 100",
         "vqa-accuracy" => "VQA accuracy, %",
@@ -154,8 +158,8 @@ fn shots_text(shots: u64) -> String {
 }
 
 /// A task's scores over shots with error bars, and its baselines.
-fn plot(task: &str, scores: &[&Score]) -> String {
-    let scores: Vec<&Score> = scores.iter().copied().filter(|s| s.task == task).collect();
+fn plot(task: &str, scores: &[&ScoreRecord]) -> String {
+    let scores: Vec<&ScoreRecord> = scores.iter().copied().filter(|s| s.task == task).collect();
     let shots = shot_columns(&scores);
     let columns: Vec<String> = shots.iter().map(u64::to_string).collect();
     let series = series(&scores, &shots);
@@ -170,16 +174,16 @@ fn plot(task: &str, scores: &[&Score]) -> String {
 }
 
 /// A series a stage, then one for each baseline, or one a stage where the stages differ in it.
-fn series(scores: &[&Score], shots: &[u64]) -> Vec<Series> {
+fn series(scores: &[&ScoreRecord], shots: &[u64]) -> Vec<Series> {
     let stages = distinct(scores.iter().map(|s| s.stage.as_str()));
-    let marks = |stage: &str, of: &dyn Fn(&Score) -> Option<Mark>| -> Vec<Mark> {
+    let marks = |stage: &str, of: &dyn Fn(&ScoreRecord) -> Option<Mark>| -> Vec<Mark> {
         let at = |(column, shots): (usize, &u64)| {
             let score = scores.iter().find(|s| s.stage == stage && s.shots == *shots)?;
             Some(Mark { column, ..of(score)? })
         };
         shots.iter().enumerate().filter_map(at).collect()
     };
-    let model = |s: &Score| Some(Mark { column: 0, value: s.value?, interval: interval(s) });
+    let model = |s: &ScoreRecord| Some(Mark { column: 0, value: s.value?, interval: interval(s) });
     let mut all: Vec<Series> = stages
         .iter()
         .enumerate()
@@ -193,7 +197,7 @@ fn series(scores: &[&Score], shots: &[u64]) -> Vec<Series> {
     let mut next = stages.len();
     for name in distinct(scores.iter().flat_map(|s| s.baselines.keys())) {
         let base =
-            |s: &Score| Some(Mark { column: 0, value: number(s.baselines.get(name))?, interval: None });
+            |s: &ScoreRecord| Some(Mark { column: 0, value: number(s.baselines.get(name))?, interval: None });
         let each: Vec<Vec<Mark>> = stages.iter().map(|s| marks(s, &base)).collect();
         if each.iter().all(|m| *m == each[0]) {
             all.push(Series { name: name.clone(), colour: next, baseline: true, marks: each[0].clone() });
@@ -207,16 +211,18 @@ fn series(scores: &[&Score], shots: &[u64]) -> Vec<Series> {
     all
 }
 
-/// A card for each test question: its pictures, the truth, and what each stage said with each number of shots.
-pub(crate) fn pictures(run: &Run) -> String {
+/// A card for each test question: its pictures, the truth, and what each stage said with each number of
+/// shots.
+pub(crate) fn pictures(run: &RunRecords) -> String {
     if run.samples.is_empty() {
         return String::new();
     }
     let mut html = String::from(
-        "<section><h2>Test pictures</h2>\n<p class=\"caption\">✓ right, ✗ wrong; a number is the item's score.</p>\n",
+        "<section><h2>Test pictures</h2>\n\
+         <p class=\"caption\">✓ right, ✗ wrong; a number is the item's score.</p>\n",
     );
     for task in distinct(run.samples.iter().map(|s| s.task.as_str())) {
-        let of_task: Vec<&Sample> = run.samples.iter().filter(|s| s.task == task).collect();
+        let of_task: Vec<&AnswerRecord> = run.samples.iter().filter(|s| s.task == task).collect();
         let cards: String = distinct(of_task.iter().map(|s| s.id.as_str()))
             .into_iter()
             .map(|id| card(&of_task.iter().copied().filter(|s| s.id == id).collect::<Vec<_>>()))
@@ -227,7 +233,7 @@ pub(crate) fn pictures(run: &Run) -> String {
 }
 
 /// The samples of one question.
-fn card(samples: &[&Sample]) -> String {
+fn card(samples: &[&AnswerRecord]) -> String {
     let first = samples[0];
     // Pictures come with the first rows of an evaluation only.
     let pictured = samples.iter().find(|s| !s.pictures.is_empty()).unwrap_or(&first);
@@ -252,7 +258,8 @@ fn card(samples: &[&Sample]) -> String {
             let (class, mark, spoken) = if is_caption { graded(s.score) } else { verdict(s.score) };
             let output = if s.output.trim().is_empty() { "(empty)" } else { s.output.trim() };
             format!(
-                "<tr class=\"{class}\"><th scope=\"row\">{}, {}</th><td class=\"text\">{}</td><td title=\"{spoken}\">{mark}</td></tr>",
+                "<tr class=\"{class}\"><th scope=\"row\">{}, {}</th><td class=\"text\">{}</td>\
+                 <td title=\"{spoken}\">{mark}</td></tr>",
                 escape(&s.stage),
                 shots_text(s.shots),
                 escape(output)
@@ -260,7 +267,8 @@ fn card(samples: &[&Sample]) -> String {
         })
         .collect();
     format!(
-        "<article class=\"{class}\"><div class=\"images\">{images}</div><p class=\"question\">{}</p><p class=\"truth\"><span>Truth</span> {}</p>{}<table>{answers}</table></article>\n",
+        "<article class=\"{class}\"><div class=\"images\">{images}</div><p class=\"question\">{}</p>\
+         <p class=\"truth\"><span>Truth</span> {}</p>{}<table>{answers}</table></article>\n",
         escape(question),
         escape(first.answers.first().map_or("(none)", String::as_str)),
         other_answers(first)
@@ -268,7 +276,7 @@ fn card(samples: &[&Sample]) -> String {
 }
 
 /// The accepted answers after the first, folded away.
-fn other_answers(sample: &Sample) -> String {
+fn other_answers(sample: &AnswerRecord) -> String {
     let others = sample.answers.get(1..).unwrap_or_default();
     if others.is_empty() {
         return String::new();

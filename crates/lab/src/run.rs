@@ -1,5 +1,5 @@
-//! [`Run`]: what a run folder holds, read with forbearance. A part that is missing or damaged becomes a note, since
-//! the report of a killed run is worth most.
+//! [`RunRecords`]: what a run folder holds, read with forbearance. A part that is missing or damaged becomes
+//! a note, since the report of a killed run is worth most.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
@@ -13,7 +13,7 @@ use toml::Table;
 
 /// All that a report is made of.
 #[derive(Debug, Default)]
-pub struct Run {
+pub struct RunRecords {
     /// The recipe's name, or the folder's where there is no plan.
     pub name: String,
     /// `plan.toml` as written.
@@ -21,18 +21,18 @@ pub struct Run {
     /// `plan.toml` as data; empty if it is missing or damaged.
     pub plan: Table,
     /// The training stages in their order, each with its steps in ascending order.
-    pub stages: Vec<Stage>,
+    pub stages: Vec<StageRecords>,
     /// `eval.json`.
-    pub scores: Vec<Score>,
+    pub scores: Vec<ScoreRecord>,
     /// `samples.json`.
-    pub samples: Vec<Sample>,
+    pub samples: Vec<AnswerRecord>,
     /// What is missing, damaged or unfinished, one sentence each.
     pub notes: Vec<String>,
 }
 
 /// The steps of one stage.
 #[derive(Debug, Default)]
-pub struct Stage {
+pub struct StageRecords {
     /// Its name in the recipe.
     pub name: String,
     /// How many steps the plan has, if it says so.
@@ -40,12 +40,12 @@ pub struct Stage {
     /// What it learns, if it is no language model: `clip`, `dino`, …
     pub objective: Option<String>,
     /// One for each step, in order.
-    pub steps: Vec<Step>,
+    pub steps: Vec<StepRecord>,
 }
 
 /// One line of `metrics.jsonl`. A number that JSON can't write, such as `NaN`, is `None`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Step {
+pub struct StepRecord {
     /// The optimisation step within its stage.
     pub step: u64,
     /// The stage's name.
@@ -68,7 +68,7 @@ pub struct Step {
     pub tokens_per_second: Option<f64>,
     /// Damaged samples met on the way to this step.
     #[serde(default)]
-    pub skipped: Vec<Skipped>,
+    pub skipped: Vec<SkippedRecord>,
     /// What the losses of its examples weigh together.
     pub weight: Option<f64>,
     /// What the objective reports of itself, such as DINO's `rank`.
@@ -78,7 +78,7 @@ pub struct Step {
 
 /// One entry of `eval.json`.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Score {
+pub struct ScoreRecord {
     /// The stage after which it was measured.
     pub stage: String,
     /// `task`, or `task/category`.
@@ -100,7 +100,7 @@ pub struct Score {
 
 /// One entry of `samples.json`: a test question with what the model said.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Sample {
+pub struct AnswerRecord {
     /// The question's id.
     pub id: String,
     /// The stage after which it was asked.
@@ -119,12 +119,12 @@ pub struct Sample {
     pub score: Option<f64>,
     /// The pictures that were shown.
     #[serde(default)]
-    pub pictures: Vec<Png>,
+    pub pictures: Vec<EmbeddedPng>,
 }
 
 /// A picture inside `samples.json`.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct Png {
+pub struct EmbeddedPng {
     /// In pixels.
     pub width: u32,
     /// In pixels.
@@ -135,14 +135,14 @@ pub struct Png {
 
 /// A sample that could not be used.
 #[derive(Clone, Debug, Deserialize)]
-pub struct Skipped {
+pub struct SkippedRecord {
     /// The sample's id or file.
     pub id: String,
     /// Why it was skipped.
     pub reason: String,
 }
 
-impl Run {
+impl RunRecords {
     /// Reads the folder.
     ///
     /// # Errors
@@ -165,7 +165,7 @@ impl Run {
     }
 
     /// Samples that could not be used, in order.
-    pub fn skipped(&self) -> impl Iterator<Item = &Skipped> {
+    pub fn skipped(&self) -> impl Iterator<Item = &SkippedRecord> {
         self.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.skipped)
     }
 
@@ -203,7 +203,7 @@ impl Run {
                 stage.get("steps").and_then(toml::Value::as_integer).and_then(|n| u64::try_from(n).ok());
             if let (Some(name), Some(_)) = (stage.get("name").and_then(|n| n.as_str()), planned) {
                 let objective = stage.get("objective").and_then(|o| o.as_str()).map(Into::into);
-                self.stages.push(Stage { name: name.into(), planned, objective, steps: Vec::new() });
+                self.stages.push(StageRecords { name: name.into(), planned, objective, steps: Vec::new() });
             }
         }
     }
@@ -217,7 +217,7 @@ impl Run {
         let (mut damaged, mut count) = (Vec::new(), 0);
         for (number, line) in text.lines().enumerate().filter(|(_, l)| !l.trim().is_empty()) {
             count += 1;
-            match serde_json::from_str::<Step>(line) {
+            match serde_json::from_str::<StepRecord>(line) {
                 // A step that a continued run did again replaces the one before.
                 Ok(step) => drop(steps.insert((self.place(&step.stage), step.step), step)),
                 Err(_) => damaged.push((number + 1).to_string()),
@@ -238,7 +238,7 @@ impl Run {
     /// The index of a stage; one that the plan does not have is added.
     fn place(&mut self, name: &str) -> usize {
         self.stages.iter().position(|s| s.name == name).unwrap_or_else(|| {
-            self.stages.push(Stage { name: name.into(), ..Stage::default() });
+            self.stages.push(StageRecords { name: name.into(), ..StageRecords::default() });
             self.stages.len() - 1
         })
     }
@@ -271,9 +271,9 @@ impl Run {
     }
 }
 
-impl Stage {
+impl StageRecords {
     /// The steps' values of one kind, as points over the step; `NaN` where there is none.
-    pub fn points(&self, value: impl Fn(&Step) -> Option<f64>) -> Vec<(f64, f64)> {
+    pub fn points(&self, value: impl Fn(&StepRecord) -> Option<f64>) -> Vec<(f64, f64)> {
         self.steps.iter().map(|s| (s.step as f64, value(s).unwrap_or(f64::NAN))).collect()
     }
 
@@ -283,12 +283,12 @@ impl Stage {
     }
 
     /// Sum over the steps that have the value.
-    pub fn sum(&self, value: impl Fn(&Step) -> Option<f64>) -> f64 {
+    pub fn sum(&self, value: impl Fn(&StepRecord) -> Option<f64>) -> f64 {
         self.steps.iter().filter_map(value).sum()
     }
 }
 
-impl Step {
+impl StepRecord {
     /// Pictures a second.
     pub fn pictures_per_second(&self) -> Option<f64> {
         Some(self.images? / self.seconds.filter(|s| *s > 0.0)?)

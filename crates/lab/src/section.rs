@@ -3,10 +3,10 @@
 use serde_json::Value;
 
 use crate::plot::{Curve, escape, smooth};
-use crate::run::{Run, Stage, Step};
+use crate::run::{RunRecords, StageRecords, StepRecord};
 
 /// The title and one line about the run.
-pub(crate) fn header(run: &Run) -> String {
+pub(crate) fn header(run: &RunRecords) -> String {
     let mut facts = Vec::new();
     if let Some(parts) = run.planned("parameters").and_then(toml::Value::as_table) {
         let all: i64 = parts.values().filter_map(toml::Value::as_integer).sum();
@@ -20,7 +20,7 @@ pub(crate) fn header(run: &Run) -> String {
         facts.push(format!("{n} image tokens a picture"));
     }
     let steps: usize = run.stages.iter().map(|s| s.steps.len()).sum();
-    let total = |value: fn(&Step) -> Option<f64>| run.stages.iter().map(|s| s.sum(value)).sum::<f64>();
+    let total = |value: fn(&StepRecord) -> Option<f64>| run.stages.iter().map(|s| s.sum(value)).sum::<f64>();
     facts.push(format!("{} training steps", grouped(steps as u64)));
     facts.push(format!("{} tokens", count(total(|s| s.tokens))));
     facts.push(format!("{} pictures", count(total(|s| s.images))));
@@ -36,7 +36,7 @@ pub(crate) fn header(run: &Run) -> String {
 }
 
 /// What is missing or broken; nothing where all is well.
-pub(crate) fn notes(run: &Run) -> String {
+pub(crate) fn notes(run: &RunRecords) -> String {
     if run.notes.is_empty() {
         return String::new();
     }
@@ -46,16 +46,30 @@ pub(crate) fn notes(run: &Run) -> String {
     )
 }
 
+/// The columns of the table of stages; a row is made by [`row`].
+const TRAINING_HEADS: [&str; 9] = [
+    "Stage",
+    "Steps",
+    "Tokens",
+    "Pictures",
+    "Time",
+    "Tokens/s",
+    "Pictures/s",
+    "Waiting for data",
+    "Loss, first → last",
+];
+
 /// Throughput of all stages, and the curves of each.
-pub(crate) fn training(run: &Run) -> String {
+pub(crate) fn training(run: &RunRecords) -> String {
     if run.stages.iter().all(|s| s.steps.is_empty()) {
         return "<section><h2>Training</h2><p>No training step is recorded.</p></section>\n".into();
     }
     let rows: String = run.stages.iter().map(row).collect();
     let curves: String = run.stages.iter().filter(|s| !s.steps.is_empty()).map(curves).collect();
+    let heads: String = TRAINING_HEADS.iter().map(|head| format!(r#"<th scope="col">{head}</th>"#)).collect();
     format!(
         r#"<section><h2>Training</h2>
-<div class="scroll"><table><thead><tr><th scope="col">Stage</th><th scope="col">Steps</th><th scope="col">Tokens</th><th scope="col">Pictures</th><th scope="col">Time</th><th scope="col">Tokens/s</th><th scope="col">Pictures/s</th><th scope="col">Waiting for data</th><th scope="col">Loss, first → last</th></tr></thead>
+<div class="scroll"><table><thead><tr>{heads}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p class="caption">Rates are means over the stage. The last loss is the end of the moving average.</p>
 {curves}</section>
@@ -63,7 +77,7 @@ pub(crate) fn training(run: &Run) -> String {
     )
 }
 
-fn row(stage: &Stage) -> String {
+fn row(stage: &StageRecords) -> String {
     let (tokens, images) = (stage.sum(|s| s.tokens), stage.sum(|s| s.images));
     let (seconds, waiting) = (stage.sum(|s| s.seconds), stage.sum(|s| s.data_seconds));
     let rate = |n: f64| if seconds > 0.0 { count(n / seconds) } else { "–".into() };
@@ -80,7 +94,8 @@ fn row(stage: &Stage) -> String {
         _ => done,
     };
     format!(
-        "<tr><th scope=\"row\">{}</th><td>{steps}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{share}</td><td>{loss}</td></tr>\n",
+        "<tr><th scope=\"row\">{}</th><td>{steps}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
+         <td>{share}</td><td>{loss}</td></tr>\n",
         escape(&stage.name),
         count(tokens),
         count(images),
@@ -90,7 +105,7 @@ fn row(stage: &Stage) -> String {
     )
 }
 
-fn curves(stage: &Stage) -> String {
+fn curves(stage: &StageRecords) -> String {
     let step = "step";
     let panel = |title: &str, y: &str, points: Vec<(f64, f64)>, smooth: bool, log: bool| {
         if points.iter().all(|p| p.1.is_nan()) {
@@ -101,10 +116,10 @@ fn curves(stage: &Stage) -> String {
         format!("<figure><figcaption>{title}</figcaption>{svg}</figure>\n")
     };
     let (loss, (unit, throughput)) = match stage.objective.as_deref() {
-        None => ("nats a token", ("tokens", Step::throughput as fn(&Step) -> Option<f64>)),
-        Some("superclass") => ("nats a caption", ("pictures", Step::pictures_per_second as _)),
-        Some("aim") => ("squared error a value", ("pictures", Step::pictures_per_second as _)),
-        Some(_) => ("nats a picture", ("pictures", Step::pictures_per_second as _)),
+        None => ("nats a token", ("tokens", StepRecord::throughput as fn(&StepRecord) -> Option<f64>)),
+        Some("superclass") => ("nats a caption", ("pictures", StepRecord::pictures_per_second as _)),
+        Some("aim") => ("squared error a value", ("pictures", StepRecord::pictures_per_second as _)),
+        Some(_) => ("nats a picture", ("pictures", StepRecord::pictures_per_second as _)),
     };
     let mut panels = vec![
         panel("Loss", loss, stage.points(|s| s.loss), true, true),
@@ -119,13 +134,14 @@ fn curves(stage: &Stage) -> String {
     }
     let panels = panels.concat();
     format!(
-        "<h3>{}</h3>\n<div class=\"plots\">{panels}</div>\n<p class=\"caption\">Thin lines: every step; bold lines: moving average.</p>\n",
+        "<h3>{}</h3>\n<div class=\"plots\">{panels}</div>\n\
+         <p class=\"caption\">Thin lines: every step; bold lines: moving average.</p>\n",
         escape(&stage.name)
     )
 }
 
 /// Samples that could not be used.
-pub(crate) fn skipped(run: &Run) -> String {
+pub(crate) fn skipped(run: &RunRecords) -> String {
     let number = run.skipped().count();
     if number == 0 {
         return String::new();
@@ -141,16 +157,19 @@ pub(crate) fn skipped(run: &Run) -> String {
         })
         .collect();
     format!(
-        "<section><h2>Skipped samples</h2>\n<p>{} could not be read and took no part in the run.</p>\n<div class=\"scroll\"><table><thead><tr><th scope=\"col\">Sample</th><th scope=\"col\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div></section>\n",
+        "<section><h2>Skipped samples</h2>\n<p>{} could not be read and took no part in the run.</p>\n\
+         <div class=\"scroll\"><table><thead><tr><th scope=\"col\">Sample</th>\
+         <th scope=\"col\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div></section>\n",
         grouped(number as u64)
     )
 }
 
 /// The plan as it was written before the first step, folded away.
-pub(crate) fn plan(run: &Run) -> String {
+pub(crate) fn plan(run: &RunRecords) -> String {
     match &run.plan_text {
         Some(text) => format!(
-            "<section><h2>Plan</h2>\n<details><summary>plan.toml, as written before the first step</summary><pre>{}</pre></details></section>\n",
+            "<section><h2>Plan</h2>\n<details>\
+             <summary>plan.toml, as written before the first step</summary><pre>{}</pre></details></section>\n",
             escape(text)
         ),
         None => String::new(),

@@ -1,11 +1,13 @@
-//! Our side of `bench/generate`: reads prompts and continues them greedily, once for each line on standard input.
+//! Our side of `bench/generate`: reads prompts and continues them greedily, once for each line on standard
+//! input.
 //!
 //!     bench_generate DIR init        writes DIR/weights.safetensors
 //!     bench_generate DIR f32|bf16    starts from it
 //!
-//! `DIR/config.json` is the `[model]` table of a recipe. A line is `BATCH PROMPT NEW PICTURES`: sequences, tokens of
-//! each prompt, tokens of each answer, pictures spread evenly over each prompt. Token j of prompt i is `(7919 i + 104729 j) % vocab`; value v of picture p of
-//! prompt i is `((7919 i + 6151 p + 31 v) % 255) / 127 - 1`.
+//! `DIR/config.json` is the `[model]` table of a recipe. A line is `BATCH PROMPT NEW PICTURES`: sequences,
+//! tokens of each prompt, tokens of each answer, pictures spread evenly over each prompt. Token j of prompt i
+//! is `(7919 i + 104729 j) % vocab`; value v of picture p of prompt i is `((7919 i + 6151 p + 31 v) % 255) /
+//! 127 - 1`.
 
 use std::io::{BufRead, Write};
 use std::path::PathBuf;

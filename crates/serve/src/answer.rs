@@ -1,28 +1,31 @@
-//! [`Answer`]: one answer in the making. [`Text`]: its text, cut at a stop string and shown as it becomes certain.
+//! [`PartialAnswer`]: one answer in the making. [`AnswerText`]: its text, cut at a stop string and shown as
+//! it becomes certain.
 
 use anyhow::Result;
 use mm1_data::document::Special;
 use mm1_data::tokenizer::{TextStream, Tokenizer};
 
-use crate::generate::{GenerateOptions, Reading};
+use crate::input::ModelInput;
+use crate::options::GenerateOptions;
 use crate::sampler::Sampler;
 
 /// One answer in the making, and what the model has yet to read for its next token.
-pub(crate) struct Answer {
+pub(crate) struct PartialAnswer {
     /// First the prompt, then the token before.
-    pub(crate) unread: Reading,
+    pub(crate) unread: ModelInput,
     /// The answer so far.
-    pub(crate) text: Text,
+    pub(crate) text: AnswerText,
     sampler: Sampler,
+    /// At least 1 until the answer is done.
     tokens_left: usize,
 }
 
-impl Answer {
+impl PartialAnswer {
     /// The answer to what `unread` ends with; `stream` numbers its random draws.
-    pub(crate) fn new(unread: Reading, options: &GenerateOptions, stream: u64) -> Result<Self> {
+    pub(crate) fn new(unread: ModelInput, options: &GenerateOptions, stream: u64) -> Result<Self> {
         Ok(Self {
             unread,
-            text: Text::new(&options.stop),
+            text: AnswerText::new(&options.stop),
             sampler: Sampler::new(options.sampling, stream)?,
             tokens_left: options.max_tokens,
         })
@@ -33,7 +36,7 @@ impl Answer {
         let id = self.sampler.sample(logits)?;
         self.tokens_left -= 1;
         let end = id == tokenizer.id(Special::End);
-        self.unread = if end { Reading::default() } else { Reading::token(id) };
+        self.unread = if end { ModelInput::default() } else { ModelInput::token(id) };
         let stopped = !end && self.text.push(tokenizer.bytes(id));
         let done = end || stopped || self.tokens_left == 0;
         if done {
@@ -43,18 +46,24 @@ impl Answer {
     }
 }
 
-/// Bytes of tokens to text. The text ends before the first stop string; a piece is only shown when neither a further
-/// byte nor a stop string can change it.
-pub(crate) struct Text {
+/// Bytes of tokens to text. The text ends before the first stop string; a piece is only shown when neither a
+/// further byte nor a stop string can change it.
+pub(crate) struct AnswerText {
+    /// Holds back the bytes of a character that is not whole yet.
     stream: TextStream,
+    /// Holds no stop string.
     text: String,
+    /// Bytes that were shown: a character's boundary, at most `text.len()`, never beyond what is certain.
     shown: usize,
+    /// None of them empty.
     stop: Vec<String>,
+    /// Whether a stop string was reached: nothing is appended after.
     stopped: bool,
+    /// Whether there are no further tokens.
     finished: bool,
 }
 
-impl Text {
+impl AnswerText {
     pub(crate) fn new(stop: &[String]) -> Self {
         Self {
             stream: TextStream::default(),
@@ -127,7 +136,7 @@ mod tests {
     ) -> (Vec<bool>, Vec<u32>, String) {
         let stop = vec![stop.to_string()];
         let options = GenerateOptions { max_tokens, stop, sampling: Sampling::Greedy, batch: 1 };
-        let mut answer = Answer::new(Reading::token(9), &options, 0).unwrap();
+        let mut answer = PartialAnswer::new(ModelInput::token(9), &options, 0).unwrap();
         let take = |id: &u32| {
             let mut logits = vec![0.0; tokenizer.vocab()];
             logits[*id as usize] = 1.0;
@@ -150,7 +159,7 @@ mod tests {
 
     /// The pieces that are shown, token by token, and the whole text.
     fn run(tokens: &[&[u8]], stop: &[&str]) -> (Vec<String>, String) {
-        let mut text = Text::new(&stop.iter().map(|s| (*s).to_string()).collect::<Vec<_>>());
+        let mut text = AnswerText::new(&stop.iter().map(|s| (*s).to_string()).collect::<Vec<_>>());
         let mut pieces = Vec::new();
         for token in tokens {
             let stopped = text.push(token);

@@ -1,55 +1,56 @@
 //! How likely texts are after a prompt: multiple choice without generation.
 
 use anyhow::{Context as _, Result, ensure};
+pub use mm1_data::likelihood::Likelihood;
 use mm1_model::Cache;
 
-use crate::generate::{Generator, POSITIONS_PER_STEP, Part, Reading};
+use crate::generate::{Generator, POSITIONS_PER_STEP};
+use crate::input::{EncodedPrompt, ModelInput};
 use crate::sampler::highest;
 
-/// A prompt, and texts that may follow it.
-pub type Followed<'a> = (Vec<Part<'a>>, Vec<String>);
-
-/// How likely a text is.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Likelihood {
-    /// The sum of its tokens' log-probabilities, natural logarithm.
-    pub log_prob: f64,
-    /// Its tokens, at least one.
-    pub tokens: usize,
-    /// Whether each of them is the most likely one at its place.
-    pub greedy: bool,
+/// A prompt, and the ids of texts that may follow it.
+#[derive(Clone, Debug)]
+pub struct LikelihoodRequest {
+    /// What comes before.
+    pub prompt: EncodedPrompt,
+    /// Each is judged by itself.
+    pub continuations: Vec<Vec<u32>>,
 }
 
 impl Generator {
-    /// The likelihoods of each prompt's texts; all prompts begin with `shared`, which is read once, as each prompt is. No
-    /// figure depends on the neighbours.
+    /// The likelihoods of each prompt's continuations; all prompts begin with `shared`, which is read once,
+    /// as each prompt is. No figure depends on the neighbours.
     ///
     /// # Errors
-    /// An empty prompt or text, one that does not fit, a picture that can't be prepared, logits that are no numbers.
-    pub fn likelihoods(&self, shared: &[Part<'_>], asked: &[Followed<'_>]) -> Result<Vec<Vec<Likelihood>>> {
+    /// An empty prompt or text, one that does not fit, a picture that can't be prepared, logits that are no
+    /// numbers.
+    pub fn likelihoods(
+        &self,
+        shared: &EncodedPrompt,
+        requests: &[&LikelihoodRequest],
+    ) -> Result<Vec<Vec<Likelihood>>> {
         let cache = self.begin(shared)?;
-        let mut likelihoods = Vec::with_capacity(asked.len());
-        for (i, (prompt, texts)) in asked.iter().enumerate() {
-            let judged = self.judge(cache.clone(), prompt, texts);
+        let mut likelihoods = Vec::with_capacity(requests.len());
+        for (i, request) in requests.iter().enumerate() {
+            let judged = self.judge(cache.clone(), request);
             likelihoods.push(judged.with_context(|| format!("prompt {i}"))?);
         }
         Ok(likelihoods)
     }
 
-    fn judge(&self, mut cache: Cache, prompt: &[Part<'_>], texts: &[String]) -> Result<Vec<Likelihood>> {
-        let reading = self.read_parts(prompt)?;
-        ensure!(!reading.ids.is_empty(), "there is nothing that a text could follow: it is empty");
-        let texts: Vec<Vec<u32>> = texts.iter().map(|text| self.tokenizer().encode(text)).collect();
+    fn judge(&self, mut cache: Cache, request: &LikelihoodRequest) -> Result<Vec<Likelihood>> {
+        let LikelihoodRequest { prompt, continuations: texts } = request;
+        ensure!(prompt.positions > 0, "there is nothing that a text could follow: it is empty");
         let longest = texts.iter().map(Vec::len).max().unwrap_or(0);
         ensure!(texts.iter().all(|ids| !ids.is_empty()), "a text that is to be judged is empty");
-        self.check_room(cache.len(0) + reading.ids.len(), longest)?;
-        let first = self.extend(0, &[&reading], &mut cache)?.remove(0);
+        self.check_room(cache.len(0) + prompt.positions, longest)?;
+        let first = self.extend(0, &[&self.prepare(prompt)?], &mut cache)?.remove(0);
         let mut judged = Vec::with_capacity(texts.len());
         for texts in texts.chunks((POSITIONS_PER_STEP / longest.max(1)).max(1)) {
             // The last token of a text is predicted, not read.
-            let readings: Vec<Reading> =
-                texts.iter().map(|ids| Reading::tokens(&ids[..ids.len() - 1])).collect();
-            let read: Vec<&Reading> = readings.iter().filter(|reading| !reading.ids.is_empty()).collect();
+            let inputs: Vec<ModelInput> =
+                texts.iter().map(|ids| ModelInput::tokens(&ids[..ids.len() - 1])).collect();
+            let read: Vec<&ModelInput> = inputs.iter().filter(|input| !input.ids.is_empty()).collect();
             for _ in &read {
                 cache.fork(0);
             }

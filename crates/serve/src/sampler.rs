@@ -18,16 +18,17 @@ pub enum Sampling {
     Random {
         /// Divides the logits; above 0.
         temperature: f64,
-        /// Only this many most likely tokens; 0 keeps all.
-        top_k: usize,
-        /// Only the fewest most likely tokens that have this probability together (Holtzman et al. 2020); 1 keeps all.
+        /// Only this many most likely tokens, at least 1; `None`: all.
+        top_k: Option<usize>,
+        /// Only the fewest most likely tokens that have this probability together (Holtzman et al. 2020); 1
+        /// keeps all.
         top_p: f64,
         /// From which every draw follows.
         seed: u64,
     },
 }
 
-/// Chooses the tokens of one answer.
+/// Chooses the tokens of one answer: its settings are in their ranges.
 #[derive(Clone, Debug)]
 pub struct Sampler {
     sampling: Sampling,
@@ -42,11 +43,12 @@ impl Sampler {
     pub fn new(sampling: Sampling, stream: u64) -> Result<Self> {
         let seed = match sampling {
             Sampling::Greedy => 0,
-            Sampling::Random { temperature, top_p, seed, .. } => {
+            Sampling::Random { temperature, top_k, top_p, seed } => {
                 ensure!(
                     temperature > 0.0 && temperature.is_finite(),
                     "temperature = {temperature}: give a number above 0, or sample greedily"
                 );
+                ensure!(top_k != Some(0), "top_k = 0: give at least 1, or leave it out to keep all tokens");
                 ensure!(top_p > 0.0 && top_p <= 1.0, "top_p = {top_p}: give a number above 0, up to 1");
                 seed
             }
@@ -67,9 +69,7 @@ impl Sampler {
         };
         let mut ids: Vec<usize> = (0..logits.len()).collect();
         ids.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(Ordering::Equal));
-        if top_k > 0 {
-            ids.truncate(top_k);
-        }
+        ids.truncate(top_k.unwrap_or(ids.len()));
         let shifted = |id: usize| f64::from(logits[id] - logits[best]) / temperature;
         let mut weights: Vec<f64> = ids.iter().map(|&id| shifted(id).exp()).collect();
         keep_top_p(&mut weights, top_p);
@@ -116,7 +116,7 @@ fn keep_top_p(weights: &mut Vec<f64>, top_p: f64) {
 mod tests {
     use super::*;
 
-    fn random(temperature: f64, top_k: usize, top_p: f64) -> Sampling {
+    fn random(temperature: f64, top_k: Option<usize>, top_p: f64) -> Sampling {
         Sampling::Random { temperature, top_k, top_p, seed: 7 }
     }
 
@@ -149,25 +149,25 @@ mod tests {
     fn draws_follow_the_softmax() {
         // ln of 1 : 2 : 5 gives shares of 1/8, 2/8, 5/8; at temperature 0.5 the weights are squared.
         let logits = [0.0, 2f32.ln(), 5f32.ln(), f32::NEG_INFINITY];
-        close(&shares(random(1.0, 0, 1.0), &logits), &[0.125, 0.25, 0.625, 0.0]);
-        close(&shares(random(0.5, 0, 1.0), &logits), &[1.0 / 30.0, 4.0 / 30.0, 25.0 / 30.0, 0.0]);
+        close(&shares(random(1.0, None, 1.0), &logits), &[0.125, 0.25, 0.625, 0.0]);
+        close(&shares(random(0.5, None, 1.0), &logits), &[1.0 / 30.0, 4.0 / 30.0, 25.0 / 30.0, 0.0]);
     }
 
     #[test]
     fn top_k_and_top_p_keep_the_likeliest() {
         let logits = [0.0, 2f32.ln(), 5f32.ln()];
-        close(&shares(random(1.0, 2, 1.0), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
-        close(&shares(random(1.0, 0, 0.6), &logits), &[0.0, 0.0, 1.0]);
-        close(&shares(random(1.0, 0, 0.7), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
-        close(&shares(random(1.0, 0, 1e-9), &logits), &[0.0, 0.0, 1.0]);
+        close(&shares(random(1.0, Some(2), 1.0), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
+        close(&shares(random(1.0, None, 0.6), &logits), &[0.0, 0.0, 1.0]);
+        close(&shares(random(1.0, None, 0.7), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
+        close(&shares(random(1.0, None, 1e-9), &logits), &[0.0, 0.0, 1.0]);
         // Equal logits: the lowest id is kept.
-        close(&shares(random(1.0, 1, 1.0), &[1.0, 1.0]), &[1.0, 0.0]);
+        close(&shares(random(1.0, Some(1), 1.0), &[1.0, 1.0]), &[1.0, 0.0]);
     }
 
     #[test]
     fn draws_repeat_by_seed_and_differ_by_stream() {
         let draws = |stream| {
-            let mut sampler = Sampler::new(random(1.0, 0, 1.0), stream).unwrap();
+            let mut sampler = Sampler::new(random(1.0, None, 1.0), stream).unwrap();
             (0..50).map(|_| sampler.sample(&[0.0; 100]).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(draws(3), draws(3));
@@ -176,7 +176,7 @@ mod tests {
 
     #[test]
     fn broken_logits_and_settings_are_refused() {
-        for sampling in [Sampling::Greedy, random(1.0, 0, 1.0)] {
+        for sampling in [Sampling::Greedy, random(1.0, None, 1.0)] {
             let mut sampler = Sampler::new(sampling, 0).unwrap();
             for logits in [[0.0, f32::NAN], [f32::INFINITY, 0.0], [f32::NEG_INFINITY; 2]] {
                 assert!(sampler.sample(&logits).is_err(), "{logits:?}");
@@ -186,7 +186,8 @@ mod tests {
         for (temperature, top_p) in
             [(0.0, 1.0), (-1.0, 1.0), (f64::NAN, 1.0), (1.0, 0.0), (1.0, 1.1), (1.0, f64::NAN)]
         {
-            assert!(Sampler::new(random(temperature, 0, top_p), 0).is_err(), "{temperature} {top_p}");
+            assert!(Sampler::new(random(temperature, None, top_p), 0).is_err(), "{temperature} {top_p}");
         }
+        assert!(Sampler::new(random(1.0, Some(0), 1.0), 0).is_err());
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use mm1_lab::ablation::{Cell, Paper, Table as Scores};
+use mm1_lab::ablation::{AblationRun, AblationTable, PaperTable};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -51,7 +51,7 @@ pub(crate) struct Ablation {
     axis: Vec<AblationAxis>,
     /// The paper's table, printed beside this one.
     #[serde(default)]
-    paper: Option<Paper>,
+    paper: Option<PaperTable>,
 }
 
 /// An axis of an ablation, `[[ablation.axis]]`.
@@ -95,9 +95,9 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
         let scores = stages(recipe, &folder, worker, &stop)
             .with_context(|| format!("run {}", folder.display()))?
             .scores;
-        done.push(Cell { names, folder, scores: serde_json::to_value(scores)? });
+        done.push(AblationRun { names, folder, scores: serde_json::to_value(scores)? });
         let heads = ablation.axis.iter().map(|axis| axis.name.clone()).collect();
-        let table = Scores::new(heads, &done, ablation.paper.clone())?;
+        let table = AblationTable::new(heads, &done, ablation.paper.clone())?;
         // After each run: what a stop leaves is a table too.
         fs::write(args.out.join("table.md"), table.markdown())?;
         fs::write(args.out.join("table.json"), serde_json::to_vec_pretty(&table)?)?;

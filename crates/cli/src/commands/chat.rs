@@ -7,8 +7,9 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use mm1_data::document::{Image, Segment};
 use mm1_data::image::open;
-use mm1_serve::generate::{GenerateOptions, Session};
+use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
+use mm1_serve::session::Session;
 use serde_json::json;
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
@@ -55,7 +56,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     if !model.tuned {
         eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);
     }
-    let mut conversation = Conversation { session: model.generator.session(), args };
+    let mut conversation = Conversation { session: Session::new(&model.generator), args };
     match &args.prompt {
         Some(prompt) => {
             let answer = conversation.say(pictures, prompt)?;
@@ -90,7 +91,7 @@ impl Conversation<'_> {
         segments.push(Segment::prompt(text));
         let sampling = match self.args.temperature {
             0.0 => Sampling::Greedy,
-            temperature => Sampling::Random { temperature, top_k: 0, top_p: 1.0, seed: self.args.seed },
+            temperature => Sampling::Random { temperature, top_k: None, top_p: 1.0, seed: self.args.seed },
         };
         let options =
             GenerateOptions { max_tokens: self.args.max_tokens, stop: Vec::new(), sampling, batch: 1 };

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use mm1_eval::record::Record;
+use mm1_eval::result::TaskScore;
 use mm1_kernels::allocator::give_back_now;
 use mm1_model::ops::on_pool;
 use serde_json::json;
@@ -44,7 +44,7 @@ pub(crate) struct FinishedRun {
     /// The page for people.
     pub(crate) report: PathBuf,
     /// The scores of all stages.
-    pub(crate) scores: Vec<Record>,
+    pub(crate) scores: Vec<TaskScore>,
     /// The most memory of a stage in MiB, where the system says.
     pub(crate) peak_mib: Option<u64>,
 }
@@ -98,5 +98,5 @@ pub(crate) fn stages(
         peak = peak.max(memory::peak_mib());
     }
     let report = mm1_lab::report::write(context.folder.root())?;
-    Ok(FinishedRun { report, scores: evaluation::records(&context.folder)?, peak_mib: peak })
+    Ok(FinishedRun { report, scores: evaluation::scores(&context.folder)?, peak_mib: peak })
 }

@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
+use mm1_eval::metric::Metric;
 use mm1_eval::score::bleu;
 use mm1_eval::score::bootstrap::{self, Score};
 use mm1_eval::score::scores;
-use mm1_eval::task::Metric;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -24,7 +24,7 @@ const SEED: u64 = 0;
 
 #[derive(Debug, Args)]
 pub(crate) struct ScoreArgs {
-    metric: Name,
+    metric: ScoreMetric,
     /// References or accepted answers: {"id": ["text", …], …}, or one text for an id.
     #[arg(long, value_name = "FILE")]
     refs: PathBuf,
@@ -37,7 +37,7 @@ pub(crate) struct ScoreArgs {
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
-enum Name {
+enum ScoreMetric {
     /// Captions: CIDEr-D × 100, which papers call CIDEr.
     #[value(alias = "cider-d")]
     Cider,
@@ -69,13 +69,13 @@ enum Name {
 /// # Errors
 /// A file that can't be read, is empty or holds anything but texts by id; an id that is in one of them only.
 pub(crate) fn score(args: &ScoreArgs) -> Result<()> {
-    let references: BTreeMap<String, References> = read(&args.refs, "{\"id\": [\"text\", …], …}")?;
+    let references: BTreeMap<String, ItemReferences> = read(&args.refs, "{\"id\": [\"text\", …], …}")?;
     let predictions: BTreeMap<String, String> = read(&args.preds, "{\"id\": \"text\", …}")?;
     same_ids((&args.refs, &references), (&args.preds, &predictions))?;
     let references = references.into_iter().map(|(id, references)| match references {
-        References::One(text) => Ok(vec![text]),
-        References::Many(texts) if !texts.is_empty() => Ok(texts),
-        References::Many(_) => Err(InputError::new(format!(
+        ItemReferences::One(text) => Ok(vec![text]),
+        ItemReferences::Many(texts) if !texts.is_empty() => Ok(texts),
+        ItemReferences::Many(_) => Err(InputError::new(format!(
             "{}: id {id:?} has no text: give it at least one, or remove it from both files",
             args.refs.display()
         ))),
@@ -92,7 +92,7 @@ pub(crate) fn score(args: &ScoreArgs) -> Result<()> {
 
 /// The scores by name, the one that was asked for last.
 fn measure(
-    metric: Name,
+    metric: ScoreMetric,
     references: &[Vec<String>],
     predictions: &[&str],
 ) -> Result<Vec<(&'static str, Score)>> {
@@ -105,17 +105,17 @@ fn measure(
         Ok(vec![(name, bootstrap::mean(&items, SEED))])
     };
     match metric {
-        Name::Bleu => bleu(0..4),
-        Name::Bleu1 => bleu(0..1),
-        Name::Bleu2 => bleu(1..2),
-        Name::Bleu3 => bleu(2..3),
-        Name::Bleu4 => bleu(3..4),
-        Name::Cider => mean("cider", Metric::Cider),
-        Name::Rouge => mean("rouge-l", Metric::RougeL),
-        Name::Vqa => mean("vqa", Metric::VqaAccuracy),
-        Name::Anls => mean("anls", Metric::Anls),
-        Name::Relaxed => mean("relaxed", Metric::RelaxedAccuracy),
-        Name::Exact => mean("exact", Metric::ExactMatch),
+        ScoreMetric::Bleu => bleu(0..4),
+        ScoreMetric::Bleu1 => bleu(0..1),
+        ScoreMetric::Bleu2 => bleu(1..2),
+        ScoreMetric::Bleu3 => bleu(2..3),
+        ScoreMetric::Bleu4 => bleu(3..4),
+        ScoreMetric::Cider => mean("cider", Metric::Cider),
+        ScoreMetric::Rouge => mean("rouge-l", Metric::RougeL),
+        ScoreMetric::Vqa => mean("vqa", Metric::VqaAccuracy),
+        ScoreMetric::Anls => mean("anls", Metric::Anls),
+        ScoreMetric::Relaxed => mean("relaxed", Metric::RelaxedAccuracy),
+        ScoreMetric::Exact => mean("exact", Metric::ExactMatch),
     }
 }
 
@@ -130,16 +130,16 @@ fn print_table(table: &[(&str, Score)]) {
 fn print_report(table: &[(&str, Score)]) -> Result<()> {
     let Some((name, score)) = table.last() else { return Ok(()) };
     if table.len() == 1 {
-        return print_json(&Report { metric: name, score, orders: BTreeMap::new() });
+        return print_json(&ScoreReport { metric: name, score, orders: BTreeMap::new() });
     }
     let orders = table.iter().map(|(name, score)| (name.replace('-', ""), score.value)).collect();
-    print_json(&Report { metric: "bleu", score, orders })
+    print_json(&ScoreReport { metric: "bleu", score, orders })
 }
 
 /// The references of one item.
 #[derive(Deserialize)]
 #[serde(untagged, expecting = "expected a text or a list of texts")]
-enum References {
+enum ItemReferences {
     One(String),
     Many(Vec<String>),
 }
@@ -149,13 +149,13 @@ struct ById<T>(BTreeMap<String, T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for ById<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Entries(PhantomData))
+        deserializer.deserialize_map(ByIdVisitor(PhantomData))
     }
 }
 
-struct Entries<T>(PhantomData<T>);
+struct ByIdVisitor<T>(PhantomData<T>);
 
-impl<'de, T: Deserialize<'de>> Visitor<'de> for Entries<T> {
+impl<'de, T: Deserialize<'de>> Visitor<'de> for ByIdVisitor<T> {
     type Value = ById<T>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -210,7 +210,7 @@ fn same_ids<A, B>(
 
 /// What `--json` prints.
 #[derive(Serialize)]
-struct Report<'a> {
+struct ScoreReport<'a> {
     metric: &'a str,
     #[serde(flatten)]
     score: &'a Score,

@@ -113,11 +113,9 @@ fn check_probe(recipe: &Recipe, s: &ProbeStage) -> Result<()> {
 }
 
 fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {
-    positive(&[("questions", s.questions as u64), ("batch", s.batch as u64)])?;
-    ensure!(!s.tasks.is_empty(), "tasks is empty");
-    ensure!(!s.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
-    s.check_demonstration_size(recipe.model.vision.patch)?;
-    for task in &s.tasks {
+    s.protocol.check()?;
+    s.protocol.check_resolution(recipe.model.vision.patch)?;
+    for task in &s.protocol.tasks {
         tasks::check(task)?;
         tasks::sources(task).into_iter().try_for_each(|source| recipe.check_source("tasks", source))?;
     }

@@ -21,7 +21,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub(crate) use self::stage::{EvalStage, ProbeStage, Stage, eval_pool};
+pub(crate) use self::stage::{EvalStage, ProbeStage, Stage};
 pub(crate) use self::training::{ObjectiveConfig, ObjectiveKind, TrainStage};
 pub(crate) use self::written::{WrittenRecipe, put};
 

@@ -1,13 +1,12 @@
 //! The [`Stage`]s of a recipe and their settings.
 
-use std::path::PathBuf;
-
-use anyhow::{Result, ensure};
-use mm1_eval::shots::Choice;
+use mm1_eval::protocol::Protocol;
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
+use toml::Table;
 
-use super::{TrainStage, is_default};
+use super::TrainStage;
 
 /// A stage of the run, `[[stage]]`. Each starts with the model as the stages before have left it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -88,90 +87,26 @@ pub(crate) struct ProbeStage {
 }
 
 /// A stage that evaluates the model as the stages before have left it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub(crate) struct EvalStage {
     /// The stage's name, by which `--set` and reports know it: letters, digits, `-` and `_`.
     #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
     pub(crate) name: String,
-    /// Names of tasks. `captions:SOURCE` is captioning of a source's held-out pictures, `vqa:SOURCE` are
-    /// questions about them; `vqa:SOURCE/OTHER` takes the demonstrations from another source.
-    #[schemars(length(min = 1))]
-    pub(crate) tasks: Vec<String>,
-    /// Numbers of demonstrations (shots) with which each task is asked.
-    /// Unit: demonstrations.
-    #[schemars(length(min = 1))]
-    pub(crate) shots: Vec<usize>,
-    /// Questions of each task.
-    /// Unit: questions.
-    #[schemars(range(min = 1))]
-    pub(crate) questions: usize,
-    /// Questions answered in one batch; no score depends on it.
-    /// Unit: questions.
-    #[serde(default = "eval_batch")]
-    #[schemars(range(min = 1))]
-    pub(crate) batch: usize,
-    /// Whether the blind baseline is measured too: the same questions with grey pictures.
-    #[serde(default = "yes")]
-    pub(crate) blind: bool,
-    /// Which training items are shown as demonstrations.
-    #[serde(default)]
-    pub(crate) demonstrations: Choice,
-    /// Training items among which `similar` demonstrations are looked for.
-    /// Unit: items.
-    #[serde(default = "eval_pool")]
-    pub(crate) pool: usize,
-    /// Whether demonstrations show a chain of thought before their answer, and the model's conclusion is
-    /// scored.
-    #[serde(default)]
-    pub(crate) chain_of_thought: bool,
-    /// Side with which the demonstrations' pictures are encoded, in whole patches; by default as the
-    /// question's.
-    /// Unit: pixels.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 1, max = 4096))]
-    pub(crate) demonstration_size: Option<usize>,
-    /// The last demonstrations that are encoded at full resolution all the same.
-    /// Unit: demonstrations.
-    #[serde(default, skip_serializing_if = "is_default")]
-    #[schemars(extend("default" = 0))]
-    pub(crate) sharp_demonstrations: usize,
-    /// Training documents of each source with which test items are compared, to find what training has seen;
-    /// 0: none.
-    /// Unit: documents.
-    #[serde(default = "eval_contamination")]
-    pub(crate) contamination: u64,
-    /// The folder of the test sets on disk, for tasks of real benchmarks.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) data: Option<PathBuf>,
+    /// What is asked, after which demonstrations, and what stands beside the scores.
+    #[serde(flatten)]
+    pub(crate) protocol: Protocol,
 }
 
-impl EvalStage {
-    /// Whether demonstrations can be looked at in the resolution that is asked for.
-    ///
-    /// # Errors
-    /// One line that names the field.
-    pub(crate) fn check_demonstration_size(&self, patch: usize) -> Result<()> {
-        let Some(size) = self.demonstration_size else { return Ok(()) };
-        ensure!(
-            (patch..=4096).contains(&size) && size.is_multiple_of(patch),
-            "demonstration_size = {size}: give {patch} to 4096 pixels in whole patches of {patch}"
-        );
-        Ok(())
+/// The name and the protocol's fields stand in one table. With serde's own `flatten` a misspelt field would be
+/// taken for one that is left out: it does not know which fields are left over.
+impl<'de> Deserialize<'de> for EvalStage {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let mut fields = Table::deserialize(deserializer)?;
+        let name = fields.remove("name").ok_or_else(|| D::Error::missing_field("name"))?;
+        let name = name.try_into().map_err(|e| D::Error::custom(format!("name: {e}")))?;
+        Ok(Self { name, protocol: fields.try_into().map_err(D::Error::custom)? })
     }
-}
-
-pub(crate) fn eval_batch() -> usize {
-    64
-}
-fn eval_contamination() -> u64 {
-    1000
-}
-pub(crate) fn eval_pool() -> usize {
-    1000
-}
-fn yes() -> bool {
-    true
 }
 
 fn probe_train() -> u64 {

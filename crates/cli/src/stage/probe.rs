@@ -8,17 +8,17 @@ use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Tensor, TensorData};
 use mm1_data::image::{normalise_into, prepare};
 use mm1_data::source::{Source, Split};
-use mm1_eval::probe::{Labelled, nearest, retrieval, zero_shot};
-use mm1_eval::record::Record;
+use mm1_eval::metric::Metric;
+use mm1_eval::probe::{LabelledVectors, nearest, retrieval, zero_shot};
+use mm1_eval::result::TaskScore;
 use mm1_eval::score::bootstrap;
-use mm1_eval::task::Metric;
 use mm1_model::Mm1;
 use mm1_model::vision::Vision;
 use mm1_train::objective::probe::{self as features, Probe};
 
 use crate::context::Context;
 use crate::error::InputError;
-use crate::evaluation::{records, replace_records};
+use crate::evaluation::{replace_scores, scores};
 use crate::progress::Progress;
 use crate::recipe::ProbeStage;
 use crate::stage::model;
@@ -33,11 +33,11 @@ const PATCH: usize = 8;
 
 /// Measures the encoder; a stage whose scores are in `eval.json` is not done again.
 pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
-    if records(&context.folder)?.iter().any(|r| r.stage == stage.name) {
+    if scores(&context.folder)?.iter().any(|score| score.stage == stage.name) {
         return Ok(());
     }
     let (plan, root) = (&context.plan, context.folder.root());
-    let measures = Measures { context, stage, records: Vec::new() };
+    let measures = Measures { context, stage, scores: Vec::new() };
     let vision = model::encoder_before(&plan.recipe, root, &stage.name, &plan.device)?;
     measures.all(&vision)
 }
@@ -56,7 +56,7 @@ type Way<'a> = dyn Fn(&Pictures) -> Result<Vectors> + 'a;
 struct Measures<'a> {
     context: &'a Context,
     stage: &'a ProbeStage,
-    records: Vec<Record>,
+    scores: Vec<TaskScore>,
 }
 
 /// Pictures as the encoder takes them, with their texts.
@@ -104,7 +104,7 @@ impl Measures<'_> {
         if let Some(pair) = pair {
             self.contrastive(&pair, &test, &names)?;
         }
-        replace_records(&self.context.folder, &self.stage.name, self.records)
+        replace_scores(&self.context.folder, &self.stage.name, self.scores)
     }
 
     /// What needs a text tower.
@@ -243,7 +243,7 @@ impl Measures<'_> {
         );
         for (way, score) in scores {
             let own = way.is_empty();
-            self.records.push(Record {
+            self.scores.push(TaskScore {
                 stage: self.stage.name.clone(),
                 task: if own { task.to_owned() } else { format!("{task}/{way}") },
                 shots: 0,
@@ -268,18 +268,18 @@ fn classes(source: &Arc<dyn Source>, pictures: [&Pictures; 2]) -> Vec<String> {
     source.classes().unwrap_or_else(seen)
 }
 
-fn labelled(vectors: Vec<f32>, pictures: &Pictures, names: &[String]) -> Result<Labelled> {
+fn labelled(vectors: Vec<f32>, pictures: &Pictures, names: &[String]) -> Result<LabelledVectors> {
     let number: BTreeMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
     let label = |text: &String| {
         let label = number.get(text.as_str()).copied();
         label.with_context(|| InputError::new(format!("\"{text}\" is none of the source's classes")))
     };
     let labels = pictures.texts.iter().map(label).collect::<Result<Vec<_>>>()?;
-    Ok(Labelled { dim: vectors.len() / labels.len(), vectors, labels })
+    Ok(LabelledVectors { dim: vectors.len() / labels.len(), vectors, labels })
 }
 
 /// As a probe takes them, `tokens` vectors a picture.
-fn features(of: Labelled, tokens: usize) -> features::Labelled {
+fn features(of: LabelledVectors, tokens: usize) -> features::Labelled {
     features::Labelled { tokens, dim: of.dim / tokens, features: of.vectors, labels: of.labels }
 }
 

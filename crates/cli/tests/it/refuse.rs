@@ -47,6 +47,9 @@ fn settings_that_are_wrong() {
     refused(&set(&["stage.pretrain.mixture.missing=1.0"]), &["no [data.missing]", "captioned"]);
     refused(&set(&["stage.pretrain.length=4"]), &["stage.pretrain.length = 4"]);
     refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"", "scene-vqa"]);
+    refused(&set(&["stage.few-shot.qestions=4"]), &["unknown field `qestions`", "did you mean `questions`"]);
+    refused(&set(&["stage.few-shot.questions=0"]), &["stage.few-shot", "questions must be at least 1"]);
+    refused(&set(&["stage.few-shot.blind=3"]), &["blind", "expected a boolean"]);
     refused(&set(&["stage.pretrain.optimizer.freeze=[\"head\"]"]), &["unknown variant `head`", "vision"]);
     refused(&set(&["stage.pretrain.optimizer.moments=fp8"]), &["unknown variant `fp8`"]);
     refused(&set(&["world.emoji=100000"]), &["100000"]);

@@ -1,14 +1,17 @@
-//! ANLS, average normalised Levenshtein similarity (Biten et al. 2019, eq. 1), as the official evaluator of DocVQA computes it.
+//! ANLS, average normalised Levenshtein similarity (Biten et al. 2019, eq. 1), as the official evaluator of
+//! DocVQA computes it.
 
 use super::is_space;
 
 /// Below this similarity an answer is wrong, not misread.
 const THRESHOLD: f64 = 0.5;
 
-/// The similarity of `prediction` to the nearest answer, 0 to 1: 1 − edits / length, and 0 where that is below a half.
+/// The similarity of `prediction` to the nearest answer, 0 to 1: 1 − edits / length, and 0 where that is
+/// below a half.
 ///
-/// Letter case and repeated spaces do not count as edits, but the length is that of the longer text as it was written, spaces
-/// and all: so the official evaluator has it. A similarity of exactly a half stays, as there (in the paper it gives 0).
+/// Letter case and repeated spaces do not count as edits, but the length is that of the longer text as it was
+/// written, spaces and all: so the official evaluator has it. A similarity of exactly a half stays, as there
+/// (in the paper it gives 0).
 pub fn score(prediction: &str, answers: &[String]) -> f64 {
     let similarity = answers.iter().map(|answer| similarity(prediction, answer)).fold(0.0, f64::max);
     if similarity < THRESHOLD { 0.0 } else { similarity }

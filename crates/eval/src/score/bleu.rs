@@ -1,9 +1,10 @@
-//! BLEU-1 to BLEU-4 (Papineni et al. 2002) as pycocoevalcap's `Bleu(4)` computes them, over the words of [`ptb`].
+//! BLEU-1 to BLEU-4 (Papineni et al. 2002) as pycocoevalcap's `Bleu(4)` computes them, over the words of
+//! [`super::ptb`].
 //!
-//! BLEU-n is the geometric mean of the precisions of 1- to n-grams (a prediction's n-gram counts at most as often as in one
-//! reference), times exp(1 − r / c) where the predictions' c words are fewer than r, the sum of each item's reference
-//! length closest to the prediction's. Papers report the score of the corpus: counts are added over items first, so it is not
-//! the mean of the items' scores.
+//! BLEU-n is the geometric mean of the precisions of 1- to n-grams (a prediction's n-gram counts at most as
+//! often as in one reference), times exp(1 − r / c) where the predictions' c words are fewer than r, the sum
+//! of each item's reference length closest to the prediction's. Papers report the score of the corpus: counts
+//! are added over items first, so it is not the mean of the items' scores.
 
 use std::iter::Sum;
 
@@ -12,15 +13,16 @@ use rustc_hash::FxHashMap;
 
 use super::bootstrap::{self, Score};
 use super::gram::{self, ORDERS};
-use super::ptb;
+use super::ptb::PtbTokenizer;
 
-/// pycocoevalcap's guards against division by zero. They also make an item without any 4-gram score more than 0.
+/// pycocoevalcap's guards against division by zero. They also make an item without any 4-gram score more than
+/// 0.
 const TINY: f64 = 1e-15;
 const SMALL: f64 = 1e-9;
 
 /// What items add to the score of their corpus. Sums over items are again counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct BleuCounts {
     /// Of n = 1..4, the predicted n-grams found in a reference.
     correct: [u64; ORDERS],
     /// Of n = 1..4, the predicted n-grams.
@@ -31,11 +33,11 @@ pub struct Counts {
     closest: u64,
 }
 
-impl Counts {
+impl BleuCounts {
     /// The counts of one item. No reference counts as an empty one.
-    pub fn of(prediction: &str, references: &[String]) -> Self {
-        let prediction = ptb::tokenize(prediction);
-        let references: Vec<String> = references.iter().map(|r| ptb::tokenize(r)).collect();
+    pub fn of(words: &PtbTokenizer, prediction: &str, references: &[String]) -> Self {
+        let prediction = words.tokenize(prediction);
+        let references: Vec<String> = references.iter().map(|r| words.tokenize(r)).collect();
         let mut known = FxHashMap::default();
         let predicted = ids(&prediction, &mut known);
         let (mut lengths, mut most) = (Vec::new(), FxHashMap::default());
@@ -71,15 +73,15 @@ impl Counts {
 
 /// BLEU-1 to BLEU-4 of a corpus in percent, with intervals over resampled items.
 pub fn corpus(references: &[Vec<String>], predictions: &[&str], seed: u64) -> [Score; ORDERS] {
-    let items = predictions.par_iter().zip(references);
-    let counts: Vec<Counts> =
-        items.map(|(prediction, references)| Counts::of(prediction, references)).collect();
+    let (items, words) = (predictions.par_iter().zip(references), PtbTokenizer::new());
+    let counts: Vec<BleuCounts> =
+        items.map(|(prediction, references)| BleuCounts::of(&words, prediction, references)).collect();
     bootstrap::corpus(counts.len(), seed, |items| {
-        items.iter().map(|&item| counts[item]).sum::<Counts>().bleu().map(|bleu| 100.0 * bleu)
+        items.iter().map(|&item| counts[item]).sum::<BleuCounts>().bleu().map(|bleu| 100.0 * bleu)
     })
 }
 
-impl Sum for Counts {
+impl Sum for BleuCounts {
     fn sum<I: Iterator<Item = Self>>(items: I) -> Self {
         items.fold(Self::default(), |mut total, item| {
             for n in 0..ORDERS {

@@ -1,9 +1,10 @@
-//! How sure a score is: percentile bootstrap intervals over test items, and the paired test of two runs (Efron & Tibshirani 1993).
+//! How sure a score is: percentile bootstrap intervals over test items, and the paired test of two runs
+//! (Efron & Tibshirani 1993).
 
 use rand::Rng;
 use serde::{Deserialize, Serialize};
 
-use crate::{Stream, rng};
+use crate::{RandomStream, rng};
 
 /// Resamples of each interval.
 pub const RESAMPLES: usize = 2000;
@@ -13,21 +14,23 @@ pub const RESAMPLES: usize = 2000;
 pub struct Score {
     /// The score.
     pub value: f64,
-    /// The 2.5% and 97.5% points of the score over resampled test items. It holds the chance of which items were asked, not
-    /// that of training again. For CIDEr the items' scores are resampled with the idf of the whole set.
+    /// The 2.5% and 97.5% points of the score over resampled test items. It holds the chance of which items
+    /// were asked, not that of training again. For CIDEr the items' scores are resampled with the idf of the
+    /// whole set.
     pub ci95: [f64; 2],
     /// Number of items.
     pub n: usize,
 }
 
-/// Mean of `scores` with its 95% interval; the same for the same scores and seed. No scores give zeros and `n = 0`.
+/// Mean of `scores` with its 95% interval; the same for the same scores and seed. No scores give zeros and `n
+/// = 0`.
 pub fn mean(scores: &[f64], seed: u64) -> Score {
     let [score] = corpus(scores.len(), seed, |items| [mean_of(scores, items)]);
     score
 }
 
-/// Scores of a corpus of `n` items with their 95% intervals. `scores` is given the items that count, by index, some of them more
-/// than once.
+/// Scores of a corpus of `n` items with their 95% intervals. `scores` is given the items that count, by
+/// index, some of them more than once.
 pub fn corpus<const N: usize>(n: usize, seed: u64, scores: impl Fn(&[usize]) -> [f64; N]) -> [Score; N] {
     if n == 0 {
         return std::array::from_fn(|_| Score { value: 0.0, ci95: [0.0; 2], n });
@@ -67,7 +70,7 @@ pub fn paired(a: &[f64], b: &[f64], seed: u64) -> Option<Difference> {
 
 /// Each score of [`RESAMPLES`] draws of `n` items with replacement, sorted.
 fn resampled<const N: usize>(n: usize, seed: u64, scores: impl Fn(&[usize]) -> [f64; N]) -> [Vec<f64>; N] {
-    let mut rng = rng(seed, Stream::Bootstrap, 0);
+    let mut rng = rng(seed, RandomStream::Bootstrap, 0);
     let mut items = vec![0; n];
     let mut draw = || {
         items.fill_with(|| rng.random_range(0..n));

@@ -4,19 +4,19 @@
 pub(super) const ORDERS: usize = 4;
 
 /// Up to four word ids, which start at 1; 0 fills the unused end.
-pub(super) type Gram = [u32; ORDERS];
+pub(super) type Ngram = [u32; ORDERS];
 
 /// N-grams, sorted, with how often each is there.
-pub(super) type Counts = Vec<(Gram, u32)>;
+pub(super) type NgramCounts = Vec<(Ngram, u32)>;
 
 /// The index of an n-gram's length: 0 for single words.
-pub(super) fn order(gram: &Gram) -> usize {
+pub(super) fn order(gram: &Ngram) -> usize {
     gram.iter().filter(|&&id| id != 0).count() - 1
 }
 
-/// Counts every n-gram.
-pub(super) fn count(ids: &[u32]) -> Counts {
-    let mut grams: Vec<Gram> = Vec::with_capacity(ids.len() * ORDERS);
+/// NgramCounts every n-gram.
+pub(super) fn count(ids: &[u32]) -> NgramCounts {
+    let mut grams: Vec<Ngram> = Vec::with_capacity(ids.len() * ORDERS);
     for n in 1..=ORDERS {
         for window in ids.windows(n) {
             let mut gram = [0; ORDERS];

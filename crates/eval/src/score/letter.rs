@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use crate::run::Row;
+use crate::item::ItemResult;
 use crate::template::letter;
 
-/// The letter of the option that `said` names: by its letter, alone or before a mark (`B`, `(b)`, `B. a cat`, `Option B`), or by
-/// its text. Empty where it names none.
+/// The letter of the option that `said` names: by its letter, alone or before a mark (`B`, `(b)`, `B. a cat`,
+/// `Option B`), or by its text. Empty where it names none.
 pub fn chosen(said: &str, choices: &[String]) -> String {
     let said = said.trim();
     let letters: Vec<String> = (0..choices.len()).map(letter).collect();
@@ -28,15 +28,15 @@ pub fn chosen(said: &str, choices: &[String]) -> String {
     }
 }
 
-/// CircularEval (MMBench, section 4.3): `circular`, the share in percent of questions of which every row is right, where a
-/// question was asked with its options in several orders. Nothing where none was.
-pub fn circular(rows: &[Row]) -> BTreeMap<String, f64> {
+/// CircularEval (MMBench, section 4.3): `circular`, the share in percent of questions of which every item is
+/// right, where a question was asked with its options in several orders. Nothing where none was.
+pub fn circular(items: &[ItemResult]) -> BTreeMap<String, f64> {
     let mut questions: BTreeMap<_, Vec<f64>> = BTreeMap::new();
-    for row in rows {
-        let mut choices = row.choices.clone();
+    for item in items {
+        let mut choices = item.choices.clone();
         choices.sort();
         // The last picture of a prompt is the question's own.
-        questions.entry((&row.question, choices, row.hashes.last())).or_default().push(row.score);
+        questions.entry((&item.question, choices, item.hashes.last())).or_default().push(item.score);
     }
     if questions.values().all(|scores| scores.len() == 1) {
         return BTreeMap::new();
@@ -51,16 +51,16 @@ mod tests {
 
     #[test]
     fn a_question_counts_where_all_rotations_are_right() {
-        let row = |question: &str, choices: [&str; 2], score: f64| Row {
+        let item = |question: &str, choices: [&str; 2], score: f64| ItemResult {
             question: question.to_owned(),
             choices: choices.map(String::from).to_vec(),
             hashes: vec!["shot".to_owned(), "own".to_owned()],
             score,
-            ..Row::default()
+            ..ItemResult::default()
         };
-        let once = [row("a", ["x", "y"], 100.0), row("b", ["x", "y"], 0.0)];
+        let once = [item("a", ["x", "y"], 100.0), item("b", ["x", "y"], 0.0)];
         assert_eq!(circular(&once), BTreeMap::new());
-        let both = [once, [row("a", ["y", "x"], 100.0), row("b", ["y", "x"], 100.0)]].concat();
+        let both = [once, [item("a", ["y", "x"], 100.0), item("b", ["y", "x"], 100.0)]].concat();
         assert_eq!(circular(&both)["circular"], 50.0);
     }
 

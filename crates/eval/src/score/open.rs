@@ -1,9 +1,10 @@
-//! The accepted answer that a written one is, for questions without options among those with (MMMU, MathVista).
+//! The accepted answer that a written one is, for questions without options among those with (MMMU,
+//! MathVista).
 
 use super::vqa::normalise;
 
-/// The first of `answers` that `said` is: the same number, or the same words in the normal form of [`normalise`]. What was said,
-/// where it is none of them.
+/// The first of `answers` that `said` is: the same number, or the same words in the normal form of
+/// [`normalise`]. What was said, where it is none of them.
 pub fn accepted(said: &str, answers: &[String]) -> String {
     let said = said.trim().trim_end_matches('.');
     let number = |text: &str| text.trim().replace(',', "").parse::<f64>().ok();

@@ -1,19 +1,21 @@
-//! Penn Treebank words of a caption, as pycocoevalcap's `PTBTokenizer` (Stanford CoreNLP 3.4.1, lower-cased, punctuation
-//! removed) gives them. No Java.
+//! Penn Treebank words of a caption, as pycocoevalcap's `PTBTokenizer` (Stanford CoreNLP 3.4.1, lower-cased,
+//! punctuation removed) gives them. No Java.
 //!
-//! The tokenizer is a list of patterns (`RULES`): at each place the longest match is the next word, of equally long ones
-//! that of the earlier rule. They were found with the Java program as a black box: all short strings over small alphabets,
-//! every character of Unicode's first plane, and the seeded captions of `scripts/reference/captions.py`.
+//! The tokenizer is a list of patterns (`RULES`): at each place the longest match is the next word, of
+//! equally long ones that of the earlier rule. They were found with the Java program as a black box: all
+//! short strings over small alphabets, every character of Unicode's first plane, and the seeded captions of
+//! `scripts/reference/captions.py`.
 //!
-//! Kept from the original, though they look odd: brackets become the words `-lrb-`, `-rsb-`, …; `?!` and `!!!` stay words
-//! while a lone `?` or `!` goes; `€` becomes `$` and `£` becomes `#`; letters newer than Unicode 6.3 and all beyond the first
-//! plane are deleted. Not kept: there the next caption of the file decides whether the last word of this one keeps its full
-//! stop. Here every caption is followed by one that begins with `A`.
+//! Kept from the original, though they look odd: brackets become the words `-lrb-`, `-rsb-`, …; `?!` and
+//! `!!!` stay words while a lone `?` or `!` goes; `€` becomes `$` and `£` becomes `#`; letters newer than
+//! Unicode 6.3 and all beyond the first plane are deleted. Not kept: there the next caption of the file
+//! decides whether the last word of this one keeps its full stop. Here every caption is followed by one that
+//! begins with `A`.
 
-use std::cell::RefCell;
 use std::sync::LazyLock;
 
 use regex_automata::hybrid::dfa::{Cache, DFA};
+use regex_automata::util::pool::Pool;
 use regex_automata::{Anchored, Input, MatchKind, meta};
 
 use Write::{As, Itself, Nothing, Quotes, Straight};
@@ -23,7 +25,8 @@ use Write::{As, Itself, Nothing, Quotes, Straight};
 enum Write {
     /// No word: pycocoevalcap removes it as punctuation.
     Nothing,
-    /// The match in lower case, with round brackets by name and its spaces unbreakable, as Stanford writes them.
+    /// The match in lower case, with round brackets by name and its spaces unbreakable, as Stanford writes
+    /// them.
     Itself,
     /// The same with straight apostrophes and without `&amp;`.
     Straight,
@@ -34,7 +37,7 @@ enum Write {
 }
 
 /// Names in the patterns, in the order in which they are replaced. L, D and M are for use inside of brackets.
-const NAMES: [(&str, &str); 24] = [
+const NAMES: [(&str, &str); 25] = [
     ("{hyphened}", "(?:[A-Za-z0-9][A-Za-z0-9.,]*(?:{H}{part})+)"),
     ("{dotted}", "(?:{word}(?:[.!?]{word})+)"),
     ("{word}", "(?:(?:[{L}{M}]|{entity})(?:[{L}{D}{M}]|{entity})*)"),
@@ -45,6 +48,7 @@ const NAMES: [(&str, &str); 24] = [
     ("{host}", r"[^\s\u{a0}().<>{|}]"),
     ("{path}", r#"[^ \t\n"()<>|]*[^ \t\n"()<>|{},.?!-]"#),
     ("{mail}", r#"[^ \t\n\u{a0}"()<>|{}]"#),
+    ("{name}", r##"[^\s"'$(),./0-9:;<=>?@\[\\\]^_`{|}!-]"##),
     ("{label}", r#"[^ \t\n\u{a0}"().<>|{}]+"#),
     ("{stroke}", "(?:[A-Za-z0-9]+(?:-[A-Za-z]+)*)"),
     ("{tag}", r"[A-Za-z][A-Za-z0-9_:.-]*"),
@@ -74,23 +78,29 @@ const MARKS: &str = r"
 \u{bc6}-\u{bc8}\u{bca}-\u{bcd}\u{c01}-\u{c03}\u{c3e}-\u{c56}\u{d3e}-\u{d44}\u{d46}-\u{d48}\u{e31}
 \u{e34}-\u{e3a}\u{e47}-\u{e4e}\u{eb1}\u{eb4}-\u{ebc}\u{ec8}-\u{ecd}";
 
-/// Of dates, places and firms, most at the end of a sentence; those of states that are words too with a capital letter only.
-const ENDING: &str = "(?:(?i:al|ala|apr|ariz|assn|aug|bldg|blvd|bros|calif|co|colo|conn|corp|cos|ct|dec|esq|est|etc|ext|feb|fla|fri|ga|inc|\
-ind|intl|jan|jr|jul|jun|kan|kans|ky|ltd|mar|md|mich|minn|mo|mon|mont|neb|nev|nov|oct|okla|penn|ph[.]d|plc|rd|sep|sept|\
-seq|sq|sr|tel|tenn|thu|thurs|tue|tues|univ|va|vt|wed|wis|wisc|wyo)|A(?i:rk)|D(?i:el)|I(?i:ll)|L(?i:a)|M(?i:ass|iss)|\
-O(?i:re)|P(?:a|A|ty)|T(?i:ex)|W(?i:ash))";
+/// Of dates, places and firms, most at the end of a sentence; those of states that are words too with a
+/// capital letter only.
+const ENDING: &str = "\
+(?:(?i:al|ala|apr|ariz|assn|aug|bldg|blvd|bros|calif|co|colo|conn|corp|cos|ct|dec|esq|est|etc|ext|feb|\
+fla|fri|ga|inc|ind|intl|jan|jr|jul|jun|kan|kans|ky|ltd|mar|md|mich|minn|mo|mon|mont|neb|nev|nov|oct|\
+okla|penn|ph[.]d|plc|rd|sep|sept|seq|sq|sr|tel|tenn|thu|thurs|tue|tues|univ|va|vt|wed|wis|wisc|wyo)|\
+A(?i:rk)|D(?i:el)|I(?i:ll)|L(?i:a)|M(?i:ass|iss)|O(?i:re)|P(?:a|A|ty)|T(?i:ex)|W(?i:ash))";
 
 /// Of titles and such, before other words.
-const LEADING: &str = "(?:(?i:adj|adm|adv|alex|assoc|asst|atty|ave|brig|capt|cf|cie|cmdr|col|comdr|cpl|dept|dr|ft|gen|gov|hon|jos|lt|maj|\
-messrs|mlle|mme|mr|mrs|ms|mt|natl|ph|pres|prof|pvt|rep|rev|rt|sen|sgt|st|ste|supt|treas|vs|wm)|[Mm](?:fg|tg))";
+const LEADING: &str = "\
+(?:(?i:adj|adm|adv|alex|assoc|asst|atty|ave|brig|capt|cf|cie|cmdr|col|comdr|cpl|dept|dr|ft|gen|gov|hon|\
+jos|lt|maj|messrs|mlle|mme|mr|mrs|ms|mt|natl|ph|pres|prof|pvt|rep|rev|rt|sen|sgt|st|ste|supt|treas|vs|\
+wm)|[Mm](?:fg|tg))";
 
 /// With a capital letter they begin a sentence: a single letter before them loses its full stop.
-const OPENERS: &str = "(?:A(?i:n|bout|ccording|fter|s|t)?|B(?i:ut)|E(?i:arlier)|H(?i:er?|ere|owever)|I(?i:f|n|t)|L(?i:ast)|\
-M(?i:any|ore)|N(?i:ow)|O(?i:nce|ne|ther|ur)|S(?i:he|ince|o|ome|uch)|T(?i:hat|he|heir|hen|here|hese|hey|his)|\
-W(?i:e|hat|hen|hile)|Y(?i:et|ou))";
+const OPENERS: &str = "\
+(?:A(?i:n|bout|ccording|fter|s|t)?|B(?i:ut)|E(?i:arlier)|H(?i:er?|ere|owever)|I(?i:f|n|t)|L(?i:ast)|\
+M(?i:any|ore)|N(?i:ow)|O(?i:nce|ne|ther|ur)|S(?i:he|ince|o|ome|uch)|T(?i:hat|he|heir|hen|here|hese|hey|\
+his)|W(?i:e|hat|hen|hile)|Y(?i:et|ou))";
 
 /// Of file names.
-const EXTENSIONS: &str = "(?i:bat|bmp|c|class|cgi|cpp|dll|docx?|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|ppt|ps|\
+const EXTENSIONS: &str = "\
+(?i:bat|bmp|c|class|cgi|cpp|dll|docx?|exe|gif|gz|h|html?|jar|java|jpe?g|mov|mp3|pdf|php|pl|png|ppt|ps|\
 py|sql|tar|txt|wav|x|xml|zip)";
 
 /// What is a word, and how it is written. Where there is a group, it is the word, and the rest must follow.
@@ -145,7 +155,8 @@ const RULES: &[(&str, Write)] = &[
     (r"(?i:https?)://[^\s]{path}", Itself),
     (r"(?i:www)\.(?:{host}+\.)+[A-Za-z]{2,4}(?:/{path})?", Itself),
     (
-        r##"(?:[^\s"'$(),./0-9:;<=>?@\[\\\]^_`{|}!-]+|{word}(?:\.{word})*)\.(?:com|net|org|edu)(?:/{path})?"##,
+        // A name, or words with full stops between.
+        r##"(?:{name}+|{word}(?:\.{word})*)\.(?:com|net|org|edu)(?:/{path})?"##,
         Itself,
     ),
     (r"(?:<|&lt;)?[A-Za-z0-9]{mail}*@(?:{label}\.)*{label}>?", Itself),
@@ -221,34 +232,51 @@ static LEXER: LazyLock<Lexer> = LazyLock::new(|| {
     Lexer { longest, groups: patterns.iter().map(alone).collect() }
 });
 
-/// Of the states that the lexer has met, in each thread.
+/// The most memory of a cache: of the states that the lexer has met.
 const CACHE_BYTES: usize = 16 << 20;
-
-thread_local! {
-    static CACHE: RefCell<Cache> = RefCell::new(LEXER.longest.create_cache());
-}
 
 const LINE_BREAKS: [char; 7] = ['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}'];
 
 /// How the caption after this one begins.
 const NEXT: &str = "\nA ";
 
-/// The words of `caption`, one space between. A word can hold an unbreakable space: CIDEr and BLEU split there, ROUGE does not.
-pub fn tokenize(caption: &str) -> String {
-    let text = caption.replace(LINE_BREAKS, " ") + NEXT;
-    let end = text.len() - NEXT.len();
-    let (mut words, mut at) = (String::new(), 0);
-    CACHE.with_borrow_mut(|cache| {
+/// Makes the words of captions, in any number of threads.
+pub struct PtbTokenizer {
+    /// States of the lexer that captions have led to, for each thread that is at work. They are worth keeping
+    /// for a whole test set: a fresh cache finds its states again. What a caption gives does not depend on
+    /// them.
+    caches: Pool<Cache, fn() -> Cache>,
+}
+
+impl Default for PtbTokenizer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl PtbTokenizer {
+    /// With empty caches.
+    pub fn new() -> Self {
+        Self { caches: Pool::new(|| LEXER.longest.create_cache()) }
+    }
+
+    /// The words of `caption`, one space between. A word can hold an unbreakable space: CIDEr and BLEU split
+    /// there, ROUGE does not.
+    pub fn tokenize(&self, caption: &str) -> String {
+        let text = caption.replace(LINE_BREAKS, " ") + NEXT;
+        let end = text.len() - NEXT.len();
+        let (mut words, mut at) = (String::new(), 0);
+        let mut cache = self.caches.get();
         while at < end {
-            let Some((rule, stop)) = LEXER.longest_match(cache, &text, at) else {
+            let Some((rule, stop)) = LEXER.longest_match(&mut cache, &text, at) else {
                 at += text[at..].chars().next().map_or(1, char::len_utf8);
                 continue;
             };
             push(&mut words, &text[at..stop], RULES[rule].1);
             at = stop;
         }
-    });
-    words
+        words
+    }
 }
 
 impl Lexer {

@@ -1,4 +1,5 @@
-//! Relaxed accuracy (Masry et al. 2022, ChartQA, section 5.1) with the rules of pix2struct's evaluator, which others took over.
+//! Relaxed accuracy (Masry et al. 2022, ChartQA, section 5.1) with the rules of pix2struct's evaluator, which
+//! others took over.
 
 use super::is_space;
 
@@ -7,8 +8,9 @@ const TOLERANCE: f64 = 0.05;
 
 /// 1 if `prediction` is right by any of `answers`, else 0.
 ///
-/// Where both are numbers and the answer is not 0, the prediction may be 5% off. All else must be equal but for letter case. A
-/// percent sign at the end divides by 100, so `5` is wrong where `5%` is asked; `1,000` and `$5` are no numbers.
+/// Where both are numbers and the answer is not 0, the prediction may be 5% off. All else must be equal but
+/// for letter case. A percent sign at the end divides by 100, so `5` is wrong where `5%` is asked; `1,000`
+/// and `$5` are no numbers.
 pub fn score(prediction: &str, answers: &[String]) -> f64 {
     f64::from(u8::from(answers.iter().any(|answer| correct(prediction, answer))))
 }

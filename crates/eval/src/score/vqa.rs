@@ -1,8 +1,9 @@
-//! VQA accuracy (Antol et al. 2015) with the answer normalisation of the official evaluator (GT-Vision-Lab/VQA, `vqaEval.py`).
+//! VQA accuracy (Antol et al. 2015) with the answer normalisation of the official evaluator
+//! (GT-Vision-Lab/VQA, `vqaEval.py`).
 //!
-//! With ten answers from ten people, each person in turn is left out and the prediction earns min(1, matches / 3) against the
-//! other nine; the accuracy is the mean of the ten. Items with fewer answers (such as the built-in scenes, whose truth is known) earn 1
-//! if any answer matches in its normal form, else 0.
+//! With ten answers from ten people, each person in turn is left out and the prediction earns min(1, matches
+//! / 3) against the other nine; the accuracy is the mean of the ten. Items with fewer answers (such as the
+//! built-in scenes, whose truth is known) earn 1 if any answer matches in its normal form, else 0.
 
 use super::is_space;
 
@@ -10,15 +11,18 @@ use super::is_space;
 const PEOPLE: usize = 10;
 
 /// Each word with one apostrophe missing is read as the whole word: `dont`, `wouldnt've`, `wouldn'tve`.
-const CONTRACTIONS: &str = "ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't \
-    haven't he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've mustn't must've \
-    needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't shouldn't've somebody'd've somebody'll \
-    somebody's someone'd someone'd've someone'll someone's something'd something'd've something'll that's there'd \
-    there'd've there're there's they'd they'd've they'll they're they've 'twas wasn't we'd've we've weren't what'll what're \
-    what's what've when's where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've \
+const CONTRACTIONS: &str = "\
+    ain't aren't can't could've couldn't couldn't've didn't doesn't don't hadn't hadn't've hasn't haven't \
+    he'd he'd've he's how'd how'll how's isn't it'd it'd've it'll ma'am mightn't mightn't've might've \
+    mustn't must've needn't not've o'clock oughtn't 'ow's'at shan't she'd've should've shouldn't \
+    shouldn't've somebody'd've somebody'll somebody's someone'd someone'd've someone'll someone's \
+    something'd something'd've something'll that's there'd there'd've there're there's they'd they'd've \
+    they'll they're they've 'twas wasn't we'd've we've weren't what'll what're what's what've when's \
+    where'd where's where've who'd who'd've who'll who's who've why'll why're why's won't would've \
     wouldn't wouldn't've y'all y'all'll y'all'd've you'd you'd've you'll you're you've";
 
-/// Deleted where a space is beside it (or where the text has a number such as 1,000), else replaced by a space.
+/// Deleted where a space is beside it (or where the text has a number such as 1,000), else replaced by a
+/// space.
 const PUNCTUATION: &str = ";/[]\"{}()=+\\_-><@`,?!";
 
 const NUMBERS: [&str; 11] =
@@ -26,7 +30,8 @@ const NUMBERS: [&str; 11] =
 
 /// The accuracy of `prediction`, 0 to 1.
 ///
-/// As in the official evaluator, a unanimous answer is compared as it is, without normalisation, when ten people gave it.
+/// As in the official evaluator, a unanimous answer is compared as it is, without normalisation, when ten
+/// people gave it.
 pub fn accuracy(prediction: &str, answers: &[String]) -> f64 {
     let clean = |text: &str| text.replace(['\n', '\t'], " ").trim_matches(is_space).to_string();
     let answers: Vec<String> = answers.iter().map(|a| clean(a)).collect();
@@ -43,7 +48,8 @@ pub fn accuracy(prediction: &str, answers: &[String]) -> f64 {
     earned.sum::<f64>() / hits.len() as f64
 }
 
-/// The official normal form: punctuation out, lower case, number words as digits, articles out, apostrophes restored.
+/// The official normal form: punctuation out, lower case, number words as digits, articles out, apostrophes
+/// restored.
 pub fn normalise(answer: &str) -> String {
     let text = strip_punctuation(answer).to_lowercase();
     let words = text.split(is_space).filter(|word| !word.is_empty()).map(number);
@@ -66,7 +72,8 @@ fn strip_punctuation(text: &str) -> String {
     strip_periods(&stripped)
 }
 
-/// Removes full stops that no digit follows. At most 32: the original passes a flag of value 32 where the count belongs.
+/// Removes full stops that no digit follows. At most 32: the original passes a flag of value 32 where the
+/// count belongs.
 fn strip_periods(text: &str) -> String {
     let mut characters = text.chars().peekable();
     let (mut stripped, mut removed) = (String::new(), 0);

@@ -1,7 +1,8 @@
-//! ARC: questions of school exams about nature (Clark et al. 2018); `arc_easy` and `arc_challenge` of lm-evaluation-harness.
+//! ARC: questions of school exams about nature (Clark et al. 2018); `arc_easy` and `arc_challenge` of
+//! lm-evaluation-harness.
 //!
-//! Files of `ARC-V1-Feb2018.zip`: `ARC-Easy-{Train,Test}.jsonl` and `ARC-Challenge-{Train,Test}.jsonl`, lines of
-//! `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`. The test part is asked.
+//! Files of `ARC-V1-Feb2018.zip`: `ARC-Easy-{Train,Test}.jsonl` and `ARC-Challenge-{Train,Test}.jsonl`, lines
+//! of `{"question": {"stem", "choices": [{"text", "label"}]}, "answerKey"}`. The test part is asked.
 
 use std::path::Path;
 
@@ -11,23 +12,23 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Record {
-    question: Asked,
+struct ArcLine {
+    question: ArcQuestion,
     answer_key: String,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct ArcQuestion {
     stem: String,
-    choices: Vec<Labelled>,
+    choices: Vec<ArcOption>,
 }
 
 #[derive(Deserialize)]
-struct Labelled {
+struct ArcOption {
     text: String,
     label: String,
 }
@@ -54,7 +55,7 @@ fn open(root: &Path, name: &str, file: &str) -> Result<Benchmark> {
     Ok(harness::benchmark(name, Metric::Choice, template, (read("Test")?, read("Train")?)))
 }
 
-fn question(Record { question, answer_key }: Record) -> Result<Question> {
+fn question(ArcLine { question, answer_key }: ArcLine) -> Result<Question> {
     let right = question.choices.iter().position(|choice| choice.label == answer_key);
     let right = right.with_context(|| format!("answerKey `{answer_key}` is the label of no option"))?;
     harness::choice(question.stem, question.choices.into_iter().map(|choice| choice.text).collect(), right)

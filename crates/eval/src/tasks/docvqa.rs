@@ -1,7 +1,9 @@
-//! DocVQA (Mathew et al. 2021, arXiv 2007.00398): questions about scanned pages, with one or more accepted answers; scores by the first
-//! type of each question. The validation split is asked, the training split demonstrated.
+//! DocVQA (Mathew et al. 2021, arXiv 2007.00398): questions about scanned pages, with one or more accepted
+//! answers; scores by the first type of each question. The validation split is asked, the training split
+//! demonstrated.
 //!
-//! - `val_v1.0_withQT.json`, `train_v1.0_withQT.json`: of `spdocvqa_qas.zip`, task 1 of rrc.cvc.uab.es/?ch=17.
+//! - `val_v1.0_withQT.json`, `train_v1.0_withQT.json`: of `spdocvqa_qas.zip`, task 1 of
+//!   rrc.cvc.uab.es/?ch=17.
 //! - `spdocvqa_images/`: the pages of both splits, of `spdocvqa_images.tar.gz`.
 
 use std::path::Path;
@@ -10,9 +12,10 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
 const LAYOUT: &str =
     "val_v1.0_withQT.json, train_v1.0_withQT.json and spdocvqa_images/ (the pages of both splits)";
@@ -22,20 +25,20 @@ const LAYOUT: &str =
 /// # Errors
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     let pages = folder.path("spdocvqa_images")?;
-    let items = |split: &str| -> Result<Vec<Item>> {
-        let Questions { data } = folder.json(&format!("{split}_v1.0_withQT.json"))?;
-        let item = |asked: Asked| {
+    let items = |split: &str| -> Result<Vec<BenchmarkItem>> {
+        let DocVqaFile { data } = folder.json(&format!("{split}_v1.0_withQT.json"))?;
+        let item = |entry: DocVqaQuestion| {
             // `documents/PAGE.png`: the folder had another name once.
-            let page = asked.image.rsplit('/').next().unwrap_or_default();
-            Item {
-                pictures: vec![Place::File(pages.join(page))],
+            let page = entry.image.rsplit('/').next().unwrap_or_default();
+            BenchmarkItem {
+                pictures: vec![PictureLocation::File(pages.join(page))],
                 question: Question {
-                    id: format!("docvqa/{split}/{}", asked.question_id),
-                    category: asked.question_types.into_iter().next().unwrap_or_default(),
-                    text: asked.question,
-                    answers: asked.answers,
+                    id: format!("docvqa/{split}/{}", entry.question_id),
+                    category: entry.question_types.into_iter().next().unwrap_or_default(),
+                    text: entry.question,
+                    answers: entry.answers,
                     ..Question::default()
                 },
             }
@@ -46,12 +49,12 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 #[derive(Deserialize)]
-struct Questions {
-    data: Vec<Asked>,
+struct DocVqaFile {
+    data: Vec<DocVqaQuestion>,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct DocVqaQuestion {
     #[serde(rename = "questionId")]
     question_id: u64,
     question: String,

@@ -1,5 +1,5 @@
-//! Flickr30k (Young et al. 2014) in Karpathy's split: 1,000 test pictures with five captions each are asked, the training
-//! ones demonstrated.
+//! Flickr30k (Young et al. 2014) in Karpathy's split: 1,000 test pictures with five captions each are asked,
+//! the training ones demonstrated.
 //!
 //! - `dataset_flickr30k.json`: of Karpathy's `caption_datasets.zip`.
 //! - `flickr30k-images/`: the pictures.
@@ -10,7 +10,7 @@ use anyhow::Result;
 
 use super::benchmark::Benchmark;
 use super::coco::karpathy;
-use super::reader::Folder;
+use super::reader::BenchmarkFolder;
 
 const LAYOUT: &str = "dataset_flickr30k.json (Karpathy's split) and flickr30k-images/";
 
@@ -19,6 +19,6 @@ const LAYOUT: &str = "dataset_flickr30k.json (Karpathy's split) and flickr30k-im
 /// # Errors
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     karpathy("flickr30k", &folder, &folder.path("flickr30k-images")?)
 }

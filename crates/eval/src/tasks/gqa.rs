@@ -1,10 +1,11 @@
-//! GQA (Hudson and Manning 2019, arXiv 1902.09506): compositional questions with one answer; scores by structure. The balanced
-//! test-dev split is asked, the balanced validation split demonstrated.
+//! GQA (Hudson and Manning 2019, arXiv 1902.09506): compositional questions with one answer; scores by
+//! structure. The balanced test-dev split is asked, the balanced validation split demonstrated.
 //!
-//! The score is an exact match in the normal form of VQA: the official evaluator compares lower-case words, and what a model
-//! writes may begin with a capital or end with a full stop.
+//! The score is an exact match in the normal form of VQA: the official evaluator compares lower-case words,
+//! and what a model writes may begin with a capital or end with a full stop.
 //!
-//! - `testdev_balanced_questions.json`, `val_balanced_questions.json`: of `questions1.2.zip` from cs.stanford.edu/people/dorarad/gqa.
+//! - `testdev_balanced_questions.json`, `val_balanced_questions.json`: of `questions1.2.zip` from
+//!   cs.stanford.edu/people/dorarad/gqa.
 //! - `images/`: the pictures.
 
 use std::collections::BTreeMap;
@@ -14,9 +15,10 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
 const LAYOUT: &str =
     "testdev_balanced_questions.json, val_balanced_questions.json (of questions1.2.zip) and images/";
@@ -26,36 +28,37 @@ const LAYOUT: &str =
 /// # Errors
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     let pictures = folder.path("images")?;
-    let items = |split: &str| -> Result<Vec<Item>> {
-        let asked: BTreeMap<String, Asked> = folder.json(&format!("{split}_balanced_questions.json"))?;
-        let item = |(id, asked): (String, Asked)| Item {
+    let items = |split: &str| -> Result<Vec<BenchmarkItem>> {
+        let entries: BTreeMap<String, GqaQuestion> =
+            folder.json(&format!("{split}_balanced_questions.json"))?;
+        let item = |(id, entry): (String, GqaQuestion)| BenchmarkItem {
             question: Question {
                 id: format!("gqa/{split}/{id}"),
-                category: asked.types.structural,
-                text: asked.question,
-                answers: vec![asked.answer],
+                category: entry.types.structural,
+                text: entry.question,
+                answers: vec![entry.answer],
                 ..Question::default()
             },
-            pictures: vec![Place::File(pictures.join(format!("{}.jpg", asked.image_id)))],
+            pictures: vec![PictureLocation::File(pictures.join(format!("{}.jpg", entry.image_id)))],
         };
-        Ok(asked.into_iter().map(item).collect())
+        Ok(entries.into_iter().map(item).collect())
     };
     Ok(Benchmark::new("gqa", Metric::VqaAccuracy, items("testdev")?, items("val")?))
 }
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Asked {
+struct GqaQuestion {
     image_id: String,
     question: String,
     answer: String,
-    types: Types,
+    types: GqaTypes,
 }
 
 #[derive(Deserialize)]
-struct Types {
+struct GqaTypes {
     /// `verify`, `query`, `choose`, `logical` or `compare`.
     structural: String,
 }

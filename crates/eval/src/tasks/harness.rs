@@ -1,16 +1,18 @@
-//! What the text sets have in common: they are written and scored as in lm-evaluation-harness (Gao et al. 2024).
+//! What the text sets have in common: they are written and scored as in lm-evaluation-harness (Gao et al.
+//! 2024).
 
 use anyhow::{Context as _, Result};
 use mm1_data::question::Question;
 
-use super::benchmark::{Benchmark, Item};
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use crate::metric::Metric;
 use crate::template::Template;
 
 /// Answers longer than this equal no accepted one.
 const MAX_TOKENS: usize = 64;
 
-/// A question, a space and its answer; demonstrations end with an empty line. A user of a tuned model asks the same.
+/// A question, a space and its answer; demonstrations end with an empty line. A user of a tuned model asks
+/// the same.
 pub(crate) fn template(ask: &str) -> Template {
     Template {
         ask: ask.to_owned(),
@@ -21,7 +23,8 @@ pub(crate) fn template(ask: &str) -> Template {
     }
 }
 
-/// The set `name` of test and training questions, which get their ids here, and the set's name where they have no category.
+/// The set `name` of test and training questions, which get their ids here, and the set's name where they
+/// have no category.
 pub(crate) fn benchmark(
     name: &str,
     metric: Metric,
@@ -31,7 +34,7 @@ pub(crate) fn benchmark(
     let item = |split: &str, (index, question): (usize, Question)| {
         let category = if question.category.is_empty() { name.to_owned() } else { question.category };
         let question = Question { id: format!("{name}/{split}/{index}"), category, ..question };
-        Item { question, pictures: Vec::new() }
+        BenchmarkItem { question, pictures: Vec::new() }
     };
     let items =
         |split, questions: Vec<Question>| questions.into_iter().enumerate().map(|q| item(split, q)).collect();

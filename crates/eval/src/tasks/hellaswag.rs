@@ -1,9 +1,9 @@
-//! HellaSwag: how a scene goes on (Zellers et al. 2019); `hellaswag` of lm-evaluation-harness, with its cleaning of WikiHow's
-//! marks.
+//! HellaSwag: how a scene goes on (Zellers et al. 2019); `hellaswag` of lm-evaluation-harness, with its
+//! cleaning of WikiHow's marks.
 //!
-//! Files of the release: `hellaswag_{train,val}.jsonl`, lines of `{"activity_label", "ctx_a", "ctx_b", "endings", "label",
-//! "split_type"}`. The test part has no public answers, so the validation part is asked. Categories are `indomain` and
-//! `zeroshot`: whether the activity is in the training part.
+//! Files of the release: `hellaswag_{train,val}.jsonl`, lines of `{"activity_label", "ctx_a", "ctx_b",
+//! "endings", "label", "split_type"}`. The test part has no public answers, so the validation part is asked.
+//! Categories are `indomain` and `zeroshot`: whether the activity is in the training part.
 
 use std::path::Path;
 
@@ -14,10 +14,10 @@ use serde_json::Value;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
-struct Record {
+struct HellaSwagLine {
     activity_label: String,
     ctx_a: String,
     ctx_b: String,
@@ -38,8 +38,8 @@ pub fn open(root: &Path) -> Result<Benchmark> {
     Ok(harness::benchmark("hellaswag", Metric::Choice, template, (read("val")?, read("train")?)))
 }
 
-fn question(record: Record) -> Result<Question> {
-    let Record { activity_label, ctx_a, ctx_b, endings, label, split_type } = record;
+fn question(record: HellaSwagLine) -> Result<Question> {
+    let HellaSwagLine { activity_label, ctx_a, ctx_b, endings, label, split_type } = record;
     let right = label.to_string().trim_matches('"').parse();
     let right = right.with_context(|| format!("field `label` is {label}, not a number from 0"))?;
     let text = cleaned(&format!("{activity_label}: {ctx_a} {}", capitalised(&ctx_b)));

@@ -1,8 +1,9 @@
 //! LAMBADA: the last word of a passage (Paperno et al. 2016), in OpenAI's edition; `lambada_openai` of
 //! lm-evaluation-harness: the word counts as right where greedy decoding would write it.
 //!
-//! File: `lambada_test.jsonl` of GPT-2's data, lines of `{"text"}`. There is no training part: demonstrations are other test
-//! items. The harness writes two spaces before a demonstrated word, by mistake; here it is one.
+//! File: `lambada_test.jsonl` of GPT-2's data, lines of `{"text"}`. There is no training part: demonstrations
+//! are other test items. The harness writes two spaces before a demonstrated word, by mistake; here it is
+//! one.
 
 use std::path::Path;
 
@@ -12,10 +13,10 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
-struct Record {
+struct LambadaLine {
     text: String,
 }
 
@@ -35,7 +36,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
     Ok(Benchmark { demonstrations: set.tests.clone(), ..set })
 }
 
-fn question(Record { text }: Record) -> Result<Question> {
+fn question(LambadaLine { text }: LambadaLine) -> Result<Question> {
     let (before, word) =
         text.rsplit_once(' ').with_context(|| format!("field `text` is one word: `{text}`"))?;
     Ok(Question { text: before.to_owned(), answers: vec![word.to_owned()], ..Question::default() })

@@ -1,8 +1,9 @@
-//! MathVista (Lu et al. 2023, arXiv 2310.02255): mathematics in pictures, with options or without; scores by task. `testmini` is
-//! asked (the answers of `test` are secret); there is no training split, so other questions of it are demonstrated.
+//! MathVista (Lu et al. 2023, arXiv 2310.02255): mathematics in pictures, with options or without; scores by
+//! task. `testmini` is asked (the answers of `test` are secret); there is no training split, so other
+//! questions of it are demonstrated.
 //!
-//! An answer with options is right by its letter, one without where it is the accepted number or words. The official evaluator lets
-//! GPT-4 extract these from a longer answer.
+//! An answer with options is right by its letter, one without where it is the accepted number or words. The
+//! official evaluator lets GPT-4 extract these from a longer answer.
 //!
 //! - `data/testmini-*.parquet`: of huggingface.co/datasets/AI4Math/MathVista, the pictures inside.
 
@@ -14,9 +15,10 @@ use mm1_data::question::Question;
 use mm1_data::source::cells::Cells;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::{Folder, rows};
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::{BenchmarkFolder, rows};
+use crate::metric::Metric;
 use crate::template::letter;
 
 const LAYOUT: &str = "data/testmini-*.parquet (of huggingface.co/datasets/AI4Math/MathVista)";
@@ -28,34 +30,35 @@ const PICTURE: &str = "decoded_image";
 /// # Errors
 /// A file that is missing or has another form; an answer that is no option.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let files = Folder::new(root, LAYOUT).parquet("data", "testmini-")?;
+    let files = BenchmarkFolder::new(root, LAYOUT).parquet("data", "testmini-")?;
     let pictures = Arc::new(Cells::open(&files, &[PICTURE])?);
     let texts = Cells::open(&files, &["pid", "question", "unit", "choices", "answer", "metadata"])?;
-    let item = |(row, asked): (usize, Asked)| {
-        let question = asked.question().with_context(|| texts.place(row))?;
-        Ok(Item { question, pictures: vec![Place::Cell(pictures.clone(), row, PICTURE.to_owned())] })
+    let item = |(row, entry): (usize, MathVistaRow)| {
+        let question = entry.question().with_context(|| texts.place(row))?;
+        let picture = PictureLocation::Parquet { cells: pictures.clone(), row, column: PICTURE.to_owned() };
+        Ok(BenchmarkItem { question, pictures: vec![picture] })
     };
     let tests = rows(&texts)?.into_iter().enumerate().map(item).collect::<Result<_>>()?;
     Ok(Benchmark::of_tests("mathvista", Metric::Letter, tests))
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct MathVistaRow {
     pid: String,
     question: String,
     unit: Option<String>,
     choices: Option<Vec<String>>,
     /// The text of an option, or what is to be written.
     answer: String,
-    metadata: About,
+    metadata: MathVistaMetadata,
 }
 
 #[derive(Deserialize)]
-struct About {
+struct MathVistaMetadata {
     task: String,
 }
 
-impl Asked {
+impl MathVistaRow {
     fn question(self) -> Result<Question> {
         let choices = self.choices.unwrap_or_default();
         let answer = if choices.is_empty() {

@@ -1,9 +1,10 @@
-//! MMBench (Liu et al. 2023, arXiv 2307.06281): questions with two to four options; scores by ability. The development split is asked (the
-//! answers of the test split are secret); there is no training split, so other questions of it are demonstrated.
+//! MMBench (Liu et al. 2023, arXiv 2307.06281): questions with two to four options; scores by ability. The
+//! development split is asked (the answers of the test split are secret); there is no training split, so
+//! other questions of it are demonstrated.
 //!
-//! `mmbench` asks each question once. `mmbench-circular` asks it once more for each row that the file has of it with its options
-//! rotated (`index` above 1,000,000); CircularEval (section 4.3), the share of questions whose every row is right, is the figure
-//! `circular` beside its score.
+//! `mmbench` asks each question once. `mmbench-circular` asks it once more for each row that the file has of
+//! it with its options rotated (`index` above 1,000,000); CircularEval (section 4.3), the share of questions
+//! whose every row is right, is the figure `circular` beside its score.
 //!
 //! - `mmbench_dev_20230712.tsv`: from github.com/open-compass/MMBench, the pictures inside in base64.
 
@@ -14,9 +15,9 @@ use anyhow::{Context as _, Result};
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
 const FILE: &str = "mmbench_dev_20230712.tsv";
 const LAYOUT: &str = "mmbench_dev_20230712.tsv (from github.com/open-compass/MMBench)";
@@ -35,7 +36,8 @@ pub fn open(root: &Path) -> Result<Benchmark> {
     Ok(Benchmark::of_tests("mmbench", Metric::Letter, once.map(|(_, item)| item).collect()))
 }
 
-/// Opens the set with all rotations, those of a question side by side; questions are demonstrated as they were written.
+/// Opens the set with all rotations, those of a question side by side; questions are demonstrated as they
+/// were written.
 ///
 /// # Errors
 /// As [`open`].
@@ -48,9 +50,9 @@ pub fn circular(root: &Path) -> Result<Benchmark> {
 }
 
 /// The rows with their indices.
-fn items(root: &Path) -> Result<Vec<(u64, Item)>> {
+fn items(root: &Path) -> Result<Vec<(u64, BenchmarkItem)>> {
     let (mut rows, mut pictures) = (Vec::new(), BTreeMap::new());
-    Folder::new(root, LAYOUT).tsv(FILE, "image", |row: Row, place| {
+    BenchmarkFolder::new(root, LAYOUT).tsv(FILE, "image", |row: MmBenchRow, place| {
         let has = if row.image.len() > REFERENCE { row.index.to_string() } else { row.image.clone() };
         pictures.entry(row.index.to_string()).or_insert(place);
         rows.push((row.index, has, row.question()));
@@ -59,13 +61,13 @@ fn items(root: &Path) -> Result<Vec<(u64, Item)>> {
     let item = |(index, has, question): (u64, String, Question)| {
         let place = pictures.get(&has).cloned();
         let missing = || format!("{FILE}: {}: no row {has:?}, which is to have the picture", question.id);
-        Ok((index, Item { pictures: vec![place.with_context(missing)?], question }))
+        Ok((index, BenchmarkItem { pictures: vec![place.with_context(missing)?], question }))
     };
     rows.into_iter().map(item).collect()
 }
 
 #[derive(Deserialize)]
-struct Row {
+struct MmBenchRow {
     index: u64,
     question: String,
     /// What is to be known for the answer; may be empty.
@@ -83,7 +85,7 @@ struct Row {
     image: String,
 }
 
-impl Row {
+impl MmBenchRow {
     fn question(self) -> Question {
         let Self { question, hint, .. } = self;
         Question {

@@ -1,8 +1,10 @@
-//! MME (Fu et al. 2023, arXiv 2306.13394): two questions about each picture, one to be answered with yes and one with no; scores by
-//! category. There is no training split, so other questions are demonstrated. [`crate::score::yes_no::also`] has `accuracy+`.
+//! MME (Fu et al. 2023, arXiv 2306.13394): two questions about each picture, one to be answered with yes and
+//! one with no; scores by category. There is no training split, so other questions are demonstrated.
+//! [`crate::score::yes_no::figures`] has `accuracy+`.
 //!
-//! - `CATEGORY/NAME.txt` beside `CATEGORY/NAME.jpg` or `.png`; in some categories `CATEGORY/questions_answers_YN/NAME.txt` and
-//!   `CATEGORY/images/NAME.jpg`: of `MME_Benchmark_release_version`. A line is a question, a tab, and `Yes` or `No`.
+//! - `CATEGORY/NAME.txt` beside `CATEGORY/NAME.jpg` or `.png`; in some categories
+//!   `CATEGORY/questions_answers_YN/NAME.txt` and `CATEGORY/images/NAME.jpg`: of
+//!   `MME_Benchmark_release_version`. A line is a question, a tab, and `Yes` or `No`.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -10,9 +12,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::question::Question;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::{Folder, entries};
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::{BenchmarkFolder, entries};
+use crate::metric::Metric;
 
 const LAYOUT: &str =
     "a folder for each category (of MME_Benchmark_release_version) with texts beside pictures";
@@ -23,7 +26,7 @@ const LAYOUT: &str =
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
     let mut tests = Vec::new();
-    for category in Folder::new(root, LAYOUT).folders()? {
+    for category in BenchmarkFolder::new(root, LAYOUT).folders()? {
         let folder = root.join(&category);
         let apart = folder.join("questions_answers_YN");
         let (texts, pictures) =
@@ -40,24 +43,24 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 /// The questions about one picture.
-fn items(category: &str, text: &Path, pictures: &Path) -> Result<Vec<Item>> {
+fn items(category: &str, text: &Path, pictures: &Path) -> Result<Vec<BenchmarkItem>> {
     let name = text.file_stem().unwrap_or_default();
     let picture = picture(&pictures.join(name))?;
     let content = fs::read_to_string(text)?;
     let lines = content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let item = |(i, line): (usize, &str)| {
-        let (asked, answer) = line.trim().rsplit_once('\t').unwrap_or_default();
+        let (question, answer) = line.trim().rsplit_once('\t').unwrap_or_default();
         let answer = answer.to_lowercase();
         ensure!(answer == "yes" || answer == "no", "line {}: not a question, a tab, and Yes or No", i + 1);
-        Ok(Item {
+        Ok(BenchmarkItem {
             question: Question {
                 id: format!("mme/{category}/{}/{i}", name.to_string_lossy()),
                 category: category.to_owned(),
-                text: asked.trim().to_owned(),
+                text: question.trim().to_owned(),
                 answers: vec![answer],
                 ..Question::default()
             },
-            pictures: vec![Place::File(picture.clone())],
+            pictures: vec![PictureLocation::File(picture.clone())],
         })
     };
     lines.map(item).collect()

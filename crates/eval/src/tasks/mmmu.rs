@@ -1,11 +1,13 @@
-//! MMMU (Yue et al. 2023, arXiv 2311.16502): questions of college exams with up to seven pictures among the text, most with options;
-//! scores by subject. The validation split is asked, the development split (five of each subject) demonstrated.
+//! MMMU (Yue et al. 2023, arXiv 2311.16502): questions of college exams with up to seven pictures among the
+//! text, most with options; scores by subject. The validation split is asked, the development split (five of
+//! each subject) demonstrated.
 //!
-//! A picture is shown where the text or an option names it (`<image 2>`), again where it is named again; one that nothing names is not
-//! shown, as in lmms-eval. A question without options is right where the answer is one of the accepted ones; the
-//! official evaluator also looks for it inside a longer answer.
+//! A picture is shown where the text or an option names it (`<image 2>`), again where it is named again; one
+//! that nothing names is not shown, as in lmms-eval. A question without options is right where the answer is
+//! one of the accepted ones; the official evaluator also looks for it inside a longer answer.
 //!
-//! - `SUBJECT/validation-*.parquet`, `SUBJECT/dev-*.parquet`: of huggingface.co/datasets/MMMU/MMMU, the pictures inside.
+//! - `SUBJECT/validation-*.parquet`, `SUBJECT/dev-*.parquet`: of huggingface.co/datasets/MMMU/MMMU, the
+//!   pictures inside.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -15,9 +17,10 @@ use mm1_data::question::Question;
 use mm1_data::source::cells::Cells;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::{Folder, python_list, rows};
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::{BenchmarkFolder, python_list, rows};
+use crate::metric::Metric;
 use crate::template::IMAGE;
 
 const LAYOUT: &str =
@@ -31,8 +34,8 @@ const PICTURES: [&str; 7] = ["image_1", "image_2", "image_3", "image_4", "image_
 /// # Errors
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
-    let items = |split: &str| -> Result<Vec<Item>> {
+    let folder = BenchmarkFolder::new(root, LAYOUT);
+    let items = |split: &str| -> Result<Vec<BenchmarkItem>> {
         let (mut files, mut subjects) = (Vec::new(), Vec::new());
         for subject in folder.folders()? {
             let of_subject = folder.parquet(&subject, split)?;
@@ -42,9 +45,9 @@ pub fn open(root: &Path) -> Result<Benchmark> {
         let pictures = Arc::new(Cells::open(&files, &PICTURES)?);
         let mut items = Vec::new();
         for (file, subject) in files.into_iter().zip(subjects) {
-            for asked in rows::<Asked>(&Cells::open(&[file], &TEXTS)?)? {
-                let id = asked.id.clone();
-                items.push(asked.item(&subject, (&pictures, items.len())).with_context(|| id)?);
+            for entry in rows::<MmmuRow>(&Cells::open(&[file], &TEXTS)?)? {
+                let id = entry.id.clone();
+                items.push(entry.item(&subject, (&pictures, items.len())).with_context(|| id)?);
             }
         }
         Ok(items)
@@ -53,7 +56,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct MmmuRow {
     id: String,
     question: String,
     /// A list of texts as Python prints it.
@@ -64,8 +67,8 @@ struct Asked {
     question_type: String,
 }
 
-impl Asked {
-    fn item(self, subject: &str, (pictures, row): (&Arc<Cells>, usize)) -> Result<Item> {
+impl MmmuRow {
+    fn item(self, subject: &str, (pictures, row): (&Arc<Cells>, usize)) -> Result<BenchmarkItem> {
         let open = self.question_type == "open";
         let options = if open { Vec::new() } else { python_list(&self.options)? };
         let mut named = Vec::new();
@@ -76,10 +79,14 @@ impl Asked {
         }
         let several = open && self.answer.starts_with('[');
         let answers = if several { python_list(&self.answer)? } else { vec![self.answer] };
-        let place = |number| Place::Cell(pictures.clone(), row, format!("image_{number}"));
+        let place = |number| PictureLocation::Parquet {
+            cells: pictures.clone(),
+            row,
+            column: format!("image_{number}"),
+        };
         let (id, category) = (format!("mmmu/{}", self.id), subject.to_owned());
         let question = Question { id, category, text, answers, choices, ..Question::default() };
-        Ok(Item { question, pictures: named.into_iter().map(place).collect() })
+        Ok(BenchmarkItem { question, pictures: named.into_iter().map(place).collect() })
     }
 }
 

@@ -1,5 +1,5 @@
-//! NoCaps (Agrawal et al. 2019, arXiv 1812.08658): 4,500 validation pictures with ten captions each; scores by domain. There is
-//! no training split, so other validation pictures are demonstrated.
+//! NoCaps (Agrawal et al. 2019, arXiv 1812.08658): 4,500 validation pictures with ten captions each; scores
+//! by domain. There is no training split, so other validation pictures are demonstrated.
 //!
 //! - `nocaps_val_4500_captions.json`: from nocaps.org.
 //! - `images/`: the validation pictures, of Open Images, named as in the file.
@@ -11,9 +11,10 @@ use anyhow::{Context as _, Result};
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
 const FILE: &str = "nocaps_val_4500_captions.json";
 const LAYOUT: &str = "nocaps_val_4500_captions.json and images/ (the validation pictures)";
@@ -23,16 +24,16 @@ const LAYOUT: &str = "nocaps_val_4500_captions.json and images/ (the validation 
 /// # Errors
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     let pictures = folder.path("images")?;
-    let Validation { images, annotations } = folder.json(FILE)?;
+    let NocapsFile { images, annotations } = folder.json(FILE)?;
     let mut captions: BTreeMap<u64, Vec<String>> = BTreeMap::new();
-    for Annotation { image_id, caption } in annotations {
+    for NocapsCaption { image_id, caption } in annotations {
         captions.entry(image_id).or_default().push(caption.trim().to_owned());
     }
-    let item = |image: Image| {
+    let item = |image: NocapsPicture| {
         let captions = captions.remove(&image.id);
-        Ok(Item {
+        Ok(BenchmarkItem {
             question: Question {
                 answers: captions
                     .with_context(|| format!("{FILE}: no caption of the picture {}", image.id))?,
@@ -40,7 +41,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
                 category: image.domain,
                 ..Question::default()
             },
-            pictures: vec![Place::File(pictures.join(image.file_name))],
+            pictures: vec![PictureLocation::File(pictures.join(image.file_name))],
         })
     };
     let tests = images.into_iter().map(item).collect::<Result<_>>()?;
@@ -48,13 +49,13 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 #[derive(Deserialize)]
-struct Validation {
-    images: Vec<Image>,
-    annotations: Vec<Annotation>,
+struct NocapsFile {
+    images: Vec<NocapsPicture>,
+    annotations: Vec<NocapsCaption>,
 }
 
 #[derive(Deserialize)]
-struct Image {
+struct NocapsPicture {
     id: u64,
     file_name: String,
     /// `in-domain`, `near-domain` or `out-domain`.
@@ -62,7 +63,7 @@ struct Image {
 }
 
 #[derive(Deserialize)]
-struct Annotation {
+struct NocapsCaption {
     image_id: u64,
     caption: String,
 }

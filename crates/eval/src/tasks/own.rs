@@ -1,5 +1,5 @@
-//! A task of a user's own: a TOML file says where its items are, how they are written and how they are scored.
-//! docs/guide/evaluation.md, "A task of your own", shows one.
+//! A task of a user's own: a TOML file says where its items are, how they are written and how they are
+//! scored. docs/guide/evaluation.md, "A task of your own", shows one.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,24 +11,25 @@ use mm1_data::question::Question;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::benchmark::{Benchmark, Item, Place};
+use super::benchmark::{Benchmark, BenchmarkItem};
 use super::json;
-use crate::task::{Asking, Metric};
+use super::picture::PictureLocation;
+use crate::metric::{AnswerMode, Metric};
 use crate::template::{Template, letter, one_line};
 
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Spec {
+struct TaskFile {
     name: String,
     metric: Metric,
     #[serde(default = "default_max_tokens")]
     max_tokens: usize,
     #[serde(default = "default_stop")]
     stop: Vec<String>,
-    data: Data,
+    data: ItemFiles,
     #[serde(default)]
-    fields: Fields,
+    fields: FieldNames,
     /// Parts of [`Template`]; the others are the metric's.
     #[serde(default)]
     template: toml::Table,
@@ -37,7 +38,7 @@ struct Spec {
 /// Where the items are, from the folder of the TOML file on.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Data {
+struct ItemFiles {
     test: PathBuf,
     /// Items to demonstrate with.
     train: Option<PathBuf>,
@@ -49,7 +50,7 @@ struct Data {
 /// Names of fields in the JSON objects.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct Fields {
+struct FieldNames {
     id: String,
     question: String,
     answers: String,
@@ -59,7 +60,7 @@ struct Fields {
     reasoning: String,
 }
 
-impl Default for Fields {
+impl Default for FieldNames {
     fn default() -> Self {
         let [id, question, answers, choices, pictures, category, reasoning] =
             ["id", "question", "answers", "choices", "image", "category", "reasoning"].map(str::to_owned);
@@ -75,14 +76,15 @@ fn default_stop() -> Vec<String> {
     vec!["\n".to_owned()]
 }
 
-/// Opens the task that the TOML file `path` describes. All its items are checked, but no picture is opened yet.
+/// Opens the task that the TOML file `path` describes. All its items are checked, but no picture is opened
+/// yet.
 ///
 /// # Errors
 /// One line with the TOML file and the field, or the file of items and the line.
 pub fn open(path: &Path) -> Result<Benchmark> {
     let here = || path.display().to_string();
     let text = fs::read_to_string(path).with_context(here)?;
-    let spec: Spec = toml::from_str(&text).map_err(|e| {
+    let spec: TaskFile = toml::from_str(&text).map_err(|e| {
         let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         anyhow!("{}:{line}: {}", path.display(), one_line(e.message()))
     })?;
@@ -94,11 +96,11 @@ pub fn open(path: &Path) -> Result<Benchmark> {
         Some(train) => spec.items(folder, train, ("train", &template))?,
         None => Vec::new(),
     };
-    let Spec { name, metric, max_tokens, stop, .. } = spec;
+    let TaskFile { name, metric, max_tokens, stop, .. } = spec;
     Ok(Benchmark { name, metric, template, max_tokens, stop, tests, demonstrations })
 }
 
-impl Spec {
+impl TaskFile {
     fn check(&self) -> Result<()> {
         let allowed = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
         ensure!(
@@ -126,13 +128,18 @@ impl Spec {
             parts.try_into().map_err(|e: toml::de::Error| anyhow!("template: {}", one_line(e.message())))?;
         template.check()?;
         ensure!(
-            !template.ask.contains("{choice}") || self.metric.asks() != Asking::Generate,
+            !template.ask.contains("{choice}") || self.metric.answer_mode() != AnswerMode::Generate,
             "template.ask: {{choice}} is for the metrics choice, choice-by-length and greedy"
         );
         Ok(template)
     }
 
-    fn items(&self, folder: &Path, file: &Path, (split, template): (&str, &Template)) -> Result<Vec<Item>> {
+    fn items(
+        &self,
+        folder: &Path,
+        file: &Path,
+        (split, template): (&str, &Template),
+    ) -> Result<Vec<BenchmarkItem>> {
         let mut ids = BTreeSet::new();
         json::lines(&folder.join(file), |record: Map<String, Value>| {
             let written = text(&record, &self.fields.id)?;
@@ -145,7 +152,7 @@ impl Spec {
         })
     }
 
-    fn item(&self, record: &Map<String, Value>, pictures: &Path) -> Result<Item> {
+    fn item(&self, record: &Map<String, Value>, pictures: &Path) -> Result<BenchmarkItem> {
         let of = &self.fields;
         let category = text(record, &of.category)?;
         let question = Question {
@@ -160,9 +167,9 @@ impl Spec {
         ensure!(self.metric == Metric::Cider || !question.text.is_empty(), missing(&of.question));
         ensure!(!question.answers.is_empty(), missing(&of.answers));
         let letters: Vec<String> = (0..question.choices.len()).map(letter).collect();
-        let right = match (self.metric, self.metric.asks()) {
+        let right = match (self.metric, self.metric.answer_mode()) {
             (Metric::Letter, _) => Some(&letters),
-            (_, Asking::Choose) => Some(&question.choices),
+            (_, AnswerMode::RankChoices) => Some(&question.choices),
             _ => None,
         };
         if let Some(right) = right {
@@ -184,18 +191,18 @@ impl Spec {
         let place = |name: &String| {
             let path = pictures.join(name);
             ensure!(path.is_file(), "field `{}`: there is no file {}", of.pictures, path.display());
-            Ok(Place::File(path))
+            Ok(PictureLocation::File(path))
         };
         let pictures = texts(record, &of.pictures)?.iter().map(place).collect::<Result<_>>()?;
-        Ok(Item { question, pictures })
+        Ok(BenchmarkItem { question, pictures })
     }
 }
 
 /// Refuses an item that the template has no place for, with blanks for its pictures.
-fn check_written(item: &Item, template: &Template) -> Result<()> {
+fn check_written(item: &BenchmarkItem, template: &Template) -> Result<()> {
     let pictures = vec![Image::from(Vec::new()); item.pictures.len()];
     let question = Question { pictures, ..item.question.clone() };
-    template.asked(&question, None)?;
+    template.write_question(&question, None)?;
     template.turns(&question, false)?;
     Ok(())
 }

@@ -1,8 +1,8 @@
 //! PIQA: which of two ways reaches an everyday goal (Bisk et al. 2020); `piqa` of lm-evaluation-harness.
 //!
-//! Files of `physicaliqa-train-dev.zip`: `{train,dev}.jsonl`, lines of `{"goal", "sol1", "sol2"}`, and `{train,dev}-labels.lst`,
-//! lines of 0 or 1. Where there is no `dev.jsonl`, `valid.jsonl` and `valid-labels.lst` are read. The test part has no public
-//! answers, so the validation part is asked.
+//! Files of `physicaliqa-train-dev.zip`: `{train,dev}.jsonl`, lines of `{"goal", "sol1", "sol2"}`, and
+//! `{train,dev}-labels.lst`, lines of 0 or 1. Where there is no `dev.jsonl`, `valid.jsonl` and
+//! `valid-labels.lst` are read. The test part has no public answers, so the validation part is asked.
 
 use std::path::Path;
 
@@ -12,10 +12,10 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
-struct Record {
+struct PiqaLine {
     goal: String,
     sol1: String,
     sol2: String,
@@ -32,7 +32,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 fn read(root: &Path, part: &str) -> Result<Vec<Question>> {
-    let records: Vec<Record> = json::lines(&root.join(format!("{part}.jsonl")), Ok)?;
+    let records: Vec<PiqaLine> = json::lines(&root.join(format!("{part}.jsonl")), Ok)?;
     let path = root.join(format!("{part}-labels.lst"));
     let labels = json::text(&path)?;
     let labels: Vec<&str> = labels.lines().collect();
@@ -43,7 +43,7 @@ fn read(root: &Path, part: &str) -> Result<Vec<Question>> {
         labels.len(),
         records.len()
     );
-    let question = |(line, (record, label)): (usize, (Record, &str))| {
+    let question = |(line, (record, label)): (usize, (PiqaLine, &str))| {
         let here = || format!("{}:{}: `{label}` is not 0 or 1", path.display(), line + 1);
         let right = label.trim().parse().with_context(here)?;
         harness::choice(record.goal, vec![record.sol1, record.sol2], right).with_context(here)

@@ -1,8 +1,10 @@
-//! POPE (Li et al. 2023, arXiv 2305.10355): is there such an object in the picture? The objects that are not there are drawn at random, or
-//! are the most frequent ones, or those that often go with what is there; scores for each. There is no training split, so
-//! other questions are demonstrated. [`crate::score::yes_no::also`] has F1 and the share of `yes`.
+//! POPE (Li et al. 2023, arXiv 2305.10355): is there such an object in the picture? The objects that are not
+//! there are drawn at random, or are the most frequent ones, or those that often go with what is there;
+//! scores for each. There is no training split, so other questions are demonstrated.
+//! [`crate::score::yes_no::figures`] has F1 and the share of `yes`.
 //!
-//! - `coco_pope_random.json`, `coco_pope_popular.json`, `coco_pope_adversarial.json`: of github.com/RUCAIBox/POPE, `output/coco`.
+//! - `coco_pope_random.json`, `coco_pope_popular.json`, `coco_pope_adversarial.json`: of
+//!   github.com/RUCAIBox/POPE, `output/coco`.
 //! - `val2014/`: COCO's pictures of 2014; a link to those of `coco` will do.
 
 use std::path::Path;
@@ -11,9 +13,10 @@ use anyhow::Result;
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
 const LAYOUT: &str = "coco_pope_random.json, coco_pope_popular.json, coco_pope_adversarial.json and val2014/";
 
@@ -22,27 +25,27 @@ const LAYOUT: &str = "coco_pope_random.json, coco_pope_popular.json, coco_pope_a
 /// # Errors
 /// A file that is missing or has another form.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     let pictures = folder.path("val2014")?;
     let mut tests = Vec::new();
     for kind in ["random", "popular", "adversarial"] {
-        let asked: Vec<Asked> = folder.lines(&format!("coco_pope_{kind}.json"))?;
-        tests.extend(asked.into_iter().map(|asked| Item {
+        let entries: Vec<PopeLine> = folder.lines(&format!("coco_pope_{kind}.json"))?;
+        tests.extend(entries.into_iter().map(|entry| BenchmarkItem {
             question: Question {
-                id: format!("pope/{kind}/{}", asked.question_id),
+                id: format!("pope/{kind}/{}", entry.question_id),
                 category: kind.to_owned(),
-                text: asked.text,
-                answers: vec![asked.label],
+                text: entry.text,
+                answers: vec![entry.label],
                 ..Question::default()
             },
-            pictures: vec![Place::File(pictures.join(asked.image))],
+            pictures: vec![PictureLocation::File(pictures.join(entry.image))],
         }));
     }
     Ok(Benchmark::of_tests("pope", Metric::YesNo, tests))
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct PopeLine {
     question_id: u64,
     image: String,
     text: String,

@@ -1,7 +1,7 @@
-//! [`Folder`]: a set's files as its authors publish them. Every error names the file, and what the folder has to hold.
+//! [`BenchmarkFolder`]: a set's files as its authors publish them. Every error names the file, and what the
+//! folder has to hold.
 
-use std::fs::{self, File};
-use std::io::{BufReader, Seek as _, SeekFrom};
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -9,16 +9,16 @@ use csv::ByteRecord;
 use mm1_data::source::cells::Cells;
 use serde::de::DeserializeOwned;
 
-use super::benchmark::Place;
+use super::picture::PictureLocation;
 
 /// The folder of a set.
-pub(super) struct Folder<'a> {
+pub(super) struct BenchmarkFolder<'a> {
     root: &'a Path,
     /// What it has to hold.
     layout: &'static str,
 }
 
-impl<'a> Folder<'a> {
+impl<'a> BenchmarkFolder<'a> {
     pub(super) fn new(root: &'a Path, layout: &'static str) -> Self {
         Self { root, layout }
     }
@@ -51,12 +51,13 @@ impl<'a> Folder<'a> {
         lines.map(read).collect()
     }
 
-    /// The rows of a file of tab-separated values with a header. `each` is told where a row's cell in `column` is.
+    /// The rows of a file of tab-separated values with a header. `each` is told where a row's cell in
+    /// `column` is.
     pub(super) fn tsv<T: DeserializeOwned>(
         &self,
         name: &str,
         column: &str,
-        mut each: impl FnMut(T, Place) -> Result<()>,
+        mut each: impl FnMut(T, PictureLocation) -> Result<()>,
     ) -> Result<()> {
         let path = self.path(name)?;
         let mut read = || -> Result<()> {
@@ -67,7 +68,8 @@ impl<'a> Folder<'a> {
             let mut row = ByteRecord::new();
             while reader.read_byte_record(&mut row)? {
                 let begin = row.position().map_or(0, csv::Position::byte);
-                each(row.deserialize(Some(&headers))?, Place::Tsv(path.clone(), begin, at))?;
+                let location = PictureLocation::Tsv { file: path.clone(), row_start: begin, column: at };
+                each(row.deserialize(Some(&headers))?, location)?;
             }
             Ok(())
         };
@@ -118,17 +120,6 @@ fn name(path: &Path) -> String {
 pub(super) fn rows<T: DeserializeOwned>(cells: &Cells) -> Result<Vec<T>> {
     let read = |row| serde_json::from_value(cells.json(row)?).with_context(|| cells.place(row));
     (0..cells.rows()).map(read).collect()
-}
-
-/// One cell of a file of tab-separated values, whose row begins at byte `at`.
-pub(super) fn cell(file: &Path, at: u64, column: usize) -> Result<String> {
-    let mut file = BufReader::new(File::open(file)?);
-    file.seek(SeekFrom::Start(at))?;
-    let mut reader = csv::ReaderBuilder::new().delimiter(b'\t').has_headers(false).from_reader(file);
-    let mut row = ByteRecord::new();
-    ensure!(reader.read_byte_record(&mut row)?, "no row");
-    let cell = row.get(column).with_context(|| format!("a row of {} cells", row.len()))?;
-    Ok(String::from_utf8(cell.to_vec())?)
 }
 
 /// A list of texts as Python prints it: `['a', "b's"]`.

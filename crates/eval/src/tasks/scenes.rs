@@ -1,5 +1,5 @@
-//! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words and signs. Test items
-//! use compositions and words that no training item has.
+//! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words and
+//! signs. Test items use compositions and words that no training item has.
 
 use std::sync::Arc;
 
@@ -8,7 +8,8 @@ use mm1_data::question::Question;
 use mm1_data::source::Split;
 use mm1_data::world::{BOUND, Category, Comparison, Lettering, World};
 
-use crate::task::{Metric, Task};
+use crate::metric::Metric;
+use crate::task::Task;
 
 /// Test items of each task, of a world that has no end.
 const TESTS: u64 = 10_000;
@@ -31,7 +32,8 @@ impl SceneTask {
         Self { world, name: "scene-captions", metric, max_tokens: 96, item }
     }
 
-    /// `scene-vqa`: VQA accuracy over the five categories in turn, so `n` should be a multiple of 5; `scene-vqa/what` is naming.
+    /// `scene-vqa`: VQA accuracy over the five categories in turn, so `n` should be a multiple of 5;
+    /// `scene-vqa/what` is naming.
     pub fn vqa(world: Arc<World>) -> Self {
         Self::questions(world, "scene-vqa", |world, split, index| {
             let (category, index) = turn(&Category::ALL, index);
@@ -39,8 +41,8 @@ impl SceneTask {
         })
     }
 
-    /// `scene-pairs`: VQA accuracy over two pictures. In turn: which shows an object, which has more or fewer objects (chance
-    /// is 50% for both), and what changed.
+    /// `scene-pairs`: VQA accuracy over two pictures. In turn: which shows an object, which has more or fewer
+    /// objects (chance is 50% for both), and what changed.
     pub fn pairs(world: Arc<World>) -> Self {
         Self::questions(world, "scene-pairs", |world, split, index| {
             let (kind, index) = turn(&Comparison::ALL, index);
@@ -48,8 +50,9 @@ impl SceneTask {
         })
     }
 
-    /// `scene-binding`: how often the right one of two, three or four (in turn) new words is said, each bound to an object by
-    /// one picture in the question (Tsimpoukelli et al. 2021). Saying any of them is right in 50, 33 and 25%.
+    /// `scene-binding`: how often the right one of two, three or four (in turn) new words is said, each bound
+    /// to an object by one picture in the question (Tsimpoukelli et al. 2021). Saying any of them is right in
+    /// 50, 33 and 25%.
     pub fn binding(world: Arc<World>) -> Self {
         Self::questions(world, "scene-binding", |world, split, index| {
             let (words, index) = turn(&BOUND, index);

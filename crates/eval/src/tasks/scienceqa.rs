@@ -1,6 +1,6 @@
-//! ScienceQA-IMG (Lu et al. 2022, arXiv 2209.09513): the questions of school science that have a picture, with options, a context,
-//! and a lecture with its solution as the way to the answer; scores by subject. The test split is asked, the training split
-//! demonstrated.
+//! ScienceQA-IMG (Lu et al. 2022, arXiv 2209.09513): the questions of school science that have a picture,
+//! with options, a context, and a lecture with its solution as the way to the answer; scores by subject. The
+//! test split is asked, the training split demonstrated.
 //!
 //! - `problems.json`, `pid_splits.json`: of github.com/lupantech/ScienceQA, `data/scienceqa`.
 //! - `images/test/ID/image.png`, `images/train/ID/image.png`: as its `tools/download.sh` unpacks them.
@@ -12,9 +12,10 @@ use anyhow::{Context as _, Result};
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 use crate::template::letter;
 
 const LAYOUT: &str = "problems.json, pid_splits.json, images/test/ and images/train/ (ID/image.png)";
@@ -24,11 +25,11 @@ const LAYOUT: &str = "problems.json, pid_splits.json, images/test/ and images/tr
 /// # Errors
 /// A file that is missing or has another form; a problem of a split that is not there.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     folder.path("images/test")?;
-    let mut problems: BTreeMap<String, Problem> = folder.json("problems.json")?;
+    let mut problems: BTreeMap<String, ScienceQaProblem> = folder.json("problems.json")?;
     let splits: BTreeMap<String, Vec<String>> = folder.json("pid_splits.json")?;
-    let mut items = |split: &str| -> Result<Vec<Item>> {
+    let mut items = |split: &str| -> Result<Vec<BenchmarkItem>> {
         let ids = splits.get(split).with_context(|| format!("pid_splits.json has no split {split:?}"))?;
         let mut items = Vec::new();
         for id in ids {
@@ -37,7 +38,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
             if let Some(picture) = &problem.image {
                 let picture = root.join("images").join(split).join(id).join(picture);
                 let question = problem.question(format!("scienceqa/{split}/{id}"));
-                items.push(Item { question, pictures: vec![Place::File(picture)] });
+                items.push(BenchmarkItem { question, pictures: vec![PictureLocation::File(picture)] });
             }
         }
         Ok(items)
@@ -46,7 +47,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 #[derive(Deserialize)]
-struct Problem {
+struct ScienceQaProblem {
     question: String,
     choices: Vec<String>,
     answer: usize,
@@ -57,7 +58,7 @@ struct Problem {
     solution: String,
 }
 
-impl Problem {
+impl ScienceQaProblem {
     fn question(self, id: String) -> Question {
         Question {
             id,

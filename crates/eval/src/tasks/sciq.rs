@@ -1,7 +1,8 @@
-//! SciQ: questions of science with a passage that supports the answer (Welbl et al. 2017); `sciq` of lm-evaluation-harness.
+//! SciQ: questions of science with a passage that supports the answer (Welbl et al. 2017); `sciq` of
+//! lm-evaluation-harness.
 //!
-//! Files of `SciQ.zip`: `{train,test}.json`, lists of `{"question", "correct_answer", "distractor1" to "distractor3",
-//! "support"}`. The test part is asked.
+//! Files of `SciQ.zip`: `{train,test}.json`, lists of `{"question", "correct_answer", "distractor1" to
+//! "distractor3", "support"}`. The test part is asked.
 
 use std::path::Path;
 
@@ -11,10 +12,10 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
-struct Record {
+struct SciqQuestion {
     question: String,
     correct_answer: String,
     distractor1: String,
@@ -29,13 +30,13 @@ struct Record {
 /// A file that can't be read.
 pub fn open(root: &Path) -> Result<Benchmark> {
     let read = |file| -> Result<Vec<Question>> {
-        json::whole::<Vec<Record>>(&root.join(file))?.into_iter().map(question).collect()
+        json::whole::<Vec<SciqQuestion>>(&root.join(file))?.into_iter().map(question).collect()
     };
     let template = harness::template("{question}\nAnswer:");
     Ok(harness::benchmark("sciq", Metric::Choice, template, (read("test.json")?, read("train.json")?)))
 }
 
-fn question(record: Record) -> Result<Question> {
+fn question(record: SciqQuestion) -> Result<Question> {
     let text = format!("{}\nQuestion: {}", record.support.trim_start(), record.question);
     let choices = vec![record.distractor1, record.distractor2, record.distractor3, record.correct_answer];
     harness::choice(text, choices, 3)

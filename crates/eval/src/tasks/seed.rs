@@ -1,7 +1,8 @@
-//! SEED-Bench (Li et al. 2023, arXiv 2307.16125), its questions about pictures: four options, scores by kind. Those about videos are not
-//! asked. There is no training split, so other questions are demonstrated.
+//! SEED-Bench (Li et al. 2023, arXiv 2307.16125), its questions about pictures: four options, scores by kind.
+//! Those about videos are not asked. There is no training split, so other questions are demonstrated.
 //!
-//! - `SEED-Bench.json`, `SEED-Bench-image/`: of huggingface.co/datasets/AILab-CVC/SEED-Bench; the pictures' names have no ending.
+//! - `SEED-Bench.json`, `SEED-Bench-image/`: of huggingface.co/datasets/AILab-CVC/SEED-Bench; the pictures'
+//!   names have no ending.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -10,9 +11,10 @@ use anyhow::{Context as _, Result};
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
 const LAYOUT: &str =
     "SEED-Bench.json and SEED-Bench-image/ (of huggingface.co/datasets/AILab-CVC/SEED-Bench)";
@@ -22,22 +24,22 @@ const LAYOUT: &str =
 /// # Errors
 /// A file that is missing or has another form; a kind of question without a name.
 pub fn open(root: &Path) -> Result<Benchmark> {
-    let folder = Folder::new(root, LAYOUT);
+    let folder = BenchmarkFolder::new(root, LAYOUT);
     let pictures = folder.path("SEED-Bench-image")?;
-    let Questions { questions, question_type } = folder.json("SEED-Bench.json")?;
+    let SeedFile { questions, question_type } = folder.json("SEED-Bench.json")?;
     let names: BTreeMap<u64, String> = question_type.into_iter().map(|(name, kind)| (kind, name)).collect();
-    let of_pictures = questions.into_iter().filter(|asked| asked.data_type == "image");
-    let item = |asked: Asked| {
-        let kind = names.get(&asked.question_type_id);
-        let unnamed = || format!("SEED-Bench.json: question_type has no {}", asked.question_type_id);
-        Ok(Item {
-            pictures: vec![Place::File(pictures.join(&asked.data_id))],
+    let of_pictures = questions.into_iter().filter(|entry| entry.data_type == "image");
+    let item = |entry: SeedQuestion| {
+        let kind = names.get(&entry.question_type_id);
+        let unnamed = || format!("SEED-Bench.json: question_type has no {}", entry.question_type_id);
+        Ok(BenchmarkItem {
+            pictures: vec![PictureLocation::File(pictures.join(&entry.data_id))],
             question: Question {
-                id: format!("seed/{}", asked.question_id),
+                id: format!("seed/{}", entry.question_id),
                 category: kind.with_context(unnamed)?.clone(),
-                text: asked.question,
-                answers: vec![asked.answer],
-                choices: vec![asked.choice_a, asked.choice_b, asked.choice_c, asked.choice_d],
+                text: entry.question,
+                answers: vec![entry.answer],
+                choices: vec![entry.choice_a, entry.choice_b, entry.choice_c, entry.choice_d],
                 ..Question::default()
             },
         })
@@ -47,14 +49,14 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 }
 
 #[derive(Deserialize)]
-struct Questions {
-    questions: Vec<Asked>,
+struct SeedFile {
+    questions: Vec<SeedQuestion>,
     /// The number of each kind.
     question_type: BTreeMap<String, u64>,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct SeedQuestion {
     question_id: String,
     question_type_id: u64,
     /// `image` or `video`.

@@ -1,4 +1,5 @@
-//! Captions and questions of a source of your own: its held-out part is asked, demonstrations come from a training part.
+//! Captions and questions of a source of your own: its held-out part is asked, demonstrations come from a
+//! training part.
 
 use std::sync::Arc;
 
@@ -6,18 +7,21 @@ use anyhow::{Result, ensure};
 use mm1_data::question::Question;
 use mm1_data::source::{Source, Split};
 
-use crate::task::{Metric, Task};
+use crate::metric::Metric;
+use crate::task::{BASELINE_ITEMS, Task};
 use crate::template::Template;
 
 /// Bytes at most of a text whose perplexity is measured.
 const TEXT: usize = 2000;
 /// Items of a source without an end.
 const ENDLESS: u64 = 100_000;
-/// Training items that the answers without sight are chosen on: questions are short, and each has its own best guess.
-const QUESTION_SAMPLES: usize = 5000;
+/// Training items that the answers without sight are chosen on: questions are short, and each has its own
+/// best guess.
+const QUESTION_BASELINE_ITEMS: usize = 5000;
 
-/// CIDEr of the captions of held-out pictures, the accuracy of answers about them, or the perplexity of texts. Where captions begin with `A photo
-/// of`, these words are part of the prediction; else only what follows them.
+/// CIDEr of the captions of held-out pictures, the accuracy of answers about them, or the perplexity of
+/// texts. Where captions begin with `A photo of`, these words are part of the prediction; else only what
+/// follows them.
 pub struct SourceTask {
     name: String,
     held_out: Arc<dyn Source>,
@@ -33,7 +37,8 @@ impl SourceTask {
         Self { name: name.to_owned(), held_out: source.clone(), training: source, metric, max_tokens }
     }
 
-    /// Questions of the held-out part of one source, demonstrated by the training part of another, or of the same.
+    /// Questions of the held-out part of one source, demonstrated by the training part of another, or of the
+    /// same.
     pub fn questions(
         name: &str,
         held_out: Arc<dyn Source>,
@@ -133,7 +138,7 @@ impl Task for SourceTask {
         self.max_tokens
     }
 
-    fn samples(&self) -> usize {
-        if self.metric == Metric::Cider { crate::task::SAMPLES } else { QUESTION_SAMPLES }
+    fn baseline_items(&self) -> usize {
+        if self.metric == Metric::Cider { BASELINE_ITEMS } else { QUESTION_BASELINE_ITEMS }
     }
 }

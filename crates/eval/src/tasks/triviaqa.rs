@@ -1,10 +1,13 @@
-//! TriviaQA: questions of trivia without a text to look them up in (Joshi et al. 2017); `triviaqa` of lm-evaluation-harness. The
-//! answer is generated and compared with every alias, without letter case and punctuation.
+//! TriviaQA: questions of trivia without a text to look them up in (Joshi et al. 2017); `triviaqa` of
+//! lm-evaluation-harness. The answer is generated and compared with every alias, without letter case and
+//! punctuation.
 //!
 //! Files, whichever are there, in this order; all but the first are of the release:
-//! - `validation.jsonl` and `train.jsonl`: `rc.nocontext` of `mandarjoshi/trivia_qa` on Hugging Face as JSON Lines;
+//! - `validation.jsonl` and `train.jsonl`: `rc.nocontext` of `mandarjoshi/trivia_qa` on Hugging Face as JSON
+//!   Lines;
 //! - `unfiltered-web-{dev,train}.json`: the set of GPT-3 and LLaMA, 11,313 questions;
-//! - `web-{dev,train}.json` and `wikipedia-{dev,train}.json`, the same as `rc.nocontext`: the harness's set, 17,944 questions.
+//! - `web-{dev,train}.json` and `wikipedia-{dev,train}.json`, the same as `rc.nocontext`: the harness's set,
+//!   17,944 questions.
 
 use std::path::Path;
 
@@ -14,24 +17,24 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
-struct Release {
+struct TriviaFile {
     #[serde(rename = "Data")]
-    data: Vec<Record>,
+    data: Vec<TriviaQuestion>,
 }
 
 #[derive(Deserialize)]
-struct Record {
+struct TriviaQuestion {
     #[serde(alias = "Question")]
     question: String,
     #[serde(alias = "Answer")]
-    answer: Answer,
+    answer: TriviaAliases,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct TriviaAliases {
     #[serde(alias = "Aliases")]
     aliases: Vec<String>,
 }
@@ -60,7 +63,7 @@ fn read(root: &Path, lines: &str, part: &str) -> Result<Vec<Question>> {
     let mut questions = Vec::new();
     for file in files {
         let path = root.join(file);
-        for (i, record) in json::whole::<Release>(&path)?.data.into_iter().enumerate() {
+        for (i, record) in json::whole::<TriviaFile>(&path)?.data.into_iter().enumerate() {
             questions
                 .push(question(record).map_err(|e| e.context(format!("{}: Data[{i}]", path.display())))?);
         }
@@ -68,7 +71,7 @@ fn read(root: &Path, lines: &str, part: &str) -> Result<Vec<Question>> {
     Ok(questions)
 }
 
-fn question(record: Record) -> Result<Question> {
+fn question(record: TriviaQuestion) -> Result<Question> {
     let answers: Vec<String> = record.answer.aliases.iter().map(|alias| alias.trim().to_owned()).collect();
     ensure!(!answers.is_empty(), "field `aliases` is empty: this is not a part with public answers");
     Ok(Question { text: record.question.trim().to_owned(), answers, ..Question::default() })

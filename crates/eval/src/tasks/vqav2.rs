@@ -1,7 +1,9 @@
-//! VQAv2 (Goyal et al. 2017, arXiv 1612.00837): ten answers to each question, scores by type of answer. The validation split is asked (the
-//! answers of test-dev, which the paper reports, are secret), the training split demonstrated.
+//! VQAv2 (Goyal et al. 2017, arXiv 1612.00837): ten answers to each question, scores by type of answer. The
+//! validation split is asked (the answers of test-dev, which the paper reports, are secret), the training
+//! split demonstrated.
 //!
-//! - `v2_OpenEnded_mscoco_{val,train}2014_questions.json`, `v2_mscoco_{val,train}2014_annotations.json`: from visualqa.org.
+//! - `v2_OpenEnded_mscoco_{val,train}2014_questions.json`, `v2_mscoco_{val,train}2014_annotations.json`: from
+//!   visualqa.org.
 //! - `val2014/`, `train2014/`: COCO's pictures of 2014; links to those of `coco` will do.
 
 use std::collections::BTreeMap;
@@ -11,12 +13,13 @@ use anyhow::{Context as _, Result, ensure};
 use mm1_data::question::Question;
 use serde::Deserialize;
 
-use super::benchmark::{Benchmark, Item, Place};
-use super::reader::Folder;
-use crate::task::Metric;
+use super::benchmark::{Benchmark, BenchmarkItem};
+use super::picture::PictureLocation;
+use super::reader::BenchmarkFolder;
+use crate::metric::Metric;
 
-const LAYOUT: &str = "v2_OpenEnded_mscoco_{val,train}2014_questions.json, v2_mscoco_{val,train}2014_annotations.json, \
-    val2014/ and train2014/ (COCO's pictures)";
+const LAYOUT: &str = "v2_OpenEnded_mscoco_{val,train}2014_questions.json, \
+    v2_mscoco_{val,train}2014_annotations.json, val2014/ and train2014/ (COCO's pictures)";
 
 /// Opens the set.
 ///
@@ -32,34 +35,39 @@ pub(super) fn about_coco(
     (name, prefix): (&str, &str),
     layout: &'static str,
 ) -> Result<Benchmark> {
-    let folder = Folder::new(root, layout);
+    let folder = BenchmarkFolder::new(root, layout);
     folder.path("val2014")?;
     let items = |split| items(name, prefix, split, (&folder, root));
     Ok(Benchmark::new(name, Metric::VqaAccuracy, items("val")?, items("train")?))
 }
 
-fn items(name: &str, prefix: &str, split: &str, (folder, root): (&Folder, &Path)) -> Result<Vec<Item>> {
-    let Questions { questions } =
+fn items(
+    name: &str,
+    prefix: &str,
+    split: &str,
+    (folder, root): (&BenchmarkFolder, &Path),
+) -> Result<Vec<BenchmarkItem>> {
+    let VqaQuestionFile { questions } =
         folder.json(&format!("{prefix}OpenEnded_mscoco_{split}2014_questions.json"))?;
     let file = format!("{prefix}mscoco_{split}2014_annotations.json");
-    let Annotations { annotations, question_types } = folder.json(&file)?;
-    let mut answered: BTreeMap<u64, Annotation> =
+    let VqaAnnotationFile { annotations, question_types } = folder.json(&file)?;
+    let mut answered: BTreeMap<u64, VqaAnnotation> =
         annotations.into_iter().map(|answered| (answered.question_id, answered)).collect();
-    let items = questions.into_iter().map(|asked| {
-        let id = asked.question_id;
+    let items = questions.into_iter().map(|entry| {
+        let id = entry.question_id;
         let answered =
             answered.remove(&id).with_context(|| format!("{file}: no answers to question {id}"))?;
         let category = question_types.get(&answered.question_type).unwrap_or(&answered.answer_type);
-        let picture = format!("{split}2014/COCO_{split}2014_{:012}.jpg", asked.image_id);
-        Ok(Item {
+        let picture = format!("{split}2014/COCO_{split}2014_{:012}.jpg", entry.image_id);
+        Ok(BenchmarkItem {
             question: Question {
                 id: format!("{name}/{split}/{id}"),
                 category: category.clone(),
-                text: asked.question,
+                text: entry.question,
                 answers: answered.answers.into_iter().map(|a| a.raw_answer.unwrap_or(a.answer)).collect(),
                 ..Question::default()
             },
-            pictures: vec![Place::File(root.join(picture))],
+            pictures: vec![PictureLocation::File(root.join(picture))],
         })
     });
     let items = items.collect::<Result<Vec<_>>>()?;
@@ -68,36 +76,36 @@ fn items(name: &str, prefix: &str, split: &str, (folder, root): (&Folder, &Path)
 }
 
 #[derive(Deserialize)]
-struct Questions {
-    questions: Vec<Asked>,
+struct VqaQuestionFile {
+    questions: Vec<VqaQuestion>,
 }
 
 #[derive(Deserialize)]
-struct Asked {
+struct VqaQuestion {
     question_id: u64,
     image_id: u64,
     question: String,
 }
 
 #[derive(Deserialize)]
-struct Annotations {
-    annotations: Vec<Annotation>,
+struct VqaAnnotationFile {
+    annotations: Vec<VqaAnnotation>,
     /// What the types of OK-VQA stand for.
     #[serde(default)]
     question_types: BTreeMap<String, String>,
 }
 
 #[derive(Deserialize)]
-struct Annotation {
+struct VqaAnnotation {
     question_id: u64,
     question_type: String,
     /// `yes/no`, `number` or `other`.
     answer_type: String,
-    answers: Vec<Answer>,
+    answers: Vec<VqaAnswer>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
+struct VqaAnswer {
     answer: String,
     /// OK-VQA: as it was written, before its words were cut to their stems.
     raw_answer: Option<String>,

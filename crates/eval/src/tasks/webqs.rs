@@ -1,8 +1,9 @@
 //! WebQS: WebQuestions, questions that people typed into a search engine (Berant et al. 2013); `webqs` of
 //! lm-evaluation-harness: right where greedy decoding would write one of the accepted answers.
 //!
-//! Files of the release: `webquestions.examples.{train,test}.json`, lists of `{"utterance", "targetValue"}`. The test part is
-//! asked. The harness stops with an error at demonstrations; here they show the first answer.
+//! Files of the release: `webquestions.examples.{train,test}.json`, lists of `{"utterance", "targetValue"}`.
+//! The test part is asked. The harness stops with an error at demonstrations; here they show the first
+//! answer.
 
 use std::path::Path;
 
@@ -12,11 +13,11 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Record {
+struct WebQuestion {
     utterance: String,
     target_value: String,
 }
@@ -32,12 +33,12 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 
 fn read(root: &Path, part: &str) -> Result<Vec<Question>> {
     let path = root.join(format!("webquestions.examples.{part}.json"));
-    let question = |(i, Record { utterance, target_value }): (usize, Record)| {
+    let question = |(i, WebQuestion { utterance, target_value }): (usize, WebQuestion)| {
         let answers = without_longer(described(&target_value));
         ensure!(!answers.is_empty(), "{}: [{i}].targetValue has no (description …)", path.display());
         Ok(Question { text: utterance, answers, ..Question::default() })
     };
-    json::whole::<Vec<Record>>(&path)?.into_iter().enumerate().map(question).collect()
+    json::whole::<Vec<WebQuestion>>(&path)?.into_iter().enumerate().map(question).collect()
 }
 
 /// The answers in `(list (description "Bob Smith") (description Al))`.

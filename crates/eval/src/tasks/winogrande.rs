@@ -1,8 +1,9 @@
-//! WinoGrande: which of two names a blank stands for (Sakaguchi et al. 2020); `winogrande` of lm-evaluation-harness. The
-//! sentence is filled with each option, and how likely its end is after that decides (Trinh & Le 2018).
+//! WinoGrande: which of two names a blank stands for (Sakaguchi et al. 2020); `winogrande` of
+//! lm-evaluation-harness. The sentence is filled with each option, and how likely its end is after that
+//! decides (Trinh & Le 2018).
 //!
-//! Files of `winogrande_1.1.zip`: `train_xl.jsonl` and `dev.jsonl`, lines of `{"sentence", "option1", "option2", "answer"}`.
-//! The test part has no public answers, so the development part is asked.
+//! Files of `winogrande_1.1.zip`: `train_xl.jsonl` and `dev.jsonl`, lines of `{"sentence", "option1",
+//! "option2", "answer"}`. The test part has no public answers, so the development part is asked.
 
 use std::path::Path;
 
@@ -12,11 +13,11 @@ use serde::Deserialize;
 
 use super::benchmark::Benchmark;
 use super::{harness, json};
-use crate::task::Metric;
+use crate::metric::Metric;
 use crate::template::Template;
 
 #[derive(Deserialize)]
-struct Record {
+struct WinoGrandeLine {
     sentence: String,
     option1: String,
     option2: String,
@@ -42,7 +43,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
     ))
 }
 
-fn question(Record { sentence, option1, option2, answer }: Record) -> Result<Question> {
+fn question(WinoGrandeLine { sentence, option1, option2, answer }: WinoGrandeLine) -> Result<Question> {
     let right = ["1", "2"].iter().position(|number| *number == answer);
     let right = right.with_context(|| format!("field `answer` is `{answer}`, not 1 or 2"))?;
     let (before, after) = sentence.split_once('_').context("field `sentence` has no blank _")?;

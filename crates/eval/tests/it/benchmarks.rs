@@ -9,14 +9,16 @@ use std::path::Path;
 
 use mm1_data::image::open;
 use mm1_data::question::Question;
-use mm1_eval::run::{Options, Outcome};
-use mm1_eval::shots::{Prompt, typical_answer};
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::metric::Metric;
+use mm1_eval::prompt::Prompt;
+use mm1_eval::run::{EvalPass, Outcome};
+use mm1_eval::task::Task;
 use mm1_eval::tasks;
 use mm1_eval::tasks::benchmark::Benchmark;
+use mm1_eval::template::typical_answer;
 use tempfile::TempDir;
 
-use crate::toy::{evaluate, options};
+use crate::toy::{evaluate, pass};
 
 /// A folder of texts, and of pictures of one colour: red is 10 times the number.
 fn data(texts: &[(&str, impl AsRef<str>)], pictures: &[(&str, u8)]) -> TempDir {
@@ -45,19 +47,24 @@ fn picture(shade: u8) -> image::RgbImage {
 fn opened(name: &str, data: &Path) -> (Benchmark, Outcome) {
     let set = tasks::open(name, data).unwrap_or_else(|e| panic!("{e:#}"));
     assert_eq!(set.name(), name);
-    let options = Options { shots: 1, ..options() };
+    let pass = EvalPass { shots: 1, ..pass() };
     let answer = |prompt: &Prompt| {
         let asked = all(&set).into_iter().find(|question| question.id == prompt.id).unwrap();
         format!(" {}\nQuestion", typical_answer(&asked))
     };
     let mut oracle = |prompts: &[Prompt]| Ok(prompts.iter().map(answer).collect());
-    let outcome = evaluate(&set, &mut oracle, &options).unwrap();
-    assert_eq!((outcome.skipped.len(), outcome.rows.len() as u64), (0, set.tests()), "{:?}", outcome.skipped);
+    let outcome = evaluate(&set, &mut oracle, &pass).unwrap();
+    assert_eq!(
+        (outcome.skipped.len(), outcome.items.len() as u64),
+        (0, set.tests()),
+        "{:?}",
+        outcome.skipped
+    );
     let mut wrong = |prompts: &[Prompt]| Ok(vec!["zebra".to_owned(); prompts.len()]);
-    assert_eq!(evaluate(&set, &mut wrong, &options).unwrap().score.value, 0.0);
+    assert_eq!(evaluate(&set, &mut wrong, &pass).unwrap().score.value, 0.0);
     match set.metric() {
         Metric::Cider => assert!(outcome.score.value > 100.0, "{}", outcome.score.value),
-        _ => assert_eq!(outcome.score.value, 100.0, "{:#?}", outcome.rows),
+        _ => assert_eq!(outcome.score.value, 100.0, "{:#?}", outcome.items),
     }
     (set, outcome)
 }

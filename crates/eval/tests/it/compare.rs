@@ -5,19 +5,25 @@ use std::path::Path;
 
 use mm1_eval::compare::folders;
 use mm1_eval::log::Log;
-use mm1_eval::run::{self, Options};
-use mm1_eval::shots::Prompt;
+use mm1_eval::prompt::Prompt;
+use mm1_eval::protocol::Protocol;
+use mm1_eval::run::{self, EvalPass};
 use serde_json::json;
 
-use crate::toy::{Answers, Fun, Toy, options};
+use crate::toy::{Answers, Fun, Toy, pass, protocol};
 
-fn keep(root: &Path, stage: &str, file: &str, model: Answers, n: u64) {
+fn keep(root: &Path, stage: &str, file: &str, model: Answers, questions: usize) {
     let folder = root.join("eval").join(stage);
     fs::create_dir_all(&folder).unwrap();
     let mut log = Log::open(&folder.join(file), &json!({"stage": stage})).unwrap();
-    let outcome =
-        run::evaluate(&Toy::vqa(), &mut Fun(model, 10_000), &mut log, &Options { n, ..options() }).unwrap();
-    log.finish(&outcome.rows).unwrap();
+    let outcome = run::evaluate(
+        &Toy::vqa(),
+        &mut Fun(model, 10_000),
+        &mut log,
+        &EvalPass { protocol: &Protocol { questions, ..protocol() }, ..pass() },
+    )
+    .unwrap();
+    log.finish(&outcome.items).unwrap();
 }
 
 #[test]

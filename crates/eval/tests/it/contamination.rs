@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use mm1_data::document::{Document, DocumentKind, Image, Picture, Segment};
 use mm1_data::question::Question;
-use mm1_eval::contamination::Seen;
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::contamination::TrainingHashes;
+use mm1_eval::metric::Metric;
+use mm1_eval::task::Task;
 
 /// Items given one by one.
 struct Items(Vec<Question>);
@@ -48,7 +49,7 @@ fn waves(seed: u32, side: u32, more: u8) -> Image {
 
 #[test]
 fn pictures_and_texts_that_training_has_seen_are_found() {
-    let mut seen = Seen::default();
+    let mut seen = TrainingHashes::default();
     let long = "It was the best of times, it was the worst of times, it was the age of wisdom";
     for seed in 1..6 {
         let segments = vec![Segment::Image(waves(seed, 64, 0)), Segment::text(format!("{seed}: {long}"))];

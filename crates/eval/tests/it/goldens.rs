@@ -1,7 +1,10 @@
-//! Scores equal to the references' of `scripts/reference/scores.py`: pycocoevalcap and the official VQA rules.
+//! Scores equal to the references' of `scripts/reference/scores.py`: pycocoevalcap and the official VQA
+//! rules.
 
-use mm1_eval::score::bleu::{self, Counts};
-use mm1_eval::score::{anls, cider::Cider, exact, ptb, relaxed, rouge, vqa};
+use mm1_eval::score::bleu::{self, BleuCounts};
+use mm1_eval::score::cider::Cider;
+use mm1_eval::score::ptb::PtbTokenizer;
+use mm1_eval::score::{anls, exact, relaxed, rouge, vqa};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -39,8 +42,9 @@ fn golden() -> Golden {
 
 #[test]
 fn words_are_those_of_the_java_tokenizer() {
+    let tokenizer = PtbTokenizer::new();
     for (caption, words) in golden().words {
-        assert_eq!(ptb::tokenize(&caption), words, "{caption}");
+        assert_eq!(tokenizer.tokenize(&caption), words, "{caption}");
     }
 }
 
@@ -67,7 +71,7 @@ fn cider_is_pycocoevalcaps() {
 fn rouge_is_pycocoevalcaps() {
     for corpus in golden().corpora {
         let items = corpus.predictions.iter().zip(&corpus.references);
-        let scores: Vec<f64> = items.map(|(p, r)| 100.0 * rouge::score(p, r)).collect();
+        let scores: Vec<f64> = items.map(|(p, r)| 100.0 * rouge::score(&PtbTokenizer::new(), p, r)).collect();
         agree(&scores, &corpus.rouges, corpus.rouge);
     }
 }
@@ -82,7 +86,7 @@ fn bleu_is_pycocoevalcaps() {
             assert!(ours.ci95[0] <= ours.value && ours.value <= ours.ci95[1], "{ours:?}");
         }
         for (i, theirs) in corpus.bleus.iter().enumerate() {
-            let ours = Counts::of(predictions[i], &corpus.references[i]).bleu();
+            let ours = BleuCounts::of(&PtbTokenizer::new(), predictions[i], &corpus.references[i]).bleu();
             for (ours, theirs) in ours.iter().zip(theirs) {
                 assert!((100.0 * ours - theirs).abs() < 1e-6, "item {i}: {ours} and {theirs}");
             }
@@ -93,10 +97,10 @@ fn bleu_is_pycocoevalcaps() {
 #[test]
 fn empty_captions_have_scores() {
     let reference = ["a red dog".to_string()];
-    assert_eq!(rouge::score("", &reference), 0.0);
-    assert_eq!(rouge::score("", &[String::new()]), 1.0);
-    assert!(Counts::of("", &reference).bleu().iter().all(|&b| b == 0.0));
-    assert!((Counts::of("A red dog.", &reference).bleu()[2] - 1.0).abs() < 1e-6);
+    assert_eq!(rouge::score(&PtbTokenizer::new(), "", &reference), 0.0);
+    assert_eq!(rouge::score(&PtbTokenizer::new(), "", &[String::new()]), 1.0);
+    assert!(BleuCounts::of(&PtbTokenizer::new(), "", &reference).bleu().iter().all(|&b| b == 0.0));
+    assert!((BleuCounts::of(&PtbTokenizer::new(), "A red dog.", &reference).bleu()[2] - 1.0).abs() < 1e-6);
     assert_eq!(bleu::corpus(&[], &[], 7)[3].n, 0);
     assert_eq!(anls::score("", &[String::new()]), 1.0);
     assert_eq!(anls::score("", &reference), 0.0);
@@ -188,7 +192,8 @@ fn any_text_can_be_scored() {
         "a@",
         "ﬁ\u{10ffff}",
     ] {
-        let (words, accuracy) = (ptb::tokenize(text), vqa::accuracy(text, &[text.to_string()]));
+        let (words, accuracy) =
+            (PtbTokenizer::new().tokenize(text), vqa::accuracy(text, &[text.to_string()]));
         assert!(words.is_empty() || words.split(' ').all(|w| !w.is_empty()), "{text:?}: {words:?}");
         assert_eq!(accuracy, 1.0, "{text:?}");
     }

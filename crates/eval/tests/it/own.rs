@@ -3,13 +3,14 @@
 use std::fs;
 use std::path::Path;
 
-use mm1_eval::run::Options;
-use mm1_eval::shots::Prompt;
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::metric::Metric;
+use mm1_eval::prompt::Prompt;
+use mm1_eval::run::EvalPass;
+use mm1_eval::task::Task;
 use mm1_eval::tasks::benchmark::Benchmark;
 use mm1_eval::tasks::own;
 
-use crate::toy::{evaluate, options};
+use crate::toy::{evaluate, pass};
 
 #[test]
 fn the_example_of_the_documents_is_evaluated() {
@@ -17,10 +18,10 @@ fn the_example_of_the_documents_is_evaluated() {
     let task = own::open(&path).unwrap();
     assert_eq!((task.name(), task.metric(), task.max_tokens()), ("shop-questions", Metric::VqaAccuracy, 8));
     let mut says = |prompts: &[Prompt]| Ok(vec![" Red.\nQuestion".to_string(); prompts.len()]);
-    let outcome = evaluate(&task, &mut says, &Options { shots: 2, ..options() }).unwrap();
-    let scores: Vec<f64> = outcome.rows.iter().map(|row| row.score).collect();
+    let outcome = evaluate(&task, &mut says, &EvalPass { shots: 2, ..pass() }).unwrap();
+    let scores: Vec<f64> = outcome.items.iter().map(|row| row.score).collect();
     assert_eq!((scores, outcome.by_category.len()), (vec![100.0, 0.0, 0.0, 0.0], 3));
-    let row = &outcome.rows[2];
+    let row = &outcome.items[2];
     assert_eq!(row.hashes.len(), 4, "two pictures of demonstrations and two of its own");
     let asked =
         "Question: First: <image> Second: <image> Which is green, the first or the second? Short answer:";
@@ -54,7 +55,8 @@ fn what_is_not_written_has_a_default() {
         ("mine", &["3".to_string(), "three".into()][..])
     );
     assert_eq!((task.max_tokens(), task.stop(), task.demonstrations()), (16, vec!["\n"], 0));
-    let letters = "name = \"mine\"\nmetric = \"letter\"\ndata.test = \"test.jsonl\"\nfields.choices = \"options\"\n\
+    let letters = "name = \"mine\"\nmetric = \"letter\"\ndata.test = \"test.jsonl\"\n\
+                   fields.choices = \"options\"\n\
                    template.separator = \"\\n---\\n\"\n";
     let item = "{\"question\": \"Who?\", \"answers\": \"B\", \"options\": [\"I\", \"you\"]}";
     let template = opened(letters, item).unwrap().template();

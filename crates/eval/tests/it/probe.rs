@@ -1,9 +1,9 @@
 //! Neighbours, classes and pairs whose answers are known.
 
-use mm1_eval::probe::{Labelled, nearest, retrieval, zero_shot};
+use mm1_eval::probe::{LabelledVectors, nearest, retrieval, zero_shot};
 
-fn labelled(vectors: &[[f32; 2]], labels: &[usize]) -> Labelled {
-    Labelled { dim: 2, vectors: vectors.concat(), labels: labels.to_vec() }
+fn labelled(vectors: &[[f32; 2]], labels: &[usize]) -> LabelledVectors {
+    LabelledVectors { dim: 2, vectors: vectors.concat(), labels: labels.to_vec() }
 }
 
 #[test]
@@ -11,7 +11,8 @@ fn neighbours_vote_by_their_cosine() {
     let train = labelled(&[[1.0, 0.0], [5.0, 0.2], [0.0, 1.0], [0.0, 3.0], [0.1, 1.0]], &[0, 0, 1, 1, 2]);
     let test = labelled(&[[2.0, 0.1], [0.0, 0.5], [0.0, 9.0]], &[0, 1, 0]);
     assert_eq!(nearest(&train, &test, 1), [100.0, 100.0, 0.0]);
-    // Two of class 1 at cosine 1 weigh more than one of class 2 beside them; more neighbours than there are: all.
+    // Two of class 1 at cosine 1 weigh more than one of class 2 beside them; more neighbours than there are:
+    // all.
     assert_eq!(nearest(&train, &test, 3), [100.0, 100.0, 0.0]);
     assert_eq!(nearest(&train, &test, 50), [100.0, 100.0, 0.0]);
     // Nearness counts, not number: two of class 1 at 45 degrees against one of class 0 at 0.

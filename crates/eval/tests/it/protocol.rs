@@ -3,37 +3,42 @@
 use std::cell::RefCell;
 
 use mm1_eval::baseline::{Baselines, baselines};
-use mm1_eval::record::{Png, Record, Sample, records, samples};
-use mm1_eval::run::{Options, Outcome};
+use mm1_eval::png::Png;
+use mm1_eval::prompt::{Prompt, Style};
+use mm1_eval::protocol::Protocol;
+use mm1_eval::result::{AnsweredSample, TaskScore, samples, task_scores};
+use mm1_eval::run::{EvalPass, Outcome};
 use mm1_eval::score::bootstrap;
-use mm1_eval::shots::{Prompt, Style};
 
-use crate::toy::{Toy, answer_by_prompt, evaluate, options, pictures};
+use crate::toy::{Toy, answer_by_prompt, evaluate, pass, pictures, protocol};
 
-fn run(task: &Toy, shots: usize, options: &Options) -> Outcome {
-    evaluate(task, &mut answer_by_prompt, &Options { shots, ..*options }).unwrap()
+fn run(task: &Toy, shots: usize, pass: &EvalPass<'_>) -> Outcome {
+    evaluate(task, &mut answer_by_prompt, &EvalPass { shots, ..*pass }).unwrap()
 }
 
 #[test]
 fn scores_do_not_depend_on_the_batch_size() {
     for task in [Toy::vqa(), Toy::captions()] {
-        let one = run(&task, 4, &Options { batch: 1, ..options() });
+        let one = run(&task, 4, &EvalPass { protocol: &Protocol { batch: 1, ..protocol() }, ..pass() });
         for batch in [3, 7, 32] {
-            assert_eq!(run(&task, 4, &Options { batch, ..options() }), one);
+            assert_eq!(
+                run(&task, 4, &EvalPass { protocol: &Protocol { batch, ..protocol() }, ..pass() }),
+                one
+            );
         }
     }
 }
 
 #[test]
 fn the_score_is_the_mean_of_the_rows() {
-    let outcome = run(&Toy::vqa(), 2, &options());
+    let outcome = run(&Toy::vqa(), 2, &pass());
     let mean = |rows: &[f64]| rows.iter().sum::<f64>() / rows.len() as f64;
-    let all: Vec<f64> = outcome.rows.iter().map(|r| r.score).collect();
+    let all: Vec<f64> = outcome.items.iter().map(|r| r.score).collect();
     assert_eq!((outcome.score.value, outcome.score.n), (mean(&all), 20));
     assert!(outcome.score.value > 0.0 && outcome.score.value < 100.0);
-    let what: Vec<f64> = outcome.rows.iter().filter(|r| r.category == "what").map(|r| r.score).collect();
+    let what: Vec<f64> = outcome.items.iter().filter(|r| r.category == "what").map(|r| r.score).collect();
     assert_eq!(outcome.by_category["what"], bootstrap::mean(&what, 7));
-    assert_eq!(outcome.rows[0].output.find('\n'), None);
+    assert_eq!(outcome.items[0].output.find('\n'), None);
 }
 
 #[test]
@@ -46,13 +51,13 @@ fn a_model_that_sees_scores_full_and_blind_it_does_not() {
         };
         Ok(prompts.iter().map(answer).collect())
     };
-    let outcome = evaluate(&task, &mut sees, &Options { shots: 1, ..options() }).unwrap();
+    let outcome = evaluate(&task, &mut sees, &EvalPass { shots: 1, ..pass() }).unwrap();
     assert_eq!(outcome.score.value, 100.0);
-    let blind = Options { blind: true, ..options() };
-    let blinded = evaluate(&task, &mut sees, &Options { shots: 1, ..blind }).unwrap();
+    let blind = EvalPass { blind: true, ..pass() };
+    let blinded = evaluate(&task, &mut sees, &EvalPass { shots: 1, ..blind }).unwrap();
     assert!(blinded.score.value < 60.0);
-    assert_eq!(blinded.rows[0].prompt, outcome.rows[0].prompt);
-    assert_ne!(blinded.rows[0].hashes, outcome.rows[0].hashes);
+    assert_eq!(blinded.items[0].prompt, outcome.items[0].prompt);
+    assert_ne!(blinded.items[0].hashes, outcome.items[0].hashes);
 }
 
 #[test]
@@ -64,29 +69,28 @@ fn a_blind_model_gets_grey_pictures_of_the_same_size() {
         }
         Ok(vec![String::new(); prompts.len()])
     };
-    evaluate(&Toy::vqa(), &mut look, &Options { shots: 3, style: Style::Chat, blind: true, ..options() })
+    evaluate(&Toy::vqa(), &mut look, &EvalPass { shots: 3, style: Style::Chat, blind: true, ..pass() })
         .unwrap();
 }
 
 #[test]
 fn damaged_items_are_left_out_and_listed() {
     let task = Toy { damaged: vec![1, 4], ..Toy::vqa() };
-    let outcome = run(&task, 38, &options());
+    let outcome = run(&task, 38, &pass());
     assert_eq!(outcome.score.n, 18);
     let ids: Vec<_> = outcome.skipped.iter().map(|s| s.id.as_str()).collect();
     assert_eq!(ids, ["toy/test/1", "toy/test/4", "toy/train/1", "toy/train/4"]);
     assert_eq!(outcome.skipped[0].reason, "toy/test/1: the picture is damaged");
     let empty = Toy { damaged: (0..100).collect(), ..Toy::vqa() };
-    let error =
-        evaluate(&empty, &mut answer_by_prompt, &Options { shots: 0, style: Style::Chat, ..options() })
-            .unwrap_err();
+    let error = evaluate(&empty, &mut answer_by_prompt, &EvalPass { shots: 0, style: Style::Chat, ..pass() })
+        .unwrap_err();
     assert!(error.to_string().contains("no test item could be read"), "{error}");
 }
 
 #[test]
 fn a_generator_that_loses_an_answer_is_refused() {
     let mut short = |_: &[Prompt]| Ok(vec![String::new()]);
-    let error = evaluate(&Toy::vqa(), &mut short, &Options { shots: 0, style: Style::Chat, ..options() })
+    let error = evaluate(&Toy::vqa(), &mut short, &EvalPass { shots: 0, style: Style::Chat, ..pass() })
         .unwrap_err()
         .to_string();
     assert!(error.contains("1 answers for 16 prompts"), "{error}");
@@ -96,15 +100,15 @@ fn a_generator_that_loses_an_answer_is_refused() {
 fn progress_counts_every_item() {
     let seen = RefCell::new(Vec::new());
     let progress = |done, all| seen.borrow_mut().push((done, all));
-    run(&Toy::vqa(), 0, &Options { progress: &progress, ..options() });
+    run(&Toy::vqa(), 0, &EvalPass { progress: &progress, ..pass() });
     assert_eq!(*seen.borrow(), [(16, 20), (20, 20)]);
 }
 
 #[test]
 fn the_constant_is_the_most_frequent_training_answer() {
-    let outcome = run(&Toy::vqa(), 0, &options());
+    let outcome = run(&Toy::vqa(), 0, &pass());
     let Baselines { constant, constant_scores, prior, prior_scores, question_scores, skipped } =
-        baselines(&Toy::vqa(), &outcome.rows, 7).unwrap();
+        baselines(&Toy::vqa(), &outcome.items, 7).unwrap();
     assert_eq!(constant, "yes");
     assert_eq!(constant_scores.iter().sum::<f64>(), 1000.0);
     assert_eq!(prior["yes-no"], "yes");
@@ -116,41 +120,41 @@ fn the_constant_is_the_most_frequent_training_answer() {
 
 #[test]
 fn the_constant_caption_is_a_training_caption_that_scores() {
-    let outcome = run(&Toy::captions(), 0, &options());
-    let floor = baselines(&Toy::captions(), &outcome.rows, 7).unwrap();
+    let outcome = run(&Toy::captions(), 0, &pass());
+    let floor = baselines(&Toy::captions(), &outcome.items, 7).unwrap();
     assert!(floor.constant.starts_with("A photo of a "), "{}", floor.constant);
     assert!(floor.constant_scores.iter().sum::<f64>() > 0.0);
     assert!(floor.prior.is_empty() && floor.prior_scores.is_empty() && floor.question_scores.is_empty());
-    assert_eq!(floor, baselines(&Toy::captions(), &outcome.rows, 7).unwrap());
+    assert_eq!(floor, baselines(&Toy::captions(), &outcome.items, 7).unwrap());
 }
 
 #[test]
-fn records_have_the_form_of_the_contract() {
-    let outcome = run(&Toy::vqa(), 4, &options());
-    let blind = run(&Toy::vqa(), 4, &Options { blind: true, ..options() });
-    let floor = baselines(&Toy::vqa(), &outcome.rows, 7).unwrap();
-    let records = records("pretrain", &outcome, &floor, Some(&blind));
-    let tasks: Vec<_> = records.iter().map(|r| r.task.as_str()).collect();
+fn scores_have_the_form_of_the_contract() {
+    let outcome = run(&Toy::vqa(), 4, &pass());
+    let blind = run(&Toy::vqa(), 4, &EvalPass { blind: true, ..pass() });
+    let floor = baselines(&Toy::vqa(), &outcome.items, 7).unwrap();
+    let scores = task_scores("pretrain", &outcome, &floor, Some(&blind));
+    let tasks: Vec<_> = scores.iter().map(|r| r.task.as_str()).collect();
     assert_eq!(tasks, ["toy", "toy/what", "toy/yes-no"]);
-    assert_eq!(records[2].baselines["constant"], 100.0);
-    assert_eq!(records[0].baselines["blind"], blind.score.value);
-    let json = serde_json::to_value(&records[0]).unwrap();
+    assert_eq!(scores[2].baselines["constant"], 100.0);
+    assert_eq!(scores[0].baselines["blind"], blind.score.value);
+    let json = serde_json::to_value(&scores[0]).unwrap();
     let keys: Vec<_> = json.as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(keys, ["stage", "task", "shots", "metric", "value", "ci95", "n", "baselines"]);
     assert_eq!(json["metric"], "vqa-accuracy");
-    assert_eq!(serde_json::from_value::<Record>(json).unwrap(), records[0]);
+    assert_eq!(serde_json::from_value::<TaskScore>(json).unwrap(), scores[0]);
 }
 
 #[test]
 fn samples_keep_the_first_pictures_and_every_hash() {
-    let outcome = run(&Toy::vqa(), 4, &options());
+    let outcome = run(&Toy::vqa(), 4, &pass());
     let samples = samples("sft", &outcome, 3);
     assert_eq!(samples.len(), 3);
-    assert_eq!(samples.iter().map(|s| s.row.pictures.len()).collect::<Vec<_>>(), [1, 1, 0]);
-    assert_eq!(samples[0].row.hashes.len(), 5);
+    assert_eq!(samples.iter().map(|s| s.item.pictures.len()).collect::<Vec<_>>(), [1, 1, 0]);
+    assert_eq!(samples[0].item.hashes.len(), 5);
     let json = serde_json::to_string(&samples[0]).unwrap();
-    assert_eq!(serde_json::from_str::<Sample>(&json).unwrap(), samples[0]);
-    assert!(samples[0].row.prompt.ends_with("<image>Question: What is thing 0? Short answer:"));
+    assert_eq!(serde_json::from_str::<AnsweredSample>(&json).unwrap(), samples[0]);
+    assert!(samples[0].item.prompt.ends_with("<image>Question: What is thing 0? Short answer:"));
 }
 
 #[test]

@@ -8,12 +8,13 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use mm1_eval::log::Log;
-use mm1_eval::remote::Remote;
-use mm1_eval::run::{self, Options};
-use mm1_eval::shots::Style;
+use mm1_eval::prompt::Style;
+use mm1_eval::protocol::Protocol;
+use mm1_eval::remote::RemoteModel;
+use mm1_eval::run::{self, EvalPass};
 use serde_json::{Value, json};
 
-use crate::toy::{Toy, options};
+use crate::toy::{Toy, pass, protocol};
 
 /// Answers each request by `answer`, and counts them.
 fn serve(
@@ -58,8 +59,8 @@ fn said(text: &str) -> String {
     json!({"choices": [{"message": {"role": "assistant", "content": text}}]}).to_string()
 }
 
-fn ask(address: &str, options: &Options) -> anyhow::Result<run::Outcome> {
-    run::evaluate(&Toy::vqa(), &mut Remote::new(address, "theirs", 3)?, &mut Log::none(), options)
+fn ask(address: &str, pass: &EvalPass<'_>) -> anyhow::Result<run::Outcome> {
+    run::evaluate(&Toy::vqa(), &mut RemoteModel::new(address, "theirs", 3)?, &mut Log::none(), pass)
 }
 
 #[test]
@@ -81,9 +82,9 @@ fn a_conversation_is_sent_as_messages_with_pictures() {
         assert!(messages[1]["content"].is_string());
         (200, said(if index % 2 == 1 { "Yes\nand more" } else { ["dog", "cat", "owl"][index % 3] }))
     });
-    let outcome = ask(&address, &Options { shots: 2, style: Style::Chat, ..options() }).unwrap();
+    let outcome = ask(&address, &EvalPass { shots: 2, style: Style::Chat, ..pass() }).unwrap();
     assert_eq!((outcome.score.value, count.load(Ordering::SeqCst)), (100.0, 20));
-    assert_eq!(outcome.rows[1].output, "Yes");
+    assert_eq!(outcome.items[1].output, "Yes");
 }
 
 #[test]
@@ -101,24 +102,41 @@ fn demonstrations_are_sent_smaller_where_asked() {
         assert_eq!([first, last, asked].map(sides), [[2, 1], [3, 2], [3, 2]]);
         (200, said("yes"))
     });
-    let small = Options { shots: 2, style: Style::Chat, demonstration_size: Some(2), sharp: 1, ..options() };
-    assert_eq!(ask(&address, &small).unwrap().rows.len(), 20);
+    let small = EvalPass {
+        protocol: &Protocol { demonstration_size: Some(2), full_resolution_demonstrations: 1, ..protocol() },
+        shots: 2,
+        style: Style::Chat,
+        ..pass()
+    };
+    assert_eq!(ask(&address, &small).unwrap().items.len(), 20);
 }
 
 #[test]
 fn a_busy_server_is_asked_again_and_a_refusal_is_told() {
     let (address, count) = serve(|nth, _| if nth < 2 { (503, "busy".into()) } else { (200, said("yes")) });
-    let few = Options { n: 3, ..options() };
+    let few = EvalPass { protocol: &Protocol { questions: 3, ..protocol() }, ..pass() };
     assert_eq!(ask(&address, &few).unwrap().score.n, 3);
     assert_eq!(count.load(Ordering::SeqCst), 5);
     let (address, count) = serve(|_, _| (401, "no key".into()));
-    let error = format!("{:#}", ask(&address, &Options { n: 1, ..options() }).unwrap_err());
+    let error = format!(
+        "{:#}",
+        ask(&address, &EvalPass { protocol: &Protocol { questions: 1, ..protocol() }, ..pass() })
+            .unwrap_err()
+    );
     assert!(error.contains("asked for toy/test/0: it answered 401") && error.contains("no key"), "{error}");
     assert_eq!(count.load(Ordering::SeqCst), 1);
     let (address, _) = serve(|_, _| (200, "{}".into()));
-    let error = format!("{:#}", ask(&address, &Options { n: 1, ..options() }).unwrap_err());
+    let error = format!(
+        "{:#}",
+        ask(&address, &EvalPass { protocol: &Protocol { questions: 1, ..protocol() }, ..pass() })
+            .unwrap_err()
+    );
     assert!(error.contains("no choices[0].message.content"), "{error}");
     assert!(
-        Remote::new("localhost:8000", "x", 1).err().unwrap().to_string().contains("give an address such as")
+        RemoteModel::new("localhost:8000", "x", 1)
+            .err()
+            .unwrap()
+            .to_string()
+            .contains("give an address such as")
     );
 }

@@ -4,12 +4,13 @@ use std::collections::BTreeSet;
 
 use mm1_data::image::open;
 use mm1_data::world::{World, WorldConfig};
-use mm1_eval::run::Options;
-use mm1_eval::shots::{Prompt, Style};
+use mm1_eval::prompt::{Prompt, Style};
+use mm1_eval::protocol::Protocol;
+use mm1_eval::run::EvalPass;
 use mm1_eval::task::Task;
 use mm1_eval::tasks::scenes::SceneTask;
 
-use crate::toy::{answer_by_prompt, evaluate, options, pictures};
+use crate::toy::{answer_by_prompt, evaluate, pass, pictures, protocol};
 
 fn world() -> std::sync::Arc<World> {
     World::new(&WorldConfig::default(), 3).unwrap()
@@ -23,9 +24,12 @@ fn all(world: std::sync::Arc<World>) -> [SceneTask; 5] {
 
 #[test]
 fn the_five_kinds_of_question_are_in_equal_parts() {
-    let outcome =
-        evaluate(&SceneTask::vqa(world()), &mut answer_by_prompt, &Options { shots: 2, n: 50, ..options() })
-            .unwrap();
+    let outcome = evaluate(
+        &SceneTask::vqa(world()),
+        &mut answer_by_prompt,
+        &EvalPass { protocol: &Protocol { questions: 50, ..protocol() }, shots: 2, ..pass() },
+    )
+    .unwrap();
     let kinds: Vec<_> = outcome.by_category.iter().map(|(name, score)| (name.as_str(), score.n)).collect();
     assert_eq!(kinds, [("colour", 10), ("count", 10), ("what", 10), ("where", 10), ("yes-no", 10)]);
 }
@@ -43,7 +47,12 @@ fn an_oracle_scores_full() {
             };
             Ok(prompts.iter().map(answer).collect())
         };
-        let outcome = evaluate(task, &mut oracle, &Options { shots: 1, n: 50, ..options() }).unwrap();
+        let outcome = evaluate(
+            task,
+            &mut oracle,
+            &EvalPass { protocol: &Protocol { questions: 50, ..protocol() }, shots: 1, ..pass() },
+        )
+        .unwrap();
         let full = if task.name() == "scene-captions" { 800.0 } else { 100.0 };
         assert!(outcome.score.value >= full, "{}: {}", task.name(), outcome.score.value);
     }
@@ -70,7 +79,17 @@ fn demonstrations_never_come_from_the_test_side() {
             }
             Ok(vec![String::new(); prompts.len()])
         };
-        evaluate(task, &mut look, &Options { shots: 4, style: Style::Chat, n: 99, ..options() }).unwrap();
+        evaluate(
+            task,
+            &mut look,
+            &EvalPass {
+                protocol: &Protocol { questions: 99, ..protocol() },
+                shots: 4,
+                style: Style::Chat,
+                ..pass()
+            },
+        )
+        .unwrap();
     }
 }
 

@@ -5,31 +5,36 @@ use std::collections::BTreeSet;
 use mm1_data::document::{Segment, Special};
 use mm1_data::question::Question;
 use mm1_eval::log::Log;
-use mm1_eval::run::{Options, evaluate};
-use mm1_eval::shots::{self, Choice, Prompt, Shots, Style};
+use mm1_eval::prompt::{Prompt, PromptWriter, Style, prediction};
+use mm1_eval::protocol::{Protocol, Selection};
+use mm1_eval::run::{EvalPass, evaluate};
+use mm1_eval::shots::Shots;
 use mm1_eval::task::Task;
+use mm1_eval::template::typical_answer;
 
-use crate::toy::{Fun, Toy, options, pictures};
+use crate::toy::{Fun, Toy, pass, pictures, protocol};
 
 fn draw(task: &dyn Task, shots: usize, seed: u64, test: &Question) -> Vec<Question> {
-    try_draw(task, (shots, seed), Choice::Random, test).unwrap()
+    try_draw(task, (shots, seed), Selection::Random, test).unwrap()
 }
 
 fn try_draw(
     task: &dyn Task,
     (shots, seed): (usize, u64),
-    choice: Choice,
+    demonstrations: Selection,
     test: &Question,
 ) -> anyhow::Result<Vec<Question>> {
-    let (mut shots, mut none) = (Shots::new(task, (shots, seed), choice, false), |_: &[Prompt]| Ok(vec![]));
+    let protocol = Protocol { demonstrations, pool: 40, ..protocol() };
+    let (mut shots, mut none) = (Shots::new(task, &protocol, shots, seed), |_: &[Prompt]| Ok(vec![]));
     let mut model = Fun(&mut none, 0);
-    shots.look(&mut model, 40)?;
+    shots.embed_pool(&mut model)?;
     shots.draw(&mut model, test)
 }
 
 fn prompt(task: &Toy, style: Style, shots: usize) -> Prompt {
     let test = task.test(0).unwrap();
-    shots::prompt((style, false), &task.template(), &draw(task, shots, 7, &test), (&test, None)).unwrap()
+    let writer = PromptWriter { style, template: &task.template(), chain_of_thought: false };
+    writer.write(&draw(task, shots, 7, &test), &test, None).unwrap()
 }
 
 fn texts(prompt: &Prompt) -> Vec<&str> {
@@ -92,19 +97,20 @@ fn a_caption_of_another_form_gets_the_words_before_it_and_one_line() {
     let mut shown = Toy::captions().demonstration(0).unwrap();
     let test = Question { answers: vec!["Two cats".into()], ..Toy::captions().test(0).unwrap() };
     shown.answers = vec!["Two cats\nand a dog".into()];
-    let style = (Style::Pretrained, false);
-    let prompt = shots::prompt(style, &Toy::captions().template(), &[shown], (&test, None)).unwrap();
+    let template = Toy::captions().template();
+    let writer = PromptWriter { style: Style::Pretrained, template: &template, chain_of_thought: false };
+    let prompt = writer.write(&[shown], &test, None).unwrap();
     assert_eq!(texts(&prompt), ["A photo of Two cats and a dog\n", "A photo of"]);
-    assert_eq!(shots::prediction(&test, " two cats"), "two cats");
-    assert_eq!(shots::prediction(&test, "A photo of two cats"), "two cats");
+    assert_eq!(prediction(&test, " two cats"), "two cats");
+    assert_eq!(prediction(&test, "A photo of two cats"), "two cats");
 }
 
 #[test]
 fn the_words_that_the_prompt_gave_are_put_back_before_scoring() {
     let (captions, vqa) = (Toy::captions().test(0).unwrap(), Toy::vqa().test(0).unwrap());
-    assert_eq!(shots::prediction(&captions, " a dog."), "A photo of a dog.");
-    assert_eq!(shots::prediction(&captions, "A photo of a dog."), "A photo of a dog.");
-    assert_eq!(shots::prediction(&vqa, " dog "), "dog");
+    assert_eq!(prediction(&captions, " a dog."), "A photo of a dog.");
+    assert_eq!(prediction(&captions, "A photo of a dog."), "A photo of a dog.");
+    assert_eq!(prediction(&vqa, " dog "), "dog");
 }
 
 #[test]
@@ -139,9 +145,9 @@ fn no_text_before_an_answer_ends_with_a_space() {
 fn the_most_frequent_answer_is_demonstrated() {
     let mut question = Toy::vqa().test(0).unwrap();
     question.answers = ["b", "a", "a", "c", "c"].map(String::from).to_vec();
-    assert_eq!(shots::typical_answer(&question), "a");
+    assert_eq!(typical_answer(&question), "a");
     question.answers = ["b", "a"].map(String::from).to_vec();
-    assert_eq!(shots::typical_answer(&question), "b");
+    assert_eq!(typical_answer(&question), "b");
 }
 
 #[test]
@@ -170,7 +176,7 @@ fn a_training_item_with_the_test_picture_is_never_shown() {
     test.pictures = task.demonstration(5).unwrap().pictures;
     let drawn = draw(&task, 39, 7, &test);
     assert!(drawn.iter().all(|q| q.id != "toy/train/5"));
-    let error = try_draw(&task, (40, 7), Choice::Random, &test).unwrap_err().to_string();
+    let error = try_draw(&task, (40, 7), Selection::Random, &test).unwrap_err().to_string();
     assert!(error.contains("40 demonstrations") && error.contains("has 39"), "{error}");
 }
 
@@ -178,8 +184,8 @@ fn a_training_item_with_the_test_picture_is_never_shown() {
 fn a_prompt_that_does_not_fit_is_refused() {
     let mut never = |_: &[Prompt]| -> anyhow::Result<Vec<String>> { panic!("must not generate") };
     let run = |model, shots| {
-        let options = Options { shots, ..options() };
-        evaluate(&Toy::vqa(), &mut Fun(model, 60), &mut Log::none(), &options)
+        let pass = EvalPass { shots, ..pass() };
+        evaluate(&Toy::vqa(), &mut Fun(model, 60), &mut Log::none(), &pass)
     };
     let error = run(&mut never, 4).unwrap_err().to_string();
     for part in ["toy/test/0", "4 demonstrations", "context has 60", "fewer shots"] {

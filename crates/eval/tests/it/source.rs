@@ -11,13 +11,14 @@ use mm1_data::source::folder::PictureFolder;
 use mm1_data::source::{Source, SourceConfig};
 use mm1_data::store::{Paths, Store, StoreSpec};
 use mm1_eval::baseline::baselines;
-use mm1_eval::record::records;
-use mm1_eval::run::Options;
-use mm1_eval::shots::{Choice, Prompt, Shots, Style};
+use mm1_eval::prompt::{Prompt, Style};
+use mm1_eval::result::task_scores;
+use mm1_eval::run::EvalPass;
+use mm1_eval::shots::Shots;
 use mm1_eval::task::Task;
 use mm1_eval::tasks::source::SourceTask;
 
-use crate::toy::{Fun, answer_by_prompt, evaluate, options};
+use crate::toy::{Fun, answer_by_prompt, evaluate, pass, protocol};
 
 /// Ten pictures; the damaged ones are cut short.
 fn folder(damaged: &[usize]) -> (tempfile::TempDir, SourceTask) {
@@ -40,30 +41,31 @@ fn the_held_out_part_is_described_after_training_pictures() {
     let (_root, task) = folder(&[]);
     let (tests, train) = (task.tests(), task.demonstrations());
     assert!(tests >= 1 && train >= 5 && tests + train == 10, "{tests} and {train}");
-    let outcome = evaluate(&task, &mut answer_by_prompt, &Options { shots: 5, ..options() }).unwrap();
+    let outcome = evaluate(&task, &mut answer_by_prompt, &EvalPass { shots: 5, ..pass() }).unwrap();
     assert_eq!(outcome.score.n as u64, tests);
-    assert_eq!(outcome.rows[0].hashes.len(), 6);
-    assert!(outcome.rows[0].prompt.starts_with("<image>A photo of a red square of shade "));
+    assert_eq!(outcome.items[0].hashes.len(), 6);
+    assert!(outcome.items[0].prompt.starts_with("<image>A photo of a red square of shade "));
     assert!(outcome.skipped.is_empty());
 }
 
 #[test]
 fn damaged_pictures_are_listed_by_name() {
     let (_root, task) = folder(&(0..10).collect::<Vec<_>>());
-    let error = evaluate(&task, &mut answer_by_prompt, &Options { shots: 0, ..options() }).unwrap_err();
+    let error = evaluate(&task, &mut answer_by_prompt, &EvalPass { shots: 0, ..pass() }).unwrap_err();
     assert!(error.to_string().contains(".png"), "{error}");
     let (_root, task) = folder(&[0, 1, 2, 3]);
     let (mut none, mut readable) = (|_: &[Prompt]| Ok(vec![]), 0);
     let test = Question { pictures: Vec::new(), ..whole() };
+    let protocol = protocol();
     let skipped = loop {
-        let mut shots = Shots::new(&task, (readable + 1, 1), Choice::Random, false);
+        let mut shots = Shots::new(&task, &protocol, readable + 1, 1);
         if shots.draw(&mut Fun(&mut none, 0), &test).is_err() {
-            break shots.skipped;
+            break shots.skipped.list();
         }
         readable += 1;
     };
     assert_eq!(readable + skipped.len(), task.demonstrations() as usize);
-    assert!(skipped.values().all(|reason| reason.contains(".png")), "{skipped:?}");
+    assert!(skipped.iter().all(|skipped| skipped.reason.contains(".png")), "{skipped:?}");
 }
 
 fn whole() -> Question {
@@ -109,10 +111,10 @@ fn captions_of_shards_are_asked_as_those_of_a_folder() {
     let (_root, source) = shards((0..20).map(captioned).collect());
     let task = SourceTask::captions("captions:mine", source, 16);
     assert!(task.tests() + task.demonstrations() == 20 && task.tests() > 3);
-    let outcome = evaluate(&task, &mut answer_by_prompt, &Options { shots: 2, ..options() }).unwrap();
-    assert!(outcome.rows[0].prompt.starts_with("<image>A photo of a red square of shade "));
-    assert!(outcome.rows[0].answers[0].starts_with("a red square of shade "));
-    assert!(baselines(&task, &outcome.rows, 1).unwrap().question_scores.is_empty());
+    let outcome = evaluate(&task, &mut answer_by_prompt, &EvalPass { shots: 2, ..pass() }).unwrap();
+    assert!(outcome.items[0].prompt.starts_with("<image>A photo of a red square of shade "));
+    assert!(outcome.items[0].answers[0].starts_with("a red square of shade "));
+    assert!(baselines(&task, &outcome.items, 1).unwrap().question_scores.is_empty());
 }
 
 #[test]
@@ -120,19 +122,18 @@ fn questions_of_conversations_are_asked_beside_what_guessing_is_worth() {
     let (_root, source) = shards((0..24).map(asked).collect());
     let task = SourceTask::questions("vqa:mine", source.clone(), source, 8);
     let outcome =
-        evaluate(&task, &mut answer_by_prompt, &Options { shots: 1, style: Style::Chat, ..options() })
-            .unwrap();
-    let row = &outcome.rows[0];
+        evaluate(&task, &mut answer_by_prompt, &EvalPass { shots: 1, style: Style::Chat, ..pass() }).unwrap();
+    let row = &outcome.items[0];
     assert!(row.prompt.contains("<user><image>") && row.prompt.ends_with("?<assistant>"), "{}", row.prompt);
     assert_eq!(outcome.by_category.keys().collect::<Vec<_>>(), ["is it", "what shade"]);
-    let floor = baselines(&task, &outcome.rows, 1).unwrap();
+    let floor = baselines(&task, &outcome.items, 1).unwrap();
     let sum = |scores: &[f64]| scores.iter().sum::<f64>();
     assert!(sum(&floor.question_scores) > sum(&floor.constant_scores));
-    for (row, score) in outcome.rows.iter().zip(&floor.question_scores) {
+    for (row, score) in outcome.items.iter().zip(&floor.question_scores) {
         assert!(row.question != "is it red?" || *score == 100.0, "this question has one answer");
     }
-    let records = records("sft", &outcome, &floor, None);
-    assert_eq!(records[0].baselines["question"], sum(&floor.question_scores) / outcome.rows.len() as f64);
+    let scores = task_scores("sft", &outcome, &floor, None);
+    assert_eq!(scores[0].baselines["question"], sum(&floor.question_scores) / outcome.items.len() as f64);
 }
 
 #[test]

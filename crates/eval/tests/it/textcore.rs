@@ -1,4 +1,5 @@
-//! TextCore agrees with lm-evaluation-harness: prompts, continuations and scores of `scripts/reference/textcore.py`.
+//! TextCore agrees with lm-evaluation-harness: prompts, continuations and scores of
+//! `scripts/reference/textcore.py`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -7,15 +8,16 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use mm1_data::document::{Image, Segment};
 use mm1_eval::log::Log;
-use mm1_eval::model::{Continuations, Likelihood, Limits, Model};
-use mm1_eval::run::{self, Options, Outcome};
+use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model};
+use mm1_eval::prompt::{Prompt, PromptWriter, Style};
+use mm1_eval::protocol::Protocol;
+use mm1_eval::run::{self, EvalPass, Outcome};
 use mm1_eval::score::likelihood::{by_length, perplexity};
-use mm1_eval::shots::{self, Prompt, Style};
 use mm1_eval::task::Task;
 use mm1_eval::tasks::{self, SETS, TEXT_CORE};
 use serde::Deserialize;
 
-use crate::toy::{Fun, options};
+use crate::toy::{Fun, pass, protocol};
 
 #[derive(Deserialize)]
 struct Golden {
@@ -96,25 +98,27 @@ impl Recorded<'_> {
 }
 
 impl Model for Recorded<'_> {
-    fn context(&self) -> Option<usize> {
+    type Encoded = (Prompt, Vec<String>);
+
+    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<Self::Encoded> {
+        Ok((prompt.clone(), continuations.to_vec()))
+    }
+    fn lengths(&self, _: &Self::Encoded) -> Option<Lengths> {
         None
     }
-    fn tokens(&self, _: &[Segment]) -> usize {
-        1
-    }
-    fn generate(&mut self, prompts: &[Prompt], limits: &Limits) -> Result<Vec<String>> {
-        let say = |prompt: &Prompt| {
+    fn generate(&mut self, prompts: &[Self::Encoded], limits: &AnswerLimits) -> Result<Vec<String>> {
+        let say = |(prompt, _): &Self::Encoded| {
             let item = self.item(prompt);
             assert_eq!((text(&prompt.segments), &limits.stop), (item.context.clone(), &item.until));
             Ok(item.said.clone())
         };
         prompts.iter().map(say).collect()
     }
-    fn likelihoods(&mut self, asked: &[Continuations]) -> Result<Vec<Vec<Likelihood>>> {
-        let judge = |Continuations { prompt, texts }: &Continuations| {
-            texts.iter().map(|text| self.judge(prompt, text)).collect()
+    fn likelihoods(&mut self, prompts: &[Self::Encoded]) -> Result<Vec<Vec<Likelihood>>> {
+        let judge = |(prompt, continuations): &Self::Encoded| {
+            continuations.iter().map(|text| self.judge(prompt, text)).collect()
         };
-        Ok(asked.iter().map(judge).collect())
+        Ok(prompts.iter().map(judge).collect())
     }
     fn features(&mut self, _: &[Image]) -> Result<Vec<Vec<f32>>> {
         unreachable!("there are no pictures")
@@ -123,7 +127,7 @@ impl Model for Recorded<'_> {
 
 fn evaluated(name: &str, set: &Set) -> Outcome {
     let task = tasks::open(name, &samples()).unwrap();
-    run::evaluate(&task, &mut Recorded(set), &mut Log::none(), &options()).unwrap()
+    run::evaluate(&task, &mut Recorded(set), &mut Log::none(), &pass()).unwrap()
 }
 
 #[test]
@@ -133,9 +137,9 @@ fn prompts_and_scores_are_those_of_the_harness() {
     for name in TEXT_CORE {
         let set = &golden[name];
         let outcome = evaluated(name, set);
-        assert_eq!(outcome.rows.len(), set.items.len(), "{name}");
+        assert_eq!(outcome.items.len(), set.items.len(), "{name}");
         let metric = if set.metrics.contains_key("acc") { "acc" } else { "exact_match" };
-        for (row, item) in outcome.rows.iter().zip(&set.items) {
+        for (row, item) in outcome.items.iter().zip(&set.items) {
             // All that the harness asks, in its order.
             assert_eq!(row.log_probs, item.log_probs, "{}", row.id);
             assert_eq!(row.score, 100.0 * item.metrics[metric], "{row:?}");
@@ -143,10 +147,10 @@ fn prompts_and_scores_are_those_of_the_harness() {
         assert!((outcome.score.value - 100.0 * set.metrics[metric]).abs() < 1e-9, "{name}");
         if set.metrics.contains_key("acc_norm") {
             let expected: Vec<f64> = set.items.iter().map(|i| 100.0 * i.metrics["acc_norm"]).collect();
-            assert_eq!(by_length(&outcome.rows), expected, "{name}");
+            assert_eq!(by_length(&outcome.items), expected, "{name}");
         }
         if let Some(expected) = set.metrics.get("perplexity") {
-            assert!((perplexity(&outcome.rows) / expected - 1.0).abs() < 1e-12, "{name}");
+            assert!((perplexity(&outcome.items) / expected - 1.0).abs() < 1e-12, "{name}");
         }
     }
 }
@@ -158,8 +162,12 @@ fn demonstrations_are_those_of_the_harness() {
         let shown: Vec<_> = (0..2).map(|i| task.demonstration(i).unwrap()).collect();
         let test = task.test(task.tests() - 1).unwrap();
         let write = |choice: Option<&str>| {
-            let style = (Style::Pretrained, false);
-            text(&shots::prompt(style, &task.template(), &shown, (&test, choice)).unwrap().segments)
+            let writer = PromptWriter {
+                style: Style::Pretrained,
+                template: &task.template(),
+                chain_of_thought: false,
+            };
+            text(&writer.write(&shown, &test, choice).unwrap().segments)
         };
         let written: Vec<String> = match task.template().ask.contains("{choice}") {
             true => test.choices.iter().map(|choice| write(Some(choice))).collect(),
@@ -170,7 +178,8 @@ fn demonstrations_are_those_of_the_harness() {
             "webqs" => {
                 assert!(set.shown.as_str().unwrap().starts_with("Answer is not a string"));
                 vec![
-                    "Question: what colour is the sky?\nAnswer: Azure blue\n\nQuestion: where do penguins live?\nAnswer: Africa\n\n\
+                    "Question: what colour is the sky?\nAnswer: Azure blue\n\n\
+                     Question: where do penguins live?\nAnswer: Africa\n\n\
                      Question: what is the étude's name?\nAnswer:"
                         .to_owned(),
                 ]
@@ -189,9 +198,9 @@ fn demonstrations_are_those_of_the_harness() {
 fn a_passage_is_not_its_own_demonstration() {
     let task = tasks::open("lambada", &samples()).unwrap();
     let mut dog = |prompts: &[Prompt]| Ok(vec!["dog".to_string(); prompts.len()]);
-    let options = Options { shots: 2, ..options() };
-    let outcome = run::evaluate(&task, &mut Fun(&mut dog, 1000), &mut Log::none(), &options).unwrap();
-    for row in &outcome.rows {
+    let pass = EvalPass { shots: 2, ..pass() };
+    let outcome = run::evaluate(&task, &mut Fun(&mut dog, 1000), &mut Log::none(), &pass).unwrap();
+    for row in &outcome.items {
         let shown = row.prompt.rsplit_once("\n\n").unwrap().0;
         assert!(!shown.contains(&row.question), "{}", row.prompt);
     }
@@ -201,10 +210,10 @@ fn a_passage_is_not_its_own_demonstration() {
 fn names_for_a_blank_are_judged_in_a_chat() {
     let task = tasks::open("winogrande", &samples()).unwrap();
     let mut chair = |prompts: &[Prompt]| Ok(vec!["the chair".to_string(); prompts.len()]);
-    let options = Options { style: Style::Chat, n: 1, ..options() };
-    let outcome = run::evaluate(&task, &mut Fun(&mut chair, 1000), &mut Log::none(), &options).unwrap();
-    assert_eq!(outcome.rows[0].output, "the chair");
-    assert!(outcome.rows[0].prompt.contains("so _ was hidden."), "{}", outcome.rows[0].prompt);
+    let pass = EvalPass { protocol: &Protocol { questions: 1, ..protocol() }, style: Style::Chat, ..pass() };
+    let outcome = run::evaluate(&task, &mut Fun(&mut chair, 1000), &mut Log::none(), &pass).unwrap();
+    assert_eq!(outcome.items[0].output, "the chair");
+    assert!(outcome.items[0].prompt.contains("so _ was hidden."), "{}", outcome.items[0].prompt);
 }
 
 #[test]
@@ -259,7 +268,8 @@ const WRONG: &[(&str, &str, Option<&str>, &str)] = &[
         "hellaswag",
         "hellaswag_val.jsonl",
         Some(
-            "{\"activity_label\": \"\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"x\"], \"label\": \"\"}",
+            "{\"activity_label\": \"\", \"ctx_a\": \"\", \"ctx_b\": \"\", \"endings\": [\"x\"], \
+                \"label\": \"\"}",
         ),
         "hellaswag_val.jsonl:1: field `label` is \"\", not a number",
     ),

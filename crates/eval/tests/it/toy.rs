@@ -1,16 +1,18 @@
 //! A small task: tiny coloured squares, with options to evaluate it.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use anyhow::{Result, bail};
 use mm1_data::document::{Image, Picture, Segment};
 use mm1_data::image::open;
 use mm1_data::question::Question;
 use mm1_eval::log::Log;
-use mm1_eval::model::{Continuations, Likelihood, Limits, Model};
-use mm1_eval::run::{self, Options, Outcome};
-use mm1_eval::shots::{Choice, Prompt, Style};
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::metric::Metric;
+use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model};
+use mm1_eval::prompt::{Prompt, Style};
+use mm1_eval::protocol::Protocol;
+use mm1_eval::run::{self, EvalPass, Outcome};
+use mm1_eval::task::Task;
 
 /// `test` items and `train` items; those in `damaged` can't be read.
 pub(crate) struct Toy {
@@ -91,20 +93,21 @@ pub(crate) fn tokens(segments: &[Segment]) -> usize {
     segments.iter().map(size).sum()
 }
 
-pub(crate) fn options() -> Options<'static> {
-    Options {
-        shots: 0,
+/// A hundred questions, seeing, without demonstrations.
+pub(crate) fn protocol() -> Protocol {
+    Protocol { questions: 100, batch: 4, pool: 20, ..Protocol::default() }
+}
+
+static PROTOCOL: LazyLock<Protocol> = LazyLock::new(protocol);
+
+pub(crate) fn pass() -> EvalPass<'static> {
+    EvalPass {
+        protocol: &PROTOCOL,
         style: Style::Pretrained,
-        demonstrations: Choice::Random,
-        demonstration_size: None,
-        sharp: 0,
-        pool: 20,
-        reasoned: false,
-        n: 100,
-        batch: 4,
-        seed: 7,
+        shots: 0,
         blind: false,
-        keep_pictures: 2,
+        seed: 7,
+        kept_pictures: 2,
         progress: &|_, _| {},
     }
 }
@@ -116,27 +119,35 @@ pub(crate) type Answers<'a> = &'a mut dyn FnMut(&[Prompt]) -> Result<Vec<String>
 pub(crate) struct Fun<'a>(pub(crate) Answers<'a>, pub(crate) usize);
 
 impl Model for Fun<'_> {
-    fn context(&self) -> Option<usize> {
-        Some(self.1)
+    type Encoded = (Prompt, Vec<String>);
+
+    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<Self::Encoded> {
+        Ok((prompt.clone(), continuations.to_vec()))
     }
-    fn tokens(&self, segments: &[Segment]) -> usize {
-        tokens(segments)
+    fn lengths(&self, (prompt, continuations): &Self::Encoded) -> Option<Lengths> {
+        let length = |text: &String| tokens(&[Segment::prompt(text)]);
+        Some(Lengths {
+            prompt: tokens(&prompt.segments),
+            continuation: continuations.iter().map(length).max(),
+            context: self.1,
+        })
     }
-    fn generate(&mut self, prompts: &[Prompt], limits: &Limits) -> Result<Vec<String>> {
+    fn generate(&mut self, prompts: &[Self::Encoded], limits: &AnswerLimits) -> Result<Vec<String>> {
         assert!(limits.max_tokens >= 4 && limits.stop == ["\n"], "{limits:?}");
-        (self.0)(prompts)
+        let prompts: Vec<Prompt> = prompts.iter().map(|(prompt, _)| prompt.clone()).collect();
+        (self.0)(&prompts)
     }
     /// Longer texts are less likely; a text that the prompt's answer begins with is certain.
-    fn likelihoods(&mut self, asked: &[Continuations]) -> Result<Vec<Vec<Likelihood>>> {
-        let judge = |asked: &Continuations| -> Result<Vec<Likelihood>> {
-            let said = (self.0)(std::slice::from_ref(&asked.prompt))?.remove(0);
+    fn likelihoods(&mut self, prompts: &[Self::Encoded]) -> Result<Vec<Vec<Likelihood>>> {
+        let judge = |(prompt, continuations): &Self::Encoded| -> Result<Vec<Likelihood>> {
+            let said = (self.0)(std::slice::from_ref(prompt))?.remove(0);
             let judge = |text: &String| {
                 let greedy = said.trim().starts_with(text.trim());
                 Likelihood { log_prob: if greedy { 0.0 } else { -(text.len() as f64) }, tokens: 1, greedy }
             };
-            Ok(asked.texts.iter().map(judge).collect())
+            Ok(continuations.iter().map(judge).collect())
         };
-        asked.iter().map(judge).collect()
+        prompts.iter().map(judge).collect()
     }
     /// The first pixel.
     fn features(&mut self, pictures: &[Image]) -> Result<Vec<Vec<f32>>> {
@@ -149,8 +160,8 @@ impl Model for Fun<'_> {
 }
 
 /// Asks a function, and keeps nothing.
-pub(crate) fn evaluate(task: &dyn Task, model: Answers, options: &Options) -> Result<Outcome> {
-    run::evaluate(task, &mut Fun(model, 10_000), &mut Log::none(), options)
+pub(crate) fn evaluate(task: &dyn Task, model: Answers, pass: &EvalPass<'_>) -> Result<Outcome> {
+    run::evaluate(task, &mut Fun(model, 10_000), &mut Log::none(), pass)
 }
 
 /// Answers by what the prompt shows and nothing else.
@@ -164,14 +175,7 @@ pub(crate) fn answer_by_prompt(prompts: &[Prompt]) -> Result<Vec<String>> {
 }
 
 pub(crate) fn pictures(prompt: &Prompt) -> Vec<Arc<Picture>> {
-    prompt
-        .segments
-        .iter()
-        .filter_map(|s| match s {
-            Segment::Image(image) => Some(open(image).unwrap()),
-            _ => None,
-        })
-        .collect()
+    prompt.pictures().unwrap()
 }
 
 fn pixels(prompt: &Prompt) -> usize {

@@ -53,8 +53,10 @@ fn score(task: &str, stage: &str, shots: u64, value: f64) -> Value {
 
 fn sample(id: u64, stage: &str, output: &str, score: f64) -> Value {
     json!({
-        "id": format!("scene-vqa/test/{id}"), "category": "what", "stage": stage, "task": "scene-vqa", "shots": 0,
-        "question": "What is <b>this</b>?", "answers": ["a \"red\" apple", "an <apple>"], "output": output, "prompt": "",
+        "id": format!("scene-vqa/test/{id}"), "category": "what", "stage": stage, "task": "scene-vqa",
+        "shots": 0,
+        "question": "What is <b>this</b>?", "answers": ["a \"red\" apple", "an <apple>"], "output": output,
+        "prompt": "",
         "score": score, "pictures": [{"width": 1, "height": 1, "png_base64": PNG}],
     })
 }

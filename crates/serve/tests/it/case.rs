@@ -86,8 +86,8 @@ impl Case {
         (ids, pixels, slots)
     }
 
-    /// Greedy tokens after `ids`, up to `count` or the end token (which is not among them); the whole prompt is
-    /// computed anew for each.
+    /// Greedy tokens after `ids`, up to `count` or the end token (which is not among them); the whole prompt
+    /// is computed anew for each.
     pub(crate) fn reference(&self, ids: &[u32], pixels: &[f32], slots: &[usize], count: usize) -> Vec<u32> {
         let mut all = ids.to_vec();
         for _ in 0..count {

@@ -8,7 +8,7 @@ use mm1_serve::sampler::Sampling;
 use crate::case::{Case, greedy, picture, prompts};
 
 fn random(seed: u64, batch: usize) -> GenerateOptions {
-    let sampling = Sampling::Random { temperature: 1.0, top_k: 0, top_p: 0.95, seed };
+    let sampling = Sampling::Random { temperature: 1.0, top_k: None, top_p: 0.95, seed };
     GenerateOptions { max_tokens: 40, stop: vec!["e".into(), "o\n".into()], sampling, batch }
 }
 
@@ -102,7 +102,7 @@ fn many_long_prompts_are_read_over_several_steps() {
     let generator = Case::new(3).generator();
     let prompt = |i: usize| vec![Segment::prompt("the red apple and the owl ".repeat(60 + i))];
     let prompts: Vec<_> = (0..9).map(prompt).collect();
-    let positions: usize = prompts.iter().map(|p| generator.tokens(p)).sum();
+    let positions: usize = prompts.iter().map(|p| generator.encode(&[p.into()]).unwrap().positions()).sum();
     assert!(positions > 2 * 2048, "{positions} positions are more than two steps' worth");
     let together = generator.generate(&prompts, &greedy(5), None).unwrap();
     for (prompt, text) in prompts.into_iter().zip(together) {
@@ -149,7 +149,7 @@ fn what_cannot_be_done_is_refused_before_any_work() {
     };
     let short = vec![Segment::prompt("owl")];
     let long = vec![Segment::prompt("owl ".repeat(20))];
-    let tokens = generator.tokens(&long);
+    let tokens = generator.encode(&[(&long).into()]).unwrap().positions();
     let error = refuse(&[short.clone(), long], &greedy(10));
     assert!(
         error.contains("prompt 1")
@@ -163,7 +163,7 @@ fn what_cannot_be_done_is_refused_before_any_work() {
     assert!(refuse(&one, &greedy(0)).contains("max_tokens"));
     assert!(refuse(&one, &GenerateOptions { batch: 0, ..greedy(1) }).contains("batch"));
     assert!(refuse(&one, &GenerateOptions { stop: vec![String::new()], ..greedy(1) }).contains("stop"));
-    let cold = Sampling::Random { temperature: 0.0, top_k: 0, top_p: 1.0, seed: 0 };
+    let cold = Sampling::Random { temperature: 0.0, top_k: None, top_p: 1.0, seed: 0 };
     assert!(refuse(&one, &GenerateOptions { sampling: cold, ..greedy(1) }).contains("temperature"));
     let bare = Segment::Token { token: Special::Image, learn: false };
     assert!(refuse(&[vec![bare]], &greedy(1)).contains("give the picture"));

@@ -2,6 +2,7 @@ use mm1_data::chat::{Turn, prompt};
 use mm1_data::document::{Segment, Special};
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
+use mm1_serve::session::Session;
 
 use crate::case::{Case, greedy, picture};
 
@@ -19,7 +20,7 @@ fn a_conversation_equals_fresh_prompts() {
     for (seed, max_tokens) in [(1, 12), (2, 12), (4, 1)] {
         let case = Case::new(seed);
         let generator = case.generator();
-        let mut session = generator.session();
+        let mut session = Session::new(&generator);
         let (mut ids, mut pixels, mut slots) = (Vec::new(), Vec::new(), Vec::new());
         for turn in turns() {
             let (new_ids, new_pixels, new_slots) = case.read(&prompt(&[Turn::user(turn.clone())]));
@@ -45,10 +46,10 @@ fn the_first_turn_equals_generation() {
     let case = Case::new(5);
     let generator = case.generator();
     let [turn, ..] = turns();
-    let sampling = Sampling::Random { temperature: 1.0, top_k: 40, top_p: 0.9, seed: 3 };
+    let sampling = Sampling::Random { temperature: 1.0, top_k: Some(40), top_p: 0.9, seed: 3 };
     let options = GenerateOptions { stop: vec!["a".into()], sampling, ..greedy(30) };
     let expected = generator.generate(&[prompt(&[Turn::user(turn.clone())])], &options, None).unwrap();
-    assert_eq!(generator.session().say(&turn, &options, &mut |_| ()).unwrap(), expected[0]);
+    assert_eq!(Session::new(&generator).say(&turn, &options, &mut |_| ()).unwrap(), expected[0]);
 }
 
 #[test]
@@ -57,7 +58,7 @@ fn a_refused_turn_changes_nothing() {
     let generator = case.generator().with_context(80);
     let [first, second, _] = turns();
     let talk = |refused: bool| {
-        let mut session = generator.session();
+        let mut session = Session::new(&generator);
         session.say(&first, &greedy(5), &mut |_| ()).unwrap();
         if refused {
             let long = [Segment::prompt("owl ".repeat(60))];

@@ -12,9 +12,9 @@ use mm1_data::question::Question;
 use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
 use mm1_data::shard::Provenance;
 use mm1_data::source::stored::StoredSource;
-use mm1_eval::shots::{self, CAPTION, Style};
-use mm1_eval::template::Template;
-use mm1_serve::generate::GenerateOptions;
+use mm1_eval::prompt::{PromptWriter, Style};
+use mm1_eval::template::{CAPTION, Template};
+use mm1_serve::generate::{EncodedPrompt, GenerateOptions};
 use mm1_serve::sampler::Sampling;
 use rayon::prelude::*;
 use serde_json::json;
@@ -121,7 +121,7 @@ struct Captioner<'a> {
 struct CaptionPrompt {
     document: Document,
     origin: Provenance,
-    prompt: Vec<Segment>,
+    prompt: EncodedPrompt,
 }
 
 impl Captioner<'_> {
@@ -147,8 +147,10 @@ impl Captioner<'_> {
                 numbers.clone().into_par_iter().map(|i| captioned_image(source, image, i)).collect();
             let read: Vec<Result<CaptionPrompt>> =
                 read.into_iter().map(|image| self.prompt(image?)).collect();
-            let prompts: Vec<Vec<Segment>> = read.iter().flatten().map(|read| read.prompt.clone()).collect();
-            let mut answers = self.model.generator.generate(&prompts, &options, None)?.into_iter();
+            let prompts: Vec<&EncodedPrompt> = read.iter().flatten().map(|read| &read.prompt).collect();
+            let shared = EncodedPrompt::default();
+            let answers = self.model.generator.generate_after(&shared, &prompts, &options, None)?;
+            let mut answers = answers.into_iter();
             for (number, read) in numbers.zip(read) {
                 match read {
                     Ok(CaptionPrompt { document, origin, .. }) => {
@@ -175,9 +177,9 @@ impl Captioner<'_> {
         CaptionedImage { document, origin, picture, alt_text }: CaptionedImage,
     ) -> Result<CaptionPrompt> {
         let hint = if self.args.with_alt_text { alt_text.as_str() } else { "" };
-        let prompt = prompt(self.model.tuned, picture, hint)?;
         let generator = &self.model.generator;
-        let (tokens, answer) = (generator.tokens(&prompt), usize::from(self.args.max_tokens));
+        let prompt = generator.encode(&[(&prompt(self.model.tuned, picture, hint)?).into()])?;
+        let (tokens, answer) = (prompt.positions(), usize::from(self.args.max_tokens));
         ensure!(
             tokens + answer <= generator.context(),
             "the prompt takes {tokens} tokens and the answer up to {answer}, but the context has {}",
@@ -226,7 +228,8 @@ fn place(opened: &Opened, mut number: u64) -> Option<(&StoredSource, u64)> {
 fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Result<Vec<Segment>> {
     let style = if tuned { Style::Chat } else { Style::Pretrained };
     let question = Question { pictures: vec![picture], ..Question::default() };
-    let mut segments = shots::prompt((style, false), &Template::captions(), &[], (&question, None))?.segments;
+    let writer = PromptWriter { style, template: &Template::captions(), chain_of_thought: false };
+    let mut segments = writer.write(&[], &question, None)?.segments;
     if !alt_text.is_empty()
         && let Some(Segment::Text { text, .. }) =
             segments.iter_mut().rfind(|segment| matches!(segment, Segment::Text { .. }))

@@ -1,21 +1,28 @@
 //! Captioning.
 
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::metric::Metric;
+use mm1_eval::task::Task;
 
 use super::{all, data, opened, refused, shades};
 
 const COCO: &str = r#"{"images": [
-    {"filepath": "val2014", "sentids": [770337, 771687], "filename": "COCO_val2014_000000391895.jpg", "imgid": 0,
+    {"filepath": "val2014", "sentids": [770337, 771687], "filename": "COCO_val2014_000000391895.jpg",
+    "imgid": 0,
      "split": "test", "cocoid": 391895, "sentences": [
-        {"tokens": ["a", "man"], "raw": "A man with a red helmet on a small moped on a dirt road. ", "imgid": 0, "sentid": 770337},
+        {"tokens": ["a", "man"], "raw": "A man with a red helmet on a small moped on a dirt road. ",
+        "imgid": 0, "sentid": 770337},
         {"tokens": ["man"], "raw": "Man riding a motor bike on a dirt road.", "imgid": 0, "sentid": 771687}]},
-    {"filepath": "val2014", "filename": "COCO_val2014_000000060623.jpg", "split": "test", "cocoid": 60623, "sentences": [
+    {"filepath": "val2014", "filename": "COCO_val2014_000000060623.jpg", "split": "test", "cocoid": 60623,
+    "sentences": [
         {"raw": "A young girl inhales with the intent of blowing out a candle."}]},
-    {"filepath": "val2014", "filename": "COCO_val2014_000000522418.jpg", "split": "restval", "cocoid": 522418, "sentences": [
+    {"filepath": "val2014", "filename": "COCO_val2014_000000522418.jpg", "split": "restval",
+    "cocoid": 522418, "sentences": [
         {"raw": "A woman wearing a net on her head cutting a cake."}]},
-    {"filepath": "val2014", "filename": "COCO_val2014_000000184613.jpg", "split": "val", "cocoid": 184613, "sentences": [
+    {"filepath": "val2014", "filename": "COCO_val2014_000000184613.jpg", "split": "val", "cocoid": 184613,
+    "sentences": [
         {"raw": "A child holding a flowered umbrella."}]},
-    {"filepath": "train2014", "filename": "COCO_train2014_000000057870.jpg", "split": "train", "cocoid": 57870, "sentences": [
+    {"filepath": "train2014", "filename": "COCO_train2014_000000057870.jpg", "split": "train",
+    "cocoid": 57870, "sentences": [
         {"raw": "A restaurant has modern wooden tables and chairs."}]}],
     "dataset": "coco"}"#;
 
@@ -35,7 +42,7 @@ fn coco_is_split_as_karpathy_did() {
     assert_eq!(test.answers.len(), 2);
     assert_eq!(test.answers[0], "A man with a red helmet on a small moped on a dirt road.");
     assert_eq!(shades(&set.demonstration(1).unwrap()), [4]);
-    assert!(outcome.rows[0].prompt.ends_with("\n<image>A photo of"), "{}", outcome.rows[0].prompt);
+    assert!(outcome.items[0].prompt.ends_with("\n<image>A photo of"), "{}", outcome.items[0].prompt);
 
     std::fs::remove_file(root.path().join("coco/val2014/COCO_val2014_000000391895.jpg")).unwrap();
     let error = format!("{:#}", set.test(0).unwrap_err());
@@ -52,10 +59,13 @@ fn coco_is_split_as_karpathy_did() {
 #[test]
 fn flickr30k_has_one_folder_of_pictures() {
     let text = r#"{"images": [
-        {"sentids": [0], "imgid": 0, "sentences": [{"tokens": ["two"], "raw": "Two young guys with shaggy hair look at their hands.",
+        {"sentids": [0], "imgid": 0, "sentences": [{"tokens": ["two"],
+        "raw": "Two young guys with shaggy hair look at their hands.",
             "imgid": 0, "sentid": 0}], "split": "train", "filename": "1000092795.jpg"},
-        {"sentences": [{"raw": "The man with pierced ears is wearing glasses and an orange hat."}], "split": "test", "filename": "1007129816.jpg"},
-        {"sentences": [{"raw": "A black and white dog is running in a grassy garden."}], "split": "test", "filename": "1009434119.jpg"}],
+        {"sentences": [{"raw": "The man with pierced ears is wearing glasses and an orange hat."}],
+        "split": "test", "filename": "1007129816.jpg"},
+        {"sentences": [{"raw": "A black and white dog is running in a grassy garden."}], "split": "test",
+        "filename": "1009434119.jpg"}],
         "dataset": "flickr30k"}"#;
     let pictures = [
         ("flickr30k/flickr30k-images/1000092795.jpg", 1),
@@ -71,8 +81,10 @@ fn flickr30k_has_one_folder_of_pictures() {
 #[test]
 fn nocaps_is_scored_by_domain_and_demonstrates_its_own() {
     let text = r#"{"licenses": [], "info": {}, "images": [
-        {"id": 0, "open_images_id": "0013ea2087020901", "height": 1024, "width": 732, "license": 0, "domain": "in-domain",
-         "file_name": "0013ea2087020901.jpg", "coco_url": "https://s3.amazonaws.com/nocaps/val/0013ea2087020901.jpg"},
+        {"id": 0, "open_images_id": "0013ea2087020901", "height": 1024, "width": 732, "license": 0,
+        "domain": "in-domain",
+         "file_name": "0013ea2087020901.jpg",
+         "coco_url": "https://s3.amazonaws.com/nocaps/val/0013ea2087020901.jpg"},
         {"id": 1, "file_name": "00142dfd6e7b5a39.jpg", "domain": "out-domain"}],
         "annotations": [
         {"image_id": 0, "id": 0, "caption": "A baby is standing in front of a house."},
@@ -87,7 +99,7 @@ fn nocaps_is_scored_by_domain_and_demonstrates_its_own() {
     );
     assert_eq!(outcome.by_category.keys().collect::<Vec<_>>(), ["in-domain", "out-domain"]);
     assert!(
-        outcome.rows[0].prompt.starts_with("<image>A photo of A black seahorse"),
+        outcome.items[0].prompt.starts_with("<image>A photo of A black seahorse"),
         "never the item itself"
     );
 }
@@ -96,7 +108,8 @@ fn nocaps_is_scored_by_domain_and_demonstrates_its_own() {
 fn captions_of_textcaps_are_gathered_by_picture() {
     let entry = |image: &str, id: u32, caption: &str| {
         format!(
-            r#"{{"image_id": "{image}", "image_classes": ["Bottle"], "image_path": "train/{image}.jpg", "set_name": "val",
+            r#"{{"image_id": "{image}", "image_classes": ["Bottle"], "image_path": "train/{image}.jpg",
+                "set_name": "val",
                 "caption_id": {id}, "caption_str": "{caption}", "reference_strs": ["{caption}"]}}"#
         )
     };

@@ -4,18 +4,19 @@ use std::path::Path;
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
-use mm1_eval::run::Options;
+use mm1_eval::metric::Metric;
+use mm1_eval::prompt::{Prompt, Style};
+use mm1_eval::run::EvalPass;
 use mm1_eval::score::{letter, yes_no};
-use mm1_eval::shots::{Prompt, Style};
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::task::Task;
 
 use super::{all, data, opened, picture, refused, shades};
-use crate::toy::{evaluate, options};
+use crate::toy::{evaluate, pass};
 
 const SETS: &str = "../../testdata/eval/sets";
 
 #[test]
-fn mmmu_places_up_to_seven_pictures_in_text_and_options() {
+fn mmmu_places_up_to_seven_pictures_in_text_and_pass() {
     let (set, outcome) = opened("mmmu", Path::new(SETS));
     let tests = all(&set);
     assert_eq!((set.tests(), set.demonstrations()), (4, 2));
@@ -30,10 +31,10 @@ fn mmmu_places_up_to_seven_pictures_in_text_and_options() {
     );
     assert_eq!((tests[3].id.as_str(), shades(&tests[3])), ("mmmu/validation_Music_1", vec![8]));
     let mut says = |prompts: &[Prompt]| Ok(vec!["1200.0".to_owned(); prompts.len()]);
-    let asked = evaluate(&set, &mut says, &Options { style: Style::Chat, ..options() }).unwrap();
-    assert!(asked.rows[2].prompt.contains("\nAnswer the question using a single word or phrase."));
-    assert!(asked.rows[1].prompt.contains("\nAnswer with the option's letter"));
-    assert_eq!(asked.rows.iter().map(|row| row.score).collect::<Vec<_>>(), [0.0, 0.0, 100.0, 0.0]);
+    let asked = evaluate(&set, &mut says, &EvalPass { style: Style::Chat, ..pass() }).unwrap();
+    assert!(asked.items[2].prompt.contains("\nAnswer the question using a single word or phrase."));
+    assert!(asked.items[1].prompt.contains("\nAnswer with the option's letter"));
+    assert_eq!(asked.items.iter().map(|row| row.score).collect::<Vec<_>>(), [0.0, 0.0, 100.0, 0.0]);
 }
 
 #[test]
@@ -60,10 +61,14 @@ fn mmbench_is_asked_once_or_in_every_rotation_with_pictures_in_base64() {
     let (first, second) = (base64(1), base64(2));
     let text = [
         "index\tquestion\thint\tA\tB\tC\tD\tanswer\tcategory\timage\tsource\tl2-category\tcomment\tsplit",
-        &format!("241\t\"Identify the \"\"question\"\"\tof Madelyn.\"\t\"Two\nlines.\"\tOne\tTwo\tThree\tFour\tB\tidentity_reasoning\t{first}\tscienceqa\tattribute_reasoning\t\tdev"),
+        &format!(
+            "241\t\"Identify the \"\"question\"\"\tof Madelyn.\"\t\"Two\nlines.\"\tOne\tTwo\tThree\t\
+            Four\tB\tidentity_reasoning\t{first}\tscienceqa\tattribute_reasoning\t\tdev"
+        ),
         &format!("252\tWhich is it?\t\tthis\tthat\t\t\tA\tspatial\t{second}\tx\ty\t\tdev"),
         "253\tAnd here?\t\tthis\tthat\t\t\tB\tspatial\t252\tx\ty\t\tdev",
-        "1000241\t\"Identify the \"\"question\"\"\tof Madelyn.\"\t\"Two\nlines.\"\tTwo\tThree\tFour\tOne\tA\tidentity_reasoning\t241\tx\ty\t\tdev",
+        "1000241\t\"Identify the \"\"question\"\"\tof Madelyn.\"\t\"Two\nlines.\"\tTwo\tThree\tFour\t\
+            One\tA\tidentity_reasoning\t241\tx\ty\t\tdev",
     ]
     .join("\n");
     let files = ["mmbench", "mmbench-circular"].map(|set| format!("{set}/mmbench_dev_20230712.tsv"));
@@ -80,11 +85,11 @@ fn mmbench_is_asked_once_or_in_every_rotation_with_pictures_in_base64() {
     let ids: Vec<String> = all(&circular).into_iter().map(|question| question.id).collect();
     assert_eq!(ids, ["241", "1000241", "252", "253"].map(|index| format!("mmbench/dev/{index}")));
     assert_eq!((circular.demonstrations(), shades(&all(&circular)[1])), (3, vec![1]));
-    let mut rows = outcome.rows;
+    let mut rows = outcome.items;
     rows.iter_mut().for_each(|row| row.score = 100.0);
     rows[1].score = 0.0;
     assert_eq!(letter::circular(&rows)["circular"], 100.0 * 2.0 / 3.0);
-    assert!(letter::circular(&opened("mmbench", root.path()).1.rows).is_empty());
+    assert!(letter::circular(&opened("mmbench", root.path()).1.items).is_empty());
 
     std::fs::write(root.path().join("mmbench/mmbench_dev_20230712.tsv"), text.replace("\t252\tx", "\t99\tx"))
         .unwrap();
@@ -105,13 +110,16 @@ fn mmbench_is_asked_once_or_in_every_rotation_with_pictures_in_base64() {
 fn seed_asks_about_pictures_and_leaves_videos_out() {
     let asked = |id: u32, kind: u32, data_type: &str, picture: &str, answer: &str| {
         format!(
-            r#"{{"answer": "{answer}", "choice_a": "One", "choice_b": "Two", "choice_c": "Three", "choice_d": "Four",
-                "data_id": "{picture}", "data_type": "{data_type}", "question": "How many towels are in the image?",
+            r#"{{"answer": "{answer}", "choice_a": "One", "choice_b": "Two", "choice_c": "Three",
+                "choice_d": "Four",
+                "data_id": "{picture}", "data_type": "{data_type}",
+                "question": "How many towels are in the image?",
                 "question_id": "{id}", "question_type_id": {kind}}}"#
         )
     };
     let text = format!(
-        r#"{{"questions": [{}, {}, {}], "question_type": {{"Scene Understanding": 1, "Action Recognition": 10, "Instances Counting": 5}}}}"#,
+        r#"{{"questions": [{}, {}, {}], "question_type": {{"Scene Understanding": 1,
+            "Action Recognition": 10, "Instances Counting": 5}}}}"#,
         asked(101669, 5, "image", "1454426_2591111986", "A"),
         asked(400, 10, "video", "ssv2/1.webm", "B"),
         asked(101670, 1, "image", "2_3", "D"),
@@ -126,9 +134,9 @@ fn seed_asks_about_pictures_and_leaves_videos_out() {
 #[test]
 fn pope_has_three_kinds_of_objects_that_are_not_there() {
     let line = |id: u32, object: &str, label: &str| {
-        format!(
-            r#"{{"question_id": {id}, "image": "COCO_val2014_000000310196.jpg", "text": "Is there a {object} in the image?", "label": "{label}"}}"#
-        )
+        let picture = r#""image": "COCO_val2014_000000310196.jpg""#;
+        let text = format!("Is there a {object} in the image?");
+        format!(r#"{{"question_id": {id}, {picture}, "text": "{text}", "label": "{label}"}}"#)
     };
     let text = format!("{}\n{}\n", line(1, "snowboard", "yes"), line(2, "dining table", "no"));
     let other = text.replace("310196", "210789");
@@ -145,12 +153,12 @@ fn pope_has_three_kinds_of_objects_that_are_not_there() {
     let (set, outcome) = opened("pope", root.path());
     assert_eq!((set.metric(), set.tests()), (Metric::YesNo, 6));
     assert_eq!(outcome.by_category.keys().collect::<Vec<_>>(), ["adversarial", "popular", "random"]);
-    let also = yes_no::also(&outcome.rows);
-    assert_eq!((also["accuracy+"], also["f1"], also["yes-share"]), (100.0, 100.0, 50.0));
+    let figures = yes_no::figures(&outcome.items);
+    assert_eq!((figures["accuracy+"], figures["f1"], figures["yes-share"]), (100.0, 100.0, 50.0));
     let mut yes = |prompts: &[Prompt]| Ok(vec!["Yes, there is.".to_owned(); prompts.len()]);
-    let outcome = evaluate(&set, &mut yes, &options()).unwrap();
-    let also = yes_no::also(&outcome.rows);
-    assert_eq!((outcome.score.value, also["accuracy+"], also["yes-share"]), (50.0, 0.0, 100.0));
+    let outcome = evaluate(&set, &mut yes, &pass()).unwrap();
+    let figures = yes_no::figures(&outcome.items);
+    assert_eq!((outcome.score.value, figures["accuracy+"], figures["yes-share"]), (50.0, 0.0, 100.0));
     std::fs::write(root.path().join("pope/coco_pope_random.json"), format!("{text}{{\"image\": 3}}"))
         .unwrap();
     assert!(refused("pope", root.path()).contains("coco_pope_random.json, line 3: "));
@@ -161,11 +169,13 @@ fn mme_has_texts_beside_pictures_or_apart() {
     let texts = [
         (
             "mme/OCR/0001.txt",
-            "Is the word in the logo \"angie's\"? Please answer yes or no.\tYes\r\nIs it \"angle's\"? Please answer yes or no.\tNo\r\n",
+            "Is the word in the logo \"angie's\"? Please answer yes or no.\tYes\r\nIs it \"angle's\"? \
+             Please answer yes or no.\tNo\r\n",
         ),
         (
             "mme/artwork/questions_answers_YN/10002.txt",
-            "Does this artwork exist in the form of painting?\tYes\nDoes this artwork exist in the form of glassware?\tNo\n",
+            "Does this artwork exist in the form of painting?\tYes\nDoes this artwork exist in the form \
+                of glassware?\tNo\n",
         ),
     ];
     let root = data(&texts, &[("mme/OCR/0001.png", 1), ("mme/artwork/images/10002.jpg", 2)]);

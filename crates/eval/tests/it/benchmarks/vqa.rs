@@ -1,11 +1,12 @@
 //! Questions about pictures.
 
-use mm1_eval::run::Options;
-use mm1_eval::shots::{Prompt, Style};
-use mm1_eval::task::{Metric, Task};
+use mm1_eval::metric::Metric;
+use mm1_eval::prompt::{Prompt, Style};
+use mm1_eval::run::EvalPass;
+use mm1_eval::task::Task;
 
 use super::{all, data, opened, refused, shades};
-use crate::toy::{evaluate, options};
+use crate::toy::{evaluate, pass};
 
 /// Ten answers: `common` eight times.
 fn ten(common: &str, raw: bool) -> String {
@@ -26,7 +27,8 @@ fn coco_questions(id: u64, image: u64, text: &str) -> String {
 
 fn coco_answers(id: u64, kind: &str, answers: &str, more: &str) -> String {
     format!(
-        r#"{{"info": {{}}, "data_type": "mscoco", "annotations": [{{"question_type": "{kind}", "image_id": 1, "answers": [{answers}],
+        r#"{{"info": {{}}, "data_type": "mscoco", "annotations": [{{"question_type": "{kind}",
+            "image_id": 1, "answers": [{answers}],
             "multiple_choice_answer": "x", "answer_type": "other", "question_id": {id}}}]{more}}}"#
     )
 }
@@ -55,8 +57,9 @@ fn vqav2_keeps_ten_answers_of_each_question() {
     let test = set.test(0).unwrap();
     assert_eq!((test.answers.len(), test.category.as_str(), shades(&test)), (10, "other", vec![1]));
     assert_eq!(
-        outcome.rows[0].prompt,
-        "<image>Question: What is this? Short answer: net\n<image>Question: Where is he looking? Short answer:"
+        outcome.items[0].prompt,
+        "<image>Question: What is this? Short answer: net\n<image>Question: Where is he \
+         looking? Short answer:"
     );
     let file = "vqav2/v2_mscoco_val2014_annotations.json";
     std::fs::write(root.path().join(file), coco_answers(7, "what", "", "")).unwrap();
@@ -65,7 +68,8 @@ fn vqav2_keeps_ten_answers_of_each_question() {
 
 #[test]
 fn ok_vqa_takes_words_as_they_were_written_and_kinds_by_name() {
-    let kinds = r#", "question_types": {"one": "Vehicles and Transportation", "two": "Brands, Companies and Products"}"#;
+    let kinds = r#", "question_types": {"one": "Vehicles and Transportation",
+        "two": "Brands, Companies and Products"}"#;
     let (val, train) = (
         coco_answers(2971475, "one", &ten("rac", true), kinds),
         coco_answers(5, "two", &ten("wheel", true), kinds),
@@ -96,13 +100,15 @@ fn textvqa_and_vizwiz_have_their_answers_beside_the_question() {
     let textvqa = |set: &str, image: &str| {
         format!(
             r#"{{"dataset_type": "{set}", "dataset_name": "textvqa", "dataset_version": "0.5.1", "data": [{{
-                "question": "what is the brand of this phone?", "image_id": "{image}", "image_classes": ["Mobile phone"],
+                "question": "what is the brand of this phone?", "image_id": "{image}",
+                "image_classes": ["Mobile phone"],
                 "image_width": 1024, "question_id": 34602, "set_name": "{set}", "answers": [{answers}]}}]}}"#
         )
     };
     let vizwiz = |image: &str| {
         format!(
-            r#"[{{"image": "{image}", "question": "What is it?", "answers": [{}], "answer_type": "unanswerable", "answerable": 0}}]"#,
+            r#"[{{"image": "{image}", "question": "What is it?", "answers": [{}],
+                "answer_type": "unanswerable", "answerable": 0}}]"#,
             ten("unsuitable", false)
         )
     };
@@ -129,8 +135,10 @@ fn textvqa_and_vizwiz_have_their_answers_beside_the_question() {
 fn gqa_is_a_map_by_id_and_forgives_a_capital() {
     let file = |id: &str, image: &str, answer: &str| {
         format!(
-            r#"{{"{id}": {{"semantic": [], "question": "Is it overcast?", "imageId": "{image}", "isBalanced": true, "answer": "{answer}",
-                "types": {{"detailed": "weatherVerify", "semantic": "global", "structural": "verify"}}, "fullAnswer": "No."}}}}"#
+            r#"{{"{id}": {{"semantic": [], "question": "Is it overcast?", "imageId": "{image}",
+                "isBalanced": true, "answer": "{answer}",
+                "types": {{"detailed": "weatherVerify", "semantic": "global", "structural": "verify"}},
+                "fullAnswer": "No."}}}}"#
         )
     };
     let texts = [
@@ -149,10 +157,14 @@ fn gqa_is_a_map_by_id_and_forgives_a_capital() {
 fn scienceqa_asks_what_has_a_picture_and_shows_how_it_is_found() {
     let problem = |image: &str, hint: &str, answer: usize, split: &str| {
         format!(
-            r#"{{"question": "Which of these states is farthest north?", "choices": ["West Virginia", "Louisiana", "Oklahoma"],
-                "answer": {answer}, "hint": "{hint}", "image": {image}, "task": "closed choice", "grade": "grade2",
-                "subject": "social science", "topic": "geography", "category": "Geography", "skill": "Read a map",
-                "lecture": "Maps have four directions.", "solution": "West Virginia is farthest north.", "split": "{split}"}}"#
+            r#"{{"question": "Which of these states is farthest north?", "choices": ["West Virginia",
+                "Louisiana", "Oklahoma"],
+                "answer": {answer}, "hint": "{hint}", "image": {image}, "task": "closed choice",
+                "grade": "grade2",
+                "subject": "social science", "topic": "geography", "category": "Geography",
+                "skill": "Read a map",
+                "lecture": "Maps have four directions.", "solution": "West Virginia is farthest north.",
+                "split": "{split}"}}"#
         )
     };
     let problems = format!(
@@ -194,14 +206,18 @@ fn ai2d_has_its_pictures_in_cells() {
         (&["C".to_owned()][..], vec![1], vec![2])
     );
     assert_eq!(
-        outcome.rows[0].prompt,
+        outcome.items[0].prompt,
         "<image>Question: what eats grass?\nA. fox\nB. hare\nC. owl\nD. grass\nAnswer: B\n\n\
          <image>Question: which is the face of a man?\nA. a\nB. b\nC. g\nD. i\nAnswer:"
     );
     let mut letters = |prompts: &[Prompt]| Ok(vec!["B".to_owned(); prompts.len()]);
-    let chat = Options { style: Style::Chat, ..options() };
+    let chat = EvalPass { style: Style::Chat, ..pass() };
     let outcome = evaluate(&set, &mut letters, &chat).unwrap();
-    assert!(outcome.rows[0].prompt.contains("Answer with the option's letter"), "{}", outcome.rows[0].prompt);
+    assert!(
+        outcome.items[0].prompt.contains("Answer with the option's letter"),
+        "{}",
+        outcome.items[0].prompt
+    );
     assert_eq!(outcome.score.value, 50.0);
 }
 
@@ -209,7 +225,8 @@ fn ai2d_has_its_pictures_in_cells() {
 fn chartqa_has_questions_of_people_and_of_captions() {
     let asked = |picture: &str, label: &str| {
         format!(
-            r#"[{{"imgname": "{picture}.png", "query": "How many food items are shown?", "label": "{label}"}}]"#
+            r#"[{{"imgname": "{picture}.png", "query": "How many food items are shown?",
+                "label": "{label}"}}]"#
         )
     };
     let texts = [
@@ -234,9 +251,12 @@ fn chartqa_has_questions_of_people_and_of_captions() {
 fn docvqa_finds_its_pages_where_they_are_now() {
     let file = |split: &str, id: u32, page: &str| {
         format!(
-            r#"{{"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": "{split}", "data": [{{"questionId": {id},
-                "question": "What is the 'actual' value per 1000?", "question_types": ["figure/diagram", "layout"],
-                "image": "documents/{page}", "docId": 14465, "ucsf_document_id": "pybv0228", "answers": ["0.28", ".28"],
+            r#"{{"dataset_name": "SP-DocVQA", "dataset_version": "1.0", "dataset_split": "{split}",
+                "data": [{{"questionId": {id},
+                "question": "What is the 'actual' value per 1000?", "question_types": ["figure/diagram",
+                "layout"],
+                "image": "documents/{page}", "docId": 14465, "ucsf_document_id": "pybv0228",
+                "answers": ["0.28", ".28"],
                 "data_split": "{split}"}}]}}"#
         )
     };
