@@ -76,7 +76,7 @@ impl StageLoad<'_> {
             positions: training.rows * training.length,
             images: images.iter().copied().max().unwrap_or(0),
             recompute: training.activation_checkpointing,
-            precision: plan.recipe.precision.into(),
+            precision: plan.recipe.precision,
         };
         let (model, parameters) = (&plan.recipe.model, &plan.derived.parameters);
         let (trained, activations) = match stage {

@@ -18,8 +18,8 @@ use mm1_data::store::StoreSpec;
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
-use mm1_model::Mm1;
 use mm1_model::group::ParameterCounts;
+use mm1_model::{Compute, Mm1};
 use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
@@ -36,8 +36,8 @@ use crate::tasks;
 pub(crate) struct Plan {
     /// The recipe, with the vocabulary filled in.
     pub(crate) recipe: Recipe,
-    /// Where tensors are computed, without autodiff.
-    pub(crate) device: Device,
+    /// Where and how everything is computed.
+    pub(crate) compute: Compute,
     /// The opened sources.
     pub(crate) sources: Sources,
     pub(crate) tokenizer: Arc<Tokenizer>,
@@ -94,7 +94,7 @@ impl Plan {
     fn of_complete(complete: CompleteRecipe, folder: Option<&RunFolder>) -> Result<Self> {
         let CompleteRecipe { mut recipe, encoder } = complete;
         check_stages(&recipe)?;
-        let device = recipe.device.open()?;
+        let compute = Compute::new(recipe.device.open()?).with_precision(recipe.precision);
         #[cfg(feature = "emoji")]
         let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
         #[cfg(not(feature = "emoji"))]
@@ -110,7 +110,7 @@ impl Plan {
         );
         lm.vocab = Some(tokenizer.vocab());
         recipe.model.check()?;
-        let derived = Derived::of(&recipe, encoder, &tokenizer, &device)?;
+        let derived = Derived::of(&recipe, encoder, &tokenizer, compute.device())?;
         for stage in &recipe.stage {
             if let Some(s) = stage.training() {
                 ensure!(
@@ -122,7 +122,7 @@ impl Plan {
                 );
             }
         }
-        Ok(Self { device, sources, tokenizer, image: recipe.image_spec(), derived, recipe })
+        Ok(Self { compute, sources, tokenizer, image: recipe.image_spec(), derived, recipe })
     }
 
     /// The mixture of a training stage.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 use mm1_data::tokenizer::Tokenizer;
+use mm1_model::Compute;
 use mm1_serve::generate::Generator;
 
 use crate::arguments::DeviceArgs;
@@ -59,11 +60,12 @@ impl Trained {
         })?;
         let stage = recipe.stage[last].name().to_owned();
         let device = input(device.or(recipe.device).open())?;
+        let compute = Compute::new(device).with_precision(recipe.precision);
         let id = checkpoints::identity(root, &stage)?;
-        let model = model::after(&recipe.stage[..=last], &recipe, root, &device)?;
+        let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device())?;
         let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
         Ok(Self {
-            generator: Generator::new(model, recipe.precision.into(), tokenizer, recipe.image_spec()),
+            generator: Generator::new(&compute, model, tokenizer, recipe.image_spec()),
             tuned: matches!(recipe.stage[last], Stage::Sft(_)),
             id,
             stage,

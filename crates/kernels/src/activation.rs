@@ -12,22 +12,29 @@ const PIECE: usize = 8192;
 /// What happens to a row before the next product.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activation {
-    /// The row is gate|up of twice the width: `silu(gate) * up`.
+    /// The row is gate|up of width `2f`: `silu(gate) * up` of width `f` (Shazeer 2020).
     Swiglu,
-    /// `x * Phi(x)`, Phi being the normal distribution's function.
+    /// `x * Phi(x)`, Phi being the normal distribution's function: GELU with the exact error function.
     Gelu,
-    /// `x * sigmoid(1.702 x)`, as in CLIP.
+    /// `x * sigmoid(1.702 x)`: GELU's approximation in CLIP.
     QuickGelu,
-    /// `x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`, as in SigLIP.
+    /// `x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2`: GELU's approximation in SigLIP.
     GeluTanh,
     /// `x * sigmoid(x)`.
     Silu,
+    /// `x` itself.
+    Identity,
 }
 
 impl Activation {
     /// Input values for one output value.
     pub fn inputs(self) -> usize {
         if self == Self::Swiglu { 2 } else { 1 }
+    }
+
+    /// The width after the activation of an input of width `width`.
+    pub fn width(self, width: usize) -> usize {
+        width / self.inputs()
     }
 
     /// Writes the activation of `h` `[n, inputs * width]` to `a` `[n, width]`.
@@ -38,9 +45,8 @@ impl Activation {
             .for_each(|(h, a)| forward_piece(self, h, width, a));
     }
 
-    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision,
-    /// holds the gradient of the activation and then the activation itself, recomputed for the gradient
-    /// of the product behind it.
+    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision, holds the
+    /// gradient of the activation and then the activation itself, recomputed for the gradient of the product behind it.
     pub fn backward<H: Stored, G: Stored>(self, h: &[H], width: usize, grad: &mut [G], dh: &mut [G]) {
         let rows = self.piece(h.len(), width, grad.len());
         assert_eq!(h.len(), dh.len(), "input and gradient differ in length");
@@ -94,6 +100,11 @@ tiered! {
                     *a = A::stored(x * sigmoid(x));
                 }
             }
+            Activation::Identity => {
+                for (a, x) in a.iter_mut().zip(h) {
+                    *a = A::stored(x.wide());
+                }
+            }
         }
     }
 }
@@ -144,6 +155,12 @@ tiered! {
                     let silu = x * s;
                     *dh = G::stored(grad.wide() * (s + silu * (1.0 - s)));
                     *grad = G::stored(silu);
+                }
+            }
+            Activation::Identity => {
+                for ((grad, x), dh) in grad.iter_mut().zip(h).zip(dh) {
+                    *dh = *grad;
+                    *grad = G::stored(x.wide());
                 }
             }
         }

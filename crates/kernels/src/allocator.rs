@@ -1,9 +1,10 @@
-//! A setting of mimalloc, the allocator of our programs.
+//! Settings of the process's memory: mimalloc, the allocator of our programs, and the size of pages.
 #![expect(unsafe_code, reason = "the option is set in C")]
 
 use std::ffi::{c_int, c_long};
 use std::time::Duration;
 
+use crate::arena;
 use libmimalloc_sys::{mi_collect, mi_option_get, mi_option_set_default};
 
 /// `mi_option_purge_delay` of `mimalloc.h`, in milliseconds.
@@ -39,3 +40,41 @@ pub const IN_TRAINING: Duration = Duration::from_millis(10);
 
 /// What suits all else: a token takes about 10 ms, and finds what the last one left.
 pub const ELSEWHERE: Duration = Duration::from_millis(100);
+
+/// The process's memory as training wants it, for as long as this value lives. The caller of a training loop holds it.
+///
+/// The process gets small pages, where the system is Linux: of huge ones a part stays in use, and so the whole, when a
+/// step gives memory back. (Decoding reads each weight once for a token and is faster with huge ones.) Freed memory
+/// waits for [`IN_TRAINING`]. When dropped, the arena's pages go back to the system and both settings end.
+#[derive(Debug)]
+#[must_use = "the settings end when it is dropped"]
+pub struct TrainingMemory(());
+
+impl TrainingMemory {
+    /// Sets them.
+    #[expect(
+        clippy::new_without_default,
+        reason = "it changes the process, which a default value should not"
+    )]
+    pub fn new() -> Self {
+        small_pages(true);
+        give_back_after(IN_TRAINING);
+        Self(())
+    }
+}
+
+impl Drop for TrainingMemory {
+    fn drop(&mut self) {
+        arena::give_back();
+        small_pages(false);
+        give_back_after(ELSEWHERE);
+    }
+}
+
+fn small_pages(small: bool) {
+    // A system without huge pages may refuse: then there is nothing to do.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::thread::disable_transparent_huge_pages(small);
+    #[cfg(not(target_os = "linux"))]
+    let _ = small;
+}

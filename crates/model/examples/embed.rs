@@ -8,23 +8,25 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use mm1_model::device::DeviceKind;
 use mm1_model::import::{self, towers};
-use mm1_model::weights;
+use mm1_model::{Compute, weights};
 use safetensors::tensor::{Dtype, TensorView};
 
 fn main() -> Result<()> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [folder, pixels, ids, out] = &arguments[..] else { bail!("usage: embed FOLDER PIXELS IDS OUT") };
-    let (folder, device) = (Path::new(folder), Device::flex());
+    let (folder, compute) = (Path::new(folder), Compute::new(DeviceKind::Cpu.open()?));
     let vision = import::open(folder)?.config;
-    let towers = towers::open(folder)?.context("there is no text tower")?.fit(&vision, &device)?;
+    let towers = towers::open(folder)?.context("there is no text tower")?.fit(&vision, compute.device())?;
 
     let pixels = weights::decode(&std::fs::read(pixels)?)?;
     let (_, shape, values) = pixels.into_iter().find(|t| t.0 == "pixels").context("there is no `pixels`")?;
-    let images = towers.embed_pictures(Tensor::from_data(TensorData::new(values, shape), &device));
+    let images =
+        towers.embed_pictures(&compute, Tensor::from_data(TensorData::new(values, shape), compute.device()));
     let ids: Vec<Vec<u32>> = serde_json::from_slice(&std::fs::read(ids)?)?;
-    let texts = towers.embed_texts(&ids)?;
+    let texts = towers.embed_texts(&compute, &ids)?;
 
     let (images, texts) = (Flat::of(images), Flat::of(texts));
     let found = [("images", images.view()?), ("texts", texts.view()?)];

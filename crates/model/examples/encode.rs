@@ -9,11 +9,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Tensor, TensorData};
+use mm1_model::device::DeviceKind;
 use mm1_model::init::Init;
 use mm1_model::ops::{Layout, Sight};
 use mm1_model::vision::Vision;
-use mm1_model::{import, weights};
+use mm1_model::{Compute, import, weights};
 use safetensors::tensor::{Dtype, TensorView};
 
 fn main() -> Result<()> {
@@ -28,14 +29,15 @@ fn main() -> Result<()> {
         (config.image_size, config.feature_block) = (image_size.parse()?, Some(feature_block.parse()?));
         config.check()?;
     }
-    let device = Device::flex();
-    let vision = weights::assign(Vision::new(&Init::new(0, &device), &config), imported.fit(&config)?)?;
+    let compute = Compute::new(DeviceKind::Cpu.open()?);
+    let vision =
+        weights::assign(Vision::new(&Init::new(0, compute.device()), &config), imported.fit(&config)?)?;
 
     let pixels = weights::decode(&std::fs::read(&arguments[1])?)?;
     let (_, shape, values) = pixels.into_iter().find(|t| t.0 == "pixels").context("there is no `pixels`")?;
-    let x = vision.embed(Tensor::<4>::from_data(TensorData::new(values, shape), &device));
+    let x = vision.embed(&compute, Tensor::<4>::from_data(TensorData::new(values, shape), compute.device()));
     let layout = Layout::full(x.dims()[0], x.dims()[1], Sight::All);
-    let tokens = vision.encode(x, &layout);
+    let tokens = vision.encode(&compute, x, &layout);
     let shape = tokens.dims().to_vec();
     let bytes: Vec<u8> = tokens.into_data().iter::<f32>().flat_map(f32::to_le_bytes).collect();
     let view = TensorView::new(Dtype::F32, shape, &bytes)?;

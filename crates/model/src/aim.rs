@@ -11,9 +11,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::NormWeights;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::mlp::Mlp;
-use crate::ops::{self, Activation, Layout, Sight};
+use crate::ops::{self, Activation, Affine, Layout, Sight};
 use crate::vision::Vision;
 
 /// The settings of objective `aim`: autoregressive prediction of patches (El-Nouby et al. 2024).
@@ -108,16 +109,17 @@ impl Aim {
 
     /// The SUM over the n pictures of the mean squared error over the patches after their prefix, as `[1]`:
     /// `[n, s, s, 3]` (equation 2, with the normalised pixels of section 3.1).
-    pub fn loss(&self, pixels: Tensor<4>, prefixes: &[usize]) -> Tensor<1> {
+    pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, prefixes: &[usize]) -> Tensor<1> {
         let targets = normalised(ops::patches(pixels.clone(), self.patch));
-        let x = self.vision.embed(pixels);
+        let x = self.vision.embed(compute, pixels);
         let [n, p, _] = x.dims();
         let layout = Layout::full(n, p, Sight::Prefix(prefixes.to_vec()));
-        let mut x = self.vision.encode(x, &layout).narrow(1, 0, p - 1);
+        let mut x = self.vision.encode(compute, x, &layout).narrow(1, 0, p - 1);
         for block in &self.head {
-            x = block.forward(x);
+            x = block.forward(compute, x);
         }
-        let painted = ops::norm_linear(x, &self.norm.norm(), &self.paint.val(), Some(&self.paint_bias.val()));
+        let paint = Affine::new(&self.paint, &self.paint_bias);
+        let painted = compute.ops().norm_linear(x, &self.norm.norm(), paint);
         let errors = (painted - targets.narrow(1, 1, p - 1)).square().mean_dim(2);
         let weights = prefixes.iter().flat_map(|&prefix| {
             (1..p).map(move |patch| if patch < prefix { 0.0 } else { 1.0 / (p - prefix) as f32 })

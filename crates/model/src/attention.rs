@@ -4,10 +4,10 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{self, Activation, Heads, Layout, Norm, Precision, Rope, Step};
+use crate::ops::{Activation, Affine, CachedLayer, Heads, Layout, Norm, Operations, Rope};
 use crate::weight::LinearWeight;
-use mm1_kernels::attention::KvCache;
 
 /// The parameters of a norm: RMSNorm where there is no `beta`, else LayerNorm.
 #[derive(Module, Debug)]
@@ -80,29 +80,29 @@ impl Attention {
     }
 
     /// What the heads gather: `[b, t, d] -> [b, t, h c]`.
-    pub fn mix(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
-        ops::attention(self.project(x), self.heads, layout, rope)
+    pub fn mix(&self, compute: &Compute, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+        compute.ops().attention(self.project(compute, x), self.heads, layout, rope)
     }
 
-    /// The same of new tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n,
-    /// h c]`.
-    pub fn mix_cached(&self, x: Tensor<3>, rope: &Rope, steps: &[Step], cache: &mut [KvCache]) -> Tensor<3> {
-        ops::attention_cached(self.project(x), self.heads, rope, steps, cache)
+    /// The same of new tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, h c]`.
+    pub fn mix_cached(&self, compute: &Compute, x: Tensor<3>, layer: CachedLayer<'_>) -> Tensor<3> {
+        compute.ops().attention_cached(self.project(compute, x), self.heads, layer)
     }
 
     /// `x + mixed out`: `[b, t, h c]` and `[b, t, d] -> [b, t, d]`.
-    pub fn merge(&self, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
-        let bias = self.out_bias.as_ref().map(Param::val);
-        ops::act_linear_residual(mixed, Activation::None, self.out.weight(), bias.as_ref(), Some(x))
+    pub fn merge(&self, compute: &Compute, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
+        let out = Affine::with_optional_bias(&self.out, self.out_bias.as_ref());
+        compute.ops().act_linear_residual(mixed, Activation::Identity, out, Some(x))
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, precision: Precision) -> Self {
-        Self { qkv: self.qkv.read_only(precision), out: self.out.read_only(precision), ..self }
+    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
+        Self { qkv: self.qkv.read_only(ops), out: self.out.read_only(ops), ..self }
     }
 
-    fn project(&self, x: Tensor<3>) -> Tensor<3> {
-        let bias = self.qkv_bias.as_ref().map(Param::val);
-        ops::norm_linear_rounded(x, &self.norm.norm(), self.qkv.weight(), bias.as_ref())
+    /// Queries, keys and values: `[b, t, d] -> [b, t, (h + 2g) c]`.
+    fn project(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
+        let qkv = Affine::with_optional_bias(&self.qkv, self.qkv_bias.as_ref());
+        compute.ops().norm_linear_rounded(x, &self.norm.norm(), qkv)
     }
 }

@@ -7,6 +7,7 @@ use burn::module::{Module, Param};
 use burn::tensor::activation::{log_sigmoid, log_softmax};
 use burn::tensor::{Int, Tensor, TensorData};
 
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::lm::{Lm, LmConfig};
 use crate::ops::{self, Layout, Sight, Span};
@@ -89,13 +90,13 @@ impl Clip {
     }
 
     /// Unit vectors of pictures `[n, s, s, 3] -> [n, e]`.
-    pub fn embed_pictures(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let features = self.vision.pooled(&self.vision.tokens(pixels));
+    pub fn embed_pictures(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<2> {
+        let features = self.vision.pooled(&self.vision.tokens(compute, pixels));
         ops::unit(features.matmul(self.image_projection.val()), 1)
     }
 
     /// Unit vectors of captions `[n, e]`.
-    pub fn embed_captions(&self, captions: PackedCaptions<'_>) -> Tensor<2> {
+    pub fn embed_captions(&self, compute: &Compute, captions: PackedCaptions<'_>) -> Tensor<2> {
         let PackedCaptions { ids, lens } = captions;
         let mut start = 0;
         let mut layout = Layout { spans: Vec::new(), sight: Sight::Causal };
@@ -105,7 +106,7 @@ impl Clip {
             start += len;
             last.push((start - 1) as i64);
         }
-        let states = self.text.forward(self.text.embed(ids, 1, ids.len()), &layout);
+        let states = self.text.forward(compute, self.text.embed(compute, ids, 1, ids.len()), &layout);
         let last = Tensor::<1, Int>::from_data(TensorData::new(last, [lens.len()]), &states.device());
         let [_, _, d] = states.dims();
         let states = states.reshape([ids.len(), d]).select(0, last);

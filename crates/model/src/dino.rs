@@ -19,6 +19,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::head::DinoHead;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer, STD};
 use crate::ops::{self, Layout, Sight};
 use crate::vision::Vision;
@@ -192,8 +193,17 @@ pub struct Taught {
     pub features: Tensor<2>,
 }
 
-/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight
-/// of each in the loss, one over their number in the view.
+/// The teacher's classes: what the student is to say.
+#[derive(Clone, Debug)]
+pub struct Targets {
+    /// Of the large views `[n g, K]`.
+    pub views: Tensor<2>,
+    /// Of the masked patches `[m, K]`, if there are any.
+    pub patches: Option<Tensor<2>>,
+}
+
+/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight of each in
+/// the loss, one over their number in the view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Masks {
     /// In rising order.
@@ -233,11 +243,11 @@ impl Dino {
     }
 
     /// What the teacher says of large views `[n g, s, s, 3]`.
-    pub fn teach(&self, large: Tensor<4>) -> Taught {
-        let tokens = self.vision.tokens(large);
+    pub fn teach(&self, compute: &Compute, large: Tensor<4>) -> Taught {
+        let tokens = self.vision.tokens(compute, large);
         let features = self.vision.pooled(&tokens);
         Taught {
-            logits: self.head.forward(features.clone()),
+            logits: self.head.forward(compute, features.clone()),
             patches: self.vision.without_class(tokens),
             features,
         }
@@ -254,34 +264,28 @@ impl Dino {
         }
     }
 
-    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and
-    /// another large one of the cross-entropy with `targets` `[n g, K]` (equation 2 of DINO), and with their
-    /// weights iBOT's and KoLeo. `patch_targets` `[m, K]` are the teacher's of the masked patches.
-    pub fn loss(
-        &self,
-        views: ViewBatch,
-        targets: Tensor<2>,
-        masks: &Masks,
-        patch_targets: Option<Tensor<2>>,
-    ) -> Tensor<1> {
+    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and another large one
+    /// of the cross-entropy with `targets` (equation 2 of DINO), and with their weights iBOT's and KoLeo.
+    pub fn loss(&self, compute: &Compute, views: ViewBatch, targets: Targets, masks: &Masks) -> Tensor<1> {
         let (n, temperature) = (views.pictures, self.config.student_temperature);
-        let tokens = self.student.tokens(views.large, masks);
-        let features = self.student.vision.pooled(&tokens);
-        let large = self.student.head.forward(features.clone());
+        let student = &self.student;
+        let tokens = student.tokens(compute, views.large, masks);
+        let features = student.vision.pooled(&tokens);
+        let large = student.head.forward(compute, features.clone());
         let [rows, prototypes] = large.dims();
         let g = rows / n;
         let mut logits = large.reshape([n, g, prototypes]);
         if let Some(small) = views.small {
-            let tokens = self.student.vision.tokens(small);
-            let small = self.student.head.forward(self.student.vision.pooled(&tokens));
+            let tokens = student.vision.tokens(compute, small);
+            let small = student.head.forward(compute, student.vision.pooled(&tokens));
             let l = small.dims()[0] / n;
             logits = Tensor::cat(vec![logits, small.reshape([n, l, prototypes])], 1);
         }
         let said = log_softmax(logits / temperature, 2);
-        let mut loss = cross_entropy(targets.reshape([n, g, prototypes]), said);
-        if let Some(targets) = patch_targets {
-            let patches = select(self.student.vision.without_class(tokens), &masks.indices);
-            let said = log_softmax(self.student.head.forward(patches) / temperature, 1);
+        let mut loss = cross_entropy(targets.views.reshape([n, g, prototypes]), said);
+        if let Some(targets) = targets.patches {
+            let patches = select(compute, student.vision.without_class(tokens), &masks.indices);
+            let said = log_softmax(student.head.forward(compute, patches) / temperature, 1);
             let each: Tensor<1> = (targets * said).sum_dim(1).squeeze_dim(1);
             let weights = Tensor::from_data(
                 TensorData::new(masks.weights.clone(), [masks.weights.len()]),
@@ -324,8 +328,8 @@ impl Dino {
     }
 
     /// Patches of the teacher under `masks` through its head: `[n g, p, d] -> [m, K]`.
-    pub fn teach_patches(&self, taught: &Taught, masks: &Masks) -> Tensor<2> {
-        self.head.forward(select(taught.patches.clone(), &masks.indices))
+    pub fn teach_patches(&self, compute: &Compute, taught: &Taught, masks: &Masks) -> Tensor<2> {
+        self.head.forward(compute, select(compute, taught.patches.clone(), &masks.indices))
     }
 
     /// How much of the teacher stays in update number `step`.
@@ -342,28 +346,28 @@ pub fn moved_centre(centre: Tensor<1>, logits: Tensor<2>) -> Tensor<1> {
 
 impl Student {
     /// All tokens of large views, those of `masks` unseen.
-    fn tokens(&self, large: Tensor<4>, masks: &Masks) -> Tensor<3> {
+    fn tokens(&self, compute: &Compute, large: Tensor<4>, masks: &Masks) -> Tensor<3> {
         if masks.indices.is_empty() {
-            return self.vision.tokens(large);
+            return self.vision.tokens(compute, large);
         }
         let grid = self.vision.grid(&large);
-        let patches = self.vision.patches(large);
+        let patches = self.vision.patches(compute, large);
         let [n, p, d] = patches.dims();
         let mut hidden = vec![0.0f32; n * p];
         masks.indices.iter().for_each(|&i| hidden[i as usize] = 1.0);
         let hidden = Tensor::<3>::from_data(TensorData::new(hidden, [n, p, 1]), &patches.device());
         let seen = hidden.clone() * -1.0 + 1.0;
         let patches = patches * seen + self.mask.val().unsqueeze::<3>().expand([n, p, d]) * hidden;
-        let x = self.vision.place(patches, grid);
+        let x = self.vision.place(compute, patches, grid);
         let layout = Layout::full(n, x.dims()[1], Sight::All);
-        self.vision.encode(x, &layout)
+        self.vision.encode(compute, x, &layout)
     }
 }
 
 /// Rows of `[n, p, d]` as `[m, d]`, by flat index.
-fn select(x: Tensor<3>, indices: &[u32]) -> Tensor<2> {
+fn select(compute: &Compute, x: Tensor<3>, indices: &[u32]) -> Tensor<2> {
     let [n, p, d] = x.dims();
-    ops::embedding(&x.reshape([n * p, d]), indices, 1, indices.len()).squeeze_dim(0)
+    compute.ops().embedding(&x.reshape([n * p, d]), indices, 1, indices.len()).squeeze_dim(0)
 }
 
 /// The sum over pictures of the mean over pairs of a large view and another view: `[n, g, K]` and logarithms

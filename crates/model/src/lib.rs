@@ -9,6 +9,7 @@ pub mod aim;
 pub mod attention;
 pub mod cache;
 pub mod clip;
+pub mod compute;
 pub mod config;
 pub mod connector;
 pub mod device;
@@ -30,6 +31,7 @@ pub mod weight;
 pub mod weights;
 
 pub use cache::Cache;
+pub use compute::Compute;
 pub use config::Mm1Config;
 pub use mm1::{Input, Mm1, Piece, Placed};
 pub use ops::{Layout, Sight, Span};

@@ -8,10 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::attention::{Attention, NormWeights};
 use crate::cache::Cache;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::memory::{Activations, BlockStack, Load};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Heads, Layout, Precision, Rope, Step, Weight};
+use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight};
 use crate::weight::LinearWeight;
 
 /// The language model, `[model.lm]`: a Llama-style decoder with RMSNorm, RoPE (half-split), SwiGLU,
@@ -161,20 +162,26 @@ impl Lm {
     }
 
     /// `ids` as `[rows, length, d]`.
-    pub fn embed(&self, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
-        ops::embedding(&self.embedding.val(), ids, rows, length)
+    pub fn embed(&self, compute: &Compute, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
+        compute.ops().embedding(&self.embedding.val(), ids, rows, length)
     }
 
     /// All blocks and the last norm: `[b, t, d] -> [b, t, d]`.
-    pub fn forward(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+    pub fn forward(&self, compute: &Compute, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
         let rope = self.rope(layout);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, layout, Some(&rope)));
-        ops::norm(x, &self.norm.norm())
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, Some(&rope)));
+        compute.ops().norm(x, &self.norm.norm())
     }
 
-    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, at least one, as `[1]`.
-    /// What follows the last block's attention is computed at positions with a weight only.
-    pub fn loss(&self, x: Tensor<3>, layout: &Layout, targets: &[u32], weights: &[f32]) -> Tensor<1> {
+    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, at least one, as `[1]`. What follows
+    /// the last block's attention is computed at positions with a weight only. Targets and weights are `[b * t]`.
+    pub fn loss(
+        &self,
+        compute: &Compute,
+        x: Tensor<3>,
+        layout: &Layout,
+        (targets, weights): (&[u32], &[f32]),
+    ) -> Tensor<1> {
         let rope = self.rope(layout);
         let mut learned: Vec<u32> = (0..).zip(weights).filter(|&(_, &w)| w > 0.0).map(|(i, _)| i).collect();
         if learned.is_empty() {
@@ -184,11 +191,12 @@ impl Lm {
         // The attention is computed for all positions, the rest of the last block for learned ones: 0.92 of a
         // step of the MM1 benchmark, where 78% of the positions are learned.
         let (last, blocks) = self.blocks.split_last().expect("a decoder has blocks");
-        let x = blocks.iter().fold(x, |x, block| block.forward(x, layout, Some(&rope)));
-        let x = ops::norm(last.forward_at(x, layout, Some(&rope), &learned), &self.norm.norm());
+        let x = blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, Some(&rope)));
+        let x = last.forward_at(compute, x, (layout, Some(&rope)), &learned);
+        let x = compute.ops().norm(x, &self.norm.norm());
         let targets: Vec<u32> = learned.iter().map(|&i| targets[i as usize]).collect();
         let weights: Vec<f32> = learned.iter().map(|&i| weights[i as usize]).collect();
-        ops::linear_cross_entropy(x, self.output(), &targets, &weights)
+        compute.ops().linear_cross_entropy(x, self.output(), &targets, &weights)
     }
 
     /// An empty cache for `sequences` sequences.
@@ -197,46 +205,47 @@ impl Lm {
         Cache::new(self.blocks.len(), self.heads, rope, sequences)
     }
 
-    /// New tokens of several sequences in one row, after those in the cache, before the last norm: `[1, n, d]
-    /// -> [1, n, d]`; or of them the `wanted` positions, where what follows the last block's attention is
+    /// New tokens of several sequences in one row, after those in the cache, before the last norm:
+    /// `[1, n, d] -> [1, n, d]`; or of them the `wanted` positions, where what follows the last block's attention is
     /// computed at these only.
     pub fn extend(
         &self,
+        compute: &Compute,
         mut x: Tensor<3>,
-        steps: &[Step],
-        cache: &mut Cache,
+        (new, cache): (&[NewTokens], &mut Cache),
         wanted: Option<&[u32]>,
     ) -> Tensor<3> {
-        for step in steps {
-            cache.lens[step.sequence] += step.len;
-            cache.rope.reach(cache.lens[step.sequence]);
+        for NewTokens { sequence, len } in new {
+            cache.lens[*sequence] += len;
+            cache.rope.reach(cache.lens[*sequence]);
         }
         let last = self.blocks.len() - 1;
         for (i, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
-            x = block.extend(x, &cache.rope, (steps, layer), wanted.filter(|_| i == last));
+            let layer = CachedLayer { rope: &cache.rope, new, cache: layer };
+            x = block.extend(compute, x, layer, wanted.filter(|_| i == last));
         }
         x
     }
 
     /// The last norm and the logits: `[b, t, d] -> [b, t, v]`.
-    pub fn finish(&self, x: Tensor<3>) -> Tensor<3> {
-        self.logits(ops::norm(x, &self.norm.norm()))
+    pub fn finish(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
+        self.logits(compute, compute.ops().norm(x, &self.norm.norm()))
     }
 
     /// `[b, t, d] -> [b, t, v]`
-    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        ops::linear(hidden, self.output(), None)
+    pub fn logits(&self, compute: &Compute, hidden: Tensor<3>) -> Tensor<3> {
+        compute.ops().linear(hidden, self.output().into())
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, precision: Precision) -> Self {
+    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
         // An embedding that is the head stays beside its packed form: single rows of it are read.
-        let tied = self.head.is_none().then(|| self.output().packed(precision));
+        let tied = self.head.is_none().then(|| ops.packed(self.output()));
         let head = match tied {
             Some(Weight::Packed(packed)) => Some(LinearWeight::ReadOnly(packed)),
-            _ => self.head.map(|head| head.read_only(precision)),
+            _ => self.head.map(|head| head.read_only(ops)),
         };
-        let blocks = self.blocks.into_iter().map(|block| block.read_only(precision)).collect();
+        let blocks = self.blocks.into_iter().map(|block| block.read_only(ops)).collect();
         Self { blocks, head, ..self }
     }
 
@@ -251,7 +260,7 @@ impl Lm {
     /// The output head.
     fn output(&self) -> Weight {
         match &self.head {
-            Some(head) => head.weight(),
+            Some(head) => head.into(),
             None => Weight::Table(self.embedding.val()),
         }
     }

@@ -5,10 +5,10 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::attention::{Attention, NormWeights};
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{self, Activation, Layout, Precision, Rope, Step};
+use crate::ops::{Activation, Affine, CachedLayer, Layout, Operations, Rope};
 use crate::weight::LinearWeight;
-use mm1_kernels::attention::KvCache;
 
 /// `x + activation(norm(x) up) down`: a GELU with biases in the encoder, SwiGLU without in the decoder.
 #[derive(Module, Debug)]
@@ -52,16 +52,16 @@ impl Mlp {
     }
 
     /// `[b, t, d] -> [b, t, d]`
-    pub fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let (up_bias, down_bias) =
-            (self.up_bias.as_ref().map(Param::val), self.down_bias.as_ref().map(Param::val));
-        let hidden =
-            ops::norm_linear_rounded(x.clone(), &self.norm.norm(), self.up.weight(), up_bias.as_ref());
-        ops::act_linear_residual(hidden, self.activation, self.down.weight(), down_bias.as_ref(), Some(x))
+    pub fn forward(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
+        let ops = compute.ops();
+        let up = Affine::with_optional_bias(&self.up, self.up_bias.as_ref());
+        let down = Affine::with_optional_bias(&self.down, self.down_bias.as_ref());
+        let hidden = ops.norm_linear_rounded(x.clone(), &self.norm.norm(), up);
+        ops.act_linear_residual(hidden, self.activation, down, Some(x))
     }
 
-    fn read_only(self, precision: Precision) -> Self {
-        Self { up: self.up.read_only(precision), down: self.down.read_only(precision), ..self }
+    fn read_only(self, ops: &dyn Operations) -> Self {
+        Self { up: self.up.read_only(ops), down: self.down.read_only(ops), ..self }
     }
 }
 
@@ -75,48 +75,63 @@ pub struct Block {
 }
 
 impl Block {
-    /// `[b, t, d] -> [b, t, d]`
-    pub fn forward(&self, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
-        let (layout, rope) = (layout.clone(), rope.cloned());
-        ops::recomputed(self, x, move |block, x| {
-            block.finish(block.attention.mix(x.clone(), &layout, rope.as_ref()), x, None)
-        })
-    }
-
-    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a
-    /// network's last block, which is not recomputed: its backward pass is the first.
-    pub fn forward_at(
+    /// `[b, t, d] -> [b, t, d]`; see [`Compute::checkpointed`].
+    pub fn forward(
         &self,
+        compute: &Compute,
         x: Tensor<3>,
         layout: &Layout,
         rope: Option<&Rope>,
-        positions: &[u32],
     ) -> Tensor<3> {
-        self.finish(self.attention.mix(x.clone(), layout, rope), x, Some(positions))
+        let (layout, rope, inside) = (layout.clone(), rope.cloned(), compute.clone());
+        compute.checkpointed(self, x, move |block, x| {
+            let mixed = block.attention.mix(&inside, x.clone(), &layout, rope.as_ref());
+            block.finish(&inside, mixed, x, None)
+        })
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of
-    /// them the `wanted` ones.
+    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a network's last
+    /// block, which is not checkpointed: the backward pass begins with it.
+    pub fn forward_at(
+        &self,
+        compute: &Compute,
+        x: Tensor<3>,
+        (layout, rope): (&Layout, Option<&Rope>),
+        positions: &[u32],
+    ) -> Tensor<3> {
+        let mixed = self.attention.mix(compute, x.clone(), layout, rope);
+        self.finish(compute, mixed, x, Some(positions))
+    }
+
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of them the
+    /// `wanted` ones.
     pub fn extend(
         &self,
+        compute: &Compute,
         x: Tensor<3>,
-        rope: &Rope,
-        (steps, cache): (&[Step], &mut [KvCache]),
+        layer: CachedLayer<'_>,
         wanted: Option<&[u32]>,
     ) -> Tensor<3> {
-        self.finish(self.attention.mix_cached(x.clone(), rope, steps, cache), x, wanted)
+        let mixed = self.attention.mix_cached(compute, x.clone(), layer);
+        self.finish(compute, mixed, x, wanted)
     }
 
     /// What is each position's own, where it is wanted.
-    fn finish(&self, mut mixed: Tensor<3>, mut x: Tensor<3>, wanted: Option<&[u32]>) -> Tensor<3> {
+    fn finish(
+        &self,
+        compute: &Compute,
+        mut mixed: Tensor<3>,
+        mut x: Tensor<3>,
+        wanted: Option<&[u32]>,
+    ) -> Tensor<3> {
         if let Some(positions) = wanted {
-            (mixed, x) = (ops::at(mixed, positions), ops::at(x, positions));
+            (mixed, x) = (compute.ops().at(mixed, positions), compute.ops().at(x, positions));
         }
-        self.mlp.forward(self.attention.merge(mixed, x))
+        self.mlp.forward(compute, self.attention.merge(compute, mixed, x))
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, precision: Precision) -> Self {
-        Self { attention: self.attention.read_only(precision), mlp: self.mlp.read_only(precision) }
+    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
+        Self { attention: self.attention.read_only(ops), mlp: self.mlp.read_only(ops) }
     }
 }

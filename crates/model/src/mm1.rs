@@ -8,11 +8,12 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
 use crate::cache::Cache;
+use crate::compute::Compute;
 use crate::config::Mm1Config;
 use crate::connector::Connector;
 use crate::init::Init;
 use crate::lm::Lm;
-use crate::ops::{self, Layout, Precision, Sight, Step};
+use crate::ops::{Layout, NewTokens, Sight};
 use crate::vision::Vision;
 
 /// Image encoder, connector, decoder (paper, section 3.1).
@@ -107,14 +108,14 @@ impl Mm1 {
         Ok(Vision::new(&Init::new(seed, device).at("vision"), &config.vision))
     }
 
-    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its
-    /// blocks and its head are packed once, as products in `precision` take them, in place of every time. In
-    /// bfloat16 that is half of their memory where the CPU has products of it; an embedding that is the head
-    /// as well stays beside its packed form. Under [`ops::with_precision`] of the same precision the results
-    /// are the same bits. It has no loss, and those weights are no parameters any more: it is not to be
-    /// saved.
-    pub fn read_only(self, precision: Precision) -> Self {
-        Self { vision: self.vision.read_only(precision), lm: self.lm.read_only(precision), ..self }
+    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its blocks and
+    /// its head are packed once, as products of `compute` take them, instead of every time. In bfloat16 that is half of
+    /// their memory where the CPU has products of it; an embedding that is the head as well stays beside its packed
+    /// form. With a [`Compute`] of the same precision the results are the same bits. It has no loss, and those weights
+    /// are no parameters any more: it is not to be saved.
+    pub fn read_only(self, compute: &Compute) -> Self {
+        let ops = compute.ops();
+        Self { vision: self.vision.read_only(ops), lm: self.lm.read_only(ops), ..self }
     }
 
     /// Its shape.
@@ -136,23 +137,17 @@ impl Mm1 {
     ///
     /// # Panics
     /// When the patch does not divide height and width.
-    pub fn image_tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
+    pub fn image_tokens(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<3> {
         let grid = self.vision.grid(&pixels);
-        self.connector.forward(self.vision.forward(pixels), grid)
+        self.connector.forward(compute, self.vision.forward(compute, pixels), grid)
     }
 
-    /// What the decoder makes of every position, after its last norm: `[rows, length, d]`. Without pictures
-    /// the encoder and the connector do nothing.
+    /// What the decoder reads: `[rows, length, d]`, image tokens in their places. Without pictures the encoder and the
+    /// connector do nothing.
     ///
     /// # Errors
-    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row
-    /// or overlap.
-    pub fn hidden(&self, input: &Input<'_>) -> Result<Tensor<3>> {
-        Ok(self.lm.forward(self.embeds(input)?, input.layout))
-    }
-
-    /// What the decoder reads: `[rows, length, d]`.
-    fn embeds(&self, input: &Input<'_>) -> Result<Tensor<3>> {
+    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row or overlap.
+    pub fn embeds(&self, compute: &Compute, input: &Input<'_>) -> Result<Tensor<3>> {
         let Input { rows, length, .. } = *input;
         ensure!(
             input.ids.len() == rows * length,
@@ -168,20 +163,21 @@ impl Mm1 {
             pixels: input.pixels.into(),
             slots: input.image_slots.into(),
         };
-        self.embed(input.ids, (rows, length), &[pictures])
-    }
-
-    /// `[b, t, d] -> [b, t, v]`
-    pub fn logits(&self, hidden: Tensor<3>) -> Tensor<3> {
-        self.lm.logits(hidden)
+        self.embed(compute, input.ids, (rows, length), &[pictures])
     }
 
     /// The SUM of `weight * -log p(target)` over all positions, as `[1]`; the caller divides by the weight of
     /// the whole step. `targets` and `weights` are `[rows * length]`.
     ///
     /// # Errors
-    /// As [`Self::hidden`], and when a target with a weight is outside the vocabulary.
-    pub fn loss(&self, input: &Input<'_>, targets: &[u32], weights: &[f32]) -> Result<Tensor<1>> {
+    /// As [`Self::embeds`], and when a target with a weight is outside the vocabulary.
+    pub fn loss(
+        &self,
+        compute: &Compute,
+        input: &Input<'_>,
+        targets: &[u32],
+        weights: &[f32],
+    ) -> Result<Tensor<1>> {
         let positions = input.rows * input.length;
         ensure!(
             targets.len() == positions && weights.len() == positions,
@@ -192,7 +188,7 @@ impl Mm1 {
         ensure!(positions > 0, "nothing to learn from: no positions");
         ensure!(!self.lm.is_read_only(), "a network for reading has no loss");
         self.check_ids(targets, "target")?;
-        Ok(self.lm.loss(self.embeds(input)?, input.layout, targets, weights))
+        Ok(self.lm.loss(compute, self.embeds(compute, input)?, input.layout, (targets, weights)))
     }
 
     /// Reads new tokens of several sequences, each after what `cache` holds of it, and gives the logits of
@@ -200,28 +196,39 @@ impl Mm1 {
     /// pieces of any lengths go through the network side by side in one row. No gradients.
     ///
     /// # Errors
-    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused
-    /// as in [`Self::hidden`]; the cache is then as it was.
-    pub fn extend(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
+    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
+    /// [`Self::embeds`]; the cache is then as it was.
+    pub fn extend(&self, compute: &Compute, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
         let mut end = 0;
         let last = |piece: &Piece<'_>| {
             end += piece.ids.len() as u32;
             end.saturating_sub(1)
         };
         let ends: Vec<u32> = pieces.iter().map(last).collect();
-        Ok(rows(self.lm.finish(self.read(pieces, cache, Some(&ends))?)))
+        Ok(rows(self.lm.finish(compute, self.read(compute, pieces, cache, Some(&ends))?)))
     }
 
     /// Reads as [`Self::extend`] and gives the logits of EVERY new token, piece after piece: `[n, v]`.
     ///
     /// # Errors
     /// As [`Self::extend`].
-    pub fn extend_all(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
-        Ok(rows(self.lm.finish(self.read(pieces, cache, None)?)))
+    pub fn extend_all(
+        &self,
+        compute: &Compute,
+        pieces: &[Piece<'_>],
+        cache: &mut Cache,
+    ) -> Result<Tensor<2>> {
+        Ok(rows(self.lm.finish(compute, self.read(compute, pieces, cache, None)?)))
     }
 
     /// New tokens through all blocks, `[1, n, d]`; or of them the `wanted` positions.
-    fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache, wanted: Option<&[u32]>) -> Result<Tensor<3>> {
+    fn read(
+        &self,
+        compute: &Compute,
+        pieces: &[Piece<'_>],
+        cache: &mut Cache,
+        wanted: Option<&[u32]>,
+    ) -> Result<Tensor<3>> {
         ensure!(!pieces.is_empty(), "nothing to read: no pieces");
         ensure!(
             cache.layers.len() == self.lm.blocks.len(),
@@ -229,9 +236,8 @@ impl Mm1 {
             cache.layers.len(),
             self.lm.blocks.len()
         );
-        // Pictures are gathered by their size, so that the encoder sees each size once, whoever they belong
-        // to.
-        let (mut ids, mut pictures, mut steps) = (Vec::new(), BTreeMap::new(), Vec::new());
+        // Pictures are gathered by their size, so that the encoder sees each size once, whoever they belong to.
+        let (mut ids, mut pictures, mut new) = (Vec::new(), BTreeMap::new(), Vec::new());
         for piece in pieces {
             let sequence = piece.sequence;
             ensure!(!piece.ids.is_empty(), "sequence {sequence} has nothing to read");
@@ -241,7 +247,7 @@ impl Mm1 {
                 cache.sequences()
             );
             ensure!(
-                steps.iter().all(|s: &Step| s.sequence != sequence),
+                new.iter().all(|new: &NewTokens| new.sequence != sequence),
                 "sequence {sequence} comes twice in one call"
             );
             let slots: Vec<usize> = piece.pictures.iter().map(|picture| picture.slot).collect();
@@ -253,20 +259,21 @@ impl Mm1 {
                 of_size.1.push(ids.len() + slot);
             }
             ids.extend_from_slice(piece.ids);
-            steps.push(Step { sequence, len: piece.ids.len() });
+            new.push(NewTokens { sequence, len: piece.ids.len() });
         }
         let pictures = pictures.into_iter().map(|(size, (pixels, slots))| SameSizePictures {
             size,
             pixels: pixels.into(),
             slots: slots.into(),
         });
-        let embeds = self.embed(&ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
-        Ok(self.lm.extend(embeds, &steps, cache, wanted))
+        let embeds = self.embed(compute, &ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
+        Ok(self.lm.extend(compute, embeds, (&new, cache), wanted))
     }
 
     /// Tokens and pictures as the decoder's input `[rows, length, d]`.
     fn embed(
         &self,
+        compute: &Compute,
         ids: &[u32],
         (rows, length): (usize, usize),
         pictures: &[SameSizePictures<'_>],
@@ -274,14 +281,14 @@ impl Mm1 {
         self.check_ids(ids, "token")?;
         let slots: Vec<usize> = pictures.iter().flat_map(|of_size| of_size.slots.iter().copied()).collect();
         self.check_slots(&slots, (rows, length))?;
-        let mut embeds = self.lm.embed(ids, rows, length);
+        let mut embeds = self.lm.embed(compute, ids, rows, length);
         for SameSizePictures { size: [h, w], pixels, slots } in pictures {
             if slots.is_empty() {
                 continue;
             }
             let pixels = TensorData::new(pixels.to_vec(), [slots.len(), *h, *w, 3]);
-            let image_tokens = self.image_tokens(Tensor::from_data(pixels, &self.device()));
-            embeds = ops::splice(embeds, image_tokens, slots);
+            let image_tokens = self.image_tokens(compute, Tensor::from_data(pixels, &self.device()));
+            embeds = compute.ops().splice(embeds, image_tokens, slots);
         }
         Ok(embeds)
     }

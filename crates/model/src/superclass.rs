@@ -8,8 +8,8 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use crate::clip::PackedCaptions;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops;
 use crate::vision::Vision;
 
 /// An image encoder and a linear classifier.
@@ -34,10 +34,10 @@ impl SuperClass {
         Self { vision, head, weights }
     }
 
-    /// The SUM over the n pictures of the weighted mean of `-log p(token)` over their captions' tokens
-    /// (section 3 of the paper), as `[1]`: `[n, s, s, 3]` and n captions.
-    pub fn loss(&self, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> Tensor<1> {
-        let features: Tensor<2> = self.vision.forward(pixels).mean_dim(1).squeeze_dim(1);
+    /// The SUM over the n pictures of the weighted mean of `-log p(token)` over their captions' tokens (section 3 of
+    /// the paper), as `[1]`: `[n, s, s, 3]` and n captions.
+    pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> Tensor<1> {
+        let features: Tensor<2> = self.vision.forward(compute, pixels).mean_dim(1).squeeze_dim(1);
         let lens = || captions.lens.iter().copied();
         let picture: Vec<u32> = (0..).zip(lens()).flat_map(|(i, len)| repeat_n(i, len)).collect();
         let mut weights: Vec<f32> = captions.ids.iter().map(|&id| self.weights[id as usize]).collect();
@@ -49,8 +49,8 @@ impl SuperClass {
             rest = after;
         }
         // Each token has its picture's features.
-        let features = ops::embedding(&features, &picture, 1, picture.len());
-        ops::linear_cross_entropy(features, &self.head.val(), captions.ids, &weights)
+        let features = compute.ops().embedding(&features, &picture, 1, picture.len());
+        compute.ops().linear_cross_entropy(features, (&self.head).into(), captions.ids, &weights)
     }
 }
 

@@ -6,9 +6,10 @@ use burn::module::{Module, Param};
 use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::attention::{Attention, NormWeights};
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Heads, Layout, Sight, Span};
+use crate::ops::{self, Affine, Heads, Layout, Sight, Span};
 use crate::vision::Vision;
 use crate::vision::{VisionActivation, VisionConfig};
 
@@ -93,10 +94,10 @@ impl Towers {
     ///
     /// # Panics
     /// As [`Vision::grid`].
-    pub fn embed_pictures(&self, pixels: Tensor<4>) -> Tensor<2> {
-        let tokens = self.vision.tokens(pixels);
+    pub fn embed_pictures(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<2> {
+        let tokens = self.vision.tokens(compute, pixels);
         let one = match &self.pool {
-            Some(pool) => pool.forward(tokens),
+            Some(pool) => pool.forward(compute, tokens),
             None => self.vision.pooled(&tokens),
         };
         let projected = match &self.image_projection {
@@ -110,12 +111,11 @@ impl Towers {
     /// text's vector does not depend on the others.
     ///
     /// # Errors
-    /// One line when there is no text; when one is empty, longer than the table of positions (who tokenizes
-    /// truncates, and keeps the end token), has an id that the table of embeddings has not, or for CLIP no
-    /// end token.
-    pub fn embed_texts(&self, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
+    /// One line when there is no text; when one is empty, longer than the table of positions (who tokenizes truncates, and
+    /// keeps the end token), has an id that the table of embeddings has not, or for CLIP no end token.
+    pub fn embed_texts(&self, compute: &Compute, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
         ensure!(!texts.is_empty(), "there are no texts");
-        Ok(ops::unit(self.text.forward(texts)?, 1))
+        Ok(ops::unit(self.text.forward(compute, texts)?, 1))
     }
 }
 
@@ -155,12 +155,13 @@ impl MapHead {
     }
 
     /// `[n, p, d] -> [n, d]`
-    fn forward(&self, patches: Tensor<3>) -> Tensor<2> {
+    fn forward(&self, compute: &Compute, patches: Tensor<3>) -> Tensor<2> {
+        let ops = compute.ops();
         let [n, _, d] = patches.dims();
-        let kv = ops::linear(patches, &self.kv.val(), Some(&self.kv_bias.val()));
-        let seen = ops::cross_attention(self.query.val().unsqueeze::<3>().expand([n, 1, d]), kv, self.heads);
-        let seen = ops::linear(seen, &self.out.val(), Some(&self.out_bias.val()));
-        self.mlp.forward(seen).squeeze_dim(1)
+        let kv = ops.linear(patches, Affine::new(&self.kv, &self.kv_bias));
+        let seen = ops.cross_attention(self.query.val().unsqueeze::<3>().expand([n, 1, d]), kv, self.heads);
+        let seen = ops.linear(seen, Affine::new(&self.out, &self.out_bias));
+        self.mlp.forward(compute, seen).squeeze_dim(1)
     }
 }
 
@@ -214,7 +215,7 @@ impl TextTower {
     }
 
     /// `[n, e]`, one row for each text.
-    fn forward(&self, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
+    fn forward(&self, compute: &Compute, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
         self.check(texts)?;
         let ends = texts.iter().map(|ids| self.end(ids)).collect::<Result<Vec<_>>>()?;
         let (layout, t, fill) = self.layout(texts);
@@ -223,16 +224,16 @@ impl TextTower {
             ids.extend_from_slice(text);
             ids.resize(ids.len() + t - text.len(), fill);
         }
-        let x = ops::embedding(&self.embedding.val(), &ids, n, t);
+        let x = compute.ops().embedding(&self.embedding.val(), &ids, n, t);
         let [_, _, d] = x.dims();
         let x = x + self.position.val().narrow(0, 0, t).unsqueeze::<3>();
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, &layout, None));
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(compute, x, &layout, None));
         let ends: Vec<i64> = (0..n).zip(ends).map(|(row, end)| (row * t + end) as i64).collect();
         let ends = Tensor::<1, Int>::from_data(TensorData::new(ends, [n]), &x.device());
         // The norm works on each position alone: only those that are wanted need it.
         let ends = x.reshape([n * t, d]).select(0, ends).unsqueeze::<3>();
-        let bias = self.projection_bias.as_ref().map(Param::val);
-        let vectors = ops::norm_linear(ends, &self.norm.norm(), &self.projection.val(), bias.as_ref());
+        let projection = Affine::with_optional_bias(&self.projection, self.projection_bias.as_ref());
+        let vectors = compute.ops().norm_linear(ends, &self.norm.norm(), projection);
         Ok(vectors.squeeze_dim(0))
     }
 

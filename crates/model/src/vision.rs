@@ -14,10 +14,11 @@ use serde_json::json;
 
 pub use self::stem::{ConvStage, Stem};
 use crate::attention::{Attention, NormWeights};
+use crate::compute::Compute;
 use crate::init::{Init, Initializer, POSITION, STD};
 use crate::memory::{Activations, BlockStack, Load};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Heads, Layout, Precision, Sight};
+use crate::ops::{self, Activation, Affine, Heads, Layout, Operations, Sight};
 use crate::positions;
 
 /// The image encoder, `[model.vision]`: a vision transformer with pre-norm blocks (LayerNorm, GELU).
@@ -273,8 +274,8 @@ impl Vision {
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, precision: Precision) -> Self {
-        let blocks = self.blocks.into_iter().map(|block| block.read_only(precision)).collect();
+    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
+        let blocks = self.blocks.into_iter().map(|block| block.read_only(ops)).collect();
         Self { blocks, ..self }
     }
 
@@ -283,26 +284,25 @@ impl Vision {
     ///
     /// # Panics
     /// As [`Self::grid`].
-    pub fn forward(&self, pixels: Tensor<4>) -> Tensor<3> {
-        self.without_class(self.tokens(pixels))
+    pub fn forward(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<3> {
+        self.without_class(self.tokens(compute, pixels))
     }
 
-    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all
-    /// that [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where
-    /// there is one.
-    pub fn encode(&self, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(x, layout, None));
-        ops::norm(x, &self.norm.norm())
+    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all that
+    /// [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where there is one.
+    pub fn encode(&self, compute: &Compute, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+        let x = self.blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, None));
+        compute.ops().norm(x, &self.norm.norm())
     }
 
     /// The states of all tokens, the class token's first where there is one: `[n, h, w, 3] -> [n, t, d]`.
     ///
     /// # Panics
     /// As [`Self::grid`].
-    pub fn tokens(&self, pixels: Tensor<4>) -> Tensor<3> {
-        let x = self.embed(pixels);
+    pub fn tokens(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<3> {
+        let x = self.embed(compute, pixels);
         let [n, t, _] = x.dims();
-        self.encode(x, &Layout::full(n, t, Sight::All))
+        self.encode(compute, x, &Layout::full(n, t, Sight::All))
     }
 
     /// The patches' states alone: `[n, t, d] -> [n, p, d]`, of what [`Self::encode`] gave.
@@ -324,9 +324,9 @@ impl Vision {
     ///
     /// # Panics
     /// As [`Self::grid`].
-    pub fn embed(&self, pixels: Tensor<4>) -> Tensor<3> {
+    pub fn embed(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<3> {
         let grid = self.grid(&pixels);
-        self.place(self.patches(pixels), grid)
+        self.place(compute, self.patches(compute, pixels), grid)
     }
 
     /// Rows and columns of patches in pictures `[n, h, w, 3]`.
@@ -344,25 +344,24 @@ impl Vision {
     ///
     /// # Panics
     /// As [`Self::grid`].
-    pub fn patches(&self, pixels: Tensor<4>) -> Tensor<3> {
+    pub fn patches(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<3> {
         self.grid(&pixels);
         let patches = if self.stem.is_empty() {
             ops::patches(pixels, self.pixels_per_patch)
         } else {
-            let map = self.stem.iter().fold(pixels, |x, stage| stage.forward(x));
+            let map = self.stem.iter().fold(pixels, |x, stage| stage.forward(compute, x));
             let [n, h, w, d] = map.dims();
             map.reshape([n, h * w, d])
         };
-        ops::linear(patches, &self.patch.val(), Some(&self.patch_bias.val()))
+        compute.ops().linear(patches, Affine::new(&self.patch, &self.patch_bias))
     }
 
-    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and
-    /// norms all where that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has
-    /// interpolated positions.
+    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and norms all
+    /// where that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has interpolated positions.
     ///
     /// # Panics
     /// When the patches are not those of the grid.
-    pub fn place(&self, patches: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+    pub fn place(&self, compute: &Compute, patches: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         let ([n, p, d], table) = (patches.dims(), self.position.val());
         assert_eq!(p, grid[0] * grid[1], "{p} patches for a grid of {}x{}", grid[0], grid[1]);
         let side = table.dims()[0].isqrt();
@@ -372,7 +371,7 @@ impl Vision {
         }
         match &self.pre_norm {
             None => x,
-            Some(norm) => ops::norm(x, &norm.norm()),
+            Some(norm) => compute.ops().norm(x, &norm.norm()),
         }
     }
 }

@@ -1,9 +1,9 @@
-//! The weight of a linear map: a parameter, or only read.
+//! The weight of a linear map: a parameter, or for reading only.
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::ops::{PackedWeight, Precision, Weight};
+use crate::ops::{Operations, PackedWeight, Weight};
 
 /// The weight `[i, o]` of a linear map.
 #[derive(Module, Debug)]
@@ -15,17 +15,9 @@ pub enum LinearWeight {
 }
 
 impl LinearWeight {
-    /// As the operations take it.
-    pub fn weight(&self) -> Weight {
-        match self {
-            Self::Parameter(parameter) => Weight::Matrix(parameter.val()),
-            Self::ReadOnly(packed) => Weight::Packed(packed.clone()),
-        }
-    }
-
-    /// The same for reading only, on the CPU.
-    pub(crate) fn read_only(self, precision: Precision) -> Self {
-        match self.weight().packed(precision) {
+    /// The same for reading only, where `ops` have a layout for that.
+    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
+        match ops.packed((&self).into()) {
             Weight::Packed(packed) => Self::ReadOnly(packed),
             _ => self,
         }
@@ -33,6 +25,16 @@ impl LinearWeight {
 
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self, Self::ReadOnly(_))
+    }
+}
+
+/// As the operations take it.
+impl From<&LinearWeight> for Weight {
+    fn from(weight: &LinearWeight) -> Self {
+        match weight {
+            LinearWeight::Parameter(parameter) => Self::Matrix(parameter.val()),
+            LinearWeight::ReadOnly(packed) => Self::Packed(packed.clone()),
+        }
     }
 }
 

@@ -14,9 +14,11 @@ use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use burn::tensor::{Device, Tensor};
-use mm1_model::ops::{Precision, on_pool};
-use mm1_model::{Cache, Mm1, Mm1Config, Piece, Placed, weights};
+use burn::tensor::Tensor;
+use mm1_model::compute::on_pool;
+use mm1_model::device::DeviceKind;
+use mm1_model::ops::Precision;
+use mm1_model::{Cache, Compute, Mm1, Mm1Config, Piece, Placed, weights};
 use serde_json::json;
 
 /// As the program itself has it.
@@ -30,18 +32,20 @@ fn main() -> Result<()> {
         bail!("usage: bench_generate DIR init|f32|bf16");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
-    let (model, file) = (Mm1::new(&config, 0, &Device::flex())?, dir.join("weights.safetensors"));
+    let compute = Compute::new(DeviceKind::Cpu.open()?);
+    let (model, file) = (Mm1::new(&config, 0, compute.device())?, dir.join("weights.safetensors"));
     let precision = match mode.as_str() {
         "init" => return weights::save(&model, &file),
         "f32" => Precision::F32,
         "bf16" => Precision::Bf16,
         other => bail!("{other}: need init, f32 or bf16"),
     };
-    let model = weights::load(model, &file)?.read_only(precision);
-    on_pool(precision, || serve(&model))
+    let compute = compute.with_precision(precision);
+    let model = weights::load(model, &file)?.read_only(&compute);
+    on_pool(|| serve(&compute, &model))
 }
 
-fn serve(model: &Mm1) -> Result<()> {
+fn serve(compute: &Compute, model: &Mm1) -> Result<()> {
     for line in std::io::stdin().lock().lines() {
         let sizes = line?.split(' ').map(str::parse).collect::<Result<Vec<usize>, _>>()?;
         let &[batch, prompt, new, pictures] = &sizes[..] else {
@@ -66,7 +70,7 @@ fn serve(model: &Mm1) -> Result<()> {
         let (mut answers, mut seconds) = (vec![Vec::new(); batch], Vec::new());
         for _ in 0..new {
             let started = Instant::now();
-            let chosen = extend(model, &unread, &placed, &mut cache)?;
+            let chosen = extend((compute, model), &unread, &placed, &mut cache)?;
             placed.iter_mut().for_each(Vec::clear);
             seconds.push(started.elapsed().as_secs_f64());
             answers.iter_mut().zip(&chosen).for_each(|(answer, &id)| answer.push(id));
@@ -82,9 +86,14 @@ fn serve(model: &Mm1) -> Result<()> {
 }
 
 /// Each sequence reads what it has not read; gives the most likely next token of each.
-fn extend(model: &Mm1, unread: &[Vec<u32>], pictures: &[Vec<Placed>], cache: &mut Cache) -> Result<Vec<u32>> {
+fn extend(
+    (compute, model): (&Compute, &Mm1),
+    unread: &[Vec<u32>],
+    pictures: &[Vec<Placed>],
+    cache: &mut Cache,
+) -> Result<Vec<u32>> {
     let piece = |(sequence, ids)| Piece { sequence, ids, pictures: &pictures[sequence] };
     let pieces: Vec<_> = unread.iter().map(Vec::as_slice).enumerate().map(piece).collect();
-    let logits: Tensor<2> = model.extend(&pieces, cache)?;
+    let logits: Tensor<2> = model.extend(compute, &pieces, cache)?;
     Ok(logits.argmax(1).into_data().iter::<i64>().map(|id| id as u32).collect())
 }

@@ -8,8 +8,8 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::document::{Image, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::ops::{Precision, on_pool};
-use mm1_model::{Cache, Mm1, Piece, Placed};
+use mm1_model::compute::on_pool;
+use mm1_model::{Cache, Compute, Mm1, Piece, Placed};
 
 use crate::answer::PartialAnswer;
 pub use crate::input::{EncodedPrompt, PromptPart};
@@ -26,7 +26,7 @@ pub(crate) const POSITIONS_PER_STEP: usize = 2048;
 /// A model that answers.
 pub struct Generator {
     model: Mm1,
-    precision: Precision,
+    compute: Compute,
     tokenizer: Arc<Tokenizer>,
     image: ImageSpec,
     context: usize,
@@ -36,10 +36,11 @@ pub struct Generator {
 pub type OnToken<'a> = &'a mut dyn FnMut(usize, &str);
 
 impl Generator {
-    /// The tokenizer and the picture's size and range must be those that the model was trained with; products
-    /// are in `precision`.
-    pub fn new(model: Mm1, precision: Precision, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
-        Self { model: model.read_only(precision), precision, tokenizer, image, context: CONTEXT }
+    /// Answers are computed by `compute`, on whose device `model` is. The tokenizer and the picture's size and
+    /// range must be those that the model was trained with.
+    pub fn new(compute: &Compute, model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
+        let model = model.read_only(compute);
+        Self { model, compute: compute.clone(), tokenizer, image, context: CONTEXT }
     }
 
     /// The same with another limit on the positions of a prompt and its answer together.
@@ -195,7 +196,8 @@ impl Generator {
         unread: &[&ModelInput],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(rows(on_pool(self.precision, || self.model.extend(&pieces(first, unread), cache))?))
+        let pieces = pieces(first, unread);
+        Ok(rows(on_pool(|| self.model.extend(&self.compute, &pieces, cache))?))
     }
 
     /// The same with the logits after every token of every piece.
@@ -205,7 +207,8 @@ impl Generator {
         unread: &[&ModelInput],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        Ok(rows(on_pool(self.precision, || self.model.extend_all(&pieces(first, unread), cache))?))
+        let pieces = pieces(first, unread);
+        Ok(rows(on_pool(|| self.model.extend_all(&self.compute, &pieces, cache))?))
     }
 
     /// A cache whose one sequence has read `shared`, which may be empty.
@@ -226,7 +229,7 @@ impl Generator {
         normalise_into(&prepare(picture, &self.image)?, &self.image, &mut pixels);
         let pixels = TensorData::new(pixels, [1, self.image.size, self.image.size, 3]);
         let pixels = Tensor::from_data(pixels, &self.model.device());
-        let features = on_pool(self.precision, || self.model.vision.forward(pixels));
+        let features = on_pool(|| self.model.vision.forward(&self.compute, pixels));
         Ok(features.mean_dim(1).into_data().iter::<f32>().collect())
     }
 

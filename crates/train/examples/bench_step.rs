@@ -15,9 +15,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use mm1_data::batch::{Batch, BatchExample};
+use mm1_kernels::allocator::{ELSEWHERE, TrainingMemory, give_back_after};
+use mm1_model::compute::on_pool;
 use mm1_model::device::DeviceKind;
-use mm1_model::ops::{Precision, on_pool, with_recomputation};
-use mm1_model::{Mm1, Mm1Config, weights};
+use mm1_model::ops::Precision;
+use mm1_model::{Compute, Mm1, Mm1Config, weights};
 use mm1_train::{MomentFormat, OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
 use serde_json::json;
@@ -30,7 +32,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LR: f64 = 1e-3;
 
 fn main() -> Result<()> {
-    mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
+    give_back_after(ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
         bail!("usage: bench_step DIR init|f32|bf16[-recompute][-8bit][-cuda] [ROWS]");
@@ -40,7 +42,8 @@ fn main() -> Result<()> {
         Some(mode) => (mode, DeviceKind::Cuda.open()?),
         None => (mode.as_str(), DeviceKind::Cpu.open()?),
     };
-    let (model, file) = (Mm1::new(&config, 0, &device.autodiff())?, dir.join("weights.safetensors"));
+    let compute = Compute::new(device);
+    let (model, file) = (Mm1::new(&config, 0, &compute.training_device())?, dir.join("weights.safetensors"));
     let (mode, moments) = match mode.strip_suffix("-8bit") {
         Some(mode) => (mode, MomentFormat::EightBit),
         None => (mode, MomentFormat::F32),
@@ -58,8 +61,9 @@ fn main() -> Result<()> {
     let model = weights::load(model, &file)?;
     let rows = arguments.next().map_or(Ok(NonZeroUsize::MAX), |rows| rows.parse()).context("ROWS")?.get();
     let optimizer = OptimizerConfig { moments, ..OptimizerConfig::default() };
-    let serve = || serve(&dir, Trainer::new(model, optimizer)?, rows);
-    on_pool(precision, || with_recomputation(recompute, serve))
+    let compute = compute.with_precision(precision).with_checkpointing(recompute);
+    let _memory = TrainingMemory::new();
+    on_pool(|| serve(&dir, Trainer::new(&compute, model, optimizer)?, rows))
 }
 
 fn serve(dir: &Path, mut trainer: Trainer<Mm1>, rows: usize) -> Result<()> {

@@ -15,4 +15,4 @@ pub use checkpoint::{Checkpoint, Snapshot};
 pub use config::{GroupScale, OptimizerConfig};
 pub use moments::MomentFormat;
 pub use schedule::Schedule;
-pub use step::{Backward, Counts, Figures, Objective, Step, StepReport, Trainer};
+pub use step::{Figures, Loss, MicroBatch, Objective, Step, StepReport, StepResult, Trainer};

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
-use mm1_model::ops;
+use mm1_model::Compute;
+use mm1_model::ops::GradientSums;
 use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
 /// One parameter.
@@ -25,14 +26,18 @@ pub(crate) fn collect<M: Module>(model: &M) -> BTreeMap<String, Parameter> {
     collect.0
 }
 
-/// Goes back from `loss` and adds the gradients of `model` to `sums`, by path. Gives those of other tensors.
+/// Runs the backward pass of `loss` and adds the gradients of `model` to `sums`, by path. Gives those of other tensors.
 pub(crate) fn add_gradients<M: Module>(
+    compute: &Compute,
     model: &M,
     loss: &Tensor<1>,
     sums: &mut BTreeMap<String, Tensor<1>>,
 ) -> Gradients {
-    walk::visit(model, &mut HandOver { sums });
-    let mut add = Add { grads: loss.backward(), sums };
+    let step_sums = compute.gradient_sums();
+    if let Some(step_sums) = step_sums {
+        walk::visit(model, &mut HandOver { sums, step_sums });
+    }
+    let mut add = Add { grads: loss.backward(), sums, step_sums };
     walk::visit(model, &mut add);
     add.grads
 }
@@ -94,11 +99,12 @@ impl ParameterVisitor for Collect {
 /// of the 34M decoder).
 struct HandOver<'a> {
     sums: &'a mut BTreeMap<String, Tensor<1>>,
+    step_sums: &'a GradientSums,
 }
 
 impl ParameterVisitor for HandOver<'_> {
     fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
-        if let Some(sum) = self.sums.remove(path).and_then(|sum| ops::sum_into(param.val(), sum)) {
+        if let Some(sum) = self.sums.remove(path).and_then(|sum| self.step_sums.insert(param.val(), sum)) {
             self.sums.insert(path.to_owned(), sum);
         }
     }
@@ -108,13 +114,15 @@ impl ParameterVisitor for HandOver<'_> {
 struct Add<'a> {
     grads: Gradients,
     sums: &'a mut BTreeMap<String, Tensor<1>>,
+    step_sums: Option<&'a GradientSums>,
 }
 
 impl ParameterVisitor for Add<'_> {
     fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let grad = tensor.grad_remove(&mut self.grads).map(flat);
-        let sum = match (self.sums.remove(path).or_else(|| ops::take_sum(tensor)), grad) {
+        let left = self.sums.remove(path).or_else(|| self.step_sums?.take(tensor));
+        let sum = match (left, grad) {
             (Some(sum), Some(grad)) => Some(sum + grad),
             (sum, grad) => sum.or(grad),
         };

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor};
-use mm1_model::ops;
-use mm1_model::weights;
+use mm1_model::{Compute, weights};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -15,8 +14,8 @@ use crate::config::OptimizerConfig;
 use crate::optim::{self, AdamW, Gradients, Update};
 use crate::parameters;
 
-/// What is in a part of a step.
-pub trait Counts {
+/// A micro-batch: what a step reports of it, and names when it fails.
+pub trait MicroBatch {
     /// Positions of text and pictures.
     fn tokens(&self) -> usize;
     /// Pictures.
@@ -36,12 +35,30 @@ pub struct Step<'a, B> {
     pub number: u64,
 }
 
+/// What an objective minimises of a micro-batch: SUMS over its examples, each `[1]`.
+#[derive(Debug)]
+pub struct Loss {
+    /// Its own.
+    pub main: Tensor<1>,
+    /// What is added to it, such as the balance of a mixture of experts, by its name in `metrics.jsonl`.
+    pub auxiliary: Vec<(&'static str, Tensor<1>)>,
+}
+
+/// Without auxiliary losses.
+impl From<Tensor<1>> for Loss {
+    fn from(main: Tensor<1>) -> Self {
+        Self { main, auxiliary: Vec::new() }
+    }
+}
+
 /// What an objective finds in a step.
 #[derive(Debug, Default)]
-pub struct Backward {
-    /// Σ weight · loss / Σ weight.
+pub struct StepResult {
+    /// Σ weight · loss / Σ weight, auxiliary losses included.
     pub loss: f64,
-    /// Its gradients.
+    /// The auxiliary losses among it, each divided by Σ weight.
+    pub auxiliary_losses: Figures,
+    /// The gradients of `loss`.
     pub grads: Gradients,
     /// What else it measures, by its name in `metrics.jsonl`.
     pub figures: Figures,
@@ -49,13 +66,13 @@ pub struct Backward {
     pub buffers: BTreeMap<String, Tensor<1>>,
 }
 
-/// Figures of a step beside its loss.
+/// Figures of a step by their names.
 pub type Figures = BTreeMap<&'static str, f64>;
 
 /// A model with what it minimises.
 pub trait Objective: Module {
     /// A micro-batch.
-    type Batch: Counts;
+    type Batch: MicroBatch;
 
     /// The weight of a micro-batch in the step's mean; 0 if there is nothing to learn.
     fn weight(batch: &Self::Batch) -> f64;
@@ -64,7 +81,7 @@ pub trait Objective: Module {
     ///
     /// # Errors
     /// If the model refuses the input, or a loss is not finite: with the samples' ids.
-    fn backward(&self, step: &Step<'_, Self::Batch>) -> Result<Backward>;
+    fn backward(&self, compute: &Compute, step: &Step<'_, Self::Batch>) -> Result<StepResult>;
 
     /// Whether the optimizer changes the parameter at `path`.
     fn trains(_path: &str) -> bool {
@@ -77,21 +94,29 @@ pub trait Objective: Module {
     }
 }
 
-impl Backward {
+impl StepResult {
     /// The mean of the loss that `loss` gives as a SUM over the examples of each micro-batch, and its gradients.
     ///
     /// # Errors
     /// As `loss`; if a loss is not finite.
-    pub fn of_sums<M: Module, B: Counts>(
+    pub fn of_sums<M: Module, B: MicroBatch, L: Into<Loss>>(
+        compute: &Compute,
         model: &M,
         step: &Step<'_, B>,
-        mut loss: impl FnMut(&B) -> Result<Tensor<1>>,
+        mut loss: impl FnMut(&B) -> Result<L>,
     ) -> Result<Self> {
         let mut sum = Self::default();
         for batch in step.batches {
-            let loss = loss(batch)? / step.weight;
-            sum.add_loss(&loss, batch.samples())?;
-            sum.add_gradients(model, &loss);
+            let Loss { main, auxiliary } = loss(batch)?.into();
+            let mut total = main / step.weight;
+            for (name, loss) in auxiliary {
+                let loss = loss / step.weight;
+                let value: f32 = loss.clone().into_scalar();
+                *sum.auxiliary_losses.entry(name).or_default() += f64::from(value);
+                total = total + loss;
+            }
+            sum.add_loss(&total, batch.samples())?;
+            sum.add_gradients(compute, model, &total);
         }
         Ok(sum)
     }
@@ -113,8 +138,13 @@ impl Backward {
     }
 
     /// Adds the gradients of a part of the loss by the parameters of `model`. Gives those by other tensors.
-    pub fn add_gradients<M: Module>(&mut self, model: &M, loss: &Tensor<1>) -> burn::tensor::Gradients {
-        parameters::add_gradients(model, loss, &mut self.grads)
+    pub fn add_gradients<M: Module>(
+        &mut self,
+        compute: &Compute,
+        model: &M,
+        loss: &Tensor<1>,
+    ) -> burn::tensor::Gradients {
+        parameters::add_gradients(compute, model, loss, &mut self.grads)
     }
 }
 
@@ -131,6 +161,9 @@ pub struct StepReport {
     pub tokens: usize,
     /// Pictures.
     pub images: usize,
+    /// Parts of the loss beside the objective's own.
+    #[serde(flatten)]
+    pub auxiliary_losses: Figures,
     /// What else the objective measures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -142,6 +175,8 @@ pub struct Trainer<M: Objective> {
     /// Taken out only while it is updated, so that the weights have one owner and change in place.
     model: Option<M>,
     optimizer: AdamW,
+    compute: Compute,
+    /// The model's, without autodiff.
     device: Device,
     step: u64,
 }
@@ -152,19 +187,16 @@ impl<M: Objective> Trainer<M> {
     ///
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
-    pub fn new(model: M, config: OptimizerConfig) -> Result<Self> {
+    pub fn new(compute: &Compute, model: M, config: OptimizerConfig) -> Result<Self> {
         let model = weights::freeze(model, |path| config.freezes(path) || !M::trains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
-        ops::begin_training();
         let optimizer = AdamW::new(config, &model);
-        // It ends training when dropped, here too.
-        let trainer = Self { model: Some(model), optimizer, device, step: 0 };
         ensure!(
-            !trainer.optimizer.is_empty(),
+            !optimizer.is_empty(),
             "nothing to train: every part is frozen, or the device has no autodiff"
         );
-        Ok(trainer)
+        Ok(Self { model: Some(model), optimizer, compute: compute.clone(), device, step: 0 })
     }
 
     /// One step over all `batches` together at the learning rate `lr`. How the examples are cut into batches does not
@@ -173,15 +205,16 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
     pub fn step(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
-        ops::training_step(|| self.step_over(batches, lr))
+        let compute = self.compute.clone();
+        compute.training_step(|compute| self.step_over(compute, batches, lr))
     }
 
-    fn step_over(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
+    fn step_over(&mut self, compute: &Compute, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
         let weight: f64 = batches.iter().map(M::weight).sum();
-        let found = self.backward(batches, weight).with_context(|| format!("step {}", self.step))?;
-        let Backward { loss, grads, figures, mut buffers } = found;
+        let found = self.backward(compute, batches, weight).with_context(|| format!("step {}", self.step))?;
+        let StepResult { loss, auxiliary_losses, grads, figures, mut buffers } = found;
         let grad_norm = optim::norm(&grads).with_context(|| {
-            let samples: Vec<_> = batches.iter().flat_map(Counts::samples).collect();
+            let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).collect();
             format!("step {}, samples {}", self.step, samples.join(", "))
         })?;
         let time = self.step + 1;
@@ -198,20 +231,21 @@ impl<M: Objective> Trainer<M> {
             loss,
             grad_norm,
             weight,
-            tokens: batches.iter().map(Counts::tokens).sum(),
-            images: batches.iter().map(Counts::images).sum(),
+            tokens: batches.iter().map(MicroBatch::tokens).sum(),
+            images: batches.iter().map(MicroBatch::images).sum(),
+            auxiliary_losses,
             figures,
         })
     }
 
-    fn backward(&self, batches: &[M::Batch], weight: f64) -> Result<Backward> {
+    fn backward(&self, compute: &Compute, batches: &[M::Batch], weight: f64) -> Result<StepResult> {
         ensure!(
             weight > 0.0,
             "nothing to learn: every position of {} micro-batches has weight 0",
             batches.len()
         );
         let batches: Vec<&M::Batch> = batches.iter().filter(|b| M::weight(b) > 0.0).collect();
-        self.model().backward(&Step { batches: &batches, weight, number: self.step })
+        self.model().backward(compute, &Step { batches: &batches, weight, number: self.step })
     }
 
     /// The model as it is. A clone that lives on into the next step costs that step a copy of the weights.
@@ -219,7 +253,7 @@ impl<M: Objective> Trainer<M> {
         self.model.as_ref().expect("the model is only out while a step updates it")
     }
 
-    /// Ends training.
+    /// The model as it is, without the optimizer.
     pub fn into_model(mut self) -> M {
         self.model.take().expect("the model is only out while a step updates it")
     }
@@ -251,11 +285,5 @@ impl<M: Objective> Trainer<M> {
         self.model = self.model.take().map(|model| parameters::map(model, &mut restored));
         self.step = snapshot.step;
         Ok(())
-    }
-}
-
-impl<M: Objective> Drop for Trainer<M> {
-    fn drop(&mut self) {
-        ops::end_training();
     }
 }

@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result};
 use clap::Args;
 use mm1_eval::result::TaskScore;
 use mm1_kernels::allocator::give_back_now;
-use mm1_model::ops::on_pool;
+use mm1_model::compute::on_pool;
 use serde_json::json;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
@@ -93,8 +93,7 @@ pub(crate) fn stages(
             Stage::Probe(s) => stage::probe::run(&context, s),
             Stage::Eval(s) => stage::evaluate::run(&context, s),
         };
-        on_pool(context.plan.recipe.precision.into(), run)
-            .with_context(|| format!("stage {}", stage.name()))?;
+        on_pool(run).with_context(|| format!("stage {}", stage.name()))?;
         peak = peak.max(memory::peak_mib());
     }
     let report = mm1_lab::report::write(context.folder.root())?;

@@ -16,7 +16,7 @@ use mm1_data::store::StoreSpec;
 use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
 use mm1_model::device::DeviceKind;
-use mm1_model::ops;
+use mm1_model::ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -62,26 +62,6 @@ pub(crate) struct Recipe {
     /// What is done, in this order.
     #[schemars(length(min = 1))]
     pub(crate) stage: Vec<Stage>,
-}
-
-/// What the inputs of matrix products are rounded to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Precision {
-    /// Not rounded.
-    #[default]
-    F32,
-    /// bfloat16: faster, half the memory for activations.
-    Bf16,
-}
-
-impl From<Precision> for ops::Precision {
-    fn from(precision: Precision) -> Self {
-        match precision {
-            Precision::F32 => Self::F32,
-            Precision::Bf16 => Self::Bf16,
-        }
-    }
 }
 
 /// Where the tokenizer comes from, `[tokenizer]`.

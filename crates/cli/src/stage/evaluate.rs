@@ -21,9 +21,8 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
     let data = TaskData::of_run(&plan.recipe, &plan.sources, stage.protocol.data.as_deref());
     let tasks = stage.protocol.tasks.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>()?;
     let root = context.folder.root();
-    let model = model::before(&plan.recipe, root, &stage.name, &plan.device)?;
-    let generator =
-        Generator::new(model, plan.recipe.precision.into(), plan.tokenizer.clone(), plan.image.clone());
+    let model = model::before(&plan.recipe, root, &stage.name, plan.compute.device())?;
+    let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), plan.image.clone());
     let last = plan.recipe.trained_before(&stage.name);
     let evaluation = Evaluation {
         stage,

@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result};
 use burn::tensor::{Device, Tensor};
 use mm1_data::foreign::ForeignTokenizer;
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::Mm1;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::import::towers;
 use mm1_model::towers::Towers;
 use mm1_model::vision::Vision;
 use mm1_model::vision::VisionConfig;
 use mm1_model::weights;
+use mm1_model::{Compute, Mm1};
 
 use crate::checkpoints;
 use crate::context::Context;
@@ -37,7 +37,7 @@ impl Pair {
     /// # Errors
     /// A missing checkpoint; towers or a tokenizer that can't be imported.
     pub(super) fn before(context: &Context, stage: &str, encoder: &Vision) -> Result<Option<Self>> {
-        let (recipe, device) = (&context.plan.recipe, &context.plan.device);
+        let (recipe, device) = (&context.plan.recipe, context.plan.compute.device());
         if let Some(last) = recipe.trained_before(stage) {
             let clip = trained(recipe, context.folder.root(), last, device)?;
             let tokenizer = context.plan.tokenizer.clone();
@@ -82,10 +82,10 @@ impl Pair {
     }
 
     /// Unit vectors of pictures `[n, s, s, 3] -> [n, e]`.
-    pub(super) fn embed_pictures(&self, pixels: Tensor<4>) -> Tensor<2> {
+    pub(super) fn embed_pictures(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<2> {
         match self {
-            Self::Trained(clip, _) => clip.embed_pictures(pixels),
-            Self::Imported(towers, _) => towers.embed_pictures(pixels),
+            Self::Trained(clip, _) => clip.embed_pictures(compute, pixels),
+            Self::Imported(towers, _) => towers.embed_pictures(compute, pixels),
         }
     }
 
@@ -93,19 +93,18 @@ impl Pair {
     ///
     /// # Errors
     /// A text that an imported pair's tokenizer gives no ids for, or ids that its tower does not know.
-    pub(super) fn embed_texts(&self, texts: &[String]) -> Result<Tensor<2>> {
+    pub(super) fn embed_texts(&self, compute: &Compute, texts: &[String]) -> Result<Tensor<2>> {
         match self {
             Self::Trained(clip, tokenizer) => {
                 let tokens: Vec<Vec<u32>> =
                     texts.iter().map(|text| caption_tokens(tokenizer, text)).collect();
                 let lens: Vec<usize> = tokens.iter().map(Vec::len).collect();
-                Ok(clip.embed_captions(PackedCaptions { ids: &tokens.concat(), lens: &lens }))
+                Ok(clip.embed_captions(compute, PackedCaptions { ids: &tokens.concat(), lens: &lens }))
             }
             Self::Imported(towers, tokenizer) => {
                 let tokens = texts.iter().map(|text| tokenizer.encode(text)).collect::<Result<Vec<_>>>();
-                input(
-                    tokens.and_then(|tokens| towers.embed_texts(&tokens)).context("the imported text tower"),
-                )
+                let vectors = tokens.and_then(|tokens| towers.embed_texts(compute, &tokens));
+                input(vectors.context("the imported text tower"))
             }
         }
     }

@@ -12,8 +12,8 @@ use mm1_eval::metric::Metric;
 use mm1_eval::probe::{LabelledVectors, nearest, retrieval, zero_shot};
 use mm1_eval::result::TaskScore;
 use mm1_eval::score::bootstrap;
-use mm1_model::Mm1;
 use mm1_model::vision::Vision;
+use mm1_model::{Compute, Mm1};
 use mm1_train::objective::probe::{self as features, Probe};
 
 use crate::context::Context;
@@ -38,7 +38,7 @@ pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
     }
     let (plan, root) = (&context.plan, context.folder.root());
     let measures = Measures { context, stage, scores: Vec::new() };
-    let vision = model::encoder_before(&plan.recipe, root, &stage.name, &plan.device)?;
+    let vision = model::encoder_before(&plan.recipe, root, &stage.name, plan.compute.device())?;
     measures.all(&vision)
 }
 
@@ -75,7 +75,8 @@ impl Measures<'_> {
         let train = self.pictures(source, Split::Train, self.stage.train)?;
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
-        let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, &plan.device)?;
+        let compute = &plan.compute;
+        let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, compute.device())?;
         let ways: [(&str, &Way<'_>); 3] = [
             ("", &|pictures| self.features(vision, pictures)),
             ("random", &|pictures| self.features(&fresh, pictures)),
@@ -88,13 +89,14 @@ impl Measures<'_> {
                 (labelled(of_train.pictures, &train, &names)?, labelled(of_test.pictures, &test, &names)?);
             found.push((way, "knn", nearest(&trained, &tested, self.stage.neighbours)));
             let (trained, tested) = (features(trained, 1), features(tested, 1));
-            found.push((way, "linear-probe", right(&Probe::linear(&trained, names.len())?, &tested)));
+            let probe = Probe::linear(compute, &trained, names.len())?;
+            found.push((way, "linear-probe", right(compute, &probe, &tested)));
             if self.stage.attentive {
                 let patches = (plan.image.size / plan.recipe.model.vision.patch).pow(2);
                 let trained = features(labelled(of_train.patches, &train, &names)?, patches);
                 let tested = features(labelled(of_test.patches, &test, &names)?, patches);
-                let probe = Probe::attentive(&trained, names.len())?;
-                found.push((way, "attentive-probe", right(&probe, &tested)));
+                let probe = Probe::attentive(compute, &trained, names.len())?;
+                found.push((way, "attentive-probe", right(compute, &probe, &tested)));
             }
         }
         let attentive = self.stage.attentive.then_some("attentive-probe");
@@ -171,7 +173,7 @@ impl Measures<'_> {
         let mut vectors = Vectors { pictures: Vec::new(), patches: Vec::new() };
         for batch in pictures.pixels.chunks(BATCH) {
             self.context.check_stop()?;
-            let tokens = vision.tokens(self.tensor(batch));
+            let tokens = vision.tokens(&self.context.plan.compute, self.tensor(batch));
             vectors.pictures.extend(vision.pooled(&tokens).into_data().iter::<f32>());
             if self.stage.attentive {
                 vectors.patches.extend(vision.without_class(tokens).into_data().iter::<f32>());
@@ -197,17 +199,18 @@ impl Measures<'_> {
     fn tensor(&self, pictures: &[Vec<f32>]) -> Tensor<4> {
         let plan = &self.context.plan;
         let shape = [pictures.len(), plan.image.size, plan.image.size, 3];
-        Tensor::from_data(TensorData::new(pictures.concat(), shape), &plan.device)
+        Tensor::from_data(TensorData::new(pictures.concat(), shape), plan.compute.device())
     }
 
     /// `[n, e]`
     fn picture_vectors(&self, pair: &Pair, pictures: &Pictures) -> Result<Vec<f32>> {
-        self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(self.tensor(batch))))
+        let compute = &self.context.plan.compute;
+        self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(compute, self.tensor(batch))))
     }
 
     /// `[n, e]`
     fn text_vectors(&self, pair: &Pair, texts: &[String]) -> Result<Vec<f32>> {
-        self.in_batches(texts, |batch| pair.embed_texts(batch))
+        self.in_batches(texts, |batch| pair.embed_texts(&self.context.plan.compute, batch))
     }
 
     fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Result<Tensor<2>>) -> Result<Vec<f32>> {
@@ -284,8 +287,8 @@ fn features(of: LabelledVectors, tokens: usize) -> features::Labelled {
 }
 
 /// 100 for each picture that the probe knows, 0 for the others.
-fn right(probe: &Probe, test: &features::Labelled) -> Vec<f64> {
-    let said = probe.classify(test);
+fn right(compute: &Compute, probe: &Probe, test: &features::Labelled) -> Vec<f64> {
+    let said = probe.classify(compute, test);
     said.iter().zip(&test.labels).map(|(said, label)| if said == label { 100.0 } else { 0.0 }).collect()
 }
 

@@ -9,10 +9,10 @@ use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, SkippedSample};
 use mm1_data::source::Split;
+use mm1_kernels::allocator::TrainingMemory;
 use mm1_model::aim::Aim;
 use mm1_model::clip::{Clip, Contrast};
 use mm1_model::dino::Dino;
-use mm1_model::ops;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_train::{Checkpoint, StepReport, Trainer, checkpoint};
 use serde::Serialize;
@@ -43,7 +43,7 @@ pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
         eprintln!("{:>14} {} steps were done before", stage.name, done.step);
         return report_skipped(context, &stage.name, &cursor(&done.state()?)?);
     }
-    let (device, recipe) = (context.plan.device.clone().autodiff(), &context.plan.recipe);
+    let (device, recipe) = (context.plan.compute.training_device(), &context.plan.recipe);
     let encoder = || model::encoder_before(recipe, context.folder.root(), &stage.name, &device);
     let clip = |contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
     match &stage.objective {
@@ -80,7 +80,9 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     last: Option<Checkpoint>,
 ) -> Result<()> {
     let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
-    let mut trainer = Trainer::new(model, stage.optimizer.clone())?;
+    let compute = context.plan.compute.with_checkpointing(stage.activation_checkpointing);
+    let _memory = TrainingMemory::new();
+    let mut trainer = Trainer::new(&compute, model, stage.optimizer.clone())?;
     let mut cursor = Cursor::default();
     if let Some(last) = last {
         let snapshot = last.load()?;
@@ -99,8 +101,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
         (batches, cursor) = input(next(&mut loader, stage.accumulate))?;
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
-        let report = ops::with_recomputation(stage.activation_checkpointing, || trainer.step(&batches, lr))
-            .with_context(|| last_good(&folder))?;
+        let report = trainer.step(&batches, lr).with_context(|| last_good(&folder))?;
         let seconds = started.elapsed().as_secs_f64();
         let skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();

@@ -40,6 +40,7 @@ fn scalar(activation: Activation, x: f64) -> (f64, f64) {
             let slope = root * (1.0 + 3.0 * 0.044715 * x * x) * (1.0 - tanh * tanh);
             (0.5 * x * (1.0 + tanh), 0.5 * (1.0 + tanh) + 0.5 * x * slope)
         }
+        Activation::Identity => (x, 1.0),
         _ => (x * sigmoid(x), sigmoid(x) * (1.0 + x * (1.0 - sigmoid(x)))),
     }
 }
@@ -58,8 +59,14 @@ fn reference(activation: Activation, h: &[f64], width: usize, probe: &[f64]) -> 
     (a, dh)
 }
 
-const ALL: [Activation; 5] =
-    [Activation::Swiglu, Activation::Gelu, Activation::QuickGelu, Activation::GeluTanh, Activation::Silu];
+const ALL: [Activation; 6] = [
+    Activation::Swiglu,
+    Activation::Gelu,
+    Activation::QuickGelu,
+    Activation::GeluTanh,
+    Activation::Silu,
+    Activation::Identity,
+];
 
 #[test]
 fn forward_and_gradient_match_the_formula() {

@@ -8,9 +8,10 @@ use serde::{Deserialize, Serialize};
 
 use super::PictureActivations;
 use crate::attention::NormWeights;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer, STD};
 use crate::mlp::Mlp;
-use crate::ops::{self, Activation};
+use crate::ops::{Activation, Affine};
 use crate::vision::VisionConfig;
 
 /// The settings of `kind = "attention-pool"`.
@@ -107,17 +108,17 @@ impl AttentionPool {
     }
 
     /// `[n, p, d] -> [n, k, D]`
-    pub fn forward(&self, features: Tensor<3>) -> Tensor<3> {
+    pub fn forward(&self, compute: &Compute, features: Tensor<3>) -> Tensor<3> {
+        let ops = compute.ops();
         let n = features.dims()[0];
         let queries = self.queries.val().unsqueeze::<3>();
         let [_, k, d] = queries.dims();
-        let q = ops::linear(queries.clone(), &self.q.val(), Some(&self.q_bias.val()));
-        let kv = ops::linear(features, &self.kv.val(), Some(&self.kv_bias.val()));
-        let seen = ops::cross_attention(q.expand([n, k, d]), kv, self.heads);
-        let (bias, residual) = (self.out_bias.val(), queries.expand([n, k, d]));
-        let x =
-            ops::act_linear_residual(seen, Activation::None, &self.out.val(), Some(&bias), Some(residual));
-        let x = self.mlp.forward(x);
-        ops::norm_linear(x, &self.norm.norm(), &self.project.val(), Some(&self.project_bias.val()))
+        let q = ops.linear(queries.clone(), Affine::new(&self.q, &self.q_bias));
+        let kv = ops.linear(features, Affine::new(&self.kv, &self.kv_bias));
+        let seen = ops.cross_attention(q.expand([n, k, d]), kv, self.heads);
+        let (out, residual) = (Affine::new(&self.out, &self.out_bias), queries.expand([n, k, d]));
+        let x = ops.act_linear_residual(seen, Activation::Identity, out, Some(residual));
+        let x = self.mlp.forward(compute, x);
+        ops.norm_linear(x, &self.norm.norm(), Affine::new(&self.project, &self.project_bias))
     }
 }

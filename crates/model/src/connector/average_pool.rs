@@ -7,8 +7,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::{PictureActivations, check_square, list, map};
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops;
+use crate::ops::Affine;
 use crate::vision::VisionConfig;
 
 /// The settings of `kind = "average-pool"`.
@@ -58,8 +59,8 @@ impl AveragePool {
     }
 
     /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns.
-    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
-        let pooled = list(ops::adaptive_avg_pool(map(features, grid), self.side));
-        ops::linear(pooled, &self.project.val(), Some(&self.project_bias.val()))
+    pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+        let pooled = list(compute.ops().adaptive_avg_pool(map(features, grid), self.side));
+        compute.ops().linear(pooled, Affine::new(&self.project, &self.project_bias))
     }
 }

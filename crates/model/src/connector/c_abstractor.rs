@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{PictureActivations, check_square, list, map};
 use crate::attention::NormWeights;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer, POSITION};
-use crate::ops::{self, Activation, Norm};
+use crate::ops::{Activation, Affine};
 use crate::positions;
 use crate::vision::VisionConfig;
 
@@ -147,18 +148,18 @@ impl CAbstractor {
         }
     }
 
-    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where
-    /// it is not the table's.
-    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where it is not
+    /// the table's.
+    pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+        let ops = compute.ops();
         let table = self.position.val();
         let position = positions::resample(table.clone(), [table.dims()[0].isqrt(); 2], grid);
         let x = map(features + position.unsqueeze::<3>(), grid);
-        let x = self.before.iter().fold(x, |x, block| block.forward(x));
-        let x = ops::adaptive_avg_pool(x, self.side);
-        let x = list(self.after.iter().fold(x, |x, block| block.forward(x)));
-        let x = ops::linear(x, &self.readout.val(), Some(&self.readout_bias.val()));
-        let bias = self.project_bias.val();
-        ops::act_linear_residual(x, Activation::Silu, &self.project.val(), Some(&bias), None)
+        let x = self.before.iter().fold(x, |x, block| block.forward(compute, x));
+        let x = ops.adaptive_avg_pool(x, self.side);
+        let x = list(self.after.iter().fold(x, |x, block| block.forward(compute, x)));
+        let x = ops.linear(x, Affine::new(&self.readout, &self.readout_bias));
+        ops.act_linear_residual(x, Activation::Silu, Affine::new(&self.project, &self.project_bias), None)
     }
 }
 
@@ -189,37 +190,39 @@ impl Abstraction {
     }
 
     /// `[n, h, w, i] -> [n, h, w, o]`
-    fn forward(&self, x: Tensor<4>) -> Tensor<4> {
+    fn forward(&self, compute: &Compute, x: Tensor<4>) -> Tensor<4> {
+        let ops = compute.ops();
         let [n, h, w, _] = x.dims();
         let x = list(x);
-        let y = ops::linear(x.clone(), &self.expand.val(), None);
-        let y = ops::norm_activation(y, &self.expand_norm.norm(), Activation::Silu);
+        let y = ops.linear(x.clone(), (&self.expand).into());
+        let y = ops.norm_activation(y, &self.expand_norm.norm(), Activation::Silu);
         let width = y.dims()[2];
-        let y = list(ops::depthwise3x3(y.reshape([n, h, w, width]), &self.depthwise.val()));
-        let y = ops::norm_activation(y, &self.depthwise_norm.norm(), Activation::Silu);
-        let y = ops::gate(y.clone(), self.gates(y));
-        let y = ops::linear(y, &self.reduce.val(), None);
-        let y = ops::norm(y, &self.reduce_norm.norm());
+        let y = list(ops.depthwise3x3(y.reshape([n, h, w, width]), &self.depthwise.val()));
+        let y = ops.norm_activation(y, &self.depthwise_norm.norm(), Activation::Silu);
+        let y = ops.gate(y.clone(), self.gates(compute, y));
+        let y = ops.linear(y, (&self.reduce).into());
+        let y = ops.norm(y, &self.reduce_norm.norm());
         let around = match &self.shortcut {
             None => x,
-            Some(shortcut) => shortcut.forward(x),
+            Some(shortcut) => shortcut.forward(compute, x),
         };
-        ops::add_activation(y, around, Activation::Silu).reshape([n, h, w, width])
+        ops.add_activation(y, around, Activation::Silu).reshape([n, h, w, width])
     }
 
     /// Squeeze-and-excite (Hu et al. 2018): `[n, h w, o] -> [n, 1, o]` in (0, 1).
-    fn gates(&self, y: Tensor<3>) -> Tensor<3> {
-        let mean = ops::linear(y.mean_dim(1), &self.squeeze.val(), Some(&self.squeeze_bias.val()));
-        let bias = self.excite_bias.val();
-        let gates = ops::act_linear_residual(mean, Activation::Silu, &self.excite.val(), Some(&bias), None);
+    fn gates(&self, compute: &Compute, y: Tensor<3>) -> Tensor<3> {
+        let ops = compute.ops();
+        let mean = ops.linear(y.mean_dim(1), Affine::new(&self.squeeze, &self.squeeze_bias));
+        let excite = Affine::new(&self.excite, &self.excite_bias);
+        let gates = ops.act_linear_residual(mean, Activation::Silu, excite, None);
         activation::sigmoid(gates)
     }
 }
 
 impl Shortcut {
     /// `[n, p, i] -> [n, p, o]`
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let norm: Norm = self.norm.norm();
-        ops::norm(ops::linear(x, &self.weight.val(), None), &norm)
+    fn forward(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
+        let projected = compute.ops().linear(x, (&self.weight).into());
+        compute.ops().norm(projected, &self.norm.norm())
     }
 }

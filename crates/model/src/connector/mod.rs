@@ -15,6 +15,7 @@ use serde::{Deserialize, Serialize};
 pub use self::attention_pool::{AttentionPool, AttentionPoolConfig};
 pub use self::average_pool::{AveragePool, AveragePoolConfig};
 pub use self::c_abstractor::{Abstraction, CAbstractor, CAbstractorConfig, Shortcut};
+use crate::compute::Compute;
 use crate::init::Init;
 use crate::memory::{Activations, Load};
 use crate::vision::VisionConfig;
@@ -113,11 +114,11 @@ impl Connector {
     }
 
     /// `[n, h w, d] -> [n, k, D]`, the patches of a `grid` of h rows and w columns, row by row.
-    pub fn forward(&self, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
+    pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         match self {
-            Self::AveragePool(connector) => connector.forward(features, grid),
-            Self::AttentionPool(connector) => connector.forward(features),
-            Self::CAbstractor(connector) => connector.forward(features, grid),
+            Self::AveragePool(connector) => connector.forward(compute, features, grid),
+            Self::AttentionPool(connector) => connector.forward(compute, features),
+            Self::CAbstractor(connector) => connector.forward(compute, features, grid),
         }
     }
 }

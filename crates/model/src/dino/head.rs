@@ -4,8 +4,9 @@ use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
 use super::DinoConfig;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{self, Activation};
+use crate::ops::{self, Activation, Affine};
 
 /// A three-layer MLP to a unit vector, and its cosines with K prototypes (section 3.1 and appendix C of
 /// DINO).
@@ -45,10 +46,11 @@ impl DinoHead {
     }
 
     /// `[m, d] -> [m, K]`
-    pub fn forward(&self, features: Tensor<2>) -> Tensor<2> {
-        let x = ops::linear(features.unsqueeze::<3>(), &self.first.val(), Some(&self.first_bias.val()));
+    pub fn forward(&self, compute: &Compute, features: Tensor<2>) -> Tensor<2> {
+        let ops = compute.ops();
+        let x = ops.linear(features.unsqueeze::<3>(), Affine::new(&self.first, &self.first_bias));
         let layer = |x, weight: &Param<Tensor<2>>, bias: &Param<Tensor<1>>| {
-            ops::act_linear_residual(x, Activation::Gelu, &weight.val(), Some(&bias.val()), None)
+            ops.act_linear_residual(x, Activation::Gelu, Affine::new(weight, bias), None)
         };
         let x = layer(x, &self.second, &self.second_bias);
         let x: Tensor<2> = layer(x, &self.third, &self.third_bias).squeeze_dim(0);

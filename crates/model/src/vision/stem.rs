@@ -7,9 +7,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::attention::NormWeights;
+use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::memory::Load;
-use crate::ops::{self, Activation};
+use crate::ops::Activation;
 
 /// How pixels become patch features.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -92,10 +93,11 @@ pub struct ConvStage {
 
 impl ConvStage {
     /// `[n, h, w, c] -> [n, h / 2, w / 2, o]`
-    pub(super) fn forward(&self, x: Tensor<4>) -> Tensor<4> {
-        let x = ops::conv3x3(x, &self.weight.val(), None, 2);
+    pub(super) fn forward(&self, compute: &Compute, x: Tensor<4>) -> Tensor<4> {
+        let ops = compute.ops();
+        let x = ops.conv3x3(x, &self.weight.val(), None, 2);
         let [n, h, w, c] = x.dims();
-        let x = ops::norm_activation(x.reshape([n, h * w, c]), &self.norm.norm(), Activation::Gelu);
+        let x = ops.norm_activation(x.reshape([n, h * w, c]), &self.norm.norm(), Activation::Gelu);
         x.reshape([n, h, w, c])
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_model::ops::{Layout, Sight, Span};
-use mm1_model::{Input, Mm1, Mm1Config, weights};
+use mm1_model::ops::{Composed, Layout, Precision, Sight, Span};
+use mm1_model::{Compute, Input, Mm1, Mm1Config, weights};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
@@ -50,6 +50,26 @@ pub(crate) fn read(name: &str) -> Case {
         image_slots: ids("image_slots").into_iter().map(|slot| slot as usize).collect(),
         floats,
     }
+}
+
+/// The CPU, with the fused operations.
+pub(crate) fn cpu() -> Compute {
+    Compute::new(Device::flex())
+}
+
+/// The CPU, with the composed operations.
+pub(crate) fn composed() -> Compute {
+    cpu().with_ops(Composed::new(Precision::F32))
+}
+
+/// What the decoder makes of every position, after its last norm: `[rows, length, d]`.
+pub(crate) fn hidden(compute: &Compute, model: &Mm1, input: &Input<'_>) -> Tensor<3> {
+    model.lm.forward(compute, model.embeds(compute, input).unwrap(), input.layout)
+}
+
+/// The logits of every position: `[rows, length, v]`.
+pub(crate) fn logits(compute: &Compute, model: &Mm1, input: &Input<'_>) -> Tensor<3> {
+    model.lm.logits(compute, hidden(compute, model, input))
 }
 
 impl Case {

@@ -1,7 +1,7 @@
 //! Reading piece by piece with a cache computes what a whole forward pass does.
 
 use burn::tensor::Device;
-use mm1_model::ops::{Layout, Precision, Sight, with_precision};
+use mm1_model::ops::{Layout, Precision, Sight};
 use mm1_model::{Input, Mm1, Piece, Placed, weights};
 
 use crate::case::{self, Case, difference, values};
@@ -19,7 +19,7 @@ fn whole(model: &Mm1, case: &Case) -> Vec<f32> {
     let layout = Layout::full(1, ids.len(), Sight::Causal);
     let input =
         Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels: &pixels, image_slots: &[slot] };
-    values(model.logits(model.hidden(&input).unwrap()))
+    values(case::logits(&case::cpu(), model, &input))
 }
 
 #[test]
@@ -36,17 +36,17 @@ fn pieces_compute_what_the_whole_does() {
         // Up to behind the picture at once, then one token after the other.
         let first = pictures[0].slot + case.config.connector.tokens();
         let piece = Piece { sequence: 0, ids: &ids[..first], pictures };
-        let mut got = values(model.extend(&[piece], &mut cache).unwrap());
+        let mut got = values(model.extend(&case::cpu(), &[piece], &mut cache).unwrap());
         for at in first..ids.len() {
             assert_eq!(cache.len(0), at);
             let piece = Piece { sequence: 0, ids: &ids[at..=at], pictures: &[] };
-            got.extend(values(model.extend(&[piece], &mut cache).unwrap()));
+            got.extend(values(model.extend(&case::cpu(), &[piece], &mut cache).unwrap()));
         }
         let apart = difference(&got, &expected[(first - 1) * v..]);
         assert!(apart <= 1e-5, "{name}: {apart:e}");
         // All at once.
         let piece = Piece { sequence: 0, ids, pictures };
-        let got = values(model.extend(&[piece], &mut model.cache(1)).unwrap());
+        let got = values(model.extend(&case::cpu(), &[piece], &mut model.cache(1)).unwrap());
         let apart = difference(&got, &expected[(ids.len() - 1) * v..]);
         assert!(apart <= 1e-5, "{name}: {apart:e}");
     }
@@ -62,7 +62,7 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     let tokens = |sequence, ids| Piece { sequence, ids, pictures: &[] };
     let mut cache = model.cache(2);
     let picture = Piece { sequence: 1, ids, pictures: &[picture] };
-    let both = values(model.extend(&[tokens(0, &[3, 1, 4]), picture], &mut cache).unwrap());
+    let both = values(model.extend(&case::cpu(), &[tokens(0, &[3, 1, 4]), picture], &mut cache).unwrap());
     let expected = whole(&model, &case);
     assert!(difference(&both[v..], &expected[12 * v..]) <= 1e-5);
     assert_eq!((cache.len(0), cache.len(1)), (3, 13));
@@ -71,11 +71,11 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     let fork = cache.fork(1);
     cache.retain(|sequence| sequence != 0);
     assert_eq!((fork, cache.sequences()), (2, 2));
-    let two = values(model.extend(&[tokens(0, &[5]), tokens(1, &[9, 2])], &mut cache).unwrap());
+    let two = values(model.extend(&case::cpu(), &[tokens(0, &[5]), tokens(1, &[9, 2])], &mut cache).unwrap());
     for (answer, got) in [(&[5][..], &two[..v]), (&[9, 2][..], &two[v..])] {
         let mut alone = model.cache(1);
-        model.extend(&[Piece { sequence: 0, ..picture }], &mut alone).unwrap();
-        let expected = values(model.extend(&[tokens(0, answer)], &mut alone).unwrap());
+        model.extend(&case::cpu(), &[Piece { sequence: 0, ..picture }], &mut alone).unwrap();
+        let expected = values(model.extend(&case::cpu(), &[tokens(0, answer)], &mut alone).unwrap());
         assert!(got == expected, "{answer:?}: other sequences in the call change the last bits");
     }
     assert_eq!((cache.len(0), cache.len(1)), (14, 15));
@@ -103,7 +103,7 @@ fn pictures_of_several_resolutions_stand_in_one_call() {
             let piece = |(sequence, pictures)| Piece { sequence, ids, pictures };
             let pieces: Vec<_> = placed.iter().map(<[_; 1]>::as_slice).enumerate().map(piece).collect();
             let mut cache = model.cache(pieces.len());
-            values(model.extend(&pieces, &mut cache).unwrap())
+            values(model.extend(&case::cpu(), &pieces, &mut cache).unwrap())
         };
         let (a, b) = (logits(&[&large]), logits(&[&small]));
         assert!(difference(&a, &b) > 1e-3, "{name}: the resolution matters");
@@ -122,20 +122,19 @@ fn packed_weights_give_the_same_bits() {
         let mut config = case.config.clone();
         config.lm.tied = tied;
         let model = Mm1::new(&config, 3, &Device::flex()).unwrap();
+        let compute = case::cpu().with_precision(precision);
         let logits = |model: &Mm1| {
             let mut cache = model.cache(1);
             let read =
                 [Piece { sequence: 0, ids, pictures }, Piece { sequence: 0, ids: &[5], pictures: &[] }];
-            read.map(|piece| values(model.extend(&[piece], &mut cache).unwrap())).concat()
+            read.map(|piece| values(model.extend(&compute, &[piece], &mut cache).unwrap())).concat()
         };
-        let packed = model.clone().read_only(precision);
-        let error = packed.loss(&case.input(), &case.targets, case.weights()).unwrap_err();
+        let packed = model.clone().read_only(&compute);
+        let error = packed.loss(&compute, &case.input(), &case.targets, case.weights()).unwrap_err();
         assert_eq!(error.to_string(), "a network for reading has no loss");
         let left = weights::shapes(&packed);
         assert!(left.iter().all(|(path, _)| !path.ends_with("qkv") && path != "lm.head"), "{left:?}");
-        with_precision(precision, || {
-            assert!(logits(&packed) == logits(&model), "{precision:?}, tied: {tied}");
-        });
+        assert!(logits(&packed) == logits(&model), "{precision:?}, tied: {tied}");
     }
 }
 
@@ -151,9 +150,9 @@ fn the_last_of_every_piece_is_the_same_alone() {
         Piece { sequence: 2, ids: &[5, 9, 2], pictures: &[] },
     ];
     let cache = || model.cache(3);
-    let all = values(model.extend_all(&pieces, &mut cache()).unwrap());
+    let all = values(model.extend_all(&case::cpu(), &pieces, &mut cache()).unwrap());
     let ends: Vec<f32> = [13, 14, 17].iter().flat_map(|end| &all[(end - 1) * v..end * v]).copied().collect();
-    assert!(values(model.extend(&pieces, &mut cache()).unwrap()) == ends);
+    assert!(values(model.extend(&case::cpu(), &pieces, &mut cache()).unwrap()) == ends);
 }
 
 #[test]
@@ -163,7 +162,7 @@ fn a_refused_call_leaves_the_cache_alone() {
     let mut cache = model.cache(2);
     let piece = |sequence, ids| Piece { sequence, ids, pictures: &[] };
     let mut refuse = |pieces: &[Piece<'_>], says: &str| {
-        let error = format!("{:#}", model.extend(pieces, &mut cache).unwrap_err());
+        let error = format!("{:#}", model.extend(&case::cpu(), pieces, &mut cache).unwrap_err());
         assert!(error.contains(says), "{error}");
         assert_eq!((cache.len(0), cache.len(1)), (0, 0));
     };

@@ -3,14 +3,15 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
-    self, Activation, Heads, Layout, Norm, Precision, Rope, Sight, Span, Weight, composed, with_precision,
+    Activation, Affine, Composed, Fused, Heads, Layout, Norm, Operations, Precision, Rope, Sight, Span,
+    Weight,
 };
-use mm1_model::weights;
+use mm1_model::{Compute, weights};
 
 use crate::case;
 
 const ACTIVATIONS: [Activation; 6] = [
-    Activation::None,
+    Activation::Identity,
     Activation::Silu,
     Activation::Gelu,
     Activation::QuickGelu,
@@ -19,7 +20,7 @@ const ACTIVATIONS: [Activation; 6] = [
 ];
 
 /// An operation on flat operands, with a flat result.
-type Operation<'a> = &'a dyn Fn(&[Tensor<1>]) -> Tensor<1>;
+type Operation<'a> = &'a dyn Fn(&dyn Operations, &[Tensor<1>]) -> Tensor<1>;
 
 /// The seed of the gradient of a result.
 const PROBE: usize = 99;
@@ -41,16 +42,24 @@ fn values(tensor: Tensor<1>) -> Vec<f32> {
 
 /// Result and gradients with the operands that `tracked` names, after a run on NaN: what that leaves in memory that is
 /// used again must not be seen.
-fn run(operation: Operation<'_>, sizes: &[usize], tracked: impl Fn(usize) -> bool) -> Vec<Option<Vec<f32>>> {
-    run_on(operation, sizes, &tracked, |_, n| vec![f32::NAN; n]);
-    run_on(operation, sizes, &tracked, numbers)
-}
-
-fn run_on(
+fn run(
+    ops: &dyn Operations,
     operation: Operation<'_>,
     sizes: &[usize],
-    tracked: &dyn Fn(usize) -> bool,
-    numbers: impl Fn(usize, usize) -> Vec<f32>,
+    tracked: impl Fn(usize) -> bool,
+) -> Vec<Option<Vec<f32>>> {
+    run_on(ops, operation, sizes, (&tracked, &|_, n| vec![f32::NAN; n]));
+    run_on(ops, operation, sizes, (&tracked, &numbers))
+}
+
+/// Which operands are tracked, and the numbers of each.
+type Given<'a> = (&'a dyn Fn(usize) -> bool, &'a dyn Fn(usize, usize) -> Vec<f32>);
+
+fn run_on(
+    ops: &dyn Operations,
+    operation: Operation<'_>,
+    sizes: &[usize],
+    (tracked, numbers): Given<'_>,
 ) -> Vec<Option<Vec<f32>>> {
     let device = Device::flex().autodiff();
     let operands: Vec<Tensor<1>> = sizes
@@ -61,7 +70,7 @@ fn run_on(
             if tracked(i) { operand.require_grad() } else { operand }
         })
         .collect();
-    let result = operation(&operands).cast(DType::F32);
+    let result = operation(ops, &operands).cast(DType::F32);
     let probe = flat(numbers(PROBE, result.dims()[0]), &device);
     let grads = (result.clone() * probe).sum().backward();
     let mut out = vec![Some(values(result.inner()))];
@@ -80,17 +89,25 @@ fn assert_near(name: &str, got: &[f32], wanted: &[f32], tolerance: f32) {
     }
 }
 
-/// Checks a fused operation against the composed one, on operands of these sizes.
+/// Checks the fused operation against the composed one, on operands of these sizes.
 #[track_caller]
-fn check(name: &str, sizes: &[usize], fused: Operation<'_>, composed: Operation<'_>) {
-    let (got, wanted) = (run(fused, sizes, |_| true), run(composed, sizes, |_| true));
+fn check(name: &str, sizes: &[usize], operation: Operation<'_>) {
+    check_against(name, sizes, operation, operation);
+}
+
+/// The same with the composed operation written out.
+#[track_caller]
+fn check_against(name: &str, sizes: &[usize], operation: Operation<'_>, reference: Operation<'_>) {
+    let (fused, composed) = (Fused::new(Precision::F32), Composed::new(Precision::F32));
+    let got = run(&fused, operation, sizes, |_| true);
+    let wanted = run(&composed, reference, sizes, |_| true);
     for (i, (got, wanted)) in got.iter().zip(&wanted).enumerate() {
         let what = if i == 0 { format!("{name}: result") } else { format!("{name}: gradient {}", i - 1) };
         let [got, wanted] = [got, wanted].map(|values| values.as_ref().expect("tracked"));
         assert_near(&what, got, wanted, 1e-5);
     }
     for only in 0..sizes.len() {
-        let one = run(fused, sizes, |i| i == only);
+        let one = run(&fused, operation, sizes, |i| i == only);
         for i in 0..sizes.len() {
             let expected = got[i + 1].clone().filter(|_| i == only);
             assert!(one[i + 1] == expected, "{name}: gradient {i} when only {only} is tracked");
@@ -98,7 +115,7 @@ fn check(name: &str, sizes: &[usize], fused: Operation<'_>, composed: Operation<
     }
     let device = Device::flex();
     let operands: Vec<_> = sizes.iter().enumerate().map(|(i, &n)| flat(numbers(i, n), &device)).collect();
-    let plain = values(fused(&operands));
+    let plain = values(operation(&fused, &operands));
     assert!(Some(&plain) == got[0].as_ref(), "{name}: another result without gradients");
 }
 
@@ -112,20 +129,19 @@ fn norms() {
             let rms = |o: &[Tensor<1>]| Norm::Rms { gamma: o[1].clone(), eps: 1e-5 };
             let layer = |o: &[Tensor<1>]| Norm::Layer { gamma: o[1].clone(), beta: o[2].clone(), eps: 1e-5 };
             let x = |o: &[Tensor<1>]| o[0].clone().reshape([b, t, d]);
-            check(
-                "rms",
-                &[b * t * d, d],
-                &|o| ops::norm_activation(x(o), &rms(o), activation).flatten(0, 2),
-                &|o| composed::norm_activation(x(o), &rms(o), activation).flatten(0, 2),
-            );
-            check(
-                "layer",
-                &[b * t * d, d, d],
-                &|o| ops::norm_activation(x(o), &layer(o), activation).flatten(0, 2),
-                &|o| composed::norm_activation(x(o), &layer(o), activation).flatten(0, 2),
-            );
+            check("rms", &[b * t * d, d], &|ops, o| {
+                ops.norm_activation(x(o), &rms(o), activation).flatten(0, 2)
+            });
+            check("layer", &[b * t * d, d, d], &|ops, o| {
+                ops.norm_activation(x(o), &layer(o), activation).flatten(0, 2)
+            });
         }
     }
+}
+
+/// `x w`, or `x w + bias`.
+fn affine(weight: impl Into<Weight>, bias: Option<&Tensor<1>>) -> Affine {
+    Affine { weight: weight.into(), bias: bias.cloned() }
 }
 
 #[test]
@@ -133,39 +149,24 @@ fn linear_maps() {
     for (b, t, i, o) in [(2, 3, 10, 7), (1, 2, 8, 1), (3, 70, 33, 28)] {
         let x = |o: &[Tensor<1>]| o[0].clone().reshape([b, t, i]);
         let w = |operands: &[Tensor<1>]| operands[1].clone().reshape([i, o]);
-        check(
-            "linear",
-            &[b * t * i, i * o, o],
-            &|p| ops::linear(x(p), &w(p), Some(&p[2])).flatten(0, 2),
-            &|p| composed::linear(x(p), &w(p), Some(&p[2])).flatten(0, 2),
-        );
-        check(
-            "linear without bias",
-            &[b * t * i, i * o],
-            &|p| ops::linear(x(p), &w(p), None).flatten(0, 2),
-            &|p| composed::linear(x(p), &w(p), None).flatten(0, 2),
-        );
+        check("linear", &[b * t * i, i * o, o], &|ops, p| {
+            ops.linear(x(p), affine(w(p), Some(&p[2]))).flatten(0, 2)
+        });
+        check("linear without bias", &[b * t * i, i * o], &|ops, p| {
+            ops.linear(x(p), w(p).into()).flatten(0, 2)
+        });
         let norm = |p: &[Tensor<1>]| Norm::Layer { gamma: p[3].clone(), beta: p[4].clone(), eps: 1e-3 };
-        check(
-            "norm, linear",
-            &[b * t * i, i * o, o, i, i],
-            &|p| ops::norm_linear(x(p), &norm(p), &w(p), Some(&p[2])).flatten(0, 2),
-            &|p| composed::norm_linear(x(p), &norm(p), &w(p), Some(&p[2])).flatten(0, 2),
-        );
+        check("norm, linear", &[b * t * i, i * o, o, i, i], &|ops, p| {
+            ops.norm_linear(x(p), &norm(p), affine(w(p), Some(&p[2]))).flatten(0, 2)
+        });
         let rms = |p: &[Tensor<1>]| Norm::Rms { gamma: p[2].clone(), eps: 1e-3 };
-        check(
-            "RMSNorm, linear",
-            &[b * t * i, i * o, i],
-            &|p| ops::norm_linear(x(p), &rms(p), &w(p), None).flatten(0, 2),
-            &|p| composed::norm_linear(x(p), &rms(p), &w(p), None).flatten(0, 2),
-        );
+        check("RMSNorm, linear", &[b * t * i, i * o, i], &|ops, p| {
+            ops.norm_linear(x(p), &rms(p), w(p).into()).flatten(0, 2)
+        });
         let table = |p: &[Tensor<1>]| p[1].clone().reshape([o, i]);
-        check(
-            "logits",
-            &[b * t * i, i * o],
-            &|p| ops::linear(x(p), Weight::Table(table(p)), None).flatten(0, 2),
-            &|p| composed::linear(x(p), Weight::Table(table(p)), None).flatten(0, 2),
-        );
+        check("logits", &[b * t * i, i * o], &|ops, p| {
+            ops.linear(x(p), Weight::Table(table(p)).into()).flatten(0, 2)
+        });
     }
 }
 
@@ -178,23 +179,13 @@ fn activations_linear_and_residual() {
             let w = |p: &[Tensor<1>]| p[1].clone().reshape([f, o]);
             let residual = |p: &[Tensor<1>]| Some(p[2].clone().reshape([b, t, o]));
             let sizes = [b * t * wide, f * o, b * t * o, o];
-            check(
-                "activation, linear, residual",
-                &sizes[..3],
-                &|p| ops::act_linear_residual(h(p), activation, &w(p), None, residual(p)).flatten(0, 2),
-                &|p| composed::act_linear_residual(h(p), activation, &w(p), None, residual(p)).flatten(0, 2),
-            );
-            check(
-                "activation, linear, bias, residual",
-                &sizes,
-                &|p| {
-                    ops::act_linear_residual(h(p), activation, &w(p), Some(&p[3]), residual(p)).flatten(0, 2)
-                },
-                &|p| {
-                    composed::act_linear_residual(h(p), activation, &w(p), Some(&p[3]), residual(p))
-                        .flatten(0, 2)
-                },
-            );
+            check("activation, linear, residual", &sizes[..3], &|ops, p| {
+                ops.act_linear_residual(h(p), activation, w(p).into(), residual(p)).flatten(0, 2)
+            });
+            check("activation, linear, bias, residual", &sizes, &|ops, p| {
+                let map = affine(w(p), Some(&p[3]));
+                ops.act_linear_residual(h(p), activation, map, residual(p)).flatten(0, 2)
+            });
         }
     }
 }
@@ -207,28 +198,22 @@ fn linear_and_cross_entropy() {
         let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, t, d]);
         let (linear, table) =
             (|p: &[Tensor<1>]| p[1].clone().reshape([d, v]), |p: &[Tensor<1>]| p[1].clone().reshape([v, d]));
-        check(
-            "linear head",
-            &[2 * t * d, d * v],
-            &|p| ops::linear_cross_entropy(x(p), Weight::Matrix(linear(p)), &targets, &weights),
-            &|p| composed::linear_cross_entropy(x(p), Weight::Matrix(linear(p)), &targets, &weights),
-        );
-        check(
-            "tied head",
-            &[2 * t * d, d * v],
-            &|p| ops::linear_cross_entropy(x(p), Weight::Table(table(p)), &targets, &weights),
-            &|p| composed::linear_cross_entropy(x(p), Weight::Table(table(p)), &targets, &weights),
-        );
+        check("linear head", &[2 * t * d, d * v], &|ops, p| {
+            ops.linear_cross_entropy(x(p), Weight::Matrix(linear(p)), &targets, &weights)
+        });
+        check("tied head", &[2 * t * d, d * v], &|ops, p| {
+            ops.linear_cross_entropy(x(p), Weight::Table(table(p)), &targets, &weights)
+        });
     }
 }
 
 #[test]
 fn nothing_learned_gives_zeros() {
-    let operation = |p: &[Tensor<1>]| {
+    let operation = |ops: &dyn Operations, p: &[Tensor<1>]| {
         let (x, w) = (p[0].clone().reshape([1, 2, 3]), p[1].clone().reshape([3, 4]));
-        ops::linear_cross_entropy(x, &w, &[0, 0], &[0.0, 0.0])
+        ops.linear_cross_entropy(x, w.into(), &[0, 0], &[0.0, 0.0])
     };
-    let got = run(&operation, &[6, 12], |_| true);
+    let got = run(&Fused::new(Precision::F32), &operation, &[6, 12], |_| true);
     assert_eq!(got, [Some(vec![0.0]), Some(vec![0.0; 6]), Some(vec![0.0; 12])]);
 }
 
@@ -236,21 +221,21 @@ fn nothing_learned_gives_zeros() {
 fn embedding_and_image_tokens() {
     let ids = [3, 0, 3, 2, 1, 3, 3, 0];
     let table = |p: &[Tensor<1>]| p[0].clone().reshape([6, 700]);
-    check("embedding", &[6 * 700], &|p| ops::embedding(&table(p), &ids, 2, 4).flatten(0, 2), &|p| {
-        composed::embedding(&table(p), &ids, 2, 4).flatten(0, 2)
-    });
+    check("embedding", &[6 * 700], &|ops, p| ops.embedding(&table(p), &ids, 2, 4).flatten(0, 2));
     let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, 4, 300]);
-    check("positions", &[2 * 4 * 300], &|p| ops::at(x(p), &[6, 0, 6, 3]).flatten(0, 2), &|p| {
-        let rows = x(p).reshape([8, 300]);
-        Tensor::cat([6, 0, 6, 3].map(|i| rows.clone().narrow(0, i, 1)).to_vec(), 0).flatten(0, 1)
-    });
-    let operands = |p: &[Tensor<1>]| (p[0].clone().reshape([2, 4, 1100]), p[1].clone().reshape([2, 2, 1100]));
-    check(
-        "splice",
-        &[8 * 1100, 4 * 1100],
-        &|p| ops::splice(operands(p).0, operands(p).1, &[5, 1]).flatten(0, 2),
-        &|p| composed::splice(operands(p).0, operands(p).1, &[5, 1]).flatten(0, 2),
+    check_against(
+        "positions",
+        &[2 * 4 * 300],
+        &|ops, p| ops.at(x(p), &[6, 0, 6, 3]).flatten(0, 2),
+        &|_, p| {
+            let rows = x(p).reshape([8, 300]);
+            Tensor::cat([6, 0, 6, 3].map(|i| rows.clone().narrow(0, i, 1)).to_vec(), 0).flatten(0, 1)
+        },
     );
+    let operands = |p: &[Tensor<1>]| (p[0].clone().reshape([2, 4, 1100]), p[1].clone().reshape([2, 2, 1100]));
+    check("splice", &[8 * 1100, 4 * 1100], &|ops, p| {
+        ops.splice(operands(p).0, operands(p).1, &[5, 1]).flatten(0, 2)
+    });
 }
 
 #[test]
@@ -259,30 +244,17 @@ fn convolutions_and_pooling() {
         let x = |p: &[Tensor<1>]| p[0].clone().reshape([n, h, w, c]);
         let weight = |p: &[Tensor<1>]| p[1].clone().reshape([9 * c, o]);
         for stride in [1, 2] {
-            check(
-                "convolution",
-                &[n * h * w * c, 9 * c * o, o],
-                &|p| ops::conv3x3(x(p), &weight(p), Some(&p[2]), stride).flatten(0, 3),
-                &|p| composed::conv3x3(x(p), &weight(p), Some(&p[2]), stride).flatten(0, 3),
-            );
-            check(
-                "convolution without bias",
-                &[n * h * w * c, 9 * c * o],
-                &|p| ops::conv3x3(x(p), &weight(p), None, stride).flatten(0, 3),
-                &|p| composed::conv3x3(x(p), &weight(p), None, stride).flatten(0, 3),
-            );
+            check("convolution", &[n * h * w * c, 9 * c * o, o], &|ops, p| {
+                ops.conv3x3(x(p), &weight(p), Some(&p[2]), stride).flatten(0, 3)
+            });
+            check("convolution without bias", &[n * h * w * c, 9 * c * o], &|ops, p| {
+                ops.conv3x3(x(p), &weight(p), None, stride).flatten(0, 3)
+            });
         }
         let taps = |p: &[Tensor<1>]| p[1].clone().reshape([9, c]);
-        check(
-            "depthwise",
-            &[n * h * w * c, 9 * c],
-            &|p| ops::depthwise3x3(x(p), &taps(p)).flatten(0, 3),
-            &|p| composed::depthwise3x3(x(p), &taps(p)).flatten(0, 3),
-        );
+        check("depthwise", &[n * h * w * c, 9 * c], &|ops, p| ops.depthwise3x3(x(p), &taps(p)).flatten(0, 3));
         for out in [1, 2, 4] {
-            check("pooling", &[n * h * w * c], &|p| ops::adaptive_avg_pool(x(p), out).flatten(0, 3), &|p| {
-                composed::adaptive_avg_pool(x(p), out).flatten(0, 3)
-            });
+            check("pooling", &[n * h * w * c], &|ops, p| ops.adaptive_avg_pool(x(p), out).flatten(0, 3));
         }
     }
 }
@@ -305,12 +277,9 @@ fn attention_over_packed_examples() {
                 (Layout::full(b, t, wide), None),
             ] {
                 let qkv = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, heads.qkv_width()]);
-                check(
-                    "attention",
-                    &[b * t * heads.qkv_width()],
-                    &|p| ops::attention(qkv(p), heads, &layout, rope).flatten(0, 2),
-                    &|p| composed::attention(qkv(p), heads, &layout, rope).flatten(0, 2),
-                );
+                check("attention", &[b * t * heads.qkv_width()], &|ops, p| {
+                    ops.attention(qkv(p), heads, &layout, rope).flatten(0, 2)
+                });
             }
         }
     }
@@ -322,12 +291,9 @@ fn attention_of_queries_over_patches() {
         let d = heads * width;
         let q = |p: &[Tensor<1>]| p[0].clone().reshape([n, queries, d]);
         let kv = |p: &[Tensor<1>]| p[1].clone().reshape([n, keys, 2 * d]);
-        check(
-            "cross-attention",
-            &[n * queries * d, n * keys * 2 * d],
-            &|p| ops::cross_attention(q(p), kv(p), heads).flatten(0, 2),
-            &|p| composed::cross_attention(q(p), kv(p), heads).flatten(0, 2),
-        );
+        check("cross-attention", &[n * queries * d, n * keys * 2 * d], &|ops, p| {
+            ops.cross_attention(q(p), kv(p), heads).flatten(0, 2)
+        });
     }
 }
 
@@ -336,17 +302,12 @@ fn gates_and_activations_of_sums() {
     for (n, p, c) in [(2, 3, 10), (3, 70, 34)] {
         let x = |o: &[Tensor<1>]| o[0].clone().reshape([n, p, c]);
         let gates = |o: &[Tensor<1>]| o[1].clone().reshape([n, 1, c]);
-        check("gate", &[n * p * c, n * c], &|o| ops::gate(x(o), gates(o)).flatten(0, 2), &|o| {
-            composed::gate(x(o), gates(o)).flatten(0, 2)
-        });
+        check("gate", &[n * p * c, n * c], &|ops, o| ops.gate(x(o), gates(o)).flatten(0, 2));
         for activation in ACTIVATIONS {
             let y = |o: &[Tensor<1>]| o[1].clone().reshape([n, p, c]);
-            check(
-                "activation of a sum",
-                &[n * p * c, n * p * c],
-                &|o| ops::add_activation(x(o), y(o), activation).flatten(0, 2),
-                &|o| composed::add_activation(x(o), y(o), activation).flatten(0, 2),
-            );
+            check("activation of a sum", &[n * p * c, n * p * c], &|ops, o| {
+                ops.add_activation(x(o), y(o), activation).flatten(0, 2)
+            });
         }
     }
 }
@@ -356,9 +317,7 @@ fn views_are_read_in_their_order() {
     // A transposed weight and a narrowed input are not contiguous.
     let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, 4, 6]).narrow(1, 1, 2);
     let w = |p: &[Tensor<1>]| p[1].clone().reshape([5, 6]).transpose();
-    check("views", &[48, 30], &|p| ops::linear(x(p), &w(p), None).flatten(0, 2), &|p| {
-        composed::linear(x(p), &w(p), None).flatten(0, 2)
-    });
+    check("views", &[48, 30], &|ops, p| ops.linear(x(p), w(p).into()).flatten(0, 2));
 }
 
 #[test]
@@ -366,27 +325,35 @@ fn constants_of_the_plain_device_mix_with_tracked_operands() {
     let (plain, autodiff) = (Device::flex(), Device::flex().autodiff());
     let x: Tensor<3> = flat(numbers(0, 6), &plain).reshape([1, 2, 3]);
     let w = flat(numbers(1, 12), &autodiff).require_grad();
-    let y = ops::linear(x.clone(), &w.clone().reshape([3, 4]), None);
+    let y = Fused::new(Precision::F32).linear(x.clone(), w.clone().reshape::<2, _>([3, 4]).into());
     let grads = y.sum().backward();
     let sums: Vec<f32> = values(x.sum_dim(1).flatten(0, 2)).iter().flat_map(|&s| [s; 4]).collect();
     assert_near("gradient", &values(w.grad(&grads).unwrap()), &sums, 1e-6);
 }
 
 #[test]
-fn bfloat16_stays_near_and_is_used_on_the_way_back() {
+fn bfloat16_stays_near_and_is_used_in_the_backward_pass() {
     let (b, t, i, o) = (2, 33, 64, 48);
-    let operation = |p: &[Tensor<1>]| {
-        let (x, w) = (p[0].clone().reshape([b, t, i]), p[1].clone().reshape([i, o]));
-        ops::linear(x, &w, None).flatten(0, 2)
+    let operation = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let (x, w) = (p[0].clone().reshape([b, t, i]), p[1].clone().reshape::<2, _>([i, o]));
+        ops.linear(x, w.into()).flatten(0, 2)
     };
-    let exact = run(&operation, &[b * t * i, i * o], |_| true);
-    let rounded = with_precision(Precision::Bf16, || run(&operation, &[b * t * i, i * o], |_| true));
+    let ops = Fused::new(Precision::F32);
+    let exact = run(&ops, &operation, &[b * t * i, i * o], |_| true);
+    let rounded = run(&*ops.with_precision(Precision::Bf16), &operation, &[b * t * i, i * o], |_| true);
     for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
         assert_near("bfloat16", rounded, exact, 1e-2);
         assert!(rounded != exact, "the product was not in bfloat16");
     }
-    let again = run(&operation, &[b * t * i, i * o], |_| true);
-    assert!(again == exact, "the precision outlived its scope");
+    let again = run(&ops, &operation, &[b * t * i, i * o], |_| true);
+    assert!(again == exact, "the precision of others is not its own");
+}
+
+/// What `run` gives in f32, and in a step of training in bfloat16, where what is large is of the arena.
+fn exact_and_rounded<R>(run: impl Fn(&dyn Operations) -> R) -> (R, R) {
+    let compute = Compute::new(Device::flex());
+    let rounded = compute.with_precision(Precision::Bf16);
+    (run(compute.ops()), rounded.training_step(|compute| run(compute.ops())))
 }
 
 #[test]
@@ -394,24 +361,24 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
     let (b, t, heads) = (2, 40, Heads { heads: 4, kv_heads: 2, width: 16 });
     let (f, o, layout) = (96, 48, Layout::full(b, t, Sight::Causal));
     let qkv = heads.qkv_width();
-    let attention = |p: &[Tensor<1>]| {
-        ops::attention(p[0].clone().reshape([b, t, qkv]), heads, &layout, None).flatten(0, 2)
+    let attention = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        ops.attention(p[0].clone().reshape([b, t, qkv]), heads, &layout, None).flatten(0, 2)
     };
     // What follows a block's norms, and some positions of it.
-    let block = |p: &[Tensor<1>]| {
+    let block = |ops: &dyn Operations, p: &[Tensor<1>]| {
         let (x, bias) = (p[0].clone().reshape([b, t, o]), &p[3]);
         let w = |i: usize, inputs: usize, outputs| {
             p[i].clone().mul_scalar((inputs as f64).sqrt().recip()).reshape([inputs, outputs])
         };
         let norm = Norm::Layer { gamma: p[1].clone(), beta: p[2].clone(), eps: 1e-5 };
-        let projected = ops::norm_linear_rounded(x, &norm, &w(4, o, qkv), Some(bias));
-        let seen = ops::at(ops::attention(projected, heads, &layout, None), &[3, 50, 51]);
-        let hidden = ops::act_linear_residual(seen, Activation::None, &w(5, 64, f), None, None);
-        ops::act_linear_residual(hidden, Activation::Gelu, &w(6, f, o), None, None).flatten(0, 2)
+        let projected = ops.norm_linear_rounded(x, &norm, affine(w(4, o, qkv), Some(bias)));
+        let seen = ops.at(ops.attention(projected, heads, &layout, None), &[3, 50, 51]);
+        let hidden = ops.act_linear_residual(seen, Activation::Identity, w(5, 64, f).into(), None);
+        ops.act_linear_residual(hidden, Activation::Gelu, w(6, f, o).into(), None).flatten(0, 2)
     };
-    let activated = |p: &[Tensor<1>]| {
-        let (h, w) = (p[0].clone().reshape([b, t, 2 * f]), p[1].clone().reshape([f, o]));
-        ops::act_linear_residual(h, Activation::Swiglu, &w, None, None).flatten(0, 2)
+    let activated = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let (h, w) = (p[0].clone().reshape([b, t, 2 * f]), p[1].clone().reshape::<2, _>([f, o]));
+        ops.act_linear_residual(h, Activation::Swiglu, w.into(), None).flatten(0, 2)
     };
     // A block is five operations.
     let cases: [(Operation<'_>, Vec<usize>, f32); 3] = [
@@ -425,13 +392,11 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
             PROBE => numbers(seed, n),
             _ => numbers(seed, n).into_iter().map(|x| (x * 64.0).round() / 64.0).collect(),
         };
-        let run = || {
-            run_on(&operation, &sizes, &|_| true, |_, n| vec![f32::NAN; n]);
-            run_on(&operation, &sizes, &|_| true, short)
+        let run = |ops: &dyn Operations| {
+            run_on(ops, &operation, &sizes, (&|_| true, &|_, n| vec![f32::NAN; n]));
+            run_on(ops, &operation, &sizes, (&|_| true, &short))
         };
-        let exact = run();
-        // In a step, as in training, what is large is of the arena.
-        let rounded = with_precision(Precision::Bf16, || ops::training_step(run));
+        let (exact, rounded) = exact_and_rounded(run);
         for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
             assert_near("bfloat16", rounded, exact, tolerance);
             assert!(rounded != exact, "nothing was rounded");
@@ -441,8 +406,7 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
     let cases: [(Operation<'_>, Vec<usize>); 2] =
         [(&attention, vec![b * t * qkv]), (&activated, vec![b * t * 2 * f, f * o])];
     for (operation, sizes) in cases {
-        let run = || run(&operation, &sizes, |_| true);
-        let (exact, rounded) = (run(), with_precision(Precision::Bf16, || ops::training_step(run)));
+        let (exact, rounded) = exact_and_rounded(|ops| run(ops, &operation, &sizes, |_| true));
         for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()).skip(1) {
             assert_near("bfloat16", rounded, exact, 1e-2);
             assert!(rounded != exact, "nothing was rounded");
@@ -451,21 +415,21 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
 }
 
 #[test]
-fn what_is_kept_in_bfloat16_changes_no_result_and_gradients_stay_near() {
+fn what_is_saved_in_bfloat16_changes_no_result_and_gradients_stay_near() {
     let (b, t, o) = (2, 40, 48);
-    let normed = |p: &[Tensor<1>]| {
+    let normed = |ops: &dyn Operations, p: &[Tensor<1>]| {
         let norm = Norm::Layer { gamma: p[1].clone(), beta: p[2].clone(), eps: 1e-5 };
-        ops::norm_activation(p[0].clone().reshape([b, t, o]), &norm, Activation::Silu).flatten(0, 2)
+        ops.norm_activation(p[0].clone().reshape([b, t, o]), &norm, Activation::Silu).flatten(0, 2)
     };
-    let added = |p: &[Tensor<1>]| {
+    let added = |ops: &dyn Operations, p: &[Tensor<1>]| {
         let [x, y] = [0, 1].map(|i| p[i].clone().reshape([b, t, o]));
-        ops::add_activation(x, y, Activation::Gelu).flatten(0, 2)
+        ops.add_activation(x, y, Activation::Gelu).flatten(0, 2)
     };
-    let gated = |p: &[Tensor<1>]| {
-        ops::gate(p[0].clone().reshape([b, t, o]), p[1].clone().reshape([b, 1, o])).flatten(0, 2)
+    let gated = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        ops.gate(p[0].clone().reshape([b, t, o]), p[1].clone().reshape([b, 1, o])).flatten(0, 2)
     };
-    let depthwise = |p: &[Tensor<1>]| {
-        ops::depthwise3x3(p[0].clone().reshape([b, 5, 8, o]), &p[1].clone().reshape([9, o])).flatten(0, 3)
+    let depthwise = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        ops.depthwise3x3(p[0].clone().reshape([b, 5, 8, o]), &p[1].clone().reshape([9, o])).flatten(0, 3)
     };
     let cases: [(Operation<'_>, Vec<usize>); 4] = [
         (&normed, vec![b * t * o, o, o]),
@@ -474,8 +438,7 @@ fn what_is_kept_in_bfloat16_changes_no_result_and_gradients_stay_near() {
         (&depthwise, vec![b * t * o, 9 * o]),
     ];
     for (operation, sizes) in cases {
-        let run = || run(&operation, &sizes, |_| true);
-        let (exact, rounded) = (run(), with_precision(Precision::Bf16, || ops::training_step(run)));
+        let (exact, rounded) = exact_and_rounded(|ops| run(ops, &operation, &sizes, |_| true));
         assert!(rounded[0] == exact[0], "another result");
         assert!(rounded != exact, "nothing was rounded");
         for (exact, rounded) in exact.iter().flatten().zip(rounded.iter().flatten()) {
@@ -489,8 +452,9 @@ fn threads_change_no_bit_of_a_step() {
     let bits = |threads| {
         with_isa(Isa::detect(), threads, || {
             let case = case::read("c-abstractor");
-            let model = case.model(&Device::flex().autodiff());
-            let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+            let compute = case::cpu();
+            let model = case.model(&compute.training_device());
+            let loss = model.loss(&compute, &case.input(), &case.targets, case.weights()).unwrap();
             let gradients = weights::gradients(&model, &loss.backward());
             gradients.into_iter().flat_map(|(_, _, g)| g).map(f32::to_bits).collect::<Vec<u32>>()
         })

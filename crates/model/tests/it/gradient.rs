@@ -1,7 +1,6 @@
 //! Gradients against differences of the loss, and with untouched initial values.
 
 use burn::tensor::Device;
-use mm1_model::ops::with_recomputation;
 use mm1_model::{Mm1, weights};
 
 use crate::case::{self, values};
@@ -13,7 +12,8 @@ fn gradients_are_slopes_of_the_loss() {
     for name in case::NAMES {
         let case = case::read(name);
         let model = case.model(&device);
-        let loss = |model: &Mm1| model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+        let loss =
+            |model: &Mm1| model.loss(&case::cpu(), &case.input(), &case.targets, case.weights()).unwrap();
         let gradients = weights::gradients(&model, &loss(&model).backward());
         let parameters = weights::parameters(&model);
         for group in ["vision", "connector", "lm"] {
@@ -45,7 +45,7 @@ fn every_parameter_of_a_new_network_gets_a_gradient() {
     for name in case::NAMES {
         let case = case::read(name);
         let model = Mm1::new(&case.config, 1, &device).unwrap();
-        let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+        let loss = model.loss(&case::cpu(), &case.input(), &case.targets, case.weights()).unwrap();
         let found = weights::gradients(&model, &loss.backward());
         assert_eq!(found.len(), weights::shapes(&model).len(), "{name}");
         for (path, _, gradient) in found {
@@ -60,7 +60,7 @@ fn frozen_parameters_get_none() {
     let case = case::read("c-abstractor");
     let model = weights::freeze(case.model(&device), |path| path.starts_with("vision."));
     let gradients = |model: &Mm1| {
-        let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
+        let loss = model.loss(&case::cpu(), &case.input(), &case.targets, case.weights()).unwrap();
         weights::gradients(model, &loss.backward())
     };
     let found = gradients(&model);
@@ -71,12 +71,13 @@ fn frozen_parameters_get_none() {
     assert_eq!(all.len(), case.gradients().len());
 }
 
-/// A batch in which nothing is learned has a loss of 0 that can be gone back from.
+/// A batch in which nothing is learned has a loss of 0, which has gradients.
 #[test]
 fn a_batch_without_learned_positions_has_zero_loss() {
     let case = case::read("average-pool");
     let model = case.model(&Device::flex().autodiff());
-    let loss = model.loss(&case.input(), &case.targets, &vec![0.0; case.targets.len()]).unwrap();
+    let loss =
+        model.loss(&case::cpu(), &case.input(), &case.targets, &vec![0.0; case.targets.len()]).unwrap();
     assert_eq!(values(loss.clone()), [0.0]);
     let found = weights::gradients(&model, &loss.backward());
     assert!(found.iter().all(|(_, _, gradient)| gradient.iter().all(|&g| g == 0.0)));
@@ -88,32 +89,31 @@ fn a_batch_without_pictures_leaves_the_encoder_alone() {
     let model = case.model(&Device::flex().autodiff());
     let mut input = case.input();
     (input.pixels, input.image_slots) = (&[], &[]);
-    let loss = model.loss(&input, &case.targets, case.weights()).unwrap();
+    let loss = model.loss(&case::cpu(), &input, &case.targets, case.weights()).unwrap();
     let found = weights::gradients(&model, &loss.backward());
     assert!(found.iter().all(|(path, ..)| path.starts_with("lm.")));
     assert_eq!(found.len(), weights::shapes(&model.lm).len());
 }
 
-/// Computing blocks again gives the same bits, of what is trained and nothing else.
+/// Blocks that run again in the backward pass give the same bits, of what is trained and nothing else.
 #[test]
-fn recomputation_changes_no_bit() {
+fn checkpointing_changes_no_bit() {
     let case = case::read("c-abstractor");
     let frozen: [fn(&str) -> bool; 3] =
         [|_| false, |path| path.starts_with("vision."), |path| path.ends_with("gamma")];
     for frozen in frozen {
-        let gradients = |recompute| {
-            let model = weights::freeze(case.model(&Device::flex().autodiff()), frozen);
-            with_recomputation(recompute, || {
-                let loss = model.loss(&case.input(), &case.targets, case.weights()).unwrap();
-                let gradients = weights::gradients(&model, &loss.backward());
-                gradients
-                    .into_iter()
-                    .map(|(path, _, g)| (path, g.into_iter().map(f32::to_bits).collect()))
-                    .collect::<Vec<(String, Vec<u32>)>>()
-            })
+        let gradients = |checkpointing| {
+            let compute = case::cpu().with_checkpointing(checkpointing);
+            let model = weights::freeze(case.model(&compute.training_device()), frozen);
+            let loss = model.loss(&compute, &case.input(), &case.targets, case.weights()).unwrap();
+            let gradients = weights::gradients(&model, &loss.backward());
+            gradients
+                .into_iter()
+                .map(|(path, _, g)| (path, g.into_iter().map(f32::to_bits).collect()))
+                .collect::<Vec<(String, Vec<u32>)>>()
         };
-        let kept = gradients(false);
-        assert!(kept.len() > 20 && kept.iter().any(|(_, g)| g.iter().any(|&bits| bits != 0)));
-        assert!(kept == gradients(true));
+        let saved = gradients(false);
+        assert!(saved.len() > 20 && saved.iter().any(|(_, g)| g.iter().any(|&bits| bits != 0)));
+        assert!(saved == gradients(true));
     }
 }

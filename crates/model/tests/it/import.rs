@@ -14,7 +14,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::{Dtype, TensorView};
 use tempfile::TempDir;
 
-use crate::case::{difference, values};
+use crate::case::{self, difference, values};
 
 const MODELS: [(&str, &str); 5] = [
     ("clip", "clip"),
@@ -46,9 +46,9 @@ fn expected(name: &str, i: usize) -> (Tensor<4>, Vec<f32>) {
 }
 
 fn encoded(vision: &Vision, pixels: Tensor<4>) -> Tensor<3> {
-    let x = vision.embed(pixels);
+    let x = vision.embed(&case::cpu(), pixels);
     let layout = Layout::full(x.dims()[0], x.dims()[1], Sight::All);
-    vision.encode(x, &layout)
+    vision.encode(&case::cpu(), x, &layout)
 }
 
 #[test]

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_model::Mm1Config;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast};
-use mm1_model::dino::{Dino, DinoConfig, Masks, ViewBatch, moved_centre};
+use mm1_model::dino::{Dino, DinoConfig, Masks, Targets, ViewBatch, moved_centre};
 use mm1_model::init::Init;
 use mm1_model::lm::LmConfig;
 use mm1_model::vision::{Vision, VisionConfig};
@@ -18,7 +18,7 @@ use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 use serde_json::json;
 
-use crate::case::{difference, values};
+use crate::case::{self, difference, values};
 
 const CLOSE: f32 = 1e-5;
 
@@ -130,7 +130,7 @@ fn self_distillation_is_that_of_the_equations() {
         let config: DinoConfig = serde_json::from_str(&golden.about["config"]).unwrap();
         let dino = golden.filled(Dino::new(golden.vision(), &config, 10, 0));
         let dino = weights::freeze(dino, |path| !path.starts_with("student."));
-        let taught = dino.teach(golden.tensor("input/large"));
+        let taught = dino.teach(&case::cpu(), golden.tensor("input/large"));
         golden.close("output/logits", &values(taught.logits.clone()));
         golden.close("output/centre", &values(moved_centre(dino.centre.val(), taught.logits.clone())));
         let targets = dino.targets(taught.logits.clone(), dino.centre.val(), 3);
@@ -140,13 +140,17 @@ fn self_distillation_is_that_of_the_equations() {
             weights: golden.floats["input/mask_weights"].1.clone(),
         };
         let patch_targets = (!masks.indices.is_empty()).then(|| {
-            let targets = dino.targets(dino.teach_patches(&taught, &masks), dino.patch_centre.val(), 3);
+            let targets =
+                dino.targets(dino.teach_patches(&case::cpu(), &taught, &masks), dino.patch_centre.val(), 3);
             golden.close("output/patch_targets", &values(targets.clone()));
             targets
         });
         let small = Some(golden.tensor("input/small"));
         let views = ViewBatch { pictures: 3, large: golden.tensor("input/large"), small };
-        golden.check_gradients(&dino, dino.loss(views, targets, &masks, patch_targets));
+        golden.check_gradients(
+            &dino,
+            dino.loss(&case::cpu(), views, Targets { views: targets, patches: patch_targets }, &masks),
+        );
     }
 }
 
@@ -156,7 +160,7 @@ fn autoregression_is_that_of_the_equations() {
     let config: AimConfig = serde_json::from_str(&golden.about["config"]).unwrap();
     let aim = golden.filled(Aim::new(golden.vision(), &config, 4, 0));
     let prefixes: Vec<usize> = golden.integers["input/prefixes"].iter().map(|&p| p as usize).collect();
-    golden.check_gradients(&aim, aim.loss(golden.tensor("input/pixels"), &prefixes));
+    golden.check_gradients(&aim, aim.loss(&case::cpu(), golden.tensor("input/pixels"), &prefixes));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_model::ops;
 
-use crate::case::{difference, values};
+use crate::case::{self, difference, values};
 
 fn tensor<const D: usize>(shape: [usize; D], f: impl Fn(usize) -> f32) -> Tensor<D> {
     let data = (0..shape.iter().product()).map(f).collect::<Vec<_>>();
@@ -18,7 +18,7 @@ fn noise(i: usize) -> f32 {
 fn pooling_windows_overlap_where_sizes_do_not_divide() {
     // 27 places to 12, Honeybee's and MM1's final setting: the window of place 1 is 2..5.
     let x = tensor([1, 27, 27, 1], |i| (i / 27) as f32);
-    let pooled = values(ops::adaptive_avg_pool(x, 12));
+    let pooled = values(case::cpu().ops().adaptive_avg_pool(x, 12));
     for (i, row) in pooled.chunks(12).enumerate() {
         let (start, end) = (i * 27 / 12, ((i + 1) * 27).div_ceil(12));
         let mean = (start..end).sum::<usize>() as f32 / (end - start) as f32;
@@ -37,7 +37,7 @@ fn convolutions_see_their_neighbours() {
         if inside { xs[((p * h + y as usize) * w + z as usize) * c + channel] } else { 0.0 }
     };
     for stride in [1, 2] {
-        let got = ops::conv3x3(x.clone(), &weight, None, stride);
+        let got = case::cpu().ops().conv3x3(x.clone(), &weight, None, stride);
         let [_, rows, columns, _] = got.dims();
         assert_eq!([rows, columns], [h.div_ceil(stride), w.div_ceil(stride)]);
         let mut expected = Vec::new();
@@ -59,7 +59,7 @@ fn convolutions_see_their_neighbours() {
 fn image_tokens_take_their_places() {
     let embeds = tensor([2, 5, 2], |i| i as f32);
     let image = tensor([2, 2, 2], |i| 100.0 + i as f32);
-    let spliced = values(ops::splice(embeds, image, &[6, 1]));
+    let spliced = values(case::cpu().ops().splice(embeds, image, &[6, 1]));
     let expected = [
         0., 1., 104., 105., 106., 107., 6., 7., 8., 9., 10., 11., 100., 101., 102., 103., 16., 17., 18., 19.,
     ];

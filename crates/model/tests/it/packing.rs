@@ -8,7 +8,7 @@ use crate::case::{self, Case, values};
 
 /// Logits of the positions of `span`.
 fn logits(model: &Mm1, case: &Case, input: &Input<'_>, span: Span) -> Vec<f32> {
-    let all = values(model.logits(model.hidden(input).unwrap()));
+    let all = values(case::logits(&case::cpu(), model, input));
     let v = case.config.lm.vocab();
     all[(span.row * case.length + span.start) * v..][..span.len * v].to_vec()
 }
@@ -54,7 +54,7 @@ fn an_example_alone_computes_the_same() {
         image_slots: &[case.image_slots[2] - start],
     };
     let expected = logits(&model, &case, &case.input(), span);
-    let got = values(model.logits(model.hidden(&alone).unwrap()));
+    let got = values(case::logits(&case::cpu(), &model, &alone));
     assert!(case::difference(&got, &expected) <= 1e-5);
 }
 

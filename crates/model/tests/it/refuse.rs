@@ -12,7 +12,7 @@ fn inputs_that_do_not_agree_are_refused() {
     let case = case::read("average-pool");
     let model = case.model(&Device::flex());
     let refuse = |input: Input<'_>, says: &str| {
-        let error = format!("{:#}", model.hidden(&input).unwrap_err());
+        let error = format!("{:#}", model.embeds(&case::cpu(), &input).unwrap_err());
         assert!(error.contains(says), "{error}");
     };
     let input = case.input();
@@ -46,11 +46,11 @@ fn inputs_that_do_not_agree_are_refused() {
         "token id 41 at position 30 is not below the model's vocabulary of 41",
     );
 
-    let error = model.loss(&input, &case.targets[1..], case.weights()).unwrap_err();
+    let error = model.loss(&case::cpu(), &input, &case.targets[1..], case.weights()).unwrap_err();
     assert!(error.to_string().contains("57 targets and 58 weights for 58 positions"), "{error}");
     let mut targets = case.targets.clone();
     targets[3] = 99;
-    let error = model.loss(&input, &targets, case.weights()).unwrap_err();
+    let error = model.loss(&case::cpu(), &input, &targets, case.weights()).unwrap_err();
     assert!(error.to_string().contains("target id 99 at position 3"), "{error}");
 }
 

@@ -12,7 +12,7 @@ use mm1_model::weights;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::Value;
 
-use crate::case::{difference, values};
+use crate::case::{self, difference, values};
 use crate::import::{Copy, data};
 
 const MODELS: [&str; 2] = ["clip", "siglip-pair"];
@@ -43,16 +43,16 @@ fn vectors_are_those_of_where_the_weights_come_from() {
         for i in 0..2 {
             let (shape, pixels) = recorded[&format!("pixels.{i}")].clone();
             let pixels = Tensor::from_data(TensorData::new(pixels, shape), &Device::flex());
-            let vectors = values(towers.embed_pictures(pixels));
+            let vectors = values(towers.embed_pictures(&case::cpu(), pixels));
             let apart = difference(&vectors, &recorded[&format!("images.{i}")].1);
             assert!(apart <= 1e-5, "{name} {i}: {apart:e}");
         }
         let (texts, expected) = (ids(name), &recorded["texts"].1);
-        let apart = difference(&values(towers.embed_texts(&texts).unwrap()), expected);
+        let apart = difference(&values(towers.embed_texts(&case::cpu(), &texts).unwrap()), expected);
         assert!(apart <= 1e-5, "{name}: {apart:e}");
         // Each by itself: shorter rows, and no text beside it.
         let alone: Vec<f32> =
-            texts.chunks(1).flat_map(|one| values(towers.embed_texts(one).unwrap())).collect();
+            texts.chunks(1).flat_map(|one| values(towers.embed_texts(&case::cpu(), one).unwrap())).collect();
         assert!(difference(&alone, expected) <= 1e-5, "{name}");
     }
 }
@@ -61,11 +61,11 @@ fn vectors_are_those_of_where_the_weights_come_from() {
 fn the_wrong_end_token_of_old_files_is_the_largest() {
     let (texts, new) = (ids("clip"), made(&data("clip")));
     let folder = Copy::new("clip").replace("config.json", "\"eos_token_id\": 530", "\"eos_token_id\": 2");
-    let of = |towers: &Towers| values(towers.embed_texts(&texts).unwrap());
+    let of = |towers: &Towers| values(towers.embed_texts(&case::cpu(), &texts).unwrap());
     assert_eq!(of(&made(folder.folder())), of(&new));
     // By the id, a text ends at the first.
     let folder = Copy::new("clip").replace("config.json", "\"eos_token_id\": 530", "\"eos_token_id\": 320");
-    assert_ne!(values(made(folder.folder()).embed_texts(&texts[..1]).unwrap()), of(&new)[..8]);
+    assert_ne!(values(made(folder.folder()).embed_texts(&case::cpu(), &texts[..1]).unwrap()), of(&new)[..8]);
 }
 
 #[test]
@@ -80,8 +80,8 @@ fn another_size_is_made_of_the_same_towers() {
         let made = fit(&VisionConfig { image_size: 12, ..own.clone() }).unwrap();
         let whole = fit(&own).unwrap();
         assert_eq!(made.vision.position.dims(), [9, 16]);
-        let vectors = values(made.embed_pictures(small.clone()));
-        assert_eq!(vectors, values(whole.embed_pictures(small)), "{name}");
+        let vectors = values(made.embed_pictures(&case::cpu(), small.clone()));
+        assert_eq!(vectors, values(whole.embed_pictures(&case::cpu(), small)), "{name}");
         let error = fit(&VisionConfig { feature_block: Some(1), ..own }).unwrap_err().to_string();
         assert!(error.starts_with("model.vision.feature_block = 1: texts are compared"), "{error}");
     }
@@ -109,10 +109,10 @@ fn texts_that_the_tower_can_not_take_are_refused() {
         (&clip, vec![529, 531], "a text with the token 531, where the tower knows 531"),
         (&clip, vec![529, 4], "a text without the end token 530"),
     ] {
-        let error = towers.embed_texts(&[ids]).unwrap_err().to_string();
+        let error = towers.embed_texts(&case::cpu(), &[ids]).unwrap_err().to_string();
         assert!(error.starts_with(says), "{error}");
     }
-    assert_eq!(clip.embed_texts(&[]).unwrap_err().to_string(), "there are no texts");
+    assert_eq!(clip.embed_texts(&case::cpu(), &[]).unwrap_err().to_string(), "there are no texts");
 }
 
 fn same(name: &str, view: &TensorView<'_>) -> Option<(String, Vec<usize>, Dtype)> {

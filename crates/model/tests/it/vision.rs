@@ -10,7 +10,7 @@ use mm1_model::ops::{Layout, Sight};
 use mm1_model::positions::{resample, resize_positions};
 use mm1_model::vision::{Vision, VisionActivation, VisionConfig};
 use mm1_model::weights::{self, Named};
-use mm1_model::{Mm1, Mm1Config};
+use mm1_model::{Compute, Mm1, Mm1Config};
 use safetensors::SafeTensors;
 
 use crate::case::{self, difference, values};
@@ -54,12 +54,11 @@ impl Case {
         Self { name, config, grid: serde_json::from_str(&about["grid"]).unwrap(), sight, tensors }
     }
 
-    /// Every case where the fused operations are taken, and where the composed ones are.
-    fn all() -> impl Iterator<Item = (Device, Self)> {
-        let fused = Device::flex().autodiff();
-        [fused.clone(), fused.gradient_checkpointing()]
+    /// Every case with the fused operations, and with the composed ones.
+    fn all() -> impl Iterator<Item = (Compute, Self)> {
+        [case::cpu(), case::composed()]
             .into_iter()
-            .flat_map(|device| ["clip", "siglip", "prefix"].map(|name| (device.clone(), Self::new(name))))
+            .flat_map(|compute| ["clip", "siglip", "prefix"].map(|name| (compute.clone(), Self::new(name))))
     }
 
     /// Tensors under a name, without it.
@@ -101,30 +100,35 @@ impl Case {
 
 #[test]
 fn every_option_computes_what_pytorch_does() {
-    for (device, case) in Case::all() {
+    for (compute, case) in Case::all() {
+        let device = compute.training_device();
         let (vision, pixels) = (case.vision(&device), case.tensor("input/pixels", &device));
         assert_eq!(vision.grid(&pixels), case.grid);
-        let embedded = vision.embed(pixels.clone());
-        let placed = vision.place(vision.patches(pixels.clone()), case.grid);
+        let embedded = vision.embed(&compute, pixels.clone());
+        let placed = vision.place(&compute, vision.patches(&compute, pixels.clone()), case.grid);
         assert_eq!(values(placed), values(embedded.clone()), "{}", case.name);
         case.check("embed", embedded.clone());
-        let tokens = vision.encode(embedded.clone(), &case.layout(&embedded));
+        let tokens = vision.encode(&compute, embedded.clone(), &case.layout(&embedded));
         case.check("tokens", tokens.clone());
         case.check("pooled", vision.pooled(&tokens));
-        let features = vision.forward(pixels);
+        let features = vision.forward(&compute, pixels);
         case.check("features", features.clone());
-        case.check("connector", case.connector(&device).forward(features, case.grid));
+        case.check("connector", case.connector(&device).forward(&compute, features, case.grid));
     }
 }
 
 #[test]
 fn every_gradient_is_pytorchs() {
-    for (device, case) in Case::all() {
+    for (compute, case) in Case::all() {
+        let device = compute.training_device();
         let vision = case.vision(&device);
-        let embedded = vision.embed(case.tensor("input/pixels", &device));
+        let embedded = vision.embed(&compute, case.tensor("input/pixels", &device));
         let layout = case.layout(&embedded);
         let probe = case.tensor("input/probe", &device);
-        let found = weights::gradients(&vision, &(vision.encode(embedded, &layout) * probe).sum().backward());
+        let found = weights::gradients(
+            &vision,
+            &(vision.encode(&compute, embedded, &layout) * probe).sum().backward(),
+        );
         let expected = case.under("gradients/vision.");
         assert_eq!(found.len(), expected.len(), "{}", case.name);
         for (path, _, gradient) in found {
@@ -168,13 +172,13 @@ fn a_table_of_the_same_everywhere_stays_so() {
 #[test]
 fn the_connector_never_sees_the_class_token() {
     let case = Case::new("clip");
-    let (device, vision) = (Device::flex(), case.vision(&Device::flex()));
+    let (device, compute, vision) = (Device::flex(), case::cpu(), case.vision(&Device::flex()));
     let pixels = case.tensor("input/pixels", &device);
-    let embedded = vision.embed(pixels.clone());
-    let tokens = vision.encode(embedded.clone(), &case.layout(&embedded));
+    let embedded = vision.embed(&compute, pixels.clone());
+    let tokens = vision.encode(&compute, embedded.clone(), &case.layout(&embedded));
     let [n, t, d] = tokens.dims();
     assert_eq!(t, 1 + case.grid[0] * case.grid[1]);
-    let features = vision.forward(pixels);
+    let features = vision.forward(&compute, pixels);
     assert_eq!(features.dims(), [n, t - 1, d]);
     assert_eq!(values(features), values(tokens.narrow(1, 1, t - 1)));
 }
@@ -199,7 +203,7 @@ fn rectangles_train_every_parameter() {
     let config = config(Case::new("clip").config.vision, connector);
     let model = Mm1::new(&config, 5, &Device::flex().autodiff()).unwrap();
     let pixels = Case::new("clip").tensor("input/pixels", &model.device());
-    let tokens = model.image_tokens(pixels);
+    let tokens = model.image_tokens(&case::cpu(), pixels);
     assert_eq!(tokens.dims(), [2, 4, 24]);
     let found = weights::gradients(&model, &tokens.square().sum().backward());
     let encoder = weights::shapes(&model).into_iter().filter(|(path, _)| !path.starts_with("lm."));
@@ -237,5 +241,5 @@ fn a_feature_block_beyond_the_last_is_refused() {
 #[should_panic(expected = "pictures of 12x30 pixels are not whole patches of 4x4")]
 fn pictures_that_are_not_whole_patches_are_refused() {
     let vision = Case::new("clip").vision(&Device::flex());
-    vision.forward(Tensor::zeros([1, 12, 30, 3], &Device::flex()));
+    vision.forward(&case::cpu(), Tensor::zeros([1, 12, 30, 3], &Device::flex()));
 }

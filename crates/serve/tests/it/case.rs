@@ -11,7 +11,7 @@ use mm1_model::connector::{AveragePoolConfig, ConnectorConfig};
 use mm1_model::lm::LmConfig;
 use mm1_model::ops::Precision;
 use mm1_model::vision::{VisionConfig, VisionSizes};
-use mm1_model::{Input, Layout, Mm1, Mm1Config, Sight};
+use mm1_model::{Compute, Input, Layout, Mm1, Mm1Config, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
 use mm1_serve::sampler::Sampling;
 
@@ -66,7 +66,8 @@ impl Case {
     }
 
     pub(crate) fn generator_in(&self, precision: Precision) -> Generator {
-        Generator::new(self.model.clone(), precision, self.tokenizer.clone(), self.image.clone())
+        let compute = compute().with_precision(precision);
+        Generator::new(&compute, self.model.clone(), self.tokenizer.clone(), self.image.clone())
     }
 
     /// The segments as ids, pixels and slots, made here once more.
@@ -94,7 +95,7 @@ impl Case {
             let layout = Layout::full(1, all.len(), Sight::Causal);
             let input =
                 Input { rows: 1, length: all.len(), ids: &all, layout: &layout, pixels, image_slots: slots };
-            let logits = self.model.logits(self.model.hidden(&input).unwrap());
+            let logits = logits(&self.model, &input);
             let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
             let last = &logits[logits.len() - self.tokenizer.vocab()..];
             let best = last.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).unwrap().0 as u32;
@@ -105,6 +106,18 @@ impl Case {
         }
         all.split_off(ids.len())
     }
+}
+
+/// The CPU, in f32.
+pub(crate) fn compute() -> Compute {
+    Compute::new(Device::flex())
+}
+
+/// The logits of every position: `[rows, length, v]`.
+pub(crate) fn logits(model: &Mm1, input: &Input<'_>) -> Tensor<3> {
+    let compute = compute();
+    let embeds = model.embeds(&compute, input).unwrap();
+    model.lm.logits(&compute, model.lm.forward(&compute, embeds, input.layout))
 }
 
 /// A picture of noise that `seed` determines, wider than high.

@@ -1,11 +1,11 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::document::{Segment, Special};
-use mm1_model::ops::{Precision, with_precision};
+use mm1_model::ops::Precision;
 use mm1_model::{Piece, Placed};
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
 
-use crate::case::{Case, greedy, picture, prompts};
+use crate::case::{Case, compute, greedy, picture, prompts};
 
 fn random(seed: u64, batch: usize) -> GenerateOptions {
     let sampling = Sampling::Random { temperature: 1.0, top_k: None, top_p: 0.95, seed };
@@ -36,8 +36,9 @@ fn all_products_are_in_the_generators_precision() {
     let side = case.model.config().vision.image_size;
     let pixels: Tensor<4> = Tensor::from_data(TensorData::new(pixels, [1, side, side, 3]), &Device::flex());
     let features = |precision| {
-        let features = with_precision(precision, || case.model.vision.forward(pixels.clone())).mean_dim(1);
-        features.into_data().iter::<f32>().collect::<Vec<_>>()
+        let compute = compute().with_precision(precision);
+        let features = case.model.vision.forward(&compute, pixels.clone());
+        features.mean_dim(1).into_data().iter::<f32>().collect::<Vec<_>>()
     };
     assert_ne!(features(Precision::F32), features(Precision::Bf16));
     for precision in [Precision::F32, Precision::Bf16] {
@@ -89,7 +90,7 @@ fn neighbours_change_no_bit_of_the_logits() {
         .collect();
     let logits = |pieces: &[Piece<'_>], sequences| -> Vec<f32> {
         let mut cache = case.model.cache(sequences);
-        case.model.extend(pieces, &mut cache).unwrap().into_data().iter::<f32>().collect()
+        case.model.extend(&compute(), pieces, &mut cache).unwrap().into_data().iter::<f32>().collect()
     };
     let together = logits(&pieces, pieces.len());
     for (piece, together) in pieces.iter().zip(together.chunks(case.tokenizer.vocab())) {

@@ -3,7 +3,7 @@ use mm1_model::{Input, Layout, Sight};
 use mm1_serve::generate::{EncodedPrompt, Generator, PromptPart};
 use mm1_serve::likelihood::{Likelihood, LikelihoodRequest};
 
-use crate::case::{Case, greedy, picture, prompts};
+use crate::case::{Case, greedy, logits, picture, prompts};
 
 fn texts() -> Vec<String> {
     ["the red apple", "a", " and the owl", "e", "the cat is on the left"].map(String::from).to_vec()
@@ -46,7 +46,7 @@ fn reference(case: &Case, prompt: &[Segment], text: &str) -> (f64, bool) {
         pixels: &pixels,
         image_slots: &slots,
     };
-    let logits = case.model.logits(case.model.hidden(&input).unwrap());
+    let logits = logits(&case.model, &input);
     let logits: Vec<f64> = logits.into_data().iter::<f32>().map(f64::from).collect();
     let vocab = case.tokenizer.vocab();
     let (mut log_prob, mut greedy) = (0.0, true);

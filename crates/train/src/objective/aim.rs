@@ -2,10 +2,11 @@
 
 use anyhow::Result;
 use mm1_data::batch::Batch;
+use mm1_model::Compute;
 use mm1_model::aim::Aim;
 
 use super::encoder::{pictures, pixels};
-use crate::step::{Backward, Objective, Step};
+use crate::step::{Objective, Step, StepResult};
 
 impl Objective for Aim {
     type Batch = Batch;
@@ -14,17 +15,17 @@ impl Objective for Aim {
         batch.images() as f64
     }
 
-    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
+    fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         let device = self.paint.val().device();
         let mut first = 0;
-        Backward::of_sums(self, step, |batch| {
+        StepResult::of_sums(compute, self, step, |batch| {
             pictures(batch)?;
             let count = batch.images();
             let patches = self.vision.position.dims()[0];
             let prefixes: Vec<_> =
                 (first..first + count).map(|picture| self.prefix(step.number, picture, patches)).collect();
             first += count;
-            Ok(self.loss(pixels(batch, &device), &prefixes))
+            Ok(self.loss(compute, pixels(batch, &device), &prefixes))
         })
     }
 }

@@ -3,11 +3,12 @@
 use anyhow::{Result, ensure};
 use burn::tensor::Tensor;
 use mm1_data::batch::Batch;
-use mm1_model::dino::{Centring, Dino, Masks, Taught, ViewBatch, moved_centre};
+use mm1_model::Compute;
+use mm1_model::dino::{Centring, Dino, Masks, Targets, Taught, ViewBatch, moved_centre};
 
 use super::encoder::{crops, pictures, pixels};
 use crate::parameters;
-use crate::step::{Backward, Figures, Objective, Step};
+use crate::step::{Figures, Objective, Step, StepResult};
 
 /// Steps in which a teacher may still be without form.
 const BEGINNING: u64 = 20;
@@ -24,20 +25,20 @@ impl Objective for Dino {
         batch.images() as f64
     }
 
-    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
+    fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         let device = self.centre.val().device();
         let taught = step.batches.iter().map(|batch| {
             pictures(batch)?;
-            Ok(self.teach(pixels(batch, &device)))
+            Ok(self.teach(compute, pixels(batch, &device)))
         });
         let taught = taught.collect::<Result<Vec<_>>>()?;
         // The teacher's classes are balanced over the whole step.
         let logits = Tensor::cat(taught.iter().map(|t| t.logits.clone()).collect(), 0);
         let targets = self.targets(logits.clone(), self.centre.val(), step.number);
         let masks = masks(self, step, &taught);
-        let mut found = Backward { figures: figures(&targets, &taught), ..Backward::default() };
+        let mut found = StepResult { figures: figures(&targets, &taught), ..StepResult::default() };
         alarm(&found.figures, step.number)?;
-        let patch_logits = patch_logits(self, &taught, &masks);
+        let patch_logits = patch_logits(compute, self, &taught, &masks);
         let patch_targets =
             patch_logits.clone().map(|l| self.targets(l, self.patch_centre.val(), step.number));
         let (mut row, mut patch) = (0, 0);
@@ -46,11 +47,12 @@ impl Objective for Dino {
             let rows = large.dims()[0];
             let part = |targets: &Tensor<2>, from: usize, len: usize| targets.clone().narrow(0, from, len);
             let count = masks.indices.len();
-            let of_patches = patch_targets.as_ref().filter(|_| count > 0).map(|t| part(t, patch, count));
+            let patches = patch_targets.as_ref().filter(|_| count > 0).map(|t| part(t, patch, count));
             let views = ViewBatch { pictures: batch.images(), large, small };
-            let loss = self.loss(views, part(&targets, row, rows), masks, of_patches) / step.weight;
+            let targets = Targets { views: part(&targets, row, rows), patches };
+            let loss = self.loss(compute, views, targets, masks) / step.weight;
             found.add_loss(&loss, batch.samples())?;
-            found.add_gradients(self, &loss);
+            found.add_gradients(compute, self, &loss);
             (row, patch) = (row + rows, patch + count);
         }
         if self.config().centring == Centring::Centre {
@@ -93,9 +95,9 @@ fn masks(model: &Dino, step: &Step<'_, Batch>, taught: &[Taught]) -> Vec<Masks> 
 }
 
 /// The teacher's logits of all masked patches, if there are any: `[m, K]`.
-fn patch_logits(model: &Dino, taught: &[Taught], masks: &[Masks]) -> Option<Tensor<2>> {
+fn patch_logits(compute: &Compute, model: &Dino, taught: &[Taught], masks: &[Masks]) -> Option<Tensor<2>> {
     let hidden = taught.iter().zip(masks).filter(|(_, masks)| !masks.indices.is_empty());
-    let logits: Vec<_> = hidden.map(|(taught, masks)| model.teach_patches(taught, masks)).collect();
+    let logits: Vec<_> = hidden.map(|(taught, masks)| model.teach_patches(compute, taught, masks)).collect();
     (!logits.is_empty()).then(|| Tensor::cat(logits, 0))
 }
 

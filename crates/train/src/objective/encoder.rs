@@ -3,10 +3,11 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, BatchExample};
+use mm1_model::Compute;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
-use crate::step::{Backward, Objective, Step};
+use crate::step::{Objective, Step, StepResult};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
 impl Objective for Clip {
@@ -17,36 +18,36 @@ impl Objective for Clip {
     }
 
     /// Pairs in several micro-batches are contrasted as one batch (GradCache, Gao et al. 2021): all are embedded, the
-    /// loss gives the gradient of each embedding, and each micro-batch is embedded again to take it further back. Memory
-    /// is bound by a micro-batch, the result is that of one batch.
-    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
+    /// loss gives the gradient of each embedding, and each micro-batch is embedded again for the backward pass from
+    /// there. Memory is bound by a micro-batch, the result is that of one batch.
+    fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         let samples = || step.batches.iter().flat_map(|batch| batch.samples());
-        let mut found = Backward::default();
+        let mut found = StepResult::default();
         if let [batch] = step.batches {
-            let (pictures, texts) = embed(self, batch)?;
+            let (pictures, texts) = embed(compute, self, batch)?;
             let loss = self.contrast(pictures, texts) / step.weight;
             found.add_loss(&loss, samples())?;
-            found.add_gradients(self, &loss);
+            found.add_gradients(compute, self, &loss);
         } else {
             // Without its graph, each micro-batch is only a few vectors.
-            let values = |batch: &&Batch| embed(self, batch).map(|(p, t)| (p.inner(), t.inner()));
+            let values = |batch: &&Batch| embed(compute, self, batch).map(|(p, t)| (p.inner(), t.inner()));
             let all = step.batches.iter().map(values).collect::<Result<Vec<_>>>()?;
             let (pictures, texts): (Vec<_>, Vec<_>) = all.into_iter().unzip();
             let leaf = |parts| Tensor::cat(parts, 0).autodiff().require_grad();
             let (pictures, texts) = (leaf(pictures), leaf(texts));
             let loss = self.contrast(pictures.clone(), texts.clone()) / step.weight;
             found.add_loss(&loss, samples())?;
-            let grads = found.add_gradients(self, &loss);
-            let slopes = |all: &Tensor<2>| all.grad(&grads).context("an embedding without a gradient");
-            let (d_pictures, d_texts) = (slopes(&pictures)?, slopes(&texts)?);
+            let grads = found.add_gradients(compute, self, &loss);
+            let gradient = |all: &Tensor<2>| all.grad(&grads).context("an embedding without a gradient");
+            let (d_pictures, d_texts) = (gradient(&pictures)?, gradient(&texts)?);
             let mut start = 0;
             for batch in step.batches {
-                let (pictures, texts) = embed(self, batch)?;
+                let (pictures, texts) = embed(compute, self, batch)?;
                 let [n, _] = pictures.dims();
                 let along =
                     |x: Tensor<2>, d: &Tensor<2>| (x * d.clone().narrow(0, start, n).autodiff()).sum();
                 let value = along(pictures, &d_pictures) + along(texts, &d_texts);
-                found.add_gradients(self, &value);
+                found.add_gradients(compute, self, &value);
                 start += n;
             }
         }
@@ -60,10 +61,10 @@ impl Objective for Clip {
 }
 
 /// Unit vectors of the pictures and the captions of a micro-batch.
-fn embed(model: &Clip, batch: &Batch) -> Result<(Tensor<2>, Tensor<2>)> {
+fn embed(compute: &Compute, model: &Clip, batch: &Batch) -> Result<(Tensor<2>, Tensor<2>)> {
     let (ids, lens) = captions(batch)?;
-    let pictures = model.embed_pictures(pixels(batch, &model.log_scale.val().device()));
-    Ok((pictures, model.embed_captions(PackedCaptions { ids: &ids, lens: &lens })))
+    let pictures = model.embed_pictures(compute, pixels(batch, &model.log_scale.val().device()));
+    Ok((pictures, model.embed_captions(compute, PackedCaptions { ids: &ids, lens: &lens })))
 }
 
 /// Classification (Huang et al. 2024).
@@ -74,10 +75,14 @@ impl Objective for SuperClass {
         batch.examples.len() as f64
     }
 
-    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
-        Backward::of_sums(self, step, |batch| {
+    fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
+        StepResult::of_sums(compute, self, step, |batch| {
             let (ids, lens) = captions(batch)?;
-            Ok(self.loss(pixels(batch, &self.head.val().device()), PackedCaptions { ids: &ids, lens: &lens }))
+            Ok(self.loss(
+                compute,
+                pixels(batch, &self.head.val().device()),
+                PackedCaptions { ids: &ids, lens: &lens },
+            ))
         })
     }
 }

@@ -2,9 +2,9 @@
 
 use anyhow::Result;
 use mm1_data::batch::{Batch, BatchExample};
-use mm1_model::{Input, Layout, Mm1, Sight, Span};
+use mm1_model::{Compute, Input, Layout, Mm1, Sight, Span};
 
-use crate::step::{Backward, Objective, Step};
+use crate::step::{Objective, Step, StepResult};
 
 impl Objective for Mm1 {
     type Batch = Batch;
@@ -13,8 +13,8 @@ impl Objective for Mm1 {
         batch.weight()
     }
 
-    fn backward(&self, step: &Step<'_, Batch>) -> Result<Backward> {
-        Backward::of_sums(self, step, |batch| {
+    fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
+        StepResult::of_sums(compute, self, step, |batch| {
             let spans = batch.examples.iter().map(span).collect();
             let input = Input {
                 rows: batch.rows,
@@ -24,7 +24,7 @@ impl Objective for Mm1 {
                 pixels: &batch.pixels,
                 image_slots: &batch.image_slots,
             };
-            self.loss(&input, &batch.targets, &batch.weights)
+            self.loss(compute, &input, &batch.targets, &batch.weights)
         })
     }
 }

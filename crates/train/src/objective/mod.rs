@@ -8,9 +8,9 @@ pub mod probe;
 
 use mm1_data::batch::Batch;
 
-use crate::step::Counts;
+use crate::step::MicroBatch;
 
-impl Counts for Batch {
+impl MicroBatch for Batch {
     fn tokens(&self) -> usize {
         self.tokens()
     }

@@ -1,21 +1,25 @@
-//! Probes: classifiers of pictures by features that stay as they are. The linear probe is multinomial logistic regression on one
-//! vector a picture; the attentive probe lets a learned query choose among its patches first (El-Nouby et al. 2024, section 4;
-//! with the norm behind it that Bardes et al. 2024 have).
+//! Probes: classifiers of pictures by features that stay as they are. The linear probe is multinomial logistic
+//! regression on one vector a picture; the attentive probe lets a learned query choose among its patches first
+//! (El-Nouby et al. 2024, section 4; with the norm behind it that Bardes et al. 2024 have).
+//!
+//! A probe measures, so it is fitted and asked in f32, whatever the precision of the network that it measures.
 
 use anyhow::Result;
 use burn::module::{Module, Param};
 use burn::tensor::activation::log_softmax;
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
+use mm1_kernels::allocator::TrainingMemory;
+use mm1_model::Compute;
 use mm1_model::attention::NormWeights;
 use mm1_model::init::{Init, Initializer, STD};
-use mm1_model::ops;
+use mm1_model::ops::{Affine, Precision};
 use rand::SeedableRng;
 use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::OptimizerConfig;
 use crate::schedule::Schedule;
-use crate::step::{Backward, Counts, Objective, Step, Trainer};
+use crate::step::{MicroBatch, Objective, Step, StepResult, Trainer};
 
 /// Features of pictures of known classes.
 #[derive(Clone, Debug)]
@@ -34,7 +38,7 @@ pub struct Labelled {
 #[derive(Module, Debug)]
 pub struct Probe {
     /// From a picture's vectors to one; none where there is one.
-    pub look: Option<Look>,
+    pub pool: Option<QueryPool>,
     /// `[d, c]`
     pub weight: Param<Tensor<2>>,
     /// `[c]`
@@ -46,7 +50,7 @@ pub struct Probe {
 
 /// Attention of one learned query to all vectors of a picture.
 #[derive(Module, Debug)]
-pub struct Look {
+pub struct QueryPool {
     /// `[1, d]`
     pub query: Param<Tensor<2>>,
     /// Keys and values side by side `[d, 2d]`.
@@ -57,7 +61,7 @@ pub struct Look {
     heads: usize,
 }
 
-impl Counts for Labelled {
+impl MicroBatch for Labelled {
     fn tokens(&self) -> usize {
         0
     }
@@ -81,7 +85,7 @@ impl Labelled {
     }
 }
 
-impl Look {
+impl QueryPool {
     fn new(init: &Init<'_>, dim: usize) -> Self {
         let divides = |heads: &usize| dim.is_multiple_of(*heads);
         Self {
@@ -94,43 +98,48 @@ impl Look {
     }
 
     /// `[n, t, d] -> [n, 1, d]`
-    fn forward(&self, x: Tensor<3>) -> Tensor<3> {
-        let [n, _, d] = x.dims();
+    fn forward(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
+        let ([n, _, d], ops) = (x.dims(), compute.ops());
         let query = self.query.val().unsqueeze::<3>().expand([n, 1, d]);
-        let seen = ops::cross_attention(query, ops::linear(x, &self.kv.val(), None), self.heads);
-        ops::norm(seen, &self.norm.norm())
+        let seen = ops.cross_attention(query, ops.linear(x, (&self.kv).into()), self.heads);
+        ops.norm(seen, &self.norm.norm())
     }
 }
 
 impl Probe {
-    /// Fits a linear probe of `classes` classes to one vector a picture: 300 steps of `AdamW` (1e-2, cosine, decay 0.1) go over all
-    /// of them, each feature at mean 0 and variance 1.
+    /// Fits a linear probe of `classes` classes to one vector a picture: 300 steps of `AdamW` (1e-2, cosine, decay 0.1)
+    /// go over all of them, each feature at mean 0 and variance 1. It is in f32, on the device of `compute`.
     ///
     /// # Errors
     /// A feature that is not finite.
-    pub fn linear(train: &Labelled, classes: usize) -> Result<Self> {
+    pub fn linear(compute: &Compute, train: &Labelled, classes: usize) -> Result<Self> {
         let schedule = Schedule { peak: 1e-2, warmup_steps: 10, steps: 300 };
-        let probe = Self::new(train, classes, |_| None);
+        let compute = measuring(compute);
+        let probe = Self::new(&compute, train, classes, |_| None);
         let all = [probe.scaled(train)];
-        let mut trainer = Trainer::new(probe, OptimizerConfig::default())?;
+        let _memory = TrainingMemory::new();
+        let mut trainer = Trainer::new(&compute, probe, OptimizerConfig::default())?;
         for step in 0..schedule.steps {
             trainer.step(&all, schedule.lr(step))?;
         }
         Ok(trainer.into_model())
     }
 
-    /// Fits an attentive probe: 60 times over the pictures, 128 of them a step, in an order drawn anew (1e-3, cosine, decay 0.1).
+    /// Fits an attentive probe: 60 times over the pictures, 128 of them a step, in an order drawn anew (1e-3, cosine,
+    /// decay 0.1). It is in f32, on the device of `compute`.
     ///
     /// # Errors
     /// A feature that is not finite.
-    pub fn attentive(train: &Labelled, classes: usize) -> Result<Self> {
+    pub fn attentive(compute: &Compute, train: &Labelled, classes: usize) -> Result<Self> {
         const EPOCHS: usize = 60;
         const ROWS: usize = 128;
         let steps = (EPOCHS * train.labels.len().div_ceil(ROWS)) as u64;
         let schedule = Schedule { peak: 1e-3, warmup_steps: steps / 20, steps };
-        let probe = Self::new(train, classes, |init| Some(Look::new(init, train.dim)));
+        let compute = measuring(compute);
+        let probe = Self::new(&compute, train, classes, |init| Some(QueryPool::new(init, train.dim)));
         let train = probe.scaled(train);
-        let mut trainer = Trainer::new(probe, OptimizerConfig::default())?;
+        let _memory = TrainingMemory::new();
+        let mut trainer = Trainer::new(&compute, probe, OptimizerConfig::default())?;
         let mut pictures: Vec<usize> = (0..train.labels.len()).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(0);
         for _ in 0..EPOCHS {
@@ -142,11 +151,17 @@ impl Probe {
         Ok(trainer.into_model())
     }
 
-    fn new(train: &Labelled, classes: usize, look: impl Fn(&Init<'_>) -> Option<Look>) -> Self {
-        let device = Device::flex().autodiff();
+    fn new(
+        compute: &Compute,
+        train: &Labelled,
+        classes: usize,
+        pool: impl Fn(&Init<'_>) -> Option<QueryPool>,
+    ) -> Self {
+        let device = compute.training_device();
         let init = Init::new(0, &device);
         Self {
-            look: look(&init.at("look")),
+            // An initial value follows from its path: with another name here, scores would be others.
+            pool: pool(&init.at("look")),
             weight: init.param("weight", [train.dim, classes], Initializer::Zeros),
             bias: init.param("bias", [classes], Initializer::Zeros),
             scale: moments(train),
@@ -154,9 +169,10 @@ impl Probe {
     }
 
     /// The class of each picture: `[n]`. Their labels are not looked at.
-    pub fn classify(&self, pictures: &Labelled) -> Vec<usize> {
+    pub fn classify(&self, compute: &Compute, pictures: &Labelled) -> Vec<usize> {
         let classes = self.bias.dims()[0];
-        let logits: Vec<f32> = self.logits(&self.scaled(pictures)).into_data().iter::<f32>().collect();
+        let logits = self.logits(&measuring(compute), &self.scaled(pictures));
+        let logits: Vec<f32> = logits.into_data().iter::<f32>().collect();
         let largest =
             |row: &[f32]| (0..classes).rev().max_by(|&a, &b| row[a].total_cmp(&row[b])).unwrap_or(0);
         logits.chunks_exact(classes).map(largest).collect()
@@ -170,14 +186,14 @@ impl Probe {
     }
 
     /// `[n, c]`
-    fn logits(&self, pictures: &Labelled) -> Tensor<2> {
+    fn logits(&self, compute: &Compute, pictures: &Labelled) -> Tensor<2> {
         let shape = [pictures.labels.len(), pictures.tokens, pictures.dim];
         let data = TensorData::new(pictures.features.clone(), shape);
         let mut x = Tensor::<3>::from_data(data, &self.weight.val().device());
-        if let Some(look) = &self.look {
-            x = look.forward(x);
+        if let Some(pool) = &self.pool {
+            x = pool.forward(compute, x);
         }
-        ops::linear(x.swap_dims(0, 1), &self.weight.val(), Some(&self.bias.val())).squeeze_dim(0)
+        compute.ops().linear(x.swap_dims(0, 1), Affine::new(&self.weight, &self.bias)).squeeze_dim(0)
     }
 }
 
@@ -188,15 +204,20 @@ impl Objective for Probe {
         batch.labels.len() as f64
     }
 
-    fn backward(&self, step: &Step<'_, Labelled>) -> Result<Backward> {
-        Backward::of_sums(self, step, |batch| {
-            let logits = self.logits(batch);
+    fn backward(&self, compute: &Compute, step: &Step<'_, Labelled>) -> Result<StepResult> {
+        StepResult::of_sums(compute, self, step, |batch| {
+            let logits = self.logits(compute, batch);
             let labels: Vec<i64> = batch.labels.iter().map(|&label| label as i64).collect();
             let labels = TensorData::new(labels, [batch.labels.len(), 1]);
             let labels = Tensor::<2, Int>::from_data(labels, &logits.device());
             Ok(-log_softmax(logits, 1).gather(1, labels).sum())
         })
     }
+}
+
+/// How a measurement is computed.
+fn measuring(compute: &Compute) -> Compute {
+    compute.with_precision(Precision::F32)
 }
 
 /// Mean and standard deviation of each feature; 1 where it never changes.

@@ -10,7 +10,7 @@ use mm1_train::objective::probe::{Labelled, Probe};
 use mm1_train::{Objective, OptimizerConfig, Trainer};
 use serde_json::Value;
 
-use crate::toy::{batch, config, device, text_only};
+use crate::toy::{batch, compute, config, device, text_only};
 
 fn vision() -> Vision {
     Mm1::encoder(&config(), 7, &device()).unwrap()
@@ -18,7 +18,7 @@ fn vision() -> Vision {
 
 fn contrastive(contrast: Contrast) -> Trainer<Clip> {
     let clip = Clip::new(vision(), &config().lm, contrast, 7).unwrap();
-    Trainer::new(clip, OptimizerConfig::default()).unwrap()
+    Trainer::new(&compute(), clip, OptimizerConfig::default()).unwrap()
 }
 
 fn trainer() -> Trainer<Clip> {
@@ -27,7 +27,7 @@ fn trainer() -> Trainer<Clip> {
 
 fn dino(config: DinoConfig) -> Trainer<Dino> {
     let small = DinoConfig { prototypes: 12, hidden: 16, bottleneck: 8, momentum: 0.9, ..config };
-    Trainer::new(Dino::new(vision(), &small, 10, 7), OptimizerConfig::default()).unwrap()
+    Trainer::new(&compute(), Dino::new(vision(), &small, 10, 7), OptimizerConfig::default()).unwrap()
 }
 
 /// Two large views and two small ones of each picture.
@@ -140,7 +140,7 @@ fn every_objective_resumes_bit_for_bit() {
     }
     let aim = || {
         let aim = Aim::new(vision(), &AimConfig { head_layers: 1, head_ffn: 16 }, 4, 7);
-        Trainer::new(aim, OptimizerConfig::default()).unwrap()
+        Trainer::new(&compute(), aim, OptimizerConfig::default()).unwrap()
     };
     let [whole, parts] = resumed(aim, of(pairs));
     assert_eq!(whole, parts);
@@ -175,7 +175,7 @@ fn a_linear_probe_finds_what_is_linear() {
         Labelled { tokens: 1, dim: 4, features: features.concat(), labels }
     };
     let (train, test) = (of(0..400), of(2000..2200));
-    let said = Probe::linear(&train, 4).unwrap().classify(&test);
+    let said = Probe::linear(&compute(), &train, 4).unwrap().classify(&compute(), &test);
     let right = said.iter().zip(&test.labels).filter(|(a, b)| a == b).count();
     assert!(right > 180, "{right} of 200");
 }
@@ -205,11 +205,11 @@ fn an_attentive_probe_finds_the_patch_that_tells() {
         Labelled { tokens: 1, features, ..all.clone() }
     };
     let right = |probe: &Probe, test: &Labelled| {
-        probe.classify(test).iter().zip(&test.labels).filter(|(a, b)| a == b).count()
+        probe.classify(&compute(), test).iter().zip(&test.labels).filter(|(a, b)| a == b).count()
     };
     let (train, test) = (of(0..2000), of(4000..4300));
-    let by_mean = right(&Probe::linear(&mean(&train), 2).unwrap(), &mean(&test));
-    let by_look = right(&Probe::attentive(&train, 2).unwrap(), &test);
+    let by_mean = right(&Probe::linear(&compute(), &mean(&train), 2).unwrap(), &mean(&test));
+    let by_look = right(&Probe::attentive(&compute(), &train, 2).unwrap(), &test);
     assert!(by_look > 290 && by_mean < 240, "{by_look} and {by_mean} of 300");
 }
 
@@ -249,7 +249,7 @@ fn captions_are_classified_and_what_every_caption_has_counts_little() {
     assert_eq!([weights[0], weights[3], weights[5], weights[7]], expected);
 
     let classifier = || SuperClass::new(vision(), vec![1.0; 50], 7);
-    let mut trainer = Trainer::new(classifier(), OptimizerConfig::default()).unwrap();
+    let mut trainer = Trainer::new(&compute(), classifier(), OptimizerConfig::default()).unwrap();
     let batches = [pairs(0..6)];
     let losses: Vec<_> = (0..80).map(|_| trainer.step(&batches, 3e-3).unwrap().loss).collect();
     assert!((losses[0] - 50f64.ln()).abs() < 1.0, "the first loss is {}", losses[0]);
@@ -269,7 +269,7 @@ fn the_classifiers_loss_and_gradient_are_the_papers() {
     let numbers = |t: Tensor<2>| -> Vec<f64> {
         t.into_data().try_into_vec::<f32>().unwrap().into_iter().map(f64::from).collect()
     };
-    let features = numbers(model.vision.forward(pixels.clone()).mean_dim(1).squeeze_dim::<2>(1));
+    let features = numbers(model.vision.forward(&compute(), pixels.clone()).mean_dim(1).squeeze_dim::<2>(1));
     let head = numbers(model.head.val());
     let d = head.len() / vocab;
     let (mut expected, mut slopes, mut start) = (0.0, vec![0.0; head.len()], 0);
@@ -289,7 +289,7 @@ fn the_classifiers_loss_and_gradient_are_the_papers() {
         }
         start += len;
     }
-    let loss = model.loss(pixels, PackedCaptions { ids: &ids, lens: &lens });
+    let loss = model.loss(&compute(), pixels, PackedCaptions { ids: &ids, lens: &lens });
     let value: f32 = loss.clone().into_scalar();
     assert!((f64::from(value) / expected - 1.0).abs() < 1e-6, "{value} is not {expected}");
     let grads = loss.backward();

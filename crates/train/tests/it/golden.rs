@@ -7,7 +7,7 @@ use mm1_model::{Mm1, Mm1Config, weights};
 use mm1_train::{OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
 
-use crate::toy::device;
+use crate::toy::{compute, device};
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
@@ -46,7 +46,7 @@ fn check(name: &str) {
     let model = weights::assign(Mm1::new(&config, 0, &device()).unwrap(), given.collect()).unwrap();
     // The file's steps are not clipped.
     let config = OptimizerConfig { clip_norm: f64::INFINITY, ..OptimizerConfig::default() };
-    let mut trainer = Trainer::new(model, config).unwrap();
+    let mut trainer = Trainer::new(&compute(), model, config).unwrap();
     for (step, expected) in floats(&data("losses")).into_iter().enumerate() {
         let loss = trainer.step(std::slice::from_ref(&batch), 0.003).unwrap().loss;
         let apart = (loss / f64::from(expected) - 1.0).abs();

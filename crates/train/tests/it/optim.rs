@@ -4,7 +4,7 @@ use mm1_model::group::ParameterGroup;
 use mm1_train::{GroupScale, MomentFormat, OptimizerConfig, Trainer};
 use serde_json::Value;
 
-use crate::toy::{self, Coefficients, Toy};
+use crate::toy::{self, Coefficients, Toy, compute};
 
 fn floats(v: &Value) -> Vec<f32> {
     v.as_array().unwrap().iter().map(|x| x.as_f64().unwrap() as f32).collect()
@@ -24,7 +24,7 @@ fn golden() -> Value {
 }
 
 fn trainer(golden: &Value, config: OptimizerConfig) -> Trainer<Toy> {
-    Trainer::new(Toy::new(|name| floats(&golden["start"][name])), config).unwrap()
+    Trainer::new(&compute(), Toy::new(|name| floats(&golden["start"][name])), config).unwrap()
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn a_frozen_part_has_no_update_and_no_moments() {
 #[test]
 fn freezing_all_is_refused() {
     let config = OptimizerConfig { freeze: ParameterGroup::ALL.to_vec(), ..OptimizerConfig::default() };
-    let error = Trainer::new(toy::model(), config).unwrap_err().to_string();
+    let error = Trainer::new(&compute(), toy::model(), config).unwrap_err().to_string();
     assert!(error.contains("nothing to train"), "{error}");
 }
 

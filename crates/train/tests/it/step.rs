@@ -1,17 +1,17 @@
 use anyhow::Result;
 use burn::module::Module;
 use mm1_data::batch::Batch;
-use mm1_model::Mm1;
 use mm1_model::group::ParameterGroup;
+use mm1_model::{Compute, Mm1};
 use mm1_train::{
-    Backward, Counts, MomentFormat, Objective, OptimizerConfig, Snapshot, Step, Trainer, checkpoint,
+    MicroBatch, MomentFormat, Objective, OptimizerConfig, Snapshot, Step, StepResult, Trainer, checkpoint,
 };
 use serde_json::{Value, json};
 
-use crate::toy::{Toy, batch, model, text_only};
+use crate::toy::{Toy, batch, compute, model, text_only};
 
 fn trainer() -> Trainer<Mm1> {
-    Trainer::new(model(), OptimizerConfig::default()).unwrap()
+    Trainer::new(&compute(), model(), OptimizerConfig::default()).unwrap()
 }
 
 /// Losses of `steps`, with a learning rate and batches that depend on the step alone.
@@ -118,8 +118,8 @@ impl Objective for Rooted {
     }
 
     /// The root of 0 is finite, its slope is not.
-    fn backward(&self, step: &Step<'_, Root>) -> Result<Backward> {
-        Backward::of_sums(self, step, |_| {
+    fn backward(&self, compute: &Compute, step: &Step<'_, Root>) -> Result<StepResult> {
+        StepResult::of_sums(compute, self, step, |_| {
             Ok((self.toy.lm.bias.val() * 0.0).sqrt().sum() + self.toy.vision.matrix.val().sum())
         })
     }
@@ -127,7 +127,7 @@ impl Objective for Rooted {
 
 struct Root(Vec<String>);
 
-impl Counts for Root {
+impl MicroBatch for Root {
     fn tokens(&self) -> usize {
         0
     }
@@ -147,7 +147,7 @@ fn a_gradient_that_is_not_finite_stops_before_the_update() {
         _ => 12,
     };
     let toy = Toy::new(|name| vec![1.0; count(name)]);
-    let mut trainer = Trainer::new(Rooted { toy }, OptimizerConfig::default()).unwrap();
+    let mut trainer = Trainer::new(&compute(), Rooted { toy }, OptimizerConfig::default()).unwrap();
     let before = trainer.snapshot(Value::Null);
     let error = trainer.step(&[Root(vec!["x".into()]), Root(vec!["y".into()])], 1.0).unwrap_err();
     assert_eq!(format!("{error:#}"), "step 0, samples x, y: the gradient of toy.lm.bias is not finite");
@@ -162,9 +162,9 @@ fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
 }
 
 fn resumes(config: OptimizerConfig) {
-    let mut unbroken = Trainer::new(model(), config.clone()).unwrap();
+    let mut unbroken = Trainer::new(&compute(), model(), config.clone()).unwrap();
     let losses = run(&mut unbroken, 0..6);
-    let mut first = Trainer::new(model(), config.clone()).unwrap();
+    let mut first = Trainer::new(&compute(), model(), config.clone()).unwrap();
     assert_eq!(run(&mut first, 0..3), losses[..3]);
     let dir = tempfile::tempdir().unwrap();
     checkpoint::save(dir.path(), &snapshot(&first), 1).unwrap();
@@ -174,7 +174,7 @@ fn resumes(config: OptimizerConfig) {
     assert_eq!((found.step, &loaded.state), (3, &json!({ "cursor": 5 })));
     // Another seed: nothing of the fresh model may survive.
     let fresh = Mm1::new(&crate::toy::config(), 99, &crate::toy::device()).unwrap();
-    let mut second = Trainer::new(fresh, config).unwrap();
+    let mut second = Trainer::new(&compute(), fresh, config).unwrap();
     second.restore(loaded).unwrap();
     assert_eq!(second.steps_done(), 3);
     assert_eq!(run(&mut second, 3..6), losses[3..]);
@@ -219,9 +219,10 @@ fn a_checkpoint_of_another_model_is_refused() {
     assert_eq!(error, "the checkpoint's lm.extra.m has no place in this model and its optimizer");
     assert_eq!(snapshot(&trainer), before);
     let frozen = OptimizerConfig { freeze: vec![ParameterGroup::Vision], ..Default::default() };
-    let error = Trainer::new(model(), frozen).unwrap().restore(before.clone()).unwrap_err().to_string();
+    let error =
+        Trainer::new(&compute(), model(), frozen).unwrap().restore(before.clone()).unwrap_err().to_string();
     assert!(error.starts_with("the checkpoint's vision."), "{error}");
     let bytes = OptimizerConfig { moments: MomentFormat::EightBit, ..Default::default() };
-    let error = Trainer::new(model(), bytes).unwrap().restore(before).unwrap_err().to_string();
+    let error = Trainer::new(&compute(), model(), bytes).unwrap().restore(before).unwrap_err().to_string();
     assert!(error.ends_with(".m is F32 in the checkpoint and I8 in this run"), "{error}");
 }

@@ -4,12 +4,16 @@ use anyhow::Result;
 use burn::module::{Module, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, BatchExample};
-use mm1_model::{Mm1, Mm1Config};
-use mm1_train::{Backward, Counts, Objective, Step};
+use mm1_model::{Compute, Mm1, Mm1Config};
+use mm1_train::{MicroBatch, Objective, Step, StepResult};
 use serde_json::json;
 
+pub(crate) fn compute() -> Compute {
+    Compute::new(Device::flex())
+}
+
 pub(crate) fn device() -> Device {
-    Device::flex().autodiff()
+    compute().training_device()
 }
 
 #[derive(Module, Debug)]
@@ -64,13 +68,13 @@ impl Objective for Toy {
         1.0
     }
 
-    fn backward(&self, step: &Step<'_, Coefficients>) -> Result<Backward> {
+    fn backward(&self, compute: &Compute, step: &Step<'_, Coefficients>) -> Result<StepResult> {
         fn product<const D: usize>(p: &Param<Tensor<D>>, c: Vec<f32>) -> Tensor<1> {
             let p = p.val();
             let c = Tensor::from_data(TensorData::new(c, p.dims()), &p.device());
             (p * c).sum()
         }
-        Backward::of_sums(self, step, |batch| {
+        StepResult::of_sums(compute, self, step, |batch| {
             let of = |name: &str| (batch.of)(batch, name);
             Ok(product(&self.vision.matrix, of("vision.matrix"))
                 + product(&self.connector.matrix, of("connector.matrix"))
@@ -80,7 +84,7 @@ impl Objective for Toy {
     }
 }
 
-impl Counts for Coefficients {
+impl MicroBatch for Coefficients {
     fn tokens(&self) -> usize {
         0
     }

@@ -1,9 +1,5 @@
 //! `activation(h) w + bias + residual`, of which a linear map is a case.
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
@@ -11,53 +7,50 @@ use mm1_kernels::gemm::Precision;
 use mm1_kernels::rows::{add_bias, fill_rows};
 
 use super::linear::{Linear, bias_grad};
-use super::memory::{Number as _, Values, elements, kept, lies_in, owned, rounded, vector, wide};
-use super::{Back, Operand, node, record, shape, tensor};
-use crate::ops::{Activation, Weight};
+use super::memory::{Number as _, elements, precision_of, with_number};
+use super::record::{BackwardPass, Operation, record};
+use super::{Fused, Operand, node, shape, tensor};
+use crate::ops::{Activation, Affine};
 
-/// See [`crate::ops::linear`].
-pub(in crate::ops) fn linear(x: Tensor<3>, w: Weight, bias: Option<&Tensor<1>>) -> Tensor<3> {
-    act_linear_residual(x, Activation::None, w, bias, None)
-}
-
-/// See [`crate::ops::act_linear_residual`].
-pub(in crate::ops) fn act_linear_residual(
+/// See [`crate::ops::Operations::act_linear_residual`].
+pub(super) fn act_linear_residual(
+    fused: &Fused,
     h: Tensor<3>,
     activation: Activation,
-    w: Weight,
-    bias: Option<&Tensor<1>>,
+    map: Affine,
     residual: Option<Tensor<3>>,
 ) -> Tensor<3> {
-    let [b, t, width] = h.dims();
-    let (Operand { value: h, node: h_node, .. }, (w, w_node)) = (Operand::new(h), Linear::of(w));
-    let (bias, residual) = (bias.cloned().map(Operand::new), residual.map(Operand::new));
+    let ([b, t, width], memory) = (h.dims(), &fused.memory);
+    let (Operand { value: h, node: h_node, .. }, (w, w_node)) =
+        (Operand::new(h), Linear::new(fused, map.weight));
+    let (bias, residual) = (map.bias.map(Operand::new), residual.map(Operand::new));
     let ([_, o], f) = (w.dims(), activation.width(width));
-    let (sums, add) = (residual.is_some(), bias.is_some() || residual.is_some());
+    let (has_residual, add) = (residual.is_some(), bias.is_some() || residual.is_some());
     let (residual, residual_node) = residual.map(|r| (r.value, r.node)).unzip();
-    let mut y = residual.map_or_else(|| vector(b * t * o), owned);
+    let mut y = residual.map_or_else(|| memory.floats(b * t * o), |residual| memory.to_change(residual));
     match &bias {
-        Some(bias) if sums => add_bias(&mut y, bias.values()),
+        Some(bias) if has_residual => add_bias(&mut y, bias.values()),
         Some(bias) => fill_rows(&mut y, bias.values()),
         None => {}
     }
-    let grad = lies_in(&h);
-    let h = match activation.kernel() {
-        None => {
+    let grad_precision = precision_of(&h);
+    let h = match activation {
+        Activation::Identity => {
             w.multiply(elements(&h), &mut y, add);
             h
         }
-        Some(activation) => rounded!(w.precision(), T => {
-            let h = kept(h, w.precision());
-            let mut a = Values::<T>::some(b * t * f);
+        activation => with_number!(w.precision(), T => {
+            let h = memory.in_precision(h, w.precision());
+            let mut a = memory.uninitialised::<T>(b * t * f);
             activation.forward(T::of(&h), f, &mut a);
             w.multiply(T::elements(&a), &mut y, add);
             h
         }),
     };
     let parents = [h_node, w_node, node(bias), residual_node.flatten()];
-    record(ActLinear, parents, tensor(y, [b, t, o]), || State {
-        h: kept(h, w.precision()),
-        grad,
+    record(ActLinear, memory, parents, tensor(y, [b, t, o]), || State {
+        h: memory.in_precision(h, w.precision()),
+        grad_precision,
         activation,
         w,
     })
@@ -70,47 +63,47 @@ struct ActLinear;
 struct State {
     /// In the precision of products.
     h: FlexTensor,
-    /// The precision of its gradient: that in which it came.
-    grad: Precision,
+    /// That of the gradient of `h`: the one in which `h` came.
+    grad_precision: Precision,
     activation: Activation,
     w: Linear,
 }
 
-impl Backward<Flex, 4> for ActLinear {
+impl Operation<4> for ActLinear {
     type State = State;
 
-    fn backward(self, ops: Ops<State, 4>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { h, grad, activation, w }, mut back) = Back::start_rounded(ops, grads);
-        let [f, o] = w.dims();
-        back.give(3, || wide(dy.clone()));
-        let slopes = elements(&dy);
-        back.give(2, || bias_grad(slopes, o));
-        let sum = back.sum(1);
-        match activation.kernel() {
-            None => rounded!(grad, T => {
-                let weight = back.wants(1).then_some((elements(&h), sum));
-                let (dh, dw) = w.grads::<T>(slopes, back.wants(0), weight);
+    fn backward(state: State, dy: FlexTensor, mut pass: BackwardPass<'_, 4>) {
+        let State { h, grad_precision, activation, w } = state;
+        let ([f, o], memory) = (w.dims(), pass.memory.clone());
+        pass.give(3, || memory.in_f32(dy.clone()));
+        let d_out = elements(&dy);
+        pass.give(2, || bias_grad(d_out, o));
+        let sum = pass.sum(1);
+        match activation {
+            Activation::Identity => with_number!(grad_precision, T => {
+                let weight = pass.wants(1).then_some((elements(&h), sum));
+                let (dh, dw) = w.grads::<T>(&memory, d_out, pass.wants(0), weight);
                 if let Some(dh) = dh {
-                    back.give(0, || tensor(dh, shape(&h)));
+                    pass.give(0, || tensor(dh, shape(&h)));
                 }
                 if let Some(dw) = dw {
-                    back.give(1, || dw);
+                    pass.give(1, || dw);
                 }
             }),
-            Some(activation) => rounded!(grad, T => {
+            activation => with_number!(grad_precision, T => {
                 let mut a;
-                if back.wants(0) {
-                    a = w.input_grad::<T>(slopes);
-                    back.give(0, || {
-                        let mut dh = Values::<T>::some(elements(&h).len());
-                        rounded!(lies_in(&h), H => activation.backward(H::of(&h), f, &mut a, &mut dh));
+                if pass.wants(0) {
+                    a = w.input_grad::<T>(&memory, d_out);
+                    pass.give(0, || {
+                        let mut dh = memory.uninitialised::<T>(elements(&h).len());
+                        with_number!(precision_of(&h), H => activation.backward(H::of(&h), f, &mut a, &mut dh));
                         tensor(dh, shape(&h))
                     });
                 } else {
-                    a = Values::<T>::some(slopes.len() / o * f);
-                    rounded!(lies_in(&h), H => activation.forward(H::of(&h), f, &mut a));
+                    a = memory.uninitialised::<T>(d_out.len() / o * f);
+                    with_number!(precision_of(&h), H => activation.forward(H::of(&h), f, &mut a));
                 }
-                back.give(1, || w.weight_grad(T::elements(&a), slopes, sum));
+                pass.give(1, || w.weight_grad(&memory, T::elements(&a), d_out, sum));
             }),
         }
     }

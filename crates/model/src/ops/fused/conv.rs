@@ -1,9 +1,5 @@
 //! Convolutions and pooling over pictures.
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, Ops};
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::conv::{Conv, Grid, Windows};
@@ -12,12 +8,13 @@ use mm1_kernels::gemm::Precision;
 use mm1_kernels::pool::AdaptivePool;
 use mm1_kernels::rows::{column_sums, fill_rows};
 
-use super::memory::{Number as _, kept, lies_in, rounded, vector};
-use super::{Back, Operand, floats, node, record, shape, tensor};
-use crate::ops::precision;
+use super::memory::{Number as _, precision_of, with_number};
+use super::record::{BackwardPass, Operation, record};
+use super::{Fused, Operand, floats, node, shape, tensor};
 
-/// See [`crate::ops::conv3x3`].
-pub(in crate::ops) fn conv3x3(
+/// See [`crate::ops::Operations::conv3x3`].
+pub(super) fn conv3x3(
+    fused: &Fused,
     x: Tensor<4>,
     weight: &Tensor<2>,
     bias: Option<&Tensor<1>>,
@@ -25,16 +22,17 @@ pub(in crate::ops) fn conv3x3(
 ) -> Tensor<4> {
     let ([n, height, width, channels], [_, o]) = (x.dims(), weight.dims());
     let (x, weight, bias) = (Operand::new(x), Operand::new(weight.clone()), bias.cloned().map(Operand::new));
-    let (windows, precision) = (Windows { input: Grid { height, width, channels }, stride }, precision());
+    let windows = Windows { input: Grid { height, width, channels }, stride };
+    let (precision, memory) = (fused.precision, &fused.memory);
     let y_shape = [n, windows.height(), windows.width(), o];
-    let mut y = vector(y_shape.iter().product());
+    let mut y = memory.floats(y_shape.iter().product());
     if let Some(bias) = &bias {
         fill_rows(&mut y, bias.values());
     }
     Conv { windows, weight: weight.values(), precision }.forward(x.values(), &mut y, bias.is_some());
     let parents = [x.node, weight.node, node(bias)];
     let state = || State { x: x.value, weight: weight.value, windows, precision };
-    record(Conv3x3, parents, tensor(y, y_shape), state)
+    record(Conv3x3, memory, parents, tensor(y, y_shape), state)
 }
 
 #[derive(Debug)]
@@ -48,31 +46,32 @@ struct State {
     precision: Precision,
 }
 
-impl Backward<Flex, 3> for Conv3x3 {
+impl Operation<3> for Conv3x3 {
     type State = State;
 
-    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { x, weight, windows, precision }, mut back) = Back::start(ops, grads);
-        let ([_, _, _, o], slopes) = (shape(&dy).dims(), floats(&dy));
+    fn backward(state: State, dy: FlexTensor, mut pass: BackwardPass<'_, 3>) {
+        let (State { x, weight, windows, precision }, memory) = (state, pass.memory.clone());
+        let dy = memory.in_f32(dy);
+        let ([_, _, _, o], d_out) = (shape(&dy).dims(), floats(&dy));
         let conv = Conv { windows, weight: floats(&weight), precision };
-        back.give(2, || tensor(column_sums(slopes, o), [o]));
-        back.give(1, || tensor(conv.weight_grad(floats(&x), slopes), shape(&weight)));
-        back.give(0, || {
-            let mut dx = vector(floats(&x).len());
-            conv.input_grad(slopes, &mut dx);
+        pass.give(2, || tensor(column_sums(d_out, o), [o]));
+        pass.give(1, || tensor(conv.weight_grad(floats(&x), d_out), shape(&weight)));
+        pass.give(0, || {
+            let mut dx = memory.floats(floats(&x).len());
+            conv.input_grad(d_out, &mut dx);
             tensor(dx, shape(&x))
         });
     }
 }
 
-/// See [`crate::ops::depthwise3x3`].
-pub(in crate::ops) fn depthwise3x3(x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
-    let x_shape = x.dims();
+/// See [`crate::ops::Operations::depthwise3x3`].
+pub(super) fn depthwise3x3(fused: &Fused, x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
+    let (x_shape, memory) = (x.dims(), &fused.memory);
     let (x, weight) = (Operand::new(x), Operand::new(weight.clone()));
-    let mut y = vector(x_shape.iter().product());
+    let mut y = memory.floats(x_shape.iter().product());
     depthwise::forward(grid(x_shape), x.values(), weight.values(), &mut y);
-    record(Depthwise, [x.node, weight.node], tensor(y, x_shape), || {
-        (kept(x.value, precision()), weight.value)
+    record(Depthwise, memory, [x.node, weight.node], tensor(y, x_shape), || {
+        (memory.in_precision(x.value, fused.precision), weight.value)
     })
 }
 
@@ -84,45 +83,49 @@ fn grid([_, height, width, channels]: [usize; 4]) -> Grid {
 #[derive(Debug)]
 struct Depthwise;
 
-impl Backward<Flex, 2> for Depthwise {
+impl Operation<2> for Depthwise {
+    /// The input in the precision of products, and the weight.
     type State = (FlexTensor, FlexTensor);
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, (x, weight), mut back) = Back::start(ops, grads);
-        let (slopes, grid) = (floats(&dy), grid(shape(&x).dims()));
-        back.give(1, || {
-            let dw = rounded!(lies_in(&x), T => depthwise::weight_grad(grid, T::of(&x), slopes));
+    fn backward((x, weight): Self::State, dy: FlexTensor, mut pass: BackwardPass<'_, 2>) {
+        let memory = pass.memory.clone();
+        let dy = memory.in_f32(dy);
+        let (d_out, grid) = (floats(&dy), grid(shape(&x).dims()));
+        pass.give(1, || {
+            let dw = with_number!(precision_of(&x), T => depthwise::weight_grad(grid, T::of(&x), d_out));
             tensor(dw, shape(&weight))
         });
-        back.give(0, || {
-            let mut dx = vector(slopes.len());
-            depthwise::input_grad(grid, slopes, floats(&weight), &mut dx);
+        pass.give(0, || {
+            let mut dx = memory.floats(d_out.len());
+            depthwise::input_grad(grid, d_out, floats(&weight), &mut dx);
             tensor(dx, shape(&x))
         });
     }
 }
 
-/// See [`crate::ops::adaptive_avg_pool`].
-pub(in crate::ops) fn adaptive_avg_pool(x: Tensor<4>, out: usize) -> Tensor<4> {
-    let [n, height, width, channels] = x.dims();
+/// See [`crate::ops::Operations::adaptive_avg_pool`].
+pub(super) fn adaptive_avg_pool(fused: &Fused, x: Tensor<4>, out: usize) -> Tensor<4> {
+    let ([n, height, width, channels], memory) = (x.dims(), &fused.memory);
     let pool = AdaptivePool { input: Grid { height, width, channels }, height: out, width: out };
     let x = Operand::new(x);
-    let mut y = vector(n * out * out * channels);
+    let mut y = memory.floats(n * out * out * channels);
     pool.forward(x.values(), &mut y);
-    record(Pool, [x.node], tensor(y, [n, out, out, channels]), || (pool, n))
+    record(Pool, memory, [x.node], tensor(y, [n, out, out, channels]), || (pool, n))
 }
 
 #[derive(Debug)]
 struct Pool;
 
-impl Backward<Flex, 1> for Pool {
+impl Operation<1> for Pool {
+    /// With the number of pictures.
     type State = (AdaptivePool, usize);
 
-    fn backward(self, ops: Ops<Self::State, 1>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, (pool, n), mut back) = Back::start(ops, grads);
-        back.give(0, || {
+    fn backward((pool, n): Self::State, dy: FlexTensor, mut pass: BackwardPass<'_, 1>) {
+        let memory = pass.memory.clone();
+        let dy = memory.in_f32(dy);
+        pass.give(0, || {
             let Grid { height, width, channels } = pool.input;
-            let mut dx = vector(n * pool.input.values());
+            let mut dx = memory.floats(n * pool.input.values());
             pool.backward(floats(&dy), &mut dx);
             tensor(dx, [n, height, width, channels])
         });

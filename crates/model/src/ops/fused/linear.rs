@@ -1,27 +1,27 @@
 //! A linear map: its weight, and the gradients of its input and its weight.
 
+use burn::backend::autodiff::ops::NodeGuard;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
 use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
 use mm1_kernels::rows::column_sums;
 
-use super::memory::{Number, Values, vector};
-use super::{NodeGuard, Operand, floats, shape, takes, tensor};
-use crate::ops::{PackedWeight, Weight, precision};
+use super::memory::{Number, Values};
+use super::{Fused, Operand, StepMemory, floats, shape, tensor};
+use crate::ops::{PackedWeight, Weight};
 
-/// See [`Weight::packed`].
-pub(in crate::ops) fn packed(weight: Weight, precision: Precision) -> Weight {
+/// See [`crate::ops::Operations::packed`].
+pub(super) fn packed(fused: &Fused, weight: Weight) -> Weight {
     match weight {
-        Weight::Matrix(ref tensor) | Weight::Table(ref tensor) if takes(tensor) => {
-            let (linear, _) = Linear::of(weight);
-            let panels = PackedB::new(precision, linear.matrix()).into();
-            Weight::Packed(PackedWeight { panels })
+        Weight::Packed(_) => weight,
+        weight => {
+            let (linear, _) = Linear::new(fused, weight);
+            Weight::Packed(PackedWeight::new(PackedB::new(fused.precision, linear.matrix())))
         }
-        other => other,
     }
 }
 
-/// A linear map, for the way there and back.
+/// The weight of a linear map, for its forward and its backward pass.
 #[derive(Clone, Debug)]
 pub(super) enum Linear {
     /// By a matrix of the graph.
@@ -31,25 +31,25 @@ pub(super) enum Linear {
         transposed: bool,
         precision: Precision,
     },
-    /// By one that is only read.
+    /// By one for reading only.
     Packed(PackedWeight),
 }
 
 impl Linear {
-    /// A linear map with products in the precision of now, and the node of its weight.
-    pub(super) fn of(weight: Weight) -> (Self, Option<NodeGuard>) {
+    /// By `weight`, with products in the precision of `fused`, and the node of the weight.
+    pub(super) fn new(fused: &Fused, weight: Weight) -> (Self, Option<NodeGuard>) {
         if let Weight::Packed(packed) = weight {
             return (Self::Packed(packed), None);
         }
         let transposed = matches!(weight, Weight::Table(_));
         let Operand { value, node, .. } = Operand::new(weight.unpacked());
-        (Self::Matrix { value, transposed, precision: precision() }, node)
+        (Self::Matrix { value, transposed, precision: fused.precision }, node)
     }
 
     pub(super) fn precision(&self) -> Precision {
         match self {
             Self::Matrix { precision, .. } => *precision,
-            Self::Packed(packed) => packed.panels.precision(),
+            Self::Packed(packed) => packed.panels().precision(),
         }
     }
 
@@ -57,14 +57,14 @@ impl Linear {
     pub(super) fn dims(&self) -> [usize; 2] {
         match self {
             Self::Matrix { .. } => [self.matrix().rows(), self.matrix().cols()],
-            Self::Packed(packed) => packed.panels.dims(),
+            Self::Packed(packed) => packed.panels().dims(),
         }
     }
 
     /// As `[i, o]`, of a matrix of the graph.
     fn matrix(&self) -> Matrix<'_> {
         let Self::Matrix { value, transposed, .. } = self else {
-            panic!("a packed weight is only read: there is no way back through it")
+            panic!("a packed weight is for reading only: it has no gradient")
         };
         let [rows, columns] = shape(value).dims();
         let matrix = Matrix::new(floats(value), rows, columns);
@@ -78,24 +78,31 @@ impl Linear {
         let (x, y) = (Matrix::of(x, n, i), MatrixMut::of(Y::elements_mut(y), n, o));
         match self {
             Self::Matrix { .. } => gemm(self.precision(), x, self.matrix(), y, add),
-            Self::Packed(packed) => gemm(self.precision(), x, &*packed.panels, y, add),
+            Self::Packed(packed) => gemm(self.precision(), x, packed.panels(), y, add),
         }
     }
 
     /// The gradient of the input from that of the output.
-    pub(super) fn input_grad<T: Number>(&self, dy: Elements<'_>) -> Values<T> {
-        self.grads(dy, true, None).0.expect("wanted")
+    pub(super) fn input_grad<T: Number>(&self, memory: &StepMemory, dy: Elements<'_>) -> Values<T> {
+        self.grads(memory, dy, true, None).0.expect("wanted")
     }
 
     /// The gradient of the weight from the input and the gradient of the output, added to `sum`.
-    pub(super) fn weight_grad(&self, x: Elements<'_>, dy: Elements<'_>, sum: Option<Values>) -> FlexTensor {
-        self.grads::<f32>(dy, false, Some((x, sum))).1.expect("wanted")
+    pub(super) fn weight_grad(
+        &self,
+        memory: &StepMemory,
+        x: Elements<'_>,
+        dy: Elements<'_>,
+        sum: Option<Values>,
+    ) -> FlexTensor {
+        self.grads::<f32>(memory, dy, false, Some((x, sum))).1.expect("wanted")
     }
 
     /// What is wanted of both: of the input, of the weight from `(x, sum)`. A thread that one product leaves idle works on
     /// the other.
     pub(super) fn grads<T: Number>(
         &self,
+        memory: &StepMemory,
         dy: Elements<'_>,
         input: bool,
         weight: Option<(Elements<'_>, Option<Values>)>,
@@ -105,10 +112,10 @@ impl Linear {
         let dy = Matrix::of(dy, n, o);
         let table = matches!(self, Self::Matrix { transposed: true, .. });
         let dims = if table { [o, i] } else { [i, o] };
-        let mut dx = input.then(|| Values::<T>::some(n * i));
+        let mut dx = input.then(|| memory.uninitialised::<T>(n * i));
         let mut dw = weight.map(|(x, sum)| {
             let add = sum.is_some();
-            (Matrix::of(x, n, i), sum.unwrap_or_else(|| vector(i * o)), add)
+            (Matrix::of(x, n, i), sum.unwrap_or_else(|| memory.floats(i * o)), add)
         });
         let to_input = || {
             if let Some(dx) = &mut dx {

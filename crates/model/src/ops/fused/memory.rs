@@ -1,4 +1,4 @@
-//! The memory of operations: in a step of training, of the arena; and what they keep for the way back.
+//! Values that operations make, and the precision of what they save for backward.
 
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -11,17 +11,18 @@ use mm1_kernels::arena;
 use mm1_kernels::gemm::{Elements, Precision};
 use mm1_kernels::rows::{clear, copy, narrow, widen};
 
-use super::{floats, shape, tensor};
-use crate::ops::mode::in_step;
+use super::{StepMemory, floats, shape, tensor};
 
 /// Values below which the allocator's memory is as good.
 const SMALL: usize = 4096;
 
-/// How numbers lie in a tensor.
+/// A number type of tensors.
 pub(super) trait Number: mm1_kernels::Stored {
     const DTYPE: DType;
-    /// Zeros, or of the arena whatever was there.
-    fn bytes(len: usize) -> Bytes;
+    /// Uninitialised, of the arena: whatever was there.
+    fn of_arena(len: usize) -> Bytes;
+    /// Zeros of the allocator.
+    fn of_allocator(len: usize) -> Bytes;
     /// The values of a contiguous tensor of such numbers.
     fn of(tensor: &FlexTensor) -> &[Self];
     fn of_mut(tensor: &mut FlexTensor) -> &mut [Self];
@@ -32,12 +33,11 @@ macro_rules! number {
         impl Number for $kind {
             const DTYPE: DType = DType::$dtype;
 
-            fn bytes(len: usize) -> Bytes {
-                if in_arena(len) {
-                    arena::$arena(len)
-                } else {
-                    Bytes::from_elems(vec![mm1_kernels::Stored::stored(0.0); len] as Vec<Self>)
-                }
+            fn of_arena(len: usize) -> Bytes {
+                arena::$arena(len)
+            }
+            fn of_allocator(len: usize) -> Bytes {
+                Bytes::from_elems(vec![mm1_kernels::Stored::stored(0.0); len] as Vec<Self>)
             }
             fn of(tensor: &FlexTensor) -> &[Self] {
                 tensor.as_slice().expect("a contiguous tensor of such numbers")
@@ -52,7 +52,7 @@ number!(f32, F32, floats);
 number!(bf16, BF16, halves);
 
 /// Computes something with `T` for the numbers that products take in a precision.
-macro_rules! rounded {
+macro_rules! with_number {
     ($precision:expr, $T:ident => $body:expr) => {
         match $precision {
             mm1_kernels::gemm::Precision::F32 => {
@@ -66,7 +66,7 @@ macro_rules! rounded {
         }
     };
 }
-pub(super) use rounded;
+pub(super) use with_number;
 
 /// Values that an operation makes: a tensor without a shape.
 pub(super) struct Values<T = f32>(FlexTensor, PhantomData<T>);
@@ -74,11 +74,6 @@ pub(super) struct Values<T = f32>(FlexTensor, PhantomData<T>);
 impl<T: Number> Values<T> {
     fn new(bytes: Bytes, len: usize) -> Self {
         Self(FlexTensor::new(bytes, Layout::contiguous([len].into()), T::DTYPE), PhantomData)
-    }
-
-    /// `len` values to be overwritten: they are what somebody left there.
-    pub(super) fn some(len: usize) -> Self {
-        Self::new(T::bytes(len), len)
     }
 
     /// As a tensor, without a copy.
@@ -108,65 +103,68 @@ impl<T: Number> DerefMut for Values<T> {
     }
 }
 
-/// Whether `len` values are of the arena.
-fn in_arena(len: usize) -> bool {
-    len >= SMALL && in_step()
-}
+impl StepMemory {
+    /// `len` values to be overwritten: uninitialised in the arena, else zeros.
+    pub(super) fn uninitialised<T: Number>(&self, len: usize) -> Values<T> {
+        let in_arena = len >= SMALL && self.in_step();
+        Values::new(if in_arena { T::of_arena(len) } else { T::of_allocator(len) }, len)
+    }
 
-/// `len` floats to be overwritten: they are what somebody left there.
-pub(super) fn vector(len: usize) -> Values {
-    Values::some(len)
-}
+    /// `len` floats to be overwritten.
+    pub(super) fn floats(&self, len: usize) -> Values {
+        self.uninitialised(len)
+    }
 
-/// `len` zeros.
-pub(super) fn zeros(len: usize) -> Values {
-    let mut values = vector(len);
-    clear(&mut values);
-    values
-}
+    /// `len` zeros.
+    pub(super) fn zeros(&self, len: usize) -> Values {
+        let mut values = self.floats(len);
+        clear(&mut values);
+        values
+    }
 
-/// The values of a contiguous tensor, to be changed: copied only if somebody else holds them.
-pub(super) fn owned(tensor: FlexTensor) -> Values {
-    if tensor.is_unique() && tensor.storage::<f32>().len() == floats(&tensor).len() {
+    /// The values of a contiguous tensor, to be changed: copied only if somebody else holds them.
+    pub(super) fn to_change(&self, tensor: FlexTensor) -> Values {
         let len = floats(&tensor).len();
-        return Values(tensor.with_layout(Layout::contiguous([len].into())), PhantomData);
-    }
-    let mut values = vector(floats(&tensor).len());
-    copy(&mut values, floats(&tensor));
-    values
-}
-
-/// How the values of a tensor lie.
-pub(super) fn lies_in(tensor: &FlexTensor) -> Precision {
-    if tensor.dtype() == DType::F32 { Precision::F32 } else { Precision::Bf16 }
-}
-
-/// A contiguous tensor as products in a precision take it: PyTorch's autocast keeps it so for the way back as well.
-pub(super) fn kept(value: FlexTensor, precision: Precision) -> FlexTensor {
-    match precision {
-        Precision::Bf16 if lies_in(&value) == Precision::F32 => {
-            let mut halves = Values::<bf16>::some(floats(&value).len());
-            narrow(&mut halves, floats(&value));
-            tensor(halves, shape(&value))
+        if tensor.is_unique() && tensor.storage::<f32>().len() == len {
+            return Values(tensor.with_layout(Layout::contiguous([len].into())), PhantomData);
         }
-        Precision::Bf16 => value,
-        Precision::F32 => wide(value),
+        let mut values = self.floats(len);
+        copy(&mut values, floats(&tensor));
+        values
+    }
+
+    /// A contiguous tensor as products in `precision` take it, which is how it is saved for backward: so does PyTorch's
+    /// autocast.
+    pub(super) fn in_precision(&self, value: FlexTensor, precision: Precision) -> FlexTensor {
+        match (precision, precision_of(&value)) {
+            (Precision::F32, Precision::F32) | (Precision::Bf16, Precision::Bf16) => value,
+            (Precision::Bf16, Precision::F32) => {
+                let mut halves = self.uninitialised::<bf16>(floats(&value).len());
+                narrow(&mut halves, floats(&value));
+                tensor(halves, shape(&value))
+            }
+            (Precision::F32, Precision::Bf16) => {
+                let mut floats = self.floats(bf16::of(&value).len());
+                widen(&mut floats, bf16::of(&value));
+                tensor(floats, shape(&value))
+            }
+        }
+    }
+
+    /// A contiguous tensor in f32.
+    pub(super) fn in_f32(&self, value: FlexTensor) -> FlexTensor {
+        self.in_precision(value, Precision::F32)
     }
 }
 
-/// A contiguous tensor in f32 again, but for the rounding.
-pub(super) fn wide(value: FlexTensor) -> FlexTensor {
-    if lies_in(&value) == Precision::F32 {
-        return value;
-    }
-    let mut floats = vector(bf16::of(&value).len());
-    widen(&mut floats, bf16::of(&value));
-    tensor(floats, shape(&value))
+/// The precision of a tensor's values.
+pub(super) fn precision_of(tensor: &FlexTensor) -> Precision {
+    if tensor.dtype() == DType::F32 { Precision::F32 } else { Precision::Bf16 }
 }
 
 /// The values of a contiguous tensor, of either kind.
 pub(super) fn elements(tensor: &FlexTensor) -> Elements<'_> {
-    match lies_in(tensor) {
+    match precision_of(tensor) {
         Precision::F32 => Elements::Floats(f32::of(tensor)),
         Precision::Bf16 => Elements::Halves(bf16::of(tensor)),
     }

@@ -1,11 +1,12 @@
-//! The operations of [`super`] over `mm1_kernels`, each with its own backward pass: on the CPU backend, with or
-//! without gradients.
+//! The operations of [`super`] over `mm1_kernels`, each with its own backward pass: on the CPU, with or without
+//! gradients.
 //!
 //! An operation takes its operands' values and their nodes in the graph of gradients, computes its result, and records
-//! how to go back. Parents come in a fixed order; one that is missing or frozen costs no work on the way back.
+//! its backward pass. Parents come in a fixed order; one that is missing or frozen costs the backward pass no work.
 
 mod act_linear;
 mod attention;
+mod checkpointed;
 mod conv;
 mod cross_entropy;
 mod elementwise;
@@ -14,44 +15,130 @@ mod linear;
 mod memory;
 mod norm;
 mod norm_linear;
-mod recomputed;
-mod sums;
+mod record;
+mod step_memory;
 
-use burn::backend::autodiff::NodeId;
-use burn::backend::autodiff::checkpoint::strategy::NoCheckpointing;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops, OpsKind};
-use burn::backend::{Autodiff, AutodiffBackend, Flex, GradientCheckpointingStrategy};
-use burn::tensor::{DType, Device, Shape, Tensor};
-use burn_flex::{FlexTensor, Layout};
-use mm1_kernels::arena;
+use std::sync::Arc;
 
+use burn::backend::autodiff::ops::NodeGuard;
+use burn::backend::{Autodiff, Flex};
+use burn::tensor::{Shape, Tensor};
+use burn_flex::{FlexTensor, Layout as TensorLayout};
+
+pub use checkpointed::checkpointed;
+pub use step_memory::{GradientSums, StepMemory};
+
+use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
 use memory::{Number, Values};
 
-pub(super) use act_linear::{act_linear_residual, linear};
-pub(super) use attention::{attention, cross_attention};
-pub(super) use conv::{adaptive_avg_pool, conv3x3, depthwise3x3};
-pub(super) use cross_entropy::linear_cross_entropy;
-pub(super) use elementwise::{add_activation, gate};
-pub(super) use embedding::{embedding, splice};
-pub(super) use linear::packed;
-pub(super) use norm::{norm, norm_activation};
-pub(super) use norm_linear::norm_linear;
-pub(super) use recomputed::recomputed;
-pub(super) use sums::{sum_into, take_sum};
-
-/// Whether a tensor is where these operations are: on the CPU backend, without the engine's own checkpointing.
-pub(super) fn takes<const D: usize>(tensor: &Tensor<D>) -> bool {
-    let device = tensor.device();
-    device == Device::flex()
-        && matches!(tensor.dtype(), DType::F32 | DType::BF16)
-        && device.gradient_checkpointing_strategy() != Some(GradientCheckpointingStrategy::Balanced)
+/// See the [module](self).
+#[derive(Clone, Debug)]
+pub struct Fused {
+    precision: Precision,
+    memory: StepMemory,
 }
 
-/// Ends a step of training.
-pub(super) fn end_step() {
-    sums::clear();
-    arena::end_step();
+impl Fused {
+    /// With products in `precision`, outside of a training step.
+    pub fn new(precision: Precision) -> Self {
+        Self { precision, memory: StepMemory::default() }
+    }
+}
+
+impl Operations for Fused {
+    fn precision(&self) -> Precision {
+        self.precision
+    }
+
+    fn with_precision(&self, precision: Precision) -> Arc<dyn Operations> {
+        Arc::new(Self { precision, ..self.clone() })
+    }
+
+    fn in_step(&self) -> Arc<dyn Operations> {
+        Arc::new(Self { memory: StepMemory::of_step(), ..self.clone() })
+    }
+
+    fn memory(&self) -> Option<&StepMemory> {
+        Some(&self.memory)
+    }
+
+    fn packed(&self, weight: Weight) -> Weight {
+        linear::packed(self, weight)
+    }
+
+    fn norm_activation(&self, x: Tensor<3>, norm: &Norm, activation: Activation) -> Tensor<3> {
+        norm::norm_activation(self, x, norm, activation)
+    }
+
+    fn add_activation(&self, x: Tensor<3>, y: Tensor<3>, activation: Activation) -> Tensor<3> {
+        elementwise::add_activation(self, x, y, activation)
+    }
+
+    fn gate(&self, x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
+        elementwise::gate(self, x, gates)
+    }
+
+    fn norm_linear(&self, x: Tensor<3>, norm: &Norm, map: Affine) -> Tensor<3> {
+        norm_linear::norm_linear(self, x, norm, map, Precision::F32)
+    }
+
+    fn norm_linear_rounded(&self, x: Tensor<3>, norm: &Norm, map: Affine) -> Tensor<3> {
+        norm_linear::norm_linear(self, x, norm, map, self.precision)
+    }
+
+    fn attention(&self, qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
+        attention::attention(self, qkv, heads, layout, rope)
+    }
+
+    fn cross_attention(&self, q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
+        attention::cross_attention(self, q, kv, heads)
+    }
+
+    fn act_linear_residual(
+        &self,
+        h: Tensor<3>,
+        activation: Activation,
+        map: Affine,
+        residual: Option<Tensor<3>>,
+    ) -> Tensor<3> {
+        act_linear::act_linear_residual(self, h, activation, map, residual)
+    }
+
+    fn linear_cross_entropy(
+        &self,
+        x: Tensor<3>,
+        head: Weight,
+        targets: &[u32],
+        weights: &[f32],
+    ) -> Tensor<1> {
+        cross_entropy::linear_cross_entropy(self, x, head, targets, weights)
+    }
+
+    fn embedding(&self, table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
+        embedding::embedding(self, table, ids, [rows, length])
+    }
+
+    fn splice(&self, embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Tensor<3> {
+        embedding::splice(self, embeds, image_tokens, slots)
+    }
+
+    fn conv3x3(
+        &self,
+        x: Tensor<4>,
+        weight: &Tensor<2>,
+        bias: Option<&Tensor<1>>,
+        stride: usize,
+    ) -> Tensor<4> {
+        conv::conv3x3(self, x, weight, bias, stride)
+    }
+
+    fn depthwise3x3(&self, x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4> {
+        conv::depthwise3x3(self, x, weight)
+    }
+
+    fn adaptive_avg_pool(&self, x: Tensor<4>, out: usize) -> Tensor<4> {
+        conv::adaptive_avg_pool(self, x, out)
+    }
 }
 
 /// What an operation takes: values, and their node in the graph of gradients where there is one.
@@ -72,7 +159,7 @@ impl Operand {
                 Self { value: value.to_contiguous(), node: Some(node), tracked }
             }
             Err(_) => {
-                let value = tensor.try_into_primitive::<Flex>().expect("operands are on one device");
+                let value = tensor.try_into_primitive::<Flex>().expect("operands are on the CPU");
                 Self { value: value.to_contiguous(), node: None, tracked: false }
             }
         }
@@ -95,67 +182,10 @@ fn floats(tensor: &FlexTensor) -> &[f32] {
 
 /// A tensor of `values`, without a copy.
 fn tensor<T: Number>(values: impl Into<Values<T>>, shape: impl Into<Shape>) -> FlexTensor {
-    values.into().shaped(Layout::contiguous(shape.into()))
+    values.into().shaped(TensorLayout::contiguous(shape.into()))
 }
 
 /// The shape of a tensor.
 fn shape(tensor: &FlexTensor) -> Shape {
     tensor.layout().shape().clone()
-}
-
-/// Gives an operation's result its place in the graph of gradients; `state` is kept only if a parent is tracked.
-fn record<const D: usize, const N: usize, B: Backward<Flex, N>>(
-    operation: B,
-    parents: [Option<NodeGuard>; N],
-    output: FlexTensor,
-    state: impl FnOnce() -> B::State,
-) -> Tensor<D> {
-    if parents.iter().all(Option::is_none) {
-        return Tensor::from_primitive::<Flex>(output);
-    }
-    let constant = || Autodiff::<Flex>::from_inner(output.clone()).node();
-    let parents = parents.map(|parent| parent.unwrap_or_else(constant));
-    let output = match operation.prepare::<NoCheckpointing>(parents).compute_bound().stateful() {
-        OpsKind::Tracked(prepared) => prepared.finish(state(), output),
-        OpsKind::UnTracked(prepared) => prepared.finish(output),
-    };
-    Tensor::from_primitive::<Autodiff<Flex>>(output)
-}
-
-/// The way back through an operation with `N` parents.
-struct Back<'a, const N: usize> {
-    grads: &'a mut Gradients,
-    parents: [Option<NodeId>; N],
-}
-
-impl<'a, const N: usize> Back<'a, N> {
-    /// Gives the gradient of the operation's output and what it kept as well.
-    fn start<S>(ops: Ops<S, N>, grads: &'a mut Gradients) -> (FlexTensor, S, Self) {
-        let (dy, state, back) = Self::start_rounded(ops, grads);
-        (memory::wide(dy), state, back)
-    }
-
-    /// The same; the gradient is in bfloat16 where it comes from an operation that rounded it, for products.
-    fn start_rounded<S>(ops: Ops<S, N>, grads: &'a mut Gradients) -> (FlexTensor, S, Self) {
-        let dy = grads.consume::<Flex>(&ops.node).to_contiguous();
-        let parents = ops.parents.map(|parent| parent.map(|parent| parent.id));
-        (dy, ops.state, Self { grads, parents })
-    }
-
-    /// Whether a parent's gradient is wanted.
-    fn wants(&self, parent: usize) -> bool {
-        self.parents[parent].is_some()
-    }
-
-    /// The sum of a parent's gradients in the micro-batches before, for an operation that adds to it itself.
-    fn sum(&self, parent: usize) -> Option<Values> {
-        self.parents[parent].and_then(sums::take).map(memory::owned)
-    }
-
-    /// Gives a parent its gradient, computed only if it is wanted.
-    fn give(&mut self, parent: usize, grad: impl FnOnce() -> FlexTensor) {
-        if let Some(id) = self.parents[parent] {
-            self.grads.register::<Flex>(id, sums::with_sum(id, grad()));
-        }
-    }
 }

@@ -2,43 +2,36 @@
 
 use std::sync::Arc;
 
-use burn::backend::Flex;
-use burn::backend::autodiff::checkpoint::base::Checkpointer;
-use burn::backend::autodiff::grads::Gradients;
-use burn::backend::autodiff::ops::{Backward, NodeGuard, Ops};
+use burn::backend::autodiff::ops::NodeGuard;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use half::bf16;
 use mm1_kernels::gemm::Precision;
 use mm1_kernels::norm::{Norm as Kernel, NormGrad, RowStats};
 
-use super::memory::{Number as _, Values, lies_in, owned, rounded, vector};
-use super::{Back, Operand, floats, record, shape, tensor};
-use crate::ops::{Activation, Norm, precision};
+use super::memory::{Number as _, precision_of, with_number};
+use super::record::{BackwardPass, Operation, record};
+use super::{Fused, Operand, floats, shape, tensor};
+use crate::ops::{Activation, Norm};
 
-/// See [`crate::ops::norm`].
-pub(in crate::ops) fn norm(x: Tensor<3>, by: &Norm) -> Tensor<3> {
-    norm_activation(x, by, Activation::None)
-}
-
-/// See [`crate::ops::norm_activation`].
-pub(in crate::ops) fn norm_activation(x: Tensor<3>, by: &Norm, activation: Activation) -> Tensor<3> {
-    let [b, t, d] = x.dims();
+/// See [`crate::ops::Operations::norm_activation`].
+pub(super) fn norm_activation(fused: &Fused, x: Tensor<3>, by: &Norm, activation: Activation) -> Tensor<3> {
+    let ([b, t, d], memory) = (x.dims(), &fused.memory);
     let width = activation.width(d);
     let (x, (norm, [gamma, beta])) = (Operand::new(x), operands(by));
-    let mut y = vector(b * t * d);
+    let mut y = memory.floats(b * t * d);
     let mut stats = norm.kernel().forward(x.values(), &mut y);
-    if let Some(activation) = activation.kernel() {
-        let normed = std::mem::replace(&mut y, vector(b * t * width));
+    if activation != Activation::Identity {
+        let normed = std::mem::replace(&mut y, memory.floats(b * t * width));
         activation.forward(&normed, width, &mut y);
     }
-    record(NormActivation, [x.node, gamma, beta], tensor(y, [b, t, width]), || {
-        let x = norm.kept(x.value, &mut stats, precision());
+    record(NormActivation, memory, [x.node, gamma, beta], tensor(y, [b, t, width]), || {
+        let x = norm.saved(fused, x.value, &mut stats);
         State { x, norm, stats: Arc::new(stats), activation }
     })
 }
 
-/// A norm's parameters as kept for the way back.
+/// A norm's parameters as saved for backward.
 #[derive(Clone, Debug)]
 pub(super) struct NormParams {
     gamma: FlexTensor,
@@ -58,12 +51,13 @@ pub(super) fn operands(norm: &Norm) -> (NormParams, [Option<NodeGuard>; 2]) {
 }
 
 impl NormParams {
-    /// Rows as kept for the way back through a norm.
-    pub(super) fn kept(&self, x: FlexTensor, stats: &mut [RowStats], precision: Precision) -> FlexTensor {
-        if precision == Precision::F32 {
+    /// Rows as saved for the backward pass of a norm, in the precision of products: bfloat16 ones without their mean, of
+    /// which they would have fewer digits.
+    pub(super) fn saved(&self, fused: &Fused, x: FlexTensor, stats: &mut [RowStats]) -> FlexTensor {
+        if fused.precision == Precision::F32 {
             return x;
         }
-        let mut centred = Values::<bf16>::some(floats(&x).len());
+        let mut centred = fused.memory.uninitialised::<bf16>(floats(&x).len());
         self.kernel().centre(floats(&x), stats, &mut centred);
         tensor(centred, shape(&x))
     }
@@ -78,34 +72,34 @@ struct NormActivation;
 
 #[derive(Clone, Debug)]
 struct State {
-    /// As kept for the norm.
+    /// See [`NormParams::saved`].
     x: FlexTensor,
     norm: NormParams,
     stats: Arc<Vec<RowStats>>,
     activation: Activation,
 }
 
-impl Backward<Flex, 3> for NormActivation {
+impl Operation<3> for NormActivation {
     type State = State;
 
-    fn backward(self, ops: Ops<State, 3>, grads: &mut Gradients, _: &mut Checkpointer) {
-        let (dy, State { x, norm, stats, activation }, mut back) = Back::start(ops, grads);
+    fn backward(state: State, dy: FlexTensor, mut pass: BackwardPass<'_, 3>) {
+        let (State { x, norm, stats, activation }, memory) = (state, pass.memory.clone());
         let ([_, _, width], kernel) = (shape(&dy).dims(), norm.kernel());
-        let mut grad = owned(dy);
-        let NormGrad { gamma, beta } = rounded!(lies_in(&x), T => {
+        let mut grad = memory.to_change(memory.in_f32(dy));
+        let NormGrad { gamma, beta } = with_number!(precision_of(&x), T => {
             let x = T::of(&x);
-            if let Some(activation) = activation.kernel() {
-                let mut normed = vector(x.len());
+            if activation != Activation::Identity {
+                let mut normed = memory.floats(x.len());
                 kernel.apply(x, &stats, &mut normed);
-                let mut slopes = vector(x.len());
-                activation.backward(&normed, width, &mut grad, &mut slopes);
-                grad = slopes;
+                let mut d_normed = memory.floats(x.len());
+                activation.backward(&normed, width, &mut grad, &mut d_normed);
+                grad = d_normed;
             }
             kernel.backward(x, &stats, &mut grad)
         });
         let d = gamma.len();
-        back.give(0, || tensor(grad, shape(&x)));
-        back.give(1, || tensor(gamma, [d]));
-        back.give(2, || tensor(beta, [d]));
+        pass.give(0, || tensor(grad, shape(&x)));
+        pass.give(1, || tensor(gamma, [d]));
+        pass.give(2, || tensor(beta, [d]));
     }
 }

@@ -1,0 +1,103 @@
+//! [`Compute`]: where and how everything is computed.
+
+use std::sync::Arc;
+
+use burn::module::Module;
+use burn::tensor::{Device, Tensor};
+use mm1_kernels::arena;
+
+use crate::ops::{self, Composed, Fused, GradientSums, Operations, Precision};
+
+/// Where and how everything is computed: the device, the operations for it, their precision, and what a training step
+/// saves for backward. It is made once and passed to whatever computes; nothing of it is ambient.
+#[derive(Clone, Debug)]
+pub struct Compute {
+    /// Without autodiff.
+    device: Device,
+    /// Those for the device.
+    ops: Arc<dyn Operations>,
+    checkpointing: bool,
+}
+
+impl Compute {
+    /// On `device`, in f32, without activation checkpointing: with [`Fused`] operations on the CPU, else with
+    /// [`Composed`] ones.
+    pub fn new(device: Device) -> Self {
+        let device = device.without_autodiff();
+        let ops: Arc<dyn Operations> = if device == Device::flex() {
+            Arc::new(Fused::new(Precision::F32))
+        } else {
+            Arc::new(Composed::new(Precision::F32))
+        };
+        Self { device, ops, checkpointing: false }
+    }
+
+    /// The same with other operations, which must be of its device: [`Composed`] ones are of all.
+    pub fn with_ops(&self, ops: impl Operations + 'static) -> Self {
+        Self { ops: Arc::new(ops), ..self.clone() }
+    }
+
+    /// The same in mixed precision: see [`Operations`].
+    pub fn with_precision(&self, precision: Precision) -> Self {
+        Self { ops: self.ops.with_precision(precision), ..self.clone() }
+    }
+
+    /// The same with activation checkpointing by transformer blocks, or without: see [`Self::checkpointed`].
+    pub fn with_checkpointing(&self, checkpointing: bool) -> Self {
+        Self { checkpointing, ..self.clone() }
+    }
+
+    /// Where models that answer are.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Where models that learn are: the same device, recording gradients.
+    pub fn training_device(&self) -> Device {
+        self.device.clone().autodiff()
+    }
+
+    /// The precision of the inputs of matrix products.
+    pub fn precision(&self) -> Precision {
+        self.ops.precision()
+    }
+
+    /// The operations of a network.
+    pub fn ops(&self) -> &dyn Operations {
+        self.ops.as_ref()
+    }
+
+    /// `forward(module, x)`: `[b, t, d] -> [b, t, d]`. With activation checkpointing only `x` is saved for backward,
+    /// where `forward` runs again, bit for bit (Chen et al. 2016): a third more time, for memory that does not grow with
+    /// what the module saves. On other devices than the CPU everything is saved.
+    pub fn checkpointed<M: Module + Sync + 'static>(
+        &self,
+        module: &M,
+        x: Tensor<3>,
+        forward: impl Fn(&M, Tensor<3>) -> Tensor<3> + Send + Sync + 'static,
+    ) -> Tensor<3> {
+        match self.ops.memory().filter(|_| self.checkpointing) {
+            Some(memory) => ops::checkpointed(memory, module, x, forward),
+            None => forward(module, x),
+        }
+    }
+
+    /// Inside of a [`Self::training_step`] the sums of gradients that backward passes add to; none where operations leave
+    /// that to the engine.
+    pub fn gradient_sums(&self) -> Option<&GradientSums> {
+        self.ops.memory()?.gradient_sums()
+    }
+
+    /// Runs `step`, a step of training, with a `Compute` whose operations work in the memory that the step before has
+    /// left, and leave it to the next step.
+    pub fn training_step<R>(&self, step: impl FnOnce(&Self) -> R) -> R {
+        let result = step(&Self { ops: self.ops.in_step(), ..self.clone() });
+        arena::end_step();
+        result
+    }
+}
+
+/// Runs `f` on a thread of the pool: one outside would sleep and be woken at every operation.
+pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
+    rayon::scope(|_| f())
+}
