@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use mm1_data::document::{Document, DocumentKind, Image, Segment};
 use mm1_data::filter::{DocumentFilter, FilterSpec};
-use mm1_data::image::{Fit, ImageSpec, decode, prepare};
+use mm1_data::image::{Fit, ImageConfig, decode, prepare};
 
 fuzz_target!(|data: &[u8]| {
     let image = Image::named("", data.to_vec());
@@ -12,7 +12,7 @@ fuzz_target!(|data: &[u8]| {
     // own.
     let whole = decode(data, 1_000);
     if whole.is_ok() || data.starts_with(&[0xFF, 0xD8]) {
-        let spec = ImageSpec { mode: Fit::CentreCrop, ..ImageSpec::new(16) };
+        let spec = ImageConfig { mode: Fit::CentreCrop, ..ImageConfig::default() }.of_size(16);
         if let Ok(pixels) = prepare(&image, &spec) {
             assert_eq!(pixels.len(), spec.bytes());
         }

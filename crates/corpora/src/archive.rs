@@ -75,6 +75,7 @@ struct Unpacking<'a> {
     limits: UnpackLimits,
     /// Bytes that may still be unpacked.
     left: u64,
+    /// Entries that were met, wanted or not.
     seen: u64,
     wanted: Wanted<'a>,
     take: &'a mut dyn FnMut(&str, Vec<u8>) -> Result<()>,
@@ -132,6 +133,7 @@ impl Unpacking<'_> {
         ensure!(self.seen <= files, "more than {files} files: refused");
         let inside =
             Path::new(name).components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
+        // Checked although nothing is written to disk: names become ids, and others may unpack what we write.
         ensure!(inside && !name.contains(['\\', '\0']), "the name {name:?} leaves the package: refused");
         ensure!(size <= self.left, "it unpacks to more than {total} bytes: refused");
         let name = name.trim_start_matches("./");

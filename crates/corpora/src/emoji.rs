@@ -82,6 +82,7 @@ impl Emojis {
             // The first of emojilib's keywords is the name again.
             let tags: Vec<String> =
                 tags.iter().map(|tag| tag.replace('_', " ")).filter(|tag| *tag != entry.label).collect();
+            // Skin tones share the name and the group, and so are held out together.
             for one in entry.skins.iter().chain([&entry]) {
                 let about = PictureFacts {
                     title: one.label.clone(),

@@ -48,6 +48,7 @@ pub struct Package {
 pub(crate) struct PackageFile {
     pub(crate) path: PathBuf,
     pub(crate) version: String,
+    /// Of the file as it lies there, in hexadecimal.
     pub(crate) sha256: String,
 }
 
@@ -82,6 +83,7 @@ impl Package {
             return Ok(cached);
         }
         // Of this name, so that what a killed fetch left is removed.
+        // Inside the cache, so that the rename at the end stays on one file system.
         let part = folder.join(format!("part-{}", self.name.replace(['@', '/'], "-")));
         if part.exists() {
             fs::remove_dir_all(&part).with_context(|| part.display().to_string())?;

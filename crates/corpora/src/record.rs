@@ -109,8 +109,8 @@ pub(crate) fn attribute(root: &Path) -> Result<()> {
     }
     records.sort_by(|a, b| a.corpus.cmp(&b.corpus));
     let mut text = String::from(
-        "# What is in this folder\n\nFetched from packages by `mm1 data fetch desk`. Each corpus is under its \
-         own licence, which also holds for what is made of it.\n",
+        "# What is in this folder\n\nFetched from packages by `mm1 data fetch desk`. Each corpus is under \
+         its own licence, which also holds for what is made of it.\n",
     );
     for record in &records {
         let _ = write!(text, "\n## {}\n\n{}\n\n", record.corpus, record.title);

@@ -19,8 +19,10 @@ const MAX_GROUP: usize = 60;
 /// The documents of one corpus on their way into shards.
 pub(crate) struct Sink {
     root: PathBuf,
+    /// The name of the corpus, with which its shards begin.
     stem: &'static str,
     origin: Provenance,
+    /// Opened with the first document of a folder.
     writers: BTreeMap<ShardFolder, ShardWriter>,
     skipped: Vec<SkippedItem>,
     left_out: BTreeMap<String, u64>,

@@ -1,6 +1,7 @@
 //! [`ShardFolder`]: the folders that fetched data goes to, what is counted in them, and what could not go
 //! there.
 
+use mm1_data::shard::is_shard;
 use serde::{Deserialize, Serialize};
 
 /// The folders of the fetched data, by what they are for.
@@ -63,7 +64,5 @@ pub struct SkippedItem {
 
 /// Whether a file is a shard of `stem`, or one that was being written.
 pub(crate) fn is_of(file: &str, stem: &str) -> bool {
-    let number = file.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-'));
-    let number = number.and_then(|rest| rest.trim_end_matches(".part").strip_suffix(".tar"));
-    number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
+    is_shard(file.strip_suffix(".part").unwrap_or(file), stem)
 }

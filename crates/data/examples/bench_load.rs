@@ -39,6 +39,15 @@ struct Config {
     size: usize,
     image_tokens: usize,
     threads: usize,
+    /// This loader's rank, of `ranks`.
+    #[serde(default)]
+    rank: u32,
+    #[serde(default = "one")]
+    ranks: u32,
+}
+
+fn one() -> u32 {
+    1
 }
 
 fn main() -> Result<()> {
@@ -77,7 +86,7 @@ fn loader_config(config: &Config) -> Result<LoaderConfig> {
         rows: config.rows,
         fill: RowFill::Packed,
         content: BatchContent::Language,
-        share: RankShare::default(),
+        share: RankShare { rank: config.rank, ranks: config.ranks },
         seed: 1,
         threads: config.threads,
         max_skipped_share: 0.0,

@@ -79,6 +79,7 @@ impl Batch {
         let crops = views().map(|views| views.local.len()).sum();
         let mut batch = Self {
             length: packing.length,
+            // The sizes are known: growing a vector of this size would copy hundreds of megabytes.
             pixels: Vec::with_capacity(pixels),
             image_size: packing.image.size,
             crops: Vec::with_capacity(crops),

@@ -53,6 +53,22 @@ pub enum Image {
 }
 
 impl Image {
+    /// Its name or address as the source has it; empty for one without and for one that is drawn.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::File { name, .. } => name,
+            Self::Pixels(_) => "",
+        }
+    }
+
+    /// Bytes as it is stored: of the file, or of the pixels.
+    pub fn stored_bytes(&self) -> usize {
+        match self {
+            Self::File { bytes, .. } => bytes.len(),
+            Self::Pixels(picture) => picture.rgb.len(),
+        }
+    }
+
     /// A picture file with the name or address that its source has for it.
     pub fn named(name: &str, bytes: Vec<u8>) -> Self {
         Self::File { name: name.into(), bytes: bytes.into() }
@@ -140,6 +156,21 @@ impl Document {
             Segment::Image(image) => Some(image),
             _ => None,
         })
+    }
+
+    /// Words of its texts: runs of characters between white space.
+    pub fn words(&self) -> u64 {
+        self.texts().map(|text| text.split_whitespace().count() as u64).sum()
+    }
+
+    /// Bytes of its content: texts in UTF-8, pictures as they are stored.
+    pub fn bytes(&self) -> u64 {
+        let of_segment = |segment: &Segment| match segment {
+            Segment::Text { text, .. } => text.len(),
+            Segment::Image(image) => image.stored_bytes(),
+            Segment::Token { .. } => 0,
+        };
+        self.segments.iter().map(|segment| of_segment(segment) as u64).sum()
     }
 
     /// Its text in reading order, without the special tokens.

@@ -8,7 +8,7 @@ use std::thread;
 use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
-use crate::document::{Document, Image, Segment};
+use crate::document::{Document, Image};
 use crate::image::{MAX_SIDE, PictureHeader, open, read_header};
 use crate::shard::Provenance;
 use crate::source::stored::StoredSource;
@@ -80,9 +80,9 @@ pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Ex
         Ok(seen)
     };
     let named = |(number, image): (usize, &Image)| {
-        let name = match image {
-            Image::File { name, .. } if !name.is_empty() => format!(" ({name})"),
-            _ => String::new(),
+        let name = match image.name() {
+            "" => String::new(),
+            name => format!(" ({name})"),
         };
         picture(image).with_context(|| format!("picture {number}{name}"))
     };
@@ -147,9 +147,13 @@ impl std::fmt::Display for Damaged {
 
 /// What one thread has done and another takes.
 struct Desk<T> {
+    /// The next document that a thread takes; never more than `ahead` above `taken`.
     next: u64,
+    /// Documents that were taken, in order.
     taken: u64,
+    /// Done and not taken.
     ready: BTreeMap<u64, thread::Result<T>>,
+    /// The taking has ended: threads take no further document.
     stopped: bool,
 }
 
@@ -208,7 +212,8 @@ fn in_order<T: Send>(
 ) -> Result<()> {
     let desk = Desk { next: 0, taken: 0, ready: BTreeMap::new(), stopped: false };
     let shared = ReadAhead { desk: Mutex::new(desk), room: Condvar::new(), ready: Condvar::new() };
-    // Bounded by documents and not by bytes: these are read one by one, and eight for a thread hide a slow one.
+    // Bounded by documents and not by bytes: these are read one by one, and eight for a thread hide a slow
+    // one.
     let ahead = AHEAD * threads as u64;
     thread::scope(|scope| {
         let _stop = Stop(&shared);
@@ -224,34 +229,12 @@ fn in_order<T: Send>(
         for index in 0..len {
             match shared.take(index) {
                 Ok(done) => take(index, done)?,
+                // A bug in a decoder is the program's, not the document's: it is not counted as damage.
                 Err(panic) => resume_unwind(panic),
             }
         }
         Ok(())
     })
-}
-
-/// The words of a document: runs of characters between white space.
-pub fn words(document: &Document) -> u64 {
-    document.texts().map(|text| text.split_whitespace().count() as u64).sum()
-}
-
-/// The bytes of its content: texts in UTF-8, pictures as they are stored.
-pub fn bytes(document: &Document) -> u64 {
-    let piece = |segment: &Segment| match segment {
-        Segment::Text { text, .. } => text.len() as u64,
-        Segment::Image(image) => image_bytes(image),
-        Segment::Token { .. } => 0,
-    };
-    document.segments.iter().map(piece).sum()
-}
-
-/// The bytes of a picture as it is stored.
-pub fn image_bytes(image: &Image) -> u64 {
-    match image {
-        Image::File { bytes, .. } => bytes.len() as u64,
-        Image::Pixels(picture) => picture.rgb.len() as u64,
-    }
 }
 
 #[cfg(test)]

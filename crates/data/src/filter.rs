@@ -100,7 +100,9 @@ pub struct FilterCounts {
 /// The rules and what they have seen. It holds 12 bytes a picture and 8 a document.
 pub struct DocumentFilter {
     spec: FilterSpec,
+    /// How often each picture was observed, by the hash of its bytes.
     uses: HashMap<u64, u32>,
+    /// Hashes of the texts that stayed.
     texts: HashSet<u64>,
     counts: FilterCounts,
 }
@@ -167,11 +169,9 @@ impl DocumentFilter {
 
     fn judge(&self, picture: &Image) -> Option<FilterRule> {
         let FilterSpec { min_side, max_side, max_aspect, max_uses, .. } = self.spec;
-        if let Image::File { name, .. } = picture {
-            let name = name.to_lowercase();
-            if self.spec.names.iter().any(|word| name.contains(word)) {
-                return Some(FilterRule::Name);
-            }
+        let name = picture.name().to_lowercase();
+        if self.spec.names.iter().any(|word| name.contains(word)) {
+            return Some(FilterRule::Name);
         }
         let Ok(PictureHeader { width, height, .. }) = read_header(picture) else {
             return Some(FilterRule::Damaged);
@@ -192,6 +192,7 @@ impl DocumentFilter {
 
     fn judge_document(&mut self, document: &Document, pictures: usize) -> Option<FilterRule> {
         let text = document.texts().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+        // A document of nothing is removed for its pictures: it never had a text.
         if pictures == 0 && (self.spec.require_picture || text.is_empty()) {
             return Some(FilterRule::NoPicture);
         }

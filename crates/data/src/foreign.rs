@@ -29,6 +29,7 @@ impl ForeignTokenizer {
             ensure!(added <= most, "it adds {added} tokens to every text, where there is room for {most}");
             let truncation = TruncationParams { max_length: most, ..TruncationParams::default() };
             inner.with_truncation(Some(truncation)).map_err(|e| anyhow!(e))?;
+            // A file's padding is for batches of its own program.
             inner.with_padding(None);
             Ok(Self { inner })
         };

@@ -115,6 +115,7 @@ pub fn fuse(alt_text: &str, description: &str) -> Fused {
     let alt_text = alt_text.trim();
     let description = description.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut sentences = sentences(&description);
+    // A description that was cut by the limit on tokens ends in half a sentence.
     if sentences.len() > 1 && sentences.last().is_some_and(|last| !is_closed(last)) {
         sentences.pop();
     }

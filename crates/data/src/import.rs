@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::examine::{self, Damaged, Examination, Examined, LISTED, PictureCheck};
 use crate::filter::{DocumentFilter, FilterCounts, FilterSpec};
-use crate::shard::{MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter};
+use crate::shard::{MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter, is_plain_stem, is_shard};
 use crate::source::stored::StoredSource;
 
 /// What an import is to do.
@@ -62,8 +62,8 @@ pub enum Pass {
 /// Converts all documents of `sources`; `progress` is called with the pass and the documents that are done.
 ///
 /// # Errors
-/// Settings out of range, shards of the same name, too many damaged documents, nothing left to write, a full disk. No
-/// shard is left under its name then.
+/// Settings out of range, shards of the same name, too many damaged documents, nothing left to write, a full
+/// disk. No shard is left under its name then.
 pub fn import(
     sources: &[StoredSource],
     spec: &ImportSpec,
@@ -97,6 +97,7 @@ pub fn import(
 struct Checked {
     /// For each source the damaged documents, ascending.
     skipped: Vec<Vec<u64>>,
+    /// The first of them, with reasons.
     damaged: Vec<Damaged>,
 }
 
@@ -220,8 +221,11 @@ impl Ids {
 /// The folder in which shards are written before they are moved to where they belong. While it is there, an
 /// import of this name was not finished.
 struct Staging {
+    /// Where the shards belong.
     folder: PathBuf,
+    /// Where they are written, inside of `folder`: a move is a rename.
     parts: PathBuf,
+    /// A plain name: no file of it lies elsewhere.
     stem: String,
 }
 
@@ -229,29 +233,18 @@ impl Staging {
     /// # Errors
     /// A folder with finished shards of this stem.
     fn new(folder: &Path, stem: &str) -> Result<Self> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        ensure!(
-            !stem.is_empty() && stem.chars().all(plain),
-            "--name {stem:?}: give letters, digits, `-` and `_`"
-        );
+        ensure!(is_plain_stem(stem), "--name {stem:?}: give letters, digits, `-` and `_`");
         ensure!(!folder.is_file(), "--to {}: a file, not a folder", folder.display());
         let parts = folder.join(format!(".{stem}.part"));
         let staging = Self { folder: folder.to_owned(), parts, stem: stem.to_owned() };
         let listed =
             if folder.join(MANIFEST).exists() { ShardManifest::read(folder)?.shards } else { Vec::new() };
-        let finished = listed.iter().find(|shard| staging.is_ours(&shard.file));
+        let finished = listed.iter().find(|shard| is_shard(&shard.file, stem));
         let stray = staging.there()?.into_iter().find(|_| !staging.parts.exists());
         if let Some(file) = finished.map(|shard| shard.file.clone()).or(stray) {
             bail!("{} exists: choose another --name or --to, or delete it", folder.join(file).display());
         }
         Ok(staging)
-    }
-
-    /// Whether the file is a shard of the stem: `STEM-000000.tar`.
-    fn is_ours(&self, file: &str) -> bool {
-        let number = file.strip_prefix(&self.stem).and_then(|rest| rest.strip_prefix('-'));
-        let number = number.and_then(|rest| rest.strip_suffix(".tar"));
-        number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
     }
 
     /// Shards of the stem that are in the folder.
@@ -262,7 +255,7 @@ impl Staging {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.folder).with_context(|| self.folder.display().to_string())? {
             let name = entry?.file_name().to_string_lossy().into_owned();
-            if self.is_ours(&name) {
+            if is_shard(&name, &self.stem) {
                 files.push(name);
             }
         }
@@ -280,6 +273,7 @@ impl Staging {
     fn publish(&self, shards: &[ShardEntry]) -> Result<()> {
         for shard in shards {
             let to = self.folder.join(&shard.file);
+            // On the same file system, as the folder is inside of the target: a rename is whole or not done.
             fs::rename(self.parts.join(&shard.file), &to).with_context(|| to.display().to_string())?;
         }
         ShardManifest::add(&self.folder, shards.to_vec())?;

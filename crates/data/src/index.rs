@@ -47,6 +47,7 @@ pub(crate) fn index(
 ) -> Result<Vec<IndexEntry>> {
     let key = cache_key(&format!("index {what}"), blob);
     if let Some(records) = store.cache.read_index(&key).and_then(|bytes| decode(&bytes)) {
+        // Checked by a hash: a cache that was cut short is made again, not believed.
         return Ok(records);
     }
     let mut records = Vec::new();

@@ -23,6 +23,7 @@ pub struct MixturePart {
 /// Sources with weights. A row comes from one source, drawn with the weight's probability (MM1, section 3.2).
 #[derive(Clone)]
 pub struct Mixture {
+    /// Names are unique; weights are finite, at least 0 and not all 0.
     parts: Vec<MixturePart>,
 }
 
@@ -52,7 +53,8 @@ impl Mixture {
     /// The part that row `row` is taken from: a pure function of the weights, the seed and the row.
     pub fn draw(&self, seed: u64, row: u64) -> usize {
         let mut rng = ChaCha8Rng::seed_from_u64(xxh3_64(format!("{seed}/mixture").as_bytes()));
-        // A stream of the generator for each row: any row is drawn without those before it, as a resume needs.
+        // A stream of the generator for each row: any row is drawn without those before it, as a resume
+        // needs.
         rng.set_stream(row);
         let mut left = rng.random::<f64>() * self.parts.iter().map(|p| p.weight).sum::<f64>();
         let mut drawn = 0;

@@ -65,6 +65,7 @@ pub(crate) struct Grouped {
     /// The first document of each group, and the number of documents.
     starts: Vec<u64>,
     /// For the epoch that was asked for last: its key, and where each group of its order begins.
+    // One epoch is enough: a run asks for them in order, and two threads are rarely in different ones.
     latest: Mutex<Option<(u64, Arc<Vec<u64>>)>>,
 }
 
@@ -77,8 +78,8 @@ impl Grouped {
         let groups = self.starts.len() - 1;
         let begins = self.begins(key);
         let slot = |position| begins.partition_point(|&begin| begin <= position) - 1;
-        // Rejected: groups one after the other, which trains on what was written together; any document at any
-        // time, which opens a row group of hundreds of megabytes for each.
+        // Rejected: groups one after the other, which trains on what was written together; any document at
+        // any time, which opens a row group of hundreds of megabytes for each.
         let window = slot(position) / WINDOW;
         let first = begins[window * WINDOW];
         let end = begins[((window + 1) * WINDOW).min(groups)];

@@ -121,6 +121,7 @@ impl Packing {
     /// # Errors
     /// A picture that is no picture, is truncated or too large; a padding or image token given as a segment.
     pub fn lay_out(&self, document: &Document, key: u64) -> Result<Vec<Example>> {
+        // Only text is cut into pieces: what follows a picture must not be parted from it.
         if document.kind != DocumentKind::TextOnly || document.pictures().next().is_some() {
             return Ok(vec![self.tokenised(document, key)?]);
         }
@@ -152,6 +153,7 @@ impl Packing {
                     example.truncated = ids.len() > room;
                     example.append(&ids[..ids.len().min(room)], *learn);
                 }
+                // It ends the example: the text that follows would speak of what is not there.
                 Segment::Image(_) if self.image_tokens > room => example.truncated = true,
                 Segment::Image(image) => {
                     check_decodable(image).with_context(|| document.id.clone())?;
@@ -208,6 +210,7 @@ impl Example {
 /// A row being filled with consecutive examples of one source.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PackedRow {
+    /// Positions of the row.
     length: usize,
     /// Positions taken: the sum of the examples' lengths, never above `length`.
     used: usize,

@@ -51,8 +51,10 @@ struct RecaptionState {
     settings: RecaptionSettings,
     /// The next document of the source.
     next: u64,
+    /// All is written, and the manifest too.
     done: bool,
     tally: Tally,
+    /// At most [`LISTED`]; `tally` has their number.
     skipped: Vec<SkippedSample>,
     /// The shards that are closed.
     shards: Vec<ShardEntry>,
@@ -214,6 +216,7 @@ impl Recaption {
         let put = || {
             let mut file = File::create(&beside)?;
             file.write_all(&serde_json::to_vec_pretty(&self.state)?)?;
+            // The state never speaks of what is not on disk.
             file.sync_all()?;
             anyhow::Ok(fs::rename(&beside, &path)?)
         };

@@ -9,7 +9,6 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use crate::document::{Document, Image, Picture, Segment};
-use crate::examine;
 use crate::image::{PictureHeader, open, read_header};
 use crate::shard::{self, Provenance};
 
@@ -62,11 +61,8 @@ pub fn segments(document: &Document) -> Vec<ShownSegment> {
             let damage = damage.or_else(|| open(image).err().map(|e| format!("{e:#}")));
             let PictureHeader { width, height, format } =
                 seen.unwrap_or(PictureHeader { width: 0, height: 0, format: "" });
-            let name = match image {
-                Image::File { name, .. } => name.to_string(),
-                Image::Pixels(_) => String::new(),
-            };
-            ShownSegment::Image { name, format, width, height, bytes: examine::image_bytes(image), damage }
+            let name = image.name().to_owned();
+            ShownSegment::Image { name, format, width, height, bytes: image.stored_bytes() as u64, damage }
         }
     };
     document.segments.iter().map(shown).collect()
@@ -82,6 +78,7 @@ pub fn thumbnail(image: &Image, columns: u32, lines: u32) -> Result<Vec<String>>
     let scale = (f64::from(columns) / width).min(f64::from(lines * 2) / height).min(1.0);
     let cells = |side: f64, most: u32| ((side * scale).ceil() as u32).clamp(1, most);
     let (across, down) = (cells(width, columns), cells(height, lines * 2));
+    // Half blocks: a cell of a terminal is about twice as high as wide, so two pixels stand in each.
     let colour = |x: u32, y: u32| (y < down).then(|| mean(&picture, [x, y], [across, down]));
     let mut out = Vec::new();
     for y in (0..down).step_by(2) {

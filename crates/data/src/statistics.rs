@@ -29,7 +29,9 @@ pub struct Sums {
 /// Counts in bins that double: 0, 1, 2-3, 4-7, …
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Histogram {
+    /// Bin 0 holds zeros, bin `i` values from 2^(i-1) up to 2^i - 1.
     bins: Vec<u64>,
+    /// The sum of the bins.
     count: u64,
     sum: u64,
     max: u64,
@@ -162,8 +164,8 @@ fn origins<S: Serializer>(origins: &BTreeMap<Provenance, Sums>, serializer: S) -
 }
 
 impl Statistics {
-    /// Counts all documents of a source; `progress` is called with the number of those that are done. Gives the
-    /// first 1,000 damaged ones too.
+    /// Counts all documents of a source; `progress` is called with the number of those that are done. Gives
+    /// the first 1,000 damaged ones too.
     ///
     /// # Errors
     /// None of the documents' own: they are counted as skipped.
@@ -184,6 +186,8 @@ impl Statistics {
                     Ok(measured) => all.add(&measured),
                     Err(found) => {
                         all.skipped += 1;
+                        // By cause and not by message, which names the document: else each would be a reason
+                        // of its own.
                         *all.reasons.entry(found.cause().to_owned()).or_default() += 1;
                         if damaged.len() < LISTED {
                             damaged.push(found);
@@ -251,8 +255,8 @@ fn measure(examined: Examined, tokenizer: Option<&Tokenizer>) -> Measured {
     let sums = Sums {
         documents: 1,
         images: pictures.len() as u64,
-        words: examine::words(&document),
-        bytes: examine::bytes(&document),
+        words: document.words(),
+        bytes: document.bytes(),
     };
     Measured { kind: document.kind, origin, sums, tokens, pictures }
 }

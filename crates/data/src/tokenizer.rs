@@ -33,9 +33,11 @@ const BLOCK: usize = 64 << 10;
 /// encodable, and text that spells a special token stays text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// In the order of [`Special`].
     specials: [u32; SPECIALS.len()],
     /// The bytes of each id; none for a special token and for an id that is not in use.
     bytes: Vec<Vec<u8>>,
+    /// Of the whole file as the library writes it.
     fingerprint: String,
 }
 
@@ -88,6 +90,7 @@ impl Tokenizer {
     }
 
     fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
+        // Text that spells a special token stays text (invariant 9).
         inner.set_encode_special_tokens(true);
         let fingerprint =
             format!("{:016x}", xxh3_64(inner.to_string(false).map_err(|e| anyhow!(e))?.as_bytes()));
@@ -107,6 +110,7 @@ impl Tokenizer {
                 None => bytes_of(&token)?,
             };
         }
+        // A foreign file may lack bytes: some text would then have no ids, in the middle of a run.
         let tokenizer = Self { inner, specials, bytes, fingerprint };
         tokenizer.check_bytes()?;
         Ok(tokenizer)
@@ -190,6 +194,7 @@ fn bytes_of(token: &str) -> Result<Vec<u8>> {
 /// whole.
 #[derive(Clone, Debug, Default)]
 pub struct TextStream {
+    /// The beginning of a character: never a whole one.
     pending: Vec<u8>,
 }
 

@@ -29,8 +29,8 @@ pub(super) const FLUENT_3D: Corpus = Corpus {
         EMOJILIB,
     ],
     licence: "MIT",
-    attribution: "Fluent Emoji by Microsoft Corporation, packed by LobeHub; emojibase by Miles Johnson; emojilib \
-                  by its contributors",
+    attribution: "Fluent Emoji by Microsoft Corporation, packed by LobeHub; emojibase by Miles Johnson; \
+                  emojilib by its contributors",
     make,
 };
 

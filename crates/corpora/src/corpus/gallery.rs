@@ -33,6 +33,7 @@ pub(super) enum PictureData {
 pub(super) struct Gallery<'a> {
     sink: &'a mut Sink,
     size: u32,
+    /// Fewer than [`CHUNK`].
     waiting: Vec<CaptionedPicture>,
 }
 
@@ -58,6 +59,7 @@ impl<'a> Gallery<'a> {
             PictureData::Svg(svg) => render(svg, size),
         };
         let mut pictures = std::mem::take(&mut self.waiting);
+        // Drawn on all cores, written in order: the shards are the same on any machine.
         let drawn: Vec<Result<Vec<u8>>> = pictures.par_iter_mut().map(draw).collect();
         for (CaptionedPicture { id, group, about, .. }, drawn) in pictures.into_iter().zip(drawn) {
             let bytes = match drawn {

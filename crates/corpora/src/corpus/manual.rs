@@ -118,6 +118,7 @@ fn make(packages: &[PathBuf], root: &str, settings: CorpusSettings, sink: &mut S
         names: Vec::new(),
         ..FilterSpec::default()
     })?;
+    // Two passes over all pages: a logo shows by its uses, which are known at the end.
     documents.iter().for_each(|document| filter.observe(document));
     for document in documents {
         let Some(mut document) = filter.apply(document) else { continue };

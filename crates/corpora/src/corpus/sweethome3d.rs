@@ -25,8 +25,8 @@ pub(super) const SWEETHOME3D: Corpus = Corpus {
         }],
     }],
     licence: "CC-BY-3.0 and CC0-1.0, by library",
-    attribution: "Andrew Kator and Jennifer Legaz; Reallusion; Scopia; the contributors of Blend Swap; converted \
-                  by Emmanuel Puybaret (eTeks)",
+    attribution: "Andrew Kator and Jennifer Legaz; Reallusion; Scopia; the contributors of Blend Swap; \
+                  converted by Emmanuel Puybaret (eTeks)",
     make,
 };
 

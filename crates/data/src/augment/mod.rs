@@ -172,6 +172,7 @@ impl PictureViews {
         let local = ImageSpec { size: self.local.size, ..spec.clone() };
         let globals = self.global.iter().map(|augment| (augment, spec));
         let locals = std::iter::repeat_n((&self.local.augment, &local), self.local.views);
+        // Views are numbered through the document: its second picture does not see the crops of its first.
         let first = number * (self.global.len() + self.local.views);
         let mut views: Vec<ViewDraw> =
             globals.chain(locals).zip(first as u64..).map(|of| ViewDraw::new(of, key)).collect();
@@ -225,6 +226,7 @@ struct ViewDraw<'a> {
 impl<'a> ViewDraw<'a> {
     fn new(((augment, spec), number): ((&'a Augment, &'a ImageSpec), u64), key: u64) -> Self {
         let mut rng = ChaCha8Rng::seed_from_u64(key);
+        // A stream for each view, so that one more local view changes none of the others.
         rng.set_stream(number);
         Self { augment, spec, rng, crop: None }
     }

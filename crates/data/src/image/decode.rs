@@ -73,6 +73,7 @@ fn turned(picture: Picture, orientation: Orientation) -> Result<Picture> {
 }
 
 fn read<'a>(bytes: &[u8], target: &DecodeTarget) -> Result<Decoded<'a>> {
+    // By content: a file's ending is often wrong on the web.
     let format = format(bytes)?;
     if format == ImageFormat::Jpeg
         && let Some(decoder) = jpeg::open(bytes, target.max_side)?

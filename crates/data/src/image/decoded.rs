@@ -31,6 +31,7 @@ pub(crate) struct Decoded<'a> {
     pub(super) area: Extent,
     /// The sides at full size.
     pub(super) sides: [u32; 2],
+    /// How the pixels are turned to be upright; not done yet.
     pub(super) orientation: Orientation,
 }
 

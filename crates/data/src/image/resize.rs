@@ -15,6 +15,7 @@ pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
     let Decoded { picture, area, .. } = decoded;
     let size = u32::try_from(spec.size).context("image.size")?;
     check(picture)?;
+    // Resizing to the same size would still pass through the kernel, and round.
     let keeps = !matches!(spec.config.mode, Fit::ShortestEdge(_)) && *area == [f64::from(size); 2];
     if keeps && (picture.width, picture.height) == (size, size) {
         return Ok(picture.rgb.clone());
@@ -69,8 +70,9 @@ fn twice(
     };
     let ((left, across), (top, down)) = (part(0), part(1));
     let fewer = [0, 1].map(|i| i64::from(sides[i]) - i64::from(whole[i]));
-    // Which way comes first shows where an edge throws over and is cut to a byte. Pillow goes across first;
-    // since version 13 down first, where that loses more than twice as many rows as across loses columns.
+    // Which pass comes first shows where the kernel overshoots at an edge and is clipped to a byte. Pillow
+    // goes across first; since version 13 down first, where that loses more than twice as many rows as across
+    // loses columns.
     if fewer[1] > 0 && fewer[1] > 2 * fewer[0] {
         let (width, all) = (picture.width, f64::from(picture.width));
         // Only the rows that are seen are computed.

@@ -110,7 +110,7 @@ impl SourceShape {
                 Segment::Image(image) => {
                     (tokens, pictures) = (tokens + packing.image_tokens, pictures + 1);
                     self.most_pixels = self.most_pixels.max(pixels(image, packing));
-                    bytes += stored(image);
+                    bytes += image.stored_bytes();
                 }
             }
         }
@@ -140,13 +140,6 @@ impl SourceShape {
     /// Bytes of a document that a thread prepares.
     fn working(&self, views: usize) -> usize {
         self.most_bytes + COPIES * self.most_pixels + self.most_pictures * views
-    }
-}
-
-fn stored(image: &Image) -> usize {
-    match image {
-        Image::File { bytes, .. } => bytes.len(),
-        Image::Pixels(picture) => picture.rgb.len(),
     }
 }
 

@@ -50,9 +50,11 @@ struct PrefetchPool {
 }
 
 struct PrefetchState {
+    /// One for each part of the mixture, in its order.
     queues: Vec<Queue>,
     /// When a thread last finished a document.
     finished: Instant,
+    /// Threads end as soon as they see it.
     stopped: bool,
 }
 
@@ -62,7 +64,9 @@ struct Queue {
     drawn: bool,
     /// The next index to prepare.
     next: u64,
+    /// Documents that threads prepare now: indices below `next` that are not in `ready` and were not taken.
     working: usize,
+    /// Prepared and not taken, by index.
     ready: BTreeMap<u64, Prepared>,
     /// Tokens in `ready`.
     tokens: usize,
@@ -103,9 +107,9 @@ impl Prefetch {
                 self.shared.room.notify_all();
                 return prepared;
             }
-            // What is taken next and not claimed is the next to claim.
-            // A taker that always prepared it would take work from the threads; one that never did would wait for the
-            // slowest source of the mixture.
+            // What is taken next and not claimed is the next to claim. A taker that always prepared it would
+            // take work from the threads; one that never did would wait for the slowest source of the
+            // mixture.
             if index == queue.next && state.finished.elapsed() >= STALL {
                 state.queues[part].next += 1;
                 drop(state);
@@ -161,6 +165,8 @@ impl PrefetchPool {
             let held =
                 |queue: &Queue| queue.tokens + queue.working * prefetch_cost(self.config.fill, 0, length);
             let parts = state.queues.iter_mut().enumerate().filter(|(_, queue)| queue.drawn);
+            // The source with the least in store first: a rare one would else wait behind the frequent ones,
+            // whose rows the mixture draws more often.
             match parts.min_by_key(|(_, queue)| held(queue)) {
                 Some((part, queue)) if held(queue) < ROWS_AHEAD * length => {
                     queue.working += 1;
@@ -193,6 +199,7 @@ impl PrefetchPool {
             );
             Ok(examples)
         };
+        // A panic is a bug of a source or decoder: told with its document, not lost with the thread.
         match catch_panic(examples) {
             Ok(result) => result.map_err(|e| Failure::Damaged(format!("{e:#}"))),
             Err(panic) => Err(Failure::Panicked(panic)),

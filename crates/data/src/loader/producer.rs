@@ -32,11 +32,14 @@ struct SourceRow {
 /// What the thread that puts rows together holds.
 pub(super) struct Producer {
     config: LoaderConfig,
+    /// After the last row that was put together.
     cursor: Cursor,
     prefetch: Prefetch,
     /// For each part the examples of its next document that did not fit into its last row.
     held: Vec<VecDeque<Example>>,
+    /// Since the last batch that was sent.
     skipped: Vec<SkippedSample>,
+    /// Set when the loader is dropped, for a source in which everything is damaged has no row to end with.
     stop: Arc<AtomicBool>,
 }
 
@@ -46,6 +49,7 @@ impl Producer {
         let start = |part: &MixturePart| cursor.sources.get(&part.name).map_or(0, |source| source.next);
         let starts: Vec<u64> = config.mixture.parts().iter().map(start).collect();
         let prefetch = Prefetch::start(&config, &starts)?;
+        // What was counted before the resume is counted once, by rank 0.
         if config.share.rank > 0 {
             cursor.sources.values_mut().for_each(|source| source.undecodable = 0);
         }
@@ -163,6 +167,8 @@ impl Producer {
 /// # Errors
 /// A bug in a decoder.
 fn draw(rows: &mut [SourceRow], config: &LoaderConfig) -> Result<()> {
+    // Examples and not rows are the pieces of work: a row of an encoder holds one picture, of a decoder
+    // dozens.
     let undrawn = rows.iter_mut().flat_map(|own| own.row.examples_mut()).filter(|e| e.is_undrawn());
     let undrawn: Vec<&mut Example> = undrawn.collect();
     let threads = config.threads.min(undrawn.len());

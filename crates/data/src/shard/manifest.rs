@@ -71,6 +71,7 @@ impl ShardManifest {
         let mut manifest = if path.exists() { Self::read(folder)? } else { Self::default() };
         manifest.shards.retain(|old| shards.iter().all(|new| new.file != old.file));
         manifest.shards.append(&mut shards);
+        // Sorted, so that the same shards give the same bytes whichever command added them last.
         manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
         let part = path.with_extension("part");
         fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
@@ -105,6 +106,18 @@ impl ShardEntry {
         );
         Ok(())
     }
+}
+
+/// Whether a stem is a plain name, from which no file name can lead elsewhere.
+pub fn is_plain_stem(stem: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
+    !stem.is_empty() && stem.chars().all(plain)
+}
+
+/// Whether a file is named as a shard of this stem: `STEM-000000.tar`.
+pub fn is_shard(file: &str, stem: &str) -> bool {
+    let number = file.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
+    number.is_some_and(|number| number.len() >= 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// Bytes and SHA-256 of a file.

@@ -16,7 +16,7 @@ use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest};
+pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest, is_plain_stem, is_shard};
 
 use self::manifest::digest;
 use crate::document::{Document, DocumentKind, Image, Picture, Segment, Special};
@@ -69,11 +69,15 @@ fn is_yes(learn: &bool) -> bool {
 /// Writes `STEM-000000.tar`, … and the manifest. A shard appears under its name when it is whole.
 pub struct ShardWriter {
     folder: PathBuf,
+    /// A plain name.
     stem: String,
+    /// Of the documents that follow; a shard has one.
     origin: Provenance,
     /// A shard is closed when it holds this many bytes.
     bytes: u64,
+    /// The shard being written, under the name of a part, and what is in it so far.
     open: Option<(tar::Builder<BufWriter<File>>, ShardEntry)>,
+    /// Those that are closed.
     written: ShardManifest,
 }
 
@@ -83,8 +87,7 @@ impl ShardWriter {
     /// # Errors
     /// A stem that is not a plain name; a folder that can't be written or has shards of this stem.
     pub fn new(folder: &Path, stem: &str, origin: Provenance, bytes: u64) -> Result<Self> {
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-        ensure!(!stem.is_empty() && stem.chars().all(plain), "{stem:?}: give letters, digits, `-` and `_`");
+        ensure!(is_plain_stem(stem), "{stem:?}: give letters, digits, `-` and `_`");
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
         let writer = Self {
             folder: folder.to_owned(),
@@ -164,6 +167,7 @@ impl ShardWriter {
             Some(open) => open,
             none => {
                 let file = format!("{}-{:06}.tar", self.stem, self.written.shards.len());
+                // Under another name until it is whole, so that nobody reads half a shard.
                 let part = self.folder.join(format!("{file}.part"));
                 let out = File::create(&part).with_context(|| part.display().to_string())?;
                 let entry = ShardEntry { file, origin: self.origin.clone(), ..ShardEntry::default() };
@@ -177,7 +181,8 @@ impl ShardWriter {
             StoredDocument { id: document.id.clone(), kind: document.kind, segments, origin, original };
         let bytes: u64 = pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum();
         ensure!(
-            // Half, because names, padding and the text come on top, and a reader refuses more than the whole.
+            // Half, because names, padding and the text come on top, and a reader refuses more than the
+            // whole.
             bytes < MAX_DOCUMENT / 2,
             "{}: pictures of {bytes} bytes are too many for a shard",
             document.id
@@ -188,7 +193,7 @@ impl ShardWriter {
         }
         entry.documents += 1;
         entry.images += pictures.len() as u64;
-        entry.words += document.texts().map(|text| text.split_whitespace().count() as u64).sum::<u64>();
+        entry.words += document.words();
         Ok(())
     }
 
@@ -233,12 +238,6 @@ pub(crate) fn split_name(name: &str) -> &str {
 /// Of what stands before a `#`: the captions of one picture, which differ after it, are held out together.
 fn id_hash(id: &str) -> u64 {
     xxh3_64(id.split('#').next().unwrap_or_default().as_bytes())
-}
-
-/// Whether a file is named as a shard of this stem.
-fn is_shard(name: &str, stem: &str) -> bool {
-    let number = name.strip_prefix(stem).and_then(|rest| rest.strip_prefix('-')?.strip_suffix(".tar"));
-    number.is_some_and(|number| number.len() == 6 && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// A picture's file: its name in the shard, and its bytes.

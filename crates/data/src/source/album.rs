@@ -26,6 +26,7 @@ pub enum MissingPicture {
 
 /// A folder of pictures.
 pub(crate) struct Album {
+    /// No picture outside of it is read.
     root: PathBuf,
     missing: MissingPicture,
 }
@@ -49,6 +50,7 @@ impl Album {
             return Ok(None);
         }
         let read = || {
+            // Both are resolved, since the folder itself may be reached through a link.
             let (file, root) = (path.canonicalize()?, self.root.canonicalize()?);
             ensure!(file.starts_with(root), "a link that leaves the folder");
             let metadata = fs::metadata(&file)?;

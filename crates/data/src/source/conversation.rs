@@ -110,6 +110,7 @@ impl Conversations {
         for ChatMessage { role, content } in talk.conversations {
             let mut segments = Vec::new();
             match content {
+                // A text may speak of `<image>` where no pictures are: then it is text.
                 Content::Text(text) if given == 0 => push(&mut segments, &text),
                 Content::Text(text) => {
                     for (i, piece) in text.split(PLACEHOLDER).enumerate() {

@@ -110,6 +110,7 @@ pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<
     let mut taken = BTreeSet::new();
     for source in &mut all.sources {
         let name = source.name.clone();
+        // Names are kept apart by numbers: two folders called `train` are common.
         for number in 2.. {
             if taken.insert(source.name.clone()) {
                 break;

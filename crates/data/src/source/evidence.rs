@@ -169,8 +169,8 @@ pub(crate) fn values(file: &Blob, given: &SourceFields) -> Result<Evidence> {
             let fields = first.as_object().into_iter().flatten().filter(|(_, value)| value.is_string());
             let fields: Vec<&str> = fields.map(|(field, _)| field.as_str()).collect();
             bail!(
-                "its first value has neither `text`, `messages`, `conversations`, `text_list` with `image_info`, \
-                 nor `path` with `caption`; --kind fits: json-text with --set text=FIELD (texts are in: {}), \
+                "its first value has neither `text`, `messages`, `conversations`, `text_list` with \
+                 `image_info`, nor `path` with `caption`; --kind fits: json-text with --set text=FIELD (texts are in: {}), \
                  conversations, mmc4",
                 if fields.is_empty() { "none".to_owned() } else { fields.join(", ") }
             )

@@ -63,10 +63,12 @@ pub struct Files {
     seed: u64,
     format: Box<dyn Format>,
     files: Vec<Blob>,
+    /// In the order of the files, and in each of its index.
     documents: Vec<DocumentPlace>,
     /// The documents of each split, as places in `documents`.
     train: Vec<u32>,
     test: Vec<u32>,
+    /// Of `train`.
     order: Order,
 }
 
@@ -76,7 +78,9 @@ struct DocumentPlace {
     at: u64,
     /// At most [`MAX_DOCUMENT`].
     len: u32,
+    /// 0 where documents are opened one by one.
     group: u32,
+    /// Its number among the files.
     file: u32,
 }
 
@@ -124,6 +128,8 @@ impl Files {
         );
         let bound = test_bound(keys.iter().copied(), test_share);
         let all = 0..documents.len() as u32;
+        // By a hash of the name and not by position: the split stays when shards are added or come in another
+        // order.
         let (test, train): (Vec<u32>, _) = all.partition(|&i| keys[i as usize] < bound);
         let group = |&i: &u32| documents[i as usize].group();
         let order = Order::new(train.iter().map(group));
@@ -233,6 +239,7 @@ fn find(
     let failed = results.iter().filter(|result| result.is_err()).count();
     let (mut opened, mut documents, mut keys) = (Vec::new(), Vec::new(), Vec::new());
     for (number, result) in results.into_iter().enumerate() {
+        // The first alone would hide that a whole folder is of another format.
         let several = || format!("{failed} of {} files can't be used, the first", files.len());
         let result = if failed > 1 { result.with_context(several) } else { result };
         let (file, records) = result?;
@@ -243,6 +250,7 @@ fn find(
         opened.push(file);
     }
     ensure!(!documents.is_empty(), "no document in {} files", files.len());
+    // A vector doubles as it grows: up to half of millions of entries would stay unused.
     documents.shrink_to_fit();
     Ok((opened, documents, keys))
 }

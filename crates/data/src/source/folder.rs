@@ -28,9 +28,12 @@ const MAX_FILE: u64 = 256 << 20;
 /// Captioned pictures on disk. Only the captions are held in memory.
 pub struct PictureFolder {
     name: String,
+    /// Canonical: no picture outside of it is read.
     root: PathBuf,
     seed: u64,
+    /// Sorted by path.
     train: Vec<CaptionedFile>,
+    /// Sorted by path; none of them is in `train`.
     test: Vec<CaptionedFile>,
     /// Of a folder of classes.
     classes: Option<Vec<String>>,
@@ -155,6 +158,8 @@ impl PictureFolder {
     /// The bytes of the picture's file.
     fn picture(&self, entry: &CaptionedFile) -> Result<Image> {
         let read = || {
+            // A link is followed, and then has to be inside: a caption list from a stranger must not read
+            // other files.
             let file = self.root.join(&entry.path).canonicalize()?;
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
             let bytes = fs::metadata(&file)?.len();
@@ -329,6 +334,7 @@ fn walk(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<()> {
 
 /// Entries for training and held-out entries.
 fn split(entries: Vec<CaptionedFile>, test_share: f64) -> (Vec<CaptionedFile>, Vec<CaptionedFile>) {
+    // Of the path below the folder: a copy of the folder elsewhere has the same split.
     let hash = |entry: &CaptionedFile| xxh3_64(entry.path.as_bytes());
     let bound = test_bound(entries.iter().map(hash), test_share);
     entries.into_iter().partition(|entry| hash(entry) >= bound)

@@ -73,6 +73,7 @@ impl Format for Html {
     fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         ensure!(record.len <= MAX_PAGE, "a page of {} bytes; the limit is {MAX_PAGE}", record.len);
         let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
+        // Pictures are looked for in the folder that the recipe names, never above it.
         let root = file.address.strip_suffix(&file.name).unwrap_or(&file.address);
         let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();
         let mut reader = PageReader {

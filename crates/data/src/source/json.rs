@@ -73,13 +73,16 @@ pub(crate) fn first(file: &Blob, count: usize) -> Result<Vec<serde_json::Value>>
 
 #[derive(Default)]
 struct Scanner {
+    /// Bytes before the chunk that is looked at.
     at: u64,
     form: JsonForm,
     /// The value that is open: where it begins and the hash of its bytes so far.
     open: Option<(u64, Xxh3Default)>,
     /// Brackets that are open inside the value; in an array only.
     depth: u32,
+    /// Inside of a text in quotes; in an array only.
     string: bool,
+    /// The byte before was a backslash that escapes this one.
     escaped: bool,
 }
 
@@ -131,6 +134,8 @@ impl Scanner {
         if self.form == JsonForm::Lines {
             return byte == b'\n';
         }
+        // Brackets inside of texts do not count. Nothing is parsed: whether a value is valid shows when it is
+        // read.
         if self.string {
             (self.string, self.escaped) = (self.escaped || byte != b'"', !self.escaped && byte == b'\\');
             return false;

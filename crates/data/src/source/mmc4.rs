@@ -45,6 +45,7 @@ impl Format for Mmc4 {
     fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         let Mmc4Document { text_list, mut image_info } = json::read(file, record)?;
         let id = record.at.to_string();
+        // Stable: pictures of one sentence stay in the order of the file.
         image_info.sort_by_key(|info| info.matched_text_index);
         let mut pictures = image_info.into_iter().peekable();
         let mut page = DocumentBuilder::default();

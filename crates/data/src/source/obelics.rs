@@ -46,6 +46,7 @@ impl Format for Obelics {
             bail!("{id}: two lists are wanted, pictures and texts, but these are {}", kinds.join(" and "))
         };
         let (images, texts) = (images.elements(), texts.elements());
+        // Their places are the reading order, so lists of different lengths have none.
         ensure!(images.len() == texts.len(), "{id}: {} pictures beside {} texts", images.len(), texts.len());
         let mut page = DocumentBuilder::default();
         for (image, text) in images.iter().zip(texts) {

@@ -7,6 +7,7 @@ use crate::document::{Document, DocumentKind, Image, Segment, Special};
 /// Segments in reading order; text beside text becomes one segment.
 #[derive(Default)]
 pub(crate) struct DocumentBuilder {
+    /// No text follows a text, and none is empty.
     segments: Vec<Segment>,
 }
 

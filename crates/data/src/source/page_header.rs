@@ -104,6 +104,7 @@ pub(super) fn check_footer(bytes: &[u8]) -> Result<()> {
 
 /// A reader of the protocol; `None` where the bytes end or are damaged.
 struct Compact<'a> {
+    /// What was not read yet.
     rest: &'a [u8],
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct ParquetColumns {
     columns: Vec<String>,
     /// Bytes that the groups held may take; a group of more is refused.
     memory: u64,
+    /// The one used last at the end.
     held: Mutex<VecDeque<Arc<RowGroup>>>,
 }
 
@@ -35,11 +36,13 @@ pub(crate) struct ParquetColumns {
 struct RowGroup {
     file: String,
     number: u64,
+    /// `None` until the first that asks has read them.
     rows: Mutex<Option<Arc<GroupRows>>>,
 }
 
 struct GroupRows {
     rows: Vec<Row>,
+    /// What `rows` take in memory, roughly; at most the table's limit.
     bytes: u64,
 }
 
@@ -141,6 +144,8 @@ impl ParquetColumns {
         let size = |group: &Arc<RowGroup>| {
             group.rows.try_lock().ok().and_then(|r| Some(r.as_ref()?.bytes)).unwrap_or(0)
         };
+        // The one that was just asked for stays, even alone above the limit: `read` has refused what is too
+        // large.
         while held.len() > 1 && held.iter().map(size).sum::<u64>() > self.memory {
             held.pop_front();
         }
@@ -152,6 +157,7 @@ impl ParquetColumns {
         let wanted = info.columns().iter().filter(|column| {
             column.column_path().parts().first().is_some_and(|root| self.columns.contains(root))
         });
+        // Checked before a page is unpacked; the rows are weighed again as they come, since headers may lie.
         let claimed = wanted.map(|column| column.uncompressed_size().max(0).cast_unsigned()).sum::<u64>();
         let check = |bytes: u64| {
             let limit = self.memory;

@@ -23,6 +23,7 @@ const MAX_MEMBERS: usize = 10_000;
 pub(crate) struct TarSample {
     /// The path up to the first dot.
     pub(crate) key: String,
+    /// No extension comes twice.
     members: Vec<(String, Vec<u8>)>,
 }
 
@@ -128,9 +129,11 @@ fn split_name(name: &str) -> Option<(&str, &str)> {
 
 /// A regular file in an archive.
 struct Member {
+    /// Inside of the archive: neither absolute nor with `..`.
     name: String,
     /// Where its first header begins.
     start: u64,
+    /// Where its content begins.
     data: u64,
     size: u64,
     /// Where its last block ends.
@@ -140,6 +143,7 @@ struct Member {
 /// Walks over the headers. Only headers are read; contents are skipped.
 struct Members<R> {
     from: R,
+    /// The byte that is read next: always the beginning of a block.
     at: u64,
     size: u64,
 }
@@ -169,6 +173,7 @@ impl<R: SkipRead> Members<R> {
                 EntryType::Regular | EntryType::Continuous => {
                     let name = long_name.unwrap_or_else(name);
                     check_name(&name)?;
+                    // From its first header on, long names included: so a sample is read again by one range.
                     let member = Member { name, start, data: self.at, size, end: end.min(self.size) };
                     self.skip_to(end)?;
                     return Ok(Some(member));
@@ -199,6 +204,7 @@ impl<R: SkipRead> Members<R> {
             return Ok(None);
         }
         let header = Header::from_byte_slice(&block).clone();
+        // Without this, any file of zeros and letters would pass for an archive.
         let sum: u32 = block
             .iter()
             .enumerate()

@@ -36,6 +36,7 @@ impl Format for Webdataset {
         let key = sample.key.clone();
         let text = self.text(&sample).with_context(|| key.clone())?;
         let mut pictures = sample.take(|extension| PICTURES.contains(&extension));
+        // Two pictures for one caption: which of them it describes can't be known.
         let (Some((extension, bytes)), None) = (pictures.pop(), pictures.pop()) else {
             bail!(
                 "{key}: a sample has one picture ({}); this one has {}",

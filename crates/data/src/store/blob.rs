@@ -22,6 +22,7 @@ pub struct Blob {
     pub size: u64,
     /// Changes when the file changes: its modification time or its tag.
     pub(crate) version: String,
+    /// Where its bytes are.
     pub(crate) location: BlobLocation,
     /// Keeps a file of the cache from being removed.
     pub(crate) lease: Option<Arc<Leases>>,
@@ -73,6 +74,8 @@ impl Blob {
             BlobLocation::Disk(path) => {
                 let read = || {
                     let mut file = File::open(path)?;
+                    // Opened anew for each range: a file kept open for each shard would reach the limit of
+                    // descriptors.
                     file.seek(SeekFrom::Start(at))?;
                     let mut bytes = vec![0; usize::try_from(len)?];
                     file.read_exact(&mut bytes)?;

@@ -163,6 +163,7 @@ impl FileCache {
             let Ok(metadata) = entry.metadata() else { continue };
             files.push((metadata.modified().ok(), metadata.len(), entry.path()));
         }
+        // By the time of their last use: the first are those that were not asked for since the longest time.
         files.sort();
         let mut used: u64 = files.iter().map(|(_, len, _)| len).sum();
         for (_, len, path) in files {
@@ -187,7 +188,9 @@ impl FileCache {
 struct Filling<'a> {
     cache: &'a FileCache,
     file: NamedTempFile,
+    /// Bytes that were counted in `cache` for it; given back where it fails.
     written: u64,
+    /// The most that it may hold.
     most: u64,
 }
 

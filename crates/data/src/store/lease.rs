@@ -16,6 +16,7 @@ use tempfile::NamedTempFile;
 /// The files that one user of a cache has asked for. Its drop gives them free.
 pub(crate) struct Leases {
     folder: PathBuf,
+    /// The list of this user, made and locked with its first file.
     mine: Mutex<Option<NamedTempFile>>,
 }
 

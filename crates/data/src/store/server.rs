@@ -28,6 +28,7 @@ pub(crate) struct Server {
     store: Arc<dyn ObjectStore>,
     runtime: &'static Runtime,
     timeout: Duration,
+    /// Repetitions of a request that may be of use.
     retries: u32,
     /// The last request was given up: until one is answered, each is sent once only.
     failing: AtomicBool,
@@ -109,6 +110,8 @@ impl Server {
         F: Future<Output = object_store::Result<T>>,
     {
         let mut reason = String::new();
+        // A dead server is asked once for each file and not five times: a run then ends in minutes, not
+        // hours.
         let attempts = if self.failing.load(Ordering::Relaxed) { 1 } else { 1 + self.retries };
         for attempt in 0..attempts {
             if attempt > 0 {

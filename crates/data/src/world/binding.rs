@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 
 use rand::Rng as _;
 
+use super::author::Author;
 use super::lexicon::number;
 use super::scene::Scene;
-use super::{Author, Split, World, WorldPage};
+use super::{World, WorldPage};
 use crate::question::Question;
+use crate::source::interface::Split;
 
 /// Words that one item binds.
 pub const BOUND: [usize; 3] = [2, 3, 4];

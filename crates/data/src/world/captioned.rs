@@ -1,9 +1,11 @@
 //! Captions: short noisy ones of one emoji, and full descriptions of scenes.
 
+use super::author::Author;
 use super::lexicon::{capital, fill, with_article};
 use super::scene::{Scene, Wording};
-use super::{Author, Split, World, WorldPage};
+use super::{World, WorldPage};
 use crate::question::Question;
+use crate::source::interface::Split;
 
 /// What people write beside a picture, with weights. Many begin as the evaluation's prompt does: "A photo
 /// of".

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::author::Author;
 use super::conversations::{two_scenes, which};
 use super::lexicon::with_article;
 use super::questions::Category;
 use super::scene::{Object, ObjectPlace, Scene};
-use super::{Author, Split, World, WorldPage};
+use super::{World, WorldPage};
 use crate::question::Question;
+use crate::source::interface::Split;
 
 /// What a question about two pictures asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]

@@ -1,10 +1,11 @@
 //! Conversations: several questions about one picture, about two pictures, or without a picture. Answers are
 //! short, descriptions are full sentences.
 
+use super::WorldPage;
+use super::author::Author;
 use super::lexicon::{Class, capital, number, with_article};
 use super::questions::Category;
 use super::scene::{Scene, Wording};
-use super::{Author, WorldPage};
 use crate::chat::{Role, Turn, render};
 use crate::document::Segment;
 

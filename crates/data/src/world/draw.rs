@@ -42,6 +42,7 @@ pub(super) struct Turned {
 /// A square picture being drawn.
 pub(super) struct Canvas {
     side: u32,
+    /// `[side, side, 3]`.
     rgb: Vec<u8>,
     resizer: Resizer,
 }

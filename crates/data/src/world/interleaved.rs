@@ -4,11 +4,12 @@
 
 use rand::Rng as _;
 
+use super::WorldPage;
+use super::author::Author;
 use super::lexicon::{capital, fill, number, with_article};
 use super::questions::Category;
 use super::scene::{Scene, Wording};
 use super::words::{HEADS, TAILS};
-use super::{Author, WorldPage};
 
 /// Most pictures of a page: eight demonstrations and a question, as evaluation shows them.
 const MOST: usize = 9;

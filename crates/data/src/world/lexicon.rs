@@ -107,6 +107,7 @@ fn decode(class: Class, symbol: char) -> Result<Emoji> {
     );
     let mut rgba = picture.into_raw();
     for pixel in rgba.chunks_exact_mut(4) {
+        // Colours times alpha: scaling the two apart would leave dark rims.
         let alpha = u16::from(pixel[3]);
         for channel in &mut pixel[..3] {
             *channel = ((u16::from(*channel) * alpha + 127) / 255) as u8;

@@ -5,6 +5,7 @@
 //! the split, so runs that are to share a test side share a seed. A text after a picture starts directly with
 //! its first word, without a space; items of a document are separated by a line break.
 
+mod author;
 mod binding;
 mod captioned;
 mod comparisons;
@@ -23,7 +24,7 @@ mod words;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
-use rand::{Rng as _, SeedableRng};
+use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -37,6 +38,7 @@ pub use self::renderings::{Pattern, Pose, Rendering};
 pub use self::scene::{Object, ObjectPlace, ObjectSize, Scene};
 pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
 
+use self::author::Author;
 use self::pairs::{FEWEST, Pairs};
 use crate::document::{Document, DocumentKind, Picture, Segment, Special};
 use crate::source::interface::{Source, Split};
@@ -138,7 +140,9 @@ impl WorldStream {
 /// The world: its emoji with their pictures, and the split.
 pub struct World {
     config: WorldConfig,
+    /// Of the split and of all samples.
     seed: u64,
+    /// As many as `config` says; [`Object::emoji`] counts in it.
     emoji: Vec<Emoji>,
     /// By place.
     pairs: [Pairs; 5],
@@ -215,6 +219,7 @@ impl World {
 
     /// Random numbers of one sample: a generator per (seed, stream, split), a stream of it per index.
     fn rng(&self, stream: &str, split: Split, index: u64) -> ChaCha8Rng {
+        // By name: a new stream changes no sample of the others.
         let key = format!("{}/{stream}/{}", self.seed, split.name());
         let mut rng = ChaCha8Rng::seed_from_u64(xxh3_64(key.as_bytes()));
         rng.set_stream(index);
@@ -224,6 +229,7 @@ impl World {
 
 struct WorldSource {
     world: Arc<World>,
+    /// Which documents it yields.
     stream: WorldStream,
 }
 
@@ -352,43 +358,6 @@ impl<'a> WorldPage<'a> {
     fn end(mut self) -> Self {
         self.segments.push(Segment::Token { token: Special::End, learn: true });
         self
-    }
-}
-
-/// What writing a document takes: the world, the side of the split and the sample's own random numbers.
-struct Author<'a> {
-    world: &'a World,
-    split: Split,
-    rng: ChaCha8Rng,
-}
-
-impl<'a> Author<'a> {
-    fn pick<T: Copy>(&mut self, items: &[T]) -> T {
-        items[self.rng.random_range(0..items.len())]
-    }
-
-    fn chance(&mut self, probability: f64) -> bool {
-        self.rng.random_bool(probability)
-    }
-
-    /// An item with a probability in proportion to its weight.
-    fn weighted<T: Copy>(&mut self, items: &[(u32, T)]) -> T {
-        let mut at = self.rng.random_range(0..items.iter().map(|i| i.0).sum());
-        for &(weight, item) in items {
-            if at < weight {
-                return item;
-            }
-            at -= weight;
-        }
-        unreachable!("`at` is below the sum of the weights")
-    }
-
-    fn name(&self, emoji: usize) -> &'static str {
-        self.world.emoji[emoji].name
-    }
-
-    fn page(&self) -> WorldPage<'a> {
-        WorldPage::new(self.world)
     }
 }
 

@@ -15,7 +15,9 @@ pub(super) const FEWEST: usize = 5;
 
 /// Which emoji stand on which colours in one place, for each split.
 pub(super) struct Pairs {
+    /// Pairs of training.
     train: Side,
+    /// All others: no pair is in both.
     test: Side,
 }
 
@@ -30,8 +32,8 @@ impl Pairs {
     /// Sends `test_share` of each colour's pairs to test, in the order of a hash of `seed`, both names and
     /// the place; then exchanges pairs until every emoji has a colour on both sides.
     pub(super) fn new(emoji: &[Emoji], place: ObjectPlace, test_share: f64, seed: u64) -> Self {
-        // The place is part of the split. Pairs of emoji and colour held out whole taught the model what can't be on
-        // a colour, which is what the test shows.
+        // The place is part of the split. Pairs of emoji and colour held out whole taught the model what
+        // can't be on a colour, which is what the test shows.
         let n = emoji.len();
         let fewest = FEWEST.max(n.div_ceil(COLOURS.len()));
         let quota = ((n as f64 * test_share).round() as usize).clamp(fewest, n - fewest);

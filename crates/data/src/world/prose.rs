@@ -3,10 +3,11 @@
 
 use rand::seq::SliceRandom as _;
 
+use super::author::Author;
 use super::interleaved::{PEOPLE, count_objects};
 use super::lexicon::{Class, capital, fill, number, with_article};
 use super::scene::{ObjectPlace, Scene, Wording};
-use super::{Author, Depiction, WorldPage};
+use super::{Depiction, WorldPage};
 
 /// A document has at least this many words, and ends with the paragraph that reaches them.
 const FEWEST_WORDS: usize = 40;

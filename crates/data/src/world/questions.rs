@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::World;
+use super::author::Author;
 use super::lexicon::{fill, number, with_article};
 use super::scene::{Object, ObjectPlace, Scene};
-use super::{Author, Split, World};
 use crate::question::Question;
+use crate::source::interface::Split;
 
 /// What a question asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]

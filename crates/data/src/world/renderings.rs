@@ -7,8 +7,9 @@ use std::f64::consts::PI;
 
 use rand::Rng as _;
 
+use super::author::Author;
 use super::draw::{Canvas, Rect, Turned};
-use super::{Author, World, WorldPage};
+use super::{World, WorldPage};
 use crate::document::Picture;
 use crate::source::interface::Split;
 

@@ -3,9 +3,10 @@
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
+use super::World;
+use super::author::Author;
 use super::draw::{Canvas, Rect};
 use super::lexicon::{COLOURS, Emoji, enumerate, with_article};
-use super::{Author, World};
 use crate::document::Picture;
 use crate::source::interface::Split;
 

@@ -4,11 +4,13 @@ use noto_sans_mono_bitmap::{FontWeight, RasterHeight, get_raster, get_raster_wid
 use rand::Rng as _;
 use serde::{Deserialize, Serialize};
 
+use super::author::Author;
 use super::draw::{Canvas, Rect, Sprite};
 use super::lexicon::{COLOURS, fill};
-use super::{Author, Split, World, WorldPage};
+use super::{World, WorldPage};
 use crate::document::Picture;
 use crate::question::Question;
+use crate::source::interface::Split;
 
 /// How tall letters are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]

@@ -3,7 +3,9 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use super::{Author, Split, World};
+use super::World;
+use super::author::Author;
+use crate::source::interface::Split;
 
 /// English words of three to five letters.
 pub(super) const ENGLISH: &str = "\

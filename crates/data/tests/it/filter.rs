@@ -105,10 +105,12 @@ fn a_language_is_told_from_enough_text() {
     let text = |text: &str| page(DocumentKind::TextOnly, vec![Segment::text(text)]);
     let documents = vec![
         text(
-            "The quick brown fox jumps over the lazy dog, and nobody in the whole village knows why it does so.",
+            "The quick brown fox jumps over the lazy dog, and nobody in the whole village knows why it does \
+             so.",
         ),
         text(
-            "Der schnelle braune Fuchs springt über den faulen Hund, und niemand im ganzen Dorf weiß, warum er das tut.",
+            "Der schnelle braune Fuchs springt über den faulen Hund, und niemand im ganzen Dorf weiß, warum er \
+             das tut.",
         ),
         text("ok"),
         text(&"ü".repeat(5000)),

@@ -140,8 +140,8 @@ fn every_kind_refuses_the_settings_of_the_others() {
         "emoji-stickers",
     ];
     let all = json!({
-        "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i", "texts": "t",
-        "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "size": 3, "weight": 1.0,
+        "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i",
+        "texts": "t", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "size": 3, "weight": 1.0,
     });
     let own: Vec<(&str, &[&str])> = [
         ("classes", &["path", "test_share"][..]),
