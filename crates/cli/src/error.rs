@@ -33,7 +33,7 @@ pub(crate) struct Interrupted;
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("interrupted; the same command goes on from here")
+        f.write_str("interrupted; the same command continues from here")
     }
 }
 

@@ -121,7 +121,7 @@ pub(crate) fn and_peak(peak: Option<u64>) -> String {
     peak.map_or(String::new(), |mib| format!(" with at most {mib} MiB of memory"))
 }
 
-/// Lets the peak begin anew, where the system can.
+/// Resets the peak, where the system can.
 pub(crate) fn forget_peak() {
     // Linux: "5" resets the high-water mark. Elsewhere there is no such file, and `peak_mib` says nothing.
     let _ = std::fs::write("/proc/self/clear_refs", "5");

@@ -79,7 +79,7 @@ pub(crate) struct AxisValue {
 /// Does all runs of an ablation, each in a folder of its own, and writes `table.md` and `table.json`.
 ///
 /// # Errors
-/// As `mm1 run`; the same command again goes on.
+/// As `mm1 run`; the same command again continues.
 pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     let started = Instant::now();
     let (ablation, tree) = input(read(&args.recipe))?;

@@ -183,6 +183,7 @@ impl ObjectiveKind {
 /// some.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "TrainStage")]
 struct TrainStageFields {
     /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
     #[schemars(pattern("^[A-Za-z0-9_-]+$"))]

@@ -28,7 +28,7 @@ use crate::error::{InputError, input};
   unique_text = true              deduplication: of equal texts only the first document stays
   languages = []                  languages that stay, such as [\"eng\"]; empty: all
 
-Shards appear under their names when all are complete; after an interrupt the same command begins anew.
+Shards appear under their names when all are complete; after an interrupt the same command starts over.
 Use them in a recipe:  --set data.NAME.kind=shards --set data.NAME.path=DIR")]
 pub(crate) struct ImportArgs {
     #[command(flatten)]

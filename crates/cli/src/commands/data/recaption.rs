@@ -128,7 +128,7 @@ impl Captioner<'_> {
     fn go_on(&self, writing: &mut Recaption) -> Result<()> {
         let first = writing.next();
         if first > 0 {
-            eprintln!("{:>14} goes on after {first} of {} documents", "recaption", self.total);
+            eprintln!("{:>14} continues after {first} of {} documents", "recaption", self.total);
         }
         let mut progress = Progress::new("recaption", first, self.total);
         let options = GenerateOptions {
