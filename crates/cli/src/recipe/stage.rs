@@ -98,8 +98,8 @@ pub(crate) struct EvalStage {
     pub(crate) protocol: Protocol,
 }
 
-/// The name and the protocol's fields stand in one table. With serde's own `flatten` a misspelt field would be
-/// taken for one that is left out: it does not know which fields are left over.
+/// The name and the protocol's fields stand in one table. With serde's own `flatten` a misspelt field would
+/// be taken for one that is left out: it does not know which fields are left over.
 impl<'de> Deserialize<'de> for EvalStage {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut fields = Table::deserialize(deserializer)?;

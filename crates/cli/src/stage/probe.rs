@@ -1,5 +1,6 @@
-//! Measures of the image encoder alone: k nearest neighbours, a linear and an attentive probe, and for a contrastive one
-//! zero-shot classification and retrieval; beside raw pixels and an encoder of random weights.
+//! Measures of the image encoder alone: k nearest neighbours, a linear and an attentive probe, and for a
+//! contrastive one zero-shot classification and retrieval; beside raw pixels and an encoder of random
+//! weights.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -21,10 +22,10 @@ use crate::error::InputError;
 use crate::evaluation::{replace_scores, scores};
 use crate::progress::Progress;
 use crate::recipe::ProbeStage;
+use crate::stage::dual_encoder::DualEncoder;
 use crate::stage::model;
-use crate::stage::pair::Pair;
 
-/// Pictures or texts that go through a network together.
+/// Images or texts that go through a network together.
 const BATCH: usize = 64;
 /// Side to which raw pixels are averaged where a picture is larger.
 const PIXELS: usize = 32;
@@ -37,66 +38,76 @@ pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
         return Ok(());
     }
     let (plan, root) = (&context.plan, context.folder.root());
-    let measures = Measures { context, stage, scores: Vec::new() };
+    let probe = ProbeRun { context, stage, scores: Vec::new() };
     let vision = model::encoder_before(&plan.recipe, root, &stage.name, plan.compute.device())?;
-    measures.all(&vision)
+    probe.all(&vision)
 }
 
-/// What stands for pictures.
-struct Vectors {
+/// Images as vectors.
+struct Features {
     /// `[n, d]`
     pictures: Vec<f32>,
     /// Of their patches, `[n, p, d]`; none without an attentive probe.
     patches: Vec<f32>,
 }
 
-/// From pictures to their vectors.
-type Way<'a> = dyn Fn(&Pictures) -> Result<Vectors> + 'a;
+/// From images to the vectors that a probe is given: an encoder's features, or pixels.
+type Representation<'a> = dyn Fn(&ProbeImages) -> Result<Features> + 'a;
 
-struct Measures<'a> {
+/// What images score in one task.
+struct ProbeScores<'a> {
+    /// The representation of the images; that of the encoder is "".
+    of: &'a str,
+    task: &'a str,
+    /// Of each image, from 0 to 100.
+    scores: Vec<f64>,
+}
+
+struct ProbeRun<'a> {
     context: &'a Context,
     stage: &'a ProbeStage,
     scores: Vec<TaskScore>,
 }
 
-/// Pictures as the encoder takes them, with their texts.
-struct Pictures {
+/// Images as the encoder takes them, with their texts.
+struct ProbeImages {
     /// Each `[s, s, 3]`, normalised.
     pixels: Vec<Vec<f32>>,
     texts: Vec<String>,
 }
 
-impl Measures<'_> {
+impl ProbeRun<'_> {
     fn all(mut self, vision: &Vision) -> Result<()> {
         let plan = &self.context.plan;
-        // What is wrong with it is told before the long part.
-        let pair = Pair::before(self.context, &self.stage.name, vision)?;
+        // What is wrong with it is said before the long part.
+        let pair = DualEncoder::before(self.context, &self.stage.name, vision)?;
         let source = plan.sources.named(&self.stage.classes);
         let train = self.pictures(source, Split::Train, self.stage.train)?;
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
         let compute = &plan.compute;
         let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, compute.device())?;
-        let ways: [(&str, &Way<'_>); 3] = [
+        let representations: [(&str, &Representation<'_>); 3] = [
             ("", &|pictures| self.features(vision, pictures)),
             ("random", &|pictures| self.features(&fresh, pictures)),
             ("pixels", &|pictures| Ok(self.pixels(pictures))),
         ];
         let mut found = Vec::new();
-        for (way, vectors) in ways {
+        for (of, vectors) in representations {
+            let mut push = |task, scores| found.push(ProbeScores { of, task, scores });
             let (of_train, of_test) = (vectors(&train)?, vectors(&test)?);
             let (trained, tested) =
                 (labelled(of_train.pictures, &train, &names)?, labelled(of_test.pictures, &test, &names)?);
-            found.push((way, "knn", nearest(&trained, &tested, self.stage.neighbours)));
+            push("knn", nearest(&trained, &tested, self.stage.neighbours));
             let (trained, tested) = (features(trained, 1), features(tested, 1));
             let probe = Probe::linear(compute, &trained, names.len())?;
-            found.push((way, "linear-probe", right(compute, &probe, &tested)));
+            push("linear-probe", correct(compute, &probe, &tested));
             if self.stage.attentive {
                 let patches = (plan.image.size / plan.recipe.model.vision.patch).pow(2);
                 let trained = features(labelled(of_train.patches, &train, &names)?, patches);
                 let tested = features(labelled(of_test.patches, &test, &names)?, patches);
                 let probe = Probe::attentive(compute, &trained, names.len())?;
-                found.push((way, "attentive-probe", right(compute, &probe, &tested)));
+                push("attentive-probe", correct(compute, &probe, &tested));
             }
         }
         let attentive = self.stage.attentive.then_some("attentive-probe");
@@ -110,12 +121,17 @@ impl Measures<'_> {
     }
 
     /// What needs a text tower.
-    fn contrastive(&mut self, pair: &Pair, test: &Pictures, names: &[String]) -> Result<()> {
+    fn contrastive(&mut self, pair: &DualEncoder, test: &ProbeImages, names: &[String]) -> Result<()> {
         let prompts: Vec<String> = names.iter().map(|name| self.stage.prompt.replace("{}", name)).collect();
         let classes = self.text_vectors(pair, &prompts)?;
         let pictures = labelled(self.picture_vectors(pair, test)?, test, names)?;
         let scores = zero_shot(&pictures, &classes);
-        self.record("zero-shot", Metric::Accuracy, &[("", "zero-shot", scores)], 100.0 / names.len() as f64);
+        self.record(
+            "zero-shot",
+            Metric::Accuracy,
+            &[ProbeScores { of: "", task: "zero-shot", scores }],
+            100.0 / names.len() as f64,
+        );
         let Some(source) = &self.stage.captions else { return Ok(()) };
         let pairs = self.pictures(self.context.plan.sources.named(source), Split::Test, self.stage.pairs)?;
         let (pictures, texts) = (self.picture_vectors(pair, &pairs)?, self.text_vectors(pair, &pairs.texts)?);
@@ -131,20 +147,20 @@ impl Measures<'_> {
         let directions = ["image-to-text", "text-to-image"];
         for (direction, scores) in directions.into_iter().zip(retrieval(&pictures, &texts, dim, &same)) {
             let task = format!("retrieval/{direction}");
-            self.record(&task, Metric::RecallAt1, &[("", task.as_str(), scores)], chance);
+            self.record(&task, Metric::RecallAt1, &[ProbeScores { of: "", task: &task, scores }], chance);
         }
         Ok(())
     }
 
     /// The first `most` pictures of a source with their texts.
-    fn pictures(&self, source: &Arc<dyn Source>, split: Split, most: u64) -> Result<Pictures> {
+    fn pictures(&self, source: &Arc<dyn Source>, split: Split, most: u64) -> Result<ProbeImages> {
         let count = source.len(split).unwrap_or(u64::MAX).min(most);
         let mut progress = Progress::new(&self.stage.name, 0, count);
-        let mut pictures = Pictures { pixels: Vec::new(), texts: Vec::new() };
+        let mut pictures = ProbeImages { pixels: Vec::new(), texts: Vec::new() };
         let image = &self.context.plan.image;
         for index in 0..count {
             self.context.check_stop()?;
-            // What can't be read is told, and not judged.
+            // An image that can't be read is named, and not scored.
             let document = match source.document(split, index) {
                 Ok(document) => document,
                 Err(e) => {
@@ -169,8 +185,8 @@ impl Measures<'_> {
     }
 
     /// The encoder's features.
-    fn features(&self, vision: &Vision, pictures: &Pictures) -> Result<Vectors> {
-        let mut vectors = Vectors { pictures: Vec::new(), patches: Vec::new() };
+    fn features(&self, vision: &Vision, pictures: &ProbeImages) -> Result<Features> {
+        let mut vectors = Features { pictures: Vec::new(), patches: Vec::new() };
         for batch in pictures.pixels.chunks(BATCH) {
             self.context.check_stop()?;
             let tokens = vision.tokens(&self.context.plan.compute, self.tensor(batch));
@@ -183,13 +199,13 @@ impl Measures<'_> {
     }
 
     /// Their pixels, averaged.
-    fn pixels(&self, pictures: &Pictures) -> Vectors {
+    fn pixels(&self, pictures: &ProbeImages) -> Features {
         let plan = &self.context.plan;
         let [side, patch] = [plan.image.size, plan.recipe.model.vision.patch];
         let small = |pixels: &Vec<f32>| shrunk(pixels, side, PIXELS);
         let cut = |pixels: &Vec<f32>| patches(pixels, side, patch);
         let attentive = self.stage.attentive;
-        Vectors {
+        Features {
             pictures: pictures.pixels.iter().flat_map(small).collect(),
             patches: pictures.pixels.iter().filter(|_| attentive).flat_map(cut).collect(),
         }
@@ -203,13 +219,13 @@ impl Measures<'_> {
     }
 
     /// `[n, e]`
-    fn picture_vectors(&self, pair: &Pair, pictures: &Pictures) -> Result<Vec<f32>> {
+    fn picture_vectors(&self, pair: &DualEncoder, pictures: &ProbeImages) -> Result<Vec<f32>> {
         let compute = &self.context.plan.compute;
         self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(compute, self.tensor(batch))))
     }
 
     /// `[n, e]`
-    fn text_vectors(&self, pair: &Pair, texts: &[String]) -> Result<Vec<f32>> {
+    fn text_vectors(&self, pair: &DualEncoder, texts: &[String]) -> Result<Vec<f32>> {
         self.in_batches(texts, |batch| pair.embed_texts(&self.context.plan.compute, batch))
     }
 
@@ -222,33 +238,33 @@ impl Measures<'_> {
         Ok(values)
     }
 
-    /// Notes the scores of `task` in each way; the first is the encoder's own.
-    fn record(&mut self, task: &str, metric: Metric, found: &[(&str, &str, Vec<f64>)], chance: f64) {
+    /// Records the scores of `task` for each representation; the first is the encoder's own.
+    fn record(&mut self, task: &str, metric: Metric, found: &[ProbeScores<'_>], chance: f64) {
         let seed = self.context.plan.recipe.seed;
-        let of_task = found.iter().filter(|(_, name, _)| *name == task);
-        let scores: Vec<_> = of_task.map(|(way, _, scores)| (*way, bootstrap::mean(scores, seed))).collect();
-        let others = scores.iter().filter(|(way, _)| !way.is_empty());
+        let of_task = found.iter().filter(|found| found.task == task);
+        let scores: Vec<_> = of_task.map(|found| (found.of, bootstrap::mean(&found.scores, seed))).collect();
+        let others = scores.iter().filter(|(of, _)| !of.is_empty());
         let mut baselines: BTreeMap<String, f64> =
-            others.map(|(way, score)| (way.to_string(), score.value)).collect();
+            others.map(|(of, score)| (of.to_string(), score.value)).collect();
         baselines.insert("chance".to_owned(), chance);
-        let told = scores.iter().map(|(way, score)| {
+        let shown = scores.iter().map(|(of, score)| {
             let [low, high] = score.ci95;
             format!(
                 "{}{:.1} [{low:.1}, {high:.1}]",
-                if way.is_empty() { String::new() } else { format!("{way} ") },
+                if of.is_empty() { String::new() } else { format!("{of} ") },
                 score.value
             )
         });
         eprintln!(
             "{:>14} {task} {}, chance {chance:.1}",
             self.stage.name,
-            told.collect::<Vec<_>>().join(", ")
+            shown.collect::<Vec<_>>().join(", ")
         );
-        for (way, score) in scores {
-            let own = way.is_empty();
+        for (of, score) in scores {
+            let own = of.is_empty();
             self.scores.push(TaskScore {
                 stage: self.stage.name.clone(),
-                task: if own { task.to_owned() } else { format!("{task}/{way}") },
+                task: if own { task.to_owned() } else { format!("{task}/{of}") },
                 shots: 0,
                 metric,
                 score,
@@ -261,7 +277,7 @@ impl Measures<'_> {
 }
 
 /// The classes: those that the source names, else all texts in the order of the alphabet.
-fn classes(source: &Arc<dyn Source>, pictures: [&Pictures; 2]) -> Vec<String> {
+fn classes(source: &Arc<dyn Source>, pictures: [&ProbeImages; 2]) -> Vec<String> {
     let seen = || {
         let mut texts: Vec<String> = pictures.iter().flat_map(|p| p.texts.iter().cloned()).collect();
         texts.sort();
@@ -271,7 +287,7 @@ fn classes(source: &Arc<dyn Source>, pictures: [&Pictures; 2]) -> Vec<String> {
     source.classes().unwrap_or_else(seen)
 }
 
-fn labelled(vectors: Vec<f32>, pictures: &Pictures, names: &[String]) -> Result<LabelledVectors> {
+fn labelled(vectors: Vec<f32>, pictures: &ProbeImages, names: &[String]) -> Result<LabelledVectors> {
     let number: BTreeMap<&str, usize> = names.iter().map(String::as_str).zip(0..).collect();
     let label = |text: &String| {
         let label = number.get(text.as_str()).copied();
@@ -287,9 +303,10 @@ fn features(of: LabelledVectors, tokens: usize) -> features::Labelled {
 }
 
 /// 100 for each picture that the probe knows, 0 for the others.
-fn right(compute: &Compute, probe: &Probe, test: &features::Labelled) -> Vec<f64> {
-    let said = probe.classify(compute, test);
-    said.iter().zip(&test.labels).map(|(said, label)| if said == label { 100.0 } else { 0.0 }).collect()
+fn correct(compute: &Compute, probe: &Probe, test: &features::Labelled) -> Vec<f64> {
+    let classes = probe.classify(compute, test);
+    let score = |(class, label): (usize, &usize)| if class == *label { 100.0 } else { 0.0 };
+    classes.into_iter().zip(&test.labels).map(score).collect()
 }
 
 /// The patches of a picture `[s, s, 3]`, row by row, each averaged: `[p, d]`.

@@ -83,13 +83,10 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     let compute = context.plan.compute.with_checkpointing(stage.activation_checkpointing);
     let _memory = TrainingMemory::new();
     let mut trainer = Trainer::new(&compute, model, stage.optimizer.clone())?;
-    let mut cursor = Cursor::default();
-    if let Some(last) = last {
-        let snapshot = last.load()?;
-        cursor = self::cursor(&snapshot.state)?;
-        trainer.restore(snapshot)?;
-        eprintln!("{:>14} continues after step {} of {}", stage.name, trainer.steps_done(), stage.steps);
-    }
+    let mut cursor = match last {
+        Some(last) => resume(&mut trainer, &last, stage)?,
+        None => Cursor::default(),
+    };
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
     let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
@@ -120,6 +117,19 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     }
     progress.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
     report_skipped(context, &stage.name, &cursor)
+}
+
+/// Continues from the checkpoint `last`: where the run was in its data then.
+fn resume<M: mm1_train::Objective>(
+    trainer: &mut Trainer<M>,
+    last: &Checkpoint,
+    stage: &TrainStage,
+) -> Result<Cursor> {
+    let snapshot = last.load()?;
+    let cursor = cursor(&snapshot.state)?;
+    trainer.restore(snapshot)?;
+    eprintln!("{:>14} continues after step {} of {}", stage.name, trainer.steps_done(), stage.steps);
+    Ok(cursor)
 }
 
 /// The tokens of the first captions of each source.

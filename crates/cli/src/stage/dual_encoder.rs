@@ -1,4 +1,5 @@
-//! What a probe can ask for pictures and texts in one space: a contrastive model of this run, or an imported one.
+//! [`DualEncoder`]: images and texts in one space, for zero-shot classification and retrieval. It is a
+//! contrastive model of this run, or an imported one.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -22,17 +23,17 @@ use crate::plan::caption_tokens;
 use crate::recipe::{Recipe, Stage};
 
 /// An image encoder with its text tower.
-pub(super) enum Pair {
+pub(super) enum DualEncoder {
     /// Of a run of ours, with its tokens.
     Trained(Box<Clip>, Arc<Tokenizer>),
     /// Of another program, which has tokens of its own.
     Imported(Box<Towers>, Box<ForeignTokenizer>),
 }
 
-impl Pair {
-    /// The pair that the stages before `stage` have left: of the last that trains, if it was contrastive; where none trains,
-    /// of the run or folder that the recipe's encoder is from. `encoder` is the image encoder as it is then. A pair that can't be
-    /// used is told.
+impl DualEncoder {
+    /// The pair that the stages before `stage` have left: of the last that trains, if it was contrastive;
+    /// where none trains, of the run or folder that the recipe's encoder is from. `encoder` is the image
+    /// encoder as it is then. Why a pair can't be used is said on standard error.
     ///
     /// # Errors
     /// A missing checkpoint; towers or a tokenizer that can't be imported.
@@ -51,7 +52,8 @@ impl Pair {
         }
     }
 
-    /// The text tower of another run of ours beside `encoder`, which is that run's at this recipe's resolution.
+    /// The text tower of another run of ours beside `encoder`, which is that run's at this recipe's
+    /// resolution.
     fn of_run(vision: &VisionConfig, stage: &str, from: &Path, encoder: &Vision) -> Result<Option<Self>> {
         let theirs = Recipe::of_run(from)?;
         let Some(last) = checkpoints::last_stage(&theirs, from) else { return Ok(None) };
@@ -73,7 +75,7 @@ impl Pair {
         }
         let tokenizer = from.join("tokenizer.json");
         if !tokenizer.exists() {
-            tell(stage, &format!("{} has a text tower, but no tokenizer.json", from.display()));
+            warn(stage, &format!("{} has a text tower, but no tokenizer.json", from.display()));
             return Ok(None);
         }
         let towers = input(found.fit(vision, device))?;
@@ -119,16 +121,16 @@ fn trained(recipe: &Recipe, root: &Path, last: &Stage, device: &Device) -> Resul
     weights::load(clip, &checkpoints::weights(root, &last.name)?).map(Some)
 }
 
-/// Whether all blocks of the encoder are used; told where not.
+/// Whether all blocks of the encoder are used; said on standard error where not.
 fn reaches_space(vision: &VisionConfig, stage: &str) -> bool {
     let all = vision.blocks() == vision.layers;
     if !all {
         let block = vision.blocks();
-        tell(stage, &format!("model.vision.feature_block = {block} is before the towers' common space"));
+        warn(stage, &format!("model.vision.feature_block = {block} is before the towers' common space"));
     }
     all
 }
 
-fn tell(stage: &str, missing: &str) {
+fn warn(stage: &str, missing: &str) {
     eprintln!("{stage:>14} no zero-shot: {missing}");
 }
