@@ -45,8 +45,9 @@ impl Activation {
             .for_each(|(h, a)| forward_piece(self, h, width, a));
     }
 
-    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision, holds the
-    /// gradient of the activation and then the activation itself, recomputed for the gradient of the product behind it.
+    /// Writes the gradient of `h` to `dh` `[n, inputs * width]`. `grad` `[n, width]`, in the same precision,
+    /// holds the gradient of the activation and then the activation itself, recomputed for the gradient of
+    /// the product behind it.
     pub fn backward<H: Stored, G: Stored>(self, h: &[H], width: usize, grad: &mut [G], dh: &mut [G]) {
         let rows = self.piece(h.len(), width, grad.len());
         assert_eq!(h.len(), dh.len(), "input and gradient differ in length");

@@ -17,16 +17,16 @@ pub fn keeps_freed() -> Duration {
     Duration::from_millis(milliseconds.max(0) as u64)
 }
 
-/// Lets freed memory wait for so long in place of mimalloc's second. For programs with mimalloc as their allocator;
-/// `MIMALLOC_PURGE_DELAY` in the environment wins.
+/// Lets freed memory wait for so long in place of mimalloc's second. For programs with mimalloc as their
+/// allocator; `MIMALLOC_PURGE_DELAY` in the environment wins.
 pub fn give_back_after(wait: Duration) {
     let milliseconds = wait.as_millis().try_into().unwrap_or(c_long::MAX);
     // SAFETY: writes a number to that table, as the library allows at any time.
     unsafe { mi_option_set_default(PURGE_DELAY, milliseconds) };
 }
 
-/// Gives the system what this thread and those of the pool have freed and still hold, between two pieces of work that need
-/// different memory.
+/// Gives the system what this thread and those of the pool have freed and still hold, between two pieces of
+/// work that need different memory.
 pub fn give_back_now() {
     // SAFETY: each thread collects its own heap, as the library allows at any time.
     let collect = || unsafe { mi_collect(true) };
@@ -34,18 +34,20 @@ pub fn give_back_now() {
     rayon::broadcast(|_| collect());
 }
 
-/// What suits training: what is large in a step waits in the [`crate::arena`], and pictures of different sizes have little
-/// use for what others leave.
+/// What suits training: what is large in a step waits in the [`crate::arena`], and pictures of different
+/// sizes have little use for what others leave.
 pub const IN_TRAINING: Duration = Duration::from_millis(10);
 
 /// What suits all else: a token takes about 10 ms, and finds what the last one left.
 pub const ELSEWHERE: Duration = Duration::from_millis(100);
 
-/// The process's memory as training wants it, for as long as this value lives. The caller of a training loop holds it.
+/// The process's memory as training wants it, for as long as this value lives. The caller of a training loop
+/// holds it.
 ///
-/// The process gets small pages, where the system is Linux: of huge ones a part stays in use, and so the whole, when a
-/// step gives memory back. (Decoding reads each weight once for a token and is faster with huge ones.) Freed memory
-/// waits for [`IN_TRAINING`]. When dropped, the arena's pages go back to the system and both settings end.
+/// The process gets small pages, where the system is Linux: of huge ones a part stays in use, and so the
+/// whole, when a step gives memory back. (Decoding reads each weight once for a token and is faster with huge
+/// ones.) Freed memory waits for [`IN_TRAINING`]. When dropped, the arena's pages go back to the system and
+/// both settings end.
 #[derive(Debug)]
 #[must_use = "the settings end when it is dropped"]
 pub struct TrainingMemory(());

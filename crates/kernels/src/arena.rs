@@ -1,7 +1,8 @@
-//! Memory of training steps: one range of addresses whose free parts join, so that gradients lie where activations lay.
+//! Memory of training steps: one range of addresses whose free parts join, so that gradients lie where
+//! activations lay.
 //!
-//! What goes back to the system is cleared page by page when it comes again, and a pool of vectors keeps what no later one
-//! fits into. Here a step finds the pages of the last one, whatever their sizes were.
+//! What goes back to the system is cleared page by page when it comes again, and a pool of vectors keeps what
+//! no later one fits into. Here a step finds the pages of the last one, whatever their sizes were.
 
 #![expect(unsafe_code, reason = "maps addresses and hands out disjoint parts of them")]
 
@@ -19,6 +20,11 @@ const WORD: usize = size_of::<u32>();
 /// Steps whose pages stay, as steps differ in size.
 const STEPS: usize = 8;
 
+/// There is one in a process, as there is one heap, and like the heap it is an allocator: where a value lies
+/// changes no digit. What it hands out is dropped by whoever holds it last, tensors of the engine too, and the
+/// kernels take scratch of it inside of pieces that run on any thread; a handle would be a parameter of every
+/// kernel, and of each function inside of them. (A pool of vectors by their size took 1.08 of the time of a
+/// step, and 9% more memory: docs/LOG.md, 2026-11-27.)
 static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 
 fn arena() -> MutexGuard<'static, Option<Arena>> {
@@ -66,7 +72,8 @@ fn map() -> Option<*mut u8> {
             mmap_anonymous(std::ptr::null_mut(), RESERVED, access, MapFlags::PRIVATE | MapFlags::NORESERVE)
         };
         let map = map.ok()?;
-        // For packed operands outside of training, which has small pages; a system without huge ones may refuse.
+        // For packed operands outside of training, which has small pages: decoding takes 0.96 of the time. A
+        // system without huge ones may refuse.
         // SAFETY: changes no value.
         let _ = unsafe { madvise(map, RESERVED, Advice::LinuxHugepage) };
         Some(map.cast())
@@ -95,7 +102,8 @@ impl Arena {
         Self { base, free: BTreeMap::from([(0, RESERVED)]), used: 0, steps: [0; STEPS], touched: 0 }
     }
 
-    /// The lowest part that is free and long enough: what lives on gathers at the start, and the end stays free.
+    /// The lowest part that is free and long enough: what lives on gathers at the start, and the end stays
+    /// free.
     fn take(&mut self, size: usize) -> Option<*mut u8> {
         let (&start, &len) = self.free.iter().find(|&(_, &len)| len >= size)?;
         self.free.remove(&start);

@@ -55,13 +55,18 @@ impl DerefMut for Words {
 }
 
 thread_local! {
+    /// Scratch that waits for its next use. A piece of work runs on any thread of the pool, and needs scratch there:
+    /// the pool hands a piece nothing but its closure. What lies in it is overwritten before it is read, so no result
+    /// depends on it.
     static FREE: RefCell<Vec<Words>> = const { RefCell::new(Vec::new()) };
 }
 
-/// Words from which on scratch is the arena's: a thread does not keep for itself what a product needs once in a step.
+/// Words from which on scratch is the arena's: a thread does not keep for itself what a product needs once in
+/// a step.
 const LARGE: usize = 1 << 18;
 
-/// Words for a while: of the thread, which keeps them for the next, or of the arena. They hold what the last user left there.
+/// Words for a while: of the thread, which keeps them for the next, or of the arena. They hold what the last
+/// user left there.
 pub(crate) struct Scratch(Memory);
 
 enum Memory {

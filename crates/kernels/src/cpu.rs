@@ -33,8 +33,8 @@ impl Isa {
         }
     }
 
-    /// The fastest set of this machine: that of [`Self::detect`], but Intel's product of bfloat16 takes four times as
-    /// long as that of f32 (measured on Emerald Rapids), so it is not used there.
+    /// The fastest set of this machine: that of [`Self::detect`], but Intel's product of bfloat16 takes four
+    /// times as long as that of f32 (measured on Emerald Rapids), so it is not used there.
     pub fn fastest() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -72,8 +72,8 @@ impl Isa {
 /// The set to use: that of `MM1_ISA`, or the machine's fastest.
 ///
 /// # Errors
-/// `MM1_ISA` names no set, or one that this machine lacks. A program should ask once when it starts; the kernels
-/// themselves then take the machine's fastest.
+/// `MM1_ISA` names no set, or one that this machine lacks. A program should ask once when it starts; the
+/// kernels themselves then take the machine's fastest.
 pub fn requested() -> Result<Isa, String> {
     std::env::var("MM1_ISA").map_or_else(|_| Ok(Isa::fastest()), |name| named(&name, Isa::detect()))
 }
@@ -88,6 +88,8 @@ fn named(name: &str, best: Isa) -> Result<Isa, String> {
 }
 
 thread_local! {
+    /// Set once, when a thread of [`with_isa`]'s pool starts; no thread of a program has it. A parameter instead would be
+    /// one of every kernel and of each function inside of them, for the sake of tests.
     static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
 }
 
@@ -97,8 +99,8 @@ pub fn isa() -> Isa {
     CHOSEN.get().unwrap_or_else(|| *ISA.get_or_init(|| requested().unwrap_or_else(|_| Isa::fastest())))
 }
 
-/// Runs `f` on a thread pool of its own with another instruction set, at most the machine's most capable: for tests and
-/// measurements.
+/// Runs `f` on a thread pool of its own with another instruction set, at most the machine's most capable: for
+/// tests and measurements.
 ///
 /// # Panics
 /// If the threads cannot be started.
@@ -126,8 +128,8 @@ pub fn rows(n: usize, piece: usize, f: impl Fn(Range<usize>) + Sync + Send) {
         .for_each(|i| f(i * piece..((i + 1) * piece).min(n)));
 }
 
-/// Runs `f` on pieces of `0..n` on at most so many threads: pieces of `most`, and ever shorter ones towards the end, so that
-/// the threads end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
+/// Runs `f` on pieces of `0..n` on at most so many threads: pieces of `most`, and ever shorter ones towards
+/// the end, so that the threads end together (guided self-scheduling, Polychronopoulos and Kuck 1987).
 pub fn share(n: usize, most: usize, threads: usize, f: impl Fn(Range<usize>) + Sync + Send) {
     let next = AtomicUsize::new(0);
     let piece = |first: usize| ((n - first) / (2 * threads - 1)).clamp(1, most);
@@ -152,8 +154,8 @@ pub fn chunks<T: Send>(data: &mut [T], piece: usize, f: impl Fn(usize, &mut [T])
 
 /// Compiles a function for each instruction set; a call runs the one of [`isa`].
 ///
-/// The body is plain Rust that the compiler turns into vector instructions, so it must avoid calls that are not
-/// inlined. Arguments may be names or tuples of names; there may be one type parameter with a bound.
+/// The body is plain Rust that the compiler turns into vector instructions, so it must avoid calls that are
+/// not inlined. Arguments may be names or tuples of names; there may be one type parameter with a bound.
 macro_rules! tiered {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($kind:ident: $bound:ident),+>)? ($($arg:tt: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*

@@ -84,7 +84,8 @@ impl Attention {
         compute.ops().attention(self.project(compute, x), self.heads, layout, rope)
     }
 
-    /// The same of new tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, h c]`.
+    /// The same of new tokens of several sequences in one row, after those in the cache:
+    /// `[1, n, d] -> [1, n, h c]`.
     pub fn mix_cached(&self, compute: &Compute, x: Tensor<3>, layer: CachedLayer<'_>) -> Tensor<3> {
         compute.ops().attention_cached(self.project(compute, x), self.heads, layer)
     }

@@ -8,8 +8,9 @@ use mm1_kernels::arena;
 
 use crate::ops::{self, Composed, Fused, GradientSums, Operations, Precision};
 
-/// Where and how everything is computed: the device, the operations for it, their precision, and what a training step
-/// saves for backward. It is made once and passed to whatever computes; nothing of it is ambient.
+/// Where and how everything is computed: the device, the operations for it, their precision, and what a
+/// training step saves for backward. It is made once and passed to whatever computes; nothing of it is
+/// ambient.
 #[derive(Clone, Debug)]
 pub struct Compute {
     /// Without autodiff.
@@ -67,9 +68,9 @@ impl Compute {
         self.ops.as_ref()
     }
 
-    /// `forward(module, x)`: `[b, t, d] -> [b, t, d]`. With activation checkpointing only `x` is saved for backward,
-    /// where `forward` runs again, bit for bit (Chen et al. 2016): a third more time, for memory that does not grow with
-    /// what the module saves. On other devices than the CPU everything is saved.
+    /// `forward(module, x)`: `[b, t, d] -> [b, t, d]`. With activation checkpointing only `x` is saved for
+    /// backward, where `forward` runs again, bit for bit (Chen et al. 2016): a third more time, for memory
+    /// that does not grow with what the module saves. On other devices than the CPU everything is saved.
     pub fn checkpointed<M: Module + Sync + 'static>(
         &self,
         module: &M,
@@ -82,14 +83,14 @@ impl Compute {
         }
     }
 
-    /// Inside of a [`Self::training_step`] the sums of gradients that backward passes add to; none where operations leave
-    /// that to the engine.
+    /// Inside of a [`Self::training_step`] the sums of gradients that backward passes add to; none where
+    /// operations leave that to the engine.
     pub fn gradient_sums(&self) -> Option<&GradientSums> {
         self.ops.memory()?.gradient_sums()
     }
 
-    /// Runs `step`, a step of training, with a `Compute` whose operations work in the memory that the step before has
-    /// left, and leave it to the next step.
+    /// Runs `step`, a step of training, with a `Compute` whose operations work in the memory that the step
+    /// before has left, and leave it to the next step.
     pub fn training_step<R>(&self, step: impl FnOnce(&Self) -> R) -> R {
         let result = step(&Self { ops: self.ops.in_step(), ..self.clone() });
         arena::end_step();

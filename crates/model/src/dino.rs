@@ -202,8 +202,8 @@ pub struct Targets {
     pub patches: Option<Tensor<2>>,
 }
 
-/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight of each in
-/// the loss, one over their number in the view.
+/// The patches of large views that the student does not see: flat indices `view * p + patch`, and the weight
+/// of each in the loss, one over their number in the view.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Masks {
     /// In rising order.
@@ -264,8 +264,9 @@ impl Dino {
         }
     }
 
-    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and another large one
-    /// of the cross-entropy with `targets` (equation 2 of DINO), and with their weights iBOT's and KoLeo.
+    /// The SUM over the pictures of the student's loss, as `[1]`: the mean over all pairs of a view and
+    /// another large one of the cross-entropy with `targets` (equation 2 of DINO), and with their weights
+    /// iBOT's and KoLeo.
     pub fn loss(&self, compute: &Compute, views: ViewBatch, targets: Targets, masks: &Masks) -> Tensor<1> {
         let (n, temperature) = (views.pictures, self.config.student_temperature);
         let student = &self.student;

@@ -173,8 +173,9 @@ impl Lm {
         compute.ops().norm(x, &self.norm.norm())
     }
 
-    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, at least one, as `[1]`. What follows
-    /// the last block's attention is computed at positions with a weight only. Targets and weights are `[b * t]`.
+    /// The sum of `weight * -log p(target)` over all positions of `x` `[b, t, d]`, at least one, as `[1]`.
+    /// What follows the last block's attention is computed at positions with a weight only. Targets and
+    /// weights are `[b * t]`.
     pub fn loss(
         &self,
         compute: &Compute,
@@ -206,8 +207,8 @@ impl Lm {
     }
 
     /// New tokens of several sequences in one row, after those in the cache, before the last norm:
-    /// `[1, n, d] -> [1, n, d]`; or of them the `wanted` positions, where what follows the last block's attention is
-    /// computed at these only.
+    /// `[1, n, d] -> [1, n, d]`; or of them the `wanted` positions, where what follows the last block's
+    /// attention is computed at these only.
     pub fn extend(
         &self,
         compute: &Compute,

@@ -90,8 +90,8 @@ impl Block {
         })
     }
 
-    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a network's last
-    /// block, which is not checkpointed: the backward pass begins with it.
+    /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a
+    /// network's last block, which is not checkpointed: the backward pass begins with it.
     pub fn forward_at(
         &self,
         compute: &Compute,
@@ -103,8 +103,8 @@ impl Block {
         self.finish(compute, mixed, x, Some(positions))
     }
 
-    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of them the
-    /// `wanted` ones.
+    /// New tokens of several sequences in one row, after those in the cache: `[1, n, d] -> [1, n, d]`, or of
+    /// them the `wanted` ones.
     pub fn extend(
         &self,
         compute: &Compute,

@@ -108,11 +108,11 @@ impl Mm1 {
         Ok(Vision::new(&Init::new(seed, device).at("vision"), &config.vision))
     }
 
-    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its blocks and
-    /// its head are packed once, as products of `compute` take them, instead of every time. In bfloat16 that is half of
-    /// their memory where the CPU has products of it; an embedding that is the head as well stays beside its packed
-    /// form. With a [`Compute`] of the same precision the results are the same bits. It has no loss, and those weights
-    /// are no parameters any more: it is not to be saved.
+    /// The same network for reading ([`Self::extend`], [`Self::image_tokens`]): on the CPU the weights of its
+    /// blocks and its head are packed once, as products of `compute` take them, instead of every time. In
+    /// bfloat16 that is half of their memory where the CPU has products of it; an embedding that is the head
+    /// as well stays beside its packed form. With a [`Compute`] of the same precision the results are the
+    /// same bits. It has no loss, and those weights are no parameters any more: it is not to be saved.
     pub fn read_only(self, compute: &Compute) -> Self {
         let ops = compute.ops();
         Self { vision: self.vision.read_only(ops), lm: self.lm.read_only(ops), ..self }
@@ -142,11 +142,12 @@ impl Mm1 {
         self.connector.forward(compute, self.vision.forward(compute, pixels), grid)
     }
 
-    /// What the decoder reads: `[rows, length, d]`, image tokens in their places. Without pictures the encoder and the
-    /// connector do nothing.
+    /// What the decoder reads: `[rows, length, d]`, image tokens in their places. Without pictures the
+    /// encoder and the connector do nothing.
     ///
     /// # Errors
-    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row or overlap.
+    /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row
+    /// or overlap.
     pub fn embeds(&self, compute: &Compute, input: &Input<'_>) -> Result<Tensor<3>> {
         let Input { rows, length, .. } = *input;
         ensure!(
@@ -196,8 +197,8 @@ impl Mm1 {
     /// pieces of any lengths go through the network side by side in one row. No gradients.
     ///
     /// # Errors
-    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused as in
-    /// [`Self::embeds`]; the cache is then as it was.
+    /// When a piece is empty, names a sequence that the cache lacks or that another piece has, or is refused
+    /// as in [`Self::embeds`]; the cache is then as it was.
     pub fn extend(&self, compute: &Compute, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Tensor<2>> {
         let mut end = 0;
         let last = |piece: &Piece<'_>| {
@@ -236,7 +237,8 @@ impl Mm1 {
             cache.layers.len(),
             self.lm.blocks.len()
         );
-        // Pictures are gathered by their size, so that the encoder sees each size once, whoever they belong to.
+        // Pictures are gathered by their size, so that the encoder sees each size once, whoever they belong
+        // to.
         let (mut ids, mut pictures, mut new) = (Vec::new(), BTreeMap::new(), Vec::new());
         for piece in pieces {
             let sequence = piece.sequence;

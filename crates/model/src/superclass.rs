@@ -34,8 +34,8 @@ impl SuperClass {
         Self { vision, head, weights }
     }
 
-    /// The SUM over the n pictures of the weighted mean of `-log p(token)` over their captions' tokens (section 3 of
-    /// the paper), as `[1]`: `[n, s, s, 3]` and n captions.
+    /// The SUM over the n pictures of the weighted mean of `-log p(token)` over their captions' tokens
+    /// (section 3 of the paper), as `[1]`: `[n, s, s, 3]` and n captions.
     pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> Tensor<1> {
         let features: Tensor<2> = self.vision.forward(compute, pixels).mean_dim(1).squeeze_dim(1);
         let lens = || captions.lens.iter().copied();

@@ -111,8 +111,9 @@ impl Towers {
     /// text's vector does not depend on the others.
     ///
     /// # Errors
-    /// One line when there is no text; when one is empty, longer than the table of positions (who tokenizes truncates, and
-    /// keeps the end token), has an id that the table of embeddings has not, or for CLIP no end token.
+    /// One line when there is no text; when one is empty, longer than the table of positions (who tokenizes
+    /// truncates, and keeps the end token), has an id that the table of embeddings has not, or for CLIP no
+    /// end token.
     pub fn embed_texts(&self, compute: &Compute, texts: &[Vec<u32>]) -> Result<Tensor<2>> {
         ensure!(!texts.is_empty(), "there are no texts");
         Ok(ops::unit(self.text.forward(compute, texts)?, 1))

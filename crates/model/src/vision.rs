@@ -288,8 +288,9 @@ impl Vision {
         self.without_class(self.tokens(compute, pixels))
     }
 
-    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all that
-    /// [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where there is one.
+    /// The blocks and the last norm on any tokens: `[n, t, d] -> [n, t, d]`. With [`Layout::full`] of all
+    /// that [`Self::place`] gave, these are [`Self::forward`]'s features, behind the class token's where
+    /// there is one.
     pub fn encode(&self, compute: &Compute, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
         let x = self.blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, None));
         compute.ops().norm(x, &self.norm.norm())
@@ -356,8 +357,9 @@ impl Vision {
         compute.ops().linear(patches, Affine::new(&self.patch, &self.patch_bias))
     }
 
-    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and norms all
-    /// where that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has interpolated positions.
+    /// Adds the positions of a `grid` of h rows and w columns, puts the class token before the patches and
+    /// norms all where that belongs: `[n, h w, d] -> [n, t, d]`. A grid other than the table's has
+    /// interpolated positions.
     ///
     /// # Panics
     /// When the patches are not those of the grid.

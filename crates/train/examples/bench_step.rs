@@ -1,10 +1,12 @@
-//! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of JSON.
+//! Our side of `bench/train`: takes one step for each line on standard input and answers it with one line of
+//! JSON.
 //!
 //!     bench_step DIR init               writes DIR/weights.safetensors
-//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing, `f32-8bit`: with moments
-//!                                       in 8 bits, `f32-recompute-8bit`: with both, and the same of bf16;
-//!                                       with `-cuda` behind all that: on a GPU;
-//!                                       ROWS: rows in a micro-batch, of which a step has as many as its batch needs
+//!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing,
+//!                                       `f32-8bit`: with moments in 8 bits, `f32-recompute-8bit`: with
+//!                                       both, and the same of bf16; with `-cuda` behind all that: on a
+//!                                       GPU; ROWS: rows in a micro-batch, of which a step has as many as
+//!                                       its batch needs
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
 

@@ -26,7 +26,8 @@ pub(crate) fn collect<M: Module>(model: &M) -> BTreeMap<String, Parameter> {
     collect.0
 }
 
-/// Runs the backward pass of `loss` and adds the gradients of `model` to `sums`, by path. Gives those of other tensors.
+/// Runs the backward pass of `loss` and adds the gradients of `model` to `sums`, by path. Gives those of
+/// other tensors.
 pub(crate) fn add_gradients<M: Module>(
     compute: &Compute,
     model: &M,

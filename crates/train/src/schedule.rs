@@ -17,8 +17,8 @@ impl Schedule {
     /// What the last step has of the peak.
     pub const FLOOR: f64 = 0.1;
 
-    /// The learning rate of `step`, counted from 0. No step has a rate of 0: the first one has `peak / warmup_steps`,
-    /// the last one, and any step after it, `FLOOR * peak`.
+    /// The learning rate of `step`, counted from 0. No step has a rate of 0: the first one has
+    /// `peak / warmup_steps`, the last one, and any step after it, `FLOOR * peak`.
     pub fn lr(&self, step: u64) -> f64 {
         let done = (step + 1).min(self.steps.max(1));
         if done <= self.warmup_steps {

@@ -77,7 +77,8 @@ pub trait Objective: Module {
     /// The weight of a micro-batch in the step's mean; 0 if there is nothing to learn.
     fn weight(batch: &Self::Batch) -> f64;
 
-    /// The mean loss over the step and its gradients. How the examples are cut into micro-batches must not matter.
+    /// The mean loss over the step and its gradients. How the examples are cut into micro-batches must not
+    /// matter.
     ///
     /// # Errors
     /// If the model refuses the input, or a loss is not finite: with the samples' ids.
@@ -95,7 +96,8 @@ pub trait Objective: Module {
 }
 
 impl StepResult {
-    /// The mean of the loss that `loss` gives as a SUM over the examples of each micro-batch, and its gradients.
+    /// The mean of the loss that `loss` gives as a SUM over the examples of each micro-batch, and its
+    /// gradients.
     ///
     /// # Errors
     /// As `loss`; if a loss is not finite.
@@ -182,8 +184,8 @@ pub struct Trainer<M: Objective> {
 }
 
 impl<M: Objective> Trainer<M> {
-    /// Starts at step 0. Parts that `config` freezes or the objective does not train need no gradient from here on, all
-    /// others do.
+    /// Starts at step 0. Parts that `config` freezes or the objective does not train need no gradient from
+    /// here on, all others do.
     ///
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
@@ -199,8 +201,8 @@ impl<M: Objective> Trainer<M> {
         Ok(Self { model: Some(model), optimizer, compute: compute.clone(), device, step: 0 })
     }
 
-    /// One step over all `batches` together at the learning rate `lr`. How the examples are cut into batches does not
-    /// matter: gradients are summed, and divided by the weight of the whole step.
+    /// One step over all `batches` together at the learning rate `lr`. How the examples are cut into batches
+    /// does not matter: gradients are summed, and divided by the weight of the whole step.
     ///
     /// # Errors
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
@@ -273,7 +275,8 @@ impl<M: Objective> Trainer<M> {
     /// Goes back to `snapshot`: the next steps are bit for bit those of the run that took it.
     ///
     /// # Errors
-    /// If its tensors are not those of this model and optimizer, by name, shape and type; nothing is changed then.
+    /// If its tensors are not those of this model and optimizer, by name, shape and type; nothing is changed
+    /// then.
     pub fn restore(&mut self, snapshot: Snapshot) -> Result<()> {
         let here = parameters::collect(self.model());
         let expected = here.iter().map(|(path, p)| (path.clone(), p.shape.clone(), p.values.dtype()));

@@ -11,7 +11,8 @@ use burn::tensor::{DType, TensorData};
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensorError, SafeTensors, View};
 
-/// The types of a checkpoint's values, the engine's and the file's: f32, and the two bytes of moments in 8 bits.
+/// The types of a checkpoint's values, the engine's and the file's: f32, and the two bytes of moments in 8
+/// bits.
 const KINDS: [(DType, Dtype); 3] = [(DType::F32, Dtype::F32), (DType::I8, Dtype::I8), (DType::U8, Dtype::U8)];
 
 struct Borrowed<'a>(&'a TensorData, Dtype);

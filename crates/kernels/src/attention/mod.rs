@@ -81,7 +81,7 @@ impl Heads {
 /// One sequence in a row of packed ones. Its token `i` sees its tokens `0..max(i + 1, prefix)` (prefix
 /// attention of AIM, El-Nouby et al. 2024, section 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Span {
+pub struct AttentionSpan {
     /// Position of its first token.
     pub offset: usize,
     /// Number of its tokens.
@@ -91,7 +91,7 @@ pub struct Span {
     pub prefix: usize,
 }
 
-impl Span {
+impl AttentionSpan {
     /// `len` tokens, each of which sees itself and those before.
     pub fn causal(offset: usize, len: usize) -> Self {
         Self { offset, len, prefix: 0 }
@@ -119,7 +119,7 @@ pub struct Attention<'a> {
     /// The heads.
     pub heads: Heads,
     /// The sequences, in the order of their offsets, without overlap.
-    pub spans: &'a [Span],
+    pub spans: &'a [AttentionSpan],
     /// Rotation of queries and keys; positions start at 0 in each span.
     pub rope: Option<&'a RopeTable>,
     /// Precision of the products' inputs; the softmax is always f32.
@@ -220,14 +220,14 @@ impl Attention<'_> {
     }
 
     /// Rows of a span from column `start` on.
-    fn rows<'b, T>(&self, qkv: &'b [T], span: Span, start: usize) -> StridedRows<'b, T> {
+    fn rows<'b, T>(&self, qkv: &'b [T], span: AttentionSpan, start: usize) -> StridedRows<'b, T> {
         let stride = self.heads.qkv_width();
         let values = &qkv[span.offset * stride + start..(span.offset + span.len) * stride];
         StridedRows { values, stride }
     }
 
     /// A span's values of a key head, `[t, c]`.
-    fn values<'b, T: Stored>(&self, qkv: &'b [T], span: Span, kv: usize) -> Matrix<'b> {
+    fn values<'b, T: Stored>(&self, qkv: &'b [T], span: AttentionSpan, kv: usize) -> Matrix<'b> {
         let start = self.heads.value(kv);
         columns(qkv, self.heads.qkv_width(), span, start..start + self.heads.width)
     }
@@ -317,7 +317,7 @@ impl Attention<'_> {
 /// What one task computes: a sequence's heads of queries that share a head of keys and values.
 #[derive(Clone, Copy)]
 struct SpanTask {
-    span: Span,
+    span: AttentionSpan,
     /// The head of keys and values.
     kv: usize,
 }
@@ -341,7 +341,7 @@ struct SpanGradients<'a, T> {
 }
 
 /// Some columns of a span's rows, which are `width` wide.
-fn columns<T: Stored>(rows: &[T], width: usize, span: Span, columns: Range<usize>) -> Matrix<'_> {
+fn columns<T: Stored>(rows: &[T], width: usize, span: AttentionSpan, columns: Range<usize>) -> Matrix<'_> {
     Matrix::of(T::elements(rows), rows.len() / width, width)
         .row_range(span.offset..span.offset + span.len)
         .col_range(columns)

@@ -3,7 +3,7 @@
 use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded, wide};
 use half::bf16;
 use mm1_kernels::attention::{
-    Attention, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved, Span,
+    Attention, AttentionSpan, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved,
 };
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_kernels::gemm::Precision;
@@ -61,7 +61,7 @@ const FULL: Prefix = |len| len;
 
 struct Case {
     heads: Heads,
-    spans: Vec<Span>,
+    spans: Vec<AttentionSpan>,
     tokens: usize,
     base: Option<f64>,
 }
@@ -73,9 +73,9 @@ impl Case {
         let spans = lens.iter().enumerate().map(|(i, &len)| {
             offset += if i % 3 == 1 { 2 } else { 0 };
             offset += len;
-            Span { offset: offset - len, len, prefix: prefix(len) }
+            AttentionSpan { offset: offset - len, len, prefix: prefix(len) }
         });
-        let spans: Vec<Span> = spans.collect();
+        let spans: Vec<AttentionSpan> = spans.collect();
         Self { heads: Heads { heads, kv_heads, width }, tokens: offset + 1, spans, base }
     }
 
@@ -233,7 +233,7 @@ fn halves_are_rounded_and_nothing_else() {
 fn a_span_has_the_same_bits_alone() {
     let heads = Heads { heads: 4, kv_heads: 2, width: 16 };
     let rope = RopeTable::new(10_000.0, 16, 64);
-    let run = |qkv: &[f32], d_out: &[f32], spans: &[Span]| {
+    let run = |qkv: &[f32], d_out: &[f32], spans: &[AttentionSpan]| {
         let attention = Attention { heads, spans, rope: Some(&rope), precision: Precision::F32 };
         let (mut out, mut d_qkv) = (vec![0.0; d_out.len()], vec![0.0; qkv.len()]);
         let lse = attention.forward(qkv, &mut out);
@@ -243,12 +243,12 @@ fn a_span_has_the_same_bits_alone() {
     let (wide, narrow) = (heads.qkv_width(), heads.out_width());
     let (qkv, d_out) = (numbers(21, 100 * wide), numbers(22, 100 * narrow));
     let spans = [(0, 37, 0), (37, 20, 9), (60, 40, 40)];
-    let spans = spans.map(|(offset, len, prefix)| Span { offset, len, prefix });
+    let spans = spans.map(|(offset, len, prefix)| AttentionSpan { offset, len, prefix });
     let (out, d_qkv) = run(&qkv, &d_out, &spans);
     for span in spans {
-        let Span { offset, len, .. } = span;
+        let AttentionSpan { offset, len, .. } = span;
         let (x, y) = (offset * wide..(offset + len) * wide, offset * narrow..(offset + len) * narrow);
-        let alone = run(&qkv[x.clone()], &d_out[y.clone()], &[Span { offset: 0, ..span }]);
+        let alone = run(&qkv[x.clone()], &d_out[y.clone()], &[AttentionSpan { offset: 0, ..span }]);
         assert_eq!(alone.0, out[y]);
         assert_eq!(alone.1, d_qkv[x]);
     }
@@ -259,7 +259,7 @@ fn a_span_has_the_same_bits_alone() {
 #[test]
 fn nan_stays_in_its_span_and_reaches_all_later_tokens() {
     let heads = Heads { heads: 2, kv_heads: 1, width: 16 };
-    let spans = [(0, 20), (20, 30), (50, 10)].map(|(offset, len)| Span::causal(offset, len));
+    let spans = [(0, 20), (20, 30), (50, 10)].map(|(offset, len)| AttentionSpan::causal(offset, len));
     let mut qkv = numbers(31, 60 * heads.qkv_width());
     qkv[25 * heads.qkv_width() + 2 * 16] = f32::NAN;
     for isa in Isa::ALL {
@@ -278,7 +278,7 @@ fn large_scores_do_not_overflow() {
     let heads = Heads { heads: 1, kv_heads: 1, width: 16 };
     let qkv: Vec<f32> = numbers(41, 40 * 48).into_iter().map(|x| 100.0 * x).collect();
     let mut out = vec![0.0; 40 * 16];
-    let spans = [Span::full(0, 40)];
+    let spans = [AttentionSpan::full(0, 40)];
     let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
     let lse = attention.forward(&qkv, &mut out);
     assert!(lse.iter().chain(&out).all(|x| x.is_finite()));
@@ -292,7 +292,7 @@ fn cached_tokens_come_out_as_in_the_whole_sequence() {
     let rope = RopeTable::new(10_000.0, 32, n);
     let qkv = numbers(51, n * wide);
     let mut whole = vec![0.0; n * narrow];
-    let spans = [Span::causal(0, n)];
+    let spans = [AttentionSpan::causal(0, n)];
     for isa in Isa::ALL {
         let attention = Attention { heads, spans: &spans, rope: Some(&rope), precision: Precision::F32 };
         with_isa(isa, 2, || attention.forward(&qkv, &mut whole));
@@ -387,7 +387,7 @@ fn cross_attention_and_its_gradient_are_their_definition() {
 #[should_panic(expected = "begins before the end of the one before")]
 fn spans_must_not_overlap() {
     let heads = Heads { heads: 1, kv_heads: 1, width: 2 };
-    let spans = [(0, 3), (2, 2)].map(|(offset, len)| Span::causal(offset, len));
+    let spans = [(0, 3), (2, 2)].map(|(offset, len)| AttentionSpan::causal(offset, len));
     let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
     attention.forward(&[0.0; 30], &mut [0.0; 10]);
 }

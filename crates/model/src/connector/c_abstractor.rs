@@ -148,8 +148,8 @@ impl CAbstractor {
         }
     }
 
-    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where it is not
-    /// the table's.
+    /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where
+    /// it is not the table's.
     pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         let ops = compute.ops();
         let table = self.position.val();

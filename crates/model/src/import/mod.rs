@@ -108,8 +108,8 @@ impl ImportedEncoder {
     }
 }
 
-/// The settings that weights are made for, with their names. A new setting of the encoder does not compile before it is
-/// listed here, or left out.
+/// The settings that weights are made for, with their names. A new setting of the encoder does not compile
+/// before it is listed here, or left out.
 fn fixed(config: &VisionConfig) -> Result<[(&'static str, String); 10]> {
     let VisionConfig {
         from: _,

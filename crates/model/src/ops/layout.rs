@@ -18,8 +18,9 @@ pub enum Sight {
     All,
     /// Itself and those before it.
     Causal,
-    /// Position `i` of a span sees the first `max(i + 1, prefix)` (prefix attention of AIM, El-Nouby et al. 2024,
-    /// section 3.2): a prefix for each span, in their order. 0 and 1 are causal, the span's length and more are all.
+    /// Position `i` of a span sees the first `max(i + 1, prefix)` (prefix attention of AIM, El-Nouby et al.
+    /// 2024, section 3.2): a prefix for each span, in their order. 0 and 1 are causal, the span's length and
+    /// more are all.
     Prefix(Vec<usize>),
 }
 

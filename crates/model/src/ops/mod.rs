@@ -1,6 +1,6 @@
-//! The differentiable operations that model code calls: one trait, [`Operations`], and an implementation for each kind
-//! of device. On the CPU they are [`Fused`], over the kernels of `mm1_kernels`; [`Composed`] ones are made of the
-//! engine's own operations: for other devices, and the reference in tests.
+//! The differentiable operations that model code calls: one trait, [`Operations`], and an implementation for
+//! each kind of device. On the CPU they are [`Fused`], over the kernels of `mm1_kernels`; [`Composed`] ones
+//! are made of the engine's own operations: for other devices, and the reference in tests.
 
 mod composed;
 mod fused;
@@ -45,10 +45,11 @@ pub struct CachedLayer<'a> {
 
 /// The operations of a network, with their backward passes.
 ///
-/// Shapes are those of the crate's legend. In mixed precision the inputs of matrix products are rounded; trained weights
-/// and their gradients, sums of a product, norms, softmax, loss and the residual stream stay f32. What lies between two
-/// operations of a block, its gradient, and what is saved for backward are then bfloat16 tensors, which only operations
-/// of this trait take. Cross-attention and [`Self::conv3x3`] save f32.
+/// Shapes are those of the crate's legend. In mixed precision the inputs of matrix products are rounded;
+/// trained weights and their gradients, sums of a product, norms, softmax, loss and the residual stream stay
+/// f32. What lies between two operations of a block, its gradient, and what is saved for backward are then
+/// bfloat16 tensors, which only operations of this trait take. Cross-attention and [`Self::conv3x3`] save
+/// f32.
 pub trait Operations: Debug + Send + Sync {
     /// The precision of the inputs of matrix products.
     fn precision(&self) -> Precision;
@@ -59,15 +60,15 @@ pub trait Operations: Debug + Send + Sync {
     /// The same operations working in the memory of one training step, where there is such a memory.
     fn in_step(&self) -> Arc<dyn Operations>;
 
-    /// The memory they work in, of operations with backward passes of their own. Activation checkpointing and adding
-    /// to the gradients of earlier micro-batches need it; without, all activations are saved and gradients are added
-    /// afterwards.
+    /// The memory they work in, of operations with backward passes of their own. Activation checkpointing and
+    /// adding to the gradients of earlier micro-batches need it; without, all activations are saved and
+    /// gradients are added afterwards.
     fn memory(&self) -> Option<&StepMemory> {
         None
     }
 
-    /// A weight for reading only, laid out as products of this precision take it: they give the same bits. As it is
-    /// where the device has no such layout.
+    /// A weight for reading only, laid out as products of this precision take it: they give the same bits. As
+    /// it is where the device has no such layout.
     fn packed(&self, weight: Weight) -> Weight {
         weight
     }
@@ -102,18 +103,18 @@ pub trait Operations: Debug + Send + Sync {
 
     /// Self-attention on packed queries, keys and values: `[b, t, (h + 2g) c] -> [b, t, h c]`.
     ///
-    /// Attention never leaves a span of `layout`, which says what it sees there; positions for `rope` (half-split:
-    /// component `i` turns with `i + c / 2`) start at 0 at the start of each span, so `rope` must reach the longest.
-    /// Positions outside every span give zeros. The result may be in the precision of products, for [`Self::at`] and
-    /// [`Self::act_linear_residual`].
+    /// Attention never leaves a span of `layout`, which says what it sees there; positions for `rope`
+    /// (half-split: component `i` turns with `i + c / 2`) start at 0 at the start of each span, so `rope`
+    /// must reach the longest. Positions outside every span give zeros. The result may be in the precision of
+    /// products, for [`Self::at`] and [`Self::act_linear_residual`].
     fn attention(&self, qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3>;
 
-    /// Attention of queries `[n, k, d]` over keys and values packed as `[n, p, 2d]` -> `[n, k, d]`; each query sees
-    /// all.
+    /// Attention of queries `[n, k, d]` over keys and values packed as `[n, p, 2d]` -> `[n, k, d]`; each
+    /// query sees all.
     fn cross_attention(&self, q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3>;
 
-    /// `activation(h) w + bias + residual`: `h` is `[b, t, f]` (Swiglu: `[b, t, 2f]`), `map` has `f` inputs and `o`
-    /// outputs, the rest is `[b, t, o]`.
+    /// `activation(h) w + bias + residual`: `h` is `[b, t, f]` (Swiglu: `[b, t, 2f]`), `map` has `f` inputs
+    /// and `o` outputs, the rest is `[b, t, o]`.
     fn act_linear_residual(
         &self,
         h: Tensor<3>,
@@ -122,8 +123,8 @@ pub trait Operations: Debug + Send + Sync {
         residual: Option<Tensor<3>>,
     ) -> Tensor<3>;
 
-    /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the whole
-    /// step's weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries.
+    /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the
+    /// whole step's weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries.
     ///
     /// # Panics
     /// If the head is packed.
@@ -143,13 +144,13 @@ pub trait Operations: Debug + Send + Sync {
     /// (`row * t + column`) from `slots[i]` on.
     fn splice(&self, embeds: Tensor<3>, image_tokens: Tensor<3>, slots: &[usize]) -> Tensor<3>;
 
-    /// 3x3 convolution with padding 1: `[n, h, w, c] -> [n, ceil(h / stride), ceil(w / stride), o]`; the weight is
-    /// `[9 * c, o]` in the order (ky, kx, c).
+    /// 3x3 convolution with padding 1: `[n, h, w, c] -> [n, ceil(h / stride), ceil(w / stride), o]`; the
+    /// weight is `[9 * c, o]` in the order (ky, kx, c).
     fn conv3x3(&self, x: Tensor<4>, weight: &Tensor<2>, bias: Option<&Tensor<1>>, stride: usize)
     -> Tensor<4>;
 
-    /// Each channel's own 3x3 convolution with padding 1: `[n, h, w, c] -> [n, h, w, c]`; `weight` is `[9, c]` in the
-    /// order (ky, kx).
+    /// Each channel's own 3x3 convolution with padding 1: `[n, h, w, c] -> [n, h, w, c]`; `weight` is
+    /// `[9, c]` in the order (ky, kx).
     fn depthwise3x3(&self, x: Tensor<4>, weight: &Tensor<2>) -> Tensor<4>;
 
     /// Means over `out * out` windows, the i-th from `floor(i h / out)` to `ceil((i + 1) h / out)`:
@@ -159,9 +160,9 @@ pub trait Operations: Debug + Send + Sync {
     /// Causal attention of new tokens to those in the cache and to themselves, without gradients:
     /// `[1, n, (h + 2g) c] -> [1, n, h c]`. It is computed on the host, whatever the device.
     ///
-    /// `layer` says whose the `n` tokens are. The new tokens of a sequence follow its cached ones, at positions from
-    /// the length of its cache on; their keys and values are appended in place. A sequence's result does not depend on
-    /// the others.
+    /// `layer` says whose the `n` tokens are. The new tokens of a sequence follow its cached ones, at
+    /// positions from the length of its cache on; their keys and values are appended in place. A sequence's
+    /// result does not depend on the others.
     fn attention_cached(&self, qkv: Tensor<3>, heads: Heads, layer: CachedLayer<'_>) -> Tensor<3> {
         let ([_, n, _], device) = (qkv.dims(), qkv.device());
         let CachedLayer { rope, new, cache } = layer;
@@ -184,7 +185,8 @@ pub fn unit(x: Tensor<2>, dim: usize) -> Tensor<2> {
     x / length
 }
 
-/// Cuts pictures `[n, h, w, 3]` into patches `[n, (h / patch) (w / patch), patch * patch * 3]`, both row by row.
+/// Cuts pictures `[n, h, w, 3]` into patches `[n, (h / patch) (w / patch), patch * patch * 3]`, both row by
+/// row.
 pub fn patches(pixels: Tensor<4>, patch: usize) -> Tensor<3> {
     let [n, height, width, c] = pixels.dims();
     let (h, w) = (height / patch, width / patch);

@@ -17,7 +17,8 @@ pub enum Weight {
     Packed(PackedWeight),
 }
 
-/// A weight laid out as the CPU's matrix products take it, in the precision it was packed for. It has no gradient.
+/// A weight laid out as the CPU's matrix products take it, in the precision it was packed for. It has no
+/// gradient.
 #[derive(Module, Debug)]
 pub struct PackedWeight {
     #[module(skip)]

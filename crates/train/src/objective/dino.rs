@@ -12,8 +12,8 @@ use crate::step::{Figures, Objective, Step, StepResult};
 
 /// Steps in which a teacher may still be without form.
 const BEGINNING: u64 = 20;
-/// Share of the largest entropy under which all views have the same class, and its distance from 1 above which a view has
-/// all classes alike.
+/// Share of the largest entropy under which all views have the same class, and its distance from 1 above
+/// which a view has all classes alike.
 const DEAD: f64 = 0.01;
 /// The rank under which all features lie on a line.
 const LEAST_RANK: f64 = 1.05;
@@ -102,9 +102,9 @@ fn patch_logits(compute: &Compute, model: &Dino, taught: &[Taught], masks: &[Mas
 }
 
 /// How alive the teacher is, from its classes `[m, K]` and features `[m, d]` of all large views:
-/// `view_entropy`, of one view's classes, and `class_entropy`, of their mean, both as shares of the largest, ln K; and
-/// `rank`, the number of directions in which the features spread: the participation ratio of their covariance's
-/// eigenvalues, `(sum l)^2 / sum l^2`.
+/// `view_entropy`, of one view's classes, and `class_entropy`, of their mean, both as shares of the largest,
+/// ln K; and `rank`, the number of directions in which the features spread: the participation ratio of their
+/// covariance's eigenvalues, `(sum l)^2 / sum l^2`.
 fn figures(targets: &Tensor<2>, taught: &[Taught]) -> Figures {
     let [rows, prototypes] = targets.dims();
     let entropy = |p: Tensor<2>| {

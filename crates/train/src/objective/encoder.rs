@@ -17,9 +17,9 @@ impl Objective for Clip {
         batch.examples.len() as f64
     }
 
-    /// Pairs in several micro-batches are contrasted as one batch (GradCache, Gao et al. 2021): all are embedded, the
-    /// loss gives the gradient of each embedding, and each micro-batch is embedded again for the backward pass from
-    /// there. Memory is bound by a micro-batch, the result is that of one batch.
+    /// Pairs in several micro-batches are contrasted as one batch (GradCache, Gao et al. 2021): all are
+    /// embedded, the loss gives the gradient of each embedding, and each micro-batch is embedded again for
+    /// the backward pass from there. Memory is bound by a micro-batch, the result is that of one batch.
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         let samples = || step.batches.iter().flat_map(|batch| batch.samples());
         let mut found = StepResult::default();

@@ -1,8 +1,9 @@
-//! Probes: classifiers of pictures by features that stay as they are. The linear probe is multinomial logistic
-//! regression on one vector a picture; the attentive probe lets a learned query choose among its patches first
-//! (El-Nouby et al. 2024, section 4; with the norm behind it that Bardes et al. 2024 have).
+//! Probes: classifiers of pictures by features that stay as they are. The linear probe is multinomial
+//! logistic regression on one vector a picture; the attentive probe lets a learned query choose among its
+//! patches first (El-Nouby et al. 2024, section 4; with the norm behind it that Bardes et al. 2024 have).
 //!
-//! A probe measures, so it is fitted and asked in f32, whatever the precision of the network that it measures.
+//! A probe measures, so it is fitted and asked in f32, whatever the precision of the network that it
+//! measures.
 
 use anyhow::Result;
 use burn::module::{Module, Param};
@@ -107,8 +108,9 @@ impl QueryPool {
 }
 
 impl Probe {
-    /// Fits a linear probe of `classes` classes to one vector a picture: 300 steps of `AdamW` (1e-2, cosine, decay 0.1)
-    /// go over all of them, each feature at mean 0 and variance 1. It is in f32, on the device of `compute`.
+    /// Fits a linear probe of `classes` classes to one vector a picture: 300 steps of `AdamW` (1e-2, cosine,
+    /// decay 0.1) go over all of them, each feature at mean 0 and variance 1. It is in f32, on the device of
+    /// `compute`.
     ///
     /// # Errors
     /// A feature that is not finite.
@@ -125,8 +127,8 @@ impl Probe {
         Ok(trainer.into_model())
     }
 
-    /// Fits an attentive probe: 60 times over the pictures, 128 of them a step, in an order drawn anew (1e-3, cosine,
-    /// decay 0.1). It is in f32, on the device of `compute`.
+    /// Fits an attentive probe: 60 times over the pictures, 128 of them a step, in an order drawn anew (1e-3,
+    /// cosine, decay 0.1). It is in f32, on the device of `compute`.
     ///
     /// # Errors
     /// A feature that is not finite.

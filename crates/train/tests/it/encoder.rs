@@ -4,6 +4,7 @@ use mm1_model::Mm1;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast, PackedCaptions};
 use mm1_model::dino::{Centring, Dino, DinoConfig};
+use mm1_model::ops::Precision;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::vision::Vision;
 use mm1_train::objective::probe::{Labelled, Probe};
@@ -175,13 +176,19 @@ fn a_linear_probe_finds_what_is_linear() {
         Labelled { tokens: 1, dim: 4, features: features.concat(), labels }
     };
     let (train, test) = (of(0..400), of(2000..2200));
-    let said = Probe::linear(&compute(), &train, 4).unwrap().classify(&compute(), &test);
+    let probe = Probe::linear(&compute(), &train, 4).unwrap();
+    let said = probe.classify(&compute(), &test);
     let right = said.iter().zip(&test.labels).filter(|(a, b)| a == b).count();
     assert!(right > 180, "{right} of 200");
+    // It measures: the precision of what it measures is not its own.
+    let rounded = compute().with_precision(Precision::Bf16);
+    let other = Probe::linear(&rounded, &train, 4).unwrap();
+    assert_eq!(other.weight.val().inner().into_data(), probe.weight.val().inner().into_data());
+    assert_eq!(other.classify(&rounded, &test), said);
 }
 
-/// One of five patches is marked and has the sign of its picture's class; the others have stronger signs of no meaning, which
-/// drown it in their mean.
+/// One of five patches is marked and has the sign of its picture's class; the others have stronger signs of
+/// no meaning, which drown it in their mean.
 #[test]
 fn an_attentive_probe_finds_the_patch_that_tells() {
     const PATCHES: usize = 5;

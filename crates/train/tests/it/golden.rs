@@ -1,4 +1,5 @@
-//! Ten losses of the same steps in PyTorch: testdata/model/*.safetensors by scripts/reference/golden.py, in f64.
+//! Ten losses of the same steps in PyTorch: testdata/model/*.safetensors by scripts/reference/golden.py, in
+//! f64.
 
 use std::path::Path;
 

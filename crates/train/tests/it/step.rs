@@ -4,7 +4,8 @@ use mm1_data::batch::Batch;
 use mm1_model::group::ParameterGroup;
 use mm1_model::{Compute, Mm1};
 use mm1_train::{
-    MicroBatch, MomentFormat, Objective, OptimizerConfig, Snapshot, Step, StepResult, Trainer, checkpoint,
+    Loss, MicroBatch, MomentFormat, Objective, OptimizerConfig, Snapshot, Step, StepResult, Trainer,
+    checkpoint,
 };
 use serde_json::{Value, json};
 
@@ -225,4 +226,51 @@ fn a_checkpoint_of_another_model_is_refused() {
     let bytes = OptimizerConfig { moments: MomentFormat::EightBit, ..Default::default() };
     let error = Trainer::new(&compute(), model(), bytes).unwrap().restore(before).unwrap_err().to_string();
     assert!(error.ends_with(".m is F32 in the checkpoint and I8 in this run"), "{error}");
+}
+
+/// Trains the first layer only, with the mean of the third's squares as an auxiliary loss.
+#[derive(Module, Debug)]
+struct Balanced {
+    toy: Toy,
+    balance: bool,
+}
+
+impl Objective for Balanced {
+    type Batch = Root;
+
+    fn weight(_: &Root) -> f64 {
+        1.0
+    }
+
+    fn backward(&self, compute: &Compute, step: &Step<'_, Root>) -> Result<StepResult> {
+        StepResult::of_sums(compute, self, step, |_| {
+            let (main, balance) = (self.toy.vision.matrix.val().sum(), self.toy.lm.bias.val().square().sum());
+            if self.balance {
+                return Ok(Loss { main, auxiliary: vec![("balance", balance)] });
+            }
+            Ok(Loss::from(main + balance))
+        })
+    }
+}
+
+#[test]
+fn an_auxiliary_loss_is_in_the_loss_with_its_gradient_and_reported_by_name() {
+    let count = |name: &str| match name {
+        "lm.bias" => 5,
+        "lm.matrix" => 20,
+        _ => 12,
+    };
+    let trainer = |balance| {
+        let toy = Toy::new(|name| vec![0.5; count(name)]);
+        Trainer::new(&compute(), Balanced { toy, balance }, OptimizerConfig::default()).unwrap()
+    };
+    let batches = || [Root(vec!["x".into()]), Root(vec!["y".into()])];
+    let (mut named, mut plain) = (trainer(true), trainer(false));
+    let report = named.step(&batches(), 0.1).unwrap();
+    let wanted = plain.step(&batches(), 0.1).unwrap();
+    assert_eq!((report.loss, report.grad_norm), (wanted.loss, wanted.grad_norm));
+    assert_eq!(named.snapshot(Value::Null), plain.snapshot(Value::Null));
+    assert_eq!(report.auxiliary_losses["balance"], 5.0 * 0.25, "the mean over both micro-batches");
+    assert_eq!(serde_json::to_value(&report).unwrap()["balance"], 1.25, "a line of metrics.jsonl has it");
+    assert!(wanted.auxiliary_losses.is_empty());
 }

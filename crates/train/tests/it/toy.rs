@@ -109,8 +109,9 @@ pub(crate) fn model() -> Mm1 {
     Mm1::new(&config(), 7, &device()).unwrap()
 }
 
-/// `rows` rows of two examples each: one with a picture and ten tokens, one with eight tokens of text; then padding.
-/// Row `i` of all has the same content however the rows are cut into batches; rows differ in what they learn.
+/// `rows` rows of two examples each: one with a picture and ten tokens, one with eight tokens of text; then
+/// padding. Row `i` of all has the same content however the rows are cut into batches; rows differ in what
+/// they learn.
 pub(crate) fn batch(seed: usize, rows: std::ops::Range<usize>) -> Batch {
     let length = 24;
     let mut batch = Batch { rows: rows.len(), length, image_size: 16, ..Batch::default() };

@@ -9,12 +9,13 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
 use positions::{LastPositions, Positions};
 
-/// See the [module](self). Products are in the device's f32 in either precision, but for attention with a cache, which
-/// the host computes.
+/// See the [module](self). Products are in the device's f32 in either precision, but for attention with a
+/// cache, which the host computes.
 #[derive(Clone, Debug, Default)]
 pub struct Composed {
     precision: Precision,
-    /// All layers of a network attend by the same masks, which take longer to send to a device than to use there.
+    /// All layers of a network attend by the same masks, which take longer to send to a device than to use
+    /// there.
     last_positions: Arc<Mutex<Option<LastPositions>>>,
 }
 
@@ -236,7 +237,8 @@ fn indices(values: impl Iterator<Item = usize>, device: &Device) -> Tensor<1, In
     Tensor::from_data(TensorData::new(values, [count]), device)
 }
 
-/// The 3x3 neighbours of every `stride`-th place, zeros outside: `[n, h, w, c] -> [n, h' w' 9, c]`, and h', w'.
+/// The 3x3 neighbours of every `stride`-th place, zeros outside: `[n, h, w, c] -> [n, h' w' 9, c]`, and h',
+/// w'.
 fn neighbours(x: Tensor<4>, stride: usize) -> (Tensor<3>, [usize; 2]) {
     let ([n, h, w, c], device) = (x.dims(), x.device());
     let (rows, columns) = (h.div_ceil(stride), w.div_ceil(stride));
@@ -244,7 +246,8 @@ fn neighbours(x: Tensor<4>, stride: usize) -> (Tensor<3>, [usize; 2]) {
     for place in 0..rows * columns {
         let (row, column) = (place / columns * stride, place % columns * stride);
         for offset in 0..9 {
-            let (y, x) = (row + offset / 3, column + offset % 3); // one too far down and right, for the padding
+            // One too far down and right, for the padding.
+            let (y, x) = (row + offset / 3, column + offset % 3);
             let outside = y == 0 || x == 0 || y > h || x > w;
             sources.push(if outside { h * w } else { (y - 1) * w + x - 1 });
         }

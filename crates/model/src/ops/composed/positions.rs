@@ -8,7 +8,8 @@ use crate::ops::{Layout, Rope, Sight};
 /// A score that the softmax turns into an exact zero.
 const MASKED: f32 = -1e30;
 
-/// What attention needs to know of the positions, on its device: nothing where the answer is 0 or 1 everywhere.
+/// What attention needs to know of the positions, on its device: nothing where the answer is 0 or 1
+/// everywhere.
 #[derive(Clone, Debug)]
 pub(super) struct Positions {
     /// See [`angles`].

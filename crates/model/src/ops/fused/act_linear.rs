@@ -96,7 +96,9 @@ impl Operation<4> for ActLinear {
                     a = w.input_grad::<T>(&memory, d_out);
                     pass.give(0, || {
                         let mut dh = memory.uninitialised::<T>(elements(&h).len());
-                        with_number!(precision_of(&h), H => activation.backward(H::of(&h), f, &mut a, &mut dh));
+                        with_number!(precision_of(&h), H => {
+                            activation.backward(H::of(&h), f, &mut a, &mut dh);
+                        });
                         tensor(dh, shape(&h))
                     });
                 } else {

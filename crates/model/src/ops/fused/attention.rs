@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use mm1_kernels::attention::{Attention as Kernel, Cross, CrossSaved, Saved, Span};
+use mm1_kernels::attention::{Attention as Kernel, AttentionSpan, Cross, CrossSaved, Saved};
 use mm1_kernels::gemm::Precision;
 
 use super::memory::{Number as _, with_number};
@@ -23,8 +23,8 @@ pub(super) fn attention(
     let ([b, t, _], memory, precision) = (qkv.dims(), &fused.memory, fused.precision);
     let Operand { value: qkv, node, .. } = Operand::new(qkv);
     let spans = layout.spans.iter().zip(layout.prefixes());
-    let mut spans: Vec<Span> =
-        spans.map(|(s, prefix)| Span { offset: s.row * t + s.start, len: s.len, prefix }).collect();
+    let mut spans: Vec<AttentionSpan> =
+        spans.map(|(s, prefix)| AttentionSpan { offset: s.row * t + s.start, len: s.len, prefix }).collect();
     spans.sort_unstable_by_key(|span| span.offset);
     let plan = Plan { heads, spans: Arc::new(spans), rope: rope.cloned(), precision };
     let width = heads.out_width();
@@ -41,7 +41,7 @@ pub(super) fn attention(
 #[derive(Clone, Debug)]
 struct Plan {
     heads: Heads,
-    spans: Arc<Vec<Span>>,
+    spans: Arc<Vec<AttentionSpan>>,
     rope: Option<Rope>,
     precision: Precision,
 }

@@ -1,5 +1,5 @@
-//! Activation checkpointing (Chen et al. 2016): of a whole block only the input is saved, and the backward pass runs the
-//! block's forward pass again, in a graph of its own.
+//! Activation checkpointing (Chen et al. 2016): of a whole block only the input is saved, and the backward
+//! pass runs the block's forward pass again, in a graph of its own.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use super::{Operand, StepMemory, tensor};
 /// The input of a block and its parameters, of which an encoder's block has twelve.
 const PARENTS: usize = 1 + 12;
 
-/// `forward(module, x)`: `[b, t, d] -> [b, t, d]`, of which only `x` is saved for backward, where `forward` runs again,
-/// bit for bit.
+/// `forward(module, x)`: `[b, t, d] -> [b, t, d]`, of which only `x` is saved for backward, where `forward`
+/// runs again, bit for bit.
 ///
 /// # Panics
 /// When the module has more than twelve parameters.

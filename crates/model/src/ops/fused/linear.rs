@@ -98,8 +98,8 @@ impl Linear {
         self.grads::<f32>(memory, dy, false, Some((x, sum))).1.expect("wanted")
     }
 
-    /// What is wanted of both: of the input, of the weight from `(x, sum)`. A thread that one product leaves idle works on
-    /// the other.
+    /// What is wanted of both: of the input, of the weight from `(x, sum)`. A thread that one product leaves
+    /// idle works on the other.
     pub(super) fn grads<T: Number>(
         &self,
         memory: &StepMemory,

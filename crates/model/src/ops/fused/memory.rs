@@ -133,8 +133,8 @@ impl StepMemory {
         values
     }
 
-    /// A contiguous tensor as products in `precision` take it, which is how it is saved for backward: so does PyTorch's
-    /// autocast.
+    /// A contiguous tensor as products in `precision` take it, which is how it is saved for backward: so does
+    /// PyTorch's autocast.
     pub(super) fn in_precision(&self, value: FlexTensor, precision: Precision) -> FlexTensor {
         match (precision, precision_of(&value)) {
             (Precision::F32, Precision::F32) | (Precision::Bf16, Precision::Bf16) => value,

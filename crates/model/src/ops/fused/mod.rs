@@ -1,8 +1,9 @@
-//! The operations of [`super`] over `mm1_kernels`, each with its own backward pass: on the CPU, with or without
-//! gradients.
+//! The operations of [`super`] over `mm1_kernels`, each with its own backward pass: on the CPU, with or
+//! without gradients.
 //!
-//! An operation takes its operands' values and their nodes in the graph of gradients, computes its result, and records
-//! its backward pass. Parents come in a fixed order; one that is missing or frozen costs the backward pass no work.
+//! An operation takes its operands' values and their nodes in the graph of gradients, computes its result,
+//! and records its backward pass. Parents come in a fixed order; one that is missing or frozen costs the
+//! backward pass no work.
 
 mod act_linear;
 mod attention;

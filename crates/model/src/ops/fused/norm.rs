@@ -51,8 +51,8 @@ pub(super) fn operands(norm: &Norm) -> (NormParams, [Option<NodeGuard>; 2]) {
 }
 
 impl NormParams {
-    /// Rows as saved for the backward pass of a norm, in the precision of products: bfloat16 ones without their mean, of
-    /// which they would have fewer digits.
+    /// Rows as saved for the backward pass of a norm, in the precision of products: bfloat16 ones without
+    /// their mean, of which they would have fewer digits.
     pub(super) fn saved(&self, fused: &Fused, x: FlexTensor, stats: &mut [RowStats]) -> FlexTensor {
         if fused.precision == Precision::F32 {
             return x;

@@ -19,12 +19,13 @@ pub(super) trait Operation<const N: usize>: Debug + Send + 'static {
     /// What its forward pass saves.
     type State: Clone + Debug + Send + 'static;
 
-    /// Gives each parent its gradient, from that of the output `dy`, which is in bfloat16 where it comes from an operation
-    /// that rounded it for products.
+    /// Gives each parent its gradient, from that of the output `dy`, which is in bfloat16 where it comes from
+    /// an operation that rounded it for products.
     fn backward(state: Self::State, dy: FlexTensor, pass: BackwardPass<'_, N>);
 }
 
-/// Gives an operation's result its place in the graph of gradients; `state` is saved only if a parent is tracked.
+/// Gives an operation's result its place in the graph of gradients; `state` is saved only if a parent is
+/// tracked.
 pub(super) fn record<const D: usize, const N: usize, O: Operation<N>>(
     operation: O,
     memory: &StepMemory,

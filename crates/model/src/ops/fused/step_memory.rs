@@ -11,8 +11,8 @@ use mm1_kernels::rows;
 
 use super::{Operand, floats, shape, tensor};
 
-/// What fused operations work in: outside of a training step the allocator's memory; inside of one the arena's, with
-/// the step's [`GradientSums`].
+/// What fused operations work in: outside of a training step the allocator's memory; inside of one the
+/// arena's, with the step's [`GradientSums`].
 ///
 /// A backward pass gets nothing from the engine but what its operation saved, so each saves a handle to this.
 #[derive(Clone, Debug, Default)]
@@ -20,9 +20,9 @@ pub struct StepMemory {
     sums: Option<Arc<GradientSums>>,
 }
 
-/// The sums of gradients over a step's micro-batches so far, by parameter. The backward pass of the next one adds to
-/// them where they are, parameter by parameter, so that a step of several micro-batches holds one set of gradients
-/// instead of two.
+/// The sums of gradients over a step's micro-batches so far, by parameter. The backward pass of the next one
+/// adds to them where they are, parameter by parameter, so that a step of several micro-batches holds one set
+/// of gradients instead of two.
 #[derive(Debug, Default)]
 pub struct GradientSums(Mutex<HashMap<NodeId, FlexTensor>>);
 
@@ -42,7 +42,8 @@ impl StepMemory {
         self.sums.as_deref()
     }
 
-    /// The sum of a node's gradients in the micro-batches before, to be added to: for its first gradient in this one.
+    /// The sum of a node's gradients in the micro-batches before, to be added to: for its first gradient in
+    /// this one.
     pub(super) fn take_sum(&self, node: NodeId) -> Option<FlexTensor> {
         self.sums.as_ref()?.take_node(node)
     }
@@ -58,8 +59,9 @@ impl StepMemory {
 }
 
 impl GradientSums {
-    /// Hands over the sum of a parameter's gradients so far `[n]`: the next backward pass adds to it where it is. What
-    /// that does not use is to be had from [`Self::take`]. Gives the sum back where `parameter` has no gradient.
+    /// Hands over the sum of a parameter's gradients so far `[n]`: the next backward pass adds to it where it
+    /// is. What that does not use is to be had from [`Self::take`]. Gives the sum back where `parameter` has
+    /// no gradient.
     pub fn insert<const D: usize>(&self, parameter: Tensor<D>, sum: Tensor<1>) -> Option<Tensor<1>> {
         let Some(node) = Operand::new(parameter).node else { return Some(sum) };
         let sum = sum.try_into_primitive::<Flex>().expect("a sum is where its parameter is, without a graph");
