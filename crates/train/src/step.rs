@@ -123,7 +123,7 @@ impl StepResult {
         Ok(sum)
     }
 
-    /// Adds a part of the loss, that of `samples`.
+    /// Adds a part of the loss, that of `samples`: `[1]`.
     ///
     /// # Errors
     /// If it is not finite.
@@ -139,7 +139,7 @@ impl StepResult {
         Ok(())
     }
 
-    /// Adds the gradients of a part of the loss by the parameters of `model`. Gives those by other tensors.
+    /// Adds the gradients of a part of the loss `[1]` by the parameters of `model`. Gives those by other tensors.
     pub fn add_gradients<M: Module>(
         &mut self,
         compute: &Compute,

@@ -75,7 +75,7 @@ impl Affine {
         Self { weight: weight.into(), bias: Some(bias.val()) }
     }
 
-    /// With a bias where there is one.
+    /// By a `weight` `[i, o]`, with a bias `[o]` where there is one.
     pub fn with_optional_bias(weight: impl Into<Weight>, bias: Option<&Param<Tensor<1>>>) -> Self {
         Self { weight: weight.into(), bias: bias.map(Param::val) }
     }
