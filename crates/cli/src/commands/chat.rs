@@ -25,10 +25,10 @@ pub(crate) struct ChatArgs {
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
     /// Longest answer, in tokens.
-    #[arg(long, default_value_t = 64)]
+    #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
     /// Sampling temperature; 0 is greedy.
-    #[arg(long, default_value_t = 0.0)]
+    #[arg(long, value_name = "T", default_value_t = 0.0)]
     temperature: f64,
     /// Seed of the sampling.
     #[arg(long, default_value_t = 1)]

@@ -23,10 +23,10 @@ pub(crate) struct FetchArgs {
     #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
     only: Vec<String>,
     /// Longer side of rendered vector graphics, in pixels.
-    #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=2048))]
+    #[arg(long, value_name = "PIXELS", default_value_t = 256, value_parser = clap::value_parser!(u32).range(16..=2048))]
     size: u32,
     /// Most words of a document: longer texts and pages are split between lines; 0 does not split.
-    #[arg(long, default_value_t = 300)]
+    #[arg(long, value_name = "N", default_value_t = 300)]
     words: usize,
     /// Accept versions of Debian packages whose SHA-256 this program does not know, as apt verifies them.
     #[arg(long)]

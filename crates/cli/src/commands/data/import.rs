@@ -23,7 +23,8 @@ use crate::error::{InputError, input};
   min_side = 11, max_side = 9999  pixels of an image's shorter and longer side
   max_aspect = 2.0                largest aspect ratio
   max_uses = 10                   how often the same image may occur in all documents
-  names = [\"logo\", \"button\", \"icon\"]  images with one of these in their name are removed
+  names = [\"logo\", \"button\", \"icon\"]
+                                  images with one of these in their name are removed
   require_picture = false, require_text = true
   unique_text = true              deduplication: of equal texts only the first document stays
   languages = []                  languages that stay, such as [\"eng\"]; empty: all

@@ -38,10 +38,10 @@ pub(crate) struct RecaptionArgs {
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
     /// Batch size: images captioned together; no caption depends on it.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..))]
     batch: u16,
     /// Longest caption, in tokens.
-    #[arg(long, default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
     max_tokens: u16,
     /// Caption only the first N documents.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
