@@ -1,10 +1,11 @@
 """Makes testdata/model/*.safetensors: what crates/model must compute, by the PyTorch network beside this
 file.
 
-    python3 scripts/reference/golden.py [--out testdata/model]
+    python3 scripts/reference/golden.py [--out testdata/model] [CASE…]
     python3 scripts/reference/golden.py --tf32
 
-The second form prints how far PyTorch's own gradients are from these where a GPU multiplies in TF32.
+The first makes the files of these cases, by default of all. The second prints how far PyTorch's own
+gradients are from these where a GPU multiplies in TF32.
 
 Each file has in its metadata `config` (the [model] table), `spans` ([[row, start, len], ...]), `rows`,
 `length` and `adamw`, all JSON, and the tensors
@@ -211,7 +212,10 @@ def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default="testdata/model")
     parser.add_argument("--tf32", action="store_true")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"by default all: {', '.join(CASES)}")
     options = parser.parse_args()
+    if unknown := set(options.cases) - set(CASES):
+        parser.error(f"no case {', '.join(sorted(unknown))}; there are {', '.join(CASES)}")
     out = options.out
     if options.tf32:
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
@@ -221,6 +225,8 @@ def main():
     out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
     for first, (name, config) in enumerate(CASES.items()):
+        if options.cases and name not in options.cases:
+            continue
         seed = next(s for s in range(first, 10_000, len(CASES)) if own_error(name, config, s) <= WELL_POSED)
         print(f"{name}: seed {seed}, PyTorch's own error {own_error(name, config, seed):.1e}")
         tensors, metadata = golden(name, config, seed)

@@ -69,14 +69,13 @@ fn is_placeholder(part: &str) -> bool {
     stem.len() > 1 && stem.chars().all(|c| c.is_ascii_uppercase()) && !["README", "LOG"].contains(&stem)
 }
 
-/// Whether the file holds a test of this name.
+/// Whether the file holds a test of this name: a function with `#[test]` among its attributes.
 fn has_test(file: &Path, name: &str) -> bool {
     let source = fs::read_to_string(file).unwrap();
+    let lines: Vec<&str> = source.lines().map(str::trim_start).collect();
     let start = format!("fn {name}(");
-    source.lines().zip(source.lines().skip(1)).any(|(before, line)| {
-        line.trim_start().starts_with(&start)
-            && (before.contains("#[test]") || before.contains("#[should_panic"))
-    })
+    let Some(at) = lines.iter().position(|line| line.starts_with(&start)) else { return false };
+    lines[..at].iter().rev().take_while(|line| line.starts_with("#[")).any(|line| *line == "#[test]")
 }
 
 #[test]
@@ -104,6 +103,46 @@ fn every_invariant_names_tests_that_exist() {
             assert!(is_there(&test), "there is no test {test}, which is named by: {item}");
         }
     }
+}
+
+/// What of this workspace and of the engine each crate is built on.
+const ARROWS: [(&str, &[&str]); 9] = [
+    ("data", &[]),
+    ("corpora", &["mm1-data"]),
+    ("kernels", &["burn-std"]),
+    ("model", &["burn", "burn-flex", "burn-std", "mm1-kernels"]),
+    ("train", &["burn", "mm1-data", "mm1-kernels", "mm1-model"]),
+    ("eval", &["mm1-data"]),
+    ("serve", &["burn", "mm1-data", "mm1-model"]),
+    ("lab", &[]),
+    (
+        "cli",
+        &[
+            "burn",
+            "mm1-corpora",
+            "mm1-data",
+            "mm1-eval",
+            "mm1-kernels",
+            "mm1-lab",
+            "mm1-model",
+            "mm1-serve",
+            "mm1-train",
+        ],
+    ),
+];
+
+#[test]
+fn crates_are_built_on_what_the_page_says() {
+    for (name, allowed) in ARROWS {
+        let manifest = fs::read_to_string(root().join(format!("crates/{name}/Cargo.toml"))).unwrap();
+        let (_, dependencies) = manifest.split_once("\n[dependencies]\n").unwrap();
+        let dependencies = dependencies.split("\n[").next().unwrap();
+        let names = dependencies.lines().map(|line| line.split(['.', ' ', '=']).next().unwrap_or(line));
+        let wrong = names.filter(|name| name.starts_with("burn") || name.starts_with("mm1-"));
+        let wrong: Vec<&str> = wrong.filter(|name| !allowed.contains(name)).collect();
+        assert!(wrong.is_empty(), "crates/{name} must not know {wrong:?}");
+    }
+    assert_eq!(fs::read_dir(root().join("crates")).unwrap().count(), ARROWS.len());
 }
 
 #[test]
