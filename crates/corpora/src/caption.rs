@@ -3,7 +3,7 @@
 
 use xxhash_rust::xxh3::xxh3_64;
 
-/// One picture in so many has a synthetic caption too.
+/// One picture of three has a synthetic caption too.
 const DESCRIBED: u64 = 3;
 /// Tags that a description names.
 const TAGS: usize = 4;

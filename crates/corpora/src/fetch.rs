@@ -1,4 +1,4 @@
-//! [`fetch`]: corpus after corpus; what can't be had is told, and the rest goes on.
+//! [`fetch`]: corpus after corpus; what can't be fetched is reported, and the rest continues.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -1,4 +1,4 @@
-//! Packages by name, exact version and SHA-256, got by the machine's own clients and kept in the cache.
+//! Packages by name, exact version and SHA-256, fetched by the machine's own clients into the cache.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
@@ -39,7 +39,7 @@ pub struct Package {
     pub client: Client,
     /// Its name there.
     pub name: &'static str,
-    /// The versions whose bytes are known. Of npm and PyPI the first is asked for.
+    /// The versions whose bytes are known. Of npm and PyPI the first is requested.
     pub known: &'static [Version],
 }
 
@@ -52,7 +52,7 @@ pub(crate) struct PackageFile {
     pub(crate) sha256: String,
 }
 
-/// Where the clients are looked for, and where packages are kept.
+/// Where the clients are looked for, and where packages are cached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Clients {
     /// As the variable `PATH`.
@@ -107,7 +107,7 @@ impl Package {
         Ok(files.iter().rev().find_map(|path| self.check(path, unpinned).ok()))
     }
 
-    /// Files of this package, sorted by name. Of npm and PyPI only those of the version that is asked for.
+    /// Files of this package, sorted by name. Of npm and PyPI only those of the requested version.
     fn files(&self, folder: &Path) -> Result<Vec<PathBuf>> {
         let named = |path: &PathBuf| {
             let file = path.file_name().unwrap_or_default().to_string_lossy();

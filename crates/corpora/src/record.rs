@@ -1,5 +1,5 @@
-//! [`CorpusRecord`]: what a corpus was made of and became, kept beside the shards in a folder that no source
-//! reads; `ATTRIBUTION` is written from these.
+//! [`CorpusRecord`]: what a corpus was made of and became, stored beside the shards in a folder that no
+//! source reads; `ATTRIBUTION` is written from these.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;

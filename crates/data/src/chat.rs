@@ -57,7 +57,7 @@ pub(crate) fn render(turns: &[Turn]) -> Vec<Segment> {
     for turn in turns {
         let (token, reply) = match turn.role {
             Role::System => (Special::System, false),
-            // The loss is taken on what the model is to say, not on what it is told.
+            // The loss is taken on the assistant's turns only.
             Role::User => (Special::User, false),
             Role::Assistant => (Special::Assistant, true),
         };

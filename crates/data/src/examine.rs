@@ -112,7 +112,7 @@ pub fn each<T: Send>(
     in_order(source.documents(), how.threads, read, take)
 }
 
-/// An error in one line, without the source and the file, which are told beside it.
+/// An error in one line, without the source and the file, which are named beside it.
 pub(crate) fn reason(error: &anyhow::Error, source: &str, file: &str) -> String {
     let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
     let mut text = text.as_str();

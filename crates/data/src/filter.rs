@@ -13,7 +13,7 @@ use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 use crate::document::{Document, DocumentKind, Image, Segment};
 use crate::image::{PictureHeader, read_header};
 
-/// Bytes of a text that its language is told from.
+/// Bytes of a text from which its language is detected.
 const LANGUAGE_BYTES: usize = 4096;
 
 /// The rules, each a setting. The defaults are those of the paper and of OBELICS.
@@ -38,7 +38,7 @@ pub struct FilterSpec {
     /// picture too.
     pub unique_text: bool,
     /// Languages that stay, as ISO 639-3 codes such as `eng`; all, where there is none. A text whose language
-    /// can't be told, such as a short one, stays.
+    /// can't be detected, such as a short one, stays.
     pub languages: Vec<String>,
 }
 
@@ -210,7 +210,7 @@ impl DocumentFilter {
         (self.spec.unique_text && !self.texts.insert(key.digest())).then_some(FilterRule::Duplicate)
     }
 
-    /// Whether the text is in one of the languages that stay, as far as can be told.
+    /// Whether the text is in one of the languages that stay, as far as can be detected.
     fn speaks(&self, text: &str) -> bool {
         if self.spec.languages.is_empty() {
             return true;

@@ -1,5 +1,5 @@
-//! [`Likelihood`]: how likely a model finds a text. Generation computes it and evaluation scores by it, and the two do
-//! not know each other.
+//! [`Likelihood`]: how likely a model finds a text. Generation computes it and evaluation scores by it, and
+//! the two do not know each other.
 
 /// How likely a text is after a prompt.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -64,8 +64,8 @@ impl Order {
 pub(crate) struct Grouped {
     /// The first document of each group, and the number of documents.
     starts: Vec<u64>,
-    /// For the epoch that was asked for last: its key, and where each group of its order begins.
-    // One epoch is enough: a run asks for them in order, and two threads are rarely in different ones.
+    /// For the epoch that was read last: its key, and where each group of its order begins.
+    // One epoch is enough: a run reads them in order, and two threads are rarely in different ones.
     latest: Mutex<Option<(u64, Arc<Vec<u64>>)>>,
 }
 

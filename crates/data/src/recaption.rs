@@ -1,5 +1,5 @@
 //! [`Recaption`]: a captioned set written anew with what a model says of its pictures, in steps of a shard. A
-//! process may be killed at any moment; the next one goes on after the last whole shard and writes the same
+//! process may be killed at any moment; the next one continues after the last whole shard and writes the same
 //! bytes.
 
 use std::collections::BTreeMap;
@@ -83,7 +83,7 @@ pub struct RecaptionSpec {
 }
 
 impl Recaption {
-    /// Begins in `folder`, which is made, or goes on there.
+    /// Begins in `folder`, which is made, or continues there.
     ///
     /// # Errors
     /// A folder that can't be written, in which another process writes, or that was begun with other

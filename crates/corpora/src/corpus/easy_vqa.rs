@@ -1,4 +1,4 @@
-//! easy-VQA: questions about one shape on a plain ground. Its authors' split is kept: their test pictures are
+//! easy-VQA: questions about one shape on a plain ground. Its authors' split stays: their test pictures are
 //! a stream of their own.
 
 use std::collections::BTreeMap;

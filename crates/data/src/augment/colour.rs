@@ -22,7 +22,7 @@ pub(super) fn saturation(pixels: &mut [u8], factor: f64) {
 }
 
 /// Turns the hue by this part of the circle, from -0.5 to 0.5, in steps of a 255th. Hue and saturation are
-/// rounded to bytes on the way, as PIL's mode HSV has them, so that a turn of 0 changes a few levels too.
+/// rounded to bytes on the way, as PIL's mode HSV has them, so that a shift of 0 changes a few levels too.
 pub(super) fn hue(pixels: &mut [u8], turn: f64) {
     let steps = (turn * 255.0) as i32 as u8;
     for pixel in pixels.as_chunks_mut().0 {
@@ -60,7 +60,7 @@ fn apart_from(pixels: &mut [u8], middle: u8, factor: f64) {
     }
 }
 
-/// The level at `share` of the way from `from` to `to`, and beyond it above 1; rounded towards 0.
+/// Linear interpolation from `from` to `to` by `share`, extrapolated above 1; rounded towards 0.
 fn between(from: u8, to: u8, share: f32) -> u8 {
     let (from, to) = (f32::from(from), f32::from(to));
     (from + share * (to - from)) as u8

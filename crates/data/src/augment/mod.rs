@@ -176,7 +176,7 @@ impl PictureViews {
         let first = number * (self.global.len() + self.local.views);
         let mut views: Vec<ViewDraw> =
             globals.chain(locals).zip(first as u64..).map(|of| ViewDraw::new(of, key)).collect();
-        // Only a crop asks for the sides before the picture is decoded.
+        // Only a crop needs the sides before the picture is decoded.
         // Headers cost a seek in a file that is in memory; still, the default view needs none.
         if self.crop() {
             let PictureHeader { width, height, .. } = read_header(image)?;

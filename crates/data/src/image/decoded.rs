@@ -1,4 +1,4 @@
-//! [`Decoded`]: what every decoder is asked for and gives, within limits that hold for all formats.
+//! [`Decoded`]: what every decoder takes and gives, within limits that hold for all formats.
 
 use std::borrow::Cow;
 
@@ -24,14 +24,14 @@ pub(super) struct DecodeTarget<'a> {
     pub(super) enough: &'a dyn Fn(Extent) -> [u32; 2],
 }
 
-/// A picture as it is stored, maybe at a reduced size, and how it is to be turned.
+/// A picture as it is stored, maybe at a reduced size, and how it is to be rotated.
 pub(crate) struct Decoded<'a> {
     pub(super) picture: Cow<'a, Picture>,
     /// What is shown of `picture`.
     pub(super) area: Extent,
     /// The sides at full size.
     pub(super) sides: [u32; 2],
-    /// How the pixels are turned to be upright; not done yet.
+    /// How the pixels are to be rotated or mirrored to be upright; not applied yet.
     pub(super) orientation: Orientation,
 }
 

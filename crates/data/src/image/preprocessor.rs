@@ -43,11 +43,11 @@ enum SizeField {
 
 impl ImageSpec {
     /// Reads a `preprocessor_config.json`. Two things differ from its processor: transparency lies over
-    /// white, and a picture is turned upright by its EXIF orientation.
+    /// white, and a picture is rotated upright by its EXIF orientation.
     ///
     /// # Errors
     /// One line that names the file and the field: a file that can't be read, a field that is missing,
-    /// unknown or asks for what can't be done.
+    /// unknown or needs what can't be done.
     pub fn from_preprocessor(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
             let text = fs::read(path).context("the preprocessor's settings can't be read")?;

@@ -55,7 +55,8 @@ fn middle(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
     Ok(place(&inner, [left, top, visible[0] as usize], [0; 3], spec.size))
 }
 
-/// The `seen` middle of a picture resized to `whole`: one way, rounded to bytes, then the other way.
+/// The `visible` middle of a picture resized to `whole`: a pass along one axis, rounded to bytes, then one
+/// along the other.
 fn twice(
     decoded: &Decoded,
     whole: [u32; 2],

@@ -74,7 +74,7 @@ impl RankShare {
     }
 }
 
-/// What a document of so many tokens takes of the two rows that are prepared ahead, in tokens. Alone in its
+/// What a document of `tokens` tokens takes of the two rows that are prepared ahead, in tokens. Alone in its
 /// row, it counts as a short one: else threads would wait for the batch that is made of many rows.
 pub(super) fn prefetch_cost(fill: RowFill, tokens: usize, length: usize) -> usize {
     match fill {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// Where a run is in its data: the same for all ranks, however many there are, so that a run goes on with
-/// another number of them. A source that leaves the mixture and comes back goes on where it was.
+/// Where a run is in its data: the same for all ranks, however many there are, so that a run resumes with
+/// another number of them. A source that leaves the mixture and comes back resumes where it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cursor {
@@ -27,7 +27,7 @@ pub struct SourceCursor {
     /// How many of them were damaged and skipped, whichever rank's row they would have been in.
     pub skipped: u64,
     /// How many of this rank's were found damaged only when they were decoded. One rank's count is the sum of
-    /// the counts of several; on a resume rank 0 goes on with it.
+    /// the counts of several; on a resume rank 0 continues it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub undecodable: u64,
     /// How many were longer than a row and cut; texts without pictures never are.

@@ -199,7 +199,7 @@ impl PrefetchPool {
             );
             Ok(examples)
         };
-        // A panic is a bug of a source or decoder: told with its document, not lost with the thread.
+        // A panic is a bug of a source or decoder: reported with its document, not lost with the thread.
         match catch_panic(examples) {
             Ok(result) => result.map_err(|e| Failure::Damaged(format!("{e:#}"))),
             Err(panic) => Err(Failure::Panicked(panic)),

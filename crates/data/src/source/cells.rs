@@ -13,7 +13,7 @@ use crate::document::Image;
 use crate::index::IndexEntry;
 use crate::store::Blob;
 
-/// Some columns of Parquet files. Nothing but the number of rows is read until a row is asked for.
+/// Some columns of Parquet files. Nothing but the number of rows is read until a row is wanted.
 pub struct Cells {
     table: ParquetColumns,
     columns: Vec<String>,

@@ -72,7 +72,7 @@ impl ChunkReader for Chunks {
     type T = Pieces;
 
     fn get_read(&self, start: u64) -> ParquetResult<Pieces> {
-        // The library reads the tail and page headers in this way, and asks for a reader at other places
+        // The library reads the tail and page headers in this way, and opens a reader at other places
         // without use.
         let pages = (start.saturating_add(TAIL) != self.file.size).then(|| Arc::clone(&self.pages));
         Ok(Pieces { file: self.file.clone(), at: start, piece: Cursor::default(), pages })

@@ -58,7 +58,7 @@ pub struct Detected {
     pub sources: Vec<FoundSource>,
     /// Files that belong to no source.
     pub left: Vec<String>,
-    /// Files of a known ending whose format can't be told, and why.
+    /// Files of a known ending whose format can't be detected, and why.
     pub unclear: Vec<(String, String)>,
     /// Folders with a manifest of shards.
     pub manifests: Vec<PathBuf>,
@@ -122,7 +122,7 @@ pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<
 }
 
 impl Detected {
-    /// The sources, where every file of a known ending could be told.
+    /// The sources, where the format of every file of a known ending was detected.
     ///
     /// # Errors
     /// One line with the first file that could not.

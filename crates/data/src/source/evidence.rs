@@ -170,8 +170,8 @@ pub(crate) fn values(file: &Blob, given: &SourceFields) -> Result<Evidence> {
             let fields: Vec<&str> = fields.map(|(field, _)| field.as_str()).collect();
             bail!(
                 "its first value has neither `text`, `messages`, `conversations`, `text_list` with \
-                 `image_info`, nor `path` with `caption`; --kind fits: json-text with --set text=FIELD (texts are in: {}), \
-                 conversations, mmc4",
+                 `image_info`, nor `path` with `caption`; --kind fits: json-text with --set text=FIELD \
+                 (texts are in: {}), conversations, mmc4",
                 if fields.is_empty() { "none".to_owned() } else { fields.join(", ") }
             )
         }

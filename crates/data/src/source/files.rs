@@ -27,7 +27,7 @@ pub trait Format: Send + Sync {
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()>;
 
     /// One document. Its id is its name inside the file; empty, where the file is one document. The record's
-    /// key is 0: it is not kept once the splits are made.
+    /// key is 0: it is dropped once the splits are made.
     ///
     /// # Errors
     /// A damaged document.

@@ -32,11 +32,11 @@ pub(crate) struct ParquetColumns {
     held: Mutex<VecDeque<Arc<RowGroup>>>,
 }
 
-/// A row group, read by the first that asks; others wait for it.
+/// A row group, read by the first thread that needs it; others wait for it.
 struct RowGroup {
     file: String,
     number: u64,
-    /// `None` until the first that asks has read them.
+    /// `None` until the first thread that needs them has read them.
     rows: Mutex<Option<Arc<GroupRows>>>,
 }
 
@@ -144,7 +144,7 @@ impl ParquetColumns {
         let size = |group: &Arc<RowGroup>| {
             group.rows.try_lock().ok().and_then(|r| Some(r.as_ref()?.bytes)).unwrap_or(0)
         };
-        // The one that was just asked for stays, even alone above the limit: `read` has refused what is too
+        // The one used last stays, even alone above the limit: `read` has refused what is too
         // large.
         while held.len() > 1 && held.iter().map(size).sum::<u64>() > self.memory {
             held.pop_front();

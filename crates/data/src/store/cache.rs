@@ -1,7 +1,7 @@
 //! The cache: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written
 //! beside and renamed.
 //!
-//! Where `files/` is full, the files that were not asked for since the longest time are removed, but none
+//! Where `files/` is full, the least recently used files are removed, but none
 //! that any process of this machine uses. Indexes are small and stay.
 
 use std::fs;
@@ -20,7 +20,7 @@ use super::lease::{Leases, ended};
 /// The share of the limit that is left when files are removed, so that this is done rarely.
 // At the limit itself each further file would look through the whole folder.
 const LEFT: f64 = 0.9;
-/// Bytes that one request for a part of a file asks for.
+/// Bytes of one range request.
 const PART: u64 = 4 << 20;
 /// How many times its packed size a file may unpack to.
 // Ordinary text stays far below; gzip can reach 1,032.
@@ -72,7 +72,7 @@ impl FileCache {
         Ok(unpacked)
     }
 
-    /// The bytes kept under `key`, if they are there.
+    /// The bytes stored under `key`, if they are there.
     pub(crate) fn read_index(&self, key: &str) -> Option<Vec<u8>> {
         fs::read(self.root.join("index").join(key)).ok()
     }
@@ -163,7 +163,7 @@ impl FileCache {
             let Ok(metadata) = entry.metadata() else { continue };
             files.push((metadata.modified().ok(), metadata.len(), entry.path()));
         }
-        // By the time of their last use: the first are those that were not asked for since the longest time.
+        // By the time of their last use: the least recently used first.
         files.sort();
         let mut used: u64 = files.iter().map(|(_, len, _)| len).sum();
         for (_, len, path) in files {

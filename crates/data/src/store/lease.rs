@@ -13,7 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use anyhow::{Context as _, Result};
 use tempfile::NamedTempFile;
 
-/// The files that one user of a cache has asked for. Its drop gives them free.
+/// The files that one user of a cache uses. Its drop releases them.
 pub(crate) struct Leases {
     folder: PathBuf,
     /// The list of this user, made and locked with its first file.

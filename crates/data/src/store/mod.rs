@@ -97,7 +97,7 @@ impl Store {
             let before = files.len();
             let mut names = Vec::new();
             expand(pattern, &mut names)?;
-            // Connections are shared by the names of one pattern, which are asked for together.
+            // Connections are shared by the names of one pattern, whose requests are sent together.
             let mut remote = None;
             let mut addresses = Vec::new();
             for name in names {

@@ -110,7 +110,7 @@ impl Server {
         F: Future<Output = object_store::Result<T>>,
     {
         let mut reason = String::new();
-        // A dead server is asked once for each file and not five times: a run then ends in minutes, not
+        // A dead server gets one request for each file and not five: a run then ends in minutes, not
         // hours.
         let attempts = if self.failing.load(Ordering::Relaxed) { 1 } else { 1 + self.retries };
         for attempt in 0..attempts {

@@ -1,4 +1,4 @@
-//! [`StoreSpec`]: how files are reached and kept, as a recipe writes it.
+//! [`StoreSpec`]: how files are reached and cached, as a recipe writes it.
 
 use std::env;
 use std::path::PathBuf;

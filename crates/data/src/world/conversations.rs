@@ -9,7 +9,7 @@ use super::scene::{Scene, Wording};
 use crate::chat::{Role, Turn, render};
 use crate::document::Segment;
 
-/// What two pictures are asked for.
+/// What questions about two pictures are about.
 const RESPECTS: [Category; 4] = [Category::What, Category::What, Category::Colour, Category::Count];
 
 /// One conversation.

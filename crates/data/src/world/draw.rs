@@ -85,7 +85,7 @@ impl Canvas {
         };
         let (sin, cos) = turned.angle.sin_cos();
         let middle = f64::from(side) / 2.0;
-        // A turned square reaches no farther than half its diagonal.
+        // A rotated square reaches no farther than half its diagonal.
         let reach = middle * std::f64::consts::SQRT_2;
         let range = |at: f64| {
             let end = f64::from(self.side);

@@ -54,7 +54,7 @@ pub struct Rendering {
     seed: u64,
 }
 
-/// Where and how large something is, and how far it is turned.
+/// Position, size and rotation.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pose {
     /// Pixels from the left edge to its middle.
@@ -67,7 +67,7 @@ pub struct Pose {
     pub angle: f64,
 }
 
-/// The farthest that an emoji is turned.
+/// The largest rotation of an emoji.
 const MOST_TURNED: f64 = PI / 6.0;
 /// How much of a faint emoji shows.
 const FAINT: f64 = 0.45;
