@@ -146,17 +146,29 @@ pub fn evaluate<M: Model>(
         bail!("task {}: no test item could be read, and first not {id}: {reason}", task.name());
     }
     skipped.append(&mut examiner.shots.skipped);
-    score::score_items(task.metric(), &mut items)?;
-    let (score, by_category) = score::summary(task.metric(), &items, pass.seed);
-    Ok(Outcome {
-        task: task.name().to_owned(),
-        metric: task.metric(),
-        shots: pass.shots,
-        score,
-        by_category,
-        items,
-        skipped: skipped.list(),
-    })
+    Outcome::of(task, pass, items, &skipped)
+}
+
+impl Outcome {
+    /// Scores the answered items.
+    fn of(
+        task: &dyn Task,
+        pass: &EvalPass<'_>,
+        mut items: Vec<ItemResult>,
+        skipped: &SkippedItems,
+    ) -> Result<Self> {
+        score::score_items(task.metric(), &mut items)?;
+        let (score, by_category) = score::summary(task.metric(), &items, pass.seed);
+        Ok(Self {
+            task: task.name().to_owned(),
+            metric: task.metric(),
+            shots: pass.shots,
+            score,
+            by_category,
+            items,
+            skipped: skipped.list(),
+        })
+    }
 }
 
 /// A test item that is to be asked.

@@ -129,11 +129,7 @@ impl Generator {
         mut on_token: Option<OnToken<'_>>,
     ) -> Result<Vec<String>> {
         options.check()?;
-        for (i, prompt) in prompts.iter().enumerate() {
-            ensure!(prompt.positions > 0, "prompt {i}: there is nothing to answer: it is empty");
-            self.check_room(shared.positions + prompt.positions, options.max_tokens)
-                .with_context(|| format!("prompt {i}"))?;
-        }
+        self.check_prompts(shared, prompts, options.max_tokens)?;
         let mut texts = vec![String::new(); prompts.len()];
         let mut waiting = prompts.iter().enumerate();
         let mut active: Vec<(usize, PartialAnswer)> = Vec::new();
@@ -167,6 +163,21 @@ impl Generator {
                 texts[i] = answer.text.into_string();
             }
         }
+    }
+
+    /// Refuses a prompt that is empty or has no room for its answer, before any work.
+    fn check_prompts(
+        &self,
+        shared: &EncodedPrompt,
+        prompts: &[&EncodedPrompt],
+        max_tokens: usize,
+    ) -> Result<()> {
+        for (i, prompt) in prompts.iter().enumerate() {
+            ensure!(prompt.positions > 0, "prompt {i}: there is nothing to answer: it is empty");
+            self.check_room(shared.positions + prompt.positions, max_tokens)
+                .with_context(|| format!("prompt {i}"))?;
+        }
+        Ok(())
     }
 
     /// The prompt as the model reads it, its pictures prepared.
