@@ -10,7 +10,9 @@ use crate::prompt::Prompt;
 
 /// A model that can be asked.
 pub trait Model {
-    /// A prompt and its continuations as this model reads them.
+    /// A prompt and its continuations as this model reads them: ours in tokens, one behind an address as it
+    /// is. (A cache of tokenised texts inside of the model would do without this type, but hold state that
+    /// nobody sees.)
     type Encoded;
 
     /// Encodes a prompt, and the texts whose likelihoods after it will be asked for. This is the one place

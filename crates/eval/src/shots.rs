@@ -146,7 +146,8 @@ fn cosine(a: &[f32], b: &[f32]) -> f64 {
     dot(a, b) / (dot(a, a) * dot(b, b)).sqrt().max(f64::MIN_POSITIVE)
 }
 
-/// Numbers below `end` in random order without repetition.
+/// Numbers below `end` in random order without repetition. A shuffled list would need memory for each of
+/// them, and a source may have no end.
 pub(crate) struct DistinctIndices {
     rng: ChaCha8Rng,
     end: u64,

@@ -3,6 +3,7 @@
 /// One axis of a plot.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PlotAxis {
+    /// Below `high`; above 0 where the axis is logarithmic.
     low: f64,
     high: f64,
     log: bool,

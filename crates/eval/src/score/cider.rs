@@ -30,7 +30,7 @@ const SCALE: f64 = 1000.0;
 /// The references of a test set, ready to score any prediction.
 pub struct Cider {
     words: PtbTokenizer,
-    /// From 1 in the order of the references.
+    /// Numbers of the references' words, from 1 in the order in which they first come.
     ids: FxHashMap<String, u32>,
     /// In the references of how many items each n-gram is found.
     items_with: FxHashMap<Ngram, u32>,
