@@ -103,7 +103,7 @@ const EMPTY: &[&str] = &[
 
 /// A caption of two.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fused {
+pub struct FusedCaption {
     /// The caption.
     pub text: String,
     /// Whether it has a content word that the alt-text lacks.
@@ -111,7 +111,7 @@ pub struct Fused {
 }
 
 /// Joins the two texts by the rule above.
-pub fn fuse(alt_text: &str, description: &str) -> Fused {
+pub fn fuse(alt_text: &str, description: &str) -> FusedCaption {
     let alt_text = alt_text.trim();
     let description = description.split_whitespace().collect::<Vec<_>>().join(" ");
     let mut sentences = sentences(&description);
@@ -124,12 +124,15 @@ pub fn fuse(alt_text: &str, description: &str) -> Fused {
     let alone = with_news(&sentences, HashSet::new()).join(" ");
     if holds(&alone, alt_text) {
         let gained = content_words(&alone).any(|word| !known.contains(&word));
-        return Fused { text: alone, gained };
+        return FusedCaption { text: alone, gained };
     }
     let more = with_news(&sentences, known);
     let gained = !more.is_empty();
     let alt_text = if gained { closed(alt_text) } else { alt_text.to_owned() };
-    Fused { text: std::iter::once(alt_text.as_str()).chain(more).collect::<Vec<_>>().join(" "), gained }
+    FusedCaption {
+        text: std::iter::once(alt_text.as_str()).chain(more).collect::<Vec<_>>().join(" "),
+        gained,
+    }
 }
 
 /// The sentences that have a content word which is not in `said` and in no sentence before.

@@ -1,9 +1,9 @@
 //! Captions of an alt-text and a description.
 
-use mm1_data::fusion::{Fused, fuse};
+use mm1_data::fusion::{FusedCaption, fuse};
 
 fn fused(alt_text: &str, description: &str) -> (String, bool) {
-    let Fused { text, gained } = fuse(alt_text, description);
+    let FusedCaption { text, gained } = fuse(alt_text, description);
     (text, gained)
 }
 
