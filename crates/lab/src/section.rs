@@ -169,7 +169,8 @@ pub(crate) fn plan(run: &RunRecords) -> String {
     match &run.plan_text {
         Some(text) => format!(
             "<section><h2>Plan</h2>\n<details>\
-             <summary>plan.toml, as written before the first step</summary><pre>{}</pre></details></section>\n",
+             <summary>plan.toml, as written before the first step</summary>\
+             <pre>{}</pre></details></section>\n",
             escape(text)
         ),
         None => String::new(),

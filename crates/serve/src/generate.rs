@@ -36,8 +36,8 @@ pub struct Generator {
 pub type OnToken<'a> = &'a mut dyn FnMut(usize, &str);
 
 impl Generator {
-    /// Answers are computed by `compute`, on whose device `model` is. The tokenizer and the picture's size and
-    /// range must be those that the model was trained with.
+    /// Answers are computed by `compute`, on whose device `model` is. The tokenizer and the picture's size
+    /// and range must be those that the model was trained with.
     pub fn new(compute: &Compute, model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
         let model = model.read_only(compute);
         Self { model, compute: compute.clone(), tokenizer, image, context: CONTEXT }
@@ -97,8 +97,8 @@ impl Generator {
         self.tokenizer.encode(text)
     }
 
-    /// One answer for each prompt. `on_token` is given the prompt's index and a piece of its answer as soon as
-    /// no further token can change it; the pieces of an answer join to it.
+    /// One answer for each prompt. `on_token` is given the prompt's index and a piece of its answer as soon
+    /// as no further token can change it; the pieces of an answer join to it.
     ///
     /// # Errors
     /// Before any work: an option out of its range, a prompt that is empty or has no room for its answer.
