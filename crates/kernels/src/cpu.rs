@@ -88,8 +88,8 @@ fn named(name: &str, best: Isa) -> Result<Isa, String> {
 }
 
 thread_local! {
-    /// Set once, when a thread of [`with_isa`]'s pool starts; no thread of a program has it. A parameter instead would be
-    /// one of every kernel and of each function inside of them, for the sake of tests.
+    /// Set once, when a thread of [`with_isa`]'s pool starts; no thread of a program has it. A parameter
+    /// instead would be one of every kernel and of each function inside of them, for the sake of tests.
     static CHOSEN: Cell<Option<Isa>> = const { Cell::new(None) };
 }
 

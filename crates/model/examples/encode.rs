@@ -1,6 +1,7 @@
 //! An imported image encoder's tokens, for bench/parity/encoders.
 //!
-//!     cargo run --release -p mm1-model --example encode -- FOLDER_OR_ONNX PIXELS OUT [IMAGE_SIZE FEATURE_BLOCK]
+//!     cargo run --release -p mm1-model --example encode -- \
+//!         FOLDER_OR_ONNX PIXELS OUT [IMAGE_SIZE FEATURE_BLOCK]
 //!
 //! PIXELS and OUT are safetensors files with `pixels` `[n, h, w, 3]`, and with `tokens` `[n, t, d]` behind
 //! the last norm, the class token first. With the last two arguments it is made for another `image_size` and

@@ -139,7 +139,8 @@ impl StepResult {
         Ok(())
     }
 
-    /// Adds the gradients of a part of the loss `[1]` by the parameters of `model`. Gives those by other tensors.
+    /// Adds the gradients of a part of the loss `[1]` by the parameters of `model`. Gives those by other
+    /// tensors.
     pub fn add_gradients<M: Module>(
         &mut self,
         compute: &Compute,

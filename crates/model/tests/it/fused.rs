@@ -1,4 +1,5 @@
-//! The fused operations beside the composed ones: values, every gradient, frozen parents, no gradients at all.
+//! The fused operations beside the composed ones: values, every gradient, frozen parents, no gradients at
+//! all.
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
@@ -40,8 +41,8 @@ fn values(tensor: Tensor<1>) -> Vec<f32> {
     tensor.into_data().convert::<f32>().try_into_vec().expect("f32")
 }
 
-/// Result and gradients with the operands that `tracked` names, after a run on NaN: what that leaves in memory that is
-/// used again must not be seen.
+/// Result and gradients with the operands that `tracked` names, after a run on NaN: what that leaves in
+/// memory that is used again must not be seen.
 fn run(
     ops: &dyn Operations,
     operation: Operation<'_>,
@@ -387,7 +388,8 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
         (&block, vec![b * t * o, o, o, qkv, o * qkv, 64 * f, f * o], 2e-2),
     ];
     for (operation, sizes, tolerance) in cases {
-        // Operands that bfloat16 has, as those of a model in bfloat16 are; the gradient of the result has more digits.
+        // Operands that bfloat16 has, as those of a model in bfloat16 are; the gradient of the result has
+        // more digits.
         let short = |seed, n| match seed {
             PROBE => numbers(seed, n),
             _ => numbers(seed, n).into_iter().map(|x| (x * 64.0).round() / 64.0).collect(),

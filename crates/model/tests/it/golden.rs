@@ -1,4 +1,5 @@
-//! Every block's output, the logits, the loss and every gradient against PyTorch (scripts/reference/golden.py).
+//! Every block's output, the logits, the loss and every gradient against PyTorch
+//! (scripts/reference/golden.py).
 
 use burn::tensor::{Tensor, TensorData};
 use mm1_model::ops::{Layout, Rope, Sight};

@@ -1,4 +1,5 @@
-//! Whole CLIP and SigLIP models with random weights as Hugging Face writes them (scripts/reference/encoders.py).
+//! Whole CLIP and SigLIP models with random weights as Hugging Face writes them
+//! (scripts/reference/encoders.py).
 
 use std::collections::BTreeMap;
 use std::fs;
