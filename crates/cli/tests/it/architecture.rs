@@ -196,7 +196,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
     ours.map(words).collect()
 }
 
-/// The words of a command line; quotes hold a word together.
+/// The words of a command up to where its output goes; quotes hold a word together.
 fn words(line: &str) -> Vec<String> {
     let (mut words, mut quote) = (vec![String::new()], None);
     for c in line.chars() {
@@ -208,7 +208,7 @@ fn words(line: &str) -> Vec<String> {
         }
     }
     words.retain(|word| !word.is_empty());
-    words
+    words.into_iter().take_while(|word| ![">", "|"].contains(&word.as_str())).collect()
 }
 
 #[test]
@@ -233,7 +233,7 @@ fn a_path_that_is_not_there_is_found() {
     assert!(is_there("crates/*/src/lib.rs") && is_there("docs/guide/first-run.md#what-it-does"));
     assert!(!is_there("crates/cli/tests/it/architecture.rs::anchor"), "no test");
     assert!(!is_there("crates/cli/src/no_such_file.rs"));
-    assert_eq!(commands("```sh\nmm1 chat --run a \\\n  'b c'\n```"), [["chat", "--run", "a", "b c"]]);
+    assert_eq!(commands("```sh\nmm1 chat --run a \\\n  'b c' > d\n```"), [["chat", "--run", "a", "b c"]]);
     assert_eq!(alternatives("a/{b,c}.rs"), ["a/b.rs", "a/c.rs"]);
     assert_eq!(
         paths("see `crates/data/src/{a,b}.rs`, or run bench/train --x"),
