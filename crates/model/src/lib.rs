@@ -24,6 +24,7 @@ pub mod mm1;
 pub mod ops;
 pub mod positions;
 pub mod superclass;
+mod tensor_file;
 pub mod towers;
 pub mod vision;
 pub mod walk;

@@ -73,8 +73,8 @@ pub struct VisionConfig {
     #[schemars(extend("default" = false))]
     pub pre_norm: bool,
     /// The block whose output, after the last norm, is the features, counted from 1; by default the last of
-    /// `layers`. The blocks after it are neither made nor run, so they have no weights either. Unit: number
-    /// of a block.
+    /// `layers`. The blocks after it are neither made nor run, so they have no weights either.
+    /// Unit: number of a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_block: Option<usize>,
 }

@@ -2,12 +2,14 @@
 //! missing or superfluous name or another shape is an error that names both sides.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::{Gradients, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use crate::tensor_file::{self, FileTensor};
 use crate::walk::{self, ParameterMapper, ParameterVisitor};
 
 /// One parameter, or its gradient: path, shape, values in row-major order.
@@ -75,7 +77,7 @@ pub fn freeze<M: Module>(module: M, frozen: impl Fn(&str) -> bool) -> M {
 ///
 /// # Errors
 /// When the file can't be written.
-pub fn save<M: Module>(module: &M, file: &std::path::Path) -> Result<()> {
+pub fn save<M: Module>(module: &M, file: &Path) -> Result<()> {
     let parameters = parameters(module);
     // safetensors borrows bytes, and a float's are little-endian in the file whatever the machine.
     let bytes: Vec<(&str, &[usize], Vec<u8>)> = parameters
@@ -96,7 +98,7 @@ pub fn save<M: Module>(module: &M, file: &std::path::Path) -> Result<()> {
 ///
 /// # Errors
 /// When the file can't be read, is not of safetensors with f32 only, or as [`assign`].
-pub fn load<M: Module>(module: M, file: &std::path::Path) -> Result<M> {
+pub fn load<M: Module>(module: M, file: &Path) -> Result<M> {
     load_as(module, "the model", file, Some)
 }
 
@@ -105,7 +107,7 @@ pub fn load<M: Module>(module: M, file: &std::path::Path) -> Result<M> {
 ///
 /// # Errors
 /// As [`load`].
-pub fn load_part<M: Module>(module: M, part: &str, file: &std::path::Path) -> Result<M> {
+pub fn load_part<M: Module>(module: M, part: &str, file: &Path) -> Result<M> {
     load_as(module, &format!("`{part}`"), file, |path| shorten(&path, part))
 }
 
@@ -114,83 +116,81 @@ fn shorten(path: &str, part: &str) -> Option<String> {
     Some(path.strip_prefix(part)?.strip_prefix('.')?.to_owned())
 }
 
-/// Puts the tensors of a file whose paths `name` takes into a module, which errors call `what`, one after the
-/// other.
+/// Puts the tensors of a file into a module, which errors call `what`: those for whose paths `name` gives
+/// one.
 fn load_as<M: Module>(
     module: M,
     what: &str,
-    file: &std::path::Path,
+    file: &Path,
     name: impl Fn(String) -> Option<String>,
 ) -> Result<M> {
-    // The file is read whole, but its floats are made one parameter at a time: the peak is the file and one
-    // of them beside the model, not three copies.
-    let bytes = std::fs::read(file).with_context(|| format!("cannot read {}", file.display()))?;
-    let tensors = stored(&bytes).with_context(|| format!("cannot use {}", file.display()))?;
-    let named = tensors.into_iter().filter_map(|(path, tensor)| Some((name(path)?, tensor)));
-    put(module, named.collect()).with_context(|| format!("{} does not fit {what}", file.display()))
-}
-
-/// The tensors of a safetensors file's bytes, by their paths' order.
-///
-/// # Errors
-/// When the bytes are damaged or a tensor is not f32.
-pub fn decode(bytes: &[u8]) -> Result<Vec<Named>> {
-    Ok(stored(bytes)?
+    let tensors = floats(file)?
         .into_iter()
-        .map(|(path, (shape, values))| (path, shape, values.into_floats()))
-        .collect())
+        .filter_map(|(path, tensor)| Some((name(path)?, (tensor.shape.clone(), FlatValues::File(tensor)))));
+    put(module, tensors.collect()).with_context(|| format!("{} does not fit {what}", file.display()))
 }
 
-/// The tensors under `part.` of a safetensors file's bytes, with these names shortened: the encoder of a
-/// larger network, say, of which the rest is never decoded.
+/// The tensors under `part.` of a file that [`save`] wrote, with these names shortened, in the order of their
+/// paths. The others are not read.
 ///
 /// # Errors
-/// As [`decode`].
-pub fn decode_part(bytes: &[u8], part: &str) -> Result<Vec<Named>> {
-    let own = |(path, (shape, values)): (String, (Vec<usize>, FlatValues<'_>))| {
-        Some((shorten(&path, part)?, shape, values.into_floats()))
-    };
-    Ok(stored(bytes)?.into_iter().filter_map(own).collect())
+/// As [`load`].
+pub fn read_part(file: &Path, part: &str) -> Result<Vec<Named>> {
+    let tensors = floats(file)?.into_iter();
+    let own = tensors.filter_map(|(path, tensor)| Some((shorten(&path, part)?, tensor)));
+    own.map(|(path, tensor)| Ok((path, tensor.shape.clone(), tensor.read()?)))
+        .collect::<Result<_>>()
+        .with_context(|| format!("cannot read {}", file.display()))
 }
 
-/// The tensors of a safetensors file's bytes, where they are.
-fn stored(bytes: &[u8]) -> Result<Given<'_>> {
-    let file = SafeTensors::deserialize(bytes).context("not a whole safetensors file")?;
-    let mut tensors = Given::new();
-    for (path, view) in file.tensors() {
-        ensure!(view.dtype() == Dtype::F32, "`{path}` is {:?}; only F32 can be read", view.dtype());
-        tensors.insert(path, (view.shape().to_vec(), FlatValues::Bytes(view.data())));
+/// The tensors of a file, which have to be f32.
+fn floats(file: &Path) -> Result<BTreeMap<String, FileTensor>> {
+    let tensors = tensor_file::open(file).context("cannot read the weights")?;
+    for (path, tensor) in &tensors {
+        ensure!(
+            tensor.dtype == Dtype::F32,
+            "cannot use {}: `{path}` is {:?}; only F32 can be read",
+            file.display(),
+            tensor.dtype
+        );
     }
     Ok(tensors)
 }
 
-/// Values for a parameter, in row-major order.
-enum FlatValues<'a> {
-    Floats(Vec<f32>),
-    /// As a file has them: little-endian.
-    Bytes(&'a [u8]),
+/// The tensors of a safetensors file's bytes, in the order of their paths.
+///
+/// # Errors
+/// When the bytes are damaged or a tensor is not f32.
+pub fn decode(bytes: &[u8]) -> Result<Vec<Named>> {
+    let file = SafeTensors::deserialize(bytes).context("not a whole safetensors file")?;
+    let mut tensors = Vec::new();
+    for (path, view) in file.tensors() {
+        ensure!(view.dtype() == Dtype::F32, "`{path}` is {:?}; only F32 can be read", view.dtype());
+        let values = view.data().chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]]));
+        tensors.push((path, view.shape().to_vec(), values.collect()));
+    }
+    tensors.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+    Ok(tensors)
 }
 
-impl FlatValues<'_> {
-    fn len(&self) -> usize {
-        match self {
-            Self::Floats(values) => values.len(),
-            Self::Bytes(bytes) => bytes.len() / 4,
-        }
-    }
+/// Values for a parameter, in row-major order.
+enum FlatValues {
+    Floats(Vec<f32>),
+    /// In a file, from which they are read when it is their turn.
+    File(FileTensor),
+}
 
-    fn into_floats(self) -> Vec<f32> {
+impl FlatValues {
+    fn into_floats(self) -> Result<Vec<f32>> {
         match self {
-            Self::Floats(values) => values,
-            Self::Bytes(bytes) => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
+            Self::Floats(values) => Ok(values),
+            Self::File(tensor) => tensor.read(),
         }
     }
 }
 
 /// Shapes and values by path.
-type Given<'a> = BTreeMap<String, (Vec<usize>, FlatValues<'a>)>;
+type Given = BTreeMap<String, (Vec<usize>, FlatValues)>;
 
 /// Puts values into a module of the same shape.
 ///
@@ -202,7 +202,7 @@ pub fn assign<M: Module>(module: M, tensors: Vec<Named>) -> Result<M> {
 }
 
 /// See [`assign`].
-fn put<M: Module>(module: M, mut given: Given<'_>) -> Result<M> {
+fn put<M: Module>(module: M, given: Given) -> Result<M> {
     let wanted = shapes(&module);
     // All names are compared before the first value is written: a module is never left half loaded.
     let missing: Vec<_> = wanted.iter().filter(|(path, _)| !given.contains_key(path)).collect();
@@ -234,22 +234,41 @@ fn put<M: Module>(module: M, mut given: Given<'_>) -> Result<M> {
         let (other, values) = &given[path];
         ensure!(other == shape, "`{path}` is {other:?}, but {shape:?} in the model");
         let count: usize = shape.iter().product();
-        ensure!(values.len() == count, "`{path}` {shape:?} has {} values, needs {count}", values.len());
+        // A file's were counted when it was opened.
+        if let FlatValues::Floats(values) = values {
+            ensure!(values.len() == count, "`{path}` {shape:?} has {} values, needs {count}", values.len());
+        }
     }
-    Ok(walk::map(module, &mut WriteValues(&mut given)))
+    let mut write = WriteValues { given, failed: None };
+    let module = walk::map(module, &mut write);
+    match write.failed {
+        Some(error) => Err(error),
+        None => Ok(module),
+    }
 }
 
-/// Puts the values of a file in the place of a parameter's own, which are never drawn if nothing has read
-/// them.
-struct WriteValues<'a, 'b>(&'a mut Given<'b>);
+/// Puts values in the place of a parameter's own, which are never drawn if nothing has read them.
+struct WriteValues {
+    given: Given,
+    /// The first value that could not be read.
+    failed: Option<anyhow::Error>,
+}
 
-impl ParameterMapper for WriteValues<'_, '_> {
+impl ParameterMapper for WriteValues {
     fn map<const D: usize>(&mut self, path: &str, parameter: Param<Tensor<D>>) -> Param<Tensor<D>> {
-        let Some((shape, values)) = self.0.remove(path) else {
+        let Some((shape, values)) = self.given.remove(path) else {
             return parameter; // a parameter shared by two places, already written
         };
-        let (id, device) = (parameter.id, parameter.lazy_device());
-        let data = TensorData::new(values.into_floats(), shape);
-        parameter.transform_for_load(Tensor::from_data(data, &device), id)
+        match values.into_floats() {
+            Ok(values) => {
+                let (id, device) = (parameter.id, parameter.lazy_device());
+                let values = Tensor::from_data(TensorData::new(values, shape), &device);
+                parameter.transform_for_load(values, id)
+            }
+            Err(error) => {
+                self.failed.get_or_insert(error.context(format!("`{path}` can't be read")));
+                parameter
+            }
+        }
     }
 }

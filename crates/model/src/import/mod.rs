@@ -1,10 +1,10 @@
 //! Pre-trained image encoders of other programs. Foreign names are mapped here and only here.
 //!
-//! | family | from | what it becomes |
+//! | family | `model_type` of a Hugging Face folder | what it becomes |
 //! |---|---|---|
-//! | CLIP (Radford et al. 2021) | a Hugging Face folder, `clip` or `clip_vision_model` | class token, norm before the first block, quick GELU |
-//! | SigLIP (Zhai et al. 2023) | a Hugging Face folder, `siglip` or `siglip_vision_model` | tanh GELU, no class token |
-//! | DINOv2 (Oquab et al. 2024) | a Hugging Face folder, `dinov2`, or an `.onnx` file with its names | class token |
+//! | CLIP (Radford et al. 2021) | `clip`, `clip_vision_model` | class token, pre-norm, quick GELU |
+//! | SigLIP (Zhai et al. 2023) | `siglip`, `siglip_vision_model` | tanh GELU, no class token |
+//! | DINOv2 (Oquab et al. 2024) | `dinov2`, or an `.onnx` file with its names | class token |
 //!
 //! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
 //! f32, f16 or bf16.

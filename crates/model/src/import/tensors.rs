@@ -1,16 +1,11 @@
 //! Foreign tensors by their names, each taken once and read when it is taken.
 
 use std::collections::BTreeMap;
-use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
-use half::{bf16, f16};
-use safetensors::tensor::{Dtype, Metadata};
 
-/// The longest header of a safetensors file, as its own reader has it.
-const MOST_HEADER: u64 = 100_000_000;
+use crate::tensor_file::{self, FileTensor};
 
 /// What is left of one model's tensors.
 pub(super) struct ForeignTensors {
@@ -29,7 +24,7 @@ pub(super) struct ForeignTensor {
 /// Where its values are.
 pub(super) enum TensorValues {
     /// In a file.
-    File { file: PathBuf, dtype: Dtype, start: u64, len: usize },
+    File(FileTensor),
     /// Here.
     Values(Vec<f32>),
 }
@@ -132,54 +127,20 @@ fn plain(shape: &[usize]) -> &[usize] {
 
 impl TensorValues {
     pub(super) fn read(self) -> Result<Vec<f32>> {
-        let (file, dtype, start, len) = match self {
-            Self::Values(values) => return Ok(values),
-            Self::File { file, dtype, start, len } => (file, dtype, start, len),
-        };
-        let mut bytes = vec![0; len];
-        let mut file = File::open(file)?;
-        file.seek(SeekFrom::Start(start))?;
-        file.read_exact(&mut bytes)?;
-        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
-        Ok(match dtype {
-            Dtype::F32 => {
-                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
-            }
-            Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
-            Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
-            other => bail!("it is {other:?}; only F32, F16 and BF16 can be"),
-        })
+        match self {
+            Self::Values(values) => Ok(values),
+            Self::File(tensor) => tensor.read(),
+        }
     }
 }
 
-/// Names and places of the tensors of a safetensors file. Values stay where they are: a text tower beside the
-/// encoder costs nothing.
+/// The tensors of a safetensors file. Values stay where they are: a text tower beside the encoder costs
+/// nothing.
 pub(super) fn safetensors(file: &Path) -> Result<BTreeMap<String, ForeignTensor>> {
-    let damaged = || format!("{}: not a whole safetensors file", file.display());
-    let mut reader = File::open(file).with_context(|| format!("{}: can't be read", file.display()))?;
-    let all = reader.metadata().with_context(damaged)?.len();
-    let mut size = [0; 8];
-    reader.read_exact(&mut size).with_context(damaged)?;
-    // Sizes are checked before memory is asked for: the header's length is whatever the file's first bytes
-    // say.
-    let header = u64::from_le_bytes(size);
-    ensure!(header <= MOST_HEADER.min(all), "{}: its header is of {header} bytes", damaged());
-    let mut text = vec![0; header as usize];
-    reader.read_exact(&mut text).with_context(damaged)?;
-    let metadata: Metadata = serde_json::from_slice(&text).with_context(damaged)?;
-    let (first, needed) = (8 + header, metadata.data_len() as u64);
-    ensure!(first + needed == all, "{}: {all} bytes, needs {}", damaged(), first + needed);
-    let names = metadata.offset_keys().into_iter();
-    let tensors = names.filter_map(|name| {
-        let info = metadata.info(&name)?;
-        let (start, end) = info.data_offsets;
-        let values = TensorValues::File {
-            file: file.to_owned(),
-            dtype: info.dtype,
-            start: first + start as u64,
-            len: end - start,
-        };
-        Some((name, ForeignTensor { shape: info.shape.clone(), transposed: false, values }))
-    });
-    Ok(tensors.collect())
+    let foreign = |tensor: FileTensor| ForeignTensor {
+        shape: tensor.shape.clone(),
+        transposed: false,
+        values: TensorValues::File(tensor),
+    };
+    Ok(tensor_file::open(file)?.into_iter().map(|(name, tensor)| (name, foreign(tensor))).collect())
 }

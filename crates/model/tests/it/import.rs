@@ -172,7 +172,10 @@ fn tensors_that_do_not_fit_are_refused() {
         .refuse("FOLDER: `encoder.layer.1.mlp.fc2.bias` [16] is missing");
     Copy::new("dinov2")
         .tensors(|name, view| same(&name.replace("mask_token", "register_tokens"), view))
-        .refuse("FOLDER: 1 tensors have no place in a DINOv2 image encoder of its settings, such as `embeddings.register_tokens` [1, 16]");
+        .refuse(
+            "FOLDER: 1 tensors have no place in a DINOv2 image encoder of its settings, \
+             such as `embeddings.register_tokens` [1, 16]",
+        );
     Copy::new("dinov2")
         .tensors(|name, view| {
             let shape = if name == bias { vec![2, 8] } else { view.shape().to_vec() };
@@ -194,7 +197,8 @@ fn tensors_that_do_not_fit_are_refused() {
 fn settings_that_do_not_fit_are_refused() {
     let config = |name: &str, old: &str, new: &str| Copy::new(name).replace("config.json", old, new);
     config("dinov2", "\"dinov2\"", "\"beit\"").refuse(
-        "FOLDER/config.json: model_type = \"beit\"; known are clip, clip_vision_model, siglip, siglip_vision_model and dinov2",
+        "FOLDER/config.json: model_type = \"beit\"; \
+         known are clip, clip_vision_model, siglip, siglip_vision_model and dinov2",
     );
     config("dinov2", "\"use_swiglu_ffn\": false", "\"use_swiglu_ffn\": true")
         .refuse("FOLDER/config.json: use_swiglu_ffn = true: only false can be imported");
@@ -207,8 +211,10 @@ fn settings_that_do_not_fit_are_refused() {
         .refuse("FOLDER: not a shape that an encoder can have: model.vision.heads = 3 must divide dim = 16");
     config("siglip", "\"image_size\": 20", "\"image_size\": 24")
         .refuse("`embeddings.position_embedding.weight` is [25, 16], but by its settings [36, 16]");
-    config("siglip", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1")
-        .refuse("FOLDER: 16 tensors have no place in a SigLIP image encoder of its settings, such as `encoder.layers.1.");
+    config("siglip", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1").refuse(
+        "FOLDER: 16 tensors have no place in a SigLIP image encoder of its settings, \
+             such as `encoder.layers.1.",
+    );
     config("siglip", "\"image_size\": 20", "\"image_size\": 4294967296")
         .refuse("image_size = 4294967296: only up to 65536 can be imported");
     config("clip", "\"vision_config\"", "\"vision\"").refuse("there are no settings of an image encoder");

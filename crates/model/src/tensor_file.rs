@@ -1,0 +1,86 @@
+//! The tensors of a safetensors file, where they lie: each is read when its values are asked for, so that the
+//! peak of loading is one tensor beside the model, and what nobody asks for costs nothing.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use anyhow::{Context, Result, bail, ensure};
+use half::{bf16, f16};
+use safetensors::tensor::{Dtype, Metadata};
+
+/// The longest header of a safetensors file, as its own reader has it.
+const MOST_HEADER: u64 = 100_000_000;
+
+/// One tensor.
+pub(crate) struct FileTensor {
+    /// Its sides, the last of which lies side by side.
+    pub(crate) shape: Vec<usize>,
+    /// The type of its values.
+    pub(crate) dtype: Dtype,
+    file: Arc<PathBuf>,
+    /// Where its bytes begin in the file.
+    start: u64,
+    /// How many they are: those of the shape and the type (checked by safetensors).
+    bytes: usize,
+}
+
+/// The tensors of `file` by their names.
+///
+/// # Errors
+/// With the file's name when it can't be read or is not whole.
+pub(crate) fn open(file: &Path) -> Result<BTreeMap<String, FileTensor>> {
+    let damaged = || format!("{}: not a whole safetensors file", file.display());
+    let mut reader = File::open(file).with_context(|| format!("{}: can't be read", file.display()))?;
+    let all = reader.metadata().with_context(damaged)?.len();
+    let mut size = [0; 8];
+    reader.read_exact(&mut size).with_context(damaged)?;
+    // Sizes are checked before memory is asked for: the header's length is whatever the file's first bytes
+    // say.
+    let header = u64::from_le_bytes(size);
+    ensure!(header <= MOST_HEADER.min(all), "{}: its header is of {header} bytes", damaged());
+    let mut text = vec![0; header as usize];
+    reader.read_exact(&mut text).with_context(damaged)?;
+    let metadata: Metadata = serde_json::from_slice(&text).with_context(damaged)?;
+    let (first, needed) = (8 + header, metadata.data_len() as u64);
+    ensure!(first + needed == all, "{}: {all} bytes, needs {}", damaged(), first + needed);
+    let file = Arc::new(file.to_owned());
+    let names = metadata.offset_keys().into_iter();
+    let tensors = names.filter_map(|name| {
+        let info = metadata.info(&name)?;
+        let (start, end) = info.data_offsets;
+        let tensor = FileTensor {
+            shape: info.shape.clone(),
+            dtype: info.dtype,
+            file: file.clone(),
+            start: first + start as u64,
+            bytes: end - start,
+        };
+        Some((name, tensor))
+    });
+    Ok(tensors.collect())
+}
+
+impl FileTensor {
+    /// Its values as f32, in row-major order.
+    ///
+    /// # Errors
+    /// When the file can't be read any more; a type other than f32, f16 and bf16.
+    pub(crate) fn read(&self) -> Result<Vec<f32>> {
+        let mut bytes = vec![0; self.bytes];
+        let mut file = File::open(&*self.file)?;
+        file.seek(SeekFrom::Start(self.start))?;
+        file.read_exact(&mut bytes)?;
+        let halves = || bytes.chunks_exact(2).map(|b| u16::from_le_bytes([b[0], b[1]]));
+        Ok(match self.dtype {
+            Dtype::F32 => {
+                bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect()
+            }
+            Dtype::F16 => halves().map(|bits| f16::from_bits(bits).to_f32()).collect(),
+            Dtype::BF16 => halves().map(|bits| bf16::from_bits(bits).to_f32()).collect(),
+            other => bail!("it is {other:?}; only F32, F16 and BF16 can be"),
+        })
+    }
+}
