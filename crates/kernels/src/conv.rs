@@ -82,6 +82,7 @@ impl Windows {
     /// The gradient of `x`, `dx` `[n, h, w, c]`, from that of the windows: the transpose of [`Self::unfold`].
     pub fn fold(&self, windows: &[f32], dx: &mut [f32]) {
         self.check(dx.len(), windows.len());
+        // Gathered by rows of the picture: several windows would write to one pixel.
         dx.par_chunks_mut(self.input.row()).enumerate().for_each(|(row, dx)| {
             let windows = &windows[row / self.input.height * self.values()..][..self.values()];
             fold_row(self, row % self.input.height, windows, dx);
@@ -202,6 +203,7 @@ impl Conv<'_> {
     pub fn weight_grad(&self, x: &[f32], dy: &[f32]) -> Vec<f32> {
         let (input, output) = self.chunk(x.len(), dy.len());
         let mut dw = vec![0.0; self.weight.len()];
+        // One chunk after another, in a fixed order: threads work inside of each product.
         for (x, dy) in x.chunks(input).zip(dy.chunks(output)) {
             let mut windows = self.unfold(x);
             let dy = Matrix::new(dy, self.rows(x.len()), self.outputs());

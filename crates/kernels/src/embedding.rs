@@ -26,6 +26,7 @@ pub fn gather<T: Copy + Send + Sync>(table: &[T], d: usize, ids: &[u32], out: &m
 pub fn scatter_add(grad: &[f32], d: usize, ids: &[u32], table: &mut [f32]) {
     assert!(d > 0 && grad.len() == ids.len() * d, "the gradient must be {} rows of {d}", ids.len());
     assert!(table.len().is_multiple_of(d), "the table is not rows of {d}");
+    // Sorted by id first: threads then own rows of the table, and no row waits for a lock or is summed twice.
     let (starts, order) = by_id(ids, table.len() / d);
     table.par_chunks_mut(PIECE * d).enumerate().for_each(|(piece, rows)| {
         for (i, row) in rows.chunks_exact_mut(d).enumerate() {

@@ -51,6 +51,8 @@ tiered! {
     fn backward_picture<X: Stored>(x: &[X], gates: &[f32], grad: &mut [f32], dgates: &mut [f32]) {
         for (x, grad) in x.chunks_exact(gates.len()).zip(grad.chunks_exact_mut(gates.len())) {
             for (((grad, dg), x), &g) in grad.iter_mut().zip(&mut *dgates).zip(x).zip(gates) {
+                // In this order: the gate's gradient needs that of the output, which then becomes that of the
+                // input.
                 *dg += *grad * x.wide();
                 *grad *= g;
             }

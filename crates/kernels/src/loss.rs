@@ -121,12 +121,14 @@ tiered! {
     fn softmax_piece(logits: &mut [f32], v: usize, (targets, weights): (&[u32], &[f32]), losses: &mut [f64]) {
         let rows = logits.chunks_exact_mut(v).zip(targets).zip(weights).zip(losses);
         for (((row, &target), &weight), loss) in rows {
+            // The largest logit is taken off, so that no exponential overflows; the loss does not change.
             let highest = max(row);
             let at_target = row[target as usize] - highest;
             for value in &mut *row {
                 *value = exp(*value - highest);
             }
             let total = sum(row, |e| e);
+            // From here on the row is its own gradient: weight (softmax - one-hot).
             for value in &mut *row {
                 *value *= weight / total;
             }

@@ -81,6 +81,7 @@ impl Norm<'_> {
     pub fn backward<X: Stored>(&self, x: &[X], stats: &[RowStats], grad: &mut [f32]) -> NormGrad {
         let d = self.dim(x, grad.len());
         assert_eq!(stats.len() * d, x.len(), "one statistic for each row");
+        // A sum for each piece of rows, added in their order afterwards: no digit depends on the threads.
         let mut partial = vec![0.0; stats.len().div_ceil(PIECE) * 2 * d];
         let pieces = (stats.par_chunks(PIECE), x.par_chunks(PIECE * d));
         (pieces.0, pieces.1, grad.par_chunks_mut(PIECE * d), partial.par_chunks_mut(2 * d))
@@ -106,6 +107,8 @@ tiered! {
         let d = norm.gamma.len();
         for (row, stats) in x.chunks_exact(d).zip(stats) {
             let mean = if norm.beta.is_some() { sum(row, |v| v) / d as f32 } else { 0.0 };
+            // Two passes: the mean of squares less the square of the mean loses digits where the mean is far
+            // from 0.
             let variance = sum(row, |v| (v - mean) * (v - mean)) / d as f32;
             *stats = RowStats { mean, rstd: 1.0 / (variance + norm.eps).sqrt() };
         }

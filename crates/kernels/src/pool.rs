@@ -42,6 +42,7 @@ impl AdaptivePool {
         self.check(dx.len(), dy.len());
         let pictures = (dx.par_chunks_mut(self.input.values()), dy.par_chunks(self.out_values()));
         pictures.into_par_iter().for_each(|(dx, dy)| {
+            // Windows overlap where the sides do not divide: a pixel adds up the shares of all of its cells.
             dx.fill(0.0);
             for (cell, share, window) in self.windows() {
                 for place in window {

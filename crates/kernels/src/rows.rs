@@ -15,6 +15,7 @@ const LANES: usize = 16;
 /// Sums the columns of `y` `[n, width]`: the gradient of a bias `[width]`.
 pub fn column_sums<Y: Stored>(y: &[Y], width: usize) -> Vec<f32> {
     check(y.len(), width);
+    // A sum for each piece of rows, added in their order afterwards: no digit depends on the threads.
     let mut partial = vec![0.0; (y.len() / width).div_ceil(PIECE) * width];
     (partial.par_chunks_mut(width), y.par_chunks(PIECE * width))
         .into_par_iter()

@@ -1,11 +1,14 @@
 //! What can be said of every recipe without running it.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use burn::tensor::Device;
 use mm1_model::group::ParameterCounts;
 use mm1_model::{Mm1, Mm1Config, weights};
 use toml::Table;
+
+use crate::{mm1, succeeds};
 
 /// The recipes of this repository that write a whole model, and that of the tests.
 fn all() -> Vec<(PathBuf, Table)> {
@@ -40,4 +43,21 @@ fn the_counted_parameters_are_the_drawn_ones() {
             assert_eq!(counted, drawn, "{}", path.display());
         }
     }
+}
+
+/// Drawn, these weights are 10 GB and take a minute and more.
+#[test]
+fn a_plan_of_3b_draws_no_weights() {
+    let sizes = ["dim=2560", "layers=32", "heads=20", "kv_heads=20", "ffn=6912"];
+    let edits: Vec<String> = sizes.iter().map(|size| format!("model.lm.{size}")).collect();
+    let started = Instant::now();
+    let plan = mm1(&["plan", crate::TINY, "--json"])
+        .args(edits.iter().flat_map(|edit| ["--set", edit]))
+        .output()
+        .unwrap();
+    succeeds(&plan);
+    assert!(started.elapsed() < Duration::from_secs(40), "it took {:?}", started.elapsed());
+    let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+    let block: i64 = 4 * 2560 * 2560 + 3 * 2560 * 6912 + 2 * 2560;
+    assert_eq!(plan["settled"]["derived"]["parameters"]["lm"], 32 * block + 2560);
 }

@@ -119,6 +119,7 @@ tiered! {
             for (((param, &grad), mean), root) in values {
                 [*mean, _, *root] = rule.apply(param, grad, [*mean, *root * *root]);
             }
+            // The parameter has moved by the unrounded moments; only what is stored is rounded.
             *scales = [largest(means), largest(roots)];
             let per_scale = scales.map(|scale| 1.0 / scale.max(f32::MIN_POSITIVE));
             let place = at.first.wrapping_add((b * BLOCK) as u32);

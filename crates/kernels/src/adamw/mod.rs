@@ -70,6 +70,7 @@ struct StepRule {
 impl StepRule {
     fn of(adam: &AdamWStep) -> Self {
         assert!(adam.time > 0, "steps count from 1");
+        // In f64: near 1 a power of b2 in f32 would lose most of what the correction is made of.
         let correction = |beta: f32| (1.0 - f64::from(beta).powi(adam.time.cast_signed())) as f32;
         Self {
             adam: *adam,

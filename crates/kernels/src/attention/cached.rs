@@ -96,6 +96,7 @@ impl CachedAttention<'_> {
     pub fn attend(&self, qkv: &[f32], steps: &mut [(&mut KvCache, usize)], out: &mut [f32]) {
         let (heads, stride) = (self.heads, self.heads.qkv_width());
         heads.check(self.rope);
+        // All keys are appended before any head attends, so that the tasks below only read the caches.
         let n: usize = steps.iter().map(|step| step.1).sum();
         assert_eq!(qkv.len(), n * stride, "{heads:?}: the input is not the steps' {n} rows");
         assert_eq!(out.len(), n * heads.out_width(), "{heads:?}: the output is not the steps' {n} rows");
@@ -135,6 +136,8 @@ impl CachedAttention<'_> {
         let mut q = Scratch::new(new * c);
         let q = q.floats();
         let kernel = Kernel::of(self.precision);
+        // Packing reads keys and values once and writes them once: it pays where enough queries read them
+        // again.
         let panels = (new > FEW)
             .then(|| ForwardPanels::new(kernel, Matrix::new(keys, total, c), Matrix::new(values, total, c)));
         for head in kv * heads.group()..(kv + 1) * heads.group() {

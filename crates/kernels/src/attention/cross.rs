@@ -71,6 +71,7 @@ impl Cross {
             let mut rotated = Scratch::new(t * c);
             let rotated = rotated.floats();
             let rows = StridedRows { values: &q[picture * t * d + head * c..], stride: d };
+            // Without a table it only gathers the head's columns and scales them.
             rope::rotate(rows, rotated, c, &[], self.as_heads().scale());
             let panels = ForwardPanels::new(
                 kernel,

@@ -43,6 +43,7 @@ pub(super) fn attend<T: Stored>(
         return;
     }
     let q = Panels::left(kernel, q);
+    // Scores of a strip as high as a tile: they stay in the first caches until they meet the values.
     let mut scores = Scratch::new(kernel.rows * visible.keys(t - 1).next_multiple_of(ALIGN));
     let (mut sums, mut rows) = (Scratch::new(kernel.rows), Scratch::new(kernel.rows * width));
     for first in (0..t).step_by(kernel.rows) {
@@ -53,6 +54,8 @@ pub(super) fn attend<T: Stored>(
         let rows = &mut rows.floats()[..strip * width];
         q.multiply(first..first + strip, &panels.keys, SumRows { values: scores, cols: keys, stride }, false);
         softmax::exponentiate(scores, stride, visible, (sums, &mut lse[first..first + strip]));
+        // Probabilities are packed again, now as a left operand; the division by their sum waits for the
+        // output.
         let scores = Panels::left(kernel, Matrix::strided(scores, [strip, keys], [stride, 1]));
         scores.multiply(0..strip, &panels.values, SumRows::dense(rows, width), false);
         softmax::scale_rows(rows, sums, (out, first));
@@ -111,6 +114,7 @@ pub(super) fn differentiate(
         return;
     }
     let keys = visible.keys(t - 1);
+    // Higher blocks than a tile: keys' and values' gradients are added to memory once a block.
     let most = if keys <= SHORT { 8 } else { 4 } * kernel.rows;
     let (q, d_out) = (Panels::left(kernel, queries.q), Panels::left(kernel, queries.d_out));
     let size = most.min(t) * keys.next_multiple_of(ALIGN);
@@ -138,6 +142,7 @@ pub(super) fn differentiate(
             let to = SumRows::dense(to, width);
             Panels::left(kernel, strip).multiply(0..end - top, &panels.keys_by_row, to, false);
         }
+        // Sums over the block's rows: the transposed scores are the left operands.
         let across =
             |scores| Panels::left(kernel, Matrix::strided(scores, [rows, keys], [stride, 1]).transposed());
         let along = |rows: Matrix<'_>| Panels::right(kernel, rows.row_range(block.clone()));

@@ -209,6 +209,7 @@ impl Attention<'_> {
             if let Some(group) = groups.last_mut() {
                 group.end = i + 1;
             }
+            // Scores grow with the square of a span, rotation and packing with its length.
             cost += span.len * (span.len + 64) * self.heads.width * self.heads.group();
         }
         let kv_heads = self.heads.kv_heads;

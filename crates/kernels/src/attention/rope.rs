@@ -119,6 +119,7 @@ fn rotate_row<F: Stored, T: Stored>(
         }
         return;
     };
+    // The table has no second half: both elements of a pair turn by the same angle.
     let half = from.len() / 2;
     let ((a, b), (cos, sin)) = (from.split_at(half), table.split_at(half));
     let (to_a, to_b) = to.split_at_mut(half);

@@ -53,6 +53,8 @@ tiered! {
         for (i, row) in scores.chunks_exact_mut(stride).enumerate() {
             let keys = visible.keys(i);
             let (seen, rest) = row.split_at_mut(keys.next_multiple_of(LANES));
+            // What a row does not see is 0 for the product with the values, and for whole lanes -inf until
+            // then.
             rest.fill(0.0);
             seen[keys..].fill(f32::NEG_INFINITY);
             let (seen, _) = seen.as_chunks_mut::<LANES>();
@@ -102,6 +104,8 @@ tiered! {
             let (scores, _) = scores[..padded].as_chunks_mut::<LANES>();
             let (gradients, _) = gradients[..padded].as_chunks_mut::<LANES>();
             for (scores, gradients) in scores.iter_mut().zip(gradients) {
+                // dS = P (dP - delta), with P from the saved logarithm of the sum: no second pass over the
+                // row.
                 for (score, gradient) in scores.iter_mut().zip(gradients) {
                     *score = exp(*score - lse);
                     *gradient = *score * (*gradient - delta);

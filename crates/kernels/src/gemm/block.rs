@@ -66,6 +66,7 @@ impl Panels {
         for k in blocks(kernel, self.k) {
             let left =
                 a.block(kernel, rows.start / a.height..rows.end.div_ceil(a.height), k.clone(), &mut []);
+            // `b` is packed in blocks of its own k; of the last one perhaps only the first words are used.
             let whole = k.start..(k.start + kernel.terms()).min(b.k);
             let right = b.block(kernel, 0..cols.div_ceil(b.height), whole, &mut []);
             product.tiles(k, (left, 0..rows.len()), (right, 0..cols));

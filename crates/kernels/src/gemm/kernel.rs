@@ -71,6 +71,7 @@ impl Kernel {
     /// As for [`tile`], with panels of this kernel.
     #[inline]
     pub(super) unsafe fn tile(&self, m: usize, t: &Tile) {
+        // A narrow tile leaves out the second vector of columns: half of the multiply-adds would be of zeros.
         let wide = usize::from(t.cols * 2 > self.cols);
         // SAFETY: as above; the rest is the caller's promise.
         unsafe { self.tiles[m - 1][wide](t) }

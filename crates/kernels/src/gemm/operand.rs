@@ -152,6 +152,7 @@ impl<'a> Operand<'a> {
     /// Packs a view whole, in parallel.
     fn pack(&self, kernel: &Kernel, mut words: &mut [u32]) {
         let OperandData::View(view) = self.data else { unreachable!("panels are packed once") };
+        // Pieces for threads are cut before: each owns its part of the panels.
         let mut pieces = Vec::new();
         for k in blocks(kernel, self.k) {
             let some = (PACK_WORDS / (self.height * kernel.words(k.len()))).max(1);

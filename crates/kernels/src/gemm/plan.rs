@@ -109,6 +109,7 @@ impl Product<'_> {
     fn on_threads(&self) {
         let (m, n) = (self.a.rows, self.b.rows);
         let threads = threads(m * n * self.a.k);
+        // The longer side is shared out, so that each thread packs its own part of it.
         if m >= n { self.by_rows(threads) } else { self.by_columns(threads) }
     }
 

@@ -166,6 +166,7 @@ impl CAbstractor {
 impl Abstraction {
     /// From width `inputs` to `width`.
     fn new(init: &Init<'_>, inputs: usize, width: usize) -> Self {
+        // Of the block's input width, as timm's RegNet has it, not of its own.
         let squeezed = (inputs / 4).max(1);
         let conv = |name, inputs, out| init.param(name, [inputs, out], Initializer::fan_in(inputs));
         let norm = |name: &str| NormWeights::layer(&init.at(name), width, EPS);

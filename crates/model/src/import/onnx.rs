@@ -165,6 +165,8 @@ impl<'a> Graph<'a> {
         ensure!(patches.isqrt().pow(2) == patches, "a table of {patches} positions is not of a square");
         let block = |layer: usize| format!("encoder.layer.{layer}.norm1.weight");
         let layers = (0..).take_while(|&layer| foreign.shape(&block(layer)).is_some()).count();
+        // GELU's exact form is the one that has an error function in each block: what stands there otherwise
+        // is another one.
         let erf = self.own().filter(|(node, _)| node.op_type == "Erf").count();
         ensure!(erf == layers, "{erf} error functions in {layers} blocks: only GELU's exact form is known");
         let sizes = VisionSizes {

@@ -72,6 +72,8 @@ impl ForeignTensors {
     /// left.
     pub(super) fn narrow(&mut self, landmark: &str, beside: &[&str]) -> Result<()> {
         let mut prefixes = self.tensors.keys().filter_map(|name| name.strip_suffix(landmark));
+        // A whole model has its encoder below some name, which differs from file to file; one tensor's full
+        // name tells it.
         let prefix = match (prefixes.next(), prefixes.next()) {
             (Some(prefix), None) => prefix.to_owned(),
             (None, _) => bail!("{}: there is no `{landmark}`", self.from),
