@@ -15,7 +15,7 @@ const PIECE: usize = 64;
 ///
 /// With `beta` it is LayerNorm; without it is RMSNorm, whose mean counts as 0.
 #[derive(Clone, Copy, Debug)]
-pub struct Norm<'a> {
+pub struct RowNorm<'a> {
     /// Scale `[d]`.
     pub gamma: &'a [f32],
     /// Shift `[d]`, for LayerNorm only.
@@ -42,7 +42,7 @@ pub struct NormGrad {
     pub beta: Vec<f32>,
 }
 
-impl Norm<'_> {
+impl RowNorm<'_> {
     /// Writes the norm of `x` `[n, d]` to `y` `[n, d]` and gives the rows' statistics `[n]`.
     pub fn forward<Y: Stored>(&self, x: &[f32], y: &mut [Y]) -> Vec<RowStats> {
         let d = self.dim(x, y.len());
@@ -103,7 +103,7 @@ impl Norm<'_> {
 }
 
 tiered! {
-    fn stats_piece(norm: &Norm<'_>, x: &[f32], stats: &mut [RowStats]) {
+    fn stats_piece(norm: &RowNorm<'_>, x: &[f32], stats: &mut [RowStats]) {
         let d = norm.gamma.len();
         for (row, stats) in x.chunks_exact(d).zip(stats) {
             let mean = if norm.beta.is_some() { sum(row, |v| v) / d as f32 } else { 0.0 };
@@ -116,7 +116,7 @@ tiered! {
 }
 
 tiered! {
-    fn apply_piece<X: Stored, Y: Stored>(norm: &Norm<'_>, x: &[X], stats: &[RowStats], y: &mut [Y]) {
+    fn apply_piece<X: Stored, Y: Stored>(norm: &RowNorm<'_>, x: &[X], stats: &[RowStats], y: &mut [Y]) {
         let d = norm.gamma.len();
         for ((x, s), y) in x.chunks_exact(d).zip(stats).zip(y.chunks_exact_mut(d)) {
             match norm.beta {
@@ -149,7 +149,7 @@ tiered! {
 
 tiered! {
     fn backward_piece<X: Stored>(
-        norm: &Norm<'_>,
+        norm: &RowNorm<'_>,
         x: &[X],
         stats: &[RowStats],
         grad: &mut [f32],

@@ -114,6 +114,7 @@ impl Aim {
         let x = self.vision.embed(compute, pixels);
         let [n, p, _] = x.dims();
         let layout = Layout::full(n, p, Sight::Prefix(prefixes.to_vec()));
+        // Position i says what patch i + 1 is, so the last has nothing to say.
         let mut x = self.vision.encode(compute, x, &layout).narrow(1, 0, p - 1);
         for block in &self.head {
             x = block.forward(compute, x);

@@ -70,6 +70,7 @@ impl Attention {
         let (inner, qkv) = (heads.heads * heads.width, (heads.heads + 2 * heads.kv_heads) * heads.width);
         let bias = |name, width| norm.beta.is_some().then(|| init.param(name, [width], Initializer::Zeros));
         Self {
+            // One matrix for three maps: one product, whose input is read and packed once.
             qkv: init.param("qkv", [dim, qkv], Initializer::fan_in(dim)).into(),
             qkv_bias: bias("qkv_bias", qkv),
             out: init.param("out", [inner, dim], Initializer::residual(inner, layers)).into(),

@@ -76,6 +76,7 @@ impl Clip {
         let width = vision.dim();
         let scalar = |name: &str, value: f64| init.param(name, [1], Initializer::Constant(value));
         Ok(Self {
+            // Tied: a text tower has no logits, and a head would be a parameter without a gradient.
             text: Lm::new(&init.at("text"), &LmConfig { tied: true, ..text.clone() }),
             image_projection: init.param("image_projection", [width, text.dim], Initializer::fan_in(width)),
             text_projection: init.param(
@@ -98,6 +99,7 @@ impl Clip {
     /// Unit vectors of captions `[n, e]`.
     pub fn embed_captions(&self, compute: &Compute, captions: PackedCaptions<'_>) -> Tensor<2> {
         let PackedCaptions { ids, lens } = captions;
+        // All captions in one row, each a span of its own: no padding, and none sees another.
         let mut start = 0;
         let mut layout = Layout { spans: Vec::new(), sight: Sight::Causal };
         let mut last = Vec::new();
@@ -120,6 +122,7 @@ impl Clip {
     pub fn contrast(&self, pictures: Tensor<2>, texts: Tensor<2>) -> Tensor<1> {
         let [n, _] = pictures.dims();
         let logits = pictures.matmul(texts.transpose()) * self.log_scale.val().exp().unsqueeze::<2>();
+        // Where picture and caption belong together.
         let own = Tensor::<2>::eye(n, &logits.device());
         match &self.bias {
             None => {
@@ -136,6 +139,8 @@ impl Clip {
 
     /// Brings the factor on the cosines back into 1..=100 (CLIP, section 2.5).
     pub fn clamped(mut self) -> Self {
+        // After the update, as OpenCLIP does: clamped in the forward pass it would have no gradient at the
+        // edge.
         self.log_scale =
             self.log_scale.map(|scale| keeping(&scale.clone(), scale.clamp(0.0, MAX_SCALE.ln())));
         self

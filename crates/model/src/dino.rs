@@ -282,6 +282,7 @@ impl Dino {
             let l = small.dims()[0] / n;
             logits = Tensor::cat(vec![logits, small.reshape([n, l, prototypes])], 1);
         }
+        // Logarithms of the student's classes; the teacher's targets carry no gradient.
         let said = log_softmax(logits / temperature, 2);
         let mut loss = cross_entropy(targets.views.reshape([n, g, prototypes]), said);
         if let Some(targets) = targets.patches {
@@ -336,6 +337,7 @@ impl Dino {
     /// How much of the teacher stays in update number `step`.
     pub fn momentum(&self, step: u64) -> f64 {
         let done = step as f64 / self.steps.max(1) as f64;
+        // A cosine up to 1: in the end the teacher stands still.
         1.0 - (1.0 - self.config.momentum) * (1.0 + (std::f64::consts::PI * done.min(1.0)).cos()) / 2.0
     }
 }

@@ -221,6 +221,7 @@ impl Lm {
             cache.rope.reach(cache.lens[*sequence]);
         }
         let last = self.blocks.len() - 1;
+        // Of a prompt only its last position is asked for: the last block's output map and MLP see no other.
         for (i, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
             let layer = CachedLayer { rope: &cache.rope, new, cache: layer };
             x = block.extend(compute, x, layer, wanted.filter(|_| i == last));

@@ -66,6 +66,7 @@ impl BlockStack {
         let block = load.rounded(2 * self.dim + self.attended + self.qkv + self.hidden);
         // With activation checkpointing a block saves its input alone; one block at a time is whole again.
         let blocks = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
+        // The largest in a block's backward pass: the MLP's gradients before and after its activation.
         let temporary = 2 * self.dim + load.rounded(self.hidden + self.activated);
         Activations { saved: positions * (blocks + load.rounded(self.dim)), temporary: positions * temporary }
     }

@@ -124,6 +124,8 @@ impl Block {
         mut x: Tensor<3>,
         wanted: Option<&[u32]>,
     ) -> Tensor<3> {
+        // Gathered behind the attention, which needs all positions as keys, and before all that is each
+        // position's own.
         if let Some(positions) = wanted {
             (mixed, x) = (compute.ops().at(mixed, positions), compute.ops().at(x, positions));
         }

@@ -231,6 +231,7 @@ impl Mm1 {
         wanted: Option<&[u32]>,
     ) -> Result<Tensor<3>> {
         ensure!(!pieces.is_empty(), "nothing to read: no pieces");
+        // All is checked before the cache is touched: a refused call leaves it as it was.
         ensure!(
             cache.layers.len() == self.lm.blocks.len(),
             "a cache of {} layers for a model of {}",
@@ -285,6 +286,8 @@ impl Mm1 {
         self.check_slots(&slots, (rows, length))?;
         let mut embeds = self.lm.embed(compute, ids, rows, length);
         for SameSizePictures { size: [h, w], pixels, slots } in pictures {
+            // Without pictures there is no vision work, and its parameters get no gradient: the optimizer
+            // counts 0.
             if slots.is_empty() {
                 continue;
             }

@@ -40,6 +40,7 @@ impl SuperClass {
         let features: Tensor<2> = self.vision.forward(compute, pixels).mean_dim(1).squeeze_dim(1);
         let lens = || captions.lens.iter().copied();
         let picture: Vec<u32> = (0..).zip(lens()).flat_map(|(i, len)| repeat_n(i, len)).collect();
+        // A caption's weights sum to 1, however long it is: each picture counts the same.
         let mut weights: Vec<f32> = captions.ids.iter().map(|&id| self.weights[id as usize]).collect();
         let mut rest = weights.as_mut_slice();
         for len in lens() {

@@ -240,6 +240,8 @@ impl Vision {
         let stem = config.stem.stages(&init.at("stem"), [patch, dim], config.norm_eps);
         let inputs = if stem.is_empty() { patch * patch * 3 } else { dim };
         let norm = |init: &Init<'_>| NormWeights::layer(&init.at("norm"), dim, config.norm_eps);
+        // Blocks behind the feature block are not made, but the depth that scales the others' values is the
+        // whole one: `feature_block` changes no initial value.
         let blocks = (0..config.blocks()).map(|layer| {
             let (attention, mlp) =
                 (init.at("blocks").at(layer).at("attention"), init.at("blocks").at(layer).at("mlp"));
@@ -367,6 +369,7 @@ impl Vision {
         let ([n, p, d], table) = (patches.dims(), self.position.val());
         assert_eq!(p, grid[0] * grid[1], "{p} patches for a grid of {}x{}", grid[0], grid[1]);
         let side = table.dims()[0].isqrt();
+        // The class token comes last: it has no position, and another grid leaves it alone.
         let mut x = patches + positions::resample(table, [side; 2], grid).unsqueeze::<3>();
         if let Some(class) = &self.class_token {
             x = Tensor::cat(vec![class.val().unsqueeze::<3>().expand([n, 1, d]), x], 1);

@@ -115,7 +115,7 @@ impl AttentionSpan {
 
 /// Attention within each of the spans. Positions outside of them get zeros.
 #[derive(Clone, Copy, Debug)]
-pub struct Attention<'a> {
+pub struct SequenceAttention<'a> {
     /// The heads.
     pub heads: Heads,
     /// The sequences, in the order of their offsets, without overlap.
@@ -133,11 +133,11 @@ pub struct Saved<'a, T> {
     pub qkv: &'a [T],
     /// The output `[n, h c]`.
     pub out: &'a [T],
-    /// What [`Attention::forward`] gave: `[h, n]`.
+    /// What [`SequenceAttention::forward`] gave: `[h, n]`.
     pub lse: &'a [f32],
 }
 
-impl Attention<'_> {
+impl SequenceAttention<'_> {
     /// Reads queries, keys and values side by side, `qkv` `[n, (h + 2 g) c]`, and writes `out` `[n, h c]` in
     /// the same precision. Gives the logarithms of the softmax's sums `[h, n]`, which the backward pass
     /// needs.

@@ -2,7 +2,7 @@
 
 use super::kernel::Kernel;
 use super::matrix::{Matrix, SumRows};
-use super::operand::{Operand, OperandData, blocks};
+use super::operand::{OperandData, PanelOperand, blocks};
 use super::plan::{Product, ProductOutput};
 use crate::buffer::{Scratch, Shared};
 use std::ops::Range;
@@ -31,7 +31,7 @@ impl Panels {
     }
 
     fn new(kernel: &'static Kernel, view: Matrix<'_>, height: usize) -> Self {
-        let operand = Operand::view(view, height);
+        let operand = PanelOperand::view(view, height);
         let mut words = Scratch::new(operand.size(kernel));
         let mut rest = &mut words[..];
         for k in blocks(kernel, view.cols()) {
@@ -42,8 +42,13 @@ impl Panels {
         Self { kernel, words, rows: view.rows(), k: view.cols(), height }
     }
 
-    fn operand(&self) -> Operand<'_> {
-        Operand { rows: self.rows, k: self.k, height: self.height, data: OperandData::Panels(&self.words) }
+    fn operand(&self) -> PanelOperand<'_> {
+        PanelOperand {
+            rows: self.rows,
+            k: self.k,
+            height: self.height,
+            data: OperandData::Panels(&self.words),
+        }
     }
 
     /// `c = a b`, or `c += a b` if `add`: some rows of this operand (from a multiple of the kernel's rows on)

@@ -23,7 +23,7 @@ impl PackedB {
     /// Packs a matrix for products in `precision`.
     pub fn new(precision: Precision, b: Matrix<'_>) -> Self {
         let kernel = Kernel::of(precision);
-        let operand = Operand::view(b.transposed(), kernel.cols);
+        let operand = PanelOperand::view(b.transposed(), kernel.cols);
         let mut words = Words::zeros(operand.size(kernel));
         operand.pack(kernel, &mut words);
         Self { kernel, precision, words, k: b.rows(), n: b.cols() }
@@ -71,8 +71,8 @@ impl<'a> From<&'a PackedB> for Right<'a> {
 #[derive(Clone, Copy)]
 pub(super) struct Operands<'a> {
     pub(super) kernel: &'static Kernel,
-    pub(super) a: Operand<'a>,
-    pub(super) b: Operand<'a>,
+    pub(super) a: PanelOperand<'a>,
+    pub(super) b: PanelOperand<'a>,
 }
 
 impl<'a> Operands<'a> {
@@ -81,21 +81,21 @@ impl<'a> Operands<'a> {
         let (kernel, b) = match b {
             Right::View(b) => {
                 let kernel = Kernel::of(precision);
-                (kernel, Operand::view(b.transposed(), kernel.cols))
+                (kernel, PanelOperand::view(b.transposed(), kernel.cols))
             }
             Right::Packed(b) => {
                 assert_eq!(b.precision, precision, "an operand is packed in another precision");
                 let data = OperandData::Panels(&b.words);
-                (b.kernel, Operand { rows: b.n, k: b.k, height: b.kernel.cols, data })
+                (b.kernel, PanelOperand { rows: b.n, k: b.k, height: b.kernel.cols, data })
             }
         };
-        Self { kernel, a: Operand::view(a, kernel.rows), b }
+        Self { kernel, a: PanelOperand::view(a, kernel.rows), b }
     }
 }
 
 /// Rows of A or columns of B, `[rows, k]`, in panels of `height`.
 #[derive(Clone, Copy)]
-pub(super) struct Operand<'a> {
+pub(super) struct PanelOperand<'a> {
     pub(super) rows: usize,
     pub(super) k: usize,
     pub(super) height: usize,
@@ -117,7 +117,7 @@ pub(super) struct PanelBlock<'a> {
     pub(super) stride: usize,
 }
 
-impl<'a> Operand<'a> {
+impl<'a> PanelOperand<'a> {
     /// The rows of a view.
     pub(super) fn view(view: Matrix<'a>, height: usize) -> Self {
         Self { rows: view.rows(), k: view.cols(), height, data: OperandData::View(view) }
@@ -171,7 +171,7 @@ impl<'a> Operand<'a> {
     }
 
     /// The operand as panels: packed to `scratch` if it is a view.
-    pub(super) fn packed<'s>(self, kernel: &Kernel, scratch: &'s mut Option<Scratch>) -> Operand<'s>
+    pub(super) fn packed<'s>(self, kernel: &Kernel, scratch: &'s mut Option<Scratch>) -> PanelOperand<'s>
     where
         'a: 's,
     {
@@ -180,7 +180,7 @@ impl<'a> Operand<'a> {
             OperandData::View(_) => {
                 let words = scratch.insert(Scratch::new(self.size(kernel)));
                 self.pack(kernel, words);
-                Operand { data: OperandData::Panels(words), ..self }
+                PanelOperand { data: OperandData::Panels(words), ..self }
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::KC;
 use super::kernel::Kernel;
 use super::matrix::{MatrixMut, SumRows};
-use super::operand::{Operand, Operands, PanelBlock, blocks};
+use super::operand::{Operands, PanelBlock, PanelOperand, blocks};
 use super::tile::{Tile, TileOutput};
 use crate::buffer::{Scratch, Shared};
 use crate::cpu;
@@ -27,8 +27,8 @@ const SPLIT: usize = 512;
 #[derive(Clone, Copy)]
 pub(super) struct Product<'a> {
     pub(super) kernel: &'static Kernel,
-    pub(super) a: Operand<'a>,
-    pub(super) b: Operand<'a>,
+    pub(super) a: PanelOperand<'a>,
+    pub(super) b: PanelOperand<'a>,
     pub(super) c: ProductOutput<'a>,
     /// Elements from one row of `c` to the next.
     pub(super) stride: usize,

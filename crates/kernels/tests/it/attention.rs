@@ -3,7 +3,7 @@
 use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded, wide};
 use half::bf16;
 use mm1_kernels::attention::{
-    Attention, AttentionSpan, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved,
+    AttentionSpan, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved, SequenceAttention,
 };
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_kernels::gemm::Precision;
@@ -89,7 +89,7 @@ impl Case {
         let (qkv, d_out) = self.inputs();
         let rope = self.base.map(|base| RopeTable::new(base, self.heads.width, 2048));
         let Self { heads, spans, .. } = self;
-        let attention = Attention { heads: *heads, spans, rope: rope.as_ref(), precision };
+        let attention = SequenceAttention { heads: *heads, spans, rope: rope.as_ref(), precision };
         let (mut out, mut d_qkv) = (vec![f32::NAN; d_out.len()], vec![f32::NAN; qkv.len()]);
         let lse = attention.forward(&qkv, &mut out);
         attention.backward(Saved { qkv: &qkv, out: &out, lse: &lse }, &d_out, &mut d_qkv);
@@ -214,7 +214,7 @@ fn halves_are_rounded_and_nothing_else() {
         let rope = case.base.map(|base| RopeTable::new(base, case.heads.width, 2048));
         let Case { heads, ref spans, .. } = case;
         for precision in [Precision::F32, Precision::Bf16] {
-            let attention = Attention { heads, spans, rope: rope.as_ref(), precision };
+            let attention = SequenceAttention { heads, spans, rope: rope.as_ref(), precision };
             let (mut out, mut out_halves) = (vec![f32::NAN; d_out.len()], vec![bf16::NAN; d_out.len()]);
             let lse = attention.forward(&qkv, &mut out);
             assert_eq!(attention.forward(&qkv_halves, &mut out_halves), lse);
@@ -234,7 +234,7 @@ fn a_span_has_the_same_bits_alone() {
     let heads = Heads { heads: 4, kv_heads: 2, width: 16 };
     let rope = RopeTable::new(10_000.0, 16, 64);
     let run = |qkv: &[f32], d_out: &[f32], spans: &[AttentionSpan]| {
-        let attention = Attention { heads, spans, rope: Some(&rope), precision: Precision::F32 };
+        let attention = SequenceAttention { heads, spans, rope: Some(&rope), precision: Precision::F32 };
         let (mut out, mut d_qkv) = (vec![0.0; d_out.len()], vec![0.0; qkv.len()]);
         let lse = attention.forward(qkv, &mut out);
         attention.backward(Saved { qkv, out: &out, lse: &lse }, d_out, &mut d_qkv);
@@ -264,7 +264,7 @@ fn nan_stays_in_its_span_and_reaches_all_later_tokens() {
     qkv[25 * heads.qkv_width() + 2 * 16] = f32::NAN;
     for isa in Isa::ALL {
         let mut out = vec![0.0; 60 * heads.out_width()];
-        let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
+        let attention = SequenceAttention { heads, spans: &spans, rope: None, precision: Precision::F32 };
         let lse = with_isa(isa, 2, || attention.forward(&qkv, &mut out));
         let nan = |token: usize| out[token * 32..(token + 1) * 32].iter().any(|x| x.is_nan());
         assert!((0..20).chain(50..60).all(|token| !nan(token)), "{isa:?}");
@@ -279,7 +279,7 @@ fn large_scores_do_not_overflow() {
     let qkv: Vec<f32> = numbers(41, 40 * 48).into_iter().map(|x| 100.0 * x).collect();
     let mut out = vec![0.0; 40 * 16];
     let spans = [AttentionSpan::full(0, 40)];
-    let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
+    let attention = SequenceAttention { heads, spans: &spans, rope: None, precision: Precision::F32 };
     let lse = attention.forward(&qkv, &mut out);
     assert!(lse.iter().chain(&out).all(|x| x.is_finite()));
     assert!(lse.iter().any(|&x| x > 1000.0));
@@ -294,7 +294,8 @@ fn cached_tokens_come_out_as_in_the_whole_sequence() {
     let mut whole = vec![0.0; n * narrow];
     let spans = [AttentionSpan::causal(0, n)];
     for isa in Isa::ALL {
-        let attention = Attention { heads, spans: &spans, rope: Some(&rope), precision: Precision::F32 };
+        let attention =
+            SequenceAttention { heads, spans: &spans, rope: Some(&rope), precision: Precision::F32 };
         with_isa(isa, 2, || attention.forward(&qkv, &mut whole));
         let cached = CachedAttention { heads, rope: Some(&rope), precision: Precision::F32 };
         // Prefill, some tokens one by one, a few at once, many at once.
@@ -388,6 +389,6 @@ fn cross_attention_and_its_gradient_are_their_definition() {
 fn spans_must_not_overlap() {
     let heads = Heads { heads: 1, kv_heads: 1, width: 2 };
     let spans = [(0, 3), (2, 2)].map(|(offset, len)| AttentionSpan::causal(offset, len));
-    let attention = Attention { heads, spans: &spans, rope: None, precision: Precision::F32 };
+    let attention = SequenceAttention { heads, spans: &spans, rope: None, precision: Precision::F32 };
     attention.forward(&[0.0; 30], &mut [0.0; 10]);
 }

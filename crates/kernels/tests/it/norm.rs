@@ -1,6 +1,6 @@
 use crate::check::{assert_near, assert_same_on_any_threads, gradient, inner, numbers, rounded, wide};
 use half::bf16;
-use mm1_kernels::norm::Norm;
+use mm1_kernels::norm::RowNorm;
 
 /// The norm in f64, by its formula.
 fn reference(x: &[f64], gamma: &[f64], beta: Option<&[f64]>) -> Vec<f64> {
@@ -22,7 +22,7 @@ fn forward_and_gradients_match_the_formula() {
         for layer in [false, true] {
             let (x, gamma, shift) = (numbers(1, n * d), numbers(2, d), numbers(3, d));
             let (probe, beta) = (numbers(4, n * d), layer.then_some(&shift[..]));
-            let norm = Norm { gamma: &gamma, beta, eps: 1e-5 };
+            let norm = RowNorm { gamma: &gamma, beta, eps: 1e-5 };
             let wide_beta = beta.map(wide);
 
             let mut y = vec![0.0; n * d];
@@ -64,7 +64,7 @@ fn centred_rows_give_the_same_norm_and_gradients() {
     let x: Vec<f32> = numbers(1, n * d).into_iter().map(|x| x + 30.0).collect();
     let (gamma, shift, probe) = (numbers(2, d), numbers(3, d), numbers(4, n * d));
     for beta in [None, Some(&shift[..])] {
-        let norm = Norm { gamma: &gamma, beta, eps: 1e-5 };
+        let norm = RowNorm { gamma: &gamma, beta, eps: 1e-5 };
         let (mut y, mut dx) = (vec![0.0; n * d], probe.clone());
         let stats = norm.forward(&x, &mut y);
         let grad = norm.backward(&x, &stats, &mut dx);
@@ -89,7 +89,7 @@ fn threads_change_no_bit() {
     let (n, d) = (300, 37);
     let (x, gamma, beta) = (numbers(5, n * d), numbers(6, d), numbers(7, d));
     assert_same_on_any_threads(|| {
-        let norm = Norm { gamma: &gamma, beta: Some(&beta), eps: 1e-5 };
+        let norm = RowNorm { gamma: &gamma, beta: Some(&beta), eps: 1e-5 };
         let mut y = vec![0.0; n * d];
         let stats = norm.forward(&x, &mut y);
         let grad = norm.backward(&x, &stats, &mut y);
@@ -100,5 +100,5 @@ fn threads_change_no_bit() {
 #[test]
 #[should_panic(expected = "are not rows of")]
 fn refuses_half_a_row() {
-    Norm { gamma: &[1.0, 1.0], beta: None, eps: 1e-5 }.forward(&[0.0; 3], &mut [0.0; 3]);
+    RowNorm { gamma: &[1.0, 1.0], beta: None, eps: 1e-5 }.forward(&[0.0; 3], &mut [0.0; 3]);
 }

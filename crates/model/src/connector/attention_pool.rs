@@ -115,6 +115,7 @@ impl AttentionPool {
         let [_, k, d] = queries.dims();
         let q = ops.linear(queries.clone(), Affine::new(&self.q, &self.q_bias));
         let kv = ops.linear(features, Affine::new(&self.kv, &self.kv_bias));
+        // The same queries for all pictures: they are mapped once and repeated as a view.
         let seen = ops.cross_attention(q.expand([n, k, d]), kv, self.heads);
         let (out, residual) = (Affine::new(&self.out, &self.out_bias), queries.expand([n, k, d]));
         let x = ops.act_linear_residual(seen, Activation::Identity, out, Some(residual));

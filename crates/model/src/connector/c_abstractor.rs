@@ -133,6 +133,7 @@ impl CAbstractor {
             (0..depth).map(|block| Abstraction::new(&init.at(name).at(block), inputs(block), width)).collect()
         };
         Self {
+            // For the square that pictures are trained at; another grid has interpolated positions.
             position: init.param(
                 "position",
                 [vision.grid().pow(2), vision.dim],

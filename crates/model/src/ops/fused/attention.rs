@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use mm1_kernels::attention::{Attention as Kernel, AttentionSpan, Cross, CrossSaved, Saved};
+use mm1_kernels::attention::{AttentionSpan, Cross, CrossSaved, Saved, SequenceAttention};
 use mm1_kernels::gemm::Precision;
 
 use super::memory::{Number as _, with_number};
@@ -26,7 +26,7 @@ pub(super) fn attention(
     let mut spans: Vec<AttentionSpan> =
         spans.map(|(s, prefix)| AttentionSpan { offset: s.row * t + s.start, len: s.len, prefix }).collect();
     spans.sort_unstable_by_key(|span| span.offset);
-    let plan = Plan { heads, spans: Arc::new(spans), rope: rope.cloned(), precision };
+    let plan = AttentionPlan { heads, spans: Arc::new(spans), rope: rope.cloned(), precision };
     let width = heads.out_width();
     let qkv = memory.in_precision(qkv, precision);
     let (out, lse) = with_number!(precision, T => {
@@ -34,27 +34,27 @@ pub(super) fn attention(
         let lse = plan.kernel().forward(T::of(&qkv), &mut out);
         (tensor(out, [b, t, width]), lse)
     });
-    record(Attention, memory, [node], out.clone(), || State { qkv, out, lse: Arc::new(lse), plan })
+    record(SelfAttention, memory, [node], out.clone(), || State { qkv, out, lse: Arc::new(lse), plan })
 }
 
 /// Which attention it is, as saved for backward.
 #[derive(Clone, Debug)]
-struct Plan {
+struct AttentionPlan {
     heads: Heads,
     spans: Arc<Vec<AttentionSpan>>,
     rope: Option<Rope>,
     precision: Precision,
 }
 
-impl Plan {
-    fn kernel(&self) -> Kernel<'_> {
+impl AttentionPlan {
+    fn kernel(&self) -> SequenceAttention<'_> {
         let Self { heads, spans, rope, precision } = self;
-        Kernel { heads: *heads, spans, rope: rope.as_ref(), precision: *precision }
+        SequenceAttention { heads: *heads, spans, rope: rope.as_ref(), precision: *precision }
     }
 }
 
 #[derive(Debug)]
-struct Attention;
+struct SelfAttention;
 
 #[derive(Clone, Debug)]
 struct State {
@@ -64,10 +64,10 @@ struct State {
     out: FlexTensor,
     /// The logarithm of each softmax's sum.
     lse: Arc<Vec<f32>>,
-    plan: Plan,
+    plan: AttentionPlan,
 }
 
-impl Operation<1> for Attention {
+impl Operation<1> for SelfAttention {
     type State = State;
 
     fn backward(state: State, dy: FlexTensor, mut pass: BackwardPass<'_, 1>) {

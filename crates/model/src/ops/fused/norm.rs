@@ -7,7 +7,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use half::bf16;
 use mm1_kernels::gemm::Precision;
-use mm1_kernels::norm::{Norm as Kernel, NormGrad, RowStats};
+use mm1_kernels::norm::{NormGrad, RowNorm as Kernel, RowStats};
 
 use super::memory::{Number as _, precision_of, with_number};
 use super::record::{BackwardPass, Operation, record};
