@@ -37,8 +37,8 @@ impl PretrainedEncoder {
     fn of_run(root: &Path) -> Result<Self> {
         let recipe = Recipe::of_run(root)?;
         let last = checkpoints::last_stage(&recipe, root).context("no stage has a checkpoint yet")?;
-        let Recipe { image, model: shape, .. } = recipe;
         let tensors = weights::read_part(&checkpoints::weights(root, last.name())?, "vision")?;
+        let Recipe { image, model: shape, .. } = recipe;
         let vision = VisionConfig { from: None, ..shape.vision };
         Ok(Self { encoder: ImportedEncoder::new(vision, tensors, [image.mean, image.std], root), image })
     }
