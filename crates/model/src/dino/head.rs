@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use super::DinoConfig;
+use super::config::DinoConfig;
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::ops::{self, Activation, Affine};
