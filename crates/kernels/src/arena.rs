@@ -20,11 +20,11 @@ const WORD: usize = size_of::<u32>();
 /// Steps whose pages stay, as steps differ in size.
 const STEPS: usize = 8;
 
-/// There is one in a process, as there is one heap, and like the heap it is an allocator: where a value
-/// lies changes no digit. What it hands out is dropped by whoever holds it last, tensors of the engine too,
-/// and the kernels take scratch of it inside of pieces that run on any thread; a handle would be a
-/// parameter of every kernel, and of each function inside of them. (A pool of vectors by their size took
-/// 1.08 of the time of a step, and 9% more memory: docs/LOG.md, 2026-11-27.)
+/// There is one in a process, as there is one heap, and like the heap it is an allocator: where a value lies
+/// changes no digit. What it hands out is dropped by whoever holds it last, tensors of the engine too, and
+/// the kernels take scratch of it inside of pieces that run on any thread; a handle would be a parameter of
+/// every kernel, and of each function inside of them. (Before, a pool had vectors by their size: with the
+/// arena a step takes 0.93 of the time, docs/LOG.md, 2026-11-27.)
 static ARENA: Mutex<Option<Arena>> = Mutex::new(None);
 
 fn arena() -> MutexGuard<'static, Option<Arena>> {

@@ -55,9 +55,9 @@ impl DerefMut for Words {
 }
 
 thread_local! {
-    /// Scratch that waits for its next use. A piece of work runs on any thread of the pool, and needs
-    /// scratch there: the pool hands a piece nothing but its closure. What lies in it is overwritten before
-    /// it is read, so no result depends on it.
+    /// Scratch that waits for its next use. A piece of work runs on any thread of the pool, and needs scratch
+    /// there: the pool hands a piece nothing but its closure. What lies in it is overwritten before it is
+    /// read, so no result depends on it.
     static FREE: RefCell<Vec<Words>> = const { RefCell::new(Vec::new()) };
 }
 

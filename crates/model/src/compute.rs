@@ -98,8 +98,8 @@ impl Compute {
     }
 }
 
-/// Runs `f` on a thread of the pool. One outside would sleep and be woken at every operation: on a thread
-/// of the pool a small model's step takes 0.89 of the time (docs/LOG.md, 2026-11-27).
+/// Runs `f` on a thread of the pool. One outside would sleep and be woken at every operation: on a thread of
+/// the pool a small model's step takes 0.89 of the time (docs/LOG.md, 2026-11-27).
 pub fn on_pool<R: Send>(f: impl FnOnce() -> R + Send) -> R {
     rayon::scope(|_| f())
 }

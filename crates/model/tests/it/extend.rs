@@ -81,8 +81,8 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     assert_eq!((cache.len(0), cache.len(1)), (14, 15));
 }
 
-/// A picture of another resolution takes as many tokens; those before it do not change by a bit, nor does
-/// the same picture beside it.
+/// A picture of another resolution takes as many tokens; those before it do not change by a bit, nor does the
+/// same picture beside it.
 #[test]
 fn pictures_of_several_resolutions_stand_in_one_call() {
     let device = Device::flex();
