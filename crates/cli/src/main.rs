@@ -9,6 +9,7 @@ mod evaluation;
 mod interrupt;
 mod local;
 mod memory;
+mod output;
 mod plan;
 mod pretrained;
 mod progress;

@@ -18,6 +18,7 @@ const MAX_SIDE: usize = 4096;
 /// A recipe's stage takes all of these fields, and `mm1 eval` a flag for each.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema, Args)]
 #[serde(default, deny_unknown_fields)]
+#[schemars(extend("required" = ["tasks"]))]
 pub struct Protocol {
     /// Names of tasks: `scene-captions` and the other built-in ones; `captions:SOURCE`, `vqa:SOURCE` and
     /// `perplexity:SOURCE` about the held-out part of a source, `vqa:SOURCE/OTHER` with demonstrations of
@@ -116,7 +117,7 @@ pub struct Protocol {
         help = "Training documents of each source that the questions are compared with; 0 compares with none"
     )]
     pub contamination: u64,
-    /// The folder of the test sets on disk, for tasks of real benchmarks.
+    /// The folder of the test sets on disk; without it benchmarks can't be asked.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[arg(
         long,
@@ -160,7 +161,7 @@ pub enum Selection {
     Random,
     /// The same for all questions; the model reads them once.
     Fixed,
-    /// Those with the most similar pictures, the most similar last (RICES: Yang et al. 2022; Alayrac et al.
+    /// Those with the most similar images, the most similar last (RICES: Yang et al. 2022; Alayrac et al.
     /// 2022).
     Similar,
 }

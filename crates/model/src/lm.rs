@@ -20,7 +20,7 @@ use crate::weight::LinearWeight;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LmConfig {
-    /// Size of the vocabulary. A recipe may leave it out: it is the tokenizer's. A network has one.
+    /// Size of the vocabulary; by default the tokenizer's. A network that is made has one.
     /// Unit: entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vocab: Option<usize>,

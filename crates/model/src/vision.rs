@@ -31,7 +31,7 @@ pub struct VisionConfig {
     /// then be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
-    /// Side of the square picture that the encoder takes.
+    /// Side of the square image that the encoder takes.
     /// Unit: pixels.
     #[schemars(range(min = 1))]
     pub image_size: usize,

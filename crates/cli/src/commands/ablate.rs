@@ -49,7 +49,7 @@ pub(crate) struct Ablation {
     /// What is changed; every combination of one value from each axis is one run.
     #[schemars(length(min = 1))]
     axis: Vec<AblationAxis>,
-    /// The paper's table, printed beside this one.
+    /// The paper's table, printed beside this one; by default none is.
     #[serde(default)]
     paper: Option<PaperTable>,
 }

@@ -1,10 +1,10 @@
 //! `mm1 completions SHELL`: the script by which a shell completes commands and options.
 
-use std::io::{Write as _, stdout};
-
 use anyhow::Result;
 use clap::Command;
 use clap_complete::{Shell, generate};
+
+use crate::output;
 
 /// Prints the script of `shell`.
 ///
@@ -14,5 +14,5 @@ pub(crate) fn completions(shell: Shell, program: &mut Command) -> Result<()> {
     // By way of memory: the generator panics where a pipe is closed.
     let mut script = Vec::new();
     generate(shell, program, "mm1", &mut script);
-    Ok(stdout().write_all(&script)?)
+    output::print(&script)
 }

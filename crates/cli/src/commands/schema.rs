@@ -7,6 +7,7 @@ use schemars::transform::RecursiveTransform;
 use serde_json::{Value, json};
 
 use super::ablate::Ablation;
+use crate::output;
 use crate::recipe::Recipe;
 
 /// Prints the schema (draft 2020-12).
@@ -14,8 +15,8 @@ use crate::recipe::Recipe;
 /// # Errors
 /// A schema that can't be written as JSON.
 pub(crate) fn schema() -> Result<()> {
-    println!("{}", serde_json::to_string_pretty(&of_recipes())?);
-    Ok(())
+    let text = serde_json::to_string_pretty(&of_recipes())? + "\n";
+    output::print(text.as_bytes())
 }
 
 /// What `mm1 run` and `mm1 ablate` read: the fields of [`Recipe`], and `ablation` beside them.
@@ -24,7 +25,10 @@ fn of_recipes() -> Schema {
     let mut generator = SchemaSettings::draft2020_12().with_transform(tidy).into_generator();
     let mut ablation = generator.subschema_for::<Ablation>();
     let mut schema = generator.into_root_schema_for::<Recipe>();
-    ablation.insert("description".to_owned(), json!("Many runs of this recipe, which `mm1 ablate` does."));
+    ablation.insert(
+        "description".to_owned(),
+        json!("Many runs of this recipe, for `mm1 ablate`; without it, one run."),
+    );
     if let Some(Value::Object(fields)) = schema.get_mut("properties") {
         fields.insert("ablation".to_owned(), ablation.to_value());
     }

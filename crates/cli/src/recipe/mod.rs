@@ -31,7 +31,7 @@ pub(crate) use self::written::{WrittenRecipe, put};
 pub(crate) struct Recipe {
     /// What the run is called in its report and in `plan.toml`.
     pub(crate) name: String,
-    /// Seed of every random choice: initial weights, order of the data, augmentations, the built-in pictures.
+    /// Seed of every random choice: initial weights, order of the data, augmentations, the built-in images.
     /// Unit: none.
     #[serde(default = "one")]
     pub(crate) seed: u64,
@@ -43,19 +43,20 @@ pub(crate) struct Recipe {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = DeviceKind::default()))]
     pub(crate) device: DeviceKind,
-    /// The built-in world of pictures, which all `emoji-…` sources and `scene-…` tasks show.
+    /// The built-in world of images, which all `emoji-…` sources and `scene-…` tasks show.
     #[cfg(feature = "emoji")]
     #[serde(default)]
     pub(crate) world: WorldConfig,
     /// How text becomes tokens.
     pub(crate) tokenizer: TokenizerConfig,
-    /// How a picture is brought to the encoder's size and range.
+    /// How an image is brought to the encoder's size and range.
     #[serde(default)]
     pub(crate) image: ImageConfig,
     /// The network.
     pub(crate) model: Mm1Config,
     /// How files are reached and kept. No digit depends on it, so a run may be continued with another one.
     #[serde(default, skip_serializing)]
+    #[schemars(extend("default" = {}))]
     pub(crate) store: StoreSpec,
     /// The sources of documents, by the name that mixtures and tasks use.
     pub(crate) data: BTreeMap<String, SourceConfig>,

@@ -51,19 +51,19 @@ pub(crate) struct ProbeStage {
     /// The stage's name, by which `--set` and reports know it: letters, digits, `-` and `_`.
     #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
     pub(crate) name: String,
-    /// The source whose texts are the pictures' classes, for k-NN, linear probe and zero-shot classification.
+    /// The source whose texts are the images' classes, for k-NN, linear probe and zero-shot classification.
     pub(crate) classes: String,
-    /// The source of pictures with captions of their own, for retrieval. It needs a text tower: a contrastive
+    /// The source of images with captions of their own, for retrieval. It needs a text tower: a contrastive
     /// stage before, or an imported pair of towers. By default retrieval is not measured.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) captions: Option<String>,
-    /// Training pictures to which the probes are fitted.
-    /// Unit: pictures.
+    /// Training images to which the probes are fitted.
+    /// Unit: images.
     #[serde(default = "probe_train")]
     #[schemars(range(min = 1))]
     pub(crate) train: u64,
-    /// Held-out pictures on which the probes are scored.
-    /// Unit: pictures.
+    /// Held-out images on which the probes are scored.
+    /// Unit: images.
     #[serde(default = "probe_test")]
     #[schemars(range(min = 1))]
     pub(crate) test: u64,

@@ -147,7 +147,7 @@ pub(crate) enum ObjectiveKind {
     /// Cross-entropy of the next token.
     #[default]
     Language,
-    /// Contrastive loss of pictures and captions (Radford et al. 2021). This and all that follow are for an
+    /// Contrastive loss of images and captions (Radford et al. 2021). This and all that follow are for an
     /// `encoder` stage.
     Clip,
     /// The contrastive loss with a sigmoid for each pair (Zhai et al. 2023), for small batches.
@@ -156,7 +156,7 @@ pub(crate) enum ObjectiveKind {
     Dino,
     /// Autoregressive prediction of the next patch's pixels, without captions (El-Nouby et al. 2024).
     Aim,
-    /// Tokens of the caption as the picture's classes (Huang et al. 2024). It learns faster than a contrast
+    /// Tokens of the caption as the image's classes (Huang et al. 2024). It learns faster than a contrast
     /// of small batches.
     Superclass,
 }
@@ -184,6 +184,11 @@ impl ObjectiveKind {
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TrainStage")]
+#[schemars(extend("dependentSchemas" = {
+    "views": { "required": ["objective"], "properties": { "objective": { "not": { "const": "language" } } } },
+    "dino": { "required": ["objective"], "properties": { "objective": { "const": "dino" } } },
+    "aim": { "required": ["objective"], "properties": { "objective": { "const": "aim" } } },
+}))]
 struct TrainStageFields {
     /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
     #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
@@ -199,7 +204,7 @@ struct TrainStageFields {
     /// Unit: steps.
     #[schemars(range(min = 1))]
     steps: u64,
-    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one picture with its
+    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one image with its
     /// caption; for the others examples are packed into it.
     /// Unit: rows.
     #[schemars(range(min = 1))]
@@ -217,15 +222,17 @@ struct TrainStageFields {
     /// The same digits in less memory, for up to a third more time.
     #[serde(default, alias = "recompute_blocks")]
     activation_checkpointing: bool,
-    /// The augmented views that a stage of kind `encoder` takes of each picture; only in such a stage. By
-    /// default one view that shows the whole picture as it is.
+    /// The augmented views that a stage of kind `encoder` takes of each image; only in such a stage. By
+    /// default one view that shows the whole image as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     views: Option<PictureViews>,
     /// Settings of objective `dino`; only in a stage with this objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     dino: Option<DinoConfig>,
     /// Settings of objective `aim`; only in a stage with this objective.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("default" = {}))]
     aim: Option<AimConfig>,
     /// AdamW and its learning-rate schedule.
     #[serde(default)]

@@ -17,7 +17,8 @@ const VIEWS: &str = "stage.encoder.views={ global = [{ scale = [0.5, 1.0], flip 
 /// A head as small as the encoder.
 const DINO: &str = "stage.encoder.dino={ prototypes = 24, hidden = 16, bottleneck = 8, ibot = 1.0 }";
 
-fn run(out: &Path, edits: &[&str]) -> Output {
+/// Trains and measures an encoder, with edits.
+pub(crate) fn run(out: &Path, edits: &[&str]) -> Output {
     let edits = edits.iter().flat_map(|edit| ["--set", edit]);
     mm1(&["run", ENCODERS, "--out", out.to_str().unwrap()]).args(edits).output().unwrap()
 }
@@ -27,7 +28,7 @@ fn records(out: &Path) -> Vec<Value> {
 }
 
 /// Settings of each objective.
-fn objectives() -> [(&'static str, Vec<&'static str>); 4] {
+pub(crate) fn objectives() -> [(&'static str, Vec<&'static str>); 4] {
     [
         ("clip", vec![]),
         ("siglip", vec!["stage.encoder.objective=siglip"]),

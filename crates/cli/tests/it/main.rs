@@ -9,6 +9,7 @@ mod fetch;
 mod memory;
 mod recaption;
 mod recipes;
+mod reference;
 mod refuse;
 mod resume;
 mod road;

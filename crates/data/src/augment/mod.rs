@@ -21,15 +21,15 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::document::Image;
 use crate::image::{Crop, ImageSpec, PictureHeader, needed, opened, read_header};
 
-/// The views that training of an encoder takes of each picture, `views`. The default is one view that shows
-/// the whole picture as it is.
+/// The views that training of an encoder takes of each image, `views`. The default is one view that shows
+/// the whole image as it is.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct PictureViews {
     /// The augmentations of each global view, in this order; the views have `model.vision.image_size`.
     #[schemars(length(min = 1))]
     pub global: Vec<Augment>,
-    /// Views of small parts of the picture, in a smaller size.
+    /// Views of small parts of the image, in a smaller size.
     pub local: LocalViews,
 }
 
@@ -43,7 +43,7 @@ impl Default for PictureViews {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LocalViews {
-    /// Local views of each picture.
+    /// Local views of each image.
     /// Unit: views.
     pub views: usize,
     /// Side of a local view, in whole patches.
@@ -64,9 +64,9 @@ impl Default for LocalViews {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct Augment {
-    /// The smallest and the largest random resized crop (Szegedy et al. 2015), as a share of the picture's
-    /// area. `[1, 1]` crops nothing: the picture is resized as `image.mode` says.
-    /// Unit: share of 1.
+    /// The smallest and the largest random resized crop (Szegedy et al. 2015), as a share of the image's
+    /// area. `[1, 1]` crops nothing: the image is resized as `image.mode` says.
+    /// Unit: fraction.
     #[schemars(inner(range(min = 0, max = 1)))]
     pub scale: [f64; 2],
     /// The smallest and the largest aspect ratio of a crop, width over height, before it is resized to a
@@ -116,7 +116,7 @@ impl Default for Augment {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ColourJitter {
-    /// Probability that the picture is changed at all.
+    /// Probability that the image is changed at all.
     /// Unit: probability.
     #[schemars(range(min = 0, max = 1))]
     pub probability: f64,
@@ -124,7 +124,7 @@ pub struct ColourJitter {
     /// Unit: factor.
     #[schemars(range(min = 0))]
     pub brightness: f64,
-    /// `x` of the factor on the distances from the picture's mean grey.
+    /// `x` of the factor on the distances from the image's mean grey.
     /// Unit: factor.
     #[schemars(range(min = 0))]
     pub contrast: f64,

@@ -4,11 +4,11 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How a picture is prepared, `[image]`; its size is `model.vision.image_size`.
+/// How an image is prepared, `[image]`; its size is `model.vision.image_size`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct ImageConfig {
-    /// How a picture that is not square becomes one.
+    /// How an image that is not square becomes one.
     pub mode: Fit,
     /// The resampling filter.
     #[serde(skip_serializing_if = "is_default")]
@@ -56,7 +56,7 @@ pub struct ImageSpec {
     pub config: ImageConfig,
 }
 
-/// How a picture becomes a square.
+/// How an image becomes a square.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fit {
@@ -65,17 +65,17 @@ pub enum Fit {
     Squash,
     /// The largest square in the middle, resized.
     CentreCrop,
-    /// The whole picture, in the middle of a square of the mean colour, resized.
+    /// The whole image, in the middle of a square of the mean colour, resized.
     Pad,
     /// As `squash`, with the rounding of Pillow 13, which differs where a filter overshoots at an edge. This
     /// is what the processors of SigLIP and ViT at Hugging Face do.
     Sides,
     /// The short side is resized to this many pixels, as `sides` resizes, and the square in the middle is cut
-    /// out; black where there is no picture. This is what the processors of CLIP and DINOv2 at Hugging Face
+    /// out; black where there is no image. This is what the processors of CLIP and DINOv2 at Hugging Face
     /// do.
     /// Unit: pixels.
     ShortestEdge(usize),
-    /// The square in the middle, not resized; black where the picture is smaller.
+    /// The square in the middle, not resized; black where the image is smaller.
     Middle,
 }
 
@@ -89,7 +89,7 @@ impl Fit {
     }
 }
 
-/// The resampling filters of Pillow; all but `nearest` are antialiased where a picture gets smaller.
+/// The resampling filters of Pillow; all but `nearest` are antialiased where an image gets smaller.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum ResizeFilter {

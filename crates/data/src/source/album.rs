@@ -13,14 +13,14 @@ use serde::{Deserialize, Serialize};
 /// The largest picture file that is read.
 const MAX_FILE: u64 = 128 << 20;
 
-/// What becomes of a document whose picture is not there.
+/// What becomes of a document whose image is not there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum MissingPicture {
     /// The document counts as damaged.
     #[default]
     Refuse,
-    /// The document stays without the picture, as for sets whose addresses have died.
+    /// The document stays without the image, as for sets whose addresses have died.
     LeaveOut,
 }
 

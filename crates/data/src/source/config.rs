@@ -14,20 +14,20 @@ use crate::store::Paths;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SourceConfig {
-    /// Built in: one emoji on a coloured background with a short, noisy text, as pictures and alt texts of
+    /// Built in: one emoji on a coloured background with a short, noisy text, as images and alt texts of
     /// the web.
     EmojiCaptioned {},
     /// Built in: scenes of a few emoji with a full description, as synthetic captions.
     EmojiScenes {},
-    /// Built in: pages of text with several pictures between the paragraphs.
+    /// Built in: pages of text with several images between the paragraphs.
     EmojiInterleaved {},
-    /// Built in: prose without pictures.
+    /// Built in: prose without images.
     EmojiText {},
     /// Built in: conversations about scenes, for supervised fine-tuning.
     EmojiChat {},
-    /// Built in: questions about two pictures.
+    /// Built in: questions about two images.
     EmojiPairs {},
-    /// Built in: new words, bound to pictures and used at once.
+    /// Built in: new words, bound to images and used at once.
     EmojiBinding {},
     /// Built in: signs and what they say.
     EmojiSigns {},
@@ -35,23 +35,23 @@ pub enum SourceConfig {
     EmojiRenderings {},
     /// Built in: as `emoji-renderings`, on white.
     EmojiStickers {},
-    /// Pictures in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg`
+    /// Images in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg`
     /// with `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
     Classes {
         /// The folder that holds a folder for each class.
         path: PathBuf,
-        /// Share of the pictures that is held out for tests, where there is no `test/` or `val/`.
-        /// Unit: share of 1.
+        /// Share of the images that is held out for tests, where there is no `test/` or `val/`.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// Pictures with captions in a folder, or in a JSON-lines file beside them.
+    /// Images with captions in a folder, or in a JSON-lines file beside them.
     Folder {
         /// The folder, or its `.jsonl` file.
         path: PathBuf,
-        /// Share of the pictures that is held out for tests.
-        /// Unit: share of 1.
+        /// Share of the images that is held out for tests.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
@@ -61,12 +61,12 @@ pub enum SourceConfig {
         /// The archives: paths, globs, ranges, folders or addresses.
         path: Paths,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// WebDataset archives of pictures with captions.
+    /// WebDataset archives of images with captions.
     Webdataset {
         /// The archives: paths, globs, ranges, folders or addresses.
         path: Paths,
@@ -74,16 +74,16 @@ pub enum SourceConfig {
         #[serde(default = "default_caption")]
         caption: String,
         /// Share of the samples that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// Parquet of pictures with captions, as Hugging Face's `datasets` writes it.
+    /// Parquet of images with captions, as Hugging Face's `datasets` writes it.
     ParquetCaptioned {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// The column of pictures: bytes, or a struct of `bytes` and `path`.
+        /// The column of images: bytes, or a struct of `bytes` and `path`.
         #[serde(default = "default_image")]
         image: String,
         /// The column of captions.
@@ -95,26 +95,26 @@ pub enum SourceConfig {
         #[schemars(range(min = 1, max = 1_048_576))]
         memory_mib: u64,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// OBELICS: Parquet of parallel lists of pictures and texts.
+    /// OBELICS: Parquet of parallel lists of images and texts.
     Obelics {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// The column of lists of pictures.
+        /// The column of lists of images.
         #[serde(default = "default_images")]
         images: String,
         /// The column of lists of texts.
         #[serde(default = "default_texts")]
         texts: String,
-        /// The folder of pictures that are named by a path; by default such paths are relative to the working
+        /// The folder of images that are named by a path; by default such paths are relative to the working
         /// folder.
         #[serde(default)]
         pictures: PathBuf,
-        /// What becomes of a document whose picture is missing.
+        /// What becomes of a document whose image is missing.
         #[serde(default)]
         missing: MissingPicture,
         /// Memory that open row groups may take; the least recently used are closed first.
@@ -123,40 +123,40 @@ pub enum SourceConfig {
         #[schemars(range(min = 1, max = 1_048_576))]
         memory_mib: u64,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// MMC4: JSON lines of sentences and the pictures that belong to them.
+    /// MMC4: JSON lines of sentences and the images that belong to them.
     Mmc4 {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// The folder of the pictures.
+        /// The folder of the images.
         pictures: PathBuf,
-        /// What becomes of a document whose picture is missing.
+        /// What becomes of a document whose image is missing.
         #[serde(default)]
         missing: MissingPicture,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// HTML pages and the pictures beside them.
+    /// HTML pages and the images beside them.
     Html {
         /// The pages: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// What becomes of a document whose picture is missing.
+        /// What becomes of a document whose image is missing.
         #[serde(default)]
         missing: MissingPicture,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// Plain text without pictures.
+    /// Plain text without images.
     Text {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
@@ -164,12 +164,12 @@ pub enum SourceConfig {
         #[serde(default)]
         documents: TextUnit,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// Text without pictures in JSON lines.
+    /// Text without images in JSON lines.
     JsonText {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
@@ -177,12 +177,12 @@ pub enum SourceConfig {
         #[serde(default = "default_text")]
         text: String,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// Text without pictures in a column of Parquet.
+    /// Text without images in a column of Parquet.
     ParquetText {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
@@ -195,7 +195,7 @@ pub enum SourceConfig {
         #[schemars(range(min = 1, max = 1_048_576))]
         memory_mib: u64,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
@@ -204,11 +204,11 @@ pub enum SourceConfig {
     Conversations {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// The folder of the pictures; by default their paths are relative to the working folder.
+        /// The folder of the images; by default their paths are relative to the working folder.
         #[serde(default)]
         pictures: PathBuf,
         /// Share of the documents that is held out for tests.
-        /// Unit: share of 1.
+        /// Unit: fraction.
         #[serde(default = "default_test_share")]
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,

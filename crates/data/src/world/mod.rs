@@ -43,7 +43,7 @@ use self::pairs::{FEWEST, Pairs};
 use crate::document::{Document, DocumentKind, Picture, Segment, Special};
 use crate::source::interface::{Source, Split};
 
-/// Size of the built-in world, `[world]`: Twemoji pictures and the scenes, pages and conversations made of
+/// Size of the built-in world, `[world]`: Twemoji images and the scenes, pages and conversations made of
 /// them.
 #[derive(Deserialize, Serialize, Clone, Debug, PartialEq, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -52,12 +52,12 @@ pub struct WorldConfig {
     /// Unit: emoji.
     #[schemars(range(min = 2 * FEWEST, max = available()))]
     pub emoji: usize,
-    /// Side of a square picture of the world, before it is resized for the model.
+    /// Side of a square image of the world, before it is resized for the model.
     /// Unit: pixels.
     #[schemars(range(min = 16, max = 1024))]
     pub picture_size: u32,
     /// Share of the triples (emoji, background colour, place) that are held out for tests.
-    /// Unit: share of 1.
+    /// Unit: fraction.
     #[schemars(range(min = 0.1, max = 0.9))]
     pub test_share: f64,
 }

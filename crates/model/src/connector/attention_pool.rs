@@ -18,7 +18,7 @@ use crate::vision::VisionConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionPoolConfig {
-    /// Image tokens for a picture: the number of queries.
+    /// Image tokens for an image: the number of queries.
     /// Unit: image tokens.
     #[schemars(range(min = 1))]
     pub tokens: usize,

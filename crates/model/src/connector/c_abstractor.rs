@@ -19,7 +19,7 @@ use crate::vision::VisionConfig;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CAbstractorConfig {
-    /// Image tokens for a picture; a square number.
+    /// Image tokens for an image; a square number.
     /// Unit: image tokens.
     #[schemars(range(min = 1))]
     pub tokens: usize,
