@@ -24,7 +24,7 @@ use crate::recipe::{WrittenRecipe, put};
 
 #[derive(Debug, Args)]
 pub(crate) struct AblateArgs {
-    /// Recipe with an [ablation] table, a TOML file.
+    /// Recipe with an `ablation` table, a TOML file.
     recipe: PathBuf,
     /// Folder of table.md and table.json, with a run folder inside for each combination. It is made, or
     /// continued.

@@ -21,16 +21,6 @@ fn keyword_fault(
 ) -> Option<String> {
     let below = |schema: &Value, value: &Value| fault(root, schema, value);
     let alternatives = || rule.as_array().unwrap().iter().map(|choice| below(choice, value));
-    let number = |holds: fn(f64, f64) -> bool| {
-        value
-            .as_f64()
-            .filter(|x| !holds(*x, rule.as_f64().unwrap()))
-            .map(|x| format!("{x}: {keyword} {rule}"))
-    };
-    let size = |n: Option<usize>, holds: fn(u64, u64) -> bool| {
-        let n = n.filter(|n| !holds(*n as u64, rule.as_u64().unwrap()));
-        n.map(|n| format!("{n}: {keyword} {rule}"))
-    };
     let (items, fields) = (value.as_array(), value.as_object());
     match keyword {
         "$ref" => {
@@ -69,21 +59,30 @@ fn keyword_fault(
             fields?.get(name).and_then(|_| below(schema, value)).map(|fault| format!("with {name}: {fault}"))
         }),
         "items" => items.into_iter().flatten().find_map(|item| below(rule, item)),
-        "minItems" => size(items.map(Vec::len), |n, least| n >= least),
-        "maxItems" => size(items.map(Vec::len), |n, most| n <= most),
-        "minProperties" => size(fields.map(Map::len), |n, least| n >= least),
-        "minimum" => number(|x, least| x >= least),
-        "maximum" => number(|x, most| x <= most),
-        "exclusiveMinimum" => number(|x, least| x > least),
-        "exclusiveMaximum" => number(|x, most| x < most),
         "pattern" => {
             let pattern = Regex::new(rule.as_str().unwrap()).unwrap();
             let text = value.as_str().filter(|text| !pattern.is_match(&mut pattern.create_cache(), *text));
             text.map(|text| format!("{text} does not match {rule}"))
         }
         "$schema" | "$defs" | "title" | "description" | "default" => None,
-        unknown => panic!("the validator does not know {unknown}"),
+        bound => bound_fault(bound, rule, value),
     }
+}
+
+/// Where a number, or how much a list or table holds, is outside of a bound.
+fn bound_fault(keyword: &str, bound: &Value, value: &Value) -> Option<String> {
+    let size = || value.as_array().map(Vec::len).or_else(|| value.as_object().map(Map::len));
+    let (measure, holds): (Option<f64>, fn(f64, f64) -> bool) = match keyword {
+        "minItems" | "minProperties" => (size().map(|n| n as f64), |n, least| n >= least),
+        "maxItems" => (size().map(|n| n as f64), |n, most| n <= most),
+        "minimum" => (value.as_f64(), |x, least| x >= least),
+        "maximum" => (value.as_f64(), |x, most| x <= most),
+        "exclusiveMinimum" => (value.as_f64(), |x, least| x > least),
+        "exclusiveMaximum" => (value.as_f64(), |x, most| x < most),
+        unknown => panic!("the validator does not know {unknown}"),
+    };
+    let outside = measure.filter(|measure| !holds(*measure, bound.as_f64().unwrap()));
+    outside.map(|measure| format!("{measure}: {keyword} {bound}"))
 }
 
 fn is(value: &Value, kind: &str) -> bool {
