@@ -1,5 +1,5 @@
 //! The image encoder: a vision transformer (Dosovitskiy et al. 2021) with a patch or a convolutional stem.
-//! Its settings, its forward pass and its memory formula; those of the stem are in [`stem`].
+//! Its settings, its forward pass and its memory formula; those of the stem are in `stem`.
 
 mod stem;
 

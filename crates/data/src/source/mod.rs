@@ -1,4 +1,4 @@
-//! Sources: one file per format, each yields [`Document`]s.
+//! Sources: one file per format, each yields [`Document`](crate::document::Document)s.
 
 pub mod album;
 pub mod cells;

@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
 use positions::{LastPositions, Positions};
 
-/// See the [module](self). Products are in the device's f32 in either precision, but for attention with a
+/// Operations made of the engine's own. Products are in the device's f32 in either precision, but for attention with a
 /// cache, which the host computes.
 #[derive(Clone, Debug, Default)]
 pub struct Composed {

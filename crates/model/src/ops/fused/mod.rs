@@ -32,7 +32,7 @@ pub use step_memory::{GradientSums, StepMemory};
 use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
 use memory::{Number, Values};
 
-/// See the [module](self).
+/// Operations whose forward and backward pass are one kernel of `mm1_kernels` each.
 #[derive(Clone, Debug)]
 pub struct Fused {
     precision: Precision,
