@@ -9,8 +9,8 @@ use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
 use positions::{LastPositions, Positions};
 
-/// Operations made of the engine's own. Products are in the device's f32 in either precision, but for attention with a
-/// cache, which the host computes.
+/// Operations made of the engine's own. Products are in the device's f32 in either precision, but for
+/// attention with a cache, which the host computes.
 #[derive(Clone, Debug, Default)]
 pub struct Composed {
     precision: Precision,
