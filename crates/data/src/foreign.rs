@@ -5,6 +5,8 @@ use std::path::Path;
 use anyhow::{Context as _, Result, anyhow, ensure};
 use tokenizers::{PostProcessor as _, TruncationParams};
 
+use crate::text_file;
+
 /// Text to the ids that another model's `tokenizer.json` gives, whatever its kind; ours is
 /// [`Tokenizer`](crate::tokenizer::Tokenizer). The special tokens are those that its post-processor adds, and
 /// text that spells a special token becomes that token, both as in Hugging Face's own tokenizers.
@@ -22,7 +24,7 @@ impl ForeignTokenizer {
     /// text.
     pub fn load(path: &Path, most: usize) -> Result<Self> {
         let read = || {
-            let json = std::fs::read(path)?;
+            let json = text_file::read(path)?;
             let mut inner = tokenizers::Tokenizer::from_bytes(json).map_err(|e| anyhow!(e))?;
             let added = inner.get_post_processor().map_or(0, |processor| processor.added_tokens(false));
             // The library subtracts without looking.

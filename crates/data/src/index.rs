@@ -10,7 +10,7 @@ use crate::store::{Blob, Store, cache_key};
 pub const MAX_DOCUMENT: u64 = 256 << 20;
 
 /// Raised when what an index holds changes.
-const HEADER: &[u8; 16] = b"mm1-data index 1";
+const HEADER: &[u8; 16] = b"mm1-data index 2";
 const RECORD: usize = 32;
 
 /// Where a document lies in its file.

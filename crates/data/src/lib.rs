@@ -17,14 +17,18 @@ pub mod loader;
 pub mod mixture;
 mod order;
 pub mod pack;
+pub mod printable;
 pub mod question;
 pub mod recaption;
+pub mod regular_file;
 pub mod shard;
 pub mod show;
 pub mod source;
 pub mod statistics;
 pub mod store;
+pub mod text_file;
 pub mod tokenizer;
 pub mod verify;
 #[cfg(feature = "emoji")]
 pub mod world;
+pub mod wrong_content;

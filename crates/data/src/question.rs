@@ -70,3 +70,13 @@ impl Question {
 fn joined(texts: &[String]) -> String {
     texts.concat().trim().to_owned()
 }
+
+/// A question by which two are told to be the same: lower case, single spaces, without places of pictures, and
+/// without punctuation at its end and quotes around it.
+pub fn normalised_question(text: &str) -> String {
+    let words = text.replace("<image>", " ").to_lowercase();
+    let joined = words.split_whitespace().collect::<Vec<_>>().join(" ");
+    let quotes = |c: char| matches!(c, '"' | '\'' | '\u{2018}'..='\u{201d}' | '\u{ab}' | '\u{bb}' | '`');
+    let ends = |c: char| c == ' ' || quotes(c) || ".?!:;,\u{2026}\u{3002}\u{ff1f}\u{ff01}\u{61f}".contains(c);
+    joined.trim_end_matches(ends).trim_start_matches(quotes).trim().to_owned()
+}

@@ -10,6 +10,7 @@ use tokenizers::{AddedToken, Model as _};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::document::Special;
+use crate::text_file;
 
 /// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this
 /// order.
@@ -74,7 +75,7 @@ impl Tokenizer {
     /// An unreadable file; a tokenizer that is not byte-level BPE or lacks a special token.
     pub fn load(path: &Path) -> Result<Self> {
         let read = || {
-            let json = std::fs::read(path)?;
+            let json = text_file::read(path)?;
             Self::new(tokenizers::Tokenizer::from_bytes(json).map_err(|e| anyhow!(e))?)
         };
         read().with_context(|| format!("tokenizer {}", path.display()))

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use mm1_data::text_file;
 use mm1_lab::ablation::{AblationRun, AblationTable, PaperTable};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -116,7 +117,7 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
 /// The ablation in a file, and the recipe under it.
 fn read(path: &Path) -> Result<(Ablation, Table)> {
     let shown = path.display();
-    let text = fs::read_to_string(path).with_context(|| format!("{shown}: the ablation can't be read"))?;
+    let text = text_file::read(path).with_context(|| format!("{shown}: the ablation"))?;
     let mut tree: Table = text.parse().with_context(|| shown.to_string())?;
     let ablation = tree
         .remove("ablation")

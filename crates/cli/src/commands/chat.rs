@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use mm1_data::document::{Image, Segment};
 use mm1_data::image::open;
+use mm1_data::regular_file;
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
 use mm1_serve::session::Session;
@@ -15,6 +16,9 @@ use serde_json::json;
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::trained::Trained;
+
+/// The largest picture file that is read.
+const MAX_FILE: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
@@ -141,8 +145,8 @@ impl Conversation<'_> {
 }
 
 fn picture(path: &Path) -> Result<Image> {
-    let bytes =
-        std::fs::read(path).map_err(|e| InputError::new(format!("--image {}: {e}", path.display())))?;
+    let read = regular_file::read(path, MAX_FILE);
+    let bytes = read.map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?;
     let image = Image::from(bytes);
     open(&image).map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?;
     Ok(image)

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use clap::{Args, ValueEnum};
 use indicatif::HumanCount;
+use mm1_data::text_file;
 use mm1_eval::metric::Metric;
 use mm1_eval::score::bleu;
 use mm1_eval::score::bootstrap::{self, Score};
@@ -177,8 +178,8 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ByIdVisitor<T> {
 /// Reads a file of texts by id; `form` is what it should look like.
 fn read<T: for<'de> Deserialize<'de>>(path: &Path, form: &str) -> Result<BTreeMap<String, T>> {
     let name = path.display();
-    let bytes = std::fs::read(path).map_err(|e| InputError::new(format!("{name}: can't be read: {e}")))?;
-    let ById(texts) = serde_json::from_slice(&bytes)
+    let text = text_file::read(path).map_err(|e| InputError::new(format!("{name}: {e:#}")))?;
+    let ById(texts) = serde_json::from_str(&text)
         .map_err(|e| InputError::new(format!("{name}: {e}; the file must be JSON like {form}")))?;
     if texts.is_empty() {
         return Err(InputError::new(format!("{name}: there is nothing to score; write {form}")).into());

@@ -12,6 +12,7 @@ use anyhow::{Context as _, Result, ensure};
 use mm1_data::image::{ImageConfig, ImageSpec};
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
+use mm1_data::text_file;
 #[cfg(feature = "emoji")]
 use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
@@ -132,7 +133,7 @@ impl Recipe {
     /// # Errors
     /// A folder without a whole `plan.toml`.
     pub(crate) fn of_run(root: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(root.join("plan.toml"))?;
+        let text = text_file::read(&root.join("plan.toml"))?;
         let mut plan: Table = text.parse()?;
         let settled = plan.remove("settled").and_then(|settled| settled.get("recipe").cloned());
         Ok(settled.context("plan.toml has no recipe")?.try_into()?)

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use mm1_data::text_file;
 use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
@@ -25,8 +26,8 @@ impl WrittenRecipe {
     /// # Errors
     /// [`InputError`] with the file and the edit, or the place that is no TOML.
     pub(crate) fn read(file: &Path, edits: &[String]) -> Result<Self> {
-        let text = std::fs::read_to_string(file)
-            .map_err(|e| InputError::new(format!("{}: the recipe can't be read: {e}", file.display())))?;
+        let text = text_file::read(file)
+            .map_err(|e| InputError::new(format!("{}: the recipe {e:#}", file.display())))?;
         let tree = toml::from_str(&text)
             .map_err(|e| InputError::new(format!("{}: {}", file.display(), e.to_string().trim())))?;
         Self::of_tree(file, tree, edits)

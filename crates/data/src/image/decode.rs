@@ -17,7 +17,7 @@ use crate::document::{Image, Picture};
 /// The largest side, in pixels, that a picture may have by default. MM1's filters drop larger ones too.
 pub const MAX_SIDE: u32 = 10_000;
 
-/// Decodes a JPEG, PNG, WebP or GIF picture (the first frame of an animation), upright by its EXIF
+/// Decodes a JPEG, PNG, WebP, GIF, BMP or TIFF picture (the first frame or page), upright by its EXIF
 /// orientation, with transparency over white. Colour profiles are not applied.
 ///
 /// # Errors
@@ -75,6 +75,7 @@ fn turned(picture: Picture, orientation: Orientation) -> Result<Picture> {
 fn read<'a>(bytes: &[u8], target: &DecodeTarget) -> Result<Decoded<'a>> {
     // By content: a file's ending is often wrong on the web.
     let format = format(bytes)?;
+    let bytes = if format == ImageFormat::Jpeg { jpeg::whole(bytes)? } else { bytes };
     if format == ImageFormat::Jpeg
         && let Some(decoder) = jpeg::open(bytes, target.max_side)?
     {
@@ -117,7 +118,7 @@ pub fn check_decodable(image: &Image) -> Result<()> {
         Image::File { bytes, .. } => bytes,
     };
     let format = format(bytes)?;
-    if format == ImageFormat::Jpeg && jpeg::open(bytes, MAX_SIDE)?.is_some() {
+    if format == ImageFormat::Jpeg && jpeg::open(jpeg::whole(bytes)?, MAX_SIDE)?.is_some() {
         return Ok(());
     }
     open_decoder(bytes, format, MAX_SIDE)?;

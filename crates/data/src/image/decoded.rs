@@ -7,6 +7,7 @@ use image::ImageFormat;
 use image::metadata::Orientation;
 
 use crate::document::Picture;
+use crate::wrong_content::{picture_not_read, wrong_content};
 
 /// The first `width` and `height` of a picture that are shown, in pixels and parts of them.
 pub(crate) type Extent = [f64; 2];
@@ -42,13 +43,36 @@ impl<'a> Decoded<'a> {
     }
 }
 
+/// Formats that are read, with their names.
+const READ: [(ImageFormat, &str); 6] = [
+    (ImageFormat::Jpeg, "JPEG"),
+    (ImageFormat::Png, "PNG"),
+    (ImageFormat::WebP, "WebP"),
+    (ImageFormat::Gif, "GIF"),
+    (ImageFormat::Bmp, "BMP"),
+    (ImageFormat::Tiff, "TIFF"),
+];
+
 /// The format by the first bytes.
 pub(super) fn format(bytes: &[u8]) -> Result<ImageFormat> {
-    let known = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::WebP, ImageFormat::Gif];
-    match image::guess_format(bytes).ok().filter(|format| known.contains(format)) {
-        Some(format) => Ok(format),
-        None => bail!("not a JPEG, PNG, WebP or GIF picture"),
+    let guessed = image::guess_format(bytes).ok();
+    if let Some((format, _)) = READ.into_iter().find(|(format, _)| Some(*format) == guessed) {
+        return Ok(format);
     }
+    let start = &bytes[..bytes.len().min(1 << 10)];
+    if let Some(known) = picture_not_read(start) {
+        bail!("a picture in {known}, which is not read: convert it to PNG or JPEG");
+    }
+    match wrong_content(start) {
+        Some(told) => bail!("{told}"),
+        None if bytes.is_empty() => bail!("an empty file, not a picture"),
+        None => bail!("not a JPEG, PNG, WebP, GIF, BMP or TIFF picture"),
+    }
+}
+
+/// What a format that is read is called.
+pub(super) fn format_name(format: ImageFormat) -> &'static str {
+    READ.into_iter().find(|(read, _)| *read == format).map_or("", |(_, name)| name)
 }
 
 pub(super) fn too_large(max_side: u32) -> anyhow::Error {

@@ -5,7 +5,7 @@ use std::io::Cursor;
 use anyhow::{Result, bail};
 use image::ImageReader;
 
-use super::decoded::{damaged, format};
+use super::decoded::{damaged, format, format_name};
 use crate::document::Image;
 
 /// A picture by its header.
@@ -15,7 +15,7 @@ pub struct PictureHeader {
     pub width: u32,
     /// Pixels from top to bottom, as stored.
     pub height: u32,
-    /// `JPEG`, `PNG`, `WebP` or `GIF`; `pixels` for one that is drawn.
+    /// `JPEG`, `PNG`, `WebP`, `GIF`, `BMP` or `TIFF`; `pixels` for one that is drawn.
     pub format: &'static str,
 }
 
@@ -31,16 +31,10 @@ pub fn read_header(image: &Image) -> Result<PictureHeader> {
         Image::File { bytes, .. } => bytes,
     };
     let format = format(bytes)?;
-    let name = match format {
-        image::ImageFormat::Jpeg => "JPEG",
-        image::ImageFormat::Png => "PNG",
-        image::ImageFormat::WebP => "WebP",
-        _ => "GIF",
-    };
     let sides = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
     let (width, height) = sides.map_err(|error| damaged(&error))?;
     if width == 0 || height == 0 {
         bail!("damaged picture: {width}x{height} pixels");
     }
-    Ok(PictureHeader { width, height, format: name })
+    Ok(PictureHeader { width, height, format: format_name(format) })
 }

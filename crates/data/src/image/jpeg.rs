@@ -3,10 +3,10 @@
 
 use std::borrow::Cow;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use image::metadata::Orientation;
 use libjpeg_turbo_rs::{ColorSpace, DecodeLimits, Decoder, JpegError, PixelFormat, ScalingFactor};
-use memchr::memrchr_iter;
+use memchr::memchr;
 
 use super::decoded::{DecodeTarget, Decoded, MAX_BYTES, damaged, too_large};
 use crate::document::Picture;
@@ -20,10 +20,11 @@ const EIGHTHS: [u32; 4] = [1, 2, 3, 4];
 /// Scans of a progressive picture; usual encoders write ten. Each costs a pass over all its pixels.
 const MAX_SCANS: usize = 100;
 
-/// Reads the header of a grey or colour JPEG of 8 bits; `None` for another kind, such as CMYK.
+/// Reads the header of a grey or colour JPEG of 8 bits, which ends where [`whole`] says; `None` for another
+/// kind, such as CMYK.
 ///
 /// # Errors
-/// A damaged header, a truncated file, one above the limits.
+/// A damaged header, one above the limits.
 pub(super) fn open(bytes: &[u8], max_side: u32) -> Result<Option<Decoder<'_>>> {
     let limits = DecodeLimits {
         max_width: max_side as usize,
@@ -33,8 +34,6 @@ pub(super) fn open(bytes: &[u8], max_side: u32) -> Result<Option<Decoder<'_>>> {
         ..DecodeLimits::default()
     };
     let decoder = Decoder::new_with_limits(bytes, limits).map_err(|error| explain(error, max_side))?;
-    // A decoder fills what a truncated file lacks with grey.
-    ensure!(ends(bytes), "truncated JPEG: its end marker is missing");
     let colours = [ColorSpace::Grayscale, ColorSpace::YCbCr, ColorSpace::Rgb];
     let header = decoder.header();
     if header.precision != 8 || header.is_lossless || !colours.contains(&decoder.jpeg_color_space()) {
@@ -96,8 +95,45 @@ fn eighths(sides: [u32; 2], enough: [u32; 2]) -> u32 {
     EIGHTHS.into_iter().find(will_do).unwrap_or(8)
 }
 
-/// Whether an end marker (FF D9) follows the last scan (FF DA); a preview inside the file has both before it.
-fn ends(bytes: &[u8]) -> bool {
-    let last = |marker| memrchr_iter(0xFF, bytes).find(|&at| bytes.get(at + 1) == Some(&marker));
-    last(0xD9) > last(0xDA)
+/// Restart markers and the one that stands for nothing; they have no length.
+const ALONE: [u8; 9] = [0x01, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7];
+const END: u8 = 0xD9;
+
+/// The bytes of the picture up to its end marker, without what a phone or an editor has put behind it: a film,
+/// a second picture, text.
+///
+/// # Errors
+/// A file that ends before its end marker: a decoder would fill what it lacks with grey.
+// The markers are walked from the start. Rejected: looking for the last end marker of the file, since a film
+// has the same bytes by chance, and the preview inside of a picture has an end of its own.
+pub(super) fn whole(bytes: &[u8]) -> Result<&[u8]> {
+    let mut at = 2;
+    while let Some(marker) = next_marker(bytes, at) {
+        at = marker + 2;
+        match bytes[marker + 1] {
+            END => return Ok(&bytes[..at]),
+            code if ALONE.contains(&code) => {}
+            // A segment by its length. The data of a scan have none: they last up to the next marker.
+            _ => {
+                let length = bytes
+                    .get(at..at + 2)
+                    .map_or(0, |length| usize::from(length[0]) << 8 | usize::from(length[1]));
+                at += length.max(2);
+            }
+        }
+    }
+    bail!("truncated JPEG: its end marker is missing")
+}
+
+/// The place of the next marker: FF and a byte that is neither FF (which fills) nor 0 (which says that FF is
+/// data).
+fn next_marker(bytes: &[u8], mut at: usize) -> Option<usize> {
+    loop {
+        at += memchr(0xFF, bytes.get(at..)?)?;
+        match *bytes.get(at + 1)? {
+            0xFF => at += 1,
+            0 => at += 2,
+            _ => return Some(at),
+        }
+    }
 }

@@ -6,6 +6,7 @@ mod header;
 mod jpeg;
 mod preprocessor;
 mod resize;
+mod same_picture;
 mod spec;
 
 use std::sync::Arc;
@@ -16,6 +17,7 @@ pub(crate) use self::decode::opened;
 pub use self::decode::{MAX_SIDE, check_decodable, decode};
 pub use self::header::{PictureHeader, read_header};
 pub(crate) use self::resize::needed;
+pub use self::same_picture::{PictureKey, PictureSet};
 pub use self::spec::{Crop, Fit, ImageConfig, ImageSpec, ResizeFilter};
 use crate::document::{Image, Picture};
 

@@ -2,7 +2,6 @@
 //! of CLIP, SigLIP, ViT and DINOv2 (BiT) write it. What it says is taken from its fields alone, whatever the
 //! name of the processor; what can't be done, and what is not known, is refused.
 
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -11,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::spec::{Fit, ImageConfig, ImageSpec, ResizeFilter};
+use crate::text_file;
 
 /// Fields that do not change the pixels of a picture of three channels.
 const WITHOUT_EFFECT: [&str; 10] = [
@@ -50,8 +50,8 @@ impl ImageSpec {
     /// unknown or needs what can't be done.
     pub fn from_preprocessor(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let text = fs::read(path).context("the preprocessor's settings can't be read")?;
-            let fields: Map<String, Value> = serde_json::from_slice(&text).context("not a JSON object")?;
+            let text = text_file::read(path).context("the preprocessor's settings")?;
+            let fields: Map<String, Value> = serde_json::from_str(&text).context("not a JSON object")?;
             let spec = PreprocessorFields(fields).spec()?;
             spec.check()?;
             Ok(spec)

@@ -1,12 +1,14 @@
 //! [`ShardManifest`]: the shards of a folder, with what is in them, their sizes and hashes.
 
-use std::fs::{self, File};
+use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
+
+use crate::{regular_file, text_file};
 
 /// The name of the list of shards in their folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -57,7 +59,7 @@ impl ShardManifest {
     /// No manifest, or another tool's.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let text = text_file::read(&path).with_context(|| path.display().to_string())?;
         serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
@@ -122,7 +124,7 @@ pub fn is_shard(file: &str, stem: &str) -> bool {
 
 /// Bytes and SHA-256 of a file.
 pub(super) fn digest(path: &Path) -> Result<(u64, String)> {
-    let mut file = File::open(path).with_context(|| path.display().to_string())?;
+    let mut file = regular_file::open(path).with_context(|| path.display().to_string())?;
     let (mut hasher, mut buffer, mut bytes) = (Sha256::new(), vec![0; 1 << 16], 0);
     loop {
         match file.read(&mut buffer)? {

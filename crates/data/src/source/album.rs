@@ -1,9 +1,9 @@
 //! The album: the folder of the pictures that documents name. No name leaves it.
 
-use std::fs;
 use std::path::{Component, Path, PathBuf};
 
 use crate::document::Image;
+use crate::regular_file;
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
@@ -53,14 +53,7 @@ impl Album {
             // Both are resolved, since the folder itself may be reached through a link.
             let (file, root) = (path.canonicalize()?, self.root.canonicalize()?);
             ensure!(file.starts_with(root), "a link that leaves the folder");
-            let metadata = fs::metadata(&file)?;
-            ensure!(metadata.is_file(), "not a file");
-            ensure!(
-                metadata.len() <= MAX_FILE,
-                "a file of {} bytes; the limit is {MAX_FILE}",
-                metadata.len()
-            );
-            Ok(Image::named(name, fs::read(&file)?))
+            Ok(Image::named(name, regular_file::read(&file, MAX_FILE)?))
         };
         read().map(Some).with_context(|| path.display().to_string())
     }

@@ -18,6 +18,7 @@ use crate::footprint::Footprint;
 use crate::image::open;
 use crate::order::{Order, test_bound};
 use crate::question::Question;
+use crate::{regular_file, text_file};
 
 /// The file of captions that is looked for in a folder.
 const LIST: &str = "captions.jsonl";
@@ -162,9 +163,7 @@ impl PictureFolder {
             // other files.
             let file = self.root.join(&entry.path).canonicalize()?;
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
-            let bytes = fs::metadata(&file)?.len();
-            ensure!(bytes <= MAX_FILE, "a file of {bytes} bytes; the limit is {MAX_FILE}");
-            Ok(Image::named(&entry.path, fs::read(&file)?))
+            Ok(Image::named(&entry.path, regular_file::read(&file, MAX_FILE)?))
         };
         read().with_context(|| self.root.join(&entry.path).display().to_string())
     }
@@ -245,7 +244,7 @@ fn read(path: &Path) -> Result<(PathBuf, CaptionsByPath)> {
 }
 
 fn from_list(list: &Path) -> Result<CaptionsByPath> {
-    let text = fs::read_to_string(list).with_context(|| list.display().to_string())?;
+    let text = text_file::read(list).with_context(|| list.display().to_string())?;
     let mut captions = CaptionsByPath::new();
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let (path, caption) =
@@ -293,7 +292,7 @@ fn from_pairs(root: &Path) -> Result<CaptionsByPath> {
     let mut captions = CaptionsByPath::new();
     for picture in with {
         let file = picture.with_extension("txt");
-        let caption = fs::read_to_string(&file).map_err(anyhow::Error::new).and_then(|text| non_empty(&text));
+        let caption = text_file::read(&file).and_then(|text| non_empty(&text));
         let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
         captions.insert(name.join("/"), vec![caption.with_context(|| file.display().to_string())?]);
     }

@@ -16,6 +16,7 @@ use super::webdataset::PICTURES;
 use crate::document::{Document, DocumentKind};
 use crate::index::IndexEntry;
 use crate::store::Blob;
+use crate::text_file;
 
 /// Endings of pages.
 pub(crate) const ENDINGS: &[&str] = &[".html", ".htm", ".xhtml"];
@@ -72,7 +73,7 @@ impl Format for Html {
 
     fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
         ensure!(record.len <= MAX_PAGE, "a page of {} bytes; the limit is {MAX_PAGE}", record.len);
-        let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
+        let text = text_file::text(bytes(file, record)?)?;
         // Pictures are looked for in the folder that the recipe names, never above it.
         let root = file.address.strip_suffix(&file.name).unwrap_or(&file.address);
         let folder = Path::new(&file.name).parent().unwrap_or(Path::new("")).to_owned();

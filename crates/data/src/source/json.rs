@@ -10,6 +10,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 use super::files::bytes;
 use crate::index::IndexEntry;
 use crate::store::Blob;
+use crate::text_file::{check_encoding, without_mark};
 
 /// Endings of such files.
 pub(crate) const ENDINGS: &[&str] =
@@ -44,7 +45,8 @@ pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
 /// # Errors
 /// JSON that is damaged or of another shape.
 pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &IndexEntry) -> Result<T> {
-    serde_json::from_slice(&bytes(file, record)?).with_context(|| format!("the value at byte {}", record.at))
+    let bytes = bytes(file, record)?;
+    serde_json::from_slice(without_mark(&bytes)).with_context(|| format!("the value at byte {}", record.at))
 }
 
 /// The first values of the file, at most `count`, of those in its first bytes.
@@ -99,7 +101,12 @@ enum JsonForm {
 impl Scanner {
     fn chunk(&mut self, chunk: &[u8], add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         let mut from = 0;
-        for (i, &byte) in chunk.iter().enumerate() {
+        let mut mark = 0;
+        if self.at == 0 {
+            check_encoding(chunk)?;
+            mark = chunk.len() - without_mark(chunk).len();
+        }
+        for (i, &byte) in chunk.iter().enumerate().skip(mark) {
             let space = byte.is_ascii_whitespace();
             if self.form == JsonForm::Unknown && !space {
                 self.form = if byte == b'[' { JsonForm::Array } else { JsonForm::Lines };

@@ -14,6 +14,7 @@ use super::page::DocumentBuilder;
 use crate::document::{Document, DocumentKind};
 use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
+use crate::text_file;
 
 /// Endings of plain text files.
 pub(crate) const ENDINGS: &[&str] = &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"];
@@ -55,7 +56,11 @@ impl Format for PlainText {
             line.clear();
             let len = from.by_ref().take(MAX_DOCUMENT + 1).read_until(b'\n', &mut line)? as u64;
             ensure!(len <= MAX_DOCUMENT, "a line of more than {MAX_DOCUMENT} bytes at byte {at}");
-            if !line.trim_ascii().is_empty() {
+            if at == 0 {
+                text_file::check_encoding(&line)?;
+            }
+            let content = if at == 0 { text_file::without_mark(&line) } else { &line };
+            if !content.trim_ascii().is_empty() {
                 open.get_or_insert_with(|| (at, Xxh3Default::new())).1.update(&line);
             } else if let Some((start, hash)) = open.take() {
                 add(IndexEntry::new(hash.digest(), start, at - start)?);
@@ -72,7 +77,7 @@ impl Format for PlainText {
             TextUnit::File => String::new(),
             TextUnit::BlankLines => record.at.to_string(),
         };
-        let text = String::from_utf8(bytes(file, record)?).context("not UTF-8")?;
+        let text = text_file::text(bytes(file, record)?)?;
         document(id, &text)
     }
 }

@@ -8,6 +8,7 @@ use super::tar;
 use crate::document::{Document, Image};
 use crate::index::IndexEntry;
 use crate::store::Blob;
+use crate::text_file::{self, without_mark};
 
 /// Extensions of pictures.
 pub(crate) const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "gif"];
@@ -56,10 +57,10 @@ impl Webdataset {
             || format!("no .{extension} among {}: set `caption` to one of them", sample.extensions());
         let bytes = sample.member(extension).with_context(wanted)?;
         if field.is_empty() {
-            return String::from_utf8(bytes.to_vec()).with_context(|| format!(".{extension} is not UTF-8"));
+            return text_file::text(bytes.to_vec()).with_context(|| format!(".{extension}"));
         }
         let value: serde_json::Value =
-            serde_json::from_slice(bytes).with_context(|| format!(".{extension}"))?;
+            serde_json::from_slice(without_mark(bytes)).with_context(|| format!(".{extension}"))?;
         let text = value.get(field).and_then(serde_json::Value::as_str);
         Ok(text.with_context(|| format!(".{extension} has no text in {field:?}"))?.to_owned())
     }

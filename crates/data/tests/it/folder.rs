@@ -126,7 +126,7 @@ fn a_damaged_picture_is_an_error_that_names_the_file() {
         (0..2).map(|i| format!("{:#}", source.question(Split::Train, i).unwrap_err())).collect();
     // A document keeps the picture encoded; packing, which the loader counts, finds the damage.
     assert!((0..2).all(|i| source.document(Split::Train, i).is_ok()));
-    assert!(errors.iter().any(|e| e.contains("000.JPG: damaged picture: ")), "{errors:?}");
+    assert!(errors.iter().any(|e| e.contains("000.JPG: truncated JPEG: ")), "{errors:?}");
     assert!(errors.iter().all(|e| !e.contains('\n')), "{errors:?}");
     assert!(errors.iter().any(|e| e.contains("001.png: larger than 10000")), "{errors:?}");
 }

@@ -203,7 +203,9 @@ fn damaged_bytes_never_panic() {
             let (Ok(_) | Err(_)) = decode(&damaged, MAX_SIDE);
         }
     }
-    assert!(decode(b"BM6\0\0\0", MAX_SIDE).unwrap_err().to_string().contains("not a JPEG"));
+    assert!(decode(b"GIF no", MAX_SIDE).unwrap_err().to_string().contains("not a JPEG"));
+    let avif = b"\0\0\0\x1cftypavif\0\0\0\0";
+    assert!(decode(avif, MAX_SIDE).unwrap_err().to_string().contains("in AVIF, which is not read"));
 }
 
 #[test]

@@ -5,6 +5,7 @@
 mod augment;
 mod chat;
 mod commands;
+mod faults;
 mod filter;
 mod folder;
 mod foreign;

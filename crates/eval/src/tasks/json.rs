@@ -1,10 +1,9 @@
 //! Records of a set on disk: JSON Lines, and JSON in one piece.
 
-use std::fs::{self, File};
-use std::io::BufReader;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use mm1_data::text_file;
 use serde::de::DeserializeOwned;
 
 /// What to do about a file that is missing or not as expected.
@@ -37,8 +36,7 @@ pub(crate) fn lines<R: DeserializeOwned, T>(
 /// # Errors
 /// One line with the file, the line and the remedy.
 pub(crate) fn whole<R: DeserializeOwned>(path: &Path) -> Result<R> {
-    let file = File::open(path).map_err(|e| anyhow!("{}: {e}; {REMEDY}", path.display()))?;
-    serde_json::from_reader(BufReader::new(file)).map_err(|e| anyhow!("{}: {e}; {REMEDY}", path.display()))
+    serde_json::from_str(&text(path)?).map_err(|e| anyhow!("{}: {e}; {REMEDY}", path.display()))
 }
 
 /// Reads a file's text.
@@ -46,5 +44,5 @@ pub(crate) fn whole<R: DeserializeOwned>(path: &Path) -> Result<R> {
 /// # Errors
 /// As [`whole`].
 pub(crate) fn text(path: &Path) -> Result<String> {
-    fs::read_to_string(path).map_err(|e| anyhow!("{}: {e}; {REMEDY}", path.display()))
+    text_file::read(path).map_err(|e| anyhow!("{}: {e:#}; {REMEDY}", path.display()))
 }

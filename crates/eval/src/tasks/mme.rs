@@ -6,11 +6,11 @@
 //!   `CATEGORY/questions_answers_YN/NAME.txt` and `CATEGORY/images/NAME.jpg`: of
 //!   `MME_Benchmark_release_version`. A line is a question, a tab, and `Yes` or `No`.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::question::Question;
+use mm1_data::text_file;
 
 use super::benchmark::{Benchmark, BenchmarkItem};
 use super::picture::PictureLocation;
@@ -46,7 +46,7 @@ pub fn open(root: &Path) -> Result<Benchmark> {
 fn items(category: &str, text: &Path, pictures: &Path) -> Result<Vec<BenchmarkItem>> {
     let name = text.file_stem().unwrap_or_default();
     let picture = picture(&pictures.join(name))?;
-    let content = fs::read_to_string(text)?;
+    let content = text_file::read(text)?;
     let lines = content.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
     let item = |(i, line): (usize, &str)| {
         let (question, answer) = line.trim().rsplit_once('\t').unwrap_or_default();

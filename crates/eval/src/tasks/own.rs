@@ -2,12 +2,12 @@
 //! scored. docs/guide/evaluation.md, "A task of your own", shows one.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use mm1_data::document::Image;
 use mm1_data::question::Question;
+use mm1_data::text_file;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
@@ -83,7 +83,7 @@ fn default_stop() -> Vec<String> {
 /// One line with the TOML file and the field, or the file of items and the line.
 pub fn open(path: &Path) -> Result<Benchmark> {
     let here = || path.display().to_string();
-    let text = fs::read_to_string(path).with_context(here)?;
+    let text = text_file::read(path).with_context(here)?;
     let spec: TaskFile = toml::from_str(&text).map_err(|e| {
         let line = e.span().map_or(1, |span| 1 + text[..span.start].matches('\n').count());
         anyhow!("{}:{line}: {}", path.display(), one_line(e.message()))

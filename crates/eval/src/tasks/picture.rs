@@ -1,7 +1,7 @@
 //! [`PictureLocation`]: where a set has a picture, which is read when its item is asked.
 
 use std::fmt;
-use std::fs::{self, File};
+use std::fs::File;
 use std::io::{BufReader, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -11,7 +11,11 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use csv::ByteRecord;
 use mm1_data::document::Image;
+use mm1_data::regular_file;
 use mm1_data::source::cells::Cells;
+
+/// The largest picture file that is read.
+const MAX_FILE: u64 = 256 << 20;
 
 /// Where a picture is.
 #[derive(Clone)]
@@ -45,7 +49,9 @@ impl PictureLocation {
     /// A file that can't be read, a cell that is not there, text that is not base64.
     pub(super) fn read(&self) -> Result<Image> {
         match self {
-            Self::File(path) => Ok(Image::from(fs::read(path).with_context(|| self.to_string())?)),
+            Self::File(path) => {
+                Ok(Image::from(regular_file::read(path, MAX_FILE).with_context(|| self.to_string())?))
+            }
             Self::Parquet { cells, row, column } => cells.picture(*row, column),
             Self::Tsv { file, row_start, column } => {
                 let text = tsv_cell(file, *row_start, *column).with_context(|| self.to_string())?;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use csv::ByteRecord;
 use mm1_data::source::cells::Cells;
+use mm1_data::{regular_file, text_file};
 use serde::de::DeserializeOwned;
 
 use super::picture::PictureLocation;
@@ -36,14 +37,14 @@ impl<'a> BenchmarkFolder<'a> {
     /// A JSON file.
     pub(super) fn json<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         let path = self.path(name)?;
-        let bytes = fs::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_slice(&bytes).with_context(|| path.display().to_string())
+        let text = text_file::read(&path).with_context(|| path.display().to_string())?;
+        serde_json::from_str(&text).with_context(|| path.display().to_string())
     }
 
     /// A file with a JSON object on each line.
     pub(super) fn lines<T: DeserializeOwned>(&self, name: &str) -> Result<Vec<T>> {
         let path = self.path(name)?;
-        let text = fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+        let text = text_file::read(&path).with_context(|| path.display().to_string())?;
         let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty());
         let read = |(i, line)| {
             serde_json::from_str(line).with_context(|| format!("{}, line {}", path.display(), i + 1))
@@ -61,7 +62,9 @@ impl<'a> BenchmarkFolder<'a> {
     ) -> Result<()> {
         let path = self.path(name)?;
         let mut read = || -> Result<()> {
-            let mut reader = csv::ReaderBuilder::new().delimiter(b'\t').from_path(&path)?;
+            // The reader takes a byte order mark off by itself, and counts its bytes in the rows' places.
+            let mut reader =
+                csv::ReaderBuilder::new().delimiter(b'\t').from_reader(regular_file::open(&path)?);
             let headers = reader.byte_headers()?.clone();
             let at = headers.iter().position(|header| header == column.as_bytes());
             let at = at.with_context(|| format!("no column {column:?}"))?;

@@ -12,6 +12,7 @@ use mm1_data::filter::{FilterCounts, FilterSpec};
 use mm1_data::import::{self, ImportOutcome, ImportSpec, Pass};
 use mm1_data::shard::ShardEntry;
 use mm1_data::source::stored::StoredSource;
+use mm1_data::text_file;
 use serde_json::json;
 use toml::{Table, Value};
 
@@ -106,8 +107,8 @@ pub(crate) fn import(args: &ImportArgs) -> Result<()> {
 fn rules(args: &ImportArgs) -> Result<FilterSpec> {
     let mut table = Table::new();
     if let Some(path) = &args.filter {
-        let text = std::fs::read_to_string(path)
-            .map_err(|e| InputError::new(format!("--filter {}: {e}", path.display())))?;
+        let text = text_file::read(path)
+            .map_err(|e| InputError::new(format!("--filter {}: {e:#}", path.display())))?;
         table = toml::from_str(&text)
             .map_err(|e| InputError::new(format!("--filter {}: {e}", path.display())))?;
     }

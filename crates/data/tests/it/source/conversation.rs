@@ -65,7 +65,7 @@ fn pictures_outside_the_folder_are_refused() {
         ("link.png", "leaves the folder"),
         ("none.png", "none.png"),
         ("", "not inside its folder"),
-        (".", "not a file"),
+        (".", "a folder, not a regular file"),
         ("data:text/html;base64,eA==", "no picture in Base64"),
         ("data:image/png;base64,?", "damaged `data:` picture"),
     ] {

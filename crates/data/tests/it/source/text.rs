@@ -26,8 +26,13 @@ fn a_file_is_a_document_or_blank_lines_part_it() {
 #[test]
 fn text_that_cannot_be_used_says_why() {
     let folder = tempfile::tempdir().unwrap();
-    let path = written(folder.path(), "a.txt", b"\xff\xfe");
-    assert!(sketches(json!({"kind": "text", "path": path}))[0].contains("a.txt: not UTF-8"));
+    for (bytes, reason) in
+        [(b"\xff\xfd", "a.txt: not UTF-8 at byte 0"), (b"\xff\xfe", "a.txt: text in UTF-16")]
+    {
+        let path = written(folder.path(), "a.txt", bytes);
+        let found = sketches(json!({"kind": "text", "path": path}));
+        assert!(found[0].contains(reason), "{}", found[0]);
+    }
     let path = written(folder.path(), "b.txt", "");
     assert!(sketches(json!({"kind": "text", "path": path}))[0].contains("without text"));
     let path = written(folder.path(), "c.txt", "\n \n");

@@ -1,0 +1,77 @@
+//! What a file is in truth, where it is not what its name says: the files that take the place of data most
+//! often, with what to do about each.
+
+/// The file of which these are the first bytes, in words with a remedy; `None` for what is not known here.
+pub fn wrong_content(start: &[u8]) -> Option<&'static str> {
+    let text = start.strip_prefix(&crate::text_file::MARK).unwrap_or(start).trim_ascii_start();
+    let begins = |words: &str| {
+        text.get(..words.len()).is_some_and(|first| first.eq_ignore_ascii_case(words.as_bytes()))
+    };
+    if begins("version https://git-lfs.github.com/spec/") {
+        return Some("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`");
+    }
+    if begins("<!doctype html") || begins("<html") {
+        return Some(
+            "an HTML page, as servers send it in place of a file: download it again, signed in if need be",
+        );
+    }
+    if begins("<Error>") || (begins("<?xml") && memchr::memmem::find(text, b"<Error>").is_some()) {
+        return Some("an error message of a server in XML: download the file again");
+    }
+    None
+}
+
+/// A picture of a format that is not read, by its first bytes.
+pub(crate) fn picture_not_read(start: &[u8]) -> Option<&'static str> {
+    let brand = start.get(4..8).filter(|kind| *kind == b"ftyp").and_then(|_| start.get(8..12));
+    match brand {
+        Some(b"avif" | b"avis") => return Some("AVIF"),
+        Some(b"heic" | b"heix" | b"heim" | b"heis" | b"hevc" | b"hevx" | b"mif1" | b"msf1") => {
+            return Some("HEIC");
+        }
+        _ => {}
+    }
+    let text = start.strip_prefix(&crate::text_file::MARK).unwrap_or(start).trim_ascii_start();
+    let known: [(&[u8], &str); 7] = [
+        (&[0xFF, 0x0A], "JPEG XL"),
+        (b"\0\0\0\x0cJXL ", "JPEG XL"),
+        (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+        (b"\xff\x4f\xff\x51", "JPEG 2000"),
+        (b"8BPS", "Photoshop"),
+        (b"%PDF", "PDF"),
+        (b"<svg", "SVG"),
+    ];
+    let svg = text.starts_with(b"<?xml") && memchr::memmem::find(text, b"<svg").is_some();
+    let found = known.into_iter().find(|(first, _)| start.starts_with(first) || text.starts_with(first));
+    found.map(|(_, name)| name).or(svg.then_some("SVG"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_takes_the_place_of_data_is_known_by_its_first_bytes() {
+        for (start, word) in [
+            ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 12\n", "git lfs pull"),
+            ("\u{feff}\n<!DOCTYPE html><html>", "HTML page"),
+            ("<HTML><head>", "HTML page"),
+            ("<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "error message"),
+        ] {
+            assert!(wrong_content(start.as_bytes()).is_some_and(|told| told.contains(word)), "{start}");
+        }
+        for start in ["", "version 2", "{\"html\": 1}", "<svg>"] {
+            assert_eq!(wrong_content(start.as_bytes()), None, "{start}");
+        }
+        let starts: [(&[u8], _); 5] = [
+            (b"\0\0\0\x1cftypavif\0\0", Some("AVIF")),
+            (b"\0\0\0\x18ftypheic", Some("HEIC")),
+            (b"<?xml version=\"1.0\"?><svg", Some("SVG")),
+            (b"\0\0\0\x18ftypmp42", None),
+            (b"\xff\xd8\xff", None),
+        ];
+        for (start, name) in starts {
+            assert_eq!(picture_not_read(start), name);
+        }
+    }
+}
