@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use crate::document::{Document, Image};
 use crate::image::{MAX_SIDE, PictureHeader, open, read_header};
+use crate::left_out::LeftOut;
 use crate::shard::Provenance;
+use crate::source::files::ReadDocument;
 use crate::source::stored::StoredSource;
 
 /// Documents for each thread that are read before they are taken.
@@ -36,6 +38,8 @@ pub struct Examined {
     pub origin: Provenance,
     /// Its pictures in order.
     pub pictures: Vec<PictureHeader>,
+    /// What of its record is not in it.
+    pub left_out: LeftOut,
 }
 
 /// A document that can't be used, or a file.
@@ -69,7 +73,7 @@ pub struct Examination {
 /// # Errors
 /// What the loader would skip it for, as far as the look shows it.
 pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Examined> {
-    let (document, origin) = source.document(index)?;
+    let ReadDocument { document, origin, left_out } = source.document(index)?;
     let picture = |image: &Image| -> Result<PictureHeader> {
         let seen = read_header(image)?;
         let side = seen.width.max(seen.height);
@@ -87,7 +91,7 @@ pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Ex
         picture(image).with_context(|| format!("picture {number}{name}"))
     };
     let pictures = document.pictures().enumerate().map(named).collect::<Result<_>>()?;
-    Ok(Examined { document, origin, pictures })
+    Ok(Examined { document, origin, pictures, left_out })
 }
 
 /// Calls `work` on every document by several threads and `take` on what it gives, in order, by this one. At

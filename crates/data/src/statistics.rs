@@ -249,7 +249,7 @@ impl Statistics {
 }
 
 fn measure(examined: Examined, tokenizer: Option<&Tokenizer>) -> Measured {
-    let Examined { document, origin, pictures } = examined;
+    let Examined { document, origin, pictures, .. } = examined;
     let tokens = tokenizer
         .map_or(0, |tokenizer| document.texts().map(|text| tokenizer.encode(text).len() as u64).sum());
     let sums = Sums {

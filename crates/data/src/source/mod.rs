@@ -1,6 +1,7 @@
 //! Sources: one file per format, each yields [`Document`](crate::document::Document)s.
 
 pub mod album;
+mod alternate;
 pub mod cells;
 mod chunks;
 mod config;
@@ -12,6 +13,7 @@ pub mod folder;
 pub mod html;
 pub(crate) mod interface;
 mod json;
+mod messages;
 pub mod mmc4;
 pub mod obelics;
 mod open;

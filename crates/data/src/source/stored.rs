@@ -7,10 +7,8 @@ use anyhow::{Context as _, Result};
 
 use super::config::SourceConfig;
 use super::detect::FoundSource;
-use super::files::Files;
+use super::files::{Files, ReadDocument};
 use super::folder::PictureFolder;
-use crate::document::Document;
-use crate::shard::Provenance;
 use crate::store::Store;
 
 /// An open source.
@@ -78,27 +76,28 @@ impl StoredSource {
         }
     }
 
-    /// The document at `index`, and where it says that it comes from. Its id is `NAME/FILE/ID IN THE FILE`,
-    /// without the folders above; a document of our shards keeps the id that it has there.
+    /// The document at `index`, where it says that it comes from, and what it lacks. Its id is
+    /// `NAME/FILE/ID IN THE FILE`, without the folders above; one of our shards keeps the id that it has there.
     ///
     /// # Errors
     /// A damaged document; an index beyond the end.
-    pub fn document(&self, index: u64) -> Result<(Document, Provenance)> {
+    pub fn document(&self, index: u64) -> Result<ReadDocument> {
         match &self.inner {
             Inner::Files(files) => {
-                let (mut document, origin) = files.stored_with_origin(index)?;
+                let mut read = files.read_stored(index)?;
+                let document = &mut read.document;
                 if self.kind != "shards" || document.id.is_empty() {
                     let file = files.file(index).map_or("", |file| &file.name);
                     let parts = [self.name.as_str(), file, &document.id];
                     document.id =
                         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
                 }
-                Ok((document, origin))
+                Ok(read)
             }
             Inner::Folder(folder, pairs) => {
                 let pair = pairs.get(index as usize);
                 let pair = pair.with_context(|| format!("source `{}` has no document {index}", self.name))?;
-                Ok((folder.pair(*pair)?, Provenance::default()))
+                folder.pair(*pair)
             }
         }
     }

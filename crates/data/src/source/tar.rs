@@ -1,13 +1,14 @@
 //! Tar archives as samples: consecutive members whose paths agree up to the first dot, as WebDataset has it.
 //! An archive is only read, never unpacked to disk; members whose names leave it are refused all the same.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tar::{EntryType, Header, PaxExtensions};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::files::bytes;
 use crate::index::IndexEntry;
@@ -58,6 +59,7 @@ impl TarSample {
 /// the limits.
 pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
     let mut members = members(file)?;
+    let mut closed = ClosedSamples::default();
     let mut open: Option<(String, u64, u64, usize)> = None;
     let mut close = |sample: Option<(String, u64, u64, usize)>| -> Result<()> {
         let Some((key, start, end, count)) = sample else { return Ok(()) };
@@ -67,13 +69,49 @@ pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(Inde
         Ok(())
     };
     while let Some(member) = members.next()? {
-        let Some((key, _)) = split_name(&member.name) else { continue };
+        let Some((key, extension)) = split_name(&member.name) else { continue };
+        closed.check(key, extension, &member)?;
         match &mut open {
             Some((last, _, end, count)) if last == key => (*end, *count) = (member.end, *count + 1),
             _ => close(open.replace((key.to_owned(), member.start, member.end, 1)))?,
         }
     }
     close(open)
+}
+
+/// The names of the members so far, to find samples whose members are apart.
+#[derive(Default)]
+struct ClosedSamples {
+    /// Of the sample that is open.
+    open: u64,
+    /// Hashes of the keys of all samples before it, with where they began, and of all members' names.
+    // Hashes and not names: the archive may have millions.
+    keys: HashMap<u64, u64>,
+    names: HashSet<u64>,
+}
+
+impl ClosedSamples {
+    /// Takes the next member.
+    ///
+    /// # Errors
+    /// A member of a sample that came before and had no such member. One that had is another sample of the same
+    /// key, as in archives that were joined.
+    fn check(&mut self, key: &str, extension: &str, member: &Member) -> Result<()> {
+        let (hash, start) = (xxh3_64(key.as_bytes()), member.start);
+        let name = xxh3_64_with_seed(extension.to_lowercase().as_bytes(), hash);
+        let known = !self.names.insert(name);
+        if self.open != hash {
+            let first = *self.keys.entry(hash).or_insert(start);
+            ensure!(
+                known || first == start,
+                "the members of sample {key:?} are not adjacent (one is at byte {first}, {:?} at byte {start}): \
+                 sort the archive by name, as with `tar --sort=name`",
+                member.name
+            );
+            self.open = hash;
+        }
+        Ok(())
+    }
 }
 
 /// The first sample of an archive; what follows it is not looked at.

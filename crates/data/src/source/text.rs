@@ -8,10 +8,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::files::{FileLayout, Format, bytes};
+use super::files::{FileLayout, Format, ReadDocument, bytes};
 use super::json;
 use super::page::DocumentBuilder;
-use crate::document::{Document, DocumentKind};
+use crate::document::DocumentKind;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
 use crate::text_file;
@@ -72,7 +72,7 @@ impl Format for PlainText {
         }
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let id = match self.documents {
             TextUnit::File => String::new(),
             TextUnit::BlankLines => record.at.to_string(),
@@ -101,7 +101,7 @@ impl Format for JsonText {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let value: Value = json::read(file, record)?;
         let text = value.get(&self.field).and_then(Value::as_str);
         let text =
@@ -111,7 +111,7 @@ impl Format for JsonText {
 }
 
 /// A text-only document.
-pub(crate) fn document(id: String, text: &str) -> Result<Document> {
+pub(crate) fn document(id: String, text: &str) -> Result<ReadDocument> {
     let mut page = DocumentBuilder::default();
     page.text(text.trim());
     page.end(id, DocumentKind::TextOnly)
