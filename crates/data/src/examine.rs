@@ -9,7 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use crate::document::{Document, Image};
-use crate::image::{MAX_SIDE, PictureHeader, open, read_header};
+use crate::image::{DecodeBudget, MAX_SIDE, PictureHeader, open, read_header};
 use crate::left_out::LeftOut;
 use crate::shard::Provenance;
 use crate::source::files::ReadDocument;
@@ -72,13 +72,19 @@ pub struct Examination {
 ///
 /// # Errors
 /// What the loader would skip it for, as far as the look shows it.
-pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Examined> {
+pub fn examine(
+    source: &StoredSource,
+    index: u64,
+    how: Examination,
+    decoding: &DecodeBudget,
+) -> Result<Examined> {
     let ReadDocument { document, origin, left_out } = source.document(index)?;
     let picture = |image: &Image| -> Result<PictureHeader> {
         let seen = read_header(image)?;
         let side = seen.width.max(seen.height);
         ensure!(how.large || side <= MAX_SIDE, "larger than {MAX_SIDE} pixels a side: {side}");
         if how.look == PictureCheck::Pixels && side <= MAX_SIDE {
+            let _held = decoding.hold(image);
             open(image)?;
         }
         Ok(seen)
@@ -105,8 +111,9 @@ pub fn each<T: Send>(
     work: impl Fn(Examined) -> T + Sync,
     take: impl FnMut(u64, Result<T, Damaged>) -> Result<()>,
 ) -> Result<()> {
+    let decoding = DecodeBudget::default();
     let read = |index| {
-        examine(source, index, how).map(&work).map_err(|error| Damaged {
+        examine(source, index, how, &decoding).map(&work).map_err(|error| Damaged {
             source: source.name().to_owned(),
             file: source.file(index),
             index: Some(index),

@@ -35,6 +35,14 @@ pub trait Format: Send + Sync {
     /// A damaged document.
     fn read(&self, file: &Blob, record: &IndexEntry, visit: u64) -> Result<ReadDocument>;
 
+    /// What of a file is in no document, or is there in another form. Only headers are looked at.
+    ///
+    /// # Errors
+    /// As [`Format::scan`].
+    fn left_out(&self, _: &Blob) -> Result<LeftOut> {
+        Ok(LeftOut::default())
+    }
+
     /// What it holds between documents, of a set of this many.
     fn memory(&self, _documents: u64) -> Footprint {
         Footprint::default()
@@ -174,6 +182,19 @@ impl Files {
         self.format.read(file, &place.record(), 0).with_context(|| file.address.clone())
     }
 
+    /// For each file of which something is in no document its address, and what that is.
+    ///
+    /// # Errors
+    /// A file that has changed since it was opened.
+    pub(crate) fn left_out(&self) -> Result<Vec<(String, LeftOut)>> {
+        let looked = at_once(&self.files, |file| {
+            let left = self.format.left_out(file).with_context(|| file.address.clone())?;
+            Ok((file.address.clone(), left))
+        });
+        let all = looked.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().filter(|(_, left)| !left.is_empty()).collect())
+    }
+
     /// The file of the document at `index` in the order of the files.
     pub(crate) fn file(&self, index: u64) -> Option<&Blob> {
         self.files.get(self.documents.get(index as usize)?.file as usize)
@@ -270,7 +291,10 @@ fn find(
 }
 
 fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec<IndexEntry>)> {
-    let scan = |what: &str, file: &Blob| index(store, what, file, |add| format.scan(file, add));
+    let scan = |what: &str, file: &Blob| {
+        file.check_content().with_context(|| file.address.clone())?;
+        index(store, what, file, |add| format.scan(file, add))
+    };
     match format.layout() {
         FileLayout::Groups(what) => Ok((file.clone(), scan(&what, file)?)),
         FileLayout::Records(what) => {

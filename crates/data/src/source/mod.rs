@@ -32,3 +32,4 @@ pub use self::config::SourceConfig;
 pub use self::interface::{Source, Split};
 #[cfg(not(feature = "emoji"))]
 pub use self::open::NoWorld as World;
+pub(crate) use self::tar::{BEHIND, NOT_CLOSED};

@@ -26,6 +26,10 @@ impl Format for Shard {
         tar::scan(file, shard::split_name, add)
     }
 
+    fn left_out(&self, file: &Blob) -> Result<LeftOut> {
+        tar::left_out(file)
+    }
+
     fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let mut sample = tar::read(file, record)?;
         let key = sample.key.clone();

@@ -9,6 +9,7 @@ use super::config::SourceConfig;
 use super::detect::FoundSource;
 use super::files::{Files, ReadDocument};
 use super::folder::PictureFolder;
+use crate::left_out::LeftOut;
 use crate::store::Store;
 
 /// An open source.
@@ -102,6 +103,17 @@ impl StoredSource {
         }
     }
 
+    /// For each file of which something is in no document its address, and what that is.
+    ///
+    /// # Errors
+    /// A file that has changed since it was opened.
+    pub fn left_out(&self) -> Result<Vec<(String, LeftOut)>> {
+        match &self.inner {
+            Inner::Files(files) => files.left_out(),
+            Inner::Folder(..) => Ok(Vec::new()),
+        }
+    }
+
     /// The path or address of the file that the document at `index` lies in.
     pub fn file(&self, index: u64) -> String {
         match &self.inner {
@@ -123,14 +135,21 @@ pub fn open(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSource>> {
 }
 
 impl FoundSource {
+    /// The number of its files; a folder of captioned pictures is one.
+    pub fn file_count(&self) -> u64 {
+        if let SourceConfig::Folder { .. } = &self.config { 1 } else { self.files.len() as u64 }
+    }
+
     /// The same source, one file each; for looking at files that may be damaged as a whole. A folder of
     /// captioned pictures stays one.
     pub fn apart(&self) -> Vec<(String, Self)> {
         if let SourceConfig::Folder { path, .. } = &self.config {
             return vec![(path.to_string_lossy().into_owned(), self.clone())];
         }
+        // Field by field: a copy of the whole would copy the list of files for each of them.
         let one = |file: &crate::store::Blob| {
-            (file.address.clone(), Self { files: vec![file.clone()], ..self.clone() })
+            let (name, config) = (self.name.clone(), self.config.clone());
+            (file.address.clone(), Self { name, kind: self.kind, config, files: vec![file.clone()] })
         };
         self.files.iter().map(one).collect()
     }

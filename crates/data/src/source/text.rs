@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -15,6 +15,7 @@ use crate::document::DocumentKind;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
 use crate::text_file;
+use crate::wrong_content::lfs_pointer;
 
 /// Endings of plain text files.
 pub(crate) const ENDINGS: &[&str] = &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"];
@@ -78,6 +79,9 @@ impl Format for PlainText {
             TextUnit::BlankLines => record.at.to_string(),
         };
         let text = text_file::text(bytes(file, record)?)?;
+        if let Some(told) = lfs_pointer(text.as_bytes()) {
+            bail!("{told}");
+        }
         document(id, &text)
     }
 }

@@ -7,6 +7,7 @@ use super::page::DocumentBuilder;
 use super::tar;
 use crate::document::Image;
 use crate::index::IndexEntry;
+use crate::left_out::LeftOut;
 use crate::store::Blob;
 use crate::text_file::{self, without_mark};
 
@@ -33,6 +34,10 @@ impl Format for Webdataset {
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
         tar::scan(file, |key| key, add)
+    }
+
+    fn left_out(&self, file: &Blob) -> Result<LeftOut> {
+        tar::left_out(file)
     }
 
     fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {

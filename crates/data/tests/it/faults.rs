@@ -1,9 +1,12 @@
 //! What other people's files do to us: each fault that was seen is a test that says what is right, with cases
 //! beside it that are of the same kind.
 
+mod archives;
 mod conversations;
 mod pictures;
+mod sameness;
 mod text;
+mod wrong_files;
 
 use mm1_data::examine::{Examination, PictureCheck};
 use mm1_data::left_out::LeftOut;
