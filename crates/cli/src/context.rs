@@ -8,6 +8,7 @@ use anyhow::{Result, ensure};
 use crate::error::Interrupted;
 use crate::plan::{Plan, Worker};
 use crate::run_folder::RunFolder;
+use crate::run_report::RunReport;
 
 /// What every stage needs.
 pub(crate) struct Context {
@@ -15,6 +16,8 @@ pub(crate) struct Context {
     pub(crate) plan: Plan,
     /// What the run leaves.
     pub(crate) folder: RunFolder,
+    /// Its page for people.
+    pub(crate) report: RunReport,
     /// Which process of the run this is.
     pub(crate) worker: Worker,
     /// Set by an interrupt; a stage then writes a checkpoint and stops.

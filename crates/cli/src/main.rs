@@ -8,6 +8,7 @@ mod error;
 mod evaluation;
 mod interrupt;
 mod local;
+mod machine;
 mod memory;
 mod output;
 mod plan;
@@ -15,6 +16,7 @@ mod pretrained;
 mod progress;
 mod recipe;
 mod run_folder;
+mod run_report;
 mod sources;
 mod stage;
 mod summary;
@@ -55,6 +57,8 @@ enum Command {
     Chat(commands::chat::ChatArgs),
     /// Evaluate a model few-shot on benchmarks, or compare two that were evaluated.
     Eval(commands::eval::EvalCommand),
+    /// Make the report of a run folder again: report.html.
+    Report(commands::report::ReportArgs),
     /// Score predictions against references, both JSON files of texts by id.
     Score(commands::score::ScoreArgs),
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
@@ -94,6 +98,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Plan(args) => commands::plan::plan(&args),
         Command::Chat(args) => commands::chat::chat(&args),
         Command::Eval(command) => commands::eval::eval(&command),
+        Command::Report(args) => commands::report::report(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Data(command) => commands::data::data(&command),
         Command::Schema => commands::schema::schema(),

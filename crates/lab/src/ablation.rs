@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::run::ScoreRecord;
+use crate::record::ScoreRecord;
 
 /// One run.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl AblationTable {
         for cell in cells {
             let scores: Vec<ScoreRecord> = serde_json::from_value(cell.scores.clone())
                 .with_context(|| format!("the scores of {}", cell.folder.display()))?;
-            probes.extend(scores.iter().filter(|s| is_probe(s)).map(|s| s.task.clone()));
+            probes.extend(scores.iter().filter(|s| s.is_of_encoder()).map(|s| s.task.clone()));
             let of_cell = of_run(&scores);
             for (column, _) in &of_cell {
                 if !columns.contains(column) {
@@ -114,8 +114,9 @@ impl AblationTable {
 /// The columns of one run.
 fn of_run(scores: &[ScoreRecord]) -> Vec<(String, (f64, [f64; 2]))> {
     let whole: Vec<&ScoreRecord> = scores.iter().filter(|s| !s.task.contains('/')).collect();
-    let name =
-        |s: &ScoreRecord| if is_probe(s) { s.task.clone() } else { format!("{} {}-shot", s.task, s.shots) };
+    let name = |s: &ScoreRecord| {
+        if s.is_of_encoder() { s.task.clone() } else { format!("{} {}-shot", s.task, s.shots) }
+    };
     let mut columns: Vec<_> = whole
         .iter()
         .filter_map(|s| {
@@ -123,23 +124,18 @@ fn of_run(scores: &[ScoreRecord]) -> Vec<(String, (f64, [f64; 2]))> {
             Some((name(s), (s.value?, [low?, high?])))
         })
         .collect();
-    let mut shots: Vec<u64> = whole.iter().filter(|s| !is_probe(s)).map(|s| s.shots).collect();
+    let mut shots: Vec<u64> = whole.iter().filter(|s| !s.is_of_encoder()).map(|s| s.shots).collect();
     shots.sort_unstable();
     shots.dedup();
     for shots in shots {
         let of: Vec<f64> =
-            whole.iter().filter(|s| !is_probe(s) && s.shots == shots).filter_map(|s| s.value).collect();
+            whole.iter().filter(|s| !s.is_of_encoder() && s.shots == shots).filter_map(|s| s.value).collect();
         if of.len() > 1 {
             let mean = of.iter().sum::<f64>() / of.len() as f64;
             columns.push((format!("mean {shots}-shot"), (mean, [mean; 2])));
         }
     }
     columns
-}
-
-/// Whether it is a score of the image encoder alone.
-fn is_probe(score: &ScoreRecord) -> bool {
-    matches!(score.metric.as_str(), "accuracy" | "recall-at1")
 }
 
 fn line(text: &mut String, cells: impl Iterator<Item = impl AsRef<str>>) {

@@ -2,8 +2,13 @@
 
 pub mod ablation;
 mod axis;
+mod hover;
+mod overlap;
 pub mod plot;
+pub mod process;
+pub mod record;
 pub mod report;
 mod result;
 pub mod run;
 mod section;
+mod verdict;

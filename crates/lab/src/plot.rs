@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 
 use crate::axis::PlotAxis;
+use crate::hover::{PlotArea, strips};
 
 const WIDTH: f64 = 460.0;
 const HEIGHT: f64 = 270.0;
@@ -47,9 +48,12 @@ impl Curve<'_> {
         };
         let class = if self.smooth { "raw" } else { "line c0" };
         path(&mut svg, class, &place(&thin(self.points)));
+        let average = if self.smooth { smooth(self.points) } else { Vec::new() };
         if self.smooth {
-            path(&mut svg, "line c0", &place(&thin(&smooth(self.points))));
+            path(&mut svg, "line c0", &place(&thin(&average)));
         }
+        let area = PlotArea { across: (across(0.0), across(1.0)), down: (up(1.0), up(0.0)) };
+        svg += &strips(&area, self.x, self.points, &average, |value| across(x.at(value)));
         svg + "</svg>"
     }
 }

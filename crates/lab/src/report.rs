@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::plot::escape;
 use crate::run::RunRecords;
-use crate::{result, section};
+use crate::{overlap, result, section};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -17,7 +17,9 @@ const STYLE: &str = include_str!("report.css");
 /// `run` is not a folder, or the file can't be written.
 pub fn write(run: &Path) -> Result<PathBuf> {
     let html = page(&RunRecords::read(run)?);
-    let (path, beside) = (run.join("report.html"), run.join(".report.html.new"));
+    // Of its own for each process: `mm1 report` may write while the run does.
+    let (path, beside) =
+        (run.join("report.html"), run.join(format!(".report.html.{}.new", std::process::id())));
     let put = || std::fs::write(&beside, html).and_then(|()| std::fs::rename(&beside, &path));
     put()
         .inspect_err(|_| drop(std::fs::remove_file(&beside)))
@@ -28,17 +30,21 @@ pub fn write(run: &Path) -> Result<PathBuf> {
 /// The whole page. Everything that comes from the run is escaped.
 pub fn page(run: &RunRecords) -> String {
     let name = escape(&run.name);
-    let body = [
-        section::header(run),
-        section::notes(run),
-        result::scores(run),
-        result::categories(run),
-        result::pictures(run),
-        section::training(run),
-        section::skipped(run),
-        section::plan(run),
+    let sections: Vec<ReportSection> = [
+        ("scores", "Scores", result::scores(run)),
+        ("categories", "Scores by category", result::categories(run)),
+        ("overlap", "Overlap with training", overlap::overlap(run)),
+        ("pictures", "Test pictures", result::pictures(run)),
+        ("training", "Training", section::training(run)),
+        ("skipped", "Skipped samples", section::skipped(run)),
+        ("plan", "Plan", section::plan(run)),
     ]
-    .concat();
+    .into_iter()
+    .filter(|(.., html)| !html.is_empty())
+    .map(|(id, title, html)| ReportSection { id, title, html })
+    .collect();
+    let shown: String = sections.iter().map(ReportSection::shown).collect();
+    let body = [section::header(run), section::notes(run), contents(&sections), shown].concat();
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">
@@ -57,4 +63,28 @@ pub fn page(run: &RunRecords) -> String {
 </html>
 "#
     )
+}
+
+/// A part of the page with a heading.
+struct ReportSection {
+    /// By which the table of contents finds it.
+    id: &'static str,
+    title: &'static str,
+    /// What follows the heading.
+    html: String,
+}
+
+impl ReportSection {
+    fn shown(&self) -> String {
+        let Self { id, title, html } = self;
+        format!("<section id=\"{id}\"><h2>{title}</h2>\n{html}</section>\n")
+    }
+}
+
+/// The table of contents.
+fn contents(sections: &[ReportSection]) -> String {
+    let item =
+        |ReportSection { id, title, .. }: &ReportSection| format!("<li><a href=\"#{id}\">{title}</a></li>");
+    let items: String = sections.iter().map(item).collect();
+    format!("<nav aria-label=\"Contents\"><ul class=\"contents\">{items}</ul></nav>\n")
 }

@@ -1,10 +1,10 @@
 //! What the model can do: scores over shots, scores by category, and test pictures with its answers.
 
-use serde_json::Value;
-
 use crate::plot::{Intervals, Mark, Series, escape, key};
-use crate::run::{AnswerRecord, RunRecords, ScoreRecord};
+use crate::record::{AnswerRecord, ScoreRecord};
+use crate::run::RunRecords;
 use crate::section::grouped;
+use crate::verdict::number;
 
 /// The shots table and a plot for each task; nothing where there is no score (a note says so).
 pub(crate) fn scores(run: &RunRecords) -> String {
@@ -17,12 +17,21 @@ pub(crate) fn scores(run: &RunRecords) -> String {
     let there = |name: &str| scores.iter().any(|s| s.baselines.contains_key(name));
     let baselines = BASELINES.iter().filter(|(name, _)| there(name));
     let explained: String = baselines.map(|(name, what)| format!("<em>{name}</em>: {what}; ")).collect();
+    let few = scores.iter().any(|s| s.n.is_some_and(|n| n < ENOUGH));
+    let few = if few {
+        format!(" With fewer than {ENOUGH} questions the intervals are wide: small differences say nothing.")
+    } else {
+        String::new()
+    };
     format!(
-        "<section><h2>Scores</h2>\n{}<p class=\"caption\">In brackets: 95% interval; {explained}<i>n</i>: \
-         number of questions.</p>\n<div class=\"plots\">{plots}</div></section>\n",
+        "{}<p class=\"caption\">In brackets: 95% interval; {explained}<i>n</i>: number of questions.{few}</p>\n\
+         <div class=\"plots\">{plots}</div>\n",
         table(&scores)
     )
 }
+
+/// Questions from which on a task's interval is narrow enough to compare runs.
+const ENOUGH: u64 = 200;
 
 /// What answers beside the model.
 const BASELINES: [(&str, &str); 7] = [
@@ -41,7 +50,7 @@ pub(crate) fn categories(run: &RunRecords) -> String {
     if scores.is_empty() {
         return String::new();
     }
-    format!("<section><h2>Scores by category</h2>\n{}</section>\n", table(&scores))
+    table(&scores)
 }
 
 /// The distinct values in the order in which they first come.
@@ -88,12 +97,14 @@ fn task_rows(task: &str, scores: &[&ScoreRecord], shots: &[u64]) -> String {
                 .collect()
         };
         let baselines = distinct(of_stage.iter().flat_map(|s| s.baselines.keys()));
-        let head =
-            format!("<th scope=\"rowgroup\" rowspan=\"{}\">{}</th>", 1 + baselines.len(), escape(stage));
+        let name = escape(stage);
+        // Beside the rows; on a narrow screen above them, so that there is room for every number of shots.
+        rows.push(("stage", format!("<th scope=\"rowgroup\" colspan=\"{}\">{name}</th>", 2 + shots.len())));
+        let head = format!("<th scope=\"rowgroup\" rowspan=\"{}\">{name}</th>", 1 + baselines.len());
         rows.push(("model", format!("{head}<th scope=\"row\">model</th>{}", cells(&value))));
         for name in baselines {
             let text = |s: &ScoreRecord| {
-                number(s.baselines.get(name)).map_or_else(|| "–".into(), |v| format!("{v:.1}"))
+                s.baselines.get(name).and_then(number).map_or_else(|| "–".into(), |v| format!("{v:.1}"))
             };
             rows.push(("base", format!("<th scope=\"row\">{}</th>{}", escape(name), cells(&text))));
         }
@@ -122,11 +133,6 @@ fn value(score: &ScoreRecord) -> String {
 fn interval(score: &ScoreRecord) -> Option<(f64, f64)> {
     let [low, high] = score.ci95?;
     Some((low?, high?))
-}
-
-/// A baseline is a number, or an object with a `value`.
-fn number(value: Option<&Value>) -> Option<f64> {
-    value.and_then(|v| v.as_f64().or_else(|| v.get("value")?.as_f64()))
 }
 
 /// The metric's name as papers write it.
@@ -196,8 +202,9 @@ fn series(scores: &[&ScoreRecord], shots: &[u64]) -> Vec<Series> {
         .collect();
     let mut next = stages.len();
     for name in distinct(scores.iter().flat_map(|s| s.baselines.keys())) {
-        let base =
-            |s: &ScoreRecord| Some(Mark { column: 0, value: number(s.baselines.get(name))?, interval: None });
+        let base = |s: &ScoreRecord| {
+            Some(Mark { column: 0, value: number(s.baselines.get(name)?)?, interval: None })
+        };
         let each: Vec<Vec<Mark>> = stages.iter().map(|s| marks(s, &base)).collect();
         if each.iter().all(|m| *m == each[0]) {
             all.push(Series { name: name.clone(), colour: next, baseline: true, marks: each[0].clone() });
@@ -217,10 +224,7 @@ pub(crate) fn pictures(run: &RunRecords) -> String {
     if run.samples.is_empty() {
         return String::new();
     }
-    let mut html = String::from(
-        "<section><h2>Test pictures</h2>\n\
-         <p class=\"caption\">✓ right, ✗ wrong; a number is the item's score.</p>\n",
-    );
+    let mut html = String::from("<p class=\"caption\">✓ right, ✗ wrong; a number is the item's score.</p>\n");
     for task in distinct(run.samples.iter().map(|s| s.task.as_str())) {
         let of_task: Vec<&AnswerRecord> = run.samples.iter().filter(|s| s.task == task).collect();
         let cards: String = distinct(of_task.iter().map(|s| s.id.as_str()))
@@ -229,7 +233,7 @@ pub(crate) fn pictures(run: &RunRecords) -> String {
             .collect();
         html += &format!("<h3>{}</h3>\n<div class=\"cards\">{cards}</div>\n", escape(task));
     }
-    html + "</section>\n"
+    html
 }
 
 /// The samples of one question.

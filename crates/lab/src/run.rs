@@ -6,10 +6,15 @@ use std::fmt::Display;
 use std::path::Path;
 
 use anyhow::{Result, ensure};
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::Table;
+
+use crate::process::{self, ProcessRecord};
+use crate::record::{AnswerRecord, ScoreRecord, SkippedRecord, StepRecord};
+
+/// The kinds of stages that have steps.
+const TRAINS: [&str; 3] = ["encoder", "pretrain", "sft"];
 
 /// All that a report is made of.
 #[derive(Debug, Default)]
@@ -26,6 +31,8 @@ pub struct RunRecords {
     pub scores: Vec<ScoreRecord>,
     /// `samples.json`.
     pub samples: Vec<AnswerRecord>,
+    /// `processes.json`: the programs that worked on the run, in order.
+    pub processes: Vec<ProcessRecord>,
     /// What is missing, damaged or unfinished, one sentence each.
     pub notes: Vec<String>,
 }
@@ -37,109 +44,10 @@ pub struct StageRecords {
     pub name: String,
     /// How many steps the plan has, if it says so.
     pub planned: Option<u64>,
-    /// What it learns, if it is no language model: `clip`, `dino`, …
+    /// What it minimises: `language`, `clip`, `dino`, …; `None` where the plan does not say.
     pub objective: Option<String>,
     /// One for each step, in order.
     pub steps: Vec<StepRecord>,
-}
-
-/// One line of `metrics.jsonl`. A number that JSON can't write, such as `NaN`, is `None`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct StepRecord {
-    /// The optimisation step within its stage.
-    pub step: u64,
-    /// The stage's name.
-    pub stage: String,
-    /// Mean loss over the step's weights, in nats.
-    pub loss: Option<f64>,
-    /// Learning rate.
-    pub lr: Option<f64>,
-    /// Norm of all gradients together, before clipping.
-    pub grad_norm: Option<f64>,
-    /// Positions that this step saw.
-    pub tokens: Option<f64>,
-    /// Pictures that this step saw.
-    pub images: Option<f64>,
-    /// Wall time of this step.
-    pub seconds: Option<f64>,
-    /// The part of `seconds` spent waiting for data.
-    pub data_seconds: Option<f64>,
-    /// Throughput; `tokens / seconds` where it is not written.
-    pub tokens_per_second: Option<f64>,
-    /// Damaged samples met on the way to this step.
-    #[serde(default)]
-    pub skipped: Vec<SkippedRecord>,
-    /// What the losses of its examples weigh together.
-    pub weight: Option<f64>,
-    /// What the objective reports of itself, such as DINO's `rank`.
-    #[serde(flatten)]
-    pub figures: BTreeMap<String, Value>,
-}
-
-/// One entry of `eval.json`.
-#[derive(Clone, Debug, Deserialize)]
-pub struct ScoreRecord {
-    /// The stage after which it was measured.
-    pub stage: String,
-    /// `task`, or `task/category`.
-    pub task: String,
-    /// Number of demonstrations.
-    pub shots: u64,
-    /// What is measured, such as `accuracy` or `cider`.
-    pub metric: String,
-    /// As papers print it.
-    pub value: Option<f64>,
-    /// 95% interval.
-    pub ci95: Option<[Option<f64>; 2]>,
-    /// Number of questions.
-    pub n: Option<u64>,
-    /// What simpler answers score, by name.
-    #[serde(default)]
-    pub baselines: serde_json::Map<String, Value>,
-}
-
-/// One entry of `samples.json`: a test question with what the model said.
-#[derive(Clone, Debug, Deserialize)]
-pub struct AnswerRecord {
-    /// The question's id.
-    pub id: String,
-    /// The stage after which it was asked.
-    pub stage: String,
-    /// The task.
-    pub task: String,
-    /// Number of demonstrations.
-    pub shots: u64,
-    /// The question; empty for captioning.
-    pub question: String,
-    /// The accepted answers.
-    pub answers: Vec<String>,
-    /// What the model said.
-    pub output: String,
-    /// The item's score as `eval.json` has it: 100 is right, 0 is wrong; a caption's CIDEr × 100.
-    pub score: Option<f64>,
-    /// The pictures that were shown.
-    #[serde(default)]
-    pub pictures: Vec<EmbeddedPng>,
-}
-
-/// A picture inside `samples.json`.
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-pub struct EmbeddedPng {
-    /// In pixels.
-    pub width: u32,
-    /// In pixels.
-    pub height: u32,
-    /// The PNG file, in base64.
-    pub png_base64: String,
-}
-
-/// A sample that could not be used.
-#[derive(Clone, Debug, Deserialize)]
-pub struct SkippedRecord {
-    /// The sample's id or file.
-    pub id: String,
-    /// Why it was skipped.
-    pub reason: String,
 }
 
 impl RunRecords {
@@ -150,15 +58,21 @@ impl RunRecords {
     pub fn read(folder: &Path) -> Result<Self> {
         ensure!(folder.is_dir(), "{}: not a run folder; give the --out of `mm1 run`", folder.display());
         let mut run = Self::default();
-        run.read_plan(folder);
-        run.read_metrics(folder);
         let scores = read_list(folder, "eval.json", &mut run.notes);
+        // What `mm1 eval` leaves has no plan and no training, and lacks nothing.
+        let evaluated_alone = scores.is_some() && !folder.join("plan.toml").exists();
+        run.read_plan(folder, evaluated_alone);
+        run.read_metrics(folder, evaluated_alone);
+        run.processes = read_list(folder, "processes.json", &mut run.notes).unwrap_or_default();
         if scores.is_none() && run.plans(&["eval", "probe"]) {
             run.note("There are no scores yet: eval.json is missing.".into());
         }
         let samples = read_list(folder, "samples.json", &mut run.notes);
         if samples.is_none() && run.plans(&["eval"]) {
             run.note("There are no test pictures yet: samples.json is missing.".into());
+        }
+        if let Some(failure) = process::failure(&run.processes) {
+            run.note(failure);
         }
         (run.scores, run.samples) = (scores.unwrap_or_default(), samples.unwrap_or_default());
         Ok(run)
@@ -167,6 +81,16 @@ impl RunRecords {
     /// Samples that could not be used, in order.
     pub fn skipped(&self) -> impl Iterator<Item = &SkippedRecord> {
         self.stages.iter().flat_map(|stage| &stage.steps).flat_map(|step| &step.skipped)
+    }
+
+    /// Whether a stage has fewer steps than planned.
+    pub fn is_unfinished(&self) -> bool {
+        self.stages.iter().any(|s| s.planned.is_some_and(|planned| (s.steps.len() as u64) < planned))
+    }
+
+    /// Whether there ought to be a training stage: the plan has one, or nothing is known of the run at all.
+    pub fn lacks_training(&self) -> bool {
+        self.stages.is_empty() && self.scores.is_empty() && self.plans(&TRAINS)
     }
 
     /// The first value named `key` in the plan's tables (lists are not entered), the outermost first.
@@ -181,7 +105,7 @@ impl RunRecords {
         stages.is_none_or(|stages| stages.iter().filter_map(kind).any(|kind| kinds.contains(&kind.as_str())))
     }
 
-    fn read_plan(&mut self, folder: &Path) {
+    fn read_plan(&mut self, folder: &Path, may_lack: bool) {
         match std::fs::read_to_string(folder.join("plan.toml")) {
             Ok(text) => {
                 match text.parse() {
@@ -190,6 +114,7 @@ impl RunRecords {
                 }
                 self.plan_text = Some(text);
             }
+            Err(_) if may_lack => {}
             Err(e) => self.note(format!("The plan can't be shown: plan.toml: {e}.")),
         }
         let folder_name = || {
@@ -208,9 +133,12 @@ impl RunRecords {
         }
     }
 
-    fn read_metrics(&mut self, folder: &Path) {
+    fn read_metrics(&mut self, folder: &Path, may_lack: bool) {
+        // A recipe that only measures has no steps, and none is missed.
+        let may_lack = may_lack || !self.plans(&TRAINS);
         let text = match std::fs::read(folder.join("metrics.jsonl")) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+            Err(_) if may_lack => return,
             Err(e) => return self.note(format!("No training step is recorded: metrics.jsonl: {e}.")),
         };
         let mut steps = BTreeMap::new();
@@ -229,7 +157,7 @@ impl RunRecords {
         if !damaged.is_empty() {
             self.note(format!("metrics.jsonl: left out, since it can't be read: line {}.", listed(&damaged)));
         }
-        if count == 0 {
+        if count == 0 && !may_lack {
             self.note("No training step is recorded: metrics.jsonl is empty.".into());
         }
         self.note_unfinished();
@@ -284,20 +212,23 @@ impl StageRecords {
 
     /// Sum over the steps that have the value.
     pub fn sum(&self, value: impl Fn(&StepRecord) -> Option<f64>) -> f64 {
-        self.steps.iter().filter_map(value).sum()
-    }
-}
-
-impl StepRecord {
-    /// Pictures a second.
-    pub fn pictures_per_second(&self) -> Option<f64> {
-        Some(self.images? / self.seconds.filter(|s| *s > 0.0)?)
+        // From 0: the sum of nothing is -0 in IEEE arithmetic, and would be shown so.
+        self.steps.iter().filter_map(value).fold(0.0, |sum, value| sum + value)
     }
 
-    /// Positions a second.
-    pub fn throughput(&self) -> Option<f64> {
-        let divided = || Some(self.tokens? / self.seconds.filter(|s| *s > 0.0)?);
-        self.tokens_per_second.or_else(divided)
+    /// Whether it trains a language model, whose loss is a mean over tokens.
+    pub fn is_language(&self) -> bool {
+        self.objective.as_deref().is_none_or(|objective| objective == "language")
+    }
+
+    /// The unit of its loss.
+    pub fn loss_unit(&self) -> &'static str {
+        match self.objective.as_deref() {
+            _ if self.is_language() => "nats a token",
+            Some("superclass") => "nats a caption",
+            Some("aim") => "squared error a value",
+            Some(_) | None => "nats a picture",
+        }
     }
 }
 

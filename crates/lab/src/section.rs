@@ -3,9 +3,12 @@
 use serde_json::Value;
 
 use crate::plot::{Curve, escape, smooth};
-use crate::run::{RunRecords, StageRecords, StepRecord};
+use crate::process;
+use crate::record::StepRecord;
+use crate::run::{RunRecords, StageRecords};
+use crate::verdict::verdict;
 
-/// The title and one line about the run.
+/// The title, what came out in a sentence, and facts about the run.
 pub(crate) fn header(run: &RunRecords) -> String {
     let mut facts = Vec::new();
     if let Some(parts) = run.planned("parameters").and_then(toml::Value::as_table) {
@@ -19,12 +22,10 @@ pub(crate) fn header(run: &RunRecords) -> String {
     if let Some(n) = run.planned("image_tokens").and_then(toml::Value::as_integer) {
         facts.push(format!("{n} image tokens a picture"));
     }
-    let steps: usize = run.stages.iter().map(|s| s.steps.len()).sum();
-    let total = |value: fn(&StepRecord) -> Option<f64>| run.stages.iter().map(|s| s.sum(value)).sum::<f64>();
-    facts.push(format!("{} training steps", grouped(steps as u64)));
-    facts.push(format!("{} tokens", count(total(|s| s.tokens))));
-    facts.push(format!("{} pictures", count(total(|s| s.images))));
-    facts.push(format!("{} of training", duration(total(|s| s.seconds))));
+    if !run.stages.is_empty() {
+        facts.append(&mut trained(run));
+    }
+    facts.append(&mut process::facts(&run.processes));
     for key in ["seed", "commit"] {
         if let Some(value) = run.planned(key) {
             let text = value.as_str().map_or_else(|| value.to_string(), Into::into);
@@ -32,7 +33,24 @@ pub(crate) fn header(run: &RunRecords) -> String {
         }
     }
     let facts: String = facts.iter().map(|f| format!("<li>{}</li>", escape(f))).collect();
-    format!("<header>\n<h1>{}</h1>\n<ul class=\"facts\">{facts}</ul>\n</header>\n", escape(&run.name))
+    format!(
+        "<header>\n<h1>{}</h1>\n<p class=\"verdict\">{}</p>\n<ul class=\"facts\">{facts}</ul>\n</header>\n",
+        escape(&run.name),
+        escape(&verdict(run))
+    )
+}
+
+/// How much was trained.
+fn trained(run: &RunRecords) -> Vec<String> {
+    let steps = run.stages.iter().map(|s| s.steps.len() as u64).sum();
+    let total =
+        |value: fn(&StepRecord) -> Option<f64>| run.stages.iter().fold(0.0, |sum, s| sum + s.sum(value));
+    vec![
+        format!("{} training {}", grouped(steps), if steps == 1 { "step" } else { "steps" }),
+        format!("{} tokens", count(total(|s| s.tokens))),
+        format!("{} pictures", count(total(|s| s.images))),
+        format!("{} of training", duration(total(|s| s.seconds))),
+    ]
 }
 
 /// What is missing or broken; nothing where all is well.
@@ -61,19 +79,20 @@ const TRAINING_HEADS: [&str; 9] = [
 
 /// Throughput of all stages, and the curves of each.
 pub(crate) fn training(run: &RunRecords) -> String {
+    if run.stages.is_empty() && !run.lacks_training() {
+        return String::new();
+    }
     if run.stages.iter().all(|s| s.steps.is_empty()) {
-        return "<section><h2>Training</h2><p>No training step is recorded.</p></section>\n".into();
+        return "<p>No training step is recorded.</p>\n".into();
     }
     let rows: String = run.stages.iter().map(row).collect();
     let curves: String = run.stages.iter().filter(|s| !s.steps.is_empty()).map(curves).collect();
     let heads: String = TRAINING_HEADS.iter().map(|head| format!(r#"<th scope="col">{head}</th>"#)).collect();
     format!(
-        r#"<section><h2>Training</h2>
-<div class="scroll"><table><thead><tr>{heads}</tr></thead>
+        r#"<div class="scroll"><table><thead><tr>{heads}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p class="caption">Rates are means over the stage. The last loss is the end of the moving average.</p>
-{curves}</section>
-"#
+{curves}"#
     )
 }
 
@@ -85,7 +104,9 @@ fn row(stage: &StageRecords) -> String {
     let points = stage.points(|s| s.loss);
     let first = points.iter().find(|p| p.1.is_finite()).map(|p| p.1);
     let loss = match (first, smooth(&points).last()) {
-        (Some(first), Some(last)) => format!("{first:.3} → {:.3}", last.1),
+        (Some(first), Some(last)) => {
+            format!("{first:.3} → {:.3} <small>{}</small>", last.1, stage.loss_unit())
+        }
         _ => "–".into(),
     };
     let done = grouped(stage.steps.len() as u64);
@@ -115,14 +136,13 @@ fn curves(stage: &StageRecords) -> String {
         let svg = Curve { title: &spoken, x: step, y, points: &points, smooth, log }.svg();
         format!("<figure><figcaption>{title}</figcaption>{svg}</figure>\n")
     };
-    let (loss, (unit, throughput)) = match stage.objective.as_deref() {
-        None => ("nats a token", ("tokens", StepRecord::throughput as fn(&StepRecord) -> Option<f64>)),
-        Some("superclass") => ("nats a caption", ("pictures", StepRecord::pictures_per_second as _)),
-        Some("aim") => ("squared error a value", ("pictures", StepRecord::pictures_per_second as _)),
-        Some(_) => ("nats a picture", ("pictures", StepRecord::pictures_per_second as _)),
+    let (unit, throughput) = if stage.is_language() {
+        ("tokens", StepRecord::throughput as fn(&StepRecord) -> Option<f64>)
+    } else {
+        ("pictures", StepRecord::pictures_per_second as _)
     };
     let mut panels = vec![
-        panel("Loss", loss, stage.points(|s| s.loss), true, true),
+        panel("Loss", stage.loss_unit(), stage.points(|s| s.loss), true, true),
         panel("Learning rate", "learning rate", stage.points(|s| s.lr), false, false),
         panel("Throughput", &format!("{unit} a second"), stage.points(throughput), true, false),
         panel("Gradient norm", "norm before clipping", stage.points(|s| s.grad_norm), true, true),
@@ -140,41 +160,47 @@ fn curves(stage: &StageRecords) -> String {
     )
 }
 
-/// Samples that could not be used.
+/// Samples that could not be used, each once.
 pub(crate) fn skipped(run: &RunRecords) -> String {
-    let number = run.skipped().count();
-    if number == 0 {
+    let mut found: Vec<(&str, &str, u64)> = Vec::new();
+    for sample in run.skipped() {
+        match found.iter_mut().find(|(id, reason, _)| *id == sample.id && *reason == sample.reason) {
+            Some((.., times)) => *times += 1,
+            None => found.push((&sample.id, &sample.reason, 1)),
+        }
+    }
+    if found.is_empty() {
         return String::new();
     }
-    let rows: String = run
-        .skipped()
-        .map(|s| {
-            format!(
-                "<tr><td class=\"id\">{}</td><td class=\"text\">{}</td></tr>\n",
-                escape(&s.id),
-                escape(&s.reason)
-            )
-        })
-        .collect();
+    let row = |(id, reason, times): &(&str, &str, u64)| {
+        format!(
+            "<tr><td class=\"id\">{}</td><td>{}</td><td class=\"text\">{}</td></tr>\n",
+            escape(id),
+            grouped(*times),
+            escape(reason)
+        )
+    };
+    let rows: String = found.iter().map(row).collect();
+    let samples = if found.len() == 1 { "sample" } else { "samples" };
     format!(
-        "<section><h2>Skipped samples</h2>\n<p>{} could not be read and took no part in the run.</p>\n\
+        "<p>{} {samples} could not be read and took no part in the run.</p>\n\
          <div class=\"scroll\"><table><thead><tr><th scope=\"col\">Sample</th>\
-         <th scope=\"col\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div></section>\n",
-        grouped(number as u64)
+         <th scope=\"col\">Times met</th>\
+         <th scope=\"col\" class=\"text\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div>\n",
+        grouped(found.len() as u64)
     )
 }
 
 /// The plan as it was written before the first step, folded away.
 pub(crate) fn plan(run: &RunRecords) -> String {
-    match &run.plan_text {
-        Some(text) => format!(
-            "<section><h2>Plan</h2>\n<details>\
-             <summary>plan.toml, as written before the first step</summary>\
-             <pre>{}</pre></details></section>\n",
+    let folded = |text: &String| {
+        format!(
+            "<details><summary>plan.toml, as written before the first step</summary>\
+             <pre>{}</pre></details>\n",
             escape(text)
-        ),
-        None => String::new(),
-    }
+        )
+    };
+    run.plan_text.as_ref().map(folded).unwrap_or_default()
 }
 
 /// `1.31 M`, with three digits.

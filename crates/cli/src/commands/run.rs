@@ -21,6 +21,7 @@ use crate::plan::{Plan, Worker};
 use crate::progress::clock;
 use crate::recipe::{Stage, WrittenRecipe};
 use crate::run_folder::RunFolder;
+use crate::run_report::RunReport;
 use crate::stage;
 
 #[derive(Debug, Args)]
@@ -83,19 +84,30 @@ pub(crate) fn stages(
     let plan = Plan::resolve(recipe, Some(&folder))?;
     plan.settle(&folder)?;
     eprint!("{}", plan.summary(&plan.memory(worker)?));
-    let context = Context { plan, folder, worker, stop: stop.clone() };
-    let mut peak = None;
+    let report = RunReport::begin(&folder, worker.threads)?;
+    let context = Context { plan, folder, report, worker, stop: stop.clone() };
+    let done = in_order(&context);
+    let report = context.report.end(&context.folder, done.as_ref().err());
+    if let (Err(_), Ok(report)) = (&done, &report) {
+        eprintln!("what there is so far: open {}", report.display());
+    }
+    done?;
+    let (scores, peak_mib) = (evaluation::scores(&context.folder)?, context.report.peak_mib());
+    Ok(FinishedRun { report: report?, scores, peak_mib })
+}
+
+/// All stages, one after the other.
+fn in_order(context: &Context) -> Result<()> {
     for stage in &context.plan.recipe.stage {
         give_back_now();
         memory::forget_peak();
         let run = || match stage {
-            Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(&context, s),
-            Stage::Probe(s) => stage::probe::run(&context, s),
-            Stage::Eval(s) => stage::evaluate::run(&context, s),
+            Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(context, s),
+            Stage::Probe(s) => stage::probe::run(context, s),
+            Stage::Eval(s) => stage::evaluate::run(context, s),
         };
         on_pool(run).with_context(|| format!("stage {}", stage.name()))?;
-        peak = peak.max(memory::peak_mib());
+        context.report.update(&context.folder)?;
     }
-    let report = mm1_lab::report::write(context.folder.root())?;
-    Ok(FinishedRun { report, scores: evaluation::scores(&context.folder)?, peak_mib: peak })
+    Ok(())
 }

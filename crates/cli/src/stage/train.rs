@@ -110,6 +110,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
             let state = json!({ "cursor": cursor, "stage": stage.name });
             checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;
+            context.report.update(&context.folder)?;
         }
         if stop && line.step < stage.steps {
             return Err(Interrupted.into());
@@ -195,20 +196,58 @@ fn last_good(folder: &Path) -> String {
     }
 }
 
-/// Says what could not be used, from the whole stage's metrics: nothing is dropped silently.
+/// Damaged samples that are named; the report names all.
+const NAMED: usize = 20;
+
+/// Says what could not be used, from the whole stage's metrics, each sample once: nothing is dropped silently.
 fn report_skipped(context: &Context, stage: &str, cursor: &Cursor) -> Result<()> {
     if cursor.skipped() > 0 {
-        eprintln!("{stage:>14} skipped {} damaged samples:", cursor.skipped());
-        for line in std::fs::read_to_string(context.folder.metrics())?.lines() {
-            let line: Value = serde_json::from_str(line)?;
-            for skip in line["skipped"].as_array().into_iter().flatten().filter(|_| line["stage"] == stage) {
-                let text = |key: &str| skip[key].as_str().unwrap_or_default().to_string();
-                eprintln!("{:>14}   {}: {}", "", text("id"), text("reason"));
-            }
+        let found = damaged(&context.folder.metrics(), stage)?;
+        let (number, times) = (found.len(), cursor.skipped());
+        eprintln!(
+            "{stage:>14} left out {number} damaged {}, met {times} {} in all:",
+            plural(number as u64, "sample"),
+            plural(times, "time")
+        );
+        for (SkippedSample { id, reason }, times) in found.iter().take(NAMED) {
+            let times = if *times > 1 { format!(" (met {times} times)") } else { String::new() };
+            eprintln!("{:>14}   {id}{times}: {reason}", "");
+        }
+        if number > NAMED {
+            eprintln!("{:>14}   … and {} more; the report lists all", "", number - NAMED);
         }
     }
     if cursor.truncated() > 0 {
-        eprintln!("{stage:>14} cut {} documents that were longer than a row", cursor.truncated());
+        let documents = plural(cursor.truncated(), "document");
+        eprintln!("{stage:>14} cut {} {documents} longer than a row", cursor.truncated());
     }
     Ok(())
+}
+
+/// The damaged samples that a stage has met, in the order of their first meeting, and how often.
+fn damaged(metrics: &Path, stage: &str) -> Result<Vec<(SkippedSample, u64)>> {
+    #[derive(serde::Deserialize)]
+    struct Line {
+        stage: String,
+        #[serde(default)]
+        skipped: Vec<SkippedSample>,
+    }
+    let mut found: Vec<(SkippedSample, u64)> = Vec::new();
+    let text = std::fs::read(metrics)?;
+    for line in String::from_utf8_lossy(&text).lines() {
+        // A line that is no object is named by the report.
+        let Ok(line) = serde_json::from_str::<Line>(line) else { continue };
+        for skipped in line.skipped.into_iter().filter(|_| line.stage == stage) {
+            match found.iter_mut().find(|(seen, _)| *seen == skipped) {
+                Some((_, times)) => *times += 1,
+                None => found.push((skipped, 1)),
+            }
+        }
+    }
+    Ok(found)
+}
+
+/// A word after a number of things.
+fn plural(number: u64, word: &str) -> String {
+    if number == 1 { word.to_owned() } else { format!("{word}s") }
 }

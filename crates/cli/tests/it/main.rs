@@ -11,6 +11,7 @@ mod recaption;
 mod recipes;
 mod reference;
 mod refuse;
+mod report;
 mod resume;
 mod road;
 mod score;

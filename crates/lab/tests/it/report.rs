@@ -111,8 +111,12 @@ impl Folder {
             !names.iter().any(|n| n == "script" || n == "link" || n == "iframe"),
             "only our own elements"
         );
-        for outside in ["http:", "https:", "url(", "@import", "src=\"/", "href"] {
+        for outside in ["http:", "https:", "url(", "@import", "src=\"/"] {
             assert!(!page.contains(outside), "the page needs {outside}");
+        }
+        for link in page.split("href=\"").skip(1) {
+            let place = link.strip_prefix('#').and_then(|link| link.split('"').next()).unwrap();
+            assert!(page.contains(&format!("id=\"{place}\"")), "{place} is linked and not there");
         }
         assert!(!page.contains("NaN") && !page.contains("inf"), "a broken number is on the page");
         page
@@ -201,8 +205,8 @@ fn an_encoders_own_figures_are_drawn_and_no_test_pictures_are_missed() {
         ("<figcaption>rank</figcaption>", 1),
         ("<figcaption>view entropy</figcaption>", 1),
         ("<figcaption>weight</figcaption>", 0),
-        ("nats a picture", 1),
-        ("nats a token", 1),
+        (">nats a picture</text>", 1),
+        (">nats a token</text>", 1),
         ("pictures a second", 1),
         ("tokens a second", 1),
     ] {
@@ -283,4 +287,131 @@ fn a_long_run_keeps_its_spike_and_stays_small() {
             .fold(1e9, f64::min)
     };
     assert!(highest(raw) < 30.0, "the spike of 77 on an axis to 80 is near the top: {}", highest(raw));
+}
+
+#[test]
+fn a_language_stage_has_its_loss_in_nats_a_token() {
+    let folder = Folder::whole();
+    // As the program writes it: every training stage names its objective.
+    let plan = PLAN.replace("name = \"pretrain\"\n", "name = \"pretrain\"\nobjective = \"language\"\n");
+    folder.put("plan.toml", &plan.replace("name = \"sft\"\n", "name = \"sft\"\nobjective = \"language\"\n"));
+    let page = folder.report();
+    assert!(!page.contains("nats a picture"));
+    assert!(page.contains(">nats a token</text>") && page.contains("<small>nats a token</small>"));
+    assert!(page.contains(">tokens a second</text>") && !page.contains(">pictures a second</text>"));
+}
+
+#[test]
+fn a_recipe_that_only_measures_lacks_nothing() {
+    let folder = Folder::new();
+    let (head, _) = PLAN.split_once("[[settled.recipe.stage]]").unwrap();
+    let stage = "[[settled.recipe.stage]]\nkind = \"probe\"\nname = \"probe\"\n";
+    folder.put("plan.toml", &format!("{head}{stage}"));
+    let found = json!([{
+        "stage": "probe", "task": "knn", "shots": 0, "metric": "accuracy", "value": 61.0,
+        "ci95": [57.0, 65.0], "n": 500, "baselines": {"random": 20.0, "pixels": 31.5, "chance": 1.0},
+    }]);
+    folder.put("eval.json", &found.to_string());
+    let page = folder.report();
+    for text in ["incomplete", "-0", "0 training steps", "No training step", "id=\"training\""] {
+        assert!(!page.contains(text), "{text} is on the page");
+    }
+    assert!(page.contains("In stage probe, knn scores 61.0, clearly better than pixels (31.5)."));
+}
+
+#[test]
+fn one_sentence_says_what_came_out() {
+    let page = Folder::whole().report();
+    let sentence = "In stage sft, scene-vqa scores 68.0 with 8 shots, clearly better than blind (11.2).";
+    assert!(page.contains(&format!("<p class=\"verdict\">{sentence}</p>")), "{page:.3000}");
+
+    let folder = Folder::whole();
+    std::fs::remove_file(folder.path().join("eval.json")).unwrap();
+    assert!(folder.report().contains("The loss of stage sft went from 5.500 to "));
+
+    // Less is better of a perplexity, and an interval over the baseline decides nothing.
+    let score = json!({
+        "stage": "sft", "task": "texts", "shots": 0, "metric": "perplexity", "value": 9.0, "ci95": [7.0, 12.0],
+        "n": 50, "baselines": {"constant": 11.0},
+    });
+    folder.put("eval.json", &json!([score]).to_string());
+    let page = folder.report();
+    assert!(page.contains("texts scores 9.0 with 0 shots, not clearly different from constant (11.0)."));
+    assert!(page.contains("With fewer than 200 questions the intervals are wide"));
+}
+
+#[test]
+fn overlap_with_training_is_shown_once_a_task() {
+    let folder = Folder::whole();
+    assert!(!folder.report().contains("Overlap with training"));
+    let mut scores = vec![score("scene-vqa", "sft", 0, 60.0), score("scene-vqa", "sft", 4, 61.0)];
+    for score in &mut scores {
+        score["contamination"] = json!({
+            "documents": 5000, "items": 40, "same_pictures": 2, "near_pictures": 4, "texts": 0,
+            "examples": {"a": "picture"},
+        });
+    }
+    folder.put("eval.json", &Value::from(scores).to_string());
+    let page = folder.report();
+    let row = "<td>40</td><td>5,000</td><td><b>2</b> <small>5 %</small></td>\
+               <td><b>4</b> <small>10 %</small></td><td>0</td>";
+    assert_eq!(count(&page, row), 1, "one row a task");
+    assert!(page.contains("<a href=\"#overlap\">Overlap with training</a>"));
+}
+
+#[test]
+fn machine_dates_and_memory_stand_in_the_head() {
+    let folder = Folder::whole();
+    let process = |end: Value, peak: u64| {
+        json!({
+            "started": "2026-11-29T07:28:15Z", "last": "2026-11-29T07:31:00Z",
+            "machine": "A <Processor>, 2 cores, 24.0 GiB, linux x86_64", "threads": 2, "version": "0.1.0",
+            "commit": "3f2c1ab", "peak_mib": peak, "end": end,
+        })
+    };
+    folder
+        .put("processes.json", &json!([process(Value::Null, 200), process(json!("done"), 241)]).to_string());
+    let page = folder.report();
+    for text in [
+        "<li>begun 2026-11-29 07:28 UTC</li>",
+        "<li>done 2026-11-29 07:31 UTC</li>",
+        "<li>in 2 processes</li>",
+        "<li>A &lt;Processor&gt;, 2 cores, 24.0 GiB, linux x86_64, 2 threads</li>",
+        "<li>at most 241 MiB of memory</li>",
+        "<li>mm1 0.1.0</li>",
+    ] {
+        assert_eq!(count(&page, text), 1, "{text}");
+    }
+    assert!(!page.contains("incomplete"));
+    folder.put("processes.json", &json!([process(json!("interrupted"), 200)]).to_string());
+    assert!(folder.report().contains("The run was interrupted; the same command continues it."));
+    folder.put("processes.json", &json!([process(json!("failed: a disk is full"), 200)]).to_string());
+    assert!(folder.report().contains("The run has failed: a disk is full."));
+}
+
+#[test]
+fn a_sample_that_is_met_again_is_listed_once() {
+    let folder = Folder::whole();
+    let skipped = r#", "skipped": [{"id": "x.jpg", "reason": "truncated"}]}"#;
+    let met = |i| line("pretrain", i, json!(1.0)).replace("}\n", &format!("{skipped}\n"));
+    folder.put("metrics.jsonl", &(1..=40).map(met).collect::<String>());
+    let page = folder.report();
+    assert!(page.contains("1 sample could not be read") && count(&page, "x.jpg") == 1);
+    assert!(page.contains("<td>40</td><td class=\"text\">truncated</td>"));
+}
+
+#[test]
+fn values_show_under_the_pointer() {
+    let page = Folder::whole().report();
+    assert!(page.contains(">step 1: 5.500, average 5.500</text>"), "the first step of the loss");
+    assert!(page.contains(">step 10: 1.00e-4</text>"), "the last rate of tuning");
+}
+
+#[test]
+fn what_an_evaluation_leaves_is_reported_without_a_run() {
+    let folder = Folder::new();
+    folder.put("eval.json", &json!([score("scene-vqa", "sft", 0, 60.0)]).to_string());
+    folder.put("samples.json", "[]");
+    let page = folder.report();
+    assert!(!page.contains("incomplete") && page.contains("scene-vqa scores 60.0"));
 }

@@ -76,7 +76,7 @@ fn every_file_and_key_that_runs_write_is_documented() {
     let mut written = BTreeSet::new();
     for folder in &folders {
         files(folder, "", &mut written);
-        for file in ["metrics.jsonl", "eval.json", "samples.json"] {
+        for file in ["metrics.jsonl", "eval.json", "samples.json", "processes.json"] {
             let file = folder.join(file);
             if file.exists() {
                 keys_of(&file, &mut written);
