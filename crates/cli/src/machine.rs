@@ -12,6 +12,11 @@ pub(crate) fn describe() -> String {
     [processor(), Some(cores), memory, Some(system)].into_iter().flatten().collect::<Vec<_>>().join(", ")
 }
 
+/// Memory in MiB that a new process could take now, where the system says.
+pub(crate) fn available_mib() -> Option<u64> {
+    kib("MemAvailable:").map(|kib| kib / 1024)
+}
+
 /// The processor's name; Linux has it for x86.
 fn processor() -> Option<String> {
     let text = fs::read_to_string("/proc/cpuinfo").ok()?;

@@ -5,6 +5,7 @@ mod checkpoints;
 mod commands;
 mod context;
 mod error;
+mod estimate;
 mod evaluation;
 mod interrupt;
 mod local;

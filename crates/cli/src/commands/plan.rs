@@ -4,6 +4,7 @@ use anyhow::Result;
 use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
+use crate::estimate::RunEstimate;
 use crate::plan::{Plan, Worker};
 
 #[derive(Debug, Args)]
@@ -24,15 +25,20 @@ pub(crate) struct PlanArgs {
 /// # Errors
 /// Whatever is wrong with the recipe or its data.
 pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
-    let plan = Plan::resolve(args.device.put(args.recipe.read()?), None)?;
+    let recipe = args.device.put(args.recipe.read()?);
     // A loader holds more memory for more threads.
-    let memory = plan.memory(Worker::alone(args.threads.count()))?;
+    let worker = Worker::alone(args.threads.start_pool()?);
+    let plan = Plan::resolve(recipe, None)?;
+    // Before a step is done: it leaves memory behind that would be counted.
+    let memory = plan.memory(worker)?;
+    let estimate = RunEstimate::measure(&plan, &memory, worker)?;
     if args.json {
         let mut document = serde_json::to_value(plan.to_table()?)?;
         document["memory"] = serde_json::to_value(memory)?;
+        document["estimate"] = serde_json::to_value(estimate)?;
         println!("{document}");
     } else {
-        print!("{}", plan.summary(&memory));
+        print!("{}{}", plan.summary(&memory), estimate.summary());
     }
     Ok(())
 }

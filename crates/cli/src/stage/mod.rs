@@ -2,6 +2,8 @@
 
 mod dual_encoder;
 pub(crate) mod evaluate;
+pub(crate) mod measure;
 pub(crate) mod model;
+mod objective;
 pub(crate) mod probe;
 pub(crate) mod train;

@@ -8,13 +8,8 @@ use anyhow::{Context as _, Result};
 use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, SkippedSample};
-use mm1_data::source::Split;
 use mm1_kernels::allocator::TrainingMemory;
-use mm1_model::aim::Aim;
-use mm1_model::clip::{Clip, Contrast};
-use mm1_model::dino::Dino;
-use mm1_model::superclass::{SuperClass, inverse_document_frequency};
-use mm1_train::{Checkpoint, StepReport, Trainer, checkpoint};
+use mm1_train::{Checkpoint, Objective, StepReport, Trainer, checkpoint};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -23,11 +18,8 @@ use crate::context::Context;
 use crate::error::{Interrupted, input};
 use crate::memory;
 use crate::progress::Progress;
-use crate::recipe::{ObjectiveConfig, TrainStage};
-use crate::stage::model;
-
-/// Captions of each source from which the frequencies of labels are counted.
-const COUNTED: u64 = 2000;
+use crate::recipe::TrainStage;
+use crate::stage::objective::{InitialWeights, WithModel, with_model};
 
 /// Trains one stage from its last checkpoint, or else from where the stage before it ended.
 ///
@@ -43,27 +35,22 @@ pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
         eprintln!("{:>14} {} steps were done before", stage.name, done.step);
         return report_skipped(context, &stage.name, &cursor(&done.state()?)?);
     }
-    let (device, recipe) = (context.plan.compute.training_device(), &context.plan.recipe);
-    let encoder = || model::encoder_before(recipe, context.folder.root(), &stage.name, &device);
-    let clip = |contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
-    match &stage.objective {
-        ObjectiveConfig::Language => {
-            let model = model::before(recipe, context.folder.root(), &stage.name, &device)?;
-            train(context, stage, model, last)
-        }
-        ObjectiveConfig::Clip { .. } => train(context, stage, clip(Contrast::Softmax)?, last),
-        ObjectiveConfig::Siglip { .. } => train(context, stage, clip(Contrast::Sigmoid)?, last),
-        ObjectiveConfig::Dino { dino, .. } => {
-            train(context, stage, Dino::new(encoder()?, dino, stage.steps, recipe.seed), last)
-        }
-        ObjectiveConfig::Aim { aim, .. } => {
-            train(context, stage, Aim::new(encoder()?, aim, recipe.model.vision.patch, recipe.seed), last)
-        }
-        ObjectiveConfig::Superclass { .. } => {
-            let captions = first_captions(context, stage);
-            let weights = inverse_document_frequency(&captions, context.plan.tokenizer.vocab());
-            train(context, stage, SuperClass::new(encoder()?, weights, recipe.seed), last)
-        }
+    let weights = InitialWeights::Stages(context.folder.root());
+    with_model(&context.plan, stage, weights, StageTraining { context, stage, last })
+}
+
+/// The training of one stage, from the checkpoint `last` where there is one.
+struct StageTraining<'a> {
+    context: &'a Context,
+    stage: &'a TrainStage,
+    last: Option<Checkpoint>,
+}
+
+impl WithModel for StageTraining<'_> {
+    type Output = ();
+
+    fn with<M: Objective<Batch = Batch>>(self, model: M) -> Result<()> {
+        train(self.context, self.stage, model, self.last)
     }
 }
 
@@ -73,7 +60,7 @@ fn cursor(state: &Value) -> Result<Cursor> {
 }
 
 /// Trains `model` from the checkpoint `last`, where there is one.
-fn train<M: mm1_train::Objective<Batch = Batch>>(
+fn train<M: Objective<Batch = Batch>>(
     context: &Context,
     stage: &TrainStage,
     model: M,
@@ -95,7 +82,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
     while trainer.steps_done() < stage.steps {
         let started = Instant::now();
         let batches;
-        (batches, cursor) = input(next(&mut loader, stage.accumulate))?;
+        (batches, cursor) = input(next_batches(&mut loader, stage.accumulate))?;
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
         let report = trainer.step(&batches, lr).with_context(|| last_good(&folder))?;
@@ -121,11 +108,7 @@ fn train<M: mm1_train::Objective<Batch = Batch>>(
 }
 
 /// Continues from the checkpoint `last`: where the run was in its data then.
-fn resume<M: mm1_train::Objective>(
-    trainer: &mut Trainer<M>,
-    last: &Checkpoint,
-    stage: &TrainStage,
-) -> Result<Cursor> {
+fn resume<M: Objective>(trainer: &mut Trainer<M>, last: &Checkpoint, stage: &TrainStage) -> Result<Cursor> {
     let snapshot = last.load()?;
     let cursor = cursor(&snapshot.state)?;
     trainer.restore(snapshot)?;
@@ -133,22 +116,11 @@ fn resume<M: mm1_train::Objective>(
     Ok(cursor)
 }
 
-/// The tokens of the first captions of each source.
-fn first_captions(context: &Context, stage: &TrainStage) -> Vec<Vec<u32>> {
-    let mut captions = Vec::new();
-    for name in stage.mixture.keys() {
-        let source = context.plan.sources.named(name);
-        for index in 0..source.len(Split::Train).unwrap_or(u64::MAX).min(COUNTED) {
-            // What can't be read is named when training meets it.
-            let Ok(texts) = source.texts(Split::Train, index) else { continue };
-            captions.push(texts.iter().flat_map(|text| context.plan.tokenizer.encode(text)).collect());
-        }
-    }
-    captions
-}
-
 /// The batches of one step, and the cursor after them.
-fn next(loader: &mut Loader, accumulate: usize) -> Result<(Vec<Batch>, Cursor)> {
+///
+/// # Errors
+/// Too many damaged documents.
+pub(super) fn next_batches(loader: &mut Loader, accumulate: usize) -> Result<(Vec<Batch>, Cursor)> {
     let mut batches = Vec::with_capacity(accumulate);
     let mut cursor = Cursor::default();
     for _ in 0..accumulate {
@@ -199,7 +171,8 @@ fn last_good(folder: &Path) -> String {
 /// Damaged samples that are named; the report names all.
 const NAMED: usize = 20;
 
-/// Says what could not be used, from the whole stage's metrics, each sample once: nothing is dropped silently.
+/// Says what could not be used, from the whole stage's metrics, each sample once: nothing is dropped
+/// silently.
 fn report_skipped(context: &Context, stage: &str, cursor: &Cursor) -> Result<()> {
     if cursor.skipped() > 0 {
         let found = damaged(&context.folder.metrics(), stage)?;

@@ -1,0 +1,142 @@
+//! [`RunEstimate`]: how long the training of a plan takes on this machine and what it leaves on disk, before
+//! it begins.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use indicatif::HumanBytes;
+use mm1_train::moments::GRADIENT_BYTES;
+use serde::Serialize;
+
+use crate::machine;
+use crate::memory::MemoryEstimate;
+use crate::plan::{Plan, Worker};
+use crate::recipe::{ObjectiveConfig, Stage, TrainStage};
+use crate::stage::measure::step_seconds;
+
+/// Floating-point operations of a step, for each thread, above which no step is done for an estimate. On two
+/// threads of a server's processor of 2024 that is about half a minute.
+const MOST_WORK: f64 = 1e12;
+
+/// What a plan's training takes. All figures are estimates.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunEstimate {
+    /// Seconds of a step of each training stage; `None` where none could be measured here.
+    step_seconds: BTreeMap<String, Option<f64>>,
+    /// Seconds of each training stage.
+    seconds: BTreeMap<String, Option<f64>>,
+    /// Bytes of the checkpoints that stay in the run folder, and of the one more while one is written.
+    checkpoint_bytes: u64,
+    /// The folder in which downloads are kept, and the most that they take in GiB; `None` without downloads.
+    cache: Option<(String, f64)>,
+}
+
+impl RunEstimate {
+    /// Measures one step of each training stage of `plan` whose `memory` is there and whose step is short
+    /// enough.
+    ///
+    /// # Errors
+    /// Data that can't be read; a loss that is not finite.
+    pub(crate) fn measure(
+        plan: &Plan,
+        memory: &BTreeMap<String, MemoryEstimate>,
+        worker: Worker,
+    ) -> Result<Self> {
+        let (mut steps, mut seconds) = (BTreeMap::new(), BTreeMap::new());
+        let (mut kept, mut largest) = (0, 0);
+        for stage in &plan.recipe.stage {
+            let Some(training) = stage.training() else { continue };
+            let name = &training.name;
+            let step = if fits(plan, stage, memory[name].mib, worker.threads) {
+                Some(step_seconds(plan, training, worker)?)
+            } else {
+                None
+            };
+            steps.insert(name.clone(), step);
+            seconds.insert(name.clone(), step.map(|step| step * training.steps as f64));
+            let bytes = checkpoint_bytes(plan, stage, training);
+            let count =
+                training.steps.div_ceil(training.checkpoint.every).min(training.checkpoint.keep as u64);
+            kept += count * bytes;
+            largest = largest.max(bytes);
+        }
+        let cache = reads_addresses(plan).then(|| {
+            let store = &plan.recipe.store;
+            (store.cache.display().to_string(), store.cache_gib)
+        });
+        Ok(Self { step_seconds: steps, seconds, checkpoint_bytes: kept + largest, cache })
+    }
+
+    /// As a person reads it, two or three lines.
+    pub(crate) fn summary(&self) -> String {
+        let mut text = String::new();
+        if self.seconds.is_empty() {
+            return text;
+        }
+        let total: Option<f64> = self.seconds.values().copied().sum();
+        let of = |(name, seconds): (&String, &Option<f64>)| match seconds {
+            Some(seconds) => format!("{name} {}", duration(*seconds)),
+            None => format!("{name} unknown"),
+        };
+        let each = self.seconds.iter().map(of).collect::<Vec<_>>().join(", ");
+        let _ = match total {
+            Some(total) => writeln!(
+                text,
+                "time: about {} of training here, by one measured step of each stage ({each}); \
+                 evaluation comes on top",
+                duration(total)
+            ),
+            None => {
+                writeln!(text, "time: not measured where a step takes too much memory or time here ({each})")
+            }
+        };
+        let _ = writeln!(
+            text,
+            "disk: about {} of checkpoints in the run folder",
+            HumanBytes(self.checkpoint_bytes)
+        );
+        if let Some((folder, gib)) = &self.cache {
+            let _ = writeln!(text, "disk: downloads are kept in {folder}, at most {gib} GiB");
+        }
+        text
+    }
+}
+
+/// Whether a step of the stage can be done here in reasonable time.
+fn fits(plan: &Plan, stage: &Stage, mib: u64, threads: usize) -> bool {
+    let parameters = &plan.derived.parameters;
+    let trained = if matches!(stage, Stage::Encoder(_)) { parameters.vision } else { parameters.total() };
+    let positions = plan.derived.positions_per_step[stage.name()] as f64;
+    // Kaplan et al. 2020: 6 operations for each parameter and position, forward and backward.
+    let work = 6.0 * trained as f64 * positions;
+    let room = machine::available_mib().is_none_or(|available| mib < available);
+    room && work < MOST_WORK * threads as f64
+}
+
+/// Bytes of one checkpoint: weights and moments.
+fn checkpoint_bytes(plan: &Plan, stage: &Stage, training: &TrainStage) -> u64 {
+    let parameters = &plan.derived.parameters;
+    let trained = match (stage, &training.objective) {
+        // Their text tower has the decoder's sizes.
+        (_, ObjectiveConfig::Clip { .. } | ObjectiveConfig::Siglip { .. }) => parameters.total(),
+        (Stage::Encoder(_), _) => parameters.vision,
+        _ => parameters.total(),
+    };
+    training.optimizer.moments.state_bytes(trained) - GRADIENT_BYTES * trained as u64
+}
+
+/// Whether a source is read from an address.
+fn reads_addresses(plan: &Plan) -> bool {
+    serde_json::to_string(&plan.recipe.data).is_ok_and(|data| data.contains("://"))
+}
+
+/// `40 s`, `3 min`, `2 h 5 min`: no finer than such an estimate is.
+fn duration(seconds: f64) -> String {
+    let minutes = (seconds / 60.0).round() as u64;
+    match (minutes / 60, minutes % 60) {
+        _ if seconds < 99.5 => format!("{:.0} s", seconds.max(1.0)),
+        (0, minutes) => format!("{minutes} min"),
+        (hours, minutes) => format!("{hours} h {minutes} min"),
+    }
+}
