@@ -18,6 +18,7 @@ pub mod loader;
 pub mod mixture;
 mod order;
 pub mod pack;
+pub mod packed_page;
 pub mod printable;
 pub mod question;
 pub mod recaption;

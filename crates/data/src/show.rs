@@ -68,6 +68,15 @@ pub fn segments(document: &Document) -> Vec<ShownSegment> {
     document.segments.iter().map(shown).collect()
 }
 
+/// The PNG file of a picture.
+///
+/// # Errors
+/// A picture that can't be decoded.
+pub fn png(image: &Image) -> Result<Vec<u8>> {
+    let picture = open(image)?;
+    shard::png(&picture)
+}
+
 /// A picture as lines of half blocks in 24-bit colour, at most `columns` wide and `lines` high.
 ///
 /// # Errors
@@ -115,25 +124,23 @@ fn mean(picture: &Picture, [x, y]: [u32; 2], [across, down]: [u32; 2]) -> [u8; 3
     sums.map(|sum| (sum / count.max(1)) as u8)
 }
 
-const STYLE: &str = "\
-    \
-    body{font:16px/1.5 system-ui,sans-serif;max-width:46rem;margin:2rem auto;padding:0 1rem;color:#222;\
-    background:#fff}\
-    header{border-bottom:1px solid #ccc;margin-bottom:1.5rem}h1{font-size:1.1rem;overflow-wrap:anywhere}\
-    p{white-space:pre-wrap;overflow-wrap:anywhere}p.read{color:#666}figure{margin:1rem 0}\
-    img{max-width:100%;height:auto;border:1px solid #ddd}\
-    figcaption,dd,dt{font-size:.85rem;color:#555;overflow-wrap:anywhere}\
-    dl{display:grid;grid-template-columns:max-content 1fr;gap:0 1rem}dd{margin:0}\
-    .token{display:inline-block;font:12px monospace;color:#555;background:#eee;border-radius:4px;\
-    padding:0 .4em;margin:.2em 0}\
-    .damage{color:#a00}";
+const STYLE: &str = include_str!("page.css");
+
+/// A page of one file around `body`, in the light or dark colours that the reader has chosen.
+pub(crate) fn frame(title: &str, body: &str) -> String {
+    format!(
+        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"/>\
+         <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\
+         <meta name=\"color-scheme\" content=\"light dark\"/><title>{}</title>\
+         <style>{STYLE}</style></head>\n<body>{body}</body></html>\n",
+        escaped(title)
+    )
+}
 
 /// A page of one file: pictures inside, no script.
 pub fn html(document: &Document, origin: &Provenance, file: &str) -> String {
     let mut page = format!(
-        "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{id}</title>\
-         <style>{STYLE}</style></head>\n\
-         <body><header><h1>{id}</h1><dl><dt>kind</dt><dd>{kind}</dd><dt>file</dt><dd>{file}</dd>",
+        "<header><h1>{id}</h1><dl><dt>kind</dt><dd>{kind}</dd><dt>file</dt><dd>{file}</dd>",
         id = escaped(&document.id),
         kind = kind(document),
         file = escaped(file)
@@ -165,8 +172,7 @@ pub fn html(document: &Document, origin: &Provenance, file: &str) -> String {
             _ => {}
         }
     }
-    page.push_str("</body></html>\n");
-    page
+    frame(&document.id, &page)
 }
 
 /// The kind as a recipe writes it.
@@ -178,13 +184,18 @@ pub fn kind(document: &Document) -> String {
 /// A picture that was decoded before, as a `data:` address.
 fn data_address(image: &Image) -> String {
     let (bytes, kind) = match image {
-        Image::File { bytes, .. } => (bytes.to_vec(), read_header(image).map_or("", |seen| seen.format)),
+        Image::File { bytes, .. } => match read_header(image).map_or("", |seen| seen.format) {
+            shown @ ("JPEG" | "PNG" | "WebP" | "GIF" | "BMP") => (bytes.to_vec(), shown),
+            // What no browser shows.
+            _ => (png(image).unwrap_or_default(), "PNG"),
+        },
         Image::Pixels(picture) => (shard::png(picture).unwrap_or_default(), "PNG"),
     };
     format!("data:image/{};base64,{}", kind.to_lowercase(), BASE64_STANDARD.encode(bytes))
 }
 
-fn escaped(text: &str) -> String {
+/// Text that stays text inside an element or a quoted attribute.
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {

@@ -5,6 +5,8 @@ mod import;
 mod inspect;
 mod preview;
 mod recaption;
+#[cfg(feature = "emoji")]
+mod sample;
 mod sources;
 mod stats;
 mod verify;
@@ -30,6 +32,9 @@ pub(crate) enum DataCommand {
     Preview(preview::PreviewArgs),
     /// Write synthetic captions by a trained model, joined with those that the images have.
     Recaption(recaption::RecaptionArgs),
+    /// Write built-in pictures with captions into a folder, to try the program as with pictures of one's own.
+    #[cfg(feature = "emoji")]
+    Sample(sample::SampleArgs),
     /// Count documents, images, words and tokens.
     Stats(stats::StatsArgs),
     /// Read everything and list what is damaged; exit code 2 if anything is.
@@ -47,6 +52,8 @@ pub(crate) fn data(command: &DataCommand) -> Result<()> {
         DataCommand::Inspect(args) => inspect::inspect(args),
         DataCommand::Preview(args) => preview::preview(args),
         DataCommand::Recaption(args) => recaption::recaption(args),
+        #[cfg(feature = "emoji")]
+        DataCommand::Sample(args) => sample::sample(args),
         DataCommand::Stats(args) => stats::stats(args),
         DataCommand::Verify(args) => verify::verify(args),
     }

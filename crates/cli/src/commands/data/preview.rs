@@ -1,9 +1,12 @@
 //! `mm1 data preview`: the rows of a training stage, from the loader that training uses.
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result};
 use clap::Args;
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, SkippedSample};
+use mm1_data::packed_page::PackedPage;
 use serde::Serialize;
 
 use crate::arguments::{RecipeArgs, ThreadsArgs};
@@ -21,6 +24,10 @@ pub(crate) struct PreviewArgs {
     /// Training stage. Default: the recipe's first.
     #[arg(long, value_name = "NAME")]
     stage: Option<String>,
+    /// Write a page of the rows: every picture as the model is given it, and every token, the learned ones
+    /// in colour.
+    #[arg(long, value_name = "FILE")]
+    html: Option<PathBuf>,
     #[command(flatten)]
     threads: ThreadsArgs,
     /// Print one JSON document as the last line of standard output.
@@ -67,15 +74,25 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
     // Which row a batch begins with changes nothing: a row is a function of its number.
     let config = LoaderConfig { rows: 1, ..plan.loader(stage, Worker::alone(threads))? };
     let mut loader = input(Loader::start(config.clone(), Cursor::default()))?;
+    let title = format!("{}, stage {}", plan.recipe.name, stage.name);
+    let mut page = PackedPage::new(&title, &plan.tokenizer, &plan.image);
     let mut rows = Vec::new();
     for number in 0..args.rows {
         let (batch, _) = input(loader.next().with_context(|| format!("stage {}", stage.name)))?;
         rows.push(row(&config, number, &batch));
+        if let (Some(row), true) = (rows.last(), args.html.is_some()) {
+            page.row(&heading(row), &batch);
+        }
         if !args.json {
             print!("{}", rows.last().map(describe).unwrap_or_default());
         }
     }
     let preview = Preview { stage: &stage.name, rows, skipped: loader.skipped() };
+    if let Some(path) = &args.html {
+        preview.skipped.iter().for_each(|s| page.line(&format!("skipped {}: {}", s.id, s.reason)));
+        super::write(path, &page.finish(&title))?;
+        eprintln!("written: {}", path.display());
+    }
     if args.json {
         println!("{}", serde_json::to_string(&preview)?);
     } else {
@@ -118,20 +135,30 @@ fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> PreviewRow {
     }
 }
 
+/// A row in a line.
+fn heading(row: &PreviewRow) -> String {
+    let length = row.tokens + row.padding;
+    format!(
+        "row {}  {}  {}, {}, {} of {length} tokens ({:.0}% padding)",
+        row.row,
+        row.source,
+        counted(row.samples.len(), "document"),
+        counted(row.images, "image"),
+        row.tokens,
+        100.0 * row.padding as f64 / length as f64
+    )
+}
+
+/// `1 image`, `2 images`.
+fn counted(number: usize, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+}
+
 /// A row and its documents, a line each.
 fn describe(row: &PreviewRow) -> String {
     use std::fmt::Write as _;
 
-    let length = row.tokens + row.padding;
-    let mut text = format!(
-        "row {}  {}  {} documents, {} images, {} of {length} tokens ({:.0}% padding)\n",
-        row.row,
-        row.source,
-        row.samples.len(),
-        row.images,
-        row.tokens,
-        100.0 * row.padding as f64 / length as f64
-    );
+    let mut text = heading(row) + "\n";
     for PreviewDocument { id, tokens, images, truncated } in &row.samples {
         let cut = if *truncated { "  cut: longer than a row" } else { "" };
         let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} images  {id}{cut}");
@@ -143,15 +170,14 @@ fn summary(preview: &Preview, stage: &TrainStage) {
     let sum = |of: fn(&PreviewRow) -> usize| preview.rows.iter().map(of).sum::<usize>();
     let positions = preview.rows.len() * stage.length;
     println!(
-        "stage {}: {} rows of {} tokens, {} documents, {} images, {:.1}% of the positions used, \
-         {} documents skipped",
+        "stage {}: {} of {} tokens, {}, {}, {:.1}% of the positions used, {} skipped",
         preview.stage,
-        preview.rows.len(),
+        counted(preview.rows.len(), "row"),
         stage.length,
-        sum(|row| row.samples.len()),
-        sum(|row| row.images),
+        counted(sum(|row| row.samples.len()), "document"),
+        counted(sum(|row| row.images), "image"),
         100.0 * sum(|row| row.tokens) as f64 / positions as f64,
-        preview.skipped.len()
+        counted(preview.skipped.len(), "document")
     );
     for SkippedSample { id, reason } in preview.skipped {
         println!("  {id}: {reason}");
