@@ -1,6 +1,6 @@
 //! [`Sources`]: the data of a recipe, opened.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,11 +35,27 @@ impl Sources {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let store = Store::new(recipe.store.clone())?;
+        // What a wanted source is made of is opened with it.
+        let under: BTreeSet<&str> =
+            recipe.data.iter().filter(|(name, _)| wanted(name)).filter_map(|(_, c)| c.made_of()).collect();
+        let needed = |name: &str| wanted(name) || under.contains(name);
         let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
             let source = config.open_with(name, recipe.seed, world.as_ref(), &store);
             Ok((name.clone(), source.with_context(|| format!("data.{name}{}", remedy(config)))?))
         };
-        let by_name = recipe.data.iter().filter(|(name, _)| wanted(name)).map(open).collect::<Result<_>>()?;
+        let (over, own): (Vec<_>, Vec<_>) =
+            recipe.data.iter().filter(|(name, _)| needed(name)).partition(|(_, c)| c.made_of().is_some());
+        let mut by_name: BTreeMap<String, Arc<dyn Source>> =
+            own.into_iter().map(open).collect::<Result<_>>()?;
+        for (name, config) in over {
+            let of = config.made_of().unwrap_or_default();
+            recipe.check_source(&format!("data.{name}.of"), of)?;
+            let inner = by_name.get(of).with_context(|| {
+                format!("data.{name}.of = \"{of}\": that source is itself made of another one")
+            })?;
+            let source = config.open_over(name, recipe.seed, inner.clone());
+            by_name.insert(name.clone(), source.with_context(|| format!("data.{name}"))?);
+        }
         Ok(Self {
             by_name,
             #[cfg(feature = "emoji")]

@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use indicatif::HumanCount;
+use mm1_data::source::Split;
+use mm1_lab::record::ENOUGH_QUESTIONS;
 
 use crate::memory::MemoryEstimate;
 use crate::plan::Plan;
 use crate::recipe::Stage;
+use crate::tasks;
 
 impl Plan {
     /// The plan with the `memory` of its training stages, as a person reads it.
@@ -29,8 +32,24 @@ impl Plan {
         );
         for stage in &self.recipe.stage {
             let _ = writeln!(text, "  {}: {}", stage.name(), self.line_of(stage, memory));
+            if let Stage::Eval(s) = stage {
+                s.protocol.tasks.iter().filter_map(|task| self.few_items(task)).for_each(|warning| {
+                    let _ = writeln!(text, "    warning: {warning}");
+                });
+            }
         }
         text
+    }
+
+    /// What is said of a task whose source holds out too little to tell runs apart.
+    fn few_items(&self, task: &str) -> Option<String> {
+        let held_out = self.sources.named(tasks::held_out(task)?).len(Split::Test)?;
+        (held_out < ENOUGH_QUESTIONS).then(|| {
+            format!(
+                "{task} has {held_out} test {}; with fewer than {ENOUGH_QUESTIONS} a score is a rough guess",
+                if held_out == 1 { "item" } else { "items" }
+            )
+        })
     }
 
     fn line_of(&self, stage: &Stage, memory: &BTreeMap<String, MemoryEstimate>) -> String {
@@ -50,12 +69,22 @@ impl Plan {
             ),
             Stage::Eval(s) => {
                 format!(
-                    "{} with {:?} shots, {} questions each",
+                    "{} with {} shots, at most {} {} each",
                     s.protocol.tasks.join(", "),
-                    s.protocol.shots,
-                    s.protocol.questions
+                    listed(&s.protocol.shots),
+                    s.protocol.questions,
+                    if s.protocol.questions == 1 { "question" } else { "questions" }
                 )
             }
         }
+    }
+}
+
+/// `0, 4 and 8`.
+fn listed(numbers: &[usize]) -> String {
+    let texts: Vec<String> = numbers.iter().map(usize::to_string).collect();
+    match texts.split_last() {
+        Some((last, before)) if !before.is_empty() => format!("{} and {last}", before.join(", ")),
+        _ => texts.concat(),
     }
 }

@@ -67,6 +67,14 @@ pub(crate) fn sources(task: &str) -> BTreeSet<&str> {
     SourceTaskName::parse(task).map(SourceTaskName::sources).unwrap_or_default()
 }
 
+/// The source of the recipe whose held-out part a task asks.
+pub(crate) fn held_out(task: &str) -> Option<&str> {
+    Some(match SourceTaskName::parse(task)? {
+        SourceTaskName::Captions(source) | SourceTaskName::Texts(source) => source,
+        SourceTaskName::Questions { source, .. } => source,
+    })
+}
+
 /// Whether a task is about the built-in pictures.
 pub(crate) fn is_built_in(task: &str) -> bool {
     BUILT_IN.contains(&task)
@@ -143,7 +151,12 @@ impl TaskData {
         let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();
         #[cfg(feature = "emoji")]
         let world = {
-            let of_source = |name: &&str| recipe.is_some_and(|recipe| recipe.data[*name].is_built_in());
+            let built_in = |recipe: &Recipe, name: &str| {
+                let source = &recipe.data[name];
+                let of = source.made_of().and_then(|of| recipe.data.get(of));
+                source.is_built_in() || of.is_some_and(|of| of.is_built_in())
+            };
+            let of_source = |name: &&str| recipe.is_some_and(|recipe| built_in(recipe, name));
             let needed = tasks.iter().any(|task| is_built_in(task)) || wanted.iter().any(of_source);
             let make = || {
                 recipe

@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use crate::section::grouped;
+use crate::number::grouped;
 
 /// Strips of a plot at most.
 const STRIPS: usize = 50;
@@ -75,6 +75,8 @@ fn figure(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if size >= 1000.0 => grouped_signed(value),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
         size if size >= 0.01 => format!("{value:.3}"),
         _ => format!("{value:.2e}"),
     }

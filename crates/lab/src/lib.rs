@@ -3,6 +3,7 @@
 pub mod ablation;
 mod axis;
 mod hover;
+mod number;
 mod overlap;
 pub mod plot;
 pub mod process;

@@ -1,9 +1,9 @@
 //! The overlap of tests and training, as far as an evaluation has looked for it.
 
+use crate::number::grouped;
 use crate::plot::escape;
 use crate::record::{OverlapRecord, ScoreRecord};
 use crate::run::RunRecords;
-use crate::section::grouped;
 
 /// A row for each task; nothing where no evaluation has compared its questions with training.
 pub(crate) fn overlap(run: &RunRecords) -> String {

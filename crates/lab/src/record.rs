@@ -5,6 +5,9 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 use serde_json::Value;
 
+/// Questions from which on a task's interval is narrow enough to tell runs apart.
+pub const ENOUGH_QUESTIONS: u64 = 200;
+
 /// One line of `metrics.jsonl`. A number that JSON can't write, such as `NaN`, is `None`.
 #[derive(Clone, Debug, Deserialize)]
 pub struct StepRecord {

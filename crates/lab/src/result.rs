@@ -1,9 +1,9 @@
 //! What the model can do: scores over shots, scores by category, and test pictures with its answers.
 
+use crate::number::grouped;
 use crate::plot::{Intervals, Mark, Series, escape, key};
-use crate::record::{AnswerRecord, ScoreRecord};
+use crate::record::{AnswerRecord, ENOUGH_QUESTIONS, ScoreRecord};
 use crate::run::RunRecords;
-use crate::section::grouped;
 use crate::verdict::number;
 
 /// The shots table and a plot for each task; nothing where there is no score (a note says so).
@@ -17,9 +17,11 @@ pub(crate) fn scores(run: &RunRecords) -> String {
     let there = |name: &str| scores.iter().any(|s| s.baselines.contains_key(name));
     let baselines = BASELINES.iter().filter(|(name, _)| there(name));
     let explained: String = baselines.map(|(name, what)| format!("<em>{name}</em>: {what}; ")).collect();
-    let few = scores.iter().any(|s| s.n.is_some_and(|n| n < ENOUGH));
+    let few = scores.iter().any(|s| s.n.is_some_and(|n| n < ENOUGH_QUESTIONS));
     let few = if few {
-        format!(" With fewer than {ENOUGH} questions the intervals are wide: small differences say nothing.")
+        format!(
+            " With fewer than {ENOUGH_QUESTIONS} questions the intervals are wide: small differences say nothing."
+        )
     } else {
         String::new()
     };
@@ -29,9 +31,6 @@ pub(crate) fn scores(run: &RunRecords) -> String {
         table(&scores)
     )
 }
-
-/// Questions from which on a task's interval is narrow enough to compare runs.
-const ENOUGH: u64 = 200;
 
 /// What answers beside the model.
 const BASELINES: [(&str, &str); 7] = [

@@ -213,6 +213,23 @@ pub enum SourceConfig {
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
+    /// Captions as instruction data, to tune on: each picture of another source with a request to describe
+    /// it, and its caption as the answer. What the other source holds out is held out here too.
+    Instructions {
+        /// The source of images with captions, by its name in the recipe.
+        of: String,
+        /// The requests, of which one is drawn for each image. By default there are four, among them the one
+        /// that evaluations ask a tuned model with.
+        #[serde(default = "default_requests")]
+        #[schemars(length(min = 1))]
+        requests: Vec<String>,
+    },
+}
+
+fn default_requests() -> Vec<String> {
+    ["Describe the picture.", "What is in the picture?", "What do you see?", "Give a caption."]
+        .map(str::to_owned)
+        .to_vec()
 }
 
 fn default_test_share() -> f64 {
@@ -244,6 +261,14 @@ fn default_memory() -> u64 {
 }
 
 impl SourceConfig {
+    /// The name of the source that it is made of, where it is made of another one.
+    pub fn made_of(&self) -> Option<&str> {
+        match self {
+            Self::Instructions { of, .. } => Some(of),
+            _ => None,
+        }
+    }
+
     /// Whether it shows the built-in world.
     pub fn is_built_in(&self) -> bool {
         matches!(

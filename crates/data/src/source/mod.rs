@@ -11,6 +11,7 @@ mod evidence;
 pub mod files;
 pub mod folder;
 pub mod html;
+pub mod instructions;
 pub(crate) mod interface;
 mod json;
 mod messages;

@@ -10,6 +10,7 @@ use super::conversation::Conversations;
 use super::files::{Files, Format, Opening};
 use super::folder::PictureFolder;
 use super::html::Html;
+use super::instructions::CaptionInstructions;
 use super::interface::Source;
 use super::mmc4::Mmc4;
 use super::obelics::Obelics;
@@ -55,6 +56,9 @@ impl SourceConfig {
             Self::Classes { path, test_share } => {
                 Ok(Arc::new(PictureFolder::of_classes(name, path, *test_share, seed)?))
             }
+            Self::Instructions { of, .. } => {
+                bail!("source `{name}` is made of source `{of}`, which a recipe has to have")
+            }
             _ if self.is_built_in() => self.open_world(name, world),
             _ => Ok(Arc::new(self.open_files(name, seed, store)?)),
         }
@@ -73,6 +77,20 @@ impl SourceConfig {
     pub(crate) fn open_found(&self, name: &str, store: &Store, files: Vec<Blob>) -> Result<Files> {
         let (format, paths, test_share) = self.format(name)?;
         Files::open_found(format, &Opening { name, seed: 0, paths: &paths, test_share, store }, files)
+    }
+
+    /// Opens a source that is made of another one, `inner`; its order is that one's.
+    ///
+    /// # Errors
+    /// Settings that are wrong; a source that is made of no other.
+    pub fn open_over(&self, name: &str, seed: u64, inner: Arc<dyn Source>) -> Result<Arc<dyn Source>> {
+        match self {
+            Self::Instructions { requests, .. } => {
+                let source = CaptionInstructions::new(inner, requests, seed);
+                Ok(Arc::new(source.with_context(|| format!("source `{name}`"))?))
+            }
+            _ => bail!("source `{name}` is made of no other source"),
+        }
     }
 
     /// The format, paths and held-out share of a source of files with an index.

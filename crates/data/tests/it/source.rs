@@ -2,6 +2,7 @@
 
 mod conversation;
 mod html;
+mod instructions;
 mod interleaved;
 mod parquet;
 mod server;
@@ -141,7 +142,7 @@ fn every_kind_refuses_the_settings_of_the_others() {
     ];
     let all = json!({
         "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i",
-        "texts": "t", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "size": 3, "weight": 1.0,
+        "texts": "t", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "of": "s", "requests": ["r"], "size": 3, "weight": 1.0,
     });
     let own: Vec<(&str, &[&str])> = [
         ("classes", &["path", "test_share"][..]),
@@ -156,6 +157,7 @@ fn every_kind_refuses_the_settings_of_the_others() {
         ("json-text", &["path", "test_share", "text"]),
         ("parquet-text", &["path", "test_share", "text", "memory_mib"]),
         ("conversations", &["path", "test_share", "pictures"]),
+        ("instructions", &["of", "requests"]),
     ]
     .into_iter()
     .chain(built_in.map(|kind| (kind, &[][..])))
