@@ -4,6 +4,8 @@
 use std::fmt;
 use std::io;
 
+use mm1_eval::refusal::Refusal;
+
 /// The person's input is wrong: one line that says what, where and what to do.
 #[derive(Debug)]
 pub(crate) struct InputError(String);
@@ -47,7 +49,10 @@ pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     };
     if error.downcast_ref::<Interrupted>().is_some() {
         130
-    } else if error.downcast_ref::<InputError>().is_some() || error.chain().any(full) {
+    } else if error.downcast_ref::<InputError>().is_some()
+        || error.downcast_ref::<Refusal>().is_some()
+        || error.chain().any(full)
+    {
         2
     } else {
         1

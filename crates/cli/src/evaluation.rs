@@ -9,8 +9,10 @@ use anyhow::Result;
 use mm1_data::source::{Source, Split};
 use mm1_eval::baseline;
 use mm1_eval::contamination::{Contamination, TrainingHashes};
+use mm1_eval::counted::counted;
 use mm1_eval::log::Log;
-use mm1_eval::model::Model;
+use mm1_eval::model::{Model, PromptReader};
+use mm1_eval::no_answer::NoAnswerCounts;
 use mm1_eval::prompt::Style;
 use mm1_eval::result::{self, AnsweredSample, TaskScore};
 use mm1_eval::run::{EvalPass, Outcome, evaluate};
@@ -18,8 +20,9 @@ use mm1_eval::task::Task;
 use mm1_eval::tasks::TEXT_CORE;
 
 use crate::error::input;
+use crate::output::tell;
 use crate::progress::Progress;
-use crate::recipe::EvalStage;
+use crate::recipe::{EvalStage, Stage};
 use crate::run_folder::RunFolder;
 
 /// Items of each evaluation whose pictures go into the report.
@@ -52,6 +55,37 @@ pub(crate) fn replace_scores(folder: &RunFolder, stage: &str, scores: Vec<TaskSc
     folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)
 }
 
+/// How a model is asked that `last` has trained: a tuned one in turns of a conversation, one that was only
+/// pre-trained in running text.
+pub(crate) fn style_after(last: Option<&Stage>) -> Style {
+    if matches!(last, Some(Stage::Sft(_))) { Style::Chat } else { Style::Pretrained }
+}
+
+/// Finds what an evaluation can't ask, before it asks anything.
+///
+/// # Errors
+/// [`mm1_eval::refusal::Refusal`], as [`mm1_eval::rehearsal::rehearse`].
+pub(crate) fn rehearse<R: PromptReader>(
+    stage: &EvalStage,
+    trained_style: Style,
+    seed: u64,
+    tasks: &[Box<dyn Task>],
+    reader: &R,
+) -> Result<()> {
+    let protocol = &stage.protocol;
+    let pass = EvalPass {
+        protocol,
+        style: protocol.style.style(trained_style),
+        // Where the most fit, fewer do.
+        shots: protocol.shots.iter().copied().max().unwrap_or_default(),
+        blind: false,
+        seed,
+        kept_pictures: 0,
+        progress: &|_, _| {},
+    };
+    tasks.iter().try_for_each(|task| mm1_eval::rehearsal::rehearse(task.as_ref(), reader, &pass))
+}
+
 impl Evaluation<'_> {
     /// Asks `model` all tasks and writes `eval.json` and `samples.json`. Answers that are there from before
     /// are kept.
@@ -60,6 +94,7 @@ impl Evaluation<'_> {
     /// A task that can't be asked, an interrupt, or a failure of the model.
     pub(crate) fn run<M: Model>(&self, tasks: &[Box<dyn Task>], model: &mut M) -> Result<()> {
         let (protocol, stage) = (&self.stage.protocol, &self.stage.name);
+        rehearse(self.stage, self.trained_style, self.seed, tasks, model)?;
         let (mut scores, mut samples) = (Vec::new(), Vec::new());
         let training = self.training_hashes();
         for task in tasks {
@@ -74,9 +109,12 @@ impl Evaluation<'_> {
                 let blind = blind.then(|| self.answer(task, shots, true, model)).transpose()?;
                 let baselines = baseline::baselines(task, &seeing.items, self.seed)?;
                 for skipped in seeing.skipped.iter().chain(&baselines.skipped) {
-                    eprintln!("{stage:>14} skipped {}: {}", skipped.id, skipped.reason);
+                    tell(format_args!("{stage:>14} skipped {}: {}", skipped.id, skipped.reason));
                 }
-                eprintln!("{stage:>14} {}", summary(&seeing, blind.as_ref()));
+                tell(format_args!("{stage:>14} {}", summary(&seeing, blind.as_ref())));
+                for outcome in [&seeing].into_iter().chain(&blind) {
+                    self.report_no_answers(outcome);
+                }
                 let mut of_task = result::task_scores(stage, &seeing, &baselines, blind.as_ref());
                 of_task[0].contamination = contamination.clone();
                 scores.extend(of_task);
@@ -85,7 +123,7 @@ impl Evaluation<'_> {
         }
         for &shots in &protocol.shots {
             if let Some(mean) = text_core(&scores, shots) {
-                eprintln!("{stage:>14} TextCore {shots}-shot {mean:.1}");
+                tell(format_args!("{stage:>14} TextCore {shots}-shot {mean:.1}%"));
             }
         }
         self.write(scores, samples)
@@ -109,11 +147,30 @@ impl Evaluation<'_> {
     fn report_contamination(&self, task: &str, found: &Contamination) {
         let Contamination { documents, items, same_pictures, near_pictures, texts, .. } = found;
         if same_pictures + near_pictures + texts > 0 {
-            eprintln!(
-                "{:>14} {task}: of {items} items, {same_pictures} show a picture of the first {documents} \
-                 training documents, {near_pictures} one like it, {texts} share 13 words in a row",
-                self.stage.name
-            );
+            tell(format_args!(
+                "{:>14} {task}: of {}, {same_pictures} show a picture of the first {}, {near_pictures} one \
+                 like it, {texts} share 13 words in a row",
+                self.stage.name,
+                counted(*items, "item"),
+                counted(*documents, "training document"),
+            ));
+        }
+    }
+
+    /// Items without an answer: how many, and why.
+    fn report_no_answers(&self, outcome: &Outcome) {
+        let NoAnswerCounts { empty, failed, reasons } = &outcome.no_answers;
+        if outcome.no_answers.is_none() {
+            return;
+        }
+        let (stage, of) = (&self.stage.name, counted(outcome.items.len() as u64, "question"));
+        let again = if *failed > 0 { "; the same command asks what failed again" } else { "" };
+        tell(format_args!(
+            "{stage:>14} of {of}, {empty} got an empty answer and {failed} failed: they count as empty \
+             answers{again}"
+        ));
+        for (reason, count) in reasons {
+            tell(format_args!("{:>14} {count} x {reason}", ""));
         }
     }
 
@@ -170,8 +227,12 @@ fn text_core(scores: &[TaskScore], shots: usize) -> Option<f64> {
     Some(scores.iter().sum::<f64>() / scores.len() as f64)
 }
 
+/// A score with its metric and unit, as a line of a terminal.
 fn summary(seeing: &Outcome, blind: Option<&Outcome>) -> String {
-    let [low, high] = seeing.score.ci95;
-    let blind = blind.map_or(String::new(), |b| format!(", blind {:.1}", b.score.value));
-    format!("{} {}-shot {:.1} [{low:.1}, {high:.1}]{blind}", seeing.task, seeing.shots, seeing.score.value)
+    let Outcome { task, shots, metric, score, .. } = seeing;
+    let ([low, high], value) = (score.ci95, score.value);
+    let (name, unit) = (metric.name(), metric.unit());
+    let blind = blind.map_or(String::new(), |b| format!(", blind {:.1}{unit}", b.score.value));
+    let n = counted(score.n as u64, "question");
+    format!("{task} {shots}-shot: {name} {value:.1}{unit} [{low:.1}, {high:.1}]{blind}, {n}")
 }

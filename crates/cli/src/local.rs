@@ -4,10 +4,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 use mm1_data::document::Image;
-use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model};
+use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
 use mm1_eval::prompt::Prompt;
 use mm1_serve::generate::{EncodedPrompt, GenerateOptions, Generator, PromptPart};
 use mm1_serve::likelihood::LikelihoodRequest;
+use mm1_serve::prompts::PromptTokenizer;
 use mm1_serve::sampler::Sampling;
 
 use crate::error::Interrupted;
@@ -36,16 +37,31 @@ pub(crate) struct LocalPrompt {
     own: LikelihoodRequest,
 }
 
-impl Model for LocalModel<'_> {
+impl PromptReader for LocalModel<'_> {
+    type Encoded = LocalPrompt;
+
+    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<LocalPrompt> {
+        LocalPrompts(self.generator.prompts()).encode(prompt, continuations)
+    }
+
+    fn lengths(&self, encoded: &LocalPrompt) -> Option<Lengths> {
+        LocalPrompts(self.generator.prompts()).lengths(encoded)
+    }
+}
+
+/// What a model of this program will be given: there need be no weights yet.
+pub(crate) struct LocalPrompts<'a>(pub(crate) &'a PromptTokenizer);
+
+impl PromptReader for LocalPrompts<'_> {
     type Encoded = LocalPrompt;
 
     fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<LocalPrompt> {
         let parts = parts(prompt);
         let (shared, own) = parts.split_at(if prompt.shared_demonstrations { 2 } else { 0 });
-        let continuations = continuations.iter().map(|text| self.generator.encode_text(text)).collect();
+        let continuations = continuations.iter().map(|text| self.0.encode_text(text)).collect();
         Ok(LocalPrompt {
-            shared: self.generator.encode(shared)?,
-            own: LikelihoodRequest { prompt: self.generator.encode(own)?, continuations },
+            shared: self.0.encode(shared)?,
+            own: LikelihoodRequest { prompt: self.0.encode(own)?, continuations },
         })
     }
 
@@ -54,13 +70,20 @@ impl Model for LocalModel<'_> {
         Some(Lengths {
             prompt: shared.positions() + own.prompt.positions(),
             continuation: own.continuations.iter().map(Vec::len).max(),
-            context: self.generator.context(),
+            context: self.0.context(),
         })
     }
+}
 
-    fn generate(&mut self, prompts: &[LocalPrompt], limits: &AnswerLimits) -> Result<Vec<String>> {
+impl Model for LocalModel<'_> {
+    fn generate(
+        &mut self,
+        prompts: &[LocalPrompt],
+        limits: &AnswerLimits,
+        on_reply: OnReply<'_>,
+    ) -> Result<()> {
         self.check_stop()?;
-        let Some(LocalPrompt { shared, .. }) = prompts.first() else { return Ok(Vec::new()) };
+        let Some(LocalPrompt { shared, .. }) = prompts.first() else { return Ok(()) };
         let options = GenerateOptions {
             max_tokens: limits.max_tokens,
             stop: limits.stop.clone(),
@@ -68,7 +91,8 @@ impl Model for LocalModel<'_> {
             batch: self.batch,
         };
         let own: Vec<_> = prompts.iter().map(|prompt| &prompt.own.prompt).collect();
-        self.generator.generate_after(shared, &own, &options, None)
+        let texts = self.generator.generate_after(shared, &own, &options, None)?;
+        texts.into_iter().enumerate().try_for_each(|(i, text)| on_reply(i, Reply::Words(text)))
     }
 
     fn likelihoods(&mut self, prompts: &[LocalPrompt]) -> Result<Vec<Vec<Likelihood>>> {

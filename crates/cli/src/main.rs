@@ -84,7 +84,7 @@ fn main() -> ExitCode {
     match execute(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            eprintln!("mm1: {e:#}");
+            output::fail(&e);
             ExitCode::from(error::exit_code(&e))
         }
     }

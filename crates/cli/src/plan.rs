@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
 use mm1_data::document::Special;
-use mm1_data::image::{DecodeBudget, ImageSpec};
+use mm1_data::image::ImageSpec;
 use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -20,17 +20,20 @@ use mm1_data::tokenizer::Tokenizer;
 use mm1_data::world::World;
 use mm1_model::group::ParameterCounts;
 use mm1_model::{Compute, Mm1};
+use mm1_serve::prompts::PromptTokenizer;
 use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::input;
+use crate::evaluation::{rehearse, style_after};
+use crate::local::LocalPrompts;
 use crate::pretrained::{self, CompleteRecipe};
 use crate::recipe::check::{check_stages, positive};
 use crate::recipe::{ObjectiveConfig, Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
-use crate::tasks;
+use crate::tasks::{self, TaskData};
 
 /// A run as it will be done.
 pub(crate) struct Plan {
@@ -122,7 +125,29 @@ impl Plan {
                 );
             }
         }
-        Ok(Self { compute, sources, tokenizer, image: recipe.image_spec(), derived, recipe })
+        let image = recipe.image_spec();
+        image.check()?;
+        let plan = Self { compute, sources, tokenizer, image, derived, recipe };
+        plan.rehearse()?;
+        Ok(plan)
+    }
+
+    /// Finds what the evaluations of the recipe can't ask: before training, not after.
+    fn rehearse(&self) -> Result<()> {
+        let Self { recipe, sources, tokenizer, image, derived, .. } = self;
+        let prompts = PromptTokenizer::new(tokenizer.clone(), image.size, derived.image_tokens);
+        for stage in &recipe.stage {
+            let Stage::Eval(stage) = stage else { continue };
+            let data = TaskData::of_run(recipe, sources, stage.protocol.data.as_deref());
+            let names = &stage.protocol.tasks;
+            let rehearsed =
+                names.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>().and_then(|tasks| {
+                    let style = style_after(recipe.trained_before(&stage.name));
+                    rehearse(stage, style, recipe.seed, &tasks, &LocalPrompts(&prompts))
+                });
+            rehearsed.with_context(|| format!("stage.{}", stage.name))?;
+        }
+        Ok(())
     }
 
     /// The mixture of a training stage.
@@ -150,7 +175,6 @@ impl Plan {
                 image_tokens: if packs { self.derived.image_tokens } else { 1 },
                 views: stage.objective.views().cloned().unwrap_or_default(),
                 length: stage.length,
-                decoding: DecodeBudget::default(),
             },
             rows: stage.rows,
             fill: if packs { RowFill::Packed } else { RowFill::Single },

@@ -44,13 +44,20 @@ impl Trained {
             InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
         };
         let recipe = Recipe::of_run(root).map_err(|e| missing(&format!("{e:#}")))?;
-        let trained = |s: &&Stage| {
-            matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && checkpoints::of_stage(root, s.name()).is_dir()
-        };
+        let trained = |s: &&Stage| matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && has_checkpoint(root, s);
         let last = recipe.stage.iter().rposition(|s| trained(&s) && name.is_none_or(|name| s.name() == name));
-        let last = last.ok_or_else(|| match name {
-            None => missing(&"no stage has a checkpoint yet"),
-            Some(name) => {
+        let encoder = || {
+            let of_encoder = |s: &&Stage| matches!(s, Stage::Encoder(_)) && has_checkpoint(root, s);
+            recipe.stage.iter().rfind(of_encoder).map(Stage::name)
+        };
+        let last = last.ok_or_else(|| match (name, encoder()) {
+            (None, Some(encoder)) => InputError::new(format!(
+                "--run {}: it has an image encoder alone (stage {encoder}), which answers nothing: a stage of \
+                 kind pretrain or sft makes a language model",
+                root.display()
+            )),
+            (None, None) => missing(&"no stage has a checkpoint yet"),
+            (Some(name), _) => {
                 let known: Vec<&str> = recipe.stage.iter().filter(trained).map(Stage::name).collect();
                 InputError::new(format!(
                     "--stage {name}: no such stage with a checkpoint; there are: {}",
@@ -72,4 +79,8 @@ impl Trained {
             recipe,
         })
     }
+}
+
+fn has_checkpoint(root: &Path, stage: &Stage) -> bool {
+    checkpoints::of_stage(root, stage.name()).is_dir()
 }

@@ -1,5 +1,5 @@
-//! Whether training has seen what is asked: pictures by their pixels and by a perceptual hash, texts by their
-//! words.
+//! Whether training has seen what is asked: pictures by what they show and by a perceptual hash, texts by
+//! their words.
 
 use std::collections::{BTreeMap, HashSet};
 use std::f64::consts::PI;
@@ -8,8 +8,8 @@ use anyhow::Result;
 use image::imageops::{FilterType, resize};
 use image::{ImageBuffer, Luma};
 use mm1_data::document::{Document, Image, Picture, Segment};
-use mm1_data::image::open;
-use mm1_data::question::Question;
+use mm1_data::image::{PictureKey, PictureSet, open};
+use mm1_data::question::{Question, normalised_question};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
@@ -28,10 +28,14 @@ pub struct TrainingHashes {
     documents: u64,
     /// Of each picture's pixels.
     pixels: HashSet<u64>,
+    /// By which a picture is found again in another format or size.
+    pictures: PictureSet,
     /// Perceptual ones, as many as pictures: every question is compared with all of them.
     perceptual: Vec<u64>,
     /// Of all 13 words in a row.
     texts: HashSet<u64>,
+    /// Of each text as a whole, normalised: short questions are found by them.
+    whole_texts: HashSet<u64>,
 }
 
 /// Test items that training has seen, as far as its documents were hashed.
@@ -41,12 +45,12 @@ pub struct Contamination {
     pub documents: u64,
     /// Test items that were compared with them.
     pub items: u64,
-    /// Items with a picture of the same pixels.
+    /// Items with a picture that is the same, in whatever file format and size.
     pub same_pictures: u64,
     /// Items with a picture whose perceptual hash differs in 4 bits of 64 at most, the same ones among them.
     pub near_pictures: u64,
     /// Items whose question or an answer of at least 13 words, or of which 13 words in a row, are in a
-    /// training text.
+    /// training text; without pictures also those whose whole question is one.
     pub texts: u64,
     /// Ids of the first 20 of all these, each with what was seen.
     pub examples: BTreeMap<String, String>,
@@ -61,10 +65,19 @@ impl TrainingHashes {
         self.documents += 1;
         for segment in &document.segments {
             match segment {
-                Segment::Text { text, .. } => self.texts.extend(grams(text)),
+                Segment::Text { text, .. } => {
+                    self.texts.extend(grams(text));
+                    self.whole_texts.extend(whole(text));
+                }
                 Segment::Image(image) => {
                     if let Ok(picture) = open(image) {
                         self.pixels.insert(pixel_hash(&picture));
+                        // What has no edges is told by its pixels alone.
+                        if let Ok(key) = PictureKey::of(image)
+                            && !key.is_blank()
+                        {
+                            self.pictures.number(key);
+                        }
                         self.perceptual.push(perceptual_hash(&picture));
                     }
                 }
@@ -81,7 +94,10 @@ impl TrainingHashes {
             let Ok(question) = task.test(index) else { continue };
             found.items += 1;
             let (same, near) = self.pictures(&question.pictures).unwrap_or_default();
-            let text = texts(&question).any(|text| grams(text).iter().any(|gram| self.texts.contains(gram)));
+            let copied = |text: &str| grams(text).iter().any(|gram| self.texts.contains(gram));
+            let seen = |hash: u64| self.whole_texts.contains(&hash);
+            let asked = question.pictures.is_empty() && whole(&question.text).is_some_and(seen);
+            let text = texts(&question).any(copied) || asked;
             found.same_pictures += u64::from(same);
             found.near_pictures += u64::from(near);
             found.texts += u64::from(text);
@@ -96,9 +112,10 @@ impl TrainingHashes {
 
     fn pictures(&self, pictures: &[Image]) -> Result<(bool, bool)> {
         let (mut same, mut near) = (false, false);
-        for picture in pictures {
-            let picture = open(picture)?;
+        for image in pictures {
+            let (picture, key) = (open(image)?, PictureKey::of(image)?);
             same |= self.pixels.contains(&pixel_hash(&picture));
+            same |= !key.is_blank() && self.pictures.find(&key).is_some();
             let hash = perceptual_hash(&picture);
             // A picture of one colour looks like every other such picture.
             near |= hash != FLAT && self.perceptual.iter().any(|seen| (seen ^ hash).count_ones() <= NEAR);
@@ -109,6 +126,12 @@ impl TrainingHashes {
 
 fn texts(question: &Question) -> impl Iterator<Item = &str> {
     std::iter::once(&question.text).chain(&question.answers).map(String::as_str)
+}
+
+/// Hash of a text without differences of case, spaces and final punctuation. None for an empty one.
+fn whole(text: &str) -> Option<u64> {
+    let text = normalised_question(text);
+    (!text.is_empty()).then(|| xxh3_64(text.as_bytes()))
 }
 
 /// Hashes of 13 words in a row, without case and punctuation.

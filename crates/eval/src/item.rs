@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::no_answer::NoAnswer;
 use crate::png::Png;
 
 /// A test item with its prompt, answer and score: a line of the log, and an entry of `samples.json`.
@@ -17,6 +18,9 @@ pub struct ItemResult {
     pub prompt: String,
     /// What the model wrote, up to the stop string; in multiple choice the option that it found most likely.
     pub output: String,
+    /// Why there are no words in it, where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub no_answer: Option<NoAnswer>,
     /// What was scored: see [`crate::task::Task::prediction`].
     pub prediction: String,
     /// The accepted answers or reference captions.

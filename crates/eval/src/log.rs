@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::item::ItemResult;
+use crate::no_answer::NoAnswer;
 
 /// The answers of a file that [`Log`] wrote.
 ///
@@ -66,7 +67,10 @@ impl Log {
         for (i, line) in lines.enumerate() {
             let item: ItemResult = serde_json::from_str(line)
                 .with_context(|| format!("{}: line {} is damaged; delete the file", path.display(), i + 2))?;
-            answered.insert(item.id.clone(), item);
+            // What failed is asked again.
+            if !matches!(item.no_answer, Some(NoAnswer::Failed(_))) {
+                answered.insert(item.id.clone(), item);
+            }
         }
         let mut file = OpenOptions::new()
             .create(true)

@@ -59,6 +59,36 @@ impl Metric {
         matches!(self, Self::Cider | Self::Bleu4 | Self::RougeL)
     }
 
+    /// As papers write it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cider => "CIDEr × 100",
+            Self::VqaAccuracy => "VQA accuracy",
+            Self::ExactMatch => "exact match",
+            Self::NormalisedMatch => "exact match without case and punctuation",
+            Self::Bleu4 => "BLEU-4",
+            Self::RougeL => "ROUGE-L",
+            Self::Anls => "ANLS",
+            Self::RelaxedAccuracy => "relaxed accuracy",
+            Self::YesNo => "yes or no right",
+            Self::Letter => "letter of the option right",
+            Self::Choice => "most likely option right",
+            Self::ChoiceByLength => "most likely option by character right",
+            Self::Greedy => "written by greedy decoding",
+            Self::Perplexity => "perplexity (lower is better)",
+            Self::Accuracy => "accuracy",
+            Self::RecallAt1 => "recall at 1",
+        }
+    }
+
+    /// What stands behind a value: `%`, or nothing.
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::Cider | Self::Perplexity => "",
+            _ => "%",
+        }
+    }
+
     /// How an item is written where a task says nothing else.
     pub(crate) fn template(self) -> Template {
         match self {

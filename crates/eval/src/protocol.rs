@@ -13,6 +13,13 @@ use crate::prompt::Style;
 /// Pixels a side that a demonstration's picture may have at most.
 const MAX_SIDE: usize = 4096;
 
+/// Demonstrations of a prompt: far more than a context holds.
+const MAX_SHOTS: usize = 1000;
+/// Questions side by side; for a model behind an address, threads.
+const MAX_BATCH: usize = 4096;
+/// Items whose features are held in memory.
+const MAX_POOL: usize = 100_000;
+
 /// What is asked, after which demonstrations, and what stands beside the scores.
 ///
 /// A recipe's stage takes all of these fields, and `mm1 eval` a flag for each.
@@ -200,6 +207,15 @@ impl Protocol {
         ensure!(self.batch > 0, "batch must be at least 1");
         ensure!(!self.tasks.is_empty(), "tasks is empty");
         ensure!(!self.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
+        let most = self.shots.iter().copied().max().unwrap_or_default();
+        ensure!(most <= MAX_SHOTS, "shots = {most}: no context holds more than {MAX_SHOTS} demonstrations");
+        for (field, value, most) in [
+            ("batch", self.batch, MAX_BATCH),
+            ("pool", self.pool, MAX_POOL),
+            ("full_resolution_demonstrations", self.full_resolution_demonstrations, MAX_SHOTS),
+        ] {
+            ensure!(value <= most, "{field} = {value} must be at most {most}");
+        }
         Ok(())
     }
 

@@ -1,10 +1,14 @@
 //! [`RemoteModel`]: a model behind an address with the OpenAI interface (`POST …/chat/completions`), asked as
 //! ours are.
 
+mod address;
+mod answer;
+mod exchange;
+
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Result, anyhow, bail};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use mm1_data::document::{Image, Segment, Special};
@@ -12,51 +16,97 @@ use mm1_data::image::reduced;
 use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
-use crate::model::{AnswerLimits, Lengths, Likelihood, Model};
+use self::address::Address;
+use self::exchange::{Exchange, Extent, Failure};
+use crate::counted::counted;
+use crate::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
+use crate::no_answer::NoAnswer;
 use crate::png::Png;
 use crate::prompt::Prompt;
+use crate::refusal::Refusal;
 
-/// Times that a request is sent before it is given up.
-const TRIES: u32 = 5;
-/// The wait before the second try; each further one waits twice as long.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-/// What one answer may take.
-const TIMEOUT: Duration = Duration::from_secs(300);
+/// Questions that fail one after the other before the server is given up.
+const FAILURES: usize = 20;
+/// The same for a server that has not said a word yet.
+const SILENCES: usize = 3;
+
+/// How a model elsewhere is asked.
+pub struct RemoteSettings<'a> {
+    /// The part of the address before `/chat/completions`; it may have `user:password@`.
+    pub address: &'a str,
+    /// Which model of the server.
+    pub model: &'a str,
+    /// Sent as a bearer token where there is one.
+    pub key: Option<String>,
+    /// Requests at a time; 0 is taken as 1.
+    pub parallel: usize,
+    /// What the server may take for one question; a silent one is then given up.
+    pub timeout: Duration,
+    /// Told what goes wrong before another try.
+    pub tell: Box<dyn Fn(&str) + Sync>,
+}
 
 /// A model elsewhere.
 pub struct RemoteModel {
     client: Client,
-    /// Without a slash at its end.
-    address: String,
+    address: Address,
     model: String,
-    key: Option<String>,
-    /// Requests at a time; at least 1.
+    /// At least 1.
     parallel: usize,
+    timeout: Duration,
+    tell: Box<dyn Fn(&str) + Sync>,
+    health: Health,
+}
+
+/// What the server has done so far.
+#[derive(Default)]
+struct Health {
+    /// Whether it has answered anything, if only by refusing a question.
+    answered: bool,
+    /// Failures since the last answer.
+    failures: usize,
+    /// Those of them to which nothing was said.
+    silences: usize,
 }
 
 impl RemoteModel {
-    /// `address` is the part before `/chat/completions`; up to `parallel` requests are sent at a time. The
-    /// key is that in `OPENAI_API_KEY`.
+    /// Asks nothing yet.
     ///
     /// # Errors
     /// Something that is no web address.
-    pub fn new(address: &str, model: &str, parallel: usize) -> Result<Self> {
-        ensure!(
-            address.starts_with("http://") || address.starts_with("https://"),
-            "--model {address}: give an address such as http://localhost:8000/v1"
-        );
+    pub fn new(settings: RemoteSettings<'_>) -> Result<Self> {
+        let RemoteSettings { address, model, key, parallel, timeout, tell } = settings;
         // Fails where it is done already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         Ok(Self {
-            client: Client::builder().timeout(TIMEOUT).build()?,
-            address: address.trim_end_matches('/').to_owned(),
+            client: Client::builder().redirect(address::redirects()).build()?,
+            address: Address::parse(address, key)?,
             model: model.to_owned(),
-            key: std::env::var("OPENAI_API_KEY").ok(),
             parallel: parallel.max(1),
+            timeout,
+            tell,
+            health: Health::default(),
         })
     }
 
-    fn ask(&self, prompt: &Prompt, limits: &AnswerLimits) -> Result<String> {
+    /// Where it is, to be shown and kept: without user, password and keys.
+    pub fn address(&self) -> &str {
+        self.address.shown()
+    }
+
+    /// Some questions at a time, their replies in the order of `prompts`.
+    fn ask(&self, prompts: &[Prompt], limits: &AnswerLimits) -> Result<Vec<Result<Reply, Failure>>> {
+        let bodies = prompts.iter().map(|prompt| self.body(prompt, limits)).collect::<Result<Vec<_>>>()?;
+        let Self { client, address, timeout, .. } = self;
+        let exchange = Exchange { client, address, timeout: *timeout, tell: &*self.tell };
+        let exchange = &exchange;
+        thread::scope(|scope| {
+            let asked: Vec<_> = bodies.iter().map(|body| scope.spawn(move || exchange.ask(body))).collect();
+            asked.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))).collect()
+        })
+    }
+
+    fn body(&self, prompt: &Prompt, limits: &AnswerLimits) -> Result<String> {
         let mut body = json!({
             "model": self.model,
             "messages": messages(prompt)?,
@@ -65,47 +115,32 @@ impl RemoteModel {
         });
         // The interface takes four at most; all are cut off here again.
         body["stop"] = limits.stop.iter().take(4).cloned().collect();
-        let mut wait = FIRST_WAIT;
-        let mut attempt = 1;
-        loop {
-            match self.send(&body) {
-                Ok(answer) => return Ok(answer),
-                Err((error, true)) if attempt < TRIES => {
-                    eprintln!("{}: {error:#}; trying again", self.address);
-                    thread::sleep(wait);
-                    (wait, attempt) = (wait * 2, attempt + 1);
-                }
-                Err((error, _)) => {
-                    return Err(error.context(format!("{} asked for {}", self.address, prompt.id)));
-                }
+        Ok(body.to_string())
+    }
+}
+
+impl Health {
+    /// After a reply, or a question that failed.
+    fn note(&mut self, reply: &Result<Reply, Failure>) {
+        match reply {
+            Ok(_) => *self = Self { answered: true, ..Self::default() },
+            Err(failure) => {
+                self.answered |= failure.extent == Extent::Question;
+                self.failures += 1;
+                self.silences += usize::from(failure.extent == Extent::Silence);
             }
         }
     }
 
-    /// One request; an error with whether another try may help.
-    fn send(&self, body: &Value) -> Result<String, (anyhow::Error, bool)> {
-        let mut request = self.client.post(format!("{}/chat/completions", self.address));
-        if let Some(key) = &self.key {
-            request = request.bearer_auth(key);
-        }
-        let request = request.header("content-type", "application/json").body(body.to_string());
-        let response = request.send().map_err(|e| (anyhow!(e), true))?;
-        let status = response.status();
-        let text = response.text().map_err(|e| (anyhow!(e), true))?;
-        if !status.is_success() {
-            let again = status.is_server_error() || status.as_u16() == 429;
-            let start: String = text.chars().take(300).collect();
-            return Err((anyhow!("it answered {status}: {start}"), again));
-        }
-        let answer: Value =
-            serde_json::from_str(&text).context("its answer is no JSON").map_err(|e| (e, false))?;
-        let content = &answer["choices"][0]["message"]["content"];
-        let content = content.as_str().with_context(|| format!("no choices[0].message.content in {text}"));
-        content.map(str::to_owned).map_err(|e| (e, false))
+    /// Whether further questions are in vain, now that `failure` was the last of them.
+    fn is_hopeless(&self, failure: &Failure, asked: usize) -> bool {
+        self.failures >= FAILURES
+            || !self.answered && failure.extent == Extent::Server
+            || !self.answered && self.silences >= SILENCES.min(asked)
     }
 }
 
-impl Model for RemoteModel {
+impl PromptReader for RemoteModel {
     /// The prompt as it is: only the model knows its tokens.
     type Encoded = Prompt;
 
@@ -116,37 +151,48 @@ impl Model for RemoteModel {
     fn lengths(&self, _: &Prompt) -> Option<Lengths> {
         None
     }
+}
 
-    fn generate(&mut self, prompts: &[Prompt], limits: &AnswerLimits) -> Result<Vec<String>> {
-        let mut answers = Vec::with_capacity(prompts.len());
-        for prompts in prompts.chunks(self.parallel) {
-            let this = &*self;
-            let together: Vec<Result<String>> = thread::scope(|scope| {
-                let requests: Vec<_> =
-                    prompts.iter().map(|p| scope.spawn(move || this.ask(p, limits))).collect();
-                let join = |request: thread::ScopedJoinHandle<'_, Result<String>>| {
-                    request.join().unwrap_or_else(|_| Err(anyhow!("a thread panicked")))
-                };
-                requests.into_iter().map(join).collect()
-            });
-            answers.extend(together.into_iter().collect::<Result<Vec<_>>>()?);
+impl Model for RemoteModel {
+    fn generate(&mut self, prompts: &[Prompt], limits: &AnswerLimits, on_reply: OnReply<'_>) -> Result<()> {
+        let mut asked = 0;
+        for prompts_now in prompts.chunks(self.parallel) {
+            let mut last = None;
+            for reply in self.ask(prompts_now, limits)? {
+                self.health.note(&reply);
+                let reply = reply.unwrap_or_else(|failure| {
+                    let reason = failure.reason.clone();
+                    last = Some(failure);
+                    Reply::Nothing(NoAnswer::Failed(reason))
+                });
+                on_reply(asked, reply)?;
+                asked += 1;
+            }
+            if let Some(failure) = last.filter(|failure| self.health.is_hopeless(failure, prompts.len())) {
+                bail!(Refusal::new(format!(
+                    "{} is given up after {} without an answer, the last because {}; what was answered is \
+                     kept, and the same command asks the rest",
+                    self.address(),
+                    counted(self.health.failures as u64, "question"),
+                    failure.reason
+                )));
+            }
         }
-        Ok(answers)
+        Ok(())
     }
 
     fn likelihoods(&mut self, _: &[Prompt]) -> Result<Vec<Vec<Likelihood>>> {
-        bail!(
-            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in \
-             words",
-            self.address
-        )
+        bail!(Refusal::new(format!(
+            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in words",
+            self.address()
+        )))
     }
 
     fn features(&mut self, _: &[Image]) -> Result<Vec<Vec<f32>>> {
-        bail!(
+        bail!(Refusal::new(format!(
             "{}: the interface gives no features of pictures: choose random or fixed demonstrations",
-            self.address
-        )
+            self.address()
+        )))
     }
 }
 

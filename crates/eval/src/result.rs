@@ -8,6 +8,7 @@ use crate::baseline::Baselines;
 use crate::contamination::Contamination;
 use crate::item::ItemResult;
 use crate::metric::Metric;
+use crate::no_answer::NoAnswerCounts;
 use crate::run::Outcome;
 use crate::score::bootstrap::Score;
 use crate::score::{letter, likelihood, yes_no};
@@ -32,6 +33,9 @@ pub struct TaskScore {
     /// `f1`, `yes-share`, `circular`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub also: BTreeMap<String, f64>,
+    /// How many items of the whole task the model gave no words to; they count as empty answers.
+    #[serde(default, skip_serializing_if = "NoAnswerCounts::is_none")]
+    pub no_answers: NoAnswerCounts,
     /// What of the whole task training has seen, where it was looked for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contamination: Option<Contamination>,
@@ -85,6 +89,7 @@ pub fn task_scores(
                 .map(|(name, scores)| (name.to_string(), mean(scores)))
                 .collect(),
             also: BTreeMap::new(),
+            no_answers: NoAnswerCounts::default(),
             contamination: None,
         }
     };
@@ -95,6 +100,7 @@ pub fn task_scores(
         }));
     }
     scores[0].also = further_figures(outcome);
+    scores[0].no_answers = outcome.no_answers.clone();
     scores
 }
 

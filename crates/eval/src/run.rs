@@ -2,26 +2,23 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::document::Segment;
+use anyhow::{Result, bail, ensure};
 use mm1_data::loader::SkippedSample;
-use mm1_data::question::Question;
 use serde_json::{Value, json};
 
-use crate::contamination::pixel_hash;
+use crate::examiner::{Examiner, PendingItem};
 use crate::item::ItemResult;
 use crate::log::Log;
-use crate::metric::{AnswerMode, Metric};
-use crate::model::{AnswerLimits, Lengths, Likelihood, Model};
-use crate::png::Png;
-use crate::prompt::{Prompt, PromptWriter, ReducedPictures, Style, conclusion};
-use crate::protocol::{Protocol, Selection};
+use crate::metric::Metric;
+use crate::model::Model;
+use crate::no_answer::NoAnswerCounts;
+use crate::prompt::Style;
+use crate::protocol::Protocol;
+use crate::refusal::Refusal;
+use crate::score;
 use crate::score::bootstrap::Score;
-use crate::score::{self, likelihood};
-use crate::shots::Shots;
 use crate::skipped::SkippedItems;
 use crate::task::Task;
-use crate::template::Template;
 
 /// Batches of prompts that are made at a time: answers that end early leave their places to others.
 const BATCHES: usize = 4;
@@ -96,6 +93,8 @@ pub struct Outcome {
     pub by_category: BTreeMap<String, Score>,
     /// One for each test item, in order.
     pub items: Vec<ItemResult>,
+    /// How many of them the model gave no words to. They are scored as empty answers.
+    pub no_answers: NoAnswerCounts,
     /// Test and training items that could not be read and were left out, to be shown to the person.
     pub skipped: Vec<SkippedSample>,
 }
@@ -107,8 +106,8 @@ pub struct Outcome {
 /// model's answers do not.
 ///
 /// # Errors
-/// A prompt that does not fit into the context, too few demonstrations, no test item, an error of the model
-/// or of `log`.
+/// [`Refusal`] for a prompt that does not fit into the context, too few demonstrations, no test item; else an
+/// error of the model or of `log`.
 pub fn evaluate<M: Model>(
     task: &dyn Task,
     model: &mut M,
@@ -117,7 +116,7 @@ pub fn evaluate<M: Model>(
 ) -> Result<Outcome> {
     let total = task.tests().min(pass.protocol.questions as u64);
     ensure!(pass.protocol.batch > 0, "the batch size of an evaluation must be at least 1");
-    ensure!(total > 0, "task {}: there is no test item to evaluate on", task.name());
+    ensure!(total > 0, no_items(task));
     let mut examiner = Examiner::new(task, model, pass)?;
     let (mut skipped, mut items) = (SkippedItems::default(), Vec::new());
     let indices: Vec<u64> = (0..total).collect();
@@ -136,17 +135,24 @@ pub fn evaluate<M: Model>(
                 Err(e) => skipped.add(task.name(), "test", index, &e),
             }
         }
-        for (pending, item) in pending.iter().zip(examiner.answer(&pending)?) {
+        examiner.answer(&pending, &mut |place, item| {
             log.push(&item)?;
-            items[pending.place] = item;
-        }
+            items[place] = item;
+            Ok(())
+        })?;
         (pass.progress)(indices[indices.len() - 1] + 1, total);
     }
     if let (true, Some(SkippedSample { id, reason })) = (items.is_empty(), skipped.list().first()) {
-        bail!("task {}: no test item could be read, and first not {id}: {reason}", task.name());
+        let message = format!("task {}: no test item can be read, and first not {id}: {reason}", task.name());
+        bail!(Refusal::new(message));
     }
-    skipped.append(&mut examiner.shots.skipped);
+    skipped.append(examiner.skipped());
     Outcome::of(task, pass, items, &skipped)
+}
+
+/// A task that has nothing to ask.
+pub(crate) fn no_items(task: &dyn Task) -> Refusal {
+    Refusal::new(format!("task {}: there is no test item to evaluate on", task.name()))
 }
 
 impl Outcome {
@@ -165,200 +171,9 @@ impl Outcome {
             shots: pass.shots,
             score,
             by_category,
+            no_answers: NoAnswerCounts::of(&items),
             items,
             skipped: skipped.list(),
         })
     }
-}
-
-/// A test item that is to be asked.
-struct PendingItem {
-    /// Its index among the readable items.
-    place: usize,
-    question: Question,
-}
-
-/// Asks a model the questions of one pass.
-struct Examiner<'a, M> {
-    task: &'a dyn Task,
-    template: Template,
-    model: &'a mut M,
-    pass: &'a EvalPass<'a>,
-    shots: Shots<'a>,
-}
-
-impl<'a, M: Model> Examiner<'a, M> {
-    fn new(task: &'a dyn Task, model: &'a mut M, pass: &'a EvalPass<'a>) -> Result<Self> {
-        let mut shots = Shots::new(task, pass.protocol, pass.shots, pass.seed);
-        shots.embed_pool(model)?;
-        Ok(Self { task, template: task.template(), model, pass, shots })
-    }
-
-    /// The answers to questions in their order, the scores still open.
-    fn answer(&mut self, pending: &[PendingItem]) -> Result<Vec<ItemResult>> {
-        let (mut items, mut encoded, mut prompts_of_item) = (Vec::new(), Vec::new(), Vec::new());
-        for item in pending {
-            let prompts = self.prompts(&item.question)?;
-            let (first, _) = prompts.first().context("an item without a prompt")?;
-            items.push(self.unanswered(item, first)?);
-            prompts_of_item.push(prompts.len());
-            for (prompt, continuations) in &prompts {
-                encoded.push(self.encode(prompt, continuations)?);
-            }
-        }
-        if pending.is_empty() {
-            return Ok(items);
-        }
-        match self.task.metric().answer_mode() {
-            AnswerMode::Generate => self.generate(pending, &encoded, &mut items)?,
-            AnswerMode::RankChoices | AnswerMode::ScoreAnswers => {
-                let mut likelihoods = self.model.likelihoods(&encoded)?.into_iter();
-                for (item, prompts) in items.iter_mut().zip(prompts_of_item) {
-                    let of_item: Vec<Likelihood> = likelihoods.by_ref().take(prompts).flatten().collect();
-                    ranked(self.task.metric(), &of_item, item);
-                }
-            }
-        }
-        Ok(items)
-    }
-
-    /// The prompts of a test item, with what may follow each where likelihoods are asked for: one prompt, or
-    /// one for each option where the template writes the option into the question.
-    fn prompts(&mut self, question: &Question) -> Result<Vec<(Prompt, Vec<String>)>> {
-        let mode = self.task.metric().answer_mode();
-        let demonstrations = self.shots.draw(self.model, question)?;
-        let candidates: &[String] = match mode {
-            AnswerMode::Generate => &[],
-            AnswerMode::RankChoices => &question.choices,
-            AnswerMode::ScoreAnswers => &question.answers,
-        };
-        ensure!(
-            mode == AnswerMode::Generate || !candidates.is_empty(),
-            "{}: it has no choices, which its metric asks for",
-            question.id
-        );
-        let Protocol { chain_of_thought, .. } = *self.pass.protocol;
-        let writer = PromptWriter { style: self.pass.style, template: &self.template, chain_of_thought };
-        let mut prompts = Vec::new();
-        if self.template.ask.contains("{choice}") && self.pass.style == Style::Pretrained {
-            for text in candidates {
-                let prompt = writer.write(&demonstrations, question, Some(text))?;
-                prompts.push((prompt, vec![writer.continuation(question, text)]));
-            }
-        } else {
-            let continuations = candidates.iter().map(|text| writer.continuation(question, text)).collect();
-            prompts.push((writer.write(&demonstrations, question, None)?, continuations));
-        }
-        for (prompt, continuations) in &mut prompts {
-            self.set_pictures(prompt, &demonstrations)?;
-            move_space(prompt, continuations);
-        }
-        Ok(prompts)
-    }
-
-    /// Sets how the pictures of a prompt are encoded, or makes them grey.
-    fn set_pictures(&self, prompt: &mut Prompt, demonstrations: &[Question]) -> Result<()> {
-        let protocol = self.pass.protocol;
-        // What happens to be the same in one batch must not decide how a prompt is read.
-        prompt.shared_demonstrations = protocol.demonstrations == Selection::Fixed;
-        let reduced = demonstrations.len().saturating_sub(protocol.full_resolution_demonstrations);
-        let count = demonstrations[..reduced].iter().map(|question| question.pictures.len()).sum();
-        prompt.reduced = protocol.demonstration_size.map(|side| ReducedPictures { side, count });
-        if self.pass.blind { prompt.blind() } else { Ok(()) }
-    }
-
-    /// Encodes a prompt, and refuses one that does not fit: no demonstration is ever left out silently.
-    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<M::Encoded> {
-        let encoded = self.model.encode(prompt, continuations)?;
-        let Some(lengths) = self.model.lengths(&encoded) else { return Ok(encoded) };
-        let Lengths { prompt: tokens, continuation, context } = lengths;
-        let answer = continuation.unwrap_or(self.task.max_tokens());
-        ensure!(
-            tokens + answer <= context,
-            "task {}: the prompt of {} with {} demonstrations and all their pictures takes {tokens} tokens \
-             and the answer up to {answer}, but the context has {context}: ask for fewer shots, fewer image \
-             tokens or a longer context",
-            self.task.name(),
-            prompt.id,
-            self.pass.shots,
-        );
-        Ok(encoded)
-    }
-
-    /// What is known of an item before its answer.
-    fn unanswered(&self, item: &PendingItem, prompt: &Prompt) -> Result<ItemResult> {
-        let question = &item.question;
-        let pictures = prompt.pictures()?;
-        let own = &pictures[pictures.len() - question.pictures.len()..];
-        let kept = if item.place < self.pass.kept_pictures { own } else { &[] };
-        Ok(ItemResult {
-            id: question.id.clone(),
-            category: question.category.clone(),
-            question: question.text.clone(),
-            prompt: prompt.text(),
-            answers: question.answers.clone(),
-            choices: question.choices.clone(),
-            hashes: pictures.iter().map(|p| format!("{:016x}", pixel_hash(p))).collect(),
-            pictures: kept.iter().map(|p| Png::encode(p)).collect::<Result<_>>()?,
-            ..ItemResult::default()
-        })
-    }
-
-    /// Fills in what the model writes.
-    fn generate(
-        &mut self,
-        pending: &[PendingItem],
-        prompts: &[M::Encoded],
-        items: &mut [ItemResult],
-    ) -> Result<()> {
-        let task = self.task;
-        let stop: Vec<String> = task.stop().iter().map(|s| (*s).to_string()).collect();
-        let limits = AnswerLimits { max_tokens: task.max_tokens(), stop };
-        let outputs = self.model.generate(prompts, &limits)?;
-        ensure!(
-            outputs.len() == prompts.len(),
-            "task {}: generation returned {} answers for {} prompts",
-            task.name(),
-            outputs.len(),
-            prompts.len()
-        );
-        for ((pending, item), output) in pending.iter().zip(items).zip(outputs) {
-            let output = cut(&output, &task.stop());
-            let answer = if self.pass.protocol.chain_of_thought { conclusion(output) } else { output };
-            item.prediction = task.prediction(&pending.question, answer);
-            item.output = output.to_owned();
-        }
-        Ok(())
-    }
-}
-
-/// Fills in the option or answer that the model finds most likely.
-fn ranked(metric: Metric, likelihoods: &[Likelihood], item: &mut ItemResult) {
-    item.log_probs = likelihoods.iter().map(|l| l.log_prob).collect();
-    item.tokens = likelihoods.first().map_or(0, |l| l.tokens);
-    let ItemResult { answers, choices, log_probs, .. } = &*item;
-    let output = match metric {
-        Metric::Perplexity => "",
-        Metric::Greedy => likelihoods.iter().position(|l| l.greedy).map_or("", |i| answers[i].as_str()),
-        metric => likelihood::most_likely(log_probs, choices, metric == Metric::ChoiceByLength),
-    }
-    .to_owned();
-    item.prediction = output.clone();
-    item.output = output;
-}
-
-/// Gives white space at the end of a prompt to the texts that follow: tokens have it before a word, not after
-/// one (lm-evaluation-harness, `_encode_pair`).
-fn move_space(prompt: &mut Prompt, continuations: &mut [String]) {
-    if let (Some(Segment::Text { text, .. }), false) = (prompt.segments.last_mut(), continuations.is_empty())
-    {
-        let space = text.split_off(text.trim_end().len());
-        continuations.iter_mut().for_each(|after| after.insert_str(0, &space));
-    }
-}
-
-/// `output` up to the first stop string.
-fn cut<'a>(output: &'a str, stop: &[&str]) -> &'a str {
-    let end = stop.iter().filter_map(|s| output.find(s)).min();
-    &output[..end.unwrap_or(output.len())]
 }

@@ -29,7 +29,6 @@ pub mod towers;
 pub mod vision;
 pub mod walk;
 pub mod weight;
-mod weight_file;
 pub mod weights;
 
 pub use cache::Cache;

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Tensor, TensorData};
 use mm1_data::document::{Image, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
@@ -15,10 +15,7 @@ use crate::answer::PartialAnswer;
 pub use crate::input::{EncodedPrompt, PromptPart};
 use crate::input::{EncodedSegment, ModelInput};
 pub use crate::options::GenerateOptions;
-
-/// Positions that a prompt and its answer may take together by default: the paper's sequence
-/// length.
-const CONTEXT: usize = 4096;
+use crate::prompts::PromptTokenizer;
 
 /// Positions of prompts that are read in one step: bounds the memory, and no result depends on it.
 pub(crate) const POSITIONS_PER_STEP: usize = 2048;
@@ -27,9 +24,8 @@ pub(crate) const POSITIONS_PER_STEP: usize = 2048;
 pub struct Generator {
     model: Mm1,
     compute: Compute,
-    tokenizer: Arc<Tokenizer>,
+    prompts: PromptTokenizer,
     image: ImageSpec,
-    context: usize,
 }
 
 /// Called with the index of a prompt and the next piece of its answer.
@@ -40,18 +36,13 @@ impl Generator {
     /// and range must be those that the model was trained with.
     pub fn new(compute: &Compute, model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
         let model = model.read_only(compute);
-        Self { model, compute: compute.clone(), tokenizer, image, context: CONTEXT }
+        let prompts = PromptTokenizer::new(tokenizer, image.size, model.config().connector.tokens());
+        Self { model, compute: compute.clone(), prompts, image }
     }
 
     /// The same with another limit on the positions of a prompt and its answer together.
     pub fn with_context(self, positions: usize) -> Self {
-        Self { context: positions, ..self }
-    }
-
-    /// Positions that a prompt and its answer may take together: 4096, or what [`Self::with_context`] was
-    /// given.
-    pub fn context(&self) -> usize {
-        self.context
+        Self { prompts: self.prompts.with_context(positions), ..self }
     }
 
     /// How pictures are prepared.
@@ -59,42 +50,17 @@ impl Generator {
         &self.image
     }
 
-    /// Tokenises the text of a prompt's parts, one behind the other. This is the one place where it is done:
-    /// the prompt's length and its answers follow from what is given here.
+    /// Encodes a prompt: [`PromptTokenizer::encode`].
     ///
     /// # Errors
-    /// A placeholder of a picture without the picture.
+    /// As there.
     pub fn encode(&self, parts: &[PromptPart<'_>]) -> Result<EncodedPrompt> {
-        let mut encoded = EncodedPrompt::default();
-        for part in parts {
-            let side = part.side.unwrap_or(self.image.size);
-            for segment in part.segments {
-                let (segment, positions) = match segment {
-                    Segment::Text { text, .. } => {
-                        let ids = self.tokenizer.encode(text);
-                        let positions = ids.len();
-                        (EncodedSegment::Tokens(ids), positions)
-                    }
-                    Segment::Image(image) => {
-                        (EncodedSegment::Picture(image.clone(), side), self.image_tokens())
-                    }
-                    Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
-                        bail!("the token {token:?} can't be given by itself; give the picture")
-                    }
-                    Segment::Token { token, .. } => {
-                        (EncodedSegment::Tokens(vec![self.tokenizer.id(*token)]), 1)
-                    }
-                };
-                encoded.positions += positions;
-                encoded.segments.push(segment);
-            }
-        }
-        Ok(encoded)
+        self.prompts.encode(parts)
     }
 
-    /// The ids of a text that may follow a prompt.
-    pub fn encode_text(&self, text: &str) -> Vec<u32> {
-        self.tokenizer.encode(text)
+    /// What encodes prompts.
+    pub fn prompts(&self) -> &PromptTokenizer {
+        &self.prompts
     }
 
     /// One answer for each prompt. `on_token` is given the prompt's index and a piece of its answer as soon
@@ -151,7 +117,7 @@ impl Generator {
             let logits = self.extend(1, &unread, &mut cache)?;
             let mut done = Vec::with_capacity(active.len());
             for ((i, answer), logits) in active.iter_mut().zip(&logits) {
-                done.push(answer.take(logits, &self.tokenizer)?);
+                done.push(answer.take(logits, self.tokenizer())?);
                 let piece = answer.text.show();
                 if let Some(on_token) = on_token.as_mut().filter(|_| !piece.is_empty()) {
                     on_token(*i, piece);
@@ -189,7 +155,8 @@ impl Generator {
                 EncodedSegment::Picture(picture, side) => {
                     let image = self.image.at(*side);
                     let (slot, size) = (input.ids.len(), [image.size; 2]);
-                    let places = std::iter::repeat_n(self.tokenizer.id(Special::Image), self.image_tokens());
+                    let placeholder = self.tokenizer().id(Special::Image);
+                    let places = std::iter::repeat_n(placeholder, self.prompts.image_tokens());
                     input.ids.extend(places);
                     let mut pixels = Vec::new();
                     normalise_into(&prepare(picture, &image)?, &image, &mut pixels);
@@ -245,7 +212,7 @@ impl Generator {
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
-        &self.tokenizer
+        self.prompts.tokenizer()
     }
 
     pub(crate) fn new_cache(&self) -> Cache {
@@ -255,17 +222,13 @@ impl Generator {
     /// Whether `read` positions and an answer fit.
     pub(crate) fn check_room(&self, read: usize, max_tokens: usize) -> Result<()> {
         ensure!(read > 0, "there is nothing to answer: it is empty");
+        let context = self.prompts.context();
         ensure!(
-            read + max_tokens <= self.context,
-            "{read} tokens and an answer of up to {max_tokens} do not fit into the context of {}: shorten \
-             it, or take fewer pictures or shots",
-            self.context
+            read.saturating_add(max_tokens) <= context,
+            "{read} tokens and an answer of up to {max_tokens} do not fit into the context of {context}: \
+             shorten it, or take fewer pictures or shots"
         );
         Ok(())
-    }
-
-    fn image_tokens(&self) -> usize {
-        self.model.config().connector.tokens()
     }
 }
 

@@ -9,5 +9,6 @@ pub mod generate;
 mod input;
 pub mod likelihood;
 mod options;
+pub mod prompts;
 pub mod sampler;
 pub mod session;

@@ -1,20 +1,27 @@
 //! `mm1 chat`: questions to a run's model, about pictures or without.
 
-use std::io::{BufRead, IsTerminal, Write};
+mod lines;
+mod slash;
+
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::document::{Image, Segment};
 use mm1_data::image::open;
+use mm1_data::printable::printable_lines;
 use mm1_data::regular_file;
 use mm1_serve::generate::GenerateOptions;
 use mm1_serve::sampler::Sampling;
 use mm1_serve::session::Session;
 use serde_json::json;
 
+use self::lines::{LONGEST, Line, Lines};
+use self::slash::{HELP, SlashCommand};
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::{InputError, input};
+use crate::output::tell;
 use crate::trained::Trained;
 
 /// The largest picture file that is read.
@@ -22,10 +29,13 @@ const MAX_FILE: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// Run folder of the model: its last stage that has a checkpoint answers.
+    /// Run folder of the model.
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
-    /// Image (JPEG, PNG, WebP or GIF) that the first message is about. May be repeated.
+    /// The model as this stage of the run has left it. Default: the last that has a checkpoint.
+    #[arg(long)]
+    stage: Option<String>,
+    /// Image (JPEG, PNG, WebP, GIF, BMP or TIFF) that the first message is about. May be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
     /// Longest answer, in tokens.
@@ -34,6 +44,9 @@ pub(crate) struct ChatArgs {
     /// Sampling temperature; 0 is greedy.
     #[arg(long, value_name = "T", default_value_t = 0.0)]
     temperature: f64,
+    /// Sample from the fewest tokens that have this probability together; needs a temperature above 0.
+    #[arg(long, value_name = "P", default_value_t = 1.0)]
+    top_p: f64,
     /// Seed of the sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -41,7 +54,7 @@ pub(crate) struct ChatArgs {
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
-    /// Print one JSON document as the last line of standard output.
+    /// Print one JSON document for each answer, in place of its text.
     #[arg(long)]
     json: bool,
     /// Message to answer; without it a conversation begins.
@@ -53,101 +66,169 @@ pub(crate) struct ChatArgs {
 /// # Errors
 /// A folder without a trained model, a picture that can't be read, or a context that is full.
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
-    ensure_temperature(args.temperature)?;
-    let pictures = args.images.iter().map(|p| picture(p)).collect::<Result<Vec<_>>>()?;
+    let sampling = input(args.sampling())?;
+    let pictures = args.images.iter().map(|file| picture(file)).collect::<Result<Vec<_>>>()?;
     args.threads.start_pool()?;
-    let model = Trained::load(&args.run, args.device)?;
+    let model = Trained::of_stage(&args.run, args.stage.as_deref(), args.device)?;
     if !model.tuned {
-        eprintln!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage);
+        tell(format_args!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage));
     }
-    let mut conversation = Conversation { session: Session::new(&model.generator), args };
+    let options = GenerateOptions { max_tokens: args.max_tokens, stop: Vec::new(), sampling, batch: 1 };
+    let mut conversation = Conversation {
+        model: &model,
+        session: Session::new(&model.generator),
+        options,
+        json: args.json,
+        next: pictures,
+    };
     match &args.prompt {
-        Some(prompt) => {
-            let answer = conversation.say(pictures, prompt)?;
-            if args.json {
-                println!("{}", json!({ "prompt": prompt, "images": args.images, "answer": answer }));
-            }
-            Ok(())
-        }
-        None => conversation.converse(pictures),
+        Some(prompt) => conversation.say(prompt),
+        None => conversation.converse(),
     }
 }
 
-fn ensure_temperature(temperature: f64) -> Result<()> {
-    input((|| {
+impl ChatArgs {
+    fn sampling(&self) -> Result<Sampling> {
+        let Self { temperature, top_p, seed, .. } = *self;
         ensure!(
             temperature.is_finite() && temperature >= 0.0,
             "--temperature {temperature} must be a finite number of at least 0"
         );
-        Ok(())
-    })())
+        ensure!(top_p > 0.0 && top_p <= 1.0, "--top-p {top_p} must be above 0, and 1 at most");
+        ensure!(
+            top_p == 1.0 || temperature > 0.0,
+            "--top-p {top_p} needs a --temperature above 0: at 0 the most likely token is always taken"
+        );
+        Ok(match temperature {
+            0.0 => Sampling::Greedy,
+            temperature => Sampling::Random { temperature, top_k: None, top_p, seed },
+        })
+    }
+}
+
+/// A picture for a message, and its file.
+struct ChatPicture {
+    file: PathBuf,
+    image: Image,
+    /// Pixels from left to right, and from top to bottom.
+    sides: [u32; 2],
 }
 
 struct Conversation<'a> {
+    model: &'a Trained,
     session: Session<'a>,
-    args: &'a ChatArgs,
+    options: GenerateOptions,
+    json: bool,
+    /// Pictures of the next message.
+    next: Vec<ChatPicture>,
 }
 
 impl Conversation<'_> {
     /// One turn: the answer appears as it is made.
-    fn say(&mut self, pictures: Vec<Image>, text: &str) -> Result<String> {
-        let mut segments: Vec<Segment> = pictures.into_iter().map(Segment::Image).collect();
+    fn say(&mut self, text: &str) -> Result<()> {
+        let mut segments: Vec<Segment> =
+            self.next.iter().map(|picture| Segment::Image(picture.image.clone())).collect();
         segments.push(Segment::prompt(text));
-        let sampling = match self.args.temperature {
-            0.0 => Sampling::Greedy,
-            temperature => Sampling::Random { temperature, top_k: None, top_p: 1.0, seed: self.args.seed },
-        };
-        let options =
-            GenerateOptions { max_tokens: self.args.max_tokens, stop: Vec::new(), sampling, batch: 1 };
         let mut out = std::io::stdout();
-        let quiet = self.args.json;
-        let answer = input(self.session.say(&segments, &options, &mut |piece| {
+        let quiet = self.json;
+        let answer = input(self.session.say(&segments, &self.options, &mut |piece| {
             if !quiet {
                 // A closed pipe ends the reader's interest, not the answer.
-                let _ = write!(out, "{piece}").and_then(|()| out.flush());
+                let _ = write!(out, "{}", printable_lines(piece)).and_then(|()| out.flush());
             }
         }))?;
-        if !quiet {
-            println!();
-        }
-        Ok(answer)
+        let files: Vec<PathBuf> = self.next.drain(..).map(|picture| picture.file).collect();
+        let line = if quiet {
+            json!({ "prompt": text, "images": files, "answer": answer }).to_string()
+        } else {
+            String::new()
+        };
+        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        Ok(())
     }
 
-    /// Reads messages line by line; `/image FILE` adds a picture to the next one.
-    fn converse(&mut self, mut pictures: Vec<Image>) -> Result<()> {
-        let terminal = std::io::stdin().is_terminal();
-        if terminal {
-            eprintln!("Ask about the pictures. /image FILE adds one to the next message, /quit ends.");
+    /// Reads messages line by line.
+    fn converse(&mut self) -> Result<()> {
+        let mut lines = Lines::open();
+        let edited = matches!(lines, Lines::Edited(_));
+        if edited {
+            let about = if self.next.is_empty() { "" } else { " The first message is about the images." };
+            tell(format_args!(
+                "The model of stage {}.{about} /help shows what can be typed.",
+                self.model.stage
+            ));
         }
-        let mut line = String::new();
         loop {
-            if terminal {
-                eprint!("> ");
-            }
-            line.clear();
-            if std::io::stdin().lock().read_line(&mut line)? == 0 {
-                return Ok(());
-            }
-            let text = line.trim();
-            if let Some(file) = text.strip_prefix("/image ") {
-                match picture(Path::new(file.trim())) {
-                    Ok(p) => pictures.push(p),
-                    Err(e) if terminal => eprintln!("mm1: {e:#}"),
-                    Err(e) => return Err(e),
+            let done = match lines.next().context("reading the next message")? {
+                Line::End => return Ok(()),
+                Line::Text(text) => self.take(text.trim()),
+                Line::Damaged(text) if text.is_empty() => {
+                    tell("mm1: that line was not UTF-8, and is not read: type it again");
+                    Ok(Next::Line)
                 }
-            } else if text == "/quit" {
-                return Ok(());
-            } else if !text.is_empty() {
-                self.say(std::mem::take(&mut pictures), text)?;
+                Line::Damaged(text) => {
+                    tell("mm1: bytes of that line are not UTF-8: the model is given \u{fffd} for them");
+                    self.take(text.trim())
+                }
+                Line::TooLong => {
+                    let most = LONGEST >> 20;
+                    Err(InputError::new(format!("a message of more than {most} MiB: shorten it")).into())
+                }
+                Line::Interrupted => {
+                    tell("/quit or Ctrl-D ends the talk");
+                    Ok(Next::Line)
+                }
+            };
+            match done {
+                Ok(Next::Line) => {}
+                Ok(Next::End) => return Ok(()),
+                // A person can do better; who wrote a file is not there.
+                Err(e) if edited => tell(format_args!("mm1: {e:#}")),
+                Err(e) => return Err(e),
             }
         }
+    }
+
+    /// A message, or a command.
+    fn take(&mut self, text: &str) -> Result<Next> {
+        match SlashCommand::parse(text) {
+            None if text.is_empty() => {}
+            None => self.say(text)?,
+            Some(SlashCommand::Quit) => return Ok(Next::End),
+            Some(SlashCommand::Help) => tell(HELP),
+            Some(SlashCommand::Reset) => {
+                self.session = Session::new(&self.model.generator);
+                self.next.clear();
+                tell("a new talk: what was said and shown before is forgotten");
+            }
+            Some(SlashCommand::Image(file)) => {
+                let picture = picture(&file)?;
+                let [width, height] = picture.sides;
+                self.next.push(picture);
+                let count = self.next.len();
+                let with = if count == 1 { String::new() } else { format!(", {count} images by now") };
+                let file = file.display();
+                tell(format_args!("{file}: {width} x {height} pixels, for the next message{with}"));
+            }
+            Some(SlashCommand::NoFile) => return Err(InputError::new("/image FILE: which file?").into()),
+            Some(SlashCommand::Unknown(word)) => {
+                let known = "/image FILE, /reset, /help, /quit";
+                return Err(InputError::new(format!("{word} is no command: there are {known}")).into());
+            }
+        }
+        Ok(Next::Line)
     }
 }
 
-fn picture(path: &Path) -> Result<Image> {
-    let read = regular_file::read(path, MAX_FILE);
-    let bytes = read.map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?;
-    let image = Image::from(bytes);
-    open(&image).map_err(|e| InputError::new(format!("--image {}: {e:#}", path.display())))?;
-    Ok(image)
+/// What comes after a line.
+enum Next {
+    Line,
+    End,
+}
+
+fn picture(file: &Path) -> Result<ChatPicture> {
+    let named = |e: &anyhow::Error| InputError::new(format!("--image {}: {e:#}", file.display()));
+    let image = Image::from(regular_file::read(file, MAX_FILE).map_err(|e| named(&e))?);
+    let opened = open(&image).map_err(|e| named(&e))?;
+    Ok(ChatPicture { file: file.to_owned(), image, sides: [opened.width, opened.height] })
 }

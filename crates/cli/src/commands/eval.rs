@@ -1,14 +1,17 @@
 //! `mm1 eval`: a model's scores on tasks with demonstrations; and two models compared, question by question.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
+use mm1_data::printable::printable;
 use mm1_eval::compare::{self, TaskComparison};
 use mm1_eval::model::Model;
 use mm1_eval::prompt::Style;
 use mm1_eval::protocol::Protocol;
-use mm1_eval::remote::RemoteModel;
+use mm1_eval::remote::{RemoteModel, RemoteSettings};
 use serde_json::json;
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
@@ -16,6 +19,7 @@ use crate::error::{InputError, input};
 use crate::evaluation::{Evaluation, scores};
 use crate::interrupt::stop_flag;
 use crate::local::LocalModel;
+use crate::output::tell;
 use crate::recipe::EvalStage;
 use crate::run_folder::RunFolder;
 use crate::tasks::TaskData;
@@ -55,12 +59,22 @@ struct EvalArgs {
     #[arg(long, requires = "run")]
     stage: Option<String>,
     /// The address of a model with the OpenAI interface, such as http://localhost:8000/v1; its key is taken
-    /// from OPENAI_API_KEY.
+    /// from OPENAI_API_KEY, which is never shown or kept.
     #[arg(long, value_name = "ADDRESS")]
     model: Option<String>,
     /// Which model behind the address.
     #[arg(long, requires = "model", default_value = "default")]
     model_name: String,
+    /// Seconds that the model behind the address may take for one question. A silent one is then given up, and
+    /// asked again by the same command.
+    #[arg(
+        long,
+        value_name = "SECONDS",
+        requires = "model",
+        default_value_t = 300,
+        value_parser = clap::value_parser!(u64).range(1..=86_400)
+    )]
+    timeout: u64,
     #[command(flatten)]
     protocol: Protocol,
     /// From which demonstrations and intervals follow.
@@ -120,9 +134,16 @@ impl EvalArgs {
 
     fn evaluate_address(&self, address: &str, folder: &RunFolder) -> Result<()> {
         let Protocol { tasks, data, batch, .. } = &self.protocol;
-        let mut remote = input(RemoteModel::new(address, &self.model_name, *batch))?;
+        let mut remote = input(RemoteModel::new(RemoteSettings {
+            address,
+            model: &self.model_name,
+            key: std::env::var("OPENAI_API_KEY").ok(),
+            parallel: *batch,
+            timeout: Duration::from_secs(self.timeout),
+            tell: Box::new(at_times(|line| tell(line))),
+        }))?;
         let data = input(TaskData::open(None, tasks, data.as_deref(), false))?;
-        let id = format!("{} at {address}", self.model_name);
+        let id = format!("{} at {}", self.model_name, remote.address());
         let asked = AskedModel { stage: &self.model_name, trained_style: Style::Chat, id: &id };
         self.evaluate(folder, &data, &asked, &mut remote)
     }
@@ -145,11 +166,23 @@ impl EvalArgs {
             training: &data.training,
         };
         evaluation.run(&tasks, model)?;
-        eprintln!("scores in {}", folder.root().join("eval.json").display());
+        tell(format_args!("scores in {}", folder.root().join("eval.json").display()));
         if self.json {
             println!("{}", json!({ "out": folder.root(), "eval": scores(folder)? }));
         }
         Ok(())
+    }
+}
+
+/// Tells at most one line a second: all questions of a batch may fail at once.
+fn at_times(tell: fn(&str)) -> impl Fn(&str) + Sync {
+    let last: Mutex<Option<Instant>> = Mutex::new(None);
+    move |line: &str| {
+        let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+        if last.is_none_or(|last| last.elapsed() >= Duration::from_secs(1)) {
+            *last = Some(Instant::now());
+            tell(line);
+        }
     }
 }
 
@@ -171,7 +204,8 @@ fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
     for TaskComparison { task, n, a, b, difference, .. } in &compared {
         let [low, high] = difference.ci95;
         println!(
-            "{task:<32} {n:>5} {a:>8.2} {b:>8.2} {:>8.2}  {:<18} {:>8.4}",
+            "{:<32} {n:>5} {a:>8.2} {b:>8.2} {:>8.2}  {:<18} {:>8.4}",
+            printable(task),
             difference.value,
             format!("[{low:.2}, {high:.2}]"),
             difference.p

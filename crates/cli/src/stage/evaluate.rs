@@ -1,14 +1,13 @@
 //! Scores after the stages before: each task with each number of shots, beside its baselines.
 
 use anyhow::Result;
-use mm1_eval::prompt::Style;
 use mm1_serve::generate::Generator;
 
 use crate::checkpoints;
 use crate::context::Context;
-use crate::evaluation::{Evaluation, scores};
+use crate::evaluation::{Evaluation, scores, style_after};
 use crate::local::LocalModel;
-use crate::recipe::{EvalStage, Stage};
+use crate::recipe::EvalStage;
 use crate::stage::model;
 use crate::tasks::TaskData;
 
@@ -26,8 +25,7 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
     let last = plan.recipe.trained_before(&stage.name);
     let evaluation = Evaluation {
         stage,
-        // A tuned model is asked in turns of a conversation, one that was only pre-trained in running text.
-        trained_style: if matches!(last, Some(Stage::Sft(_))) { Style::Chat } else { Style::Pretrained },
+        trained_style: style_after(last),
         seed: plan.recipe.seed,
         model_id: &last
             .map_or(Ok("untrained".to_owned()), |last| checkpoints::identity(root, last.name()))?,

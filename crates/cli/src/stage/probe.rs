@@ -10,6 +10,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::image::{normalise_into, prepare};
 use mm1_data::source::{Source, Split};
 use mm1_eval::metric::Metric;
+use mm1_eval::no_answer::NoAnswerCounts;
 use mm1_eval::probe::{LabelledVectors, nearest, retrieval, zero_shot};
 use mm1_eval::result::TaskScore;
 use mm1_eval::score::bootstrap;
@@ -270,6 +271,7 @@ impl ProbeRun<'_> {
                 score,
                 baselines: if own { baselines.clone() } else { BTreeMap::new() },
                 also: BTreeMap::new(),
+                no_answers: NoAnswerCounts::default(),
                 contamination: None,
             });
         }

@@ -17,6 +17,9 @@ use super::picture::PictureLocation;
 use crate::metric::{AnswerMode, Metric};
 use crate::template::{Template, letter, one_line};
 
+/// Tokens of an answer: more than any context holds.
+const MAX_TOKENS: usize = 100_000;
+
 /// The file as it is written.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -109,6 +112,11 @@ impl TaskFile {
             self.name
         );
         ensure!(self.max_tokens > 0, "max_tokens: an answer needs at least 1");
+        ensure!(
+            self.max_tokens <= MAX_TOKENS,
+            "max_tokens = {}: an answer has at most {MAX_TOKENS}",
+            self.max_tokens
+        );
         ensure!(
             !self.stop.iter().any(String::is_empty),
             "stop: an empty text would end every answer; leave it out"

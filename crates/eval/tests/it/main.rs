@@ -9,6 +9,7 @@ mod own;
 mod probe;
 mod protocol;
 mod remote;
+mod same_item;
 #[cfg(feature = "emoji")]
 mod scenes;
 mod settings;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use mm1_data::document::{Image, Segment};
 use mm1_eval::log::Log;
-use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model};
+use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
 use mm1_eval::prompt::{Prompt, PromptWriter, Style};
 use mm1_eval::protocol::Protocol;
 use mm1_eval::run::{self, EvalPass, Outcome};
@@ -97,7 +97,7 @@ impl Recorded<'_> {
     }
 }
 
-impl Model for Recorded<'_> {
+impl PromptReader for Recorded<'_> {
     type Encoded = (Prompt, Vec<String>);
 
     fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<Self::Encoded> {
@@ -106,13 +106,21 @@ impl Model for Recorded<'_> {
     fn lengths(&self, _: &Self::Encoded) -> Option<Lengths> {
         None
     }
-    fn generate(&mut self, prompts: &[Self::Encoded], limits: &AnswerLimits) -> Result<Vec<String>> {
-        let say = |(prompt, _): &Self::Encoded| {
+}
+
+impl Model for Recorded<'_> {
+    fn generate(
+        &mut self,
+        prompts: &[Self::Encoded],
+        limits: &AnswerLimits,
+        on_reply: OnReply<'_>,
+    ) -> Result<()> {
+        for (i, (prompt, _)) in prompts.iter().enumerate() {
             let item = self.item(prompt);
             assert_eq!((text(&prompt.segments), &limits.stop), (item.context.clone(), &item.until));
-            Ok(item.said.clone())
-        };
-        prompts.iter().map(say).collect()
+            on_reply(i, Reply::Words(item.said.clone()))?;
+        }
+        Ok(())
     }
     fn likelihoods(&mut self, prompts: &[Self::Encoded]) -> Result<Vec<Vec<Likelihood>>> {
         let judge = |(prompt, continuations): &Self::Encoded| {

@@ -8,7 +8,7 @@ use mm1_data::image::open;
 use mm1_data::question::Question;
 use mm1_eval::log::Log;
 use mm1_eval::metric::Metric;
-use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model};
+use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
 use mm1_eval::prompt::{Prompt, Style};
 use mm1_eval::protocol::Protocol;
 use mm1_eval::run::{self, EvalPass, Outcome};
@@ -118,7 +118,7 @@ pub(crate) type Answers<'a> = &'a mut dyn FnMut(&[Prompt]) -> Result<Vec<String>
 /// A model that is a function, with a context in tokens.
 pub(crate) struct Fun<'a>(pub(crate) Answers<'a>, pub(crate) usize);
 
-impl Model for Fun<'_> {
+impl PromptReader for Fun<'_> {
     type Encoded = (Prompt, Vec<String>);
 
     fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<Self::Encoded> {
@@ -132,10 +132,18 @@ impl Model for Fun<'_> {
             context: self.1,
         })
     }
-    fn generate(&mut self, prompts: &[Self::Encoded], limits: &AnswerLimits) -> Result<Vec<String>> {
+}
+
+impl Model for Fun<'_> {
+    fn generate(
+        &mut self,
+        prompts: &[Self::Encoded],
+        limits: &AnswerLimits,
+        on_reply: OnReply<'_>,
+    ) -> Result<()> {
         assert!(limits.max_tokens >= 4 && limits.stop == ["\n"], "{limits:?}");
         let prompts: Vec<Prompt> = prompts.iter().map(|(prompt, _)| prompt.clone()).collect();
-        (self.0)(&prompts)
+        (self.0)(&prompts)?.into_iter().enumerate().try_for_each(|(i, text)| on_reply(i, Reply::Words(text)))
     }
     /// Longer texts are less likely; a text that the prompt's answer begins with is certain.
     fn likelihoods(&mut self, prompts: &[Self::Encoded]) -> Result<Vec<Vec<Likelihood>>> {

@@ -9,7 +9,6 @@ use indicatif::HumanBytes;
 use mm1_data::document::{Document, Segment};
 use mm1_data::shard::Provenance;
 use mm1_data::show::{self, ShownSegment};
-use mm1_data::source::files::ReadDocument;
 use mm1_data::source::stored::StoredSource;
 use serde_json::json;
 
@@ -95,7 +94,7 @@ fn by_id(opened: &Opened, id: &str) -> Result<Picked> {
     for source in &opened.sources {
         for at in 0..source.documents() {
             match source.document(at) {
-                Ok(read) if fits(&read.document.id, id) => return pick(source, at, before + at),
+                Ok((document, _)) if fits(&document.id, id) => return pick(source, at, before + at),
                 Ok(_) => {}
                 Err(_) => damaged += 1,
             }
@@ -116,7 +115,7 @@ fn fits(id: &str, wanted: &str) -> bool {
 }
 
 fn pick(source: &StoredSource, at: u64, index: u64) -> Result<Picked> {
-    let ReadDocument { document, origin, .. } = source.document(at)?;
+    let (document, origin) = source.document(at)?;
     ensure!(!document.segments.is_empty(), "document {index} is empty");
     Ok(Picked { document, origin, index, file: source.file(at) })
 }

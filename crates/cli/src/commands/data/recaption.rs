@@ -11,7 +11,6 @@ use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
 use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
 use mm1_data::shard::Provenance;
-use mm1_data::source::files::ReadDocument;
 use mm1_data::source::stored::StoredSource;
 use mm1_eval::prompt::{PromptWriter, Style};
 use mm1_eval::template::{CAPTION, Template};
@@ -182,9 +181,9 @@ impl Captioner<'_> {
         let prompt = generator.encode(&[(&prompt(self.model.tuned, picture, hint)?).into()])?;
         let (tokens, answer) = (prompt.positions(), usize::from(self.args.max_tokens));
         ensure!(
-            tokens + answer <= generator.context(),
+            tokens + answer <= generator.prompts().context(),
             "the prompt takes {tokens} tokens and the answer up to {answer}, but the context has {}",
-            generator.context()
+            generator.prompts().context()
         );
         Ok(CaptionPrompt { document, origin, prompt })
     }
@@ -207,7 +206,7 @@ struct CaptionedImage {
 /// Reads the document at `number` and prepares its picture.
 fn captioned_image(source: &Opened, spec: &ImageSpec, number: u64) -> Result<CaptionedImage> {
     let (source, at) = place(source, number).context("no such document")?;
-    let ReadDocument { document, origin, .. } = source.document(at)?;
+    let (document, origin) = source.document(at)?;
     let (image, alt_text) = caption(&document)?;
     let picture = square(image, spec)?;
     Ok(CaptionedImage { document, origin, picture, alt_text })

@@ -1,0 +1,126 @@
+//! [`Lines`]: what a person writes, line by line: with editing and history at a terminal, plainly elsewhere.
+
+use std::io::{BufRead, ErrorKind, IsTerminal as _, Result, stdin, stdout};
+
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+/// Bytes of a message: far more than a context holds. What is longer is not held in memory.
+pub(super) const LONGEST: usize = 1 << 20;
+
+/// Where messages come from.
+pub(super) enum Lines {
+    /// A terminal. The history lives as long as the talk.
+    Edited(Box<DefaultEditor>),
+    /// A file or a pipe, or a terminal without its screen.
+    Plain,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Line {
+    /// A message, without its line end.
+    Text(String),
+    /// Bytes of it were not UTF-8, and are replaced by U+FFFD.
+    Damaged(String),
+    /// It was longer than [`LONGEST`], and is passed over.
+    TooLong,
+    /// Ctrl-C.
+    Interrupted,
+    /// There is no more.
+    End,
+}
+
+impl Lines {
+    /// Of standard input.
+    pub(super) fn open() -> Self {
+        let both = stdin().is_terminal() && stdout().is_terminal();
+        match DefaultEditor::new() {
+            Ok(editor) if both => Self::Edited(Box::new(editor)),
+            _ => Self::Plain,
+        }
+    }
+
+    /// Waits for the next line.
+    ///
+    /// # Errors
+    /// Standard input that can't be read.
+    pub(super) fn next(&mut self) -> Result<Line> {
+        let Self::Edited(editor) = self else { return plain(&mut stdin().lock()) };
+        match editor.readline("> ") {
+            Ok(text) if text.len() > LONGEST => Ok(Line::TooLong),
+            Ok(text) => {
+                // It fails where the history is full or switched off: the line counts all the same.
+                let _ = editor.add_history_entry(&text);
+                Ok(Line::Text(text))
+            }
+            Err(ReadlineError::Eof) => Ok(Line::End),
+            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+            // The editor's word for bytes that are not UTF-8.
+            Err(ReadlineError::Io(e)) if e.kind() == ErrorKind::InvalidData => {
+                Ok(Line::Damaged(String::new()))
+            }
+            Err(ReadlineError::Io(e)) => Err(e),
+            Err(e) => Err(std::io::Error::other(e)),
+        }
+    }
+}
+
+/// The next line of `reader`.
+fn plain(reader: &mut impl BufRead) -> Result<Line> {
+    let mut line = Vec::new();
+    let mut too_long = false;
+    loop {
+        let buffer = match reader.fill_buf() {
+            Ok(buffer) => buffer,
+            Err(e) if e.kind() == ErrorKind::Interrupted => continue,
+            Err(e) => return Err(e),
+        };
+        let end = buffer.iter().position(|&byte| byte == b'\n');
+        let (more, used) = (end.unwrap_or(buffer.len()), end.map_or(buffer.len(), |end| end + 1));
+        let over = buffer.is_empty();
+        too_long |= line.len() + more > LONGEST;
+        if !too_long {
+            line.extend_from_slice(&buffer[..more]);
+        }
+        reader.consume(used);
+        if over || end.is_some() {
+            return Ok(match String::from_utf8(line) {
+                _ if too_long => Line::TooLong,
+                Ok(text) if over && text.is_empty() => Line::End,
+                Ok(text) => Line::Text(text),
+                Err(e) => Line::Damaged(String::from_utf8_lossy(e.as_bytes()).into_owned()),
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufReader, Read as _, repeat};
+
+    use super::*;
+
+    #[test]
+    fn lines_end_at_their_ends_and_damage_ends_none() {
+        let mut reader = BufReader::with_capacity(3, &b"one\n\ntwo \xff!\r\nthree"[..]);
+        let mut next = || plain(&mut reader).expect("read");
+        assert_eq!(next(), Line::Text("one".into()));
+        assert_eq!(next(), Line::Text(String::new()));
+        assert_eq!(next(), Line::Damaged("two \u{fffd}!\r".into()));
+        assert_eq!(next(), Line::Text("three".into()));
+        assert_eq!(next(), Line::End);
+    }
+
+    #[test]
+    fn fault_06_a_line_of_300_mb_is_passed_over() {
+        let endless = repeat(b'x').take(300 << 20).chain(&b"\nshort\n"[..]);
+        let mut reader = BufReader::with_capacity(1 << 16, endless);
+        assert_eq!(plain(&mut reader).expect("read"), Line::TooLong);
+        assert_eq!(plain(&mut reader).expect("read"), Line::Text("short".into()));
+        let longest = repeat(b'x').take(LONGEST as u64);
+        assert_eq!(plain(&mut BufReader::new(longest)).expect("read"), Line::Text("x".repeat(LONGEST)));
+        let longer = repeat(b'x').take(LONGEST as u64 + 1);
+        assert_eq!(plain(&mut BufReader::new(longer)).expect("read"), Line::TooLong);
+    }
+}
