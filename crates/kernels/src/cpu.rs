@@ -17,11 +17,13 @@ pub enum Isa {
     Avx512,
     /// AVX-512 with products of bfloat16.
     Avx512Bf16,
+    /// That, and AMX: products of tiles in bfloat16.
+    Amx,
 }
 
 impl Isa {
     /// All, from the least to the most capable.
-    pub const ALL: [Self; 4] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Avx512Bf16];
+    pub const ALL: [Self; 5] = [Self::Plain, Self::Avx2, Self::Avx512, Self::Avx512Bf16, Self::Amx];
 
     /// The name that `MM1_ISA` takes.
     pub fn name(self) -> &'static str {
@@ -30,23 +32,27 @@ impl Isa {
             Self::Avx2 => "avx2",
             Self::Avx512 => "avx512",
             Self::Avx512Bf16 => "avx512bf16",
+            Self::Amx => "amx",
         }
     }
 
-    /// The fastest set of this machine: that of [`Self::detect`], but Intel's product of bfloat16 takes four
-    /// times as long as that of f32 (measured on Emerald Rapids), so it is not used there.
+    /// The fastest set of this machine: that of [`Self::detect`], but Intel's product of bfloat16 in AVX-512
+    /// takes four times as long as that of f32 (measured on Emerald Rapids), so it is not used there where
+    /// tiles are not.
     pub fn fastest() -> Self {
+        let best = Self::detect();
         #[cfg(target_arch = "x86_64")]
         {
             let vendor = std::arch::x86_64::__cpuid(0);
-            if [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat() == b"GenuineIntel" {
-                return Self::detect().min(Self::Avx512);
+            let vendor = [vendor.ebx, vendor.edx, vendor.ecx].map(u32::to_le_bytes).concat();
+            if vendor == b"GenuineIntel" && best == Self::Avx512Bf16 {
+                return Self::Avx512;
             }
         }
-        Self::detect()
+        best
     }
 
-    /// The most capable set of this machine.
+    /// The most capable set of this machine that the system lets this process use.
     pub fn detect() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
@@ -60,8 +66,10 @@ impl Isa {
                 Self::Avx2
             } else if !is_x86_feature_detected!("avx512bf16") {
                 Self::Avx512
-            } else {
+            } else if !crate::tile_unit::is_usable() {
                 Self::Avx512Bf16
+            } else {
+                Self::Amx
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
@@ -83,7 +91,7 @@ fn named(name: &str, best: Isa) -> Result<Isa, String> {
     match Isa::ALL.into_iter().find(|isa| isa.name() == name) {
         Some(isa) if isa <= best => Ok(isa),
         Some(_) => Err(format!("MM1_ISA={name}: this machine has only {}", best.name())),
-        None => Err(format!("MM1_ISA={name}: expected plain, avx2, avx512 or avx512bf16")),
+        None => Err(format!("MM1_ISA={name}: expected plain, avx2, avx512, avx512bf16 or amx")),
     }
 }
 
@@ -198,6 +206,8 @@ mod tests {
         assert_eq!(named("avx2", Isa::Avx512), Ok(Isa::Avx2));
         assert_eq!(named("plain", Isa::Plain), Ok(Isa::Plain));
         assert!(named("avx512", Isa::Avx2).is_err_and(|e| e.contains("has only avx2")));
+        assert_eq!(named("amx", Isa::Amx), Ok(Isa::Amx));
+        assert!(named("amx", Isa::Avx512Bf16).is_err_and(|e| e.contains("has only avx512bf16")));
         assert!(named("sse", Isa::Avx512).is_err_and(|e| e.contains("expected plain")));
     }
 

@@ -13,6 +13,8 @@ pub mod cpu;
 pub mod gemm;
 mod math;
 mod number;
+#[cfg(target_arch = "x86_64")]
+mod tile_unit;
 
 pub mod activation;
 pub mod adamw;

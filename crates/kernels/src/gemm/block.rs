@@ -1,9 +1,10 @@
 //! Products of blocks inside of one task, of operands packed to the thread's scratch.
 
-use super::kernel::Kernel;
+use super::kernel::{Kernel, OperandSide};
 use super::matrix::{Matrix, SumRows};
 use super::operand::{OperandData, PanelOperand, blocks};
-use super::plan::{Product, ProductOutput};
+use super::panel::ProductOutput;
+use super::plan::Product;
 use crate::buffer::{Scratch, Shared};
 use std::ops::Range;
 
@@ -15,38 +16,38 @@ pub(crate) struct Panels {
     /// Rows of a left operand, columns of a right one.
     rows: usize,
     k: usize,
-    /// Of a panel: the kernel's rows for a left operand, its columns for a right one.
-    height: usize,
+    side: OperandSide,
 }
 
 impl Panels {
     /// A left operand `[m, k]`.
     pub(crate) fn left(kernel: &'static Kernel, view: Matrix<'_>) -> Self {
-        Self::new(kernel, view, kernel.rows)
+        Self::new(kernel, view, OperandSide::Left)
     }
 
     /// A right operand `[k, n]`.
     pub(crate) fn right(kernel: &'static Kernel, view: Matrix<'_>) -> Self {
-        Self::new(kernel, view.transposed(), kernel.cols)
+        Self::new(kernel, view.transposed(), OperandSide::Right)
     }
 
-    fn new(kernel: &'static Kernel, view: Matrix<'_>, height: usize) -> Self {
-        let operand = PanelOperand::view(view, height);
+    fn new(kernel: &'static Kernel, view: Matrix<'_>, side: OperandSide) -> Self {
+        let operand = PanelOperand::view(kernel, view, side);
         let mut words = Scratch::new(operand.size(kernel));
         let mut rest = &mut words[..];
         for k in blocks(kernel, view.cols()) {
-            let piece = operand.panels() * height * kernel.words(k.len());
+            let piece = operand.panels() * operand.height * kernel.words(k.len());
             operand.block(kernel, 0..operand.panels(), k, rest);
             rest = &mut rest[piece..];
         }
-        Self { kernel, words, rows: view.rows(), k: view.cols(), height }
+        Self { kernel, words, rows: view.rows(), k: view.cols(), side }
     }
 
     fn operand(&self) -> PanelOperand<'_> {
         PanelOperand {
             rows: self.rows,
             k: self.k,
-            height: self.height,
+            side: self.side,
+            height: self.kernel.height(self.side),
             data: OperandData::Panels(&self.words),
         }
     }
@@ -59,7 +60,7 @@ impl Panels {
             return;
         }
         assert!(
-            rows.start.is_multiple_of(self.height) && rows.end <= self.rows,
+            rows.start.is_multiple_of(self.kernel.rows) && rows.end <= self.rows,
             "rows {rows:?} of {}",
             self.rows
         );

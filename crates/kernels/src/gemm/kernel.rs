@@ -1,6 +1,9 @@
 //! The microkernels of one instruction set and precision, and how their operands are laid out.
 
-use super::pack;
+#[cfg(target_arch = "x86_64")]
+use super::amx::{self, AmxTiles, TileRegisters};
+use super::pack::{self, PackTarget};
+use super::panel::PanelProduct;
 use super::tile::{Tile, tile};
 use super::vector::{Plain, Vector};
 #[cfg(target_arch = "x86_64")]
@@ -8,24 +11,40 @@ use super::x86::{Avx2, Avx512, Avx512Bf16};
 use super::{KC, Matrix, Precision};
 use crate::cpu::{self, Isa};
 
-type PackFn = unsafe fn(Matrix<'_>, usize, *mut u32);
+type PackFn = unsafe fn(Matrix<'_>, PackTarget);
+type ProductFn = unsafe fn(&PanelProduct<'_>);
 type TileFn = unsafe fn(&Tile);
 
 /// One set of microkernels.
 ///
 /// A *panel* is `rows` rows of A or `cols` columns of B over some length of k, laid out word after word along
-/// k; a word is one float or, where `pair` is 2, two neighbours along k in bfloat16. Rows that lack are
-/// zeros.
+/// k (that of A otherwise in `amx`); a word is one float or, where `pair` is 2, two neighbours along k in
+/// bfloat16. Rows that lack are zeros, and so are words up to a multiple of `step`.
 pub(crate) struct Kernel {
     /// Rows of a full tile.
     pub(crate) rows: usize,
     /// Columns of a full tile.
     pub(crate) cols: usize,
     /// Elements in a word.
-    pub(crate) pair: usize,
-    /// By the number of rows less one, and whether the columns need the second vector.
-    tiles: &'static [[TileFn; 2]],
-    pack: PackFn,
+    pub(super) pair: usize,
+    /// Words along k that are multiplied at once.
+    step: usize,
+    /// Words along k whose terms are added before they are added to the element.
+    pub(super) block: usize,
+    /// Whether it multiplies faster than memory is read.
+    pub(super) fast: bool,
+    product: ProductFn,
+    pack_left: PackFn,
+    pack_right: PackFn,
+}
+
+/// Which operand of a product it is.
+#[derive(Clone, Copy)]
+pub(super) enum OperandSide {
+    /// A, by rows.
+    Left,
+    /// B, by columns.
+    Right,
 }
 
 impl Kernel {
@@ -33,9 +52,11 @@ impl Kernel {
     pub(crate) fn of(precision: Precision) -> &'static Self {
         match (cpu::isa(), precision) {
             #[cfg(target_arch = "x86_64")]
+            (Isa::Amx, Precision::Bf16) => &AMX,
+            #[cfg(target_arch = "x86_64")]
             (Isa::Avx512Bf16, Precision::Bf16) => &AVX512_BF16,
             #[cfg(target_arch = "x86_64")]
-            (Isa::Avx512 | Isa::Avx512Bf16, Precision::F32) => &AVX512,
+            (Isa::Avx512 | Isa::Avx512Bf16 | Isa::Amx, Precision::F32) => &AVX512,
             #[cfg(target_arch = "x86_64")]
             (Isa::Avx512, Precision::Bf16) => &AVX512_ROUNDED,
             #[cfg(target_arch = "x86_64")]
@@ -49,32 +70,53 @@ impl Kernel {
 
     /// Terms of a block of k.
     pub(super) fn terms(&self) -> usize {
-        KC * self.pair
+        self.block * self.pair
     }
 
     /// Words along k.
     pub(super) fn words(&self, k: usize) -> usize {
-        k.div_ceil(self.pair)
+        k.div_ceil(self.pair).next_multiple_of(self.step)
     }
 
-    /// Packs `view`, `[rows, k]` of A or `[cols, k]` of B transposed, to panels of `height` rows.
-    pub(super) fn pack(&self, view: Matrix<'_>, height: usize, out: &mut [u32]) {
-        let size = view.rows().div_ceil(height) * height * self.words(view.cols());
+    /// Rows of a panel.
+    pub(super) fn height(&self, side: OperandSide) -> usize {
+        match side {
+            OperandSide::Left => self.rows,
+            OperandSide::Right => self.cols,
+        }
+    }
+
+    /// Packs `view`, `[rows, k]` of A or `[cols, k]` of B transposed, to panels one after another.
+    pub(super) fn pack(&self, view: Matrix<'_>, side: OperandSide, out: &mut [u32]) {
+        let (height, words) = (self.height(side), self.words(view.cols()));
+        let size = view.rows().next_multiple_of(height) * words;
         assert_eq!(out.len(), size, "panels of [{}, {}], {height} high", view.rows(), view.cols());
-        // SAFETY: `of` gives kernels of this machine; the panels fit (checked).
-        unsafe { (self.pack)(view, height, out.as_mut_ptr()) }
+        let target = PackTarget { out: out.as_mut_ptr(), height, stride: height * words };
+        // SAFETY: the panels fit (checked).
+        unsafe { self.pack_to(view, side, target) }
     }
 
-    /// A tile of `m` rows.
+    /// The same, to panels that may be apart.
     ///
     /// # Safety
-    /// As for [`tile`], with panels of this kernel.
+    /// `target` holds the panels, as high as this kernel's.
+    pub(super) unsafe fn pack_to(&self, view: Matrix<'_>, side: OperandSide, target: PackTarget) {
+        let pack = match side {
+            OperandSide::Left => self.pack_left,
+            OperandSide::Right => self.pack_right,
+        };
+        // SAFETY: `of` gives kernels of this machine; the rest is the caller's promise.
+        unsafe { pack(view, target) }
+    }
+
+    /// Computes a product of panels.
+    ///
+    /// # Safety
+    /// The panels are this kernel's, `c` holds the rows and columns, and nobody else reads or writes them.
     #[inline]
-    pub(super) unsafe fn tile(&self, m: usize, t: &Tile) {
-        // A narrow tile leaves out the second vector of columns: half of the multiply-adds would be of zeros.
-        let wide = usize::from(t.cols * 2 > self.cols);
-        // SAFETY: as above; the rest is the caller's promise.
-        unsafe { self.tiles[m - 1][wide](t) }
+    pub(super) unsafe fn product(&self, panels: &PanelProduct<'_>) {
+        // SAFETY: `of` gives kernels of this machine; the rest is the caller's promise.
+        unsafe { (self.product)(panels) }
     }
 }
 
@@ -89,17 +131,35 @@ macro_rules! kernel {
                 unsafe { tile::<$vector, $rows, M, N>(t) }
             }
             $(#[$features])?
-            unsafe fn pack_with(view: Matrix<'_>, height: usize, out: *mut u32) {
+            unsafe fn pack_with(view: Matrix<'_>, target: PackTarget) {
                 // SAFETY: the caller's promise.
-                unsafe { pack::pack::<$vector, $pair>(view, height, out) }
+                unsafe { pack::pack::<$vector, $pair, 1>(view, target) }
             }
             const LANES: usize = <$vector as Vector>::LANES;
+            /// By the number of rows less one, and whether the columns need the second vector.
+            static TILES: [[TileFn; 2]; $rows] = [$([tile_with::<$m, 1>, tile_with::<$m, 2>]),*];
+            unsafe fn product(panels: &PanelProduct<'_>) {
+                for q in 0..panels.across() {
+                    for p in 0..panels.down() {
+                        let tile = panels.tile(p, q);
+                        // A narrow tile leaves out the second vector of columns: half of the multiply-adds
+                        // would be of zeros.
+                        let wide = usize::from(tile.cols > LANES);
+                        // SAFETY: the caller's promise.
+                        unsafe { TILES[tile.rows - 1][wide](&tile) }
+                    }
+                }
+            }
             Kernel {
                 rows: $rows,
                 cols: 2 * LANES,
                 pair: $pair,
-                tiles: &[$([tile_with::<$m, 1>, tile_with::<$m, 2>]),*],
-                pack: pack_with,
+                step: 1,
+                block: KC,
+                fast: false,
+                product,
+                pack_left: pack_with,
+                pack_right: pack_with,
             }
         };
     };
@@ -122,3 +182,22 @@ kernel!(AVX512_ROUNDED, Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] o
 #[cfg(target_arch = "x86_64")]
 kernel!(AVX512_BF16, Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 2,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]);
+
+#[cfg(target_arch = "x86_64")]
+static AMX: Kernel = of_tiles::<AmxTiles>();
+
+/// The kernel that multiplies by tile registers.
+#[cfg(target_arch = "x86_64")]
+pub(super) const fn of_tiles<T: TileRegisters>() -> Kernel {
+    Kernel {
+        rows: amx::PANEL,
+        cols: amx::PANEL,
+        pair: 2,
+        step: amx::SIDE,
+        block: amx::BLOCK,
+        fast: true,
+        product: amx::product::<T>,
+        pack_left: amx::pack_left,
+        pack_right: amx::pack_right,
+    }
+}

@@ -98,6 +98,11 @@ impl<'a> Matrix<'a> {
         self.col_stride
     }
 
+    /// Whether rows lie side by side: a column is one piece of memory.
+    pub(crate) fn is_across(&self) -> bool {
+        self.row_stride == 1 && self.col_stride > 1
+    }
+
     /// The elements, the first being `(0, 0)`.
     pub(crate) fn data(&self) -> Elements<'a> {
         self.data

@@ -9,39 +9,59 @@ use crate::number::Elements;
 use half::bf16;
 use std::ops::Range;
 
-/// Packs `view` `[rows, k]` to panels of `height` rows, `out` `[panels, words, height]`; rows that lack are
-/// zeros. `PAIR` elements make a word.
+/// Panels to pack to.
+#[derive(Clone, Copy)]
+pub(super) struct PackTarget {
+    pub(super) out: *mut u32,
+    /// Rows of a panel.
+    pub(super) height: usize,
+    /// Words from one panel to the next.
+    pub(super) stride: usize,
+}
+
+/// Packs `view` `[rows, k]` to panels `[words, height]`; rows that lack are zeros. `PAIR` elements make a
+/// word, and words up to a multiple of `STEP` are zeros.
 ///
 /// # Safety
-/// As for [`Vector`]; `out` holds the panels.
+/// As for [`Vector`]; `target` holds the panels.
 #[inline(always)]
-pub(super) unsafe fn pack<V: Vector, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+pub(super) unsafe fn pack<V: Vector, const PAIR: usize, const STEP: usize>(
+    view: Matrix<'_>,
+    target: PackTarget,
+) {
     // SAFETY: the caller's promise.
     unsafe {
         match view.data() {
-            Elements::Floats(_) => pack_from::<V, f32, PAIR>(view, height, out),
-            Elements::Halves(_) => pack_from::<V, bf16, PAIR>(view, height, out),
+            Elements::Floats(_) => pack_from::<V, f32, PAIR, STEP>(view, target),
+            Elements::Halves(_) => pack_from::<V, bf16, PAIR, STEP>(view, target),
         }
     }
 }
 
 #[inline(always)]
-unsafe fn pack_from<V: Vector, E: Element, const PAIR: usize>(
+unsafe fn pack_from<V: Vector, E: Element, const PAIR: usize, const STEP: usize>(
     view: Matrix<'_>,
-    height: usize,
-    out: *mut u32,
+    target: PackTarget,
 ) {
     // SAFETY: the caller's promise.
     unsafe {
         if view.rows() == 0 || view.cols() == 0 {
             return;
         }
-        if view.row_stride() == 1 && view.col_stride() > 1 {
-            across::<V, E, PAIR>(view, height, out);
+        let PackTarget { out, height, stride } = target;
+        let words = view.cols().div_ceil(PAIR);
+        if !words.is_multiple_of(STEP) {
+            let lacking = (words.next_multiple_of(STEP) - words) * height;
+            for panel in 0..view.rows().div_ceil(height) {
+                out.add(panel * stride + words * height).write_bytes(0, lacking);
+            }
+        }
+        if view.is_across() {
+            across::<V, E, PAIR>(view, target);
         } else {
-            let size = view.cols().div_ceil(PAIR) * height;
             for first in (0..view.rows()).step_by(height) {
-                let (out, some) = (out.add(first / height * size), first..(first + height).min(view.rows()));
+                let (out, some) =
+                    (out.add(first / height * stride), first..(first + height).min(view.rows()));
                 if view.col_stride() == 1 {
                     along::<V, E, PAIR>(view.row_range(some), height, out);
                 } else {
@@ -86,13 +106,15 @@ unsafe fn along<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, heig
 /// order and written in whole cache lines: panels are a power of two apart, and single words of many would
 /// share a set of the cache.
 #[inline(always)]
-unsafe fn across<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, height: usize, out: *mut u32) {
+unsafe fn across<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, target: PackTarget) {
+    let PackTarget { out, height, stride } = target;
     let words = view.cols().div_ceil(PAIR);
     for some in (0..words).step_by(TOGETHER) {
         let some = some..(some + TOGETHER).min(words);
         for first in (0..view.rows()).step_by(height) {
+            let panel = out.wrapping_add(first / height * stride);
             // SAFETY: the words are the view's; the panel is in `out`.
-            unsafe { copy::<V, E, PAIR>(view, first..first + height, some.clone(), out.add(first * words)) }
+            unsafe { copy::<V, E, PAIR>(view, first..first + height, some.clone(), panel) }
         }
     }
 }

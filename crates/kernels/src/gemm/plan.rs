@@ -1,19 +1,18 @@
 //! How a product is split for caches and threads. No split changes the order in which terms are added.
 
-use super::KC;
 use super::kernel::Kernel;
 use super::matrix::{MatrixMut, SumRows};
-use super::operand::{Operands, PanelBlock, PanelOperand, blocks};
-use super::tile::{Tile, TileOutput};
+use super::operand::{Operands, PanelOperand, blocks};
+use super::panel::{PanelBlock, PanelProduct, ProductOutput};
 use crate::buffer::{Scratch, Shared};
 use crate::cpu;
 use crate::number::ElementsMut;
 use crate::rows::{narrow, widen};
-use half::bf16;
 use std::ops::Range;
 
-/// Panels of A that the second cache holds. Strips of 8 panels are slower (Zen 3, Zen 4).
+/// Panels of A that the second cache holds, and words of them. Strips of 8 panels are slower (Zen 3, Zen 4).
 const STRIP: usize = 16;
+const STRIP_WORDS: usize = 1 << 18;
 /// Panels of B that one task packs; with 16 a training step takes as long.
 const COLUMNS: usize = 8;
 /// Words of an operand that are packed at once, about.
@@ -33,22 +32,6 @@ pub(super) struct Product<'a> {
     /// Elements from one row of `c` to the next.
     pub(super) stride: usize,
     pub(super) add: bool,
-}
-
-/// Where the elements of a product go.
-#[derive(Clone, Copy)]
-pub(super) enum ProductOutput<'a> {
-    Floats(Shared<'a, f32>),
-    Halves(Shared<'a, bf16>),
-}
-
-impl ProductOutput<'_> {
-    fn at(&self, index: usize) -> TileOutput {
-        match self {
-            Self::Floats(c) => TileOutput::Floats(c.pointer(index)),
-            Self::Halves(c) => TileOutput::Halves(c.pointer(index)),
-        }
-    }
 }
 
 /// `c = a b`, or `c += a b` if `add`.
@@ -92,12 +75,22 @@ fn sums(operands: Operands<'_>, c: SumRows<'_>, add: bool) {
     let stride = c.stride;
     let product = Product { kernel, a, b, c: ProductOutput::Floats(Shared::new(c.values)), stride, add };
     // The shorter operand is packed whole, of a long k some blocks at a time.
-    let some = (WHOLE / KC / m.min(n)).max(1) * terms;
+    let some = (WHOLE / kernel.block / m.min(n)).max(1) * terms;
     for start in (0..k).step_by(some) {
         let k = start..(start + some).min(k);
         let (a, b) = (a.over(kernel, k.clone()), b.over(kernel, k));
         Product { a, b, add: add || start > 0, ..product }.on_threads();
     }
+}
+
+/// Panels of A over k that the second cache holds.
+fn strip(kernel: &Kernel, k: usize) -> usize {
+    (STRIP_WORDS / (kernel.rows * kernel.words(k.min(kernel.terms())))).clamp(1, STRIP)
+}
+
+/// Panels of a part, as panels of the whole.
+fn shifted(panels: &Range<usize>, part: &Range<usize>) -> Range<usize> {
+    part.start + panels.start..part.start + panels.end
 }
 
 /// Threads for a product of so many terms.
@@ -110,7 +103,50 @@ impl Product<'_> {
         let (m, n) = (self.a.rows, self.b.rows);
         let threads = threads(m * n * self.a.k);
         // The longer side is shared out, so that each thread packs its own part of it.
-        if m >= n { self.by_rows(threads) } else { self.by_columns(threads) }
+        if self.kernel.fast && (m < n || self.a.is_across()) {
+            self.by_strips(threads);
+        } else if m >= n {
+            self.by_rows(threads);
+        } else {
+            self.by_columns(threads);
+        }
+    }
+
+    /// Where memory bounds: both operands are packed whole, in the order of memory, of a very long side some
+    /// panels at a time.
+    fn by_strips(&self, threads: usize) {
+        for rows in self.a.parts(self.kernel) {
+            for cols in self.b.parts(self.kernel) {
+                self.strips(rows.clone(), cols, threads);
+            }
+        }
+    }
+
+    /// The product of some panels: each task multiplies some rows of A, which the second cache holds, and
+    /// some columns of B. Rows that lie along k and are needed once are packed by their task.
+    fn strips(&self, rows: Range<usize>, cols: Range<usize>, threads: usize) {
+        let (kernel, strip) = (self.kernel, strip(self.kernel, self.a.k));
+        let (mut left, mut right) = (None, None);
+        let (a, b) = (self.a.part(rows.clone()), self.b.part(cols.clone()).packed(kernel, &mut right));
+        let (down, across) = (rows.len(), cols.len());
+        let strips = down.div_ceil(strip);
+        let once = strips >= 4 * threads && !a.is_across();
+        let a = if once { a } else { a.packed(kernel, &mut left) };
+        let some = if once { across } else { (strips * across).div_ceil(4 * threads).clamp(1, across) };
+        let parts = across.div_ceil(some);
+        cpu::share(strips * parts, 1, threads, |tasks| {
+            for task in tasks {
+                let (first, part) = (task / parts * strip, task % parts * some);
+                let (p, q) = (first..(first + strip).min(down), part..(part + some).min(across));
+                let mut scratch = Scratch::new(a.block_size(kernel, p.len()));
+                let (to_rows, to_cols) = (self.a.range(shifted(&p, &rows)), self.b.range(shifted(&q, &cols)));
+                for k in blocks(kernel, self.a.k) {
+                    let a = a.block(kernel, p.clone(), k.clone(), &mut scratch);
+                    let b = b.block(kernel, q.clone(), k.clone(), &mut []);
+                    self.tiles(k, (a, to_rows.clone()), (b, to_cols.clone()));
+                }
+            }
+        });
     }
 
     /// B is packed whole; each task packs and multiplies some rows of A. Pieces shrink towards the end: equal
@@ -120,7 +156,7 @@ impl Product<'_> {
         let mut scratch = None;
         let b = self.b.packed(self.kernel, &mut scratch);
         let panels = self.a.panels();
-        cpu::share(panels, STRIP, threads, |panels| {
+        cpu::share(panels, strip(self.kernel, self.a.k), threads, |panels| {
             let mut scratch = Scratch::new(self.a.block_size(self.kernel, panels.len()));
             for k in blocks(self.kernel, self.a.k) {
                 let a = self.a.block(self.kernel, panels.clone(), k.clone(), &mut scratch);
@@ -155,22 +191,22 @@ impl Product<'_> {
         (a, rows): (PanelBlock<'_>, Range<usize>),
         (b, cols): (PanelBlock<'_>, Range<usize>),
     ) {
-        let kernel = self.kernel;
-        let words = kernel.words(k.len());
-        for (q, col) in cols.clone().step_by(kernel.cols).enumerate() {
-            let b = &b.words[q * b.stride..][..words * kernel.cols];
-            for (p, row) in rows.clone().step_by(kernel.rows).enumerate() {
-                let a = &a.words[p * a.stride..][..words * kernel.rows];
-                let (height, width) = ((rows.end - row).min(kernel.rows), (cols.end - col).min(kernel.cols));
-                let c = self.c.at(row * self.stride + col);
-                let add = self.add || k.start > 0;
-                let tile =
-                    Tile { words, a: a.as_ptr(), b: b.as_ptr(), c, stride: self.stride, cols: width, add };
-                // SAFETY: the panels hold the words (sliced above); the tile is inside of `c`, whose shape
-                // `gemm` checked, and no other task has it.
-                unsafe { kernel.tile(height, &tile) }
-            }
-        }
+        let (kernel, words) = (self.kernel, self.kernel.words(k.len()));
+        let panels = PanelProduct {
+            words,
+            a,
+            rows,
+            height: kernel.rows,
+            b,
+            cols,
+            width: kernel.cols,
+            c: self.c,
+            stride: self.stride,
+            add: self.add || k.start > 0,
+        };
+        // SAFETY: the panels were packed by this kernel, and `PanelProduct::tile` checks that they hold the
+        // words; rows and columns are inside of `c`, whose shape `gemm` checked, and no other task has them.
+        unsafe { kernel.product(&panels) }
     }
 }
 

@@ -3,8 +3,9 @@
 use super::vector::Vector;
 use half::bf16;
 
-/// A tile `[M, cols]` of the product of two packed panels. For each word along k, `a` holds `R` words (one of
-/// each row) and `b` holds `2 * LANES` (one of each column).
+/// A tile `[rows, cols]` of the product of two packed panels. For each word along k, `a` holds `R` words (one
+/// of each row; `amx` lays them out otherwise) and `b` holds `2 * LANES` (one of each column).
+#[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) words: usize,
     pub(super) a: *const u32,
@@ -12,6 +13,8 @@ pub(super) struct Tile {
     pub(super) c: TileOutput,
     /// Elements from one row of `c` to the next.
     pub(super) stride: usize,
+    /// Rows to store.
+    pub(super) rows: usize,
     /// Columns to store.
     pub(super) cols: usize,
     /// Whether to add to `c`.
@@ -29,7 +32,8 @@ pub(super) enum TileOutput {
 /// Computes a tile of `M` rows and `N` vectors of columns.
 ///
 /// # Safety
-/// As for [`Vector`]; `a` and `b` hold `words` groups, `c` holds `M` rows of `cols` elements.
+/// As for [`Vector`]; `a` and `b` hold `words` groups, `c` holds `rows` rows, which are `M`, of `cols`
+/// elements.
 #[inline(always)]
 pub(super) unsafe fn tile<V: Vector, const R: usize, const M: usize, const N: usize>(t: &Tile) {
     // SAFETY: the caller's promise.

@@ -16,7 +16,7 @@ pub(super) struct Avx512<const ROUND: bool>(__m512);
 /// Sixteen floats as sums, sixteen pairs of bfloat16 as factors.
 #[derive(Clone, Copy)]
 #[repr(transparent)]
-pub(super) struct Avx512Bf16(__m512);
+pub(super) struct Avx512Bf16(pub(super) __m512);
 
 /// The methods that differ in nothing but the intrinsics' names.
 macro_rules! methods {

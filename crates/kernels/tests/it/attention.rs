@@ -1,11 +1,13 @@
 //! Attention against its definition in f64, with the whole matrix of scores.
 
-use crate::check::{assert_near, assert_same_on_any_threads, floats, numbers, rounded, wide};
+use crate::check::{
+    assert_near, assert_same_on_any_threads, floats, instruction_sets, numbers, rounded, wide,
+};
 use half::bf16;
 use mm1_kernels::attention::{
     AttentionSpan, CachedAttention, Cross, CrossSaved, Heads, KvCache, RopeTable, Saved, SequenceAttention,
 };
-use mm1_kernels::cpu::{Isa, with_isa};
+use mm1_kernels::cpu::with_isa;
 use mm1_kernels::gemm::Precision;
 
 /// Rows of one head.
@@ -160,7 +162,7 @@ fn cases() -> Vec<Case> {
 
 #[test]
 fn attention_and_its_gradient_are_their_definition_on_every_instruction_set() {
-    for isa in Isa::ALL {
+    for isa in instruction_sets() {
         with_isa(isa, 2, || {
             for case in cases() {
                 case.check(Precision::F32, 1e-5);
@@ -262,7 +264,7 @@ fn nan_stays_in_its_span_and_reaches_all_later_tokens() {
     let spans = [(0, 20), (20, 30), (50, 10)].map(|(offset, len)| AttentionSpan::causal(offset, len));
     let mut qkv = numbers(31, 60 * heads.qkv_width());
     qkv[25 * heads.qkv_width() + 2 * 16] = f32::NAN;
-    for isa in Isa::ALL {
+    for isa in instruction_sets() {
         let mut out = vec![0.0; 60 * heads.out_width()];
         let attention = SequenceAttention { heads, spans: &spans, rope: None, precision: Precision::F32 };
         let lse = with_isa(isa, 2, || attention.forward(&qkv, &mut out));
@@ -293,7 +295,7 @@ fn cached_tokens_come_out_as_in_the_whole_sequence() {
     let qkv = numbers(51, n * wide);
     let mut whole = vec![0.0; n * narrow];
     let spans = [AttentionSpan::causal(0, n)];
-    for isa in Isa::ALL {
+    for isa in instruction_sets() {
         let attention =
             SequenceAttention { heads, spans: &spans, rope: Some(&rope), precision: Precision::F32 };
         with_isa(isa, 2, || attention.forward(&qkv, &mut whole));

@@ -1,6 +1,20 @@
 //! What the tests share: numbers, comparison, threads.
 
 use half::bf16;
+use mm1_kernels::cpu::Isa;
+use std::io::Write;
+
+/// The instruction sets that this machine has. Those that it lacks are named on standard error, past the
+/// harness, which keeps what a passing test prints to itself.
+pub(crate) fn instruction_sets() -> impl Iterator<Item = Isa> {
+    let best = Isa::detect();
+    for isa in Isa::ALL.into_iter().filter(|&isa| isa > best) {
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        // If nobody can read it, there is nobody to tell.
+        let _ = writeln!(std::io::stderr(), "{test}: skipped for {}, which is not here", isa.name());
+    }
+    Isa::ALL.into_iter().filter(move |&isa| isa <= best)
+}
 
 /// `n` numbers in `-1 .. 1`, the same for the same `seed`.
 pub(crate) fn numbers(seed: u64, n: usize) -> Vec<f32> {
