@@ -7,7 +7,7 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
 use mm1_data::document::Special;
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -175,6 +175,7 @@ impl Plan {
                 image_tokens: if packs { self.derived.image_tokens } else { 1 },
                 views: stage.objective.views().cloned().unwrap_or_default(),
                 length: stage.length,
+                decoding: DecodeBudget::default(),
             },
             rows: stage.rows,
             fill: if packs { RowFill::Packed } else { RowFill::Single },

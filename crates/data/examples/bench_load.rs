@@ -14,7 +14,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use mm1_data::augment::PictureViews;
 use mm1_data::batch::BatchContent;
-use mm1_data::image::{Fit, ImageConfig};
+use mm1_data::image::{DecodeBudget, Fit, ImageConfig};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -79,6 +79,7 @@ fn loader_config(config: &Config) -> Result<LoaderConfig> {
         views: PictureViews::default(),
         image_tokens: config.image_tokens,
         length: config.length,
+        decoding: DecodeBudget::default(),
     };
     Ok(LoaderConfig {
         mixture: Mixture::new(vec![part])?,

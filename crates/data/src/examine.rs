@@ -9,8 +9,10 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use crate::document::{Document, Image};
-use crate::image::{MAX_SIDE, PictureHeader, open, read_header};
+use crate::image::{DecodeBudget, MAX_SIDE, PictureHeader, open, read_header};
+use crate::left_out::LeftOut;
 use crate::shard::Provenance;
+use crate::source::files::ReadDocument;
 use crate::source::stored::StoredSource;
 
 /// Documents for each thread that are read before they are taken.
@@ -36,6 +38,8 @@ pub struct Examined {
     pub origin: Provenance,
     /// Its pictures in order.
     pub pictures: Vec<PictureHeader>,
+    /// What of its record is not in it.
+    pub left_out: LeftOut,
 }
 
 /// A document that can't be used, or a file.
@@ -68,13 +72,19 @@ pub struct Examination {
 ///
 /// # Errors
 /// What the loader would skip it for, as far as the look shows it.
-pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Examined> {
-    let (document, origin) = source.document(index)?;
+pub fn examine(
+    source: &StoredSource,
+    index: u64,
+    how: Examination,
+    decoding: &DecodeBudget,
+) -> Result<Examined> {
+    let ReadDocument { document, origin, left_out } = source.document(index)?;
     let picture = |image: &Image| -> Result<PictureHeader> {
         let seen = read_header(image)?;
         let side = seen.width.max(seen.height);
         ensure!(how.large || side <= MAX_SIDE, "larger than {MAX_SIDE} pixels a side: {side}");
         if how.look == PictureCheck::Pixels && side <= MAX_SIDE {
+            let _held = decoding.hold(image);
             open(image)?;
         }
         Ok(seen)
@@ -87,7 +97,7 @@ pub fn examine(source: &StoredSource, index: u64, how: Examination) -> Result<Ex
         picture(image).with_context(|| format!("picture {number}{name}"))
     };
     let pictures = document.pictures().enumerate().map(named).collect::<Result<_>>()?;
-    Ok(Examined { document, origin, pictures })
+    Ok(Examined { document, origin, pictures, left_out })
 }
 
 /// Calls `work` on every document by several threads and `take` on what it gives, in order, by this one. At
@@ -101,8 +111,9 @@ pub fn each<T: Send>(
     work: impl Fn(Examined) -> T + Sync,
     take: impl FnMut(u64, Result<T, Damaged>) -> Result<()>,
 ) -> Result<()> {
+    let decoding = DecodeBudget::default();
     let read = |index| {
-        examine(source, index, how).map(&work).map_err(|error| Damaged {
+        examine(source, index, how, &decoding).map(&work).map_err(|error| Damaged {
             source: source.name().to_owned(),
             file: source.file(index),
             index: Some(index),

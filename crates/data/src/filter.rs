@@ -11,7 +11,7 @@ use whatlang::Lang;
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use crate::document::{Document, DocumentKind, Image, Segment};
-use crate::image::{PictureHeader, read_header};
+use crate::image::{PictureHeader, PictureKey, PictureSet, read_header};
 
 /// Bytes of a text from which its language is detected.
 const LANGUAGE_BYTES: usize = 4096;
@@ -34,8 +34,7 @@ pub struct FilterSpec {
     pub require_picture: bool,
     /// Whether a document needs text.
     pub require_text: bool,
-    /// Whether of documents with the same text only the first stays; of captioned pictures, with the same
-    /// picture too.
+    /// Whether of documents with the same text and the same pictures only the first stays.
     pub unique_text: bool,
     /// Languages that stay, as ISO 639-3 codes such as `eng`; all, where there is none. A text whose language
     /// can't be detected, such as a short one, stays.
@@ -97,14 +96,38 @@ pub struct FilterCounts {
     pub removed_pictures: BTreeMap<FilterRule, u64>,
 }
 
-/// The rules and what they have seen. It holds 12 bytes a picture and 8 a document.
+/// The rules and what they have seen. It holds about 400 bytes of each different picture, 16 of each different
+/// file of one, and 8 of a document.
 pub struct DocumentFilter {
     spec: FilterSpec,
-    /// How often each picture was observed, by the hash of its bytes.
-    uses: HashMap<u64, u32>,
-    /// Hashes of the texts that stayed.
+    /// The pictures that were observed.
+    pictures: PictureSet,
+    /// What each file shows, by the hash of its bytes: a file that comes again is not looked at again.
+    shown: HashMap<u64, ShownPicture>,
+    /// How often each was observed.
+    uses: HashMap<ShownPicture, u32>,
+    /// Hashes of the texts that stayed, and of what their pictures show.
     texts: HashSet<u64>,
     counts: FilterCounts,
+}
+
+/// What a file shows.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum ShownPicture {
+    /// A picture by its pixels, numbered in a [`PictureSet`].
+    Pixels(u32),
+    /// One that was not decoded, by the hash of its bytes.
+    Bytes(u64),
+}
+
+impl ShownPicture {
+    fn number(self) -> u64 {
+        match self {
+            Self::Pixels(number) => u64::from(number),
+            // Numbers of pictures have 32 bits.
+            Self::Bytes(hash) => hash | 1 << 63,
+        }
+    }
 }
 
 impl DocumentFilter {
@@ -123,14 +146,34 @@ impl DocumentFilter {
                 )
             })?;
         }
-        Ok(Self { spec, uses: HashMap::new(), texts: HashSet::new(), counts: FilterCounts::default() })
+        Ok(Self {
+            spec,
+            pictures: PictureSet::default(),
+            shown: HashMap::new(),
+            uses: HashMap::new(),
+            texts: HashSet::new(),
+            counts: FilterCounts::default(),
+        })
     }
 
-    /// First pass: counts the uses of pictures.
-    pub fn observe(&mut self, document: &Document) {
-        for picture in document.pictures() {
-            *self.uses.entry(hash(picture)).or_default() += 1;
+    /// First pass: counts the uses of pictures, the same ones in whatever codec and size. `keys` are those of
+    /// the document's pictures in order; one without a key is the same as others by its bytes alone.
+    // Keys come from outside: they take decoding, which threads do.
+    pub fn observe(&mut self, document: &Document, keys: Vec<Option<PictureKey>>) {
+        for (picture, key) in document.pictures().zip(keys.into_iter().chain(std::iter::repeat(None))) {
+            let hash = hash(picture);
+            let pictures = &mut self.pictures;
+            let shown = *self.shown.entry(hash).or_insert_with(|| match key {
+                Some(key) => ShownPicture::Pixels(pictures.number(key)),
+                None => ShownPicture::Bytes(hash),
+            });
+            *self.uses.entry(shown).or_default() += 1;
         }
+    }
+
+    fn shown(&self, picture: &Image) -> ShownPicture {
+        let hash = hash(picture);
+        self.shown.get(&hash).copied().unwrap_or(ShownPicture::Bytes(hash))
     }
 
     /// Second pass: the document without the pictures that break a rule, or nothing. A caption or
@@ -183,7 +226,7 @@ impl DocumentFilter {
             Some(FilterRule::Large)
         } else if f64::from(long) > max_aspect * f64::from(short) {
             Some(FilterRule::Aspect)
-        } else if self.uses.get(&hash(picture)).is_some_and(|&uses| uses > max_uses) {
+        } else if self.uses.get(&self.shown(picture)).is_some_and(|&uses| uses > max_uses) {
             Some(FilterRule::Uses)
         } else {
             None
@@ -204,9 +247,8 @@ impl DocumentFilter {
         }
         let mut key = Xxh3Default::new();
         key.update(text.to_lowercase().as_bytes());
-        if matches!(document.kind, DocumentKind::Captioned | DocumentKind::Synthetic) {
-            document.pictures().for_each(|picture| key.update(&hash(picture).to_le_bytes()));
-        }
+        // One question about two pictures is two documents, whatever their kind.
+        document.pictures().for_each(|picture| key.update(&self.shown(picture).number().to_le_bytes()));
         (self.spec.unique_text && !self.texts.insert(key.digest())).then_some(FilterRule::Duplicate)
     }
 

@@ -13,6 +13,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::examine::{self, Damaged, Examination, Examined, LISTED, PictureCheck};
 use crate::filter::{DocumentFilter, FilterCounts, FilterSpec};
+use crate::image::{DecodeBudget, PictureKey};
+use crate::left_out::LeftOut;
 use crate::shard::{MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter, is_plain_stem, is_shard};
 use crate::source::stored::StoredSource;
 
@@ -46,6 +48,8 @@ pub struct ImportOutcome {
     pub skipped: u64,
     /// The first 1,000 of them.
     pub damaged: Vec<Damaged>,
+    /// What is in no document, or in another form, by reason; of the documents that were damaged nothing.
+    pub left_out: LeftOut,
     /// What the rules left and removed; none, where there were none.
     pub filter: Option<FilterCounts>,
 }
@@ -89,7 +93,8 @@ pub fn import(
     }
     let skipped = checked.skipped.iter().map(|s| s.len() as u64).sum();
     let filter = passes.filter.map(|filter| filter.counts().clone());
-    Ok(ImportOutcome { shards: published?, skipped, damaged: checked.damaged, filter })
+    let Checked { damaged, left_out, .. } = checked;
+    Ok(ImportOutcome { shards: published?, skipped, damaged, left_out, filter })
 }
 
 /// What the first pass has found.
@@ -99,6 +104,8 @@ struct Checked {
     skipped: Vec<Vec<u64>>,
     /// The first of them, with reasons.
     damaged: Vec<Damaged>,
+    /// What is in no document.
+    left_out: LeftOut,
 }
 
 impl Checked {
@@ -126,12 +133,27 @@ impl Passes<'_> {
         let how = Examination { large: self.filter.is_some(), ..self.spec.how };
         for source in self.sources {
             let mut skipped = Vec::new();
-            let document = |examined: Examined| examined.document;
+            // Decoded for its key only where it is decoded anyway.
+            let decoding = DecodeBudget::default();
+            let keyed = self.filter.is_some() && how.look == PictureCheck::Pixels;
+            source.left_out()?.iter().for_each(|(_, left)| checked.left_out.merge(left));
+            let document = |Examined { document, left_out, .. }: Examined| {
+                let key = |picture| {
+                    let _held = decoding.hold(picture);
+                    PictureKey::of(picture).ok()
+                };
+                let keys: Vec<_> = document.pictures().filter(|_| keyed).map(key).collect();
+                (document, keys, left_out)
+            };
             examine::each(source, how, document, |index, result| {
-                match (result, &mut self.filter) {
-                    (Ok(document), Some(filter)) => filter.observe(&document),
-                    (Ok(_), None) => {}
-                    (Err(found), _) => {
+                match result {
+                    Ok((document, keys, left_out)) => {
+                        checked.left_out.merge(&left_out);
+                        if let Some(filter) = &mut self.filter {
+                            filter.observe(&document, keys);
+                        }
+                    }
+                    Err(found) => {
                         skipped.push(index);
                         if checked.damaged.len() < LISTED {
                             checked.damaged.push(found);

@@ -51,7 +51,8 @@ pub(crate) fn index(
         return Ok(records);
     }
     let mut records = Vec::new();
-    scan(&mut |record| records.push(record)).with_context(|| blob.address.clone())?;
+    let scanned = scan(&mut |record| records.push(record)).map_err(|error| blob.explained(error));
+    scanned.with_context(|| blob.address.clone())?;
     store.cache.write_index(&key, &encode(&records))?;
     Ok(records)
 }

@@ -12,6 +12,7 @@ pub mod fusion;
 pub mod image;
 pub mod import;
 pub mod index;
+pub mod left_out;
 pub mod likelihood;
 pub mod loader;
 pub mod mixture;

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::augment::{DrawnViews, PictureViews};
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
-use crate::image::{ImageSpec, check_decodable};
+use crate::image::{DecodeBudget, ImageSpec, check_decodable};
 use crate::tokenizer::Tokenizer;
 
 /// How documents become examples.
@@ -26,6 +26,8 @@ pub struct Packing {
     pub image_tokens: usize,
     /// Positions in a row.
     pub length: usize,
+    /// Memory for pictures while they are decoded, shared by all threads.
+    pub decoding: DecodeBudget,
 }
 
 /// How many examples a row takes.
@@ -190,7 +192,10 @@ impl Example {
     pub fn draw(&mut self, packing: &Packing) {
         for (number, picture) in self.pictures.iter_mut().enumerate() {
             let PictureContent::Stored(image, key) = &picture.content else { continue };
-            match packing.views.draw(image, &packing.image, *key, number) {
+            let held = packing.decoding.hold(image);
+            let drawn = packing.views.draw(image, &packing.image, *key, number);
+            drop(held);
+            match drawn {
                 Ok(views) => picture.content = PictureContent::Drawn(views),
                 Err(error) => {
                     self.damage = Some(format!("{:#}", error.context(self.id.clone())));

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 use crate::document::DocumentKind;
 use crate::examine::{self, Damaged, Examination, Examined, LISTED};
 use crate::image::PictureHeader;
+use crate::left_out::LeftOut;
 use crate::shard::Provenance;
 use crate::source::stored::StoredSource;
 use crate::tokenizer::Tokenizer;
@@ -48,6 +49,9 @@ pub struct Statistics {
     pub tokens: Option<u64>,
     /// Documents that can't be used.
     pub skipped: u64,
+    /// What is in no document, or in another form, by reason.
+    #[serde(skip_serializing_if = "LeftOut::is_empty")]
+    pub left_out: LeftOut,
     /// By kind of data.
     pub kinds: BTreeMap<DocumentKind, Sums>,
     /// By origin, where the documents say one.
@@ -77,6 +81,7 @@ struct Measured {
     sums: Sums,
     tokens: u64,
     pictures: Vec<PictureHeader>,
+    left_out: LeftOut,
 }
 
 impl Sums {
@@ -176,6 +181,7 @@ impl Statistics {
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Self, Vec<Damaged>)> {
         let mut all = Self { tokens: tokenizer.map(|_| 0), ..Self::default() };
+        source.left_out()?.iter().for_each(|(_, left)| all.left_out.merge(left));
         let mut damaged = Vec::new();
         examine::each(
             source,
@@ -203,6 +209,7 @@ impl Statistics {
 
     fn add(&mut self, of: &Measured) {
         self.sums.add(&of.sums);
+        self.left_out.merge(&of.left_out);
         self.kinds.entry(of.kind).or_default().add(&of.sums);
         if of.origin != Provenance::default() {
             self.origins.entry(of.origin.clone()).or_default().add(&of.sums);
@@ -224,6 +231,7 @@ impl Statistics {
     pub fn merge(&mut self, other: &Self) {
         self.sums.add(&other.sums);
         self.skipped += other.skipped;
+        self.left_out.merge(&other.left_out);
         self.tokens = match (self.tokens, other.tokens) {
             (None, None) => None,
             (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
@@ -249,7 +257,7 @@ impl Statistics {
 }
 
 fn measure(examined: Examined, tokenizer: Option<&Tokenizer>) -> Measured {
-    let Examined { document, origin, pictures } = examined;
+    let Examined { document, origin, pictures, left_out } = examined;
     let tokens = tokenizer
         .map_or(0, |tokenizer| document.texts().map(|text| tokenizer.encode(text).len() as u64).sum());
     let sums = Sums {
@@ -258,7 +266,7 @@ fn measure(examined: Examined, tokenizer: Option<&Tokenizer>) -> Measured {
         words: document.words(),
         bytes: document.bytes(),
     };
-    Measured { kind: document.kind, origin, sums, tokens, pictures }
+    Measured { kind: document.kind, origin, sums, tokens, pictures, left_out }
 }
 
 #[cfg(test)]

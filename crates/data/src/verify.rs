@@ -8,9 +8,11 @@ use anyhow::Result;
 use serde::Serialize;
 
 use crate::examine::{self, Damaged, Examination};
+use crate::left_out::LeftOut;
 use crate::shard::ShardManifest;
 use crate::source::detect::{Detected, FoundSource};
 use crate::source::stored::StoredSource;
+use crate::source::{BEHIND, NOT_CLOSED};
 use crate::store::Store;
 
 /// What was looked at, and every problem.
@@ -24,6 +26,8 @@ pub struct Verified {
     pub documents: u64,
     /// Pictures in them.
     pub images: u64,
+    /// What is in no document, or in another form, by reason.
+    pub left_out: LeftOut,
     /// What is not whole, file by file.
     pub problems: Vec<Damaged>,
 }
@@ -49,13 +53,12 @@ pub fn verify(
         progress(done);
     };
     for source in &detected.sources {
-        let apart = source.apart();
-        all.files += apart.len() as u64;
+        all.files += source.file_count();
         match StoredSource::open(source, store) {
             Ok(stored) => all.read(&stored, how, &mut step)?,
             // A file is damaged as a whole: the others are read all the same.
             Err(_) => {
-                for (file, found) in apart {
+                for (file, found) in source.apart() {
                     match StoredSource::open(&found, store) {
                         Ok(stored) => all.read(&stored, how, &mut step)?,
                         Err(error) => {
@@ -76,13 +79,24 @@ impl Verified {
     }
 
     fn read(&mut self, stored: &StoredSource, how: Examination, progress: &mut dyn FnMut(u64)) -> Result<()> {
+        for (file, left) in stored.left_out()? {
+            // What a cut or a bad copy leaves; members of no sample are usual.
+            for (reason, count) in left.iter().filter(|(reason, _)| [NOT_CLOSED, BEHIND].contains(reason)) {
+                let counted = if count == 1 { reason.to_owned() } else { format!("{count} times {reason}") };
+                self.problem(stored.name(), file.clone(), counted);
+            }
+            self.left_out.merge(&left);
+        }
         examine::each(
             stored,
             how,
-            |examined| examined.pictures.len() as u64,
+            |examined| (examined.pictures.len() as u64, examined.left_out),
             |index, result| {
                 match result {
-                    Ok(images) => (self.documents, self.images) = (self.documents + 1, self.images + images),
+                    Ok((images, left_out)) => {
+                        (self.documents, self.images) = (self.documents + 1, self.images + images);
+                        self.left_out.merge(&left_out);
+                    }
                     Err(problem) => self.problems.push(problem),
                 }
                 progress(index + 1);

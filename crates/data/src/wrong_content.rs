@@ -7,8 +7,8 @@ pub fn wrong_content(start: &[u8]) -> Option<&'static str> {
     let begins = |words: &str| {
         text.get(..words.len()).is_some_and(|first| first.eq_ignore_ascii_case(words.as_bytes()))
     };
-    if begins("version https://git-lfs.github.com/spec/") {
-        return Some("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`");
+    if let Some(told) = lfs_pointer(text) {
+        return Some(told);
     }
     if begins("<!doctype html") || begins("<html") {
         return Some(
@@ -19,6 +19,12 @@ pub fn wrong_content(start: &[u8]) -> Option<&'static str> {
         return Some("an error message of a server in XML: download the file again");
     }
     None
+}
+
+/// A pointer that Git LFS leaves in place of a file, by its first bytes, in words with a remedy.
+pub(crate) fn lfs_pointer(start: &[u8]) -> Option<&'static str> {
+    let pointer = start.starts_with(b"version https://git-lfs.github.com/spec/");
+    pointer.then_some("a Git LFS pointer, not the file itself: fetch it with `git lfs pull`")
 }
 
 /// A picture of a format that is not read, by its first bytes.

@@ -29,6 +29,7 @@ pub mod towers;
 pub mod vision;
 pub mod walk;
 pub mod weight;
+mod weight_file;
 pub mod weights;
 
 pub use cache::Cache;

@@ -11,6 +11,8 @@ use anyhow::{Context, Result, bail, ensure};
 use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata};
 
+use crate::weight_file;
+
 /// The longest header of a safetensors file, as its own reader has it.
 const MOST_HEADER: u64 = 100_000_000;
 
@@ -33,7 +35,7 @@ pub(crate) struct FileTensor {
 /// With the file's name when it can't be read or is not whole.
 pub(crate) fn open(file: &Path) -> Result<BTreeMap<String, FileTensor>> {
     let damaged = || format!("{}: not a whole safetensors file", file.display());
-    let mut reader = File::open(file).with_context(|| format!("{}: can't be read", file.display()))?;
+    let mut reader = weight_file::open(file)?;
     let all = reader.metadata().with_context(damaged)?.len();
     let mut size = [0; 8];
     reader.read_exact(&mut size).with_context(damaged)?;

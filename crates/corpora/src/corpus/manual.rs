@@ -119,7 +119,8 @@ fn make(packages: &[PathBuf], root: &str, settings: CorpusSettings, sink: &mut S
         ..FilterSpec::default()
     })?;
     // Two passes over all pages: a logo shows by its uses, which are known at the end.
-    documents.iter().for_each(|document| filter.observe(document));
+    // Without keys: the pictures of one package are of one codec, and its shards stay as they were.
+    documents.iter().for_each(|document| filter.observe(document, Vec::new()));
     for document in documents {
         let Some(mut document) = filter.apply(document) else { continue };
         if document.pictures().next().is_none() {

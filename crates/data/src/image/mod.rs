@@ -1,5 +1,6 @@
 //! Pictures: decoding within limits, resizing to the encoder's square, normalising.
 
+mod budget;
 mod decode;
 mod decoded;
 mod header;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 
 use anyhow::Result;
 
+pub use self::budget::{DecodeBudget, DecodeHold};
 pub(crate) use self::decode::opened;
 pub use self::decode::{MAX_SIDE, check_decodable, decode};
 pub use self::header::{PictureHeader, read_header};

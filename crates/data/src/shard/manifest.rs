@@ -4,7 +4,7 @@ use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
@@ -60,7 +60,15 @@ impl ShardManifest {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let text = text_file::read(&path).with_context(|| path.display().to_string())?;
-        serde_json::from_str(&text).with_context(|| path.display().to_string())
+        let manifest: Self = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        // A manifest is input: a name with folders in it could name any file of the machine.
+        let plain = |file: &str| {
+            Path::new(file).file_name().is_some_and(|name| name == file) && !file.contains(['\\', '\0'])
+        };
+        if let Some(shard) = manifest.shards.iter().find(|shard| !plain(&shard.file)) {
+            bail!("{}: {:?} is not the name of a file beside it", path.display(), shard.file);
+        }
+        Ok(manifest)
     }
 
     /// Adds shards to the folder's manifest, which is given back; one of the same file takes the place of an

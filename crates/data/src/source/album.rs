@@ -24,6 +24,13 @@ pub enum MissingPicture {
     LeaveOut,
 }
 
+/// A picture as a record has it: its bytes, or the path of its file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PictureCell {
+    pub(crate) bytes: Option<Vec<u8>>,
+    pub(crate) path: Option<String>,
+}
+
 /// A folder of pictures.
 pub(crate) struct Album {
     /// No picture outside of it is read.
@@ -58,12 +65,28 @@ impl Album {
         read().map(Some).with_context(|| path.display().to_string())
     }
 
+    /// The bytes of the cell, or else the file or `data:` address that it names; `None` where it is missing and
+    /// may be.
+    ///
+    /// # Errors
+    /// As [`Album::address`]; a cell without bytes and path.
+    pub(crate) fn cell(&self, cell: &PictureCell) -> Result<Option<Image>> {
+        match (&cell.bytes, &cell.path) {
+            (Some(bytes), path) => Ok(Some(Image::named(path.as_deref().unwrap_or_default(), bytes.clone()))),
+            (None, Some(path)) => self.address(path),
+            (None, None) => bail!("the picture has neither bytes nor a path"),
+        }
+    }
+
     /// A picture in a `data:` address, or as [`Album::picture`].
     ///
     /// # Errors
     /// As [`Album::picture`]; an address of a server, a `data:` address that is not Base64.
     pub(crate) fn address(&self, address: &str) -> Result<Option<Image>> {
         let Some(data) = address.strip_prefix("data:") else {
+            if self.missing == MissingPicture::LeaveOut && address.contains("://") {
+                return Ok(None);
+            }
             ensure!(
                 !address.contains("://"),
                 "{address}: pictures are read from a folder or `data:`, not from servers"

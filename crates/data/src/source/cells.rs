@@ -3,11 +3,11 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use parquet::record::Field;
 use serde_json::{Map, Value};
 
-use super::parquet::{kind, picture, row_id};
+use super::parquet::{json, picture, row_id};
 use super::table::{DEFAULT_MEMORY_MIB, ParquetColumns};
 use crate::document::Image;
 use crate::index::IndexEntry;
@@ -82,28 +82,4 @@ impl Cells {
         let (file, record) = self.rows.get(row).with_context(|| self.place(row))?;
         self.table.row(&self.files[*file], record).with_context(|| self.place(row))
     }
-}
-
-fn json(field: &Field) -> Result<Value> {
-    Ok(match field {
-        Field::Null => Value::Null,
-        Field::Bool(value) => (*value).into(),
-        Field::Byte(number) => (*number).into(),
-        Field::Short(number) => (*number).into(),
-        Field::Int(number) => (*number).into(),
-        Field::Long(number) => (*number).into(),
-        Field::UByte(number) => (*number).into(),
-        Field::UShort(number) => (*number).into(),
-        Field::UInt(number) => (*number).into(),
-        Field::ULong(number) => (*number).into(),
-        Field::Float(number) => (*number).into(),
-        Field::Double(number) => (*number).into(),
-        Field::Str(text) => text.as_str().into(),
-        Field::ListInternal(list) => list.elements().iter().map(json).collect::<Result<_>>()?,
-        Field::Group(row) => {
-            let named = row.get_column_iter().map(|(name, field)| Ok((name.clone(), json(field)?)));
-            Value::Object(named.collect::<Result<_>>()?)
-        }
-        other => bail!("a cell is {}, which JSON has no form for", kind(other)),
-    })
 }

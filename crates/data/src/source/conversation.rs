@@ -1,75 +1,37 @@
-//! Conversations in JSON: LLaVA's and ShareGPT's `conversations` of `from` and `value`, and OpenAI's
-//! `messages` of `role` and `content`. Pictures are files of a folder, or `data:` addresses.
+//! Conversations: records of JSON, and rows of Parquet with a column of turns. Pictures are files of a folder,
+//! `data:` addresses, or bytes beside the turns.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use serde::Deserialize;
+use parquet::record::Field;
 use serde_json::Value;
 
-use super::album::Album;
-use super::files::{FileLayout, Format};
+use super::album::{Album, PictureCell};
+use super::alternate::alternate;
+use super::files::{FileLayout, Format, ReadDocument};
 use super::json;
+use super::messages::{self, Message, PLACE, Piece, Talk};
+use super::parquet::{ENDINGS, json as as_json, picture, row_id};
+use super::table::ParquetColumns;
 use crate::chat::{Role, Turn, document};
-use crate::document::{Document, Segment};
+use crate::document::Segment;
+use crate::footprint::Footprint;
 use crate::index::IndexEntry;
+use crate::left_out::LeftOut;
+use crate::shard::Provenance;
 use crate::store::Blob;
-
-/// Where a picture goes in a text, in records that name their pictures beside it.
-const PLACEHOLDER: &str = "<image>";
 
 /// JSON lines or an array of conversations.
 pub struct Conversations {
     pub(crate) album: Album,
 }
 
-/// A record of any of the three layouts; other fields are not read.
-#[derive(Deserialize)]
-struct StoredConversation {
-    #[serde(default)]
-    id: Value,
-    /// LLaVA: one name; others: a list.
-    #[serde(default, alias = "images")]
-    image: Names,
-    #[serde(alias = "messages")]
-    conversations: Vec<ChatMessage>,
-}
-
-#[derive(Default, Deserialize)]
-#[serde(untagged)]
-enum Names {
-    One(String),
-    Many(Vec<String>),
-    #[default]
-    None,
-}
-
-#[derive(Deserialize)]
-struct ChatMessage {
-    #[serde(alias = "from")]
-    role: String,
-    #[serde(alias = "value")]
-    content: Content,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<ContentPart>),
-}
-
-#[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
-enum ContentPart {
-    Text { text: String },
-    Image { image: String },
-    ImageUrl { image_url: Address },
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum Address {
-    Plain(String),
-    Object { url: String },
+/// Rows of Parquet: a column of turns, and maybe one of pictures.
+pub struct ParquetConversations {
+    /// The column of the turns, for messages.
+    pub(crate) turns: String,
+    /// The columns: that of the turns, then that of the pictures.
+    pub(crate) table: ParquetColumns,
+    pub(crate) talks: Conversations,
 }
 
 impl Format for Conversations {
@@ -85,67 +47,106 @@ impl Format for Conversations {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
-        let talk: StoredConversation = json::read(file, record)?;
-        let id = match &talk.id {
-            Value::String(id) => id.clone(),
-            Value::Number(id) => id.to_string(),
-            _ => record.at.to_string(),
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
+        let value: Value = json::read(file, record)?;
+        let place = || format!("the value at byte {}", record.at);
+        let mut talk = messages::talk(&value).with_context(place)?;
+        if talk.id.is_empty() {
+            talk.id = record.at.to_string();
+        }
+        self.document(talk)
+    }
+}
+
+impl Format for ParquetConversations {
+    fn endings(&self) -> &'static [&'static str] {
+        ENDINGS
+    }
+
+    fn layout(&self) -> FileLayout {
+        self.table.layout()
+    }
+
+    fn memory(&self, documents: u64) -> Footprint {
+        self.table.memory(documents)
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
+        self.table.scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
+        let id = row_id(record);
+        let row = self.table.row(file, record)?;
+        let [turns, beside @ ..] = &row[..] else { bail!("{id}: no column of turns was asked for") };
+        let read = || {
+            let mut talk = messages::turns(&self.turns, &as_json(turns)?)?;
+            for field in beside {
+                talk.pictures.extend(pictures(field)?);
+            }
+            anyhow::Ok(talk)
         };
-        let turns = self.turns(talk).with_context(|| id.clone())?;
-        Ok(document(id, &turns))
+        let talk = read().with_context(|| id.clone())?;
+        self.talks.document(Talk { id, ..talk })
+    }
+}
+
+/// The pictures of a cell: one, a list of them, or none.
+fn pictures(field: &Field) -> Result<Vec<PictureCell>> {
+    match field {
+        Field::Null => Ok(Vec::new()),
+        Field::ListInternal(list) => {
+            let there = list.elements().iter().filter(|cell| !matches!(cell, Field::Null));
+            there.map(picture).collect()
+        }
+        one => Ok(vec![picture(one)?]),
     }
 }
 
 impl Conversations {
-    fn turns(&self, talk: StoredConversation) -> Result<Vec<Turn>> {
-        let names = match talk.image {
-            Names::One(name) => vec![name],
-            Names::Many(names) => names,
-            Names::None => Vec::new(),
-        };
-        let (given, mut left) = (names.len(), names.iter());
+    fn document(&self, talk: Talk) -> Result<ReadDocument> {
+        let (id, mut left_out) = (talk.id.clone(), LeftOut::default());
+        let turns = self.turns(talk).with_context(|| id.clone())?;
+        let turns = alternate(turns, &mut left_out);
+        if !turns.iter().any(|turn| turn.role == Role::Assistant) {
+            let why: Vec<String> = left_out.iter().map(|(reason, n)| format!("{reason}, {n}")).collect();
+            let why = if why.is_empty() { String::new() } else { format!(" is left ({})", why.join("; ")) };
+            bail!("{id}: no turn of the assistant{why}");
+        }
+        Ok(ReadDocument { document: document(id, &turns), origin: Provenance::default(), left_out })
+    }
+
+    fn turns(&self, talk: Talk) -> Result<Vec<Turn>> {
+        let (given, mut left) = (talk.pictures.len(), talk.pictures.iter());
         let mut places = 0;
         let mut turns = Vec::new();
-        for ChatMessage { role, content } in talk.conversations {
+        for Message { role, pieces } in talk.messages {
             let mut segments = Vec::new();
-            match content {
-                // A text may speak of `<image>` where no pictures are: then it is text.
-                Content::Text(text) if given == 0 => push(&mut segments, &text),
-                Content::Text(text) => {
-                    for (i, piece) in text.split(PLACEHOLDER).enumerate() {
-                        if i > 0 {
-                            places += 1;
-                            segments.extend(left.next().map(|name| self.picture(name)).transpose()?);
-                        }
-                        push(&mut segments, piece);
-                    }
-                }
-                Content::Parts(parts) => {
-                    for part in parts {
-                        match part {
-                            ContentPart::Text { text } => push(&mut segments, &text),
-                            ContentPart::Image { image: url }
-                            | ContentPart::ImageUrl {
-                                image_url: Address::Plain(url) | Address::Object { url },
-                            } => {
-                                segments.push(self.picture(&url)?);
-                            }
-                        }
+            for piece in pieces {
+                match piece {
+                    Piece::Text(text) => push(&mut segments, &text),
+                    Piece::Picture(cell) => segments.push(self.picture(&cell)?),
+                    Piece::Place => {
+                        places += 1;
+                        segments.extend(left.next().map(|cell| self.picture(cell)).transpose()?);
                     }
                 }
             }
-            turns.push(Turn { role: speaker(&role)?, segments });
+            turns.push(Turn { role, segments });
         }
-        ensure!(places == given, "{given} pictures for {places} places {PLACEHOLDER} in the text");
-        let answered = turns.iter().any(|turn| turn.role == Role::Assistant && !turn.segments.is_empty());
-        ensure!(answered, "no turn of the assistant");
+        let first = turns.iter_mut().find(|turn| turn.role == Role::User);
+        if let Some(first) = first.filter(|_| talk.paired && places == 0) {
+            let pictures = left.map(|cell| self.picture(cell)).collect::<Result<Vec<_>>>()?;
+            first.segments.splice(..0, pictures);
+        } else {
+            ensure!(places == given, "{given} pictures for {places} places {PLACE} in the text");
+        }
         Ok(turns)
     }
 
-    fn picture(&self, address: &str) -> Result<Segment> {
-        let picture = self.album.address(address)?;
-        Ok(Segment::Image(picture.with_context(|| format!("no picture {address}"))?))
+    fn picture(&self, cell: &PictureCell) -> Result<Segment> {
+        let name = cell.path.as_deref().unwrap_or_default();
+        Ok(Segment::Image(self.album.cell(cell)?.with_context(|| format!("no picture {name}"))?))
     }
 }
 
@@ -154,13 +155,4 @@ fn push(segments: &mut Vec<Segment>, text: &str) {
     if !text.trim().is_empty() {
         segments.push(Segment::text(text.trim()));
     }
-}
-
-fn speaker(name: &str) -> Result<Role> {
-    Ok(match name {
-        "human" | "user" => Role::User,
-        "gpt" | "assistant" | "chatgpt" => Role::Assistant,
-        "system" => Role::System,
-        other => bail!("the speaker {other:?} is not one of human, user, gpt, assistant, chatgpt, system"),
-    })
 }

@@ -275,7 +275,7 @@ fn inspect(file: &Blob, given: &DetectOptions, store: &Store) -> FileKind {
     let ends = |endings: &[&str]| ends(&name, endings);
     let clear = |evidence: Result<Evidence>| match evidence {
         Ok(evidence) => FileKind::Format(evidence),
-        Err(error) => FileKind::Unclear(format!("{error:#}")),
+        Err(error) => FileKind::Unclear(format!("{:#}", file.explained(error))),
     };
     if let Some(folder) = manifest(file) {
         FileKind::ShardManifest(folder)

@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parquet::record::Field;
 use serde_json::{Map, Value};
 
+use super::messages::{self, TURNS, are_turns};
 use super::parquet::picture;
 use super::table::{self, ColumnKind, DEFAULT_MEMORY_MIB, ParquetColumns};
 use super::webdataset::PICTURES;
@@ -185,11 +186,16 @@ fn fitting(value: &Value) -> Vec<&'static str> {
     let texts = |fields: &[&str]| fields.iter().all(|field| value.get(field).is_some_and(Value::is_string));
     let kinds = [
         (has(&["text_list", "image_info"]), "mmc4"),
-        (has(&["conversations"]) || has(&["messages"]), "conversations"),
+        (TURNS.iter().any(|field| value.get(field).is_some_and(may_be_turns)), "conversations"),
         (texts(&["path", "caption"]), "folder"),
         (texts(&["text"]), "json-text"),
     ];
     kinds.into_iter().filter_map(|(fits, kind)| fits.then_some(kind)).collect()
+}
+
+/// Whether a value is a list of turns, or of nothing.
+fn may_be_turns(value: &Value) -> bool {
+    value.as_array().is_some_and(Vec::is_empty) || are_turns(value)
 }
 
 /// Whether a file of JSON holds data of any kind.
@@ -200,24 +206,18 @@ pub(crate) fn is_data(file: &Blob) -> bool {
 /// The names of pictures in values of MMC4 or conversations; addresses are left out.
 fn names(values: &[Value]) -> Vec<String> {
     let mut names = Vec::new();
-    let mut add = |value: Option<&Value>| {
-        let name =
-            value.and_then(Value::as_str).filter(|name| !name.contains("://") && !name.starts_with("data:"));
+    let mut add = |name: Option<&str>| {
+        let name = name.filter(|name| !name.contains("://") && !name.starts_with("data:"));
         names.extend(name.map(str::to_owned));
     };
     let items = |value: Option<&Value>| value.and_then(Value::as_array).cloned().unwrap_or_default();
     for value in values {
-        items(value.get("image_info")).iter().for_each(|info| add(info.get("image_name")));
-        for field in ["image", "images"] {
-            add(value.get(field));
-            items(value.get(field)).iter().for_each(|name| add(Some(name)));
-        }
-        for message in items(value.get("messages").or_else(|| value.get("conversations"))) {
-            for part in items(message.get("content").or_else(|| message.get("value"))) {
-                add(part.get("image"));
-                add(part.get("image_url"));
-                add(part.get("image_url").and_then(|address| address.get("url")));
-            }
+        items(value.get("image_info"))
+            .iter()
+            .for_each(|info| add(info.get("image_name").and_then(Value::as_str)));
+        // A record that is not understood is told when it is read.
+        if let Ok(talk) = messages::talk(value) {
+            talk.paths().for_each(|path| add(Some(path)));
         }
     }
     names

@@ -1,12 +1,13 @@
 //! [`Files`]: documents in files of any [`Format`], found by an index, read one by one.
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::interface::{Source, Split};
 use crate::document::Document;
 use crate::footprint::Footprint;
 use crate::index::{IndexEntry, MAX_DOCUMENT, index};
+use crate::left_out::LeftOut;
 use crate::order::{Order, test_bound};
 use crate::shard::Provenance;
 use crate::store::{Blob, Paths, Store, at_once};
@@ -27,23 +28,42 @@ pub trait Format: Send + Sync {
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()>;
 
     /// One document. Its id is its name inside the file; empty, where the file is one document. The record's
-    /// key is 0: it is dropped once the splits are made.
+    /// key is 0: it is dropped once the splits are made. Of `n` forms that a record has, such as captions of
+    /// one picture, the one at `visit % n` is read.
     ///
     /// # Errors
     /// A damaged document.
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document>;
+    fn read(&self, file: &Blob, record: &IndexEntry, visit: u64) -> Result<ReadDocument>;
 
-    /// One document and where it says that it comes from; most formats say nothing.
+    /// What of a file is in no document, or is there in another form. Only headers are looked at.
     ///
     /// # Errors
-    /// As [`Format::read`].
-    fn read_with_origin(&self, file: &Blob, record: &IndexEntry) -> Result<(Document, Provenance)> {
-        Ok((self.read(file, record)?, Provenance::default()))
+    /// As [`Format::scan`].
+    fn left_out(&self, _: &Blob) -> Result<LeftOut> {
+        Ok(LeftOut::default())
     }
 
     /// What it holds between documents, of a set of this many.
     fn memory(&self, _documents: u64) -> Footprint {
         Footprint::default()
+    }
+}
+
+/// What a format gives for a record.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ReadDocument {
+    /// The document.
+    pub document: Document,
+    /// Where it says that it comes from; most formats say nothing.
+    pub origin: Provenance,
+    /// What of the record is not in the document.
+    pub left_out: LeftOut,
+}
+
+impl From<Document> for ReadDocument {
+    /// A document that lacks nothing and says nothing of its origin.
+    fn from(document: Document) -> Self {
+        Self { document, origin: Provenance::default(), left_out: LeftOut::default() }
     }
 }
 
@@ -148,18 +168,31 @@ impl Files {
     /// A damaged document; an index beyond the end.
     pub fn stored(&self, index: u64) -> Result<Document> {
         let place = self.documents.get(index as usize);
-        self.read(place.with_context(|| self.beyond(index, self.documents.len()))?, "")
+        self.read(place.with_context(|| self.beyond(index, self.documents.len()))?, "", 0)
     }
 
-    /// As [`Files::stored`], with the document's id as its file has it, and its origin.
+    /// As [`Files::stored`], with the document's id as its file has it, its origin and what it lacks.
     ///
     /// # Errors
     /// As [`Files::stored`].
-    pub(crate) fn stored_with_origin(&self, index: u64) -> Result<(Document, Provenance)> {
+    pub(crate) fn read_stored(&self, index: u64) -> Result<ReadDocument> {
         let place = self.documents.get(index as usize);
         let place = place.with_context(|| self.beyond(index, self.documents.len()))?;
         let file = &self.files[place.file as usize];
-        self.format.read_with_origin(file, &place.record()).with_context(|| file.address.clone())
+        self.format.read(file, &place.record(), 0).with_context(|| file.address.clone())
+    }
+
+    /// For each file of which something is in no document its address, and what that is.
+    ///
+    /// # Errors
+    /// A file that has changed since it was opened.
+    pub(crate) fn left_out(&self) -> Result<Vec<(String, LeftOut)>> {
+        let looked = at_once(&self.files, |file| {
+            let left = self.format.left_out(file).with_context(|| file.address.clone())?;
+            Ok((file.address.clone(), left))
+        });
+        let all = looked.into_iter().collect::<Result<Vec<_>>>()?;
+        Ok(all.into_iter().filter(|(_, left)| !left.is_empty()).collect())
     }
 
     /// The file of the document at `index` in the order of the files.
@@ -171,10 +204,10 @@ impl Files {
         format!("source `{}` has {len} documents, not one at {index}", self.name)
     }
 
-    fn read(&self, place: &DocumentPlace, split: &str) -> Result<Document> {
+    fn read(&self, place: &DocumentPlace, split: &str, visit: u64) -> Result<Document> {
         let file = &self.files[place.file as usize];
-        let read = self.format.read(file, &place.record());
-        let mut document = read.with_context(|| file.address.clone())?;
+        let read = self.format.read(file, &place.record(), visit);
+        let mut document = read.with_context(|| file.address.clone())?.document;
         let parts = [&self.name, split, &file.name, &document.id];
         document.id = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
         Ok(document)
@@ -184,12 +217,14 @@ impl Files {
 impl Source for Files {
     fn document(&self, split: Split, index: u64) -> Result<Document> {
         let (places, at) = match split {
-            Split::Train => (&self.train, self.order.place(index, self.seed).map(|(_, place)| place)),
-            Split::Test => (&self.test, Some(index)),
+            Split::Train => (&self.train, self.order.place(index, self.seed)),
+            Split::Test => (&self.test, Some((0, index))),
         };
-        let place =
-            at.and_then(|at| places.get(at as usize)).with_context(|| self.beyond(index, places.len()))?;
-        self.read(&self.documents[*place as usize], split.name())
+        let found = at.and_then(|(epoch, at)| Some((epoch, *places.get(at as usize)?)));
+        let (epoch, place) = found.with_context(|| self.beyond(index, places.len()))?;
+        // In turn, so that every form is shown before one comes again; where it begins follows from the seed.
+        let first = xxh3_64_with_seed(&place.to_le_bytes(), self.seed);
+        self.read(&self.documents[place as usize], split.name(), first.wrapping_add(epoch))
     }
 
     fn len(&self, split: Split) -> Option<u64> {
@@ -256,7 +291,10 @@ fn find(
 }
 
 fn records(format: &dyn Format, store: &Store, file: &Blob) -> Result<(Blob, Vec<IndexEntry>)> {
-    let scan = |what: &str, file: &Blob| index(store, what, file, |add| format.scan(file, add));
+    let scan = |what: &str, file: &Blob| {
+        file.check_content().with_context(|| file.address.clone())?;
+        index(store, what, file, |add| format.scan(file, add))
+    };
     match format.layout() {
         FileLayout::Groups(what) => Ok((file.clone(), scan(&what, file)?)),
         FileLayout::Records(what) => {

@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::files::ReadDocument;
 use super::interface::{Source, Split};
 use super::page::DocumentBuilder;
 use super::webdataset::PICTURES;
@@ -106,7 +107,7 @@ impl PictureFolder {
     ///
     /// # Errors
     /// A picture that can't be read.
-    pub(crate) fn pair(&self, (entry, caption): (usize, usize)) -> Result<Document> {
+    pub(crate) fn pair(&self, (entry, caption): (usize, usize)) -> Result<ReadDocument> {
         let entry = self.entry(Split::Train, entry as u64)?;
         let number = if caption == 0 { String::new() } else { format!("#{}", caption + 1) };
         let picture = self.picture(entry)?;

@@ -9,11 +9,11 @@ use scraper::Node;
 use scraper::node::Element;
 
 use super::album::{Album, MissingPicture};
-use super::files::{FileLayout, Format, bytes};
+use super::files::{FileLayout, Format, ReadDocument, bytes};
 use super::page::DocumentBuilder;
 use super::tree::parse;
 use super::webdataset::PICTURES;
-use crate::document::{Document, DocumentKind};
+use crate::document::DocumentKind;
 use crate::index::IndexEntry;
 use crate::store::Blob;
 use crate::text_file;
@@ -71,7 +71,7 @@ impl Format for Html {
         Ok(())
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         ensure!(record.len <= MAX_PAGE, "a page of {} bytes; the limit is {MAX_PAGE}", record.len);
         let text = text_file::text(bytes(file, record)?)?;
         // Pictures are looked for in the folder that the recipe names, never above it.
@@ -156,7 +156,7 @@ impl PageReader {
     fn picture(&mut self, element: &Element) -> Result<()> {
         let source = element.attr("src").unwrap_or_default().trim();
         if source.starts_with("data:image/") && source.contains(";base64,") {
-            self.album.address(source)?.into_iter().for_each(|picture| self.page.picture(picture));
+            self.page.found(self.album.address(source)?);
             return Ok(());
         }
         let path = source.split(['?', '#']).next().unwrap_or_default();
@@ -168,10 +168,11 @@ impl PageReader {
         let name = self
             .inside(&decoded(path))
             .with_context(|| format!("the picture {source:?} is not inside the folder"))?;
-        if let Some(picture) = self.album.picture(&name)? {
-            self.page.picture(picture);
+        let picture = self.album.picture(&name)?;
+        if picture.is_some() {
             self.gap.clear();
         }
+        self.page.found(picture);
         Ok(())
     }
 

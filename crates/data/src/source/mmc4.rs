@@ -4,10 +4,10 @@ use anyhow::{Result, bail};
 use serde::Deserialize;
 
 use super::album::Album;
-use super::files::{FileLayout, Format};
+use super::files::{FileLayout, Format, ReadDocument};
 use super::json;
 use super::page::DocumentBuilder;
-use crate::document::{Document, DocumentKind};
+use crate::document::DocumentKind;
 use crate::index::IndexEntry;
 use crate::store::Blob;
 
@@ -42,7 +42,7 @@ impl Format for Mmc4 {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let Mmc4Document { text_list, mut image_info } = json::read(file, record)?;
         let id = record.at.to_string();
         // Stable: pictures of one sentence stay in the order of the file.
@@ -51,9 +51,7 @@ impl Format for Mmc4 {
         let mut page = DocumentBuilder::default();
         for (i, sentence) in text_list.iter().enumerate() {
             while let Some(info) = pictures.next_if(|info| info.matched_text_index == i) {
-                if let Some(picture) = self.album.picture(&info.image_name)? {
-                    page.picture(picture);
-                }
+                page.found(self.album.picture(&info.image_name)?);
             }
             page.joined(" ", sentence.trim());
         }

@@ -1,6 +1,7 @@
 //! Sources: one file per format, each yields [`Document`](crate::document::Document)s.
 
 pub mod album;
+mod alternate;
 pub mod cells;
 mod chunks;
 mod config;
@@ -13,6 +14,7 @@ pub mod html;
 pub mod instructions;
 pub(crate) mod interface;
 mod json;
+mod messages;
 pub mod mmc4;
 pub mod obelics;
 mod open;
@@ -31,3 +33,4 @@ pub use self::config::SourceConfig;
 pub use self::interface::{Source, Split};
 #[cfg(not(feature = "emoji"))]
 pub use self::open::NoWorld as World;
+pub(crate) use self::tar::{BEHIND, NOT_CLOSED};

@@ -4,11 +4,11 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parquet::record::Field;
 
 use super::album::Album;
-use super::files::{FileLayout, Format};
+use super::files::{FileLayout, Format, ReadDocument};
 use super::page::DocumentBuilder;
 use super::parquet::{ENDINGS, kind, picture, row_id};
 use super::table::ParquetColumns;
-use crate::document::{Document, DocumentKind, Image};
+use crate::document::DocumentKind;
 use crate::footprint::Footprint;
 use crate::index::IndexEntry;
 use crate::store::Blob;
@@ -38,7 +38,7 @@ impl Format for Obelics {
         self.table.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let id = row_id(record);
         let row = self.table.row(file, record)?;
         let [Field::ListInternal(images), Field::ListInternal(texts)] = &row[..] else {
@@ -51,8 +51,8 @@ impl Format for Obelics {
         let mut page = DocumentBuilder::default();
         for (image, text) in images.iter().zip(texts) {
             if !matches!(image, Field::Null) {
-                let picture = self.picture(image).with_context(|| id.clone())?;
-                picture.into_iter().for_each(|picture| page.picture(picture));
+                let found = picture(image).and_then(|cell| self.album.cell(&cell));
+                page.found(found.with_context(|| id.clone())?);
             }
             match text {
                 Field::Null => {}
@@ -61,16 +61,5 @@ impl Format for Obelics {
             }
         }
         page.end(id, DocumentKind::Interleaved)
-    }
-}
-
-impl Obelics {
-    fn picture(&self, field: &Field) -> Result<Option<Image>> {
-        let cell = picture(field)?;
-        match (cell.bytes, cell.path) {
-            (Some(bytes), path) => Ok(Some(Image::named(&path.unwrap_or_default(), bytes))),
-            (None, Some(path)) => self.album.picture(&path),
-            (None, None) => Ok(None),
-        }
     }
 }

@@ -2,21 +2,28 @@
 
 use anyhow::{Result, ensure};
 
+use super::files::ReadDocument;
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
+use crate::left_out::LeftOut;
+use crate::shard::Provenance;
 
 /// Segments in reading order; text beside text becomes one segment.
 #[derive(Default)]
 pub(crate) struct DocumentBuilder {
     /// No text follows a text, and none is empty.
     segments: Vec<Segment>,
+    left_out: LeftOut,
 }
+
+/// Why a picture that a document names is not in it.
+pub(crate) const MISSING: &str = "a picture that is missing";
 
 impl DocumentBuilder {
     /// A picture and the text beside it.
     ///
     /// # Errors
     /// An empty text.
-    pub(crate) fn captioned(id: String, picture: impl Into<Image>, text: &str) -> Result<Document> {
+    pub(crate) fn captioned(id: String, picture: impl Into<Image>, text: &str) -> Result<ReadDocument> {
         let mut page = Self::default();
         page.picture(picture);
         ensure!(!text.trim().is_empty(), "{id}: the caption is empty");
@@ -46,6 +53,14 @@ impl DocumentBuilder {
         self.segments.push(Segment::Image(picture.into()));
     }
 
+    /// Adds a picture that was looked for, or counts that it is missing.
+    pub(crate) fn found(&mut self, picture: Option<Image>) {
+        match picture {
+            Some(picture) => self.picture(picture),
+            None => self.left_out.add(MISSING, 1),
+        }
+    }
+
     /// Whether it has any picture.
     pub(crate) fn pictures(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::Image(_)))
@@ -55,9 +70,10 @@ impl DocumentBuilder {
     ///
     /// # Errors
     /// A document without content.
-    pub(crate) fn end(mut self, id: String, kind: DocumentKind) -> Result<Document> {
+    pub(crate) fn end(mut self, id: String, kind: DocumentKind) -> Result<ReadDocument> {
         ensure!(!self.segments.is_empty(), "{id}: a document without text and pictures");
         self.segments.push(Segment::Token { token: Special::End, learn: true });
-        Ok(Document { id, kind, segments: self.segments })
+        let document = Document { id, kind, segments: self.segments };
+        Ok(ReadDocument { document, origin: Provenance::default(), left_out: self.left_out })
     }
 }

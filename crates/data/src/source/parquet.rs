@@ -1,13 +1,17 @@
 //! Parquet: captioned pictures as Hugging Face's `datasets` writes them, and text.
 
 use anyhow::{Context as _, Result, bail};
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use parquet::record::Field;
+use serde_json::Value;
 
-use super::files::{FileLayout, Format};
+use super::album::PictureCell;
+use super::files::{FileLayout, Format, ReadDocument};
 use super::page::DocumentBuilder;
 use super::table::ParquetColumns;
 use super::text;
-use crate::document::{Document, Image};
+use crate::document::Image;
 use crate::footprint::Footprint;
 use crate::index::IndexEntry;
 use crate::store::Blob;
@@ -35,7 +39,7 @@ impl Format for ParquetCaptioned {
         self.0.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let id = row_id(record);
         match &self.0.row(file, record)?[..] {
             [image, Field::Str(caption)] => {
@@ -69,7 +73,7 @@ impl Format for ParquetText {
         self.0.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let id = row_id(record);
         match &self.0.row(file, record)?[..] {
             [Field::Str(text)] => text::document(id, text),
@@ -84,12 +88,8 @@ pub(crate) fn row_id(record: &IndexEntry) -> String {
     format!("{}/{}", record.group.saturating_sub(1), record.at)
 }
 
-/// A picture in a cell: its bytes, or the path of its file.
-pub(crate) struct PictureCell {
-    pub(crate) bytes: Option<Vec<u8>>,
-    pub(crate) path: Option<String>,
-}
-
+/// The picture of a cell.
+///
 /// # Errors
 /// A cell that is neither bytes, nor a path, nor a struct of them.
 pub(crate) fn picture(field: &Field) -> Result<PictureCell> {
@@ -123,4 +123,33 @@ pub(crate) fn kind(field: &Field) -> &'static str {
         Field::ListInternal(_) => "a list",
         _ => "a number",
     }
+}
+
+/// A cell as JSON; bytes in Base64.
+///
+/// # Errors
+/// A cell that JSON has no form for.
+pub(super) fn json(field: &Field) -> Result<Value> {
+    Ok(match field {
+        Field::Null => Value::Null,
+        Field::Bool(value) => (*value).into(),
+        Field::Byte(number) => (*number).into(),
+        Field::Short(number) => (*number).into(),
+        Field::Int(number) => (*number).into(),
+        Field::Long(number) => (*number).into(),
+        Field::UByte(number) => (*number).into(),
+        Field::UShort(number) => (*number).into(),
+        Field::UInt(number) => (*number).into(),
+        Field::ULong(number) => (*number).into(),
+        Field::Float(number) => (*number).into(),
+        Field::Double(number) => (*number).into(),
+        Field::Str(text) => text.as_str().into(),
+        Field::Bytes(bytes) => BASE64_STANDARD.encode(bytes.data()).into(),
+        Field::ListInternal(list) => list.elements().iter().map(json).collect::<Result<_>>()?,
+        Field::Group(row) => {
+            let named = row.get_column_iter().map(|(name, field)| Ok((name.clone(), json(field)?)));
+            Value::Object(named.collect::<Result<_>>()?)
+        }
+        other => bail!("a cell is {}, which JSON has no form for", kind(other)),
+    })
 }

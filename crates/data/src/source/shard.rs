@@ -2,11 +2,12 @@
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::files::{FileLayout, Format};
+use super::files::{FileLayout, Format, ReadDocument};
 use super::tar;
 use crate::document::{Document, Image, Segment};
 use crate::index::IndexEntry;
-use crate::shard::{self, Provenance, StoredDocument, StoredSegment};
+use crate::left_out::LeftOut;
+use crate::shard::{self, StoredDocument, StoredSegment};
 use crate::store::Blob;
 
 /// One `.json` a document, its pictures beside it.
@@ -25,11 +26,11 @@ impl Format for Shard {
         tar::scan(file, shard::split_name, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
-        Ok(self.read_with_origin(file, record)?.0)
+    fn left_out(&self, file: &Blob) -> Result<LeftOut> {
+        tar::left_out(file)
     }
 
-    fn read_with_origin(&self, file: &Blob, record: &IndexEntry) -> Result<(Document, Provenance)> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let mut sample = tar::read(file, record)?;
         let key = sample.key.clone();
         let json =
@@ -50,6 +51,7 @@ impl Format for Shard {
             });
         }
         ensure!(!segments.is_empty(), "{key}.json: a document without segments");
-        Ok((Document { id: written.id, kind: written.kind, segments }, written.origin))
+        let document = Document { id: written.id, kind: written.kind, segments };
+        Ok(ReadDocument { document, origin: written.origin, left_out: LeftOut::default() })
     }
 }

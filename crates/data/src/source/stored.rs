@@ -7,10 +7,9 @@ use anyhow::{Context as _, Result};
 
 use super::config::SourceConfig;
 use super::detect::FoundSource;
-use super::files::Files;
+use super::files::{Files, ReadDocument};
 use super::folder::PictureFolder;
-use crate::document::Document;
-use crate::shard::Provenance;
+use crate::left_out::LeftOut;
 use crate::store::Store;
 
 /// An open source.
@@ -78,28 +77,40 @@ impl StoredSource {
         }
     }
 
-    /// The document at `index`, and where it says that it comes from. Its id is `NAME/FILE/ID IN THE FILE`,
-    /// without the folders above; a document of our shards keeps the id that it has there.
+    /// The document at `index`, where it says that it comes from, and what it lacks. Its id is
+    /// `NAME/FILE/ID IN THE FILE`, without the folders above; one of our shards keeps the id that it has there.
     ///
     /// # Errors
     /// A damaged document; an index beyond the end.
-    pub fn document(&self, index: u64) -> Result<(Document, Provenance)> {
+    pub fn document(&self, index: u64) -> Result<ReadDocument> {
         match &self.inner {
             Inner::Files(files) => {
-                let (mut document, origin) = files.stored_with_origin(index)?;
+                let mut read = files.read_stored(index)?;
+                let document = &mut read.document;
                 if self.kind != "shards" || document.id.is_empty() {
                     let file = files.file(index).map_or("", |file| &file.name);
                     let parts = [self.name.as_str(), file, &document.id];
                     document.id =
                         parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("/");
                 }
-                Ok((document, origin))
+                Ok(read)
             }
             Inner::Folder(folder, pairs) => {
                 let pair = pairs.get(index as usize);
                 let pair = pair.with_context(|| format!("source `{}` has no document {index}", self.name))?;
-                Ok((folder.pair(*pair)?, Provenance::default()))
+                folder.pair(*pair)
             }
+        }
+    }
+
+    /// For each file of which something is in no document its address, and what that is.
+    ///
+    /// # Errors
+    /// A file that has changed since it was opened.
+    pub fn left_out(&self) -> Result<Vec<(String, LeftOut)>> {
+        match &self.inner {
+            Inner::Files(files) => files.left_out(),
+            Inner::Folder(..) => Ok(Vec::new()),
         }
     }
 
@@ -124,14 +135,21 @@ pub fn open(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSource>> {
 }
 
 impl FoundSource {
+    /// The number of its files; a folder of captioned pictures is one.
+    pub fn file_count(&self) -> u64 {
+        if let SourceConfig::Folder { .. } = &self.config { 1 } else { self.files.len() as u64 }
+    }
+
     /// The same source, one file each; for looking at files that may be damaged as a whole. A folder of
     /// captioned pictures stays one.
     pub fn apart(&self) -> Vec<(String, Self)> {
         if let SourceConfig::Folder { path, .. } = &self.config {
             return vec![(path.to_string_lossy().into_owned(), self.clone())];
         }
+        // Field by field: a copy of the whole would copy the list of files for each of them.
         let one = |file: &crate::store::Blob| {
-            (file.address.clone(), Self { files: vec![file.clone()], ..self.clone() })
+            let (name, config) = (self.name.clone(), self.config.clone());
+            (file.address.clone(), Self { name, kind: self.kind, config, files: vec![file.clone()] })
         };
         self.files.iter().map(one).collect()
     }

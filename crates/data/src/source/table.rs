@@ -171,8 +171,8 @@ impl ParquetColumns {
         check(claimed)?;
         let group = reader.get_row_group(number)?;
         let (mut rows, mut bytes) = (Vec::new(), 0);
-        for row in group.get_row_iter(Some(projection(&reader, &self.columns)?))? {
-            let row = row?;
+        for row in group.get_row_iter(Some(projection(&reader, &self.columns)?)).map_err(ours)? {
+            let row = row.map_err(ours)?;
             let size: u64 = row.get_column_iter().map(|(_, field)| weight(field)).sum();
             ensure!(
                 size <= MAX_DOCUMENT,
@@ -243,6 +243,14 @@ fn open(file: &Blob, limit: u64) -> Result<SerializedFileReader<Chunks>> {
     let chunks = Chunks::new(file.clone(), limit);
     let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(chunks)));
     open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned()))).context("not a Parquet file")
+}
+
+/// An error of the library; where it only passes one of ours on, that one, without the library's words.
+fn ours(error: ParquetError) -> anyhow::Error {
+    match error {
+        ParquetError::External(ours) => anyhow!("{ours}"),
+        other => other.into(),
+    }
 }
 
 /// The schema of the columns.

@@ -1,16 +1,19 @@
 //! Tar archives as samples: consecutive members whose paths agree up to the first dot, as WebDataset has it.
 //! An archive is only read, never unpacked to disk; members whose names leave it are refused all the same.
+//! Archives that were joined (`cat a.tar b.tar`) are read one after the other.
 
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
-use std::io::{BufRead, BufReader, Cursor, ErrorKind, Read, Seek};
+use std::io::{BufRead, BufReader, Cursor, Read, Seek};
 use std::path::{Component, Path};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use tar::{EntryType, Header, PaxExtensions};
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::files::bytes;
 use crate::index::IndexEntry;
+use crate::left_out::LeftOut;
 use crate::store::Blob;
 
 const BLOCK: u64 = 512;
@@ -58,7 +61,9 @@ impl TarSample {
 /// the limits.
 pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
     let mut members = members(file)?;
+    let mut closed = ClosedSamples::default();
     let mut open: Option<(String, u64, u64, usize)> = None;
+    let mut archive = 0;
     let mut close = |sample: Option<(String, u64, u64, usize)>| -> Result<()> {
         let Some((key, start, end, count)) = sample else { return Ok(()) };
         ensure!(count <= MAX_MEMBERS, "{key:?}: {count} members in a sample; the limit is {MAX_MEMBERS}");
@@ -67,13 +72,53 @@ pub(crate) fn scan(file: &Blob, name: fn(&str) -> &str, add: &mut dyn FnMut(Inde
         Ok(())
     };
     while let Some(member) = members.next()? {
-        let Some((key, _)) = split_name(&member.name) else { continue };
+        let Some((key, extension)) = split_name(&member.name) else { continue };
+        closed.check(key, extension, &member)?;
+        // The last sample of one archive and the first of the next are two, also of one key.
+        let joined = std::mem::replace(&mut archive, member.archive) != member.archive;
         match &mut open {
-            Some((last, _, end, count)) if last == key => (*end, *count) = (member.end, *count + 1),
+            Some((last, _, end, count)) if last == key && !joined => {
+                (*end, *count) = (member.end, *count + 1);
+            }
             _ => close(open.replace((key.to_owned(), member.start, member.end, 1)))?,
         }
     }
     close(open)
+}
+
+/// The names of the members so far, to find samples whose members are apart.
+#[derive(Default)]
+struct ClosedSamples {
+    /// Of the sample that is open.
+    open: u64,
+    /// Hashes of the keys of all samples before it, with where they began, and of all members' names.
+    // Hashes and not names: the archive may have millions.
+    keys: HashMap<u64, u64>,
+    names: HashSet<u64>,
+}
+
+impl ClosedSamples {
+    /// Takes the next member.
+    ///
+    /// # Errors
+    /// A member of a sample that came before and had no such member. One that had is another sample of the same
+    /// key, as in archives that were joined.
+    fn check(&mut self, key: &str, extension: &str, member: &Member) -> Result<()> {
+        let (hash, start) = (xxh3_64(key.as_bytes()), member.start);
+        let name = xxh3_64_with_seed(extension.to_lowercase().as_bytes(), hash);
+        let known = !self.names.insert(name);
+        if self.open != hash {
+            let first = *self.keys.entry(hash).or_insert(start);
+            ensure!(
+                known || first == start,
+                "the members of sample {key:?} are not adjacent (one is at byte {first}, {:?} at byte {start}): \
+                 sort the archive by name, as with `tar --sort=name`",
+                member.name
+            );
+            self.open = hash;
+        }
+        Ok(())
+    }
 }
 
 /// The first sample of an archive; what follows it is not looked at.
@@ -96,8 +141,34 @@ pub(crate) fn first(file: &Blob) -> Result<TarSample> {
 }
 
 fn members(file: &Blob) -> Result<Members<BufReader<File>>> {
-    Ok(Members { from: BufReader::with_capacity(1 << 16, file.file()?), at: 0, size: file.size })
+    Ok(Members::new(BufReader::with_capacity(1 << 16, file.file()?), file.size))
 }
+
+/// What of an archive is in no sample, or is there in another form.
+///
+/// # Errors
+/// As [`scan`].
+pub(crate) fn left_out(file: &Blob) -> Result<LeftOut> {
+    let (mut members, mut left) = (members(file)?, LeftOut::default());
+    while let Some(member) = members.next()? {
+        left.add(NO_SAMPLE, u64::from(split_name(&member.name).is_none()));
+        left.add(
+            "a member whose name is not UTF-8, with % and two digits for each such byte",
+            u64::from(member.renamed),
+        );
+    }
+    left.add(NOT_CLOSED, u64::from(!members.closed));
+    left.add(BEHIND, members.behind);
+    Ok(left)
+}
+
+/// Members that belong to no sample.
+pub(crate) const NO_SAMPLE: &str =
+    "a member that is hidden, without an ending, or of WebDataset's own (__…__)";
+/// An archive without the zeros that end it.
+pub(crate) const NOT_CLOSED: &str = "an archive without its end marker: it may have been cut";
+/// Bytes that are in no archive.
+pub(crate) const BEHIND: &str = "a byte behind the archive's end";
 
 /// Reads a sample.
 ///
@@ -105,7 +176,7 @@ fn members(file: &Blob) -> Result<Members<BufReader<File>>> {
 /// As [`scan`]; an extension that comes twice.
 pub(crate) fn read(file: &Blob, record: &IndexEntry) -> Result<TarSample> {
     let bytes = bytes(file, record)?;
-    let mut members = Members { from: Cursor::new(&bytes), at: 0, size: bytes.len() as u64 };
+    let mut members = Members::new(Cursor::new(&bytes), bytes.len() as u64);
     let mut sample = TarSample { key: String::new(), members: Vec::new() };
     while let Some(member) = members.next()? {
         let Some((key, extension)) = split_name(&member.name) else { continue };
@@ -138,6 +209,10 @@ struct Member {
     size: u64,
     /// Where its last block ends.
     end: u64,
+    /// Which of several archives that were joined it is in, from 0.
+    archive: u64,
+    /// Whether bytes of its name are no UTF-8.
+    renamed: bool,
 }
 
 /// Walks over the headers. Only headers are read; contents are skipped.
@@ -146,72 +221,90 @@ struct Members<R> {
     /// The byte that is read next: always the beginning of a block.
     at: u64,
     size: u64,
+    /// Which of several archives is being read, from 0.
+    archive: u64,
+    /// Whether its end marker was read.
+    closed: bool,
+    /// Bytes behind the last end marker that are no archive.
+    behind: u64,
 }
 
 impl<R: SkipRead> Members<R> {
+    fn new(from: R, size: u64) -> Self {
+        Self { from, at: 0, size, archive: 0, closed: false, behind: 0 }
+    }
+
     fn next(&mut self) -> Result<Option<Member>> {
-        let mut start = self.at;
+        let mut first = None;
         let mut long_name = None;
         loop {
-            let begin = self.at;
-            let Some(header) = self.header().with_context(|| format!("at byte {begin}"))? else {
-                ensure!(long_name.is_none(), "a name without a file at byte {start}");
-                return Ok(None);
-            };
+            let (before, archive) = (self.at, self.archive);
+            let header = self.header().with_context(|| format!("at byte {before}"))?;
+            let named = long_name.is_some() && (header.is_none() || self.archive != archive);
+            ensure!(!named, "a name without a file at byte {before}");
+            let Some(header) = header else { return Ok(None) };
+            let begin = self.at - BLOCK;
+            let start = *first.get_or_insert(begin);
             let size = header.entry_size().with_context(|| format!("at byte {begin}: a damaged header"))?;
             let padded = size.checked_next_multiple_of(BLOCK).unwrap_or(u64::MAX);
             let end = self.at.saturating_add(padded);
-            let name = || String::from_utf8_lossy(&header.path_bytes()).into_owned();
+            let name = || utf8_name(&header.path_bytes());
             ensure!(
                 self.at.saturating_add(size) <= self.size,
                 "{:?}: the archive ends in its middle",
-                name()
+                name().0
             );
             match header.entry_type() {
                 EntryType::GNULongName => long_name = Some(self.long_name(size)?),
                 EntryType::XHeader => long_name = self.extended(size)?.or(long_name),
                 EntryType::Regular | EntryType::Continuous => {
-                    let name = long_name.unwrap_or_else(name);
+                    let (name, renamed) = long_name.unwrap_or_else(name);
                     check_name(&name)?;
+                    let (data, end_inside, archive) = (self.at, end.min(self.size), self.archive);
                     // From its first header on, long names included: so a sample is read again by one range.
-                    let member = Member { name, start, data: self.at, size, end: end.min(self.size) };
+                    let member = Member { name, start, data, size, end: end_inside, archive, renamed };
                     self.skip_to(end)?;
                     return Ok(Some(member));
                 }
                 EntryType::Directory | EntryType::XGlobalHeader => {
                     self.skip_to(end)?;
-                    (start, long_name) = (self.at, None);
+                    (first, long_name) = (None, None);
                     continue;
                 }
-                other => bail!("{:?} is {}; only regular files are read", name(), kind(other)),
+                other => bail!("{:?} is {}; only regular files are read", name().0, kind(other)),
             }
             self.skip_to(end)?;
         }
     }
 
-    /// The next header; `None` at the end of the archive.
+    /// The next header; `None` at the end of the last archive.
     fn header(&mut self) -> Result<Option<Header>> {
         let mut block = [0; BLOCK as usize];
-        if self.at >= self.size {
-            return Ok(None);
+        let mut zeros = false;
+        loop {
+            let left = self.size - self.at.min(self.size);
+            if left == 0 {
+                return Ok(None);
+            }
+            if left < BLOCK {
+                ensure!(self.closed, "the archive ends in a header");
+                (self.behind, self.at) = (left, self.size);
+                return Ok(None);
+            }
+            self.from.read_exact(&mut block)?;
+            self.at += BLOCK;
+            if block == [0; BLOCK as usize] {
+                (self.closed, zeros) = (true, true);
+                continue;
+            }
+            let header = valid_header(&block);
+            if header.is_none() && self.closed {
+                (self.behind, self.at) = (left, self.size);
+                return Ok(None);
+            }
+            (self.archive, self.closed) = (self.archive + u64::from(zeros), false);
+            return Ok(Some(header.context("not a tar header: the file is damaged, or no tar archive")?));
         }
-        match self.from.read_exact(&mut block) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => bail!("the archive ends in a header"),
-            other => other?,
-        }
-        self.at += BLOCK;
-        if block == [0; BLOCK as usize] {
-            return Ok(None);
-        }
-        let header = Header::from_byte_slice(&block).clone();
-        // Without this, any file of zeros and letters would pass for an archive.
-        let sum: u32 = block
-            .iter()
-            .enumerate()
-            .map(|(i, &b)| u32::from(if (148..156).contains(&i) { b' ' } else { b }))
-            .sum();
-        ensure!(header.cksum().ok() == Some(sum), "not a tar header: the file is damaged, or no tar archive");
-        Ok(Some(header))
     }
 
     fn content(&mut self, size: u64) -> Result<Vec<u8>> {
@@ -226,20 +319,20 @@ impl<R: SkipRead> Members<R> {
         Ok(bytes)
     }
 
-    fn long_name(&mut self, size: u64) -> Result<String> {
+    fn long_name(&mut self, size: u64) -> Result<(String, bool)> {
         let mut bytes = self.content(size)?;
         bytes.truncate(bytes.iter().position(|&b| b == 0).unwrap_or(bytes.len()));
-        String::from_utf8(bytes).context("a name is not UTF-8")
+        Ok(utf8_name(&bytes))
     }
 
     /// The name that extended attributes give, if they do.
-    fn extended(&mut self, size: u64) -> Result<Option<String>> {
+    fn extended(&mut self, size: u64) -> Result<Option<(String, bool)>> {
         let bytes = self.content(size)?;
         let mut name = None;
         for attribute in PaxExtensions::new(&bytes) {
             let attribute = attribute.context("damaged extended attributes")?;
             match attribute.key().context("an attribute is not UTF-8")? {
-                "path" => name = Some(attribute.value().context("a name is not UTF-8")?.to_owned()),
+                "path" => name = Some(utf8_name(attribute.value_bytes())),
                 key if key == "size" || key.starts_with("GNU.sparse") => {
                     bail!("sparse files and files of 8 GiB are not read (attribute {key})")
                 }
@@ -256,6 +349,25 @@ impl<R: SkipRead> Members<R> {
         self.at = end;
         Ok(())
     }
+}
+
+/// A header, if it is one: without its sum, any file of zeros and letters would pass for an archive.
+fn valid_header(block: &[u8; BLOCK as usize]) -> Option<Header> {
+    let header = Header::from_byte_slice(block).clone();
+    let byte = |(i, &b): (usize, &u8)| u32::from(if (148..156).contains(&i) { b' ' } else { b });
+    let sum: u32 = block.iter().enumerate().map(byte).sum();
+    (header.cksum().ok() == Some(sum)).then_some(header)
+}
+
+/// A name, and whether it had bytes that are no UTF-8. These are written as `%E9`: so two names stay two.
+fn utf8_name(bytes: &[u8]) -> (String, bool) {
+    let (mut name, mut renamed) = (String::new(), false);
+    for chunk in bytes.utf8_chunks() {
+        name.push_str(chunk.valid());
+        chunk.invalid().iter().for_each(|byte| name.push_str(&format!("%{byte:02X}")));
+        renamed |= !chunk.invalid().is_empty();
+    }
+    (name, renamed)
 }
 
 /// A reader that can leave bytes out.

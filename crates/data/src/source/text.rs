@@ -2,19 +2,20 @@
 
 use std::io::{BufRead as _, BufReader, Read as _};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::files::{FileLayout, Format, bytes};
+use super::files::{FileLayout, Format, ReadDocument, bytes};
 use super::json;
 use super::page::DocumentBuilder;
-use crate::document::{Document, DocumentKind};
+use crate::document::DocumentKind;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
 use crate::text_file;
+use crate::wrong_content::lfs_pointer;
 
 /// Endings of plain text files.
 pub(crate) const ENDINGS: &[&str] = &[".txt", ".md", ".txt.gz", ".md.gz", ".txt.zst", ".md.zst"];
@@ -72,12 +73,15 @@ impl Format for PlainText {
         }
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let id = match self.documents {
             TextUnit::File => String::new(),
             TextUnit::BlankLines => record.at.to_string(),
         };
         let text = text_file::text(bytes(file, record)?)?;
+        if let Some(told) = lfs_pointer(text.as_bytes()) {
+            bail!("{told}");
+        }
         document(id, &text)
     }
 }
@@ -101,7 +105,7 @@ impl Format for JsonText {
         json::scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let value: Value = json::read(file, record)?;
         let text = value.get(&self.field).and_then(Value::as_str);
         let text =
@@ -111,7 +115,7 @@ impl Format for JsonText {
 }
 
 /// A text-only document.
-pub(crate) fn document(id: String, text: &str) -> Result<Document> {
+pub(crate) fn document(id: String, text: &str) -> Result<ReadDocument> {
     let mut page = DocumentBuilder::default();
     page.text(text.trim());
     page.end(id, DocumentKind::TextOnly)

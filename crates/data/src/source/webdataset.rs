@@ -2,16 +2,20 @@
 
 use anyhow::{Context as _, Result, bail};
 
-use super::files::{FileLayout, Format};
+use super::files::{FileLayout, Format, ReadDocument};
 use super::page::DocumentBuilder;
 use super::tar;
-use crate::document::{Document, Image};
+use crate::document::Image;
 use crate::index::IndexEntry;
+use crate::left_out::LeftOut;
 use crate::store::Blob;
 use crate::text_file::{self, without_mark};
 
 /// Extensions of pictures.
-pub(crate) const PICTURES: [&str; 5] = ["jpg", "jpeg", "png", "webp", "gif"];
+pub(crate) const PICTURES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
+/// Extensions of pictures in formats that are not read.
+pub(crate) const PICTURES_NOT_READ: [&str; 10] =
+    ["avif", "heic", "heif", "jxl", "jp2", "j2k", "jpx", "svg", "psd", "ico"];
 
 /// Samples of one picture and one caption.
 pub struct Webdataset {
@@ -32,10 +36,17 @@ impl Format for Webdataset {
         tar::scan(file, |key| key, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry) -> Result<Document> {
+    fn left_out(&self, file: &Blob) -> Result<LeftOut> {
+        tar::left_out(file)
+    }
+
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
         let mut sample = tar::read(file, record)?;
         let key = sample.key.clone();
         let text = self.text(&sample).with_context(|| key.clone())?;
+        if let Some(name) = sample.names().find(|name| PICTURES_NOT_READ.contains(name)) {
+            bail!("{key}: its picture .{name} is of a format that is not read: write JPEG, PNG or WebP");
+        }
         let mut pictures = sample.take(|extension| PICTURES.contains(&extension));
         // Two pictures for one caption: which of them it describes can't be known.
         let (Some((extension, bytes)), None) = (pictures.pop(), pictures.pop()) else {

@@ -6,10 +6,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::lease::Leases;
 use super::server::{Server, ServerFile};
+use crate::regular_file;
+use crate::wrong_content::{lfs_pointer, wrong_content};
+
+/// First bytes of a file that show what it is.
+const START: u64 = 1 << 10;
 
 /// A file that can be read in ranges.
 #[derive(Clone)]
@@ -73,7 +78,7 @@ impl Blob {
         match &self.location {
             BlobLocation::Disk(path) => {
                 let read = || {
-                    let mut file = File::open(path)?;
+                    let mut file = regular_file::open(path)?;
                     // Opened anew for each range: a file kept open for each shard would reach the limit of
                     // descriptors.
                     file.seek(SeekFrom::Start(at))?;
@@ -87,10 +92,27 @@ impl Blob {
         }
     }
 
+    /// Refuses a pointer that Git LFS leaves in place of a file. It is text, so that some formats would read it.
+    ///
+    /// # Errors
+    /// Such a pointer; a file that can't be read.
+    pub(crate) fn check_content(&self) -> Result<()> {
+        match lfs_pointer(&if self.size <= START { self.read(0, self.size)? } else { Vec::new() }) {
+            Some(told) => bail!("{told}"),
+            None => Ok(()),
+        }
+    }
+
+    /// What is wrong with a file that can't be used: what its first bytes show it to be, or else `error`.
+    pub(crate) fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+        let start = self.read(0, self.size.min(START)).unwrap_or_default();
+        wrong_content(&start).map_or(error, |told| anyhow!("{told}"))
+    }
+
     /// The file itself, of one on disk.
     pub(crate) fn file(&self) -> Result<File> {
         match &self.location {
-            BlobLocation::Disk(path) => File::open(path).context("can't be read"),
+            BlobLocation::Disk(path) => regular_file::open(path),
             BlobLocation::Server(..) => bail!("the file is not on this machine"),
         }
     }

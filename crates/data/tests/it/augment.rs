@@ -9,7 +9,7 @@ use anyhow::Result;
 use mm1_data::augment::{Augment, ColourJitter, LocalViews, PictureViews};
 use mm1_data::batch::{Batch, BatchContent};
 use mm1_data::document::{Document, Image, Picture, Segment};
-use mm1_data::image::{Fit, ImageConfig, ImageSpec, prepare};
+use mm1_data::image::{DecodeBudget, Fit, ImageConfig, ImageSpec, prepare};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -60,8 +60,14 @@ fn views() -> PictureViews {
 
 fn config(views: PictureViews, threads: usize) -> LoaderConfig {
     let part = |name: &str| MixturePart { name: name.to_owned(), source: Arc::new(Five), weight: 1.0 };
-    let packing =
-        Packing { tokenizer: tokenizer(), image: ImageSpec::new(16), views, image_tokens: 2, length: 12 };
+    let packing = Packing {
+        tokenizer: tokenizer(),
+        image: ImageSpec::new(16),
+        views,
+        image_tokens: 2,
+        length: 12,
+        decoding: DecodeBudget::default(),
+    };
     LoaderConfig {
         mixture: Mixture::new(vec![part("one"), part("other")]).unwrap(),
         packing,

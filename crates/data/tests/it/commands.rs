@@ -17,7 +17,7 @@ use mm1_data::source::stored::{self, StoredSource};
 use crate::source::store;
 
 /// What paths are told to be, with `--set` edits.
-fn told(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Detected> {
+pub(crate) fn told(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Detected> {
     let (_cache, store) = store();
     let edits: Vec<String> = edits.iter().map(|edit| (*edit).to_owned()).collect();
     let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
@@ -25,7 +25,7 @@ fn told(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Detected> 
 }
 
 /// The opened sources of paths.
-fn opened(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Vec<StoredSource>> {
+pub(crate) fn opened(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Vec<StoredSource>> {
     let (cache, store) = store();
     let detected = told(paths, kind, edits)?.clear()?;
     let sources = stored::open(&detected.sources, &store);
@@ -34,12 +34,12 @@ fn opened(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Vec<Stor
     sources
 }
 
-fn how(threads: usize) -> Examination {
+pub(crate) fn how(threads: usize) -> Examination {
     Examination { look: PictureCheck::Pixels, threads, large: false }
 }
 
 /// A PNG of one colour.
-fn png(folder: &Path, name: &str, [width, height]: [u32; 2], colour: [u8; 3]) -> PathBuf {
+pub(crate) fn png(folder: &Path, name: &str, [width, height]: [u32; 2], colour: [u8; 3]) -> PathBuf {
     let path = folder.join(name);
     fs::create_dir_all(path.parent().unwrap()).unwrap();
     ::image::RgbImage::from_pixel(width, height, ::image::Rgb(colour)).save(&path).unwrap();

@@ -54,7 +54,7 @@ fn files_that_can_not_be_used() {
     refused(tokenizer("clip", 1).err().unwrap(), "clip/tokenizer.json: it adds 2 tokens to every text");
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokenizer.json");
-    refused(ForeignTokenizer::load(&file, 9).err().unwrap(), "tokenizer.json: No such file");
+    refused(ForeignTokenizer::load(&file, 9).err().unwrap(), "tokenizer.json: can't be read: No such file");
     fs::write(&file, "{}").unwrap();
     refused(ForeignTokenizer::load(&file, 9).err().unwrap(), "tokenizer.json: ");
 }

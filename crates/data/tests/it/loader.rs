@@ -8,7 +8,7 @@ use anyhow::{Result, ensure};
 use mm1_data::augment::PictureViews;
 use mm1_data::batch::{Batch, BatchContent, BatchExample};
 use mm1_data::document::{Document, DocumentKind, Segment};
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -75,6 +75,7 @@ fn config(parts: Vec<MixturePart>, threads: usize) -> LoaderConfig {
         views: PictureViews::default(),
         image_tokens: 4,
         length: LENGTH,
+        decoding: DecodeBudget::default(),
     };
     let mixture = Mixture::new(parts).unwrap();
     LoaderConfig {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mm1_data::augment::PictureViews;
 use mm1_data::batch::BatchContent;
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -29,6 +29,7 @@ fn config(source: Arc<dyn Source>, size: usize) -> LoaderConfig {
             views: PictureViews::default(),
             image_tokens: 16,
             length: 128,
+            decoding: DecodeBudget::default(),
         },
         rows: 4,
         fill: RowFill::Packed,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mm1_data::augment::PictureViews;
 use mm1_data::batch::{Batch, BatchContent};
 use mm1_data::document::{Document, DocumentKind, Segment};
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -69,7 +69,14 @@ impl Corpus {
             MixturePart { name: (*name).to_owned(), source: source.unwrap(), weight }
         };
         let (tokenizer, views) = (tokenizer(), PictureViews::default());
-        let packing = Packing { tokenizer, image: ImageSpec::new(8), views, image_tokens: 4, length: LENGTH };
+        let packing = Packing {
+            tokenizer,
+            image: ImageSpec::new(8),
+            views,
+            image_tokens: 4,
+            length: LENGTH,
+            decoding: DecodeBudget::default(),
+        };
         let mixture = Mixture::new(self.sources.iter().map(part).collect()).unwrap();
         LoaderConfig {
             mixture,

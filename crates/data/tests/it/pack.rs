@@ -3,14 +3,21 @@
 use mm1_data::augment::{DrawnViews, PictureViews};
 use mm1_data::batch::{Batch, BatchContent, BatchExample};
 use mm1_data::document::{Segment, Special};
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::pack::{Example, ExamplePicture, PackedRow, Packing, PictureContent};
 
 use crate::{document, end, plain, tokenizer};
 
 fn packing(length: usize) -> Packing {
     let (image, views) = (ImageSpec::new(2), PictureViews::default());
-    Packing { tokenizer: tokenizer(), image, views, image_tokens: 4, length }
+    Packing {
+        tokenizer: tokenizer(),
+        image,
+        views,
+        image_tokens: 4,
+        length,
+        decoding: DecodeBudget::default(),
+    }
 }
 
 fn example(len: usize, first: u32) -> Example {

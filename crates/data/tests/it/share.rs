@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use mm1_data::augment::PictureViews;
 use mm1_data::batch::{Batch, BatchContent};
 use mm1_data::document::{Document, Image, Segment};
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, RankShare, RowFill, SkippedSample};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
@@ -57,6 +57,7 @@ fn config(broken: u64, fill: RowFill, share: RankShare, threads: usize) -> Loade
         views: PictureViews::default(),
         image_tokens: 4,
         length: 48,
+        decoding: DecodeBudget::default(),
     };
     let part =
         |name: &str, weight| MixturePart { name: name.into(), source: Arc::new(Uneven { broken }), weight };

@@ -1,7 +1,6 @@
 //! A Hugging Face folder: `config.json` and safetensors, whole or in parts.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -11,6 +10,10 @@ use serde_json::Value;
 
 use super::tensors::{ForeignTensor, ForeignTensors, safetensors};
 use super::{Family, ImportedEncoder, clip, dinov2, siglip};
+use crate::weight_file;
+
+/// Bytes of a config, and of an index of parts.
+const MAX_CONFIG: u64 = 64 << 20;
 
 pub(super) fn open(folder: &Path) -> Result<ImportedEncoder> {
     let file = folder.join("config.json");
@@ -47,6 +50,17 @@ pub(super) fn tensors(folder: &Path) -> Result<BTreeMap<String, ForeignTensor>> 
         weight_map: BTreeMap<String, String>,
     }
     let (whole, index) = (folder.join("model.safetensors"), folder.join("model.safetensors.index.json"));
+    if !whole.exists() && !index.exists() {
+        let pickled = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth"];
+        let pickled = pickled.into_iter().find(|name| folder.join(name).exists());
+        if let Some(name) = pickled {
+            bail!(
+                "{}: it has {name}, a PyTorch checkpoint (a pickle), and no model.safetensors: convert it, as {}",
+                folder.display(),
+                weight_file::CONVERT
+            );
+        }
+    }
     if whole.exists() || !index.exists() {
         return safetensors(&whole);
     }
@@ -73,7 +87,7 @@ pub(super) fn tensors(folder: &Path) -> Result<BTreeMap<String, ForeignTensor>> 
 }
 
 pub(super) fn json<T: DeserializeOwned>(file: &Path) -> Result<T> {
-    let text = fs::read(file).with_context(|| format!("{}: can't be read", file.display()))?;
+    let text = weight_file::read(file, MAX_CONFIG)?;
     serde_json::from_slice(&text).with_context(|| format!("{}: not as expected", file.display()))
 }
 

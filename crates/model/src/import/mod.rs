@@ -67,6 +67,10 @@ pub fn open(path: &Path) -> Result<ImportedEncoder> {
     } else if path.extension().is_some_and(|end| end == "onnx") {
         onnx::open(path)
     } else {
+        // A checkpoint or a pointer is called by its name.
+        if path.exists() {
+            crate::weight_file::open(path)?;
+        }
         bail!("{}: neither a Hugging Face folder nor an .onnx file", path.display())
     }
 }

@@ -6,7 +6,6 @@
 //! Of the messages (onnx.proto) only the fields are here that are read.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -16,6 +15,7 @@ use prost::bytes::Bytes;
 use super::tensors::{ForeignTensor, ForeignTensors, TensorValues};
 use super::{ImportedEncoder, dinov2};
 use crate::vision::{VisionActivation, VisionConfig, VisionSizes};
+use crate::weight_file;
 
 /// Types of a tensor's elements.
 const FLOAT: i32 = 1;
@@ -71,9 +71,12 @@ struct TensorProto {
     raw_data: Bytes,
 }
 
+/// Bytes of an ONNX file: protobuf allows no more.
+const MAX_ONNX: u64 = 2 << 30;
+
 pub(super) fn open(file: &Path) -> Result<ImportedEncoder> {
     let name = file.display().to_string();
-    let bytes = fs::read(file).with_context(|| format!("{name}: can't be read"))?;
+    let bytes = weight_file::read(file, MAX_ONNX)?;
     let model =
         ModelProto::decode(Bytes::from(bytes)).with_context(|| format!("{name}: not an ONNX file"))?;
     let graph = model.graph.with_context(|| format!("{name}: there is no graph"))?;

@@ -16,18 +16,20 @@ use mm1_data::text_file;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::sources::{DocumentProgress, Opened, SourceArgs, list_damaged};
+use super::sources::{DocumentProgress, Opened, SourceArgs, left_out_table, list_damaged};
 use crate::error::{InputError, input};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Filter rules (FIELD = default), for --filter-set and for a --filter file:
   min_side = 11, max_side = 9999  pixels of an image's shorter and longer side
   max_aspect = 2.0                largest aspect ratio
-  max_uses = 10                   how often the same image may occur in all documents
+  max_uses = 10                   how often the same image, in any file format, may occur in
+                                  all documents
   names = [\"logo\", \"button\", \"icon\"]
                                   images with one of these in their name are removed
   require_picture = false, require_text = true
-  unique_text = true              deduplication: of equal texts only the first document stays
+  unique_text = true              deduplication: of documents with equal texts and the same
+                                  images only the first stays
   languages = []                  languages that stay, such as [\"eng\"]; empty: all
 
 Shards appear under their names when all are complete; after an interrupt the same command starts over.
@@ -122,7 +124,7 @@ fn rules(args: &ImportArgs) -> Result<FilterSpec> {
 }
 
 fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Result<()> {
-    let ImportOutcome { shards, skipped, damaged, filter } = imported;
+    let ImportOutcome { shards, skipped, damaged, left_out, filter } = imported;
     let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
     if *skipped > 0 {
         eprintln!("mm1: {skipped} damaged documents were skipped:");
@@ -147,11 +149,12 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Resul
                 "documents": counts.removed_documents, "pictures": counts.removed_pictures,
             })),
             "sources": sources,
-            "left_out": opened.left,
+            "left_out": left_out,
+            "files_left_out": opened.left,
             "shards": shards,
         }));
     }
-    print!("{}", summary(opened.documents(), imported));
+    print!("{}{}", summary(opened.documents(), imported), left_out_table(left_out));
     println!(
         "{} documents, {} images, {} words in {} shards of {} in {}",
         HumanCount(sum(|shard| shard.documents)),

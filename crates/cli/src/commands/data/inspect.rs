@@ -9,6 +9,7 @@ use indicatif::HumanBytes;
 use mm1_data::document::{Document, Segment};
 use mm1_data::shard::Provenance;
 use mm1_data::show::{self, ShownSegment};
+use mm1_data::source::files::ReadDocument;
 use mm1_data::source::stored::StoredSource;
 use serde_json::json;
 
@@ -94,7 +95,7 @@ fn by_id(opened: &Opened, id: &str) -> Result<Picked> {
     for source in &opened.sources {
         for at in 0..source.documents() {
             match source.document(at) {
-                Ok((document, _)) if fits(&document.id, id) => return pick(source, at, before + at),
+                Ok(read) if fits(&read.document.id, id) => return pick(source, at, before + at),
                 Ok(_) => {}
                 Err(_) => damaged += 1,
             }
@@ -115,7 +116,7 @@ fn fits(id: &str, wanted: &str) -> bool {
 }
 
 fn pick(source: &StoredSource, at: u64, index: u64) -> Result<Picked> {
-    let (document, origin) = source.document(at)?;
+    let ReadDocument { document, origin, .. } = source.document(at)?;
     ensure!(!document.segments.is_empty(), "document {index} is empty");
     Ok(Picked { document, origin, index, file: source.file(at) })
 }

@@ -11,6 +11,7 @@ use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
 use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
 use mm1_data::shard::Provenance;
+use mm1_data::source::files::ReadDocument;
 use mm1_data::source::stored::StoredSource;
 use mm1_eval::prompt::{PromptWriter, Style};
 use mm1_eval::template::{CAPTION, Template};
@@ -206,7 +207,7 @@ struct CaptionedImage {
 /// Reads the document at `number` and prepares its picture.
 fn captioned_image(source: &Opened, spec: &ImageSpec, number: u64) -> Result<CaptionedImage> {
     let (source, at) = place(source, number).context("no such document")?;
-    let (document, origin) = source.document(at)?;
+    let ReadDocument { document, origin, .. } = source.document(at)?;
     let (image, alt_text) = caption(&document)?;
     let picture = square(image, spec)?;
     Ok(CaptionedImage { document, origin, picture, alt_text })

@@ -2,7 +2,9 @@
 
 use anyhow::Result;
 use clap::Args;
+use indicatif::HumanCount;
 use mm1_data::examine::{Damaged, Examination, PictureCheck};
+use mm1_data::left_out::LeftOut;
 use mm1_data::source::detect::{self, DetectOptions, Detected};
 use mm1_data::source::stored::{self, StoredSource};
 use mm1_data::store::{Store, StoreSpec};
@@ -113,6 +115,15 @@ impl DocumentProgress {
     pub(crate) fn finish(self, line: &str) {
         self.progress.finish(line);
     }
+}
+
+/// What is in no document, or in another form, by reason, as lines under a heading; nothing, where there is none.
+pub(crate) fn left_out_table(left_out: &LeftOut) -> String {
+    let lines: String = left_out
+        .iter()
+        .map(|(reason, count)| format!("{:>12}  {reason}\n", HumanCount(count).to_string()))
+        .collect();
+    if lines.is_empty() { lines } else { format!("\nleft out, by reason\n{lines}") }
 }
 
 /// Names damaged documents on standard error.

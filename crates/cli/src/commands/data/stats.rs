@@ -11,7 +11,7 @@ use mm1_data::statistics::{Histogram, Statistics, Sums};
 use mm1_data::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use super::sources::{DocumentProgress, SourceArgs, list_damaged};
+use super::sources::{DocumentProgress, SourceArgs, left_out_table, list_damaged};
 use crate::error::input;
 
 /// The longest bar of a histogram in characters.
@@ -39,7 +39,8 @@ struct StatsReport<'a> {
     total: &'a Statistics,
     sources: Vec<SourceStats>,
     skipped_documents: &'a [Damaged],
-    left_out: &'a [String],
+    /// Files that belong to no source.
+    files_left_out: &'a [String],
 }
 
 #[derive(Serialize)]
@@ -89,7 +90,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
     bar.finish(&format!("{} documents done", HumanCount(before)));
     damaged.truncate(LISTED);
     let skipped_documents: &[Damaged] = &damaged;
-    let report = StatsReport { total: &total, sources, skipped_documents, left_out: &opened.left };
+    let report = StatsReport { total: &total, sources, skipped_documents, files_left_out: &opened.left };
     if args.json {
         super::print_json(&report)
     } else {
@@ -134,6 +135,7 @@ fn table(report: &StatsReport) -> String {
             total.formats.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect();
         let _ = writeln!(text, "\nformats of images: {}", formats.join(", "));
     }
+    text.push_str(&left_out_table(&total.left_out));
     if !total.reasons.is_empty() {
         text.push_str("\nskipped, by reason\n");
         for (reason, count) in &total.reasons {

@@ -7,7 +7,7 @@ use mm1_data::examine::PictureCheck;
 use mm1_data::verify;
 use serde_json::json;
 
-use super::sources::{DocumentProgress, SourceArgs};
+use super::sources::{DocumentProgress, SourceArgs, left_out_table};
 use crate::error::{InputError, input};
 
 #[derive(Debug, Args)]
@@ -40,9 +40,10 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     if args.json {
         let mut report = serde_json::to_value(&verified)?;
         report["whole"] = json!(verified.problems.is_empty());
-        report["left_out"] = json!(detected.left);
+        report["files_left_out"] = json!(detected.left);
         super::print_json(&report)?;
     } else {
+        print!("{}", left_out_table(&verified.left_out));
         verified.problems.iter().for_each(|problem| println!("{problem}"));
     }
     match verified.problems.len() {

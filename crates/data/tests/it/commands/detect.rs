@@ -112,7 +112,7 @@ fn pages_keep_the_pictures_of_folders_beside_them() {
     written(folder.path(), "en/page.html", "text <img src='../images/a.png'>");
     let sources = opened(&[folder.path().to_str().unwrap()], None, &[]).unwrap();
     assert_eq!((sources.len(), sources[0].kind()), (1, "html"));
-    let (document, _) = sources[0].document(0).unwrap();
+    let document = sources[0].document(0).unwrap().document;
     assert_eq!(document.pictures().count(), 1);
     assert!(document.id.ends_with("/en/page.html"), "{}", document.id);
 }

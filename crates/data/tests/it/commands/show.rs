@@ -29,7 +29,7 @@ fn a_page_has_its_pictures_inside_and_no_text_of_its_own_making() {
         "&lt;script&gt;alert(&quot;x&quot;)&lt;/script&gt; &amp; text",
         "src=\"data:image/jpeg;base64,/9j/",
         "src=\"data:image/png;base64,iVBOR",
-        "<span class=\"damage\">not a JPEG, PNG, WebP or GIF picture</span>",
+        "<span class=\"damage\">not a JPEG, PNG, WebP, GIF, BMP or TIFF picture</span>",
         "<p class=\"read\">only read\u{fffd}[0m</p>",
         "<dt>source</dt><dd>&lt;i&gt;here&lt;/i&gt;</dd>",
         "interleaved",

@@ -19,7 +19,7 @@ fn texts(path: &std::path::Path) -> Vec<String> {
     let found = detected(path, &store).clear().unwrap();
     let sources = stored::open(&found.sources, &store).unwrap();
     let read = |source: &stored::StoredSource, index| {
-        let document = source.document(index).unwrap().0;
+        let document = source.document(index).unwrap().document;
         document.texts().collect::<String>()
     };
     sources.iter().flat_map(|source| (0..source.documents()).map(move |i| read(source, i))).collect()

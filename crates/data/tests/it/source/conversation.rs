@@ -16,7 +16,7 @@ fn llava_and_sharegpt_records_become_turns() {
         sketches[..3],
         [
             "<user>[0]What [is] this, {x}?<assistant>A \"picture\".<end><user>Sure?<assistant>Yes.<end>",
-            "<system>Be brief.<user>Is <image> a tag?<assistant>No.<end>",
+            "<system>Be brief.<user>Is <img> a tag?<assistant>No.<end>",
             "<user>[0]and[1]<assistant>Two.<end>",
         ]
     );
@@ -24,7 +24,7 @@ fn llava_and_sharegpt_records_become_turns() {
     let read = open(config).unwrap().stored(1).unwrap();
     assert_eq!(read.id, "mine/llava.json/7");
     let turn = |text: &str| Turn::user(vec![Segment::text(text)]);
-    let turns = [turn("Is <image> a tag?"), Turn::assistant("No.")];
+    let turns = [turn("Is <img> a tag?"), Turn::assistant("No.")];
     assert_eq!(
         read.segments[2..],
         document("", &turns).segments,
