@@ -138,6 +138,29 @@ impl StepRecord {
 }
 
 impl ScoreRecord {
+    /// The metric's name as papers write it, with its unit.
+    pub fn metric_name(&self) -> &str {
+        match self.metric.as_str() {
+            "cider" => "CIDEr × 100",
+            "vqa-accuracy" => "VQA accuracy, %",
+            "exact-match" | "exact" => "exact match, %",
+            "normalised-match" => "exact match without case and punctuation, %",
+            "bleu4" => "BLEU-4, %",
+            "rouge-l" => "ROUGE-L, %",
+            "anls" => "ANLS, %",
+            "relaxed-accuracy" => "relaxed accuracy, %",
+            "yes-no" => "yes or no right, %",
+            "letter" => "letter of the option right, %",
+            "choice" => "most likely option right, %",
+            "choice-by-length" => "most likely option by character right, %",
+            "greedy" => "written by greedy decoding, %",
+            "perplexity" => "perplexity, lower is better",
+            "accuracy" => "right class, %",
+            "recall-at1" => "recall at 1, %",
+            other => other,
+        }
+    }
+
     /// Whether it measures the image encoder alone, which is shown no demonstrations.
     pub fn is_of_encoder(&self) -> bool {
         matches!(self.metric.as_str(), "accuracy" | "recall-at1")

@@ -134,28 +134,9 @@ fn interval(score: &ScoreRecord) -> Option<(f64, f64)> {
     Some((low?, high?))
 }
 
-/// The metric's name as papers write it.
+/// The metrics' names as papers write them.
 fn metric_text(scores: &[&ScoreRecord]) -> String {
-    let name = |metric| match metric {
-        "cider" => "CIDEr × 100",
-        "vqa-accuracy" => "VQA accuracy, %",
-        "exact-match" | "exact" => "exact match, %",
-        "normalised-match" => "exact match without case and punctuation, %",
-        "bleu4" => "BLEU-4, %",
-        "rouge-l" => "ROUGE-L, %",
-        "anls" => "ANLS, %",
-        "relaxed-accuracy" => "relaxed accuracy, %",
-        "yes-no" => "yes or no right, %",
-        "letter" => "letter of the option right, %",
-        "choice" => "most likely option right, %",
-        "choice-by-length" => "most likely option by character right, %",
-        "greedy" => "written by greedy decoding, %",
-        "perplexity" => "perplexity (lower is better)",
-        "accuracy" => "right class, %",
-        "recall-at1" => "recall at 1, %",
-        other => other,
-    };
-    distinct(scores.iter().map(|s| s.metric.as_str())).into_iter().map(name).collect::<Vec<_>>().join("; ")
+    distinct(scores.iter().map(|s| s.metric_name())).join("; ")
 }
 
 fn shots_text(shots: u64) -> String {

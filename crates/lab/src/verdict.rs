@@ -38,7 +38,7 @@ fn of_scores(run: &RunRecords) -> Option<String> {
     (!shown.is_empty()).then(|| format!("in stage {last}, {}{more}.", shown.join("; ")))
 }
 
-/// `scene-vqa scores 56.0 with 0 shots, clearly better than blind (24.5)`.
+/// `scene-vqa scores 56.0 % with 0 shots, clearly better than blind (24.5)`.
 fn beside_baseline(score: &ScoreRecord) -> String {
     let value = score.value.unwrap_or(f64::NAN);
     let shots = match score.shots {
@@ -46,7 +46,11 @@ fn beside_baseline(score: &ScoreRecord) -> String {
         1 => " with 1 shot".to_owned(),
         n => format!(" with {n} shots"),
     };
-    let begin = format!("{} scores {value:.1}{shots}", score.task);
+    let unit = match score.metric_name() {
+        name if name.ends_with('%') => " %".to_owned(),
+        name => format!(" ({name})"),
+    };
+    let begin = format!("{} scores {value:.1}{unit}{shots}", score.task);
     let baselines = score.baselines.iter().filter_map(|(name, value)| Some((name, number(value)?)));
     let strongest = baselines.reduce(|a, b| if is_better(score, Some(b.1), Some(a.1)) { b } else { a });
     let Some((name, other)) = strongest else { return begin };

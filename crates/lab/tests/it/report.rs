@@ -316,13 +316,13 @@ fn a_recipe_that_only_measures_lacks_nothing() {
     for text in ["incomplete", "-0", "0 training steps", "No training step", "id=\"training\""] {
         assert!(!page.contains(text), "{text} is on the page");
     }
-    assert!(page.contains("In stage probe, knn scores 61.0, clearly better than pixels (31.5)."));
+    assert!(page.contains("In stage probe, knn scores 61.0 %, clearly better than pixels (31.5)."));
 }
 
 #[test]
 fn one_sentence_says_what_came_out() {
     let page = Folder::whole().report();
-    let sentence = "In stage sft, scene-vqa scores 68.0 with 8 shots, clearly better than blind (11.2).";
+    let sentence = "In stage sft, scene-vqa scores 68.0 % with 8 shots, clearly better than blind (11.2).";
     assert!(page.contains(&format!("<p class=\"verdict\">{sentence}</p>")), "{page:.3000}");
 
     let folder = Folder::whole();
@@ -336,7 +336,7 @@ fn one_sentence_says_what_came_out() {
     });
     folder.put("eval.json", &json!([score]).to_string());
     let page = folder.report();
-    assert!(page.contains("texts scores 9.0 with 0 shots, not clearly different from constant (11.0)."));
+    assert!(page.contains("texts scores 9.0 (perplexity, lower is better) with 0 shots, not clearly different from constant (11.0)."));
     assert!(page.contains("With fewer than 200 questions the intervals are wide"));
 }
 
@@ -413,5 +413,5 @@ fn what_an_evaluation_leaves_is_reported_without_a_run() {
     folder.put("eval.json", &json!([score("scene-vqa", "sft", 0, 60.0)]).to_string());
     folder.put("samples.json", "[]");
     let page = folder.report();
-    assert!(!page.contains("incomplete") && page.contains("scene-vqa scores 60.0"));
+    assert!(!page.contains("incomplete") && page.contains("scene-vqa scores 60.0 % with 0 shots"));
 }

@@ -160,8 +160,9 @@ fn describe(row: &PreviewRow) -> String {
 
     let mut text = heading(row) + "\n";
     for PreviewDocument { id, tokens, images, truncated } in &row.samples {
+        let pictures = if *images == 1 { "image " } else { "images" };
         let cut = if *truncated { "  cut: longer than a row" } else { "" };
-        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} images  {id}{cut}");
+        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} {pictures}  {id}{cut}");
     }
     text
 }

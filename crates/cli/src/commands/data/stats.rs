@@ -102,7 +102,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
 
 fn table(report: &StatsReport) -> String {
     let total = report.total;
-    let mut text = format!("{:<32}{}\n", "", HEAD);
+    let mut text = format!("{:<22}{}\n", "", HEAD);
     for source in &report.sources {
         let Statistics { sums, skipped, .. } = &source.statistics;
         row(&mut text, &source.source, sums, Some(*skipped), source.statistics.tokens);
@@ -150,7 +150,7 @@ const HEAD: &str = "   documents      images         words       bytes     skipp
 fn row(text: &mut String, name: &str, sums: &Sums, skipped: Option<u64>, tokens: Option<u64>) {
     let count = |n: Option<u64>| n.map_or(String::new(), |n| HumanCount(n).to_string());
     let line = format!(
-        "{name:<32}{:>12}{:>12}{:>14}{:>12}{:>12}{:>14}",
+        "{name:<22}{:>12}{:>12}{:>14}{:>12}{:>12}{:>14}",
         count(Some(sums.documents)),
         count(Some(sums.images)),
         count(Some(sums.words)),

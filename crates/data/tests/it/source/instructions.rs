@@ -1,7 +1,7 @@
 use std::fs;
 
 use mm1_data::document::{DocumentKind, Segment, Special};
-use mm1_data::source::{Source as _, SourceConfig, Split};
+use mm1_data::source::{SourceConfig, Split};
 use serde_json::{from_value, json};
 
 /// Six pictures of one pixel with captions, as a source.
