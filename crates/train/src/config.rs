@@ -133,6 +133,9 @@ impl Default for GroupScale {
     }
 }
 
+/// The highest peak learning rate. Initial weights are about 0.02: a rate of 10 is a slip of the pen.
+const HIGHEST_LR: f64 = 1.0;
+
 impl OptimizerConfig {
     /// The peak learning rate for so many trained `parameters`.
     pub fn peak(&self, parameters: usize) -> f64 {
@@ -168,6 +171,11 @@ impl OptimizerConfig {
     pub fn check(&self) -> Result<()> {
         if let LearningRate::Value(lr) = self.lr {
             ensure!(lr.is_finite() && lr > 0.0, "optimizer.lr = {lr} must be above 0, or \"law\"");
+            ensure!(
+                lr <= HIGHEST_LR,
+                "optimizer.lr = {lr} must be {HIGHEST_LR} at most: AdamW moves every weight by about that much \
+                 in a step, and 1e-5 to 1e-2 are usual"
+            );
         }
         for (field, value) in [
             ("weight_decay", self.weight_decay),

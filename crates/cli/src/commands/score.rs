@@ -121,10 +121,12 @@ fn measure(
 }
 
 fn print_table(table: &[(&str, Score)]) {
-    println!("{:<10}{:>8}   {:<20}{:>10}", "metric", "value", "95% interval", "items");
+    println!("{:<10}{:>8} {:<6}  {:<20}{:>10}", "metric", "value", "unit", "95% interval", "items");
     for (name, Score { value, ci95: [low, high], n }) in table {
         let interval = format!("{low:.2} to {high:.2}");
-        println!("{name:<10}{value:>8.2}   {interval:<20}{:>10}", HumanCount(*n as u64).to_string());
+        let unit = if *name == "cider" { "x 100" } else { "%" };
+        let items = HumanCount(*n as u64).to_string();
+        println!("{name:<10}{value:>8.2} {unit:<6}  {interval:<20}{items:>10}");
     }
 }
 

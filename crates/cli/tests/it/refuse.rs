@@ -70,6 +70,41 @@ fn settings_that_are_wrong() {
     );
 }
 
+/// Before step 0, by `mm1 run` and by `mm1 plan`.
+#[test]
+fn fault_10_what_cannot_work_is_found_before_training() {
+    for (edit, words) in [
+        ("image.std=[0.0, 0.5, 0.5]", &["image.std", "three numbers above 0"][..]),
+        ("stage.few-shot.shots=[0, 400]", &["stage.few-shot", "400 demonstrations", "the context has 4096"]),
+        ("stage.few-shot.shots=[1000000000]", &["stage.few-shot", "shots = 1000000000"]),
+        ("stage.few-shot.batch=1000000000000000000", &["stage.few-shot", "batch = 1000000000000000000"]),
+        (
+            "stage.few-shot.tasks=[\"captions:chat\"]",
+            &["stage.few-shot", "none can be read", "not a caption"],
+        ),
+        (
+            "stage.few-shot.tasks=[\"vqa:captioned\"]",
+            &["stage.few-shot", "none can be read", "not a question"],
+        ),
+        ("stage.few-shot.tasks=[\"no-such.toml\"]", &["stage.few-shot", "no-such.toml"]),
+        ("stage.pretrain.optimizer.lr=10.0", &["stage.pretrain", "optimizer.lr = 10 must be 1 at most"]),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().join("run");
+        refused(&run(&out, &["--set", edit]), words);
+        assert!(!out.join("metrics.jsonl").exists(), "{edit}: before the first step");
+        refused(&mm1(&["plan", TINY, "--set", edit]).output().unwrap(), words);
+    }
+    let few = tempfile::tempdir().unwrap();
+    let task = few.path().join("few.toml");
+    let files = "data.test = \"a.jsonl\"\ndata.train = \"b.jsonl\"\n";
+    fs::write(&task, format!("name = \"few\"\nmetric = \"exact-match\"\n{files}")).unwrap();
+    fs::write(few.path().join("a.jsonl"), "{\"question\": \"Who?\", \"answers\": \"I\"}\n").unwrap();
+    fs::write(few.path().join("b.jsonl"), "{\"question\": \"Where?\", \"answers\": \"here\"}\n").unwrap();
+    let tasks = format!("stage.few-shot.tasks=[{:?}]", task.to_str().unwrap());
+    refused(&set(&[&tasks]), &["stage.few-shot", "2 demonstrations are asked for", "has 1"]);
+}
+
 #[test]
 fn settings_of_another_objective() {
     refused(

@@ -62,7 +62,10 @@ fn a_table_for_people() {
     succeeds(&output);
     let table = String::from_utf8(output.stdout).unwrap();
     assert_eq!(table.lines().count(), 5, "{table}");
-    assert!(table.lines().last().unwrap().starts_with("bleu-4      100.00   100.00 to 100.00"), "{table}");
+    assert!(
+        table.lines().last().unwrap().starts_with("bleu-4      100.00 %       100.00 to 100.00"),
+        "{table}"
+    );
 }
 
 #[test]
@@ -85,4 +88,18 @@ fn files_that_are_wrong() {
     refused(&missing, &["no-such.json", "can't be read"]);
     let unknown = mm1(&["score", "meteor", "--refs", "x", "--preds", "y"]).output().unwrap();
     assert_eq!(unknown.status.code(), Some(2));
+}
+
+/// The guide's command gives the guide's table.
+#[test]
+fn the_example_of_the_guide_is_scored() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let page = fs::read_to_string(root.join("docs/guide/evaluation.md")).unwrap();
+    let (_, after) = page.split_once("```sh\nmm1 score ").unwrap();
+    let (command, after) = after.split_once("\n```").unwrap();
+    let (_, after) = after.split_once("```text\n").unwrap();
+    let (table, _) = after.split_once("```").unwrap();
+    let output = mm1(&["score"]).args(command.split(' ')).current_dir(root).output().unwrap();
+    succeeds(&output);
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), table);
 }

