@@ -8,6 +8,7 @@ use mm1_train::{Checkpoint, checkpoint};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::error::input;
+use crate::output::tell;
 use crate::recipe::{Recipe, Stage};
 
 /// Where a stage's checkpoints are in the run folder `root`.
@@ -22,7 +23,7 @@ pub(crate) fn of_stage(root: &Path, stage: &str) -> PathBuf {
 pub(crate) fn latest(folder: &Path) -> Result<Option<Checkpoint>> {
     let latest = input(checkpoint::latest(folder))?;
     for warning in latest.iter().flat_map(|l| &l.warnings) {
-        eprintln!("mm1: warning: {warning}");
+        tell(format_args!("mm1: warning: {warning}"));
     }
     Ok(latest)
 }

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context as _, Result};
 
+use crate::output::tell;
+
 /// A flag that the first interrupt sets.
 ///
 /// # Errors
@@ -16,7 +18,7 @@ pub(crate) fn stop_flag() -> Result<Arc<AtomicBool>> {
         if flag.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step, with a checkpoint; once more to stop at once");
+        tell(format_args!("\nstopping after this step, with a checkpoint; once more to stop at once"));
     })
     .context("catching interrupts")?;
     Ok(stop)

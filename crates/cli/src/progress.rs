@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::output::tell;
+
 /// How often a plain line is written.
 const PLAIN_EVERY: Duration = Duration::from_secs(5);
 
@@ -60,7 +62,7 @@ impl Progress {
             bar.set_message(format!("{figures}{left}"));
         } else if Some(done) == self.total || self.shown.elapsed() >= PLAIN_EVERY {
             self.shown = Instant::now();
-            eprintln!("{:>14} {done}{of}  {figures}{left}", self.stage);
+            tell(format_args!("{:>14} {done}{of}  {figures}{left}", self.stage));
         }
     }
 
@@ -69,7 +71,7 @@ impl Progress {
         if let Some(bar) = self.bar {
             bar.finish_and_clear();
         }
-        eprintln!("{:>14} {line}", self.stage);
+        tell(format_args!("{:>14} {line}", self.stage));
     }
 }
 

@@ -41,8 +41,8 @@ impl ItemIdentity {
         Ok(Self { id: item.id.clone(), looks, words })
     }
 
-    /// Whether one is, or shows, the other: the same id, a picture of it, or without pictures the same question
-    /// with the same options.
+    /// Whether one is, or shows, the other: the same id, a picture of it, or without pictures the same
+    /// question with the same options.
     pub(crate) fn shows(&self, other: &Self) -> bool {
         self.id == other.id
             || (self.words.is_some() && self.words == other.words)

@@ -17,6 +17,7 @@ use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::commands::run::stages;
 use crate::error::input;
 use crate::interrupt::stop_flag;
+use crate::output::tell;
 use crate::plan::Worker;
 use crate::pretrained;
 use crate::progress::clock;
@@ -92,7 +93,13 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     for (number, (values, recipe)) in cells.iter().zip(recipes).enumerate() {
         let names: Vec<String> = values.iter().map(|value| value.name.clone()).collect();
         let folder = args.out.join(slug(&names));
-        eprintln!("run {} of {}: {}, in {}", number + 1, cells.len(), names.join(", "), folder.display());
+        tell(format_args!(
+            "run {} of {}: {}, in {}",
+            number + 1,
+            cells.len(),
+            names.join(", "),
+            folder.display()
+        ));
         let scores = stages(recipe, &folder, worker, &stop)
             .with_context(|| format!("run {}", folder.display()))?
             .scores;
@@ -105,7 +112,7 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
         last = Some(table);
     }
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!("done in {}", clock(seconds));
+    tell(format_args!("done in {}", clock(seconds)));
     if args.json {
         println!("{}", json!({"out": args.out, "seconds": seconds, "table": last}));
     } else if let Some(table) = last {

@@ -65,8 +65,8 @@ struct EvalArgs {
     /// Which model behind the address.
     #[arg(long, requires = "model", default_value = "default")]
     model_name: String,
-    /// Seconds that the model behind the address may take for one question. A silent one is then given up, and
-    /// asked again by the same command.
+    /// Seconds that the model behind the address may take for one question. A silent one is then given up;
+    /// the same command asks again.
     #[arg(
         long,
         value_name = "SECONDS",

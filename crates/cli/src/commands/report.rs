@@ -7,6 +7,7 @@ use clap::Args;
 use serde_json::json;
 
 use crate::error::{InputError, input};
+use crate::output::tell;
 
 /// The files of which a report shows something; a folder with none of them is no run folder.
 const SHOWN: [&str; 3] = ["plan.toml", "metrics.jsonl", "eval.json"];
@@ -38,7 +39,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     if args.json {
         println!("{}", json!({ "run": args.run, "report": report }));
     } else {
-        eprintln!("open {}", report.display());
+        tell(format_args!("open {}", report.display()));
     }
     Ok(())
 }

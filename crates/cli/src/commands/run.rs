@@ -17,6 +17,7 @@ use crate::context::Context;
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
+use crate::output::tell;
 use crate::plan::{Plan, Worker};
 use crate::progress::clock;
 use crate::recipe::{Stage, WrittenRecipe};
@@ -60,7 +61,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let worker = Worker::alone(args.threads.start_pool()?);
     let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, worker, &stop_flag()?)?;
     let seconds = started.elapsed().as_secs_f64();
-    eprintln!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display());
+    tell(format_args!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display()));
     if args.json {
         let done = json!({
             "run": args.out, "report": report, "seconds": seconds, "peak_mib": peak_mib, "eval": scores,
@@ -89,7 +90,7 @@ pub(crate) fn stages(
     let done = in_order(&context);
     let report = context.report.end(&context.folder, done.as_ref().err());
     if let (Err(_), Ok(report)) = (&done, &report) {
-        eprintln!("what there is so far: open {}", report.display());
+        tell(format_args!("what there is so far: open {}", report.display()));
     }
     done?;
     let (scores, peak_mib) = (evaluation::scores(&context.folder)?, context.report.peak_mib());

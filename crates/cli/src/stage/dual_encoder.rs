@@ -19,6 +19,7 @@ use mm1_model::{Compute, Mm1};
 use crate::checkpoints;
 use crate::context::Context;
 use crate::error::input;
+use crate::output::tell;
 use crate::plan::caption_tokens;
 use crate::recipe::{Recipe, Stage};
 
@@ -132,5 +133,5 @@ fn reaches_space(vision: &VisionConfig, stage: &str) -> bool {
 }
 
 fn warn(stage: &str, missing: &str) {
-    eprintln!("{stage:>14} no zero-shot: {missing}");
+    tell(format_args!("{stage:>14} no zero-shot: {missing}"));
 }

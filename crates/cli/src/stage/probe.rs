@@ -21,6 +21,7 @@ use mm1_train::objective::probe::{self as features, Probe};
 use crate::context::Context;
 use crate::error::InputError;
 use crate::evaluation::{replace_scores, scores};
+use crate::output::tell;
 use crate::progress::Progress;
 use crate::recipe::ProbeStage;
 use crate::stage::dual_encoder::DualEncoder;
@@ -165,7 +166,7 @@ impl ProbeRun<'_> {
             let document = match source.document(split, index) {
                 Ok(document) => document,
                 Err(e) => {
-                    eprintln!("{:>14} skipped {}/{index}: {e:#}", self.stage.name, split.name());
+                    tell(format_args!("{:>14} skipped {}/{index}: {e:#}", self.stage.name, split.name()));
                     continue;
                 }
             };
@@ -256,11 +257,11 @@ impl ProbeRun<'_> {
                 score.value
             )
         });
-        eprintln!(
+        tell(format_args!(
             "{:>14} {task} {}, chance {chance:.1}",
             self.stage.name,
             shown.collect::<Vec<_>>().join(", ")
-        );
+        ));
         for (of, score) in scores {
             let own = of.is_empty();
             self.scores.push(TaskScore {

@@ -17,6 +17,7 @@ use crate::checkpoints;
 use crate::context::Context;
 use crate::error::{Interrupted, input};
 use crate::memory;
+use crate::output::tell;
 use crate::progress::Progress;
 use crate::recipe::TrainStage;
 use crate::stage::objective::{InitialWeights, WithModel, with_model};
@@ -32,7 +33,7 @@ pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
     if let Some(done) = last.as_ref().filter(|last| last.step == stage.steps) {
         // A later stage that was killed may have left half a line.
         context.folder.metrics_after(&stage.name, done.step)?;
-        eprintln!("{:>14} {} steps were done before", stage.name, done.step);
+        tell(format_args!("{:>14} {} steps were done before", stage.name, done.step));
         return report_skipped(context, &stage.name, &cursor(&done.state()?)?);
     }
     let weights = InitialWeights::Stages(context.folder.root());
@@ -112,7 +113,7 @@ fn resume<M: Objective>(trainer: &mut Trainer<M>, last: &Checkpoint, stage: &Tra
     let snapshot = last.load()?;
     let cursor = cursor(&snapshot.state)?;
     trainer.restore(snapshot)?;
-    eprintln!("{:>14} continues after step {} of {}", stage.name, trainer.steps_done(), stage.steps);
+    tell(format_args!("{:>14} continues after step {} of {}", stage.name, trainer.steps_done(), stage.steps));
     Ok(cursor)
 }
 
@@ -177,22 +178,22 @@ fn report_skipped(context: &Context, stage: &str, cursor: &Cursor) -> Result<()>
     if cursor.skipped() > 0 {
         let found = damaged(&context.folder.metrics(), stage)?;
         let (number, times) = (found.len(), cursor.skipped());
-        eprintln!(
+        tell(format_args!(
             "{stage:>14} left out {number} damaged {}, met {times} {} in all:",
             plural(number as u64, "sample"),
             plural(times, "time")
-        );
+        ));
         for (SkippedSample { id, reason }, times) in found.iter().take(NAMED) {
             let times = if *times > 1 { format!(" (met {times} times)") } else { String::new() };
-            eprintln!("{:>14}   {id}{times}: {reason}", "");
+            tell(format_args!("{:>14}   {id}{times}: {reason}", ""));
         }
         if number > NAMED {
-            eprintln!("{:>14}   … and {} more; the report lists all", "", number - NAMED);
+            tell(format_args!("{:>14}   … and {} more; the report lists all", "", number - NAMED));
         }
     }
     if cursor.truncated() > 0 {
         let documents = plural(cursor.truncated(), "document");
-        eprintln!("{stage:>14} cut {} {documents} longer than a row", cursor.truncated());
+        tell(format_args!("{stage:>14} cut {} {documents} longer than a row", cursor.truncated()));
     }
     Ok(())
 }

@@ -11,6 +11,7 @@ use mm1_corpora::{Clients, DESK, FetchOptions, FetchReport, ShardCounts};
 use serde_json::json;
 
 use crate::error::{InputError, input};
+use crate::output::tell;
 
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
@@ -58,7 +59,7 @@ pub(crate) fn fetch(args: &FetchArgs) -> Result<()> {
         unpinned: args.unpinned,
         clients: Clients::of_machine(),
     };
-    let report = input(mm1_corpora::fetch(DESK, &options, &mut |line| eprintln!("{line}")))?;
+    let report = input(mm1_corpora::fetch(DESK, &options, &mut |line| tell(format_args!("{line}"))))?;
     eprint!("{}", table(&report));
     if report.corpora.is_empty() {
         let why = report.missing.first().map_or("", |missing| missing.reason.as_str());

@@ -18,6 +18,7 @@ use toml::{Table, Value};
 
 use super::sources::{DocumentProgress, Opened, SourceArgs, left_out_table, list_damaged};
 use crate::error::{InputError, input};
+use crate::output::tell;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Filter rules (FIELD = default), for --filter-set and for a --filter file:
@@ -127,7 +128,7 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Resul
     let ImportOutcome { shards, skipped, damaged, left_out, filter } = imported;
     let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
     if *skipped > 0 {
-        eprintln!("mm1: {skipped} damaged documents were skipped:");
+        tell(format_args!("mm1: {skipped} damaged documents were skipped:"));
         list_damaged(damaged, *skipped);
     }
     if args.json {

@@ -15,6 +15,7 @@ use serde_json::json;
 
 use super::sources::{Opened, SourceArgs};
 use crate::error::input;
+use crate::output::tell;
 
 /// The size of a picture in the terminal, in characters; a document's pictures share the lines.
 const COLUMNS: u32 = 48;
@@ -61,7 +62,7 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
     let Picked { document, origin, index, file } = &picked;
     if let Some(path) = &args.html {
         super::write(path, &show::html(document, origin, file))?;
-        eprintln!("written: {}", path.display());
+        tell(format_args!("written: {}", path.display()));
     }
     if args.json {
         return super::print_json(&json!({

@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::arguments::{RecipeArgs, ThreadsArgs};
 use crate::error::{InputError, input};
+use crate::output::tell;
 use crate::plan::{Plan, Worker};
 use crate::recipe::{Recipe, Stage, TrainStage};
 
@@ -91,7 +92,7 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
     if let Some(path) = &args.html {
         preview.skipped.iter().for_each(|s| page.line(&format!("skipped {}: {}", s.id, s.reason)));
         super::write(path, &page.finish(&title))?;
-        eprintln!("written: {}", path.display());
+        tell(format_args!("written: {}", path.display()));
     }
     if args.json {
         println!("{}", serde_json::to_string(&preview)?);

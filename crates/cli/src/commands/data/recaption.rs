@@ -23,6 +23,7 @@ use serde_json::json;
 use super::sources::{Opened, SourceArgs};
 use crate::arguments::DeviceArgs;
 use crate::error::input;
+use crate::output::tell;
 use crate::progress::Progress;
 use crate::trained::Trained;
 
@@ -79,7 +80,7 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
         input(writing.finish())?;
     }
     for SkippedSample { id, reason } in writing.skipped() {
-        eprintln!("{:>14} skipped {id}: {reason}", "recaption");
+        tell(format_args!("{:>14} skipped {id}: {reason}", "recaption"));
     }
     report(args, &writing);
     Ok(())
@@ -129,7 +130,7 @@ impl Captioner<'_> {
     fn go_on(&self, writing: &mut Recaption) -> Result<()> {
         let first = writing.next();
         if first > 0 {
-            eprintln!("{:>14} continues after {first} of {} documents", "recaption", self.total);
+            tell(format_args!("{:>14} continues after {first} of {} documents", "recaption", self.total));
         }
         let mut progress = Progress::new("recaption", first, self.total);
         let options = GenerateOptions {

@@ -11,6 +11,7 @@ use mm1_data::world::{World, WorldConfig};
 use serde_json::json;
 
 use crate::error::{InputError, input};
+use crate::output::tell;
 
 /// Different emoji: few, so that a small model can learn all of them from a few hundred pictures.
 const EMOJI: usize = 12;
@@ -53,7 +54,7 @@ pub(crate) fn sample(args: &SampleArgs) -> Result<()> {
         put(&name.with_extension("txt"), format!("{caption}\n").as_bytes())?;
     }
     let pictures = if args.number == 1 { "picture" } else { "pictures" };
-    eprintln!("{} {pictures} with captions in {shown}", args.number);
+    tell(format_args!("{} {pictures} with captions in {shown}", args.number));
     if args.json {
         super::print_json(&json!({ "to": args.to, "pictures": args.number }))?;
     }

@@ -11,6 +11,7 @@ use mm1_data::store::{Store, StoreSpec};
 
 use crate::arguments::ThreadsArgs;
 use crate::error::input;
+use crate::output::tell;
 use crate::progress::Progress;
 
 /// Files that are named one by one; all are counted.
@@ -49,7 +50,10 @@ impl SourceArgs {
         if !left.is_empty() {
             let more = if left.len() > NAMED { ", …" } else { "" };
             let named = left.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            eprintln!("mm1: {} files belong to no source and are left out: {named}{more}", left.len());
+            tell(format_args!(
+                "mm1: {} files belong to no source and are left out: {named}{more}",
+                left.len()
+            ));
         }
         Ok(detected)
     }
@@ -60,7 +64,11 @@ impl SourceArgs {
         let sources = input(stored::open(&detected.sources, store))?;
         for source in &sources {
             let (name, kind) = (source.name(), source.kind());
-            eprintln!("{name:>14} {} files as {kind}, {} documents", source.files(), source.documents());
+            tell(format_args!(
+                "{name:>14} {} files as {kind}, {} documents",
+                source.files(),
+                source.documents()
+            ));
         }
         Ok(Opened { sources, left: detected.left })
     }
@@ -129,9 +137,9 @@ pub(crate) fn left_out_table(left_out: &LeftOut) -> String {
 /// Names damaged documents on standard error.
 pub(crate) fn list_damaged(damaged: &[Damaged], count: u64) {
     for found in damaged.iter().take(NAMED) {
-        eprintln!("  {found}");
+        tell(format_args!("  {found}"));
     }
     if count > NAMED as u64 {
-        eprintln!("  … and {} more; --json lists the first 1000", count - NAMED as u64);
+        tell(format_args!("  … and {} more; --json lists the first 1000", count - NAMED as u64));
     }
 }
