@@ -12,11 +12,15 @@ use crate::recipe::WrittenRecipe;
 /// A recipe and what is changed of it.
 #[derive(Debug, Args)]
 pub(crate) struct RecipeArgs {
-    /// Recipe, a TOML file.
+    /// Recipe: a TOML file, the plan.toml of a run, or a name that `mm1 recipes` lists.
     recipe: PathBuf,
-    /// Override a setting: model.lm.layers=4, or stage.pretrain.steps=40 by a stage's name. May be repeated.
+    /// Override a setting: model.lm.layers=4, or stage.pretrain.steps=40 by a stage's name. Without a value,
+    /// model.lm.layers=, the setting is left out. May be repeated.
     #[arg(long = "set", value_name = "PATH=VALUE")]
     edits: Vec<String>,
+    /// Leave a setting or a whole table out, as if the recipe did not have it. May be repeated.
+    #[arg(long = "unset", value_name = "PATH")]
+    unset: Vec<String>,
 }
 
 impl RecipeArgs {
@@ -25,7 +29,8 @@ impl RecipeArgs {
     /// # Errors
     /// [`crate::error::InputError`]: a file that can't be read, an override of no setting.
     pub(crate) fn read(&self) -> Result<WrittenRecipe> {
-        WrittenRecipe::read(&self.recipe, &self.edits)
+        let left_out = self.unset.iter().map(|path| format!("{path}="));
+        WrittenRecipe::read(&self.recipe, &left_out.chain(self.edits.iter().cloned()).collect::<Vec<_>>())
     }
 }
 

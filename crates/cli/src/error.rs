@@ -44,8 +44,9 @@ impl std::error::Error for Interrupted {}
 /// 2 for wrong input (a full disk is one: only the person can mend it), 130 for an interrupt, else 1.
 pub(crate) fn exit_code(error: &anyhow::Error) -> u8 {
     let full = |e: &(dyn std::error::Error + 'static)| {
+        use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
         e.downcast_ref::<io::Error>()
-            .is_some_and(|e| matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded))
+            .is_some_and(|e| matches!(e.kind(), StorageFull | QuotaExceeded | FileTooLarge))
     };
     if error.downcast_ref::<Interrupted>().is_some() {
         130

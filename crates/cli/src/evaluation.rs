@@ -55,6 +55,13 @@ pub(crate) fn replace_scores(folder: &RunFolder, stage: &str, scores: Vec<TaskSc
     folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)
 }
 
+/// Takes out the samples that `stage` has left.
+pub(crate) fn remove_samples(folder: &RunFolder, stage: &str) -> Result<()> {
+    let Some(mut all) = folder.read_json::<Vec<AnsweredSample>>("samples.json")? else { return Ok(()) };
+    all.retain(|sample| sample.stage != stage);
+    folder.write("samples.json", &serde_json::to_vec(&all)?)
+}
+
 /// How a model is asked that `last` has trained: a tuned one in turns of a conversation, one that was only
 /// pre-trained in running text.
 pub(crate) fn style_after(last: Option<&Stage>) -> Style {

@@ -1,9 +1,14 @@
 //! mm1: the MM1 recipe as one program.
 
+// First: its macros take the place of the standard library's in all that follow.
+#[macro_use]
+mod output;
+
 mod arguments;
 mod checkpoints;
 mod commands;
 mod context;
+mod continuation;
 mod error;
 mod estimate;
 mod evaluation;
@@ -11,7 +16,6 @@ mod interrupt;
 mod local;
 mod machine;
 mod memory;
-mod output;
 mod plan;
 mod pretrained;
 mod progress;
@@ -65,6 +69,8 @@ enum Command {
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
+    /// List the recipes inside of this program, or print one to change it.
+    Recipes(commands::recipes::RecipesArgs),
     /// Print the JSON Schema of recipes, by which editors complete and check them.
     Schema,
     /// Print a shell's script that completes commands and options.
@@ -102,6 +108,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Report(args) => commands::report::report(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Data(command) => commands::data::data(&command),
+        Command::Recipes(args) => commands::recipes::recipes(&args),
         Command::Schema => commands::schema::schema(),
         Command::Completions { shell } => commands::completions::completions(shell, &mut Cli::command()),
         Command::Man { out } => commands::man::man(&out, Cli::command()),

@@ -9,7 +9,7 @@ use mm1_model::memory::Load;
 use mm1_train::moments::GRADIENT_BYTES;
 use serde::Serialize;
 
-use crate::error::input;
+use crate::error::{InputError, input};
 use crate::plan::{Plan, Worker};
 use crate::recipe::{Stage, TrainStage};
 
@@ -104,6 +104,31 @@ impl StageLoad<'_> {
 fn first_images(config: &LoaderConfig) -> Result<Vec<usize>> {
     let mut loader = Loader::start(LoaderConfig { threads: 1, ..config.clone() }, Cursor::default())?;
     (0..LOOKED_AT).map(|_| Ok(input(loader.next())?.0.images())).collect()
+}
+
+/// Refuses a run of which a stage can't fit, before the system ends it in the middle.
+///
+/// # Errors
+/// [`InputError`] with the stage, what it needs, and what the machine has, swap included. Where the system
+/// does not say what it has, all is let through.
+pub(crate) fn check_room(stages: &BTreeMap<String, MemoryEstimate>) -> Result<()> {
+    let info = std::fs::read_to_string("/proc/meminfo").unwrap_or_default();
+    let kib = |field: &str| {
+        let line = info.lines().find_map(|line| line.strip_prefix(field))?;
+        line.trim().strip_suffix(" kB")?.parse::<u64>().ok()
+    };
+    let Some(there) = kib("MemTotal:").map(|total| (total + kib("SwapTotal:").unwrap_or(0)) / 1024) else {
+        return Ok(());
+    };
+    match stages.iter().find(|(_, estimate)| estimate.mib > there) {
+        Some((stage, estimate)) => Err(InputError::new(format!(
+            "stage.{stage} needs about {} MiB of memory, this machine has {there}: take fewer rows, a shorter \
+             length or a smaller model, or activation_checkpointing = true",
+            estimate.mib
+        ))
+        .into()),
+        None => Ok(()),
+    }
 }
 
 /// MiB that this process holds now; 0 where the system does not say.

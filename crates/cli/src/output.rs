@@ -1,12 +1,18 @@
-//! What a person sees. Text of others (ids, reasons, names of files, what servers say) reaches a terminal
-//! through [`tell`] and [`fail`] alone, without control characters and without secrets.
+//! What a person sees, on streams that may be closed or full. Text of others (ids, reasons, names of files,
+//! what servers say) reaches a terminal through [`tell`] and [`fail`] alone, without control characters and
+//! without secrets.
+//!
+//! The macros below take the place of the standard library's in this program. Those end a process in a panic
+//! where the stream can't be written: a full disk under a log would end a training of weeks.
 
 use std::fmt;
-use std::io::{ErrorKind, Write as _, stderr, stdout};
+use std::io::{self, ErrorKind, Write as _, stderr, stdout};
 
 use anyhow::Result;
 use mm1_data::printable::{printable, printable_lines};
 use mm1_data::redact::without_secrets;
+
+use crate::error::InputError;
 
 /// Writes a line, or several, to standard error.
 pub(crate) fn tell(line: impl fmt::Display) {
@@ -22,13 +28,52 @@ pub(crate) fn fail(error: &anyhow::Error) {
     let _ = writeln!(stderr(), "mm1: {}", printable(&without_secrets(&line)));
 }
 
+/// Prints to standard output, which is a result of the command: where it can't be written the command ends.
+macro_rules! print {
+    ($($text:tt)*) => { $crate::output::to_stdout(format_args!($($text)*)) };
+}
+
+/// The same with the end of the line.
+macro_rules! println {
+    () => { $crate::output::to_stdout(format_args!("\n")) };
+    ($($text:tt)*) => { $crate::output::to_stdout(format_args!("{}\n", format_args!($($text)*))) };
+}
+
+/// Prints to standard error, which is for those who watch: what can't be written there is not missed.
+macro_rules! eprint {
+    ($($text:tt)*) => { $crate::output::to_stderr(format_args!($($text)*)) };
+}
+
 /// Prints `text`. A pipe that is closed early, as by `head`, is no error.
 ///
 /// # Errors
 /// Standard output that can't be written for another reason.
 pub(crate) fn print(text: &[u8]) -> Result<()> {
     match stdout().write_all(text).and_then(|()| stdout().flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(e.into()),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(unwritable(&e).into()),
         _ => Ok(()),
     }
+}
+
+/// Prints to standard output. Where nobody reads it any more the process ends, as others do; where it can't
+/// be written for another reason it says so and ends with exit code 2. All files are whole by then.
+pub(crate) fn to_stdout(text: fmt::Arguments<'_>) {
+    match stdout().write_fmt(text).and_then(|()| stdout().flush()) {
+        Ok(()) => {}
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => {
+            to_stderr(format_args!("mm1: {}\n", unwritable(&e)));
+            std::process::exit(2);
+        }
+    }
+}
+
+/// Prints to standard error, or else nowhere.
+pub(crate) fn to_stderr(text: fmt::Arguments<'_>) {
+    // Nobody could be told.
+    let _ = stderr().write_fmt(text);
+}
+
+fn unwritable(error: &io::Error) -> InputError {
+    InputError::new(format!("standard output can't be written: {error}"))
 }

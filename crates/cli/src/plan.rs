@@ -25,6 +25,7 @@ use serde::Serialize;
 use toml::Table;
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::continuation::{ChangedData, Continuation};
 use crate::error::input;
 use crate::evaluation::{rehearse, style_after};
 use crate::local::LocalPrompts;
@@ -191,21 +192,18 @@ impl Plan {
         })
     }
 
-    /// Writes `plan.toml` before the first step; later, refuses to continue a run that was planned otherwise.
+    /// Writes `plan.toml` before the first step; later, refuses to continue a run that was planned otherwise
+    /// or whose data is another one now.
     ///
     /// # Errors
     /// [`crate::error::InputError`] with the first setting that differs, old and new.
-    pub(crate) fn settle(&self, folder: &RunFolder) -> Result<()> {
-        folder.settle_plan(&self.to_table()?, |old| {
-            let mut old = old.clone();
-            // Fields that are new or have another name since then do not make it another run.
-            if let Some(recipe) = old.get_mut("recipe")
-                && let Ok(reread) = Recipe::reread(recipe)
-            {
-                *recipe = reread;
-            }
-            old
-        })
+    pub(crate) fn settle(&self, folder: &RunFolder, changed_data: ChangedData) -> Result<()> {
+        let mut data = BTreeMap::new();
+        for name in self.recipe.data.keys() {
+            let stamp = input(self.sources.named(name).stamp().with_context(|| format!("data.{name}")))?;
+            data.extend(stamp.map(|stamp| (name.clone(), stamp)));
+        }
+        Continuation { plan: self.to_table()?, recipe: &self.recipe, data, changed_data }.settle(folder)
     }
 
     /// `plan.toml`: which program, and all settings; the part `settled` must be the same when a run is
@@ -283,7 +281,9 @@ fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> 
         }
         TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
     };
-    if let Some(path) = folder.map(RunFolder::tokenizer).filter(|p| p.exists()) {
+    // Before the first step nothing was made with it, and the recipe may be another one now.
+    let begun = folder.filter(|folder| folder.has_results());
+    if let Some(path) = begun.map(RunFolder::tokenizer).filter(|p| p.exists()) {
         return Tokenizer::load(&path);
     }
     positive(&[("tokenizer.documents", documents)])?;

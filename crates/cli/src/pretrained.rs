@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::image::{ImageConfig, ImageSpec};
+use mm1_data::image::ImageSpec;
 use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
 use mm1_model::weights;
@@ -17,11 +17,14 @@ use crate::recipe::{Recipe, WrittenRecipe};
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
 
+/// Fields of `[image]` that are asked for where an encoder does not say how it takes pictures.
+const ASKED: [&str; 3] = ["mode", "mean", "std"];
+
 /// An encoder as its origin has it.
 pub(crate) struct PretrainedEncoder {
     pub(crate) encoder: ImportedEncoder,
-    /// How it takes pictures.
-    image: ImageConfig,
+    /// How it takes pictures; `None`, where its origin does not say.
+    image: Option<ImageSpec>,
 }
 
 impl PretrainedEncoder {
@@ -40,18 +43,16 @@ impl PretrainedEncoder {
         let tensors = weights::read_part(&checkpoints::weights(root, last.name())?, "vision")?;
         let Recipe { image, model: shape, .. } = recipe;
         let vision = VisionConfig { from: None, ..shape.vision };
-        Ok(Self { encoder: ImportedEncoder::new(vision, tensors, [image.mean, image.std], root), image })
+        let pixels = [image.mean, image.std];
+        let image = Some(image.of_size(vision.image_size));
+        Ok(Self { encoder: ImportedEncoder::new(vision, tensors, pixels, root), image })
     }
 
     fn foreign(path: &Path) -> Result<Self> {
         let encoder = import::open(path)?;
-        let preprocessor = path.join("preprocessor_config.json");
-        let image = if preprocessor.exists() {
-            ImageSpec::from_preprocessor(&preprocessor)?.config
-        } else {
-            ImageConfig { mean: encoder.mean, std: encoder.std, ..ImageConfig::default() }
-        };
-        Ok(Self { encoder, image })
+        // Beside an ONNX file its settings lie in the same folder.
+        let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
+        Ok(Self { encoder, image: ImageSpec::of_encoder(folder)? })
     }
 
     /// The same for the same weights.
@@ -86,6 +87,7 @@ pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
 /// Completes `tree`. The hash of the encoder's weights, where the recipe has one that is there already.
 fn fill(tree: &mut Table) -> Result<Option<String>> {
     let vision = tree.get("model").and_then(|model| model.get("vision"));
+    let sized = vision.is_some_and(|vision| vision.get("image_size").is_some());
     let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(None) };
     let Value::String(from) = from else { bail!("model.vision.from is a {}, not a path", from.type_str()) };
     let from = from.clone();
@@ -102,14 +104,38 @@ fn fill(tree: &mut Table) -> Result<Option<String>> {
             );
         }
     }
-    let mode = image.mode.at(encoder.config.image_size, vision_size(tree)?);
-    let image = ImageConfig { mode, ..image };
+    let own_size = encoder.config.image_size;
+    if let Some(image) = image.as_ref().filter(|image| !sized && image.size != own_size) {
+        bail!(
+            "model.vision.from = \"{from}\": its pictures are of {} pixels by its preprocessor's settings, and of \
+             {own_size} by its config.json: set model.vision.image_size to the one that is meant",
+            image.size
+        );
+    }
+    fill_image(tree, &from, image)?;
+    Ok(Some(fingerprint))
+}
+
+/// Completes `[image]` by what the encoder of `from` says of its pictures.
+fn fill_image(tree: &mut Table, from: &str, said: Option<ImageSpec>) -> Result<()> {
+    let size = vision_size(tree)?;
     let section = tree.entry("image").or_insert_with(|| Value::Table(Table::new()));
     let section = section.as_table_mut().context("image is not a table")?;
-    for (key, value) in Table::try_from(&image)? {
+    let Some(said) = said else {
+        let missing: Vec<_> = ASKED.iter().filter(|field| !section.contains_key(**field)).collect();
+        ensure!(
+            missing.is_empty(),
+            "model.vision.from = \"{from}\" has no preprocessor_config.json and no processor_config.json: put it \
+             there, or set {} as the encoder was trained",
+            missing.iter().map(|field| format!("image.{field}")).collect::<Vec<_>>().join(", ")
+        );
+        return Ok(());
+    };
+    // The same share of a picture at the recipe's size.
+    for (key, value) in Table::try_from(said.at(size).config)? {
         section.entry(key).or_insert(value);
     }
-    Ok(Some(fingerprint))
+    Ok(())
 }
 
 /// The recipe's `model.vision.image_size`, in pixels.

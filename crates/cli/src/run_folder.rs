@@ -1,14 +1,34 @@
 //! [`RunFolder`]: what a run leaves on disk, and the rules by which it is continued.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{BufRead, BufReader, Write};
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
+use mm1_data::whole_file;
 use serde::Serialize;
 use toml::{Table, Value};
 
 use crate::error::InputError;
+use crate::output::tell;
+
+/// The file with all settings of a run.
+pub(crate) const PLAN: &str = "plan.toml";
+
+/// What a run or an evaluation leaves, and what a disk has of its own.
+const OURS: [&str; 10] = [
+    PLAN,
+    "processes.json",
+    "tokenizer.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "eval",
+    "eval.json",
+    "samples.json",
+    "report.html",
+    "lost+found",
+];
 
 /// `plan.toml`, `tokenizer.json`, `metrics.jsonl`, `checkpoints/`, `eval.json`, `samples.json`,
 /// `report.html`.
@@ -23,9 +43,10 @@ impl RunFolder {
     /// Makes the folder if it is missing and locks it.
     ///
     /// # Errors
-    /// Another process runs in it, it is not a folder, or it can't be written.
+    /// Another process runs in it, it is not a folder, it holds something else, or it can't be written.
     pub(crate) fn open(root: &Path) -> Result<Self> {
         let shown = root.display();
+        check_ours(root)?;
         fs::create_dir_all(root)
             .map_err(|e| InputError::new(format!("--out {shown}: the run folder can't be made: {e}")))?;
         let path = root.join(".lock");
@@ -54,42 +75,46 @@ impl RunFolder {
         self.root.join("metrics.jsonl")
     }
 
-    /// Writes `plan.toml` before the first step; later, refuses a plan whose `settled` part differs. `reread`
-    /// gives the old settled part as this version would write it.
+    /// The `plan.toml` that is there; `None` before the first run.
     ///
     /// # Errors
-    /// [`InputError`] with the first setting that differs, old and new.
-    pub(crate) fn settle_plan(&self, plan: &Table, reread: impl Fn(&Value) -> Value) -> Result<()> {
-        let path = self.root.join("plan.toml");
-        if !path.exists() {
-            return self.write("plan.toml", toml::to_string(plan)?.as_bytes());
-        }
-        let old: Table = fs::read_to_string(&path)?
-            .parse()
-            .map_err(|e| InputError::new(format!("{}: damaged: {e}", path.display())))?;
-        let nothing = Value::Table(Table::new());
-        match difference(&reread(old.get("settled").unwrap_or(&nothing)), &plan["settled"], "") {
-            None => Ok(()),
-            Some(difference) => Err(InputError::new(format!(
-                "--out {}: this folder belongs to another run ({difference}); take another folder, or the recipe and --set of its plan.toml",
-                self.root.display()
+    /// [`InputError`]: a file that is no plan.
+    pub(crate) fn plan(&self) -> Result<Option<Table>> {
+        let path = self.root.join(PLAN);
+        let damaged = |why: String| {
+            InputError::new(format!(
+                "{}: damaged ({why}): put a good copy there, or take another folder",
+                path.display()
             ))
-            .into()),
-        }
+        };
+        let bytes = match fs::read(&path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+            Err(e) => return Err(InputError::new(format!("{}: can't be read: {e}", path.display())).into()),
+        };
+        let text = String::from_utf8(bytes).map_err(|e| damaged(e.to_string()))?;
+        let plan: Table = text.parse().map_err(|e: toml::de::Error| damaged(e.message().to_owned()))?;
+        let settled = plan.get("settled").and_then(|settled| settled.get("recipe"));
+        ensure!(settled.is_some_and(Value::is_table), damaged("it has no [settled.recipe]".to_owned()));
+        Ok(Some(plan))
+    }
+
+    /// Whether a run has left something here that the next one would build on: a checkpoint, an answer or a
+    /// score.
+    pub(crate) fn has_results(&self) -> bool {
+        let inside = |folder: PathBuf| folder.read_dir().into_iter().flatten().flatten();
+        let in_stages = |name: &str| inside(self.root.join(name)).flat_map(move |stage| inside(stage.path()));
+        // What a writer that was killed has left is no checkpoint.
+        let whole = |entry: fs::DirEntry| !entry.file_name().to_string_lossy().contains(".tmp-");
+        self.root.join("eval.json").exists()
+            || in_stages("checkpoints").any(whole)
+            || in_stages("eval").next().is_some()
     }
 
     /// Replaces a file of the folder as a whole: after a crash the old one or the new one is there.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
-        let (path, beside) = (self.root.join(name), self.root.join(format!(".{name}.new")));
-        let put = || -> std::io::Result<()> {
-            let mut file = File::create(&beside)?;
-            file.write_all(bytes)?;
-            file.sync_all()?;
-            fs::rename(&beside, &path)
-        };
-        put()
-            .inspect_err(|_| drop(fs::remove_file(&beside)))
-            .with_context(|| format!("writing {}", path.display()))
+        let path = self.root.join(name);
+        whole_file::replace(&path, bytes).with_context(|| format!("writing {}", path.display()))
     }
 
     /// A JSON file of the folder; `None` where it is not there yet.
@@ -105,26 +130,65 @@ impl RunFolder {
     }
 
     /// Opens `metrics.jsonl` for the lines after `step` of `stage`: lines that a killed run wrote beyond its
-    /// last checkpoint are taken out, since the run writes them again.
+    /// last checkpoint are taken out, since the run writes them again. What is no line is taken out too, and
+    /// said.
     pub(crate) fn metrics_after(&self, stage: &str, step: u64) -> Result<MetricsLog> {
         let path = self.metrics();
         if path.exists() {
-            let beyond = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
-                Ok(v) => v["stage"] == stage && v["step"].as_u64().is_none_or(|s| s > step),
-                Err(_) => true, // the line that a kill cut short
-            };
-            let mut before = String::new();
-            for line in BufReader::new(File::open(&path)?).lines() {
-                let line = line?;
-                if !beyond(&line) {
-                    before.push_str(&line);
-                    before.push('\n');
+            let bytes = fs::read(&path).with_context(|| format!("reading {}", path.display()))?;
+            let (mut before, mut damaged) = (Vec::with_capacity(bytes.len()), 0);
+            // In bytes: a kill may cut a line inside of a letter.
+            for line in bytes.split_inclusive(|&byte| byte == b'\n') {
+                let parsed = line.ends_with(b"\n").then(|| serde_json::from_slice::<serde_json::Value>(line));
+                match parsed {
+                    Some(Ok(v)) if v["stage"] == stage && v["step"].as_u64().is_none_or(|s| s > step) => {}
+                    Some(Ok(_)) => before.extend_from_slice(line),
+                    _ => damaged += 1,
                 }
             }
-            self.write("metrics.jsonl", before.as_bytes())?;
+            if damaged > 0 {
+                let lines = if damaged == 1 { "a line".to_owned() } else { format!("{damaged} lines") };
+                tell(format_args!(
+                    "mm1: warning: {}: {lines} cut short or damaged, taken out",
+                    path.display()
+                ));
+            }
+            // Each stage looks here; most find nothing to change.
+            if before != bytes {
+                self.write("metrics.jsonl", &before)?;
+            }
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
         Ok(MetricsLog { file: file.with_context(|| format!("opening {}", path.display()))?, path })
+    }
+
+    /// How many of the first `steps` steps of `stage` have no line in `metrics.jsonl`.
+    pub(crate) fn missing_metrics(&self, stage: &str, steps: u64) -> u64 {
+        let bytes = fs::read(self.metrics()).unwrap_or_default();
+        let lines = bytes.split(|&byte| byte == b'\n');
+        let step = |line: &[u8]| {
+            let line: serde_json::Value = serde_json::from_slice(line).ok()?;
+            (line["stage"] == stage).then(|| line["step"].as_u64())?
+        };
+        let there: BTreeSet<u64> = lines.filter_map(step).filter(|step| (1..=steps).contains(step)).collect();
+        steps - there.len() as u64
+    }
+}
+
+/// Refuses a folder that holds something else.
+fn check_ours(root: &Path) -> Result<()> {
+    if root.join(PLAN).exists() {
+        return Ok(());
+    }
+    let names = root.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
+    let foreign = |name: &String| !name.starts_with('.') && !OURS.contains(&name.as_str());
+    match names.map(|name| name.to_string_lossy().into_owned()).find(foreign) {
+        Some(name) => Err(InputError::new(format!(
+            "--out {}: not a run folder and not empty (it has {name}): take another folder",
+            root.display()
+        ))
+        .into()),
+        None => Ok(()),
     }
 }
 
@@ -141,25 +205,10 @@ impl MetricsLog {
         let line = serde_json::to_string(metrics)? + "\n";
         self.file.write_all(line.as_bytes()).with_context(|| format!("writing {}", self.path.display()))
     }
-}
 
-/// The first place where two plans differ, as `path: old, now new`.
-fn difference(old: &Value, new: &Value, path: &str) -> Option<String> {
-    use Value::{Array, Table};
-    let under = |key: &str| if path.is_empty() { key.to_string() } else { format!("{path}.{key}") };
-    match (old, new) {
-        (Table(a), Table(b)) => a.keys().chain(b.keys()).find_map(|key| match (a.get(key), b.get(key)) {
-            (Some(a), Some(b)) => difference(a, b, &under(key)),
-            (Some(a), None) => Some(format!("{}: {a}, now absent", under(key))),
-            (None, Some(b)) => Some(format!("{}: absent, now {b}", under(key))),
-            (None, None) => None,
-        }),
-        (Array(a), Array(b)) if a.len() == b.len() => {
-            a.iter().zip(b).enumerate().find_map(|(i, (a, b))| difference(a, b, &under(&i.to_string())))
-        }
-        (a, b) if a == b => None,
-        (Array(a), Array(b)) => Some(format!("{path}: {} entries, now {}", a.len(), b.len())),
-        (a, b) => Some(format!("{path}: {a}, now {b}")),
+    /// Waits until all lines are on the disk: a checkpoint never knows of steps that have none.
+    pub(crate) fn flush(&self) -> Result<()> {
+        self.file.sync_data().with_context(|| format!("writing {}", self.path.display()))
     }
 }
 
@@ -168,17 +217,60 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_folder_of_another_recipe_is_refused_by_field() {
+    fn a_folder_of_something_else_is_refused_and_one_of_ours_is_not() {
+        let dir = tempfile::tempdir().expect("dir");
+        let open = || RunFolder::open(dir.path()).map(drop).map_err(|e| e.to_string());
+        // Hidden files are nobody's work.
+        fs::write(dir.path().join(".DS_Store"), "x").expect("write");
+        assert_eq!(open(), Ok(()));
+        for ours in ["tokenizer.json", "metrics.jsonl", "report.html"] {
+            fs::write(dir.path().join(ours), "x").expect("write");
+        }
+        assert_eq!(open(), Ok(()));
+        fs::write(dir.path().join("thesis.tex"), "x").expect("write");
+        let error = open().expect_err("foreign");
+        assert!(error.contains("thesis.tex") && error.contains("take another folder"), "{error}");
+        // Beside a plan other files may lie.
+        fs::write(dir.path().join("plan.toml"), "x").expect("write");
+        assert_eq!(open(), Ok(()));
+        let held = RunFolder::open(dir.path()).expect("open");
+        assert!(open().expect_err("locked").contains("another mm1"));
+        drop(held);
+    }
+
+    #[test]
+    fn a_plan_that_is_none_is_refused_in_one_line() {
         let dir = tempfile::tempdir().expect("dir");
         let folder = RunFolder::open(dir.path()).expect("open");
-        let plan = |steps: i64| -> Table {
-            format!("commit = \"{steps}\"\n[settled.recipe]\nsteps = {steps}").parse().expect("toml")
-        };
-        folder.settle_plan(&plan(4), Value::clone).expect("first");
-        folder.settle_plan(&plan(4), Value::clone).expect("the same again");
-        let error = folder.settle_plan(&plan(5), Value::clone).expect_err("another").to_string();
-        assert!(error.contains("recipe.steps: 4, now 5"), "{error}");
-        assert!(RunFolder::open(dir.path()).expect_err("locked").to_string().contains("another mm1"));
+        assert!(folder.plan().expect("none").is_none());
+        let damages =
+            [&b"x = 1\n"[..], b"", b"[settled]\n", b"[settled.recipe", b"settled = 3", b"name = \"\xff\""];
+        for damage in damages {
+            fs::write(dir.path().join("plan.toml"), damage).expect("write");
+            let error = folder.plan().expect_err("damaged").to_string();
+            assert!(error.contains("plan.toml: damaged") && !error.contains('\n'), "{error}");
+        }
+    }
+
+    /// A kill, or a disk that loses its last block, ends a line anywhere.
+    #[test]
+    fn metrics_cut_at_any_byte_go_on() {
+        let dir = tempfile::tempdir().expect("dir");
+        let folder = RunFolder::open(dir.path()).expect("open");
+        let line =
+            |step: u64| serde_json::json!({"stage": "a", "step": step, "name": "é😀"}).to_string() + "\n";
+        let whole = line(1) + &line(2);
+        for cut in 0..whole.len() {
+            fs::write(folder.metrics(), &whole.as_bytes()[..cut]).expect("write");
+            folder.metrics_after("a", 2).expect("log");
+            let kept = fs::read_to_string(folder.metrics()).expect("text");
+            let lines = if cut < line(1).len() { 0 } else { 1 };
+            assert_eq!(kept, line(1).repeat(lines), "cut at {cut}");
+            assert_eq!(folder.missing_metrics("a", 2), 2 - lines as u64);
+        }
+        fs::write(folder.metrics(), [b"\xff\xfe\n".as_slice(), whole.as_bytes()].concat()).expect("write");
+        folder.metrics_after("a", 2).expect("log");
+        assert_eq!(folder.missing_metrics("a", 2), 0);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use mm1_data::shard::ShardManifest;
+use mm1_data::whole_file;
 use serde::{Deserialize, Serialize};
 
 use crate::settings::CorpusSettings;
@@ -138,7 +139,5 @@ fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     if let Some(folder) = path.parent() {
         fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
     }
-    let part = path.with_extension("part");
-    fs::write(&part, bytes).with_context(|| part.display().to_string())?;
-    fs::rename(&part, path).with_context(|| path.display().to_string())
+    whole_file::replace(path, bytes).with_context(|| path.display().to_string())
 }

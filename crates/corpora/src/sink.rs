@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use mm1_data::document::{Document, DocumentKind};
-use mm1_data::shard::{MANIFEST, Provenance, ShardManifest, ShardWriter};
+use mm1_data::shard::{FolderLock, MANIFEST, Provenance, ShardManifest, ShardWriter};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::stream::{ShardCounts, ShardFolder, SkippedItem, is_of};
@@ -104,13 +104,11 @@ fn remove(folder: &Path, stem: &str) -> Result<()> {
     if !folder.exists() {
         return Ok(());
     }
-    let manifest = folder.join(MANIFEST);
-    if manifest.exists() {
+    let lock = FolderLock::wait(folder)?;
+    if folder.join(MANIFEST).exists() {
         let mut listed = ShardManifest::read(folder)?;
         listed.shards.retain(|shard| !is_of(&shard.file, stem));
-        let part = manifest.with_extension("part");
-        fs::write(&part, serde_json::to_vec_pretty(&listed)?).with_context(|| part.display().to_string())?;
-        fs::rename(&part, &manifest).with_context(|| manifest.display().to_string())?;
+        listed.write(folder, &lock)?;
     }
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;

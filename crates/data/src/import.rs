@@ -15,7 +15,9 @@ use crate::examine::{self, Damaged, Examination, Examined, LISTED, PictureCheck}
 use crate::filter::{DocumentFilter, FilterCounts, FilterSpec};
 use crate::image::{DecodeBudget, PictureKey};
 use crate::left_out::LeftOut;
-use crate::shard::{MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter, is_plain_stem, is_shard};
+use crate::shard::{
+    FolderLock, MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter, is_plain_stem, is_shard,
+};
 use crate::source::stored::StoredSource;
 
 /// What an import is to do.
@@ -66,8 +68,8 @@ pub enum Pass {
 /// Converts all documents of `sources`; `progress` is called with the pass and the documents that are done.
 ///
 /// # Errors
-/// Settings out of range, shards of the same name, too many damaged documents, nothing left to write, a full
-/// disk. No shard is left under its name then.
+/// Settings out of range, another process that writes there, shards of the same name, too many damaged
+/// documents, nothing left to write, a full disk. No shard is left under its name then.
 pub fn import(
     sources: &[StoredSource],
     spec: &ImportSpec,
@@ -207,7 +209,7 @@ impl Passes<'_> {
                 writer.push(&document)
             })?;
         }
-        Ok(writer.finish()?.shards)
+        writer.finish_unlisted()
     }
 }
 
@@ -249,16 +251,19 @@ struct Staging {
     parts: PathBuf,
     /// A plain name: no file of it lies elsewhere.
     stem: String,
+    /// Held from the first look at `folder` to the last change of its manifest.
+    lock: FolderLock,
 }
 
 impl Staging {
     /// # Errors
-    /// A folder with finished shards of this stem.
+    /// A folder with finished shards of this stem, or in which another process writes.
     fn new(folder: &Path, stem: &str) -> Result<Self> {
         ensure!(is_plain_stem(stem), "--name {stem:?}: give letters, digits, `-` and `_`");
         ensure!(!folder.is_file(), "--to {}: a file, not a folder", folder.display());
+        let lock = FolderLock::take(folder).context("--to")?;
         let parts = folder.join(format!(".{stem}.part"));
-        let staging = Self { folder: folder.to_owned(), parts, stem: stem.to_owned() };
+        let staging = Self { folder: folder.to_owned(), parts, stem: stem.to_owned(), lock };
         let listed =
             if folder.join(MANIFEST).exists() { ShardManifest::read(folder)?.shards } else { Vec::new() };
         let finished = listed.iter().find(|shard| is_shard(&shard.file, stem));
@@ -298,7 +303,7 @@ impl Staging {
             // On the same file system, as the folder is inside of the target: a rename is whole or not done.
             fs::rename(self.parts.join(&shard.file), &to).with_context(|| to.display().to_string())?;
         }
-        ShardManifest::add(&self.folder, shards.to_vec())?;
+        ShardManifest::add(&self.folder, shards.to_vec(), &self.lock)?;
         fs::remove_dir_all(&self.parts).with_context(|| self.parts.display().to_string())
     }
 

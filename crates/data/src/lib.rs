@@ -31,7 +31,9 @@ pub mod statistics;
 pub mod store;
 pub mod text_file;
 pub mod tokenizer;
+mod tokenizer_file;
 pub mod verify;
+pub mod whole_file;
 #[cfg(feature = "emoji")]
 pub mod world;
 pub mod wrong_content;

@@ -3,8 +3,7 @@
 //! bytes.
 
 use std::collections::BTreeMap;
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::Write as _;
+use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -13,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
 use crate::fusion::fuse;
 use crate::loader::SkippedSample;
-use crate::shard::{Provenance, ShardEntry, ShardWriter};
+use crate::shard::{FolderLock, Provenance, ShardEntry, ShardWriter};
+use crate::whole_file;
 
 /// The file that says how far it has come; hidden, as it is no data.
 const STATE: &str = ".recaption.json";
@@ -68,7 +68,7 @@ pub struct Recaption {
     state: RecaptionState,
     max_skipped_share: f64,
     // Held while this lives: two processes never write into one folder.
-    _lock: File,
+    lock: FolderLock,
 }
 
 /// How captions are written.
@@ -94,8 +94,7 @@ impl Recaption {
             (0.0..1.0).contains(&max_skipped_share),
             "--max-skipped-share {max_skipped_share}: give a number from 0 up to, not including, 1"
         );
-        fs::create_dir_all(folder).with_context(|| folder.display().to_string())?;
-        let lock = lock(folder)?;
+        let lock = FolderLock::take(folder)?;
         let (state, writer) = match read_state(folder)? {
             Some(state) => {
                 check_settings(folder, &state.settings, &settings)?;
@@ -108,7 +107,7 @@ impl Recaption {
                 (RecaptionState { settings, ..RecaptionState::default() }, Some(writer))
             }
         };
-        let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, _lock: lock };
+        let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, lock };
         // Before the first shard, so that one that was not noted is known as ours.
         begun.save()?;
         Ok(begun)
@@ -203,7 +202,7 @@ impl Recaption {
     pub fn finish(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
             ensure!(self.state.tally.captions > 0, "no document with a picture and a caption");
-            writer.finish()?;
+            writer.finish_under(&self.lock)?;
             self.state.done = true;
             self.save()?;
         }
@@ -212,15 +211,10 @@ impl Recaption {
 
     /// Replaces the file as a whole: after a crash the old one or the new one is there.
     fn save(&self) -> Result<()> {
-        let (path, beside) = (self.folder.join(STATE), self.folder.join(format!("{STATE}.new")));
-        let put = || {
-            let mut file = File::create(&beside)?;
-            file.write_all(&serde_json::to_vec_pretty(&self.state)?)?;
-            // The state never speaks of what is not on disk.
-            file.sync_all()?;
-            anyhow::Ok(fs::rename(&beside, &path)?)
-        };
-        put().with_context(|| path.display().to_string())
+        let path = self.folder.join(STATE);
+        // Flushed: the state never speaks of what is not on disk.
+        whole_file::replace(&path, &serde_json::to_vec_pretty(&self.state)?)
+            .with_context(|| path.display().to_string())
     }
 }
 
@@ -240,17 +234,6 @@ pub fn caption(document: &Document) -> Result<(&Image, String)> {
             [first, second].iter().flatten().count(),
             text.split_whitespace().count()
         ),
-    }
-}
-
-fn lock(folder: &Path) -> Result<File> {
-    let path = folder.join(".lock");
-    let lock = OpenOptions::new().create(true).truncate(false).write(true).open(&path);
-    let lock = lock.with_context(|| format!("{}: can't be written", folder.display()))?;
-    match lock.try_lock() {
-        Ok(()) => Ok(lock),
-        Err(TryLockError::WouldBlock) => bail!("{}: another mm1 is writing there", folder.display()),
-        Err(TryLockError::Error(error)) => Err(error).with_context(|| path.display().to_string()),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use mm1_data::whole_file;
 use serde_json::{Value, json};
 
 use crate::item::ItemResult;
@@ -46,15 +47,16 @@ impl Log {
     /// # Errors
     /// A file that answers something else than `header`, or that is damaged.
     pub fn open(path: &Path, header: &Value) -> Result<Self> {
-        let text = match fs::read(path) {
-            Ok(bytes) => {
-                String::from_utf8(bytes).with_context(|| format!("{}: not a log", path.display()))?
-            }
-            Err(e) if e.kind() == ErrorKind::NotFound => String::new(),
+        let mut bytes = match fs::read(path) {
+            Ok(bytes) => bytes,
+            Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
             Err(e) => return Err(e).with_context(|| path.display().to_string()),
         };
-        let whole = text.rfind('\n').map_or(0, |at| at + 1);
-        let mut lines = text[..whole].lines();
+        // Before they are text: a kill may cut the last line inside of a letter.
+        let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
+        bytes.truncate(whole);
+        let text = String::from_utf8(bytes).with_context(|| format!("{}: not a log", path.display()))?;
+        let mut lines = text.lines();
         let mut answered = BTreeMap::new();
         if let Some(first) = lines.next() {
             let there: Value = serde_json::from_str(first).unwrap_or_default();
@@ -96,16 +98,11 @@ impl Log {
     pub fn finish(self, items: &[ItemResult]) -> Result<()> {
         let Some((path, file)) = self.file else { return Ok(()) };
         drop(file);
-        let beside = path.with_extension("new");
-        let put = || -> Result<()> {
-            let mut text = serde_json::to_string(&json!({ "about": self.header }))? + "\n";
-            for item in items {
-                text += &(serde_json::to_string(item)? + "\n");
-            }
-            fs::write(&beside, text)?;
-            Ok(fs::rename(&beside, &path)?)
-        };
-        put().with_context(|| path.display().to_string())
+        let mut text = serde_json::to_string(&json!({ "about": self.header }))? + "\n";
+        for item in items {
+            text += &(serde_json::to_string(item)? + "\n");
+        }
+        whole_file::replace(&path, text.as_bytes()).with_context(|| path.display().to_string())
     }
 
     /// Writes an answer that was answered now.

@@ -1,12 +1,11 @@
 //! `mm1 ablate`: one recipe with every combination of some settings, and one table of what they score.
 
-use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use mm1_data::text_file;
+use mm1_data::{text_file, whole_file};
 use mm1_lab::ablation::{AblationRun, AblationTable, PaperTable};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -15,6 +14,7 @@ use toml::Table;
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::commands::run::stages;
+use crate::continuation::ChangedData;
 use crate::error::input;
 use crate::interrupt::stop_flag;
 use crate::output::tell;
@@ -100,15 +100,15 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
             names.join(", "),
             folder.display()
         ));
-        let scores = stages(recipe, &folder, worker, &stop)
+        let scores = stages(recipe, &folder, worker, &stop, ChangedData::Refuse)
             .with_context(|| format!("run {}", folder.display()))?
             .scores;
         done.push(AblationRun { names, folder, scores: serde_json::to_value(scores)? });
         let heads = ablation.axis.iter().map(|axis| axis.name.clone()).collect();
         let table = AblationTable::new(heads, &done, ablation.paper.clone())?;
         // After each run: what a stop leaves is a table too.
-        fs::write(args.out.join("table.md"), table.markdown())?;
-        fs::write(args.out.join("table.json"), serde_json::to_vec_pretty(&table)?)?;
+        whole_file::replace(&args.out.join("table.md"), table.markdown().as_bytes())?;
+        whole_file::replace(&args.out.join("table.json"), &serde_json::to_vec_pretty(&table)?)?;
         last = Some(table);
     }
     let seconds = started.elapsed().as_secs_f64();

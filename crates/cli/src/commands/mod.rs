@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod man;
 pub(crate) mod plan;
+pub(crate) mod recipes;
 pub(crate) mod report;
 pub(crate) mod run;
 pub(crate) mod schema;

@@ -14,6 +14,7 @@ use serde_json::json;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::context::Context;
+use crate::continuation::ChangedData;
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
@@ -36,6 +37,9 @@ pub(crate) struct RunArgs {
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
+    /// Go on although the files of a source are no longer those that the run was begun with.
+    #[arg(long)]
+    accept_changed_data: bool,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -59,7 +63,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
     let recipe = args.device.put(args.recipe.read()?);
     let worker = Worker::alone(args.threads.start_pool()?);
-    let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, worker, &stop_flag()?)?;
+    let changed = if args.accept_changed_data { ChangedData::Accept } else { ChangedData::Refuse };
+    let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, worker, &stop_flag()?, changed)?;
     let seconds = started.elapsed().as_secs_f64();
     tell(format_args!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display()));
     if args.json {
@@ -80,11 +85,14 @@ pub(crate) fn stages(
     out: &Path,
     worker: Worker,
     stop: &Arc<AtomicBool>,
+    changed_data: ChangedData,
 ) -> Result<FinishedRun> {
     let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
-    plan.settle(&folder)?;
-    eprint!("{}", plan.summary(&plan.memory(worker)?));
+    plan.settle(&folder, changed_data)?;
+    let memory = plan.memory(worker)?;
+    eprint!("{}", plan.summary(&memory));
+    memory::check_room(&memory)?;
     let report = RunReport::begin(&folder, worker.threads)?;
     let context = Context { plan, folder, report, worker, stop: stop.clone() };
     let done = in_order(&context);

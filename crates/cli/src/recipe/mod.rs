@@ -1,6 +1,10 @@
 //! The [`Recipe`]: what a run is to do, every field with its name and type.
 
+pub(crate) mod built_in;
 pub(crate) mod check;
+mod known;
+mod limits;
+mod refusal;
 mod stage;
 mod training;
 mod written;

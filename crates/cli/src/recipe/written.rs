@@ -5,10 +5,11 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::text_file;
-use serde_path_to_error::Segment;
 use toml::{Table, Value};
 
 use super::Recipe;
+use super::built_in::BuiltInRecipe;
+use super::{limits, refusal};
 use crate::error::InputError;
 
 /// A recipe after the edits of the command line, before its fields are checked. What the encoder of
@@ -18,19 +19,24 @@ pub(crate) struct WrittenRecipe {
     /// Named by every refusal.
     file: PathBuf,
     tree: Table,
+    /// Before the edits of the command line.
+    unedited: Table,
 }
 
 impl WrittenRecipe {
-    /// Reads the recipe at `file` and applies the edits.
+    /// Reads the recipe at `file`, which may be the plan of a run or the name of a built-in recipe, and
+    /// applies the edits.
     ///
     /// # Errors
     /// [`InputError`] with the file and the edit, or the place that is no TOML.
     pub(crate) fn read(file: &Path, edits: &[String]) -> Result<Self> {
-        let text = text_file::read(file)
-            .map_err(|e| InputError::new(format!("{}: the recipe {e:#}", file.display())))?;
+        let text = match BuiltInRecipe::of_argument(file) {
+            Some(recipe) => recipe.text.to_owned(),
+            None => read_text(file)?,
+        };
         let tree = toml::from_str(&text)
             .map_err(|e| InputError::new(format!("{}: {}", file.display(), e.to_string().trim())))?;
-        Self::of_tree(file, tree, edits)
+        Self::of_tree(file, of_plan(tree), edits)
     }
 
     /// The recipe written in `tree`, of the file `file`, after the edits.
@@ -38,13 +44,14 @@ impl WrittenRecipe {
     /// # Errors
     /// [`InputError`] with the file and the edit; what belongs to another command.
     pub(crate) fn of_tree(file: &Path, tree: Table, edits: &[String]) -> Result<Self> {
-        let mut written = Self { file: file.to_owned(), tree };
+        let mut written = Self { file: file.to_owned(), unedited: tree.clone(), tree };
         written.change(|tree| {
             for edit in edits {
                 set(tree, edit).with_context(|| format!("--set {edit}"))?;
             }
             ensure!(!tree.contains_key("ablation"), "an ablation is many runs: `mm1 ablate` does them");
-            check_no_filter(tree)
+            check_no_filter(tree)?;
+            limits::check(tree)
         })?;
         Ok(written)
     }
@@ -67,45 +74,39 @@ impl WrittenRecipe {
     /// Checks every field's name and type.
     ///
     /// # Errors
-    /// [`InputError`] with the file, the field and the nearest known one.
+    /// [`InputError`] with the file, the field, what it is, and what it must be.
     pub(crate) fn parse(mut self) -> Result<Recipe> {
+        let unedited = std::mem::take(&mut self.unedited);
         self.change(|tree| {
-            let tree = Value::Table(std::mem::take(tree));
-            serde_path_to_error::deserialize(tree.clone()).map_err(|e| {
-                let (path, message) = (e.path().to_string(), e.inner().to_string());
-                let message = message.trim();
-                let place = if path == "." { String::new() } else { format!("{path}: ") };
-                of_another_kind(&tree, e.path(), message)
-                    .unwrap_or_else(|| anyhow::anyhow!("{place}{}", with_nearest(message)))
-            })
+            serde_path_to_error::deserialize(Value::Table(tree.clone()))
+                .map_err(|e| refusal::of(tree, &unedited, &e))
         })
     }
 }
 
-/// What is said of a field that the `kind` of its table at `path` does not have, if it is no slip of the pen.
-fn of_another_kind(tree: &Value, path: &serde_path_to_error::Path, message: &str) -> Option<anyhow::Error> {
-    let (field, known) = unknown_field(message)?;
-    let table = path.iter().try_fold(tree, |tree, segment| match segment {
-        Segment::Map { key } => tree.get(key),
-        Segment::Seq { index } => tree.get(*index),
-        Segment::Enum { .. } | Segment::Unknown => None,
-    })?;
-    let kind = table.get("kind")?.as_str()?;
-    nearest(field, &known)
-        .is_none()
-        .then(|| anyhow::anyhow!("{path}.{field}: {kind} has no such setting; it has: {}", known.join(", ")))
+/// The text of a recipe's file.
+fn read_text(file: &Path) -> Result<String> {
+    text_file::read(file).map_err(|e| {
+        let remedy =
+            if file.exists() { "" } else { "; `mm1 recipes` lists those that are inside of this program" };
+        InputError::new(format!("{}: the recipe {e:#}{remedy}", file.display())).into()
+    })
 }
 
-/// The parts of serde's "unknown field `x`, expected one of `y`, `z`".
-fn unknown_field(message: &str) -> Option<(&str, Vec<&str>)> {
-    let mut quoted = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
-    Some((quoted.next()?, quoted.collect()))
-}
-
-/// The known name that `wrong` was perhaps meant to be.
-fn nearest<'a>(wrong: &str, known: &[&'a str]) -> Option<&'a str> {
-    let alike = |name: &str| strsim::jaro(wrong, name);
-    known.iter().copied().max_by(|a, b| alike(a).total_cmp(&alike(b))).filter(|best| alike(best) > 0.6)
+/// The recipe of a run's `plan.toml`, as a person would write it; any other tree as it is.
+fn of_plan(mut tree: Table) -> Table {
+    let settled = tree.get("settled").and_then(|settled| settled.get("recipe")).and_then(Value::as_table);
+    let Some(mut recipe) = settled.cloned() else { return tree };
+    // It follows from the tokenizer, which an edit may change.
+    if let Some(lm) =
+        recipe.get_mut("model").and_then(|model| model.get_mut("lm")).and_then(Value::as_table_mut)
+    {
+        lm.remove("vocab");
+    }
+    if let Some(store) = tree.remove("store") {
+        recipe.insert("store".to_owned(), store);
+    }
+    recipe
 }
 
 /// Refuses filters, by which data is cleaned once, before training.
@@ -122,16 +123,57 @@ fn check_no_filter(tree: &Table) -> Result<()> {
     }
 }
 
-/// Applies one `path=value`; the value is TOML, or else a string.
+/// Applies one `path=value`; the value is TOML, or else a string. Without a value the field is left out.
 fn set(tree: &mut Table, edit: &str) -> Result<()> {
     let (path, written) =
         edit.split_once('=').context("write it as path=value, such as model.lm.layers=4")?;
+    if written.trim().is_empty() {
+        return take(tree, path);
+    }
     let value = format!("value = {written}")
         .parse::<Table>()
         .ok()
         .and_then(|mut t| t.remove("value"))
         .unwrap_or_else(|| Value::String(written.to_string()));
     put(tree, path, value)
+}
+
+/// Takes out what is at `path`: a field, a table, or the table of an array by its `name`.
+fn take(tree: &mut Table, path: &str) -> Result<()> {
+    let missing = || format!("there is no {path} to leave out; an empty text is written {path}='\"\"'");
+    let (parents, last) = path.trim().rsplit_once('.').unwrap_or(("", path.trim()));
+    let parent = parents
+        .split('.')
+        .filter(|part| !part.is_empty())
+        .try_fold(Place::Table(tree), |place, part| place.inner(part));
+    match parent.with_context(missing)? {
+        Place::Table(table) => table.remove(last).map(drop),
+        Place::Array(items) => items
+            .iter()
+            .position(|item| item.get("name").and_then(Value::as_str) == Some(last))
+            .map(|at| drop(items.remove(at))),
+    }
+    .with_context(missing)
+}
+
+/// A table, or an array of tables that have names.
+enum Place<'a> {
+    Table(&'a mut Table),
+    Array(&'a mut Vec<Value>),
+}
+
+impl<'a> Place<'a> {
+    /// What is under `part` of it.
+    fn inner(self, part: &str) -> Option<Self> {
+        match self {
+            Self::Table(table) => match table.get_mut(part)? {
+                Value::Table(inner) => Some(Self::Table(inner)),
+                Value::Array(items) => Some(Self::Array(items)),
+                _ => None,
+            },
+            Self::Array(items) => named(items, part).map(Self::Table),
+        }
+    }
 }
 
 /// Puts `value` at `path`. A table of an array is addressed by its `name`.
@@ -167,16 +209,6 @@ fn named<'a>(items: &'a mut [Value], name: &str) -> Option<&'a mut Table> {
         .find(|t| t.get("name").and_then(Value::as_str) == Some(name))
 }
 
-/// Adds the nearest known name to serde's "unknown field `x`, expected one of `y`, `z`".
-fn with_nearest(message: &str) -> String {
-    let quoted: Vec<&str> = message.split('`').skip(1).step_by(2).collect();
-    let unknown = message.starts_with("unknown field") || message.starts_with("unknown variant");
-    match quoted.split_first().and_then(|(wrong, known)| nearest(wrong, known)) {
-        Some(best) if unknown => format!("{message}; did you mean `{best}`?"),
-        _ => message.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,11 +238,30 @@ mod tests {
     }
 
     #[test]
-    fn unknown_fields_name_their_nearest() {
-        assert_eq!(
-            with_nearest("unknown field `stepz`, expected one of `name`, `steps`, `rows`"),
-            "unknown field `stepz`, expected one of `name`, `steps`, `rows`; did you mean `steps`?"
+    fn an_edit_without_a_value_leaves_a_field_out() {
+        let mut t = tree("name = \"x\"\n[model.lm]\nlayers = 2\n[[stage]]\nname = \"a\"\nsteps = 1");
+        set(&mut t, "model.lm.layers=").expect("a field");
+        set(&mut t, "stage.a.steps= ").expect("a field of a stage");
+        assert!(t["model"]["lm"].as_table().expect("table").is_empty());
+        assert!(t["stage"][0].get("steps").is_none());
+        set(&mut t, "stage.a=").expect("a stage");
+        assert!(t["stage"].as_array().expect("array").is_empty());
+        set(&mut t, "model=").expect("a table");
+        assert_eq!(t.len(), 2);
+        let e = set(&mut t, "model.lm.dim=").expect_err("not there").to_string();
+        assert!(e.contains("there is no model.lm.dim to leave out"), "{e}");
+        set(&mut t, "name=\"\"").expect("an empty text");
+        assert_eq!(t["name"].as_str(), Some(""));
+    }
+
+    #[test]
+    fn the_plan_of_a_run_is_a_recipe() {
+        let plan = tree(
+            "version = \"1\"\n[store]\nretries = 3\n[settled.recipe]\nname = \"x\"\n\
+             [settled.recipe.model.lm]\nvocab = 300\ndim = 8\n[settled.derived]\nimage_tokens = 4",
         );
-        assert_eq!(with_nearest("invalid type: string"), "invalid type: string");
+        let recipe = of_plan(plan);
+        assert_eq!(recipe, tree("name = \"x\"\n[model.lm]\ndim = 8\n[store]\nretries = 3"));
+        assert_eq!(of_plan(recipe.clone()), recipe);
     }
 }

@@ -34,6 +34,7 @@ pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
         // A later stage that was killed may have left half a line.
         context.folder.metrics_after(&stage.name, done.step)?;
         tell(format_args!("{:>14} {} steps were done before", stage.name, done.step));
+        report_missing(context, stage);
         return report_skipped(context, &stage.name, &cursor(&done.state()?)?);
     }
     let weights = InitialWeights::Stages(context.folder.root());
@@ -96,6 +97,7 @@ fn train<M: Objective<Batch = Batch>>(
         progress.update(line.step, &line.figures());
         let stop = context.stopped();
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
+            metrics.flush()?;
             let state = json!({ "cursor": cursor, "stage": stage.name });
             checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;
             context.report.update(&context.folder)?;
@@ -105,7 +107,23 @@ fn train<M: Objective<Batch = Batch>>(
         }
     }
     progress.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
+    report_missing(context, stage);
     report_skipped(context, &stage.name, &cursor)
+}
+
+/// Says how many steps have no line, as after a loss of power: their figures are lost, their work is not.
+fn report_missing(context: &Context, stage: &TrainStage) {
+    let missing = context.folder.missing_metrics(&stage.name, stage.steps);
+    if missing > 0 {
+        let path = context.folder.metrics();
+        tell(format_args!(
+            "mm1: warning: {} lacks the figures of {missing} of the {} steps of {}: they were lost, as in a loss of \
+             power",
+            path.display(),
+            stage.steps,
+            stage.name
+        ));
+    }
 }
 
 /// Continues from the checkpoint `last`: where the run was in its data then.

@@ -8,6 +8,7 @@ mod encoders;
 mod eval;
 mod fetch;
 mod html_page;
+mod machine;
 mod memory;
 mod own_pictures;
 mod recaption;

@@ -42,6 +42,44 @@ enum SizeField {
 }
 
 impl ImageSpec {
+    /// What an encoder's folder says of its pictures: its `preprocessor_config.json`, or the part
+    /// `image_processor` of its `processor_config.json`, as transformers 5 writes it; `None`, where it has
+    /// neither.
+    ///
+    /// # Errors
+    /// As [`ImageSpec::from_preprocessor`]; two files that differ.
+    pub fn of_encoder(folder: &Path) -> Result<Option<Self>> {
+        let [own, shared] =
+            ["preprocessor_config.json", "processor_config.json"].map(|name| folder.join(name));
+        let own = own.exists().then(|| Self::from_preprocessor(&own)).transpose()?;
+        let nested = if shared.exists() { Self::from_processor(&shared)? } else { None };
+        match (own, nested) {
+            (Some(own), Some(nested)) => {
+                ensure!(
+                    own == nested,
+                    "{}: preprocessor_config.json and processor_config.json prepare pictures in different ways: \
+                     take the wrong one out",
+                    folder.display()
+                );
+                Ok(Some(own))
+            }
+            (own, nested) => Ok(own.or(nested)),
+        }
+    }
+
+    /// The part `image_processor` of a `processor_config.json`; one without it says nothing of pictures.
+    fn from_processor(path: &Path) -> Result<Option<Self>> {
+        let read = || -> Result<Option<Self>> {
+            let mut fields = object(path)?;
+            let Some(part) = fields.remove("image_processor") else { return Ok(None) };
+            let Value::Object(part) = part else { bail!("image_processor is no JSON object") };
+            let spec = PreprocessorFields(part).spec().context("image_processor")?;
+            spec.check()?;
+            Ok(Some(spec))
+        };
+        read().with_context(|| path.display().to_string())
+    }
+
     /// Reads a `preprocessor_config.json`. Two things differ from its processor: transparency lies over
     /// white, and a picture is rotated upright by its EXIF orientation.
     ///
@@ -50,14 +88,18 @@ impl ImageSpec {
     /// unknown or needs what can't be done.
     pub fn from_preprocessor(path: &Path) -> Result<Self> {
         let read = || -> Result<Self> {
-            let text = text_file::read(path).context("the preprocessor's settings")?;
-            let fields: Map<String, Value> = serde_json::from_str(&text).context("not a JSON object")?;
-            let spec = PreprocessorFields(fields).spec()?;
+            let spec = PreprocessorFields(object(path)?).spec()?;
             spec.check()?;
             Ok(spec)
         };
         read().with_context(|| path.display().to_string())
     }
+}
+
+/// The JSON object in a file.
+fn object(path: &Path) -> Result<Map<String, Value>> {
+    let text = text_file::read(path).context("the preprocessor's settings")?;
+    serde_json::from_str(&text).context("not a JSON object")
 }
 
 /// The fields that were not looked at yet.

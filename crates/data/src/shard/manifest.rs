@@ -1,6 +1,5 @@
 //! [`ShardManifest`]: the shards of a folder, with what is in them, their sizes and hashes.
 
-use std::fs;
 use std::io::Read as _;
 use std::path::Path;
 
@@ -8,7 +7,8 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-use crate::{regular_file, text_file};
+use super::lock::FolderLock;
+use crate::{regular_file, text_file, whole_file};
 
 /// The name of the list of shards in their folder.
 pub const MANIFEST: &str = "manifest.json";
@@ -71,23 +71,31 @@ impl ShardManifest {
         Ok(manifest)
     }
 
-    /// Adds shards to the folder's manifest, which is given back; one of the same file takes the place of an
-    /// older one.
+    /// Adds shards to the manifest of `folder`, which is locked, and gives it back; one of the same file
+    /// takes the place of an older one.
     ///
     /// # Errors
     /// A disk that is full; a manifest that is not ours.
-    pub fn add(folder: &Path, mut shards: Vec<ShardEntry>) -> Result<Self> {
+    pub fn add(folder: &Path, mut shards: Vec<ShardEntry>, lock: &FolderLock) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let mut manifest = if path.exists() { Self::read(folder)? } else { Self::default() };
         manifest.shards.retain(|old| shards.iter().all(|new| new.file != old.file));
         manifest.shards.append(&mut shards);
         // Sorted, so that the same shards give the same bytes whichever command added them last.
         manifest.shards.sort_by(|a, b| a.file.cmp(&b.file));
-        let part = path.with_extension("part");
-        fs::write(&part, serde_json::to_vec_pretty(&manifest)?)
-            .with_context(|| part.display().to_string())?;
-        fs::rename(&part, &path)?;
+        manifest.write(folder, lock)?;
         Ok(manifest)
+    }
+
+    /// Puts it in the place of the manifest of `folder`, which is locked: two never read, change and write
+    /// it.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub fn write(&self, folder: &Path, _: &FolderLock) -> Result<()> {
+        let path = folder.join(MANIFEST);
+        whole_file::replace(&path, &serde_json::to_vec_pretty(self)?)
+            .with_context(|| path.display().to_string())
     }
 
     /// Compares each shard with its size and SHA-256.

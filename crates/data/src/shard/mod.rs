@@ -4,6 +4,7 @@
 //! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …, where NAME is its number
 //! in the shard and a hash of its id; `manifest.json` lists the shards.
 
+mod lock;
 mod manifest;
 
 use std::fs::{self, File};
@@ -16,6 +17,7 @@ use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
+pub use self::lock::FolderLock;
 pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest, is_plain_stem, is_shard};
 
 use self::manifest::digest;
@@ -197,13 +199,32 @@ impl ShardWriter {
         Ok(())
     }
 
-    /// Closes the last shard and adds all to the folder's manifest, which is given back.
+    /// Closes the last shard and adds all to the folder's manifest, which is given back. Waits for another
+    /// process that writes there.
     ///
     /// # Errors
     /// A disk that is full; a manifest that is not ours.
-    pub fn finish(mut self) -> Result<ShardManifest> {
+    pub fn finish(self) -> Result<ShardManifest> {
+        let lock = FolderLock::wait(&self.folder)?;
+        self.finish_under(&lock)
+    }
+
+    /// The same for a caller that has locked the folder.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::finish`].
+    pub fn finish_under(mut self, lock: &FolderLock) -> Result<ShardManifest> {
         self.close()?;
-        ShardManifest::add(&self.folder, self.written.shards)
+        ShardManifest::add(&self.folder, self.written.shards, lock)
+    }
+
+    /// Closes the last shard and gives all back, for a folder that gets no manifest.
+    ///
+    /// # Errors
+    /// A disk that is full.
+    pub(crate) fn finish_unlisted(mut self) -> Result<Vec<ShardEntry>> {
+        self.close()?;
+        Ok(self.written.shards)
     }
 
     fn file_name(&self, number: usize) -> String {

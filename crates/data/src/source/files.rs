@@ -10,7 +10,7 @@ use crate::index::{IndexEntry, MAX_DOCUMENT, index};
 use crate::left_out::LeftOut;
 use crate::order::{Order, test_bound};
 use crate::shard::Provenance;
-use crate::store::{Blob, Paths, Store, at_once};
+use crate::store::{Blob, DataStamp, Paths, Store, at_once};
 
 /// How documents lie in a file.
 pub trait Format: Send + Sync {
@@ -232,6 +232,10 @@ impl Source for Files {
             Split::Train => self.train.len(),
             Split::Test => self.test.len(),
         } as u64)
+    }
+
+    fn stamp(&self) -> Result<Option<DataStamp>> {
+        DataStamp::of(&self.files).map(Some)
     }
 
     fn memory(&self) -> Footprint {

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Component, Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use serde::Deserialize;
-use xxhash_rust::xxh3::xxh3_64;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
 use super::files::ReadDocument;
 use super::interface::{Source, Split};
@@ -19,6 +19,7 @@ use crate::footprint::Footprint;
 use crate::image::open;
 use crate::order::{Order, test_bound};
 use crate::question::Question;
+use crate::store::{Blob, DataStamp};
 use crate::{regular_file, text_file};
 
 /// The file of captions that is looked for in a folder.
@@ -44,9 +45,12 @@ pub struct PictureFolder {
 struct CaptionedFile {
     /// Relative to the root, with `/`.
     path: String,
-    /// At least one.
-    captions: Vec<String>,
+    /// At least one, or why there is none.
+    captions: Vec<FileCaption>,
 }
+
+/// A caption, or why it can't be used: the picture is then met, skipped and counted as a damaged one is.
+type FileCaption = Result<String, String>;
 
 impl PictureFolder {
     /// Lists the pictures and reads the captions. `test_share` of the pictures, chosen by the hash of their
@@ -84,7 +88,8 @@ impl PictureFolder {
             anyhow::Ok((root, train, test))
         };
         let (root, train, test) = read().with_context(|| format!("source `{name}`: {}", path.display()))?;
-        let mut classes: Vec<String> = train.iter().chain(&test).flat_map(|e| e.captions.clone()).collect();
+        let mut classes: Vec<String> =
+            train.iter().chain(&test).flat_map(|e| e.captions.clone()).flatten().collect();
         classes.sort();
         classes.dedup();
         Ok(Self { name: name.to_owned(), root, seed, train, test, classes: Some(classes) })
@@ -92,7 +97,7 @@ impl PictureFolder {
 
     /// The captions of a split, pictures sorted by name.
     pub fn captions(&self, split: Split) -> impl Iterator<Item = &str> {
-        self.entries(split).iter().flat_map(|e| &e.captions).map(String::as_str)
+        self.entries(split).iter().flat_map(|e| &e.captions).flatten().map(String::as_str)
     }
 
     /// Every picture with each of its captions, as places for [`PictureFolder::pair`], sorted by name. For a
@@ -114,7 +119,7 @@ impl PictureFolder {
         DocumentBuilder::captioned(
             format!("{}/{}{number}", self.name, entry.path),
             picture,
-            &entry.captions[caption],
+            self.usable(entry, &entry.captions[caption])?,
         )
     }
 
@@ -138,7 +143,14 @@ impl PictureFolder {
             Split::Test => (0, index),
         };
         let entry = self.entry(split, place)?;
-        Ok((entry, &entry.captions[(epoch % entry.captions.len() as u64) as usize]))
+        let caption = &entry.captions[(epoch % entry.captions.len() as u64) as usize];
+        Ok((entry, self.usable(entry, caption)?))
+    }
+
+    /// The caption, or an error that names the picture.
+    fn usable<'a>(&self, entry: &CaptionedFile, caption: &'a FileCaption) -> Result<&'a String> {
+        let named = |why: &String| anyhow!("{}: {why}", self.root.join(&entry.path).display());
+        caption.as_ref().map_err(named)
     }
 
     fn entry(&self, split: Split, index: u64) -> Result<&CaptionedFile> {
@@ -197,10 +209,31 @@ impl Source for PictureFolder {
         Ok(vec![self.captioned(split, index)?.1.clone()])
     }
 
+    fn stamp(&self) -> Result<Option<DataStamp>> {
+        let mut entries: Vec<&CaptionedFile> = self.train.iter().chain(&self.test).collect();
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        // A picture that can't be opened is met, and counted, when it is read.
+        let open = |entry: &CaptionedFile| Blob::open(&self.root.join(&entry.path), entry.path.clone()).ok();
+        let pictures: Vec<Blob> = entries.iter().filter_map(|entry| open(entry)).collect();
+        let mut stamp = DataStamp::of(&pictures)?;
+        // The captions are in memory, wherever they were written.
+        let mut captions = Xxh3::new();
+        for entry in entries {
+            captions.update(entry.path.as_bytes());
+            entry.captions.iter().flatten().for_each(|caption| captions.update(caption.as_bytes()));
+        }
+        let captions = format!("{:016x}", captions.digest());
+        stamp.dates = format!("{}-{captions}", stamp.dates);
+        stamp.content = format!("{}-{captions}", stamp.content);
+        Ok(Some(stamp))
+    }
+
     fn memory(&self) -> Footprint {
         let text = |text: &String| size_of::<String>() + text.len();
         let entry = |entry: &CaptionedFile| {
-            text(&entry.path) + size_of::<Vec<String>>() + entry.captions.iter().map(text).sum::<usize>()
+            text(&entry.path)
+                + size_of::<Vec<String>>()
+                + entry.captions.iter().flatten().map(text).sum::<usize>()
         };
         Footprint::always(self.train.iter().chain(&self.test).map(entry).sum())
     }
@@ -208,6 +241,10 @@ impl Source for PictureFolder {
     /// Pictures sorted by name, with all their captions.
     fn question(&self, split: Split, index: u64) -> Result<Question> {
         let entry = self.entry(split, index)?;
+        let answers: Vec<String> = entry.captions.iter().flatten().cloned().collect();
+        if answers.is_empty() {
+            self.usable(entry, &entry.captions[0])?;
+        }
         let (id, picture) = (self.id(split, entry), self.picture(entry)?);
         // A damaged test item is to be found here, where evaluation skips and lists it.
         open(&picture).with_context(|| id.clone())?;
@@ -216,14 +253,14 @@ impl Source for PictureFolder {
             category: "caption".to_owned(),
             pictures: vec![picture],
             text: String::new(),
-            answers: entry.captions.clone(),
+            answers,
             ..Question::default()
         })
     }
 }
 
 /// Captions by path.
-type CaptionsByPath = BTreeMap<String, Vec<String>>;
+type CaptionsByPath = BTreeMap<String, Vec<FileCaption>>;
 
 /// One line of the list. Other fields are allowed and not read.
 #[derive(Deserialize)]
@@ -250,7 +287,7 @@ fn from_list(list: &Path) -> Result<CaptionsByPath> {
     for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let (path, caption) =
             parse(line).with_context(|| format!("{} line {}", list.display(), number + 1))?;
-        captions.entry(path).or_default().push(caption);
+        captions.entry(path).or_default().push(Ok(caption));
     }
     ensure!(!captions.is_empty(), "{} has no line", list.display());
     Ok(captions)
@@ -281,22 +318,24 @@ fn from_pairs(root: &Path) -> Result<CaptionsByPath> {
     walk(root, &mut pictures)?;
     pictures.sort();
     ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp, .gif) and no {LIST}");
-    let (with, without): (Vec<_>, Vec<_>) = pictures.iter().partition(|p| p.with_extension("txt").is_file());
-    if let Some(first) = without.first() {
-        ensure!(!with.is_empty(), "no captions: put x.txt beside x.jpg, or add {LIST}");
-        bail!(
-            "{} pictures lack a caption (x.txt beside x.jpg), the first is {}",
-            without.len(),
-            first.display()
-        );
-    }
     let mut captions = CaptionsByPath::new();
-    for picture in with {
+    for picture in pictures {
         let file = picture.with_extension("txt");
-        let caption = text_file::read(&file).and_then(|text| non_empty(&text));
+        let shown = file.file_name().unwrap_or_default().to_string_lossy();
+        let caption = if file.is_file() {
+            text_file::read(&file).and_then(|text| non_empty(&text)).map_err(|e| format!("{shown}: {e:#}"))
+        } else {
+            Err(format!("no caption: {shown} is not there"))
+        };
         let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
-        captions.insert(name.join("/"), vec![caption.with_context(|| file.display().to_string())?]);
+        captions.insert(name.join("/"), vec![caption]);
     }
+    let first = captions.values().flatten().find_map(|caption| caption.as_ref().err());
+    ensure!(
+        captions.values().flatten().any(Result::is_ok),
+        "no captions: put x.txt beside x.jpg, or add {LIST} (the first picture: {})",
+        first.map_or("", String::as_str)
+    );
     Ok(captions)
 }
 
@@ -310,7 +349,7 @@ fn of_classes(root: &Path, part: &str) -> Result<Vec<CaptionedFile>> {
         let inside: Vec<_> = picture.strip_prefix(root)?.iter().map(|name| name.to_string_lossy()).collect();
         let class = inside.len().checked_sub(2).filter(|&at| inside[at] != part).map(|at| &inside[at]);
         let class = class.with_context(|| format!("{} is in no folder of a class", picture.display()))?;
-        Ok(CaptionedFile { path: inside.join("/"), captions: vec![class.replace(['_', '-'], " ")] })
+        Ok(CaptionedFile { path: inside.join("/"), captions: vec![Ok(class.replace(['_', '-'], " "))] })
     };
     pictures.iter().map(entry).collect()
 }

@@ -7,6 +7,7 @@ use crate::document::Document;
 use crate::footprint::Footprint;
 use crate::image::open;
 use crate::question::Question;
+use crate::store::DataStamp;
 
 /// Training or held-out data. No sample, and for the built-in world no composition, is in both.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +51,15 @@ pub trait Source: Send + Sync {
     /// The classes, where a document's text is the class of its picture and nothing else.
     fn classes(&self) -> Option<Vec<String>> {
         None
+    }
+
+    /// What its files are like now; `None` for what is drawn. Pictures that documents name by an address or a
+    /// path of their own are not looked at.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    fn stamp(&self) -> Result<Option<DataStamp>> {
+        Ok(None)
     }
 
     /// What the source holds between documents; nothing, unless it says so.

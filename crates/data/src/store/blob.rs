@@ -10,6 +10,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 
 use super::lease::Leases;
 use super::server::{Server, ServerFile};
+use super::version::FileVersion;
 use crate::regular_file;
 use crate::wrong_content::{lfs_pointer, wrong_content};
 
@@ -25,8 +26,8 @@ pub struct Blob {
     pub name: String,
     /// Its bytes.
     pub size: u64,
-    /// Changes when the file changes: its modification time or its tag.
-    pub(crate) version: String,
+    /// Another one when the file changes.
+    pub(crate) version: FileVersion,
     /// Where its bytes are.
     pub(crate) location: BlobLocation,
     /// Keeps a file of the cache from being removed.
@@ -53,7 +54,7 @@ impl Blob {
             address: path.to_string_lossy().into_owned(),
             name,
             size: metadata.len(),
-            version: modified.unwrap_or_default().as_nanos().to_string(),
+            version: FileVersion::Written(modified.unwrap_or_default().as_nanos()),
             location: BlobLocation::Disk(path.to_owned()),
             lease: None,
         })
@@ -88,7 +89,7 @@ impl Blob {
                 };
                 read().with_context(|| format!("can't be read at {at}"))
             }
-            BlobLocation::Server(remote, path) => Ok(remote.range(path, at..end)?.to_vec()),
+            BlobLocation::Server(remote, path) => Ok(remote.range(path, at..end, &self.version)?.to_vec()),
         }
     }
 

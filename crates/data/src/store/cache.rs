@@ -1,5 +1,6 @@
 //! The cache: the folder of indexes, downloaded and unpacked files. A file in it is whole: it is written
-//! beside and renamed.
+//! beside, flushed to the disk and renamed. Its length, time and hash are kept in `sums/`; one that differs
+//! from them is made again.
 //!
 //! Where `files/` is full, the least recently used files are removed, but none
 //! that any process of this machine uses. Indexes are small and stay.
@@ -16,6 +17,8 @@ use xxhash_rust::xxh3::xxh3_128;
 
 use super::blob::{Blob, BlobLocation};
 use super::lease::{Leases, ended};
+use super::sum::FileSum;
+use super::version::FileVersion;
 
 /// The share of the limit that is left when files are removed, so that this is done rarely.
 // At the limit itself each further file would look through the whole folder.
@@ -103,7 +106,7 @@ impl FileCache {
     ) -> Result<Blob> {
         let key = cache_key(how, blob);
         let path = self.root.join("files").join(&key);
-        if let Some(file) = self.claim(&key, &path)? {
+        if let Some(file) = self.claim(&key)? {
             let ratio = if how.is_empty() { 1 } else { MAX_RATIO };
             let most = blob.size.saturating_mul(ratio).max(ALWAYS);
             let mut filling = Filling { cache: self, file, written: 0, most };
@@ -112,7 +115,7 @@ impl FileCache {
                 self.release(filling.written);
                 return Err(error);
             }
-            filling.file.persist(&path).with_context(|| path.display().to_string())?;
+            self.publish(filling.file, &key)?;
         }
         let unpacked_file = Blob::open(&path, blob.name.clone())?;
         let lease = Some(Arc::clone(&self.leases));
@@ -120,18 +123,40 @@ impl FileCache {
     }
 
     /// Marks a file as in use, from now on; gives a file to write it to, where it is not there.
-    fn claim(&self, key: &str, path: &Path) -> Result<Option<NamedTempFile>> {
+    fn claim(&self, key: &str) -> Result<Option<NamedTempFile>> {
         let guard = self.leases.guard()?;
         self.leases.mark(&guard, key, true)?;
-        if let Ok(file) = fs::File::open(path) {
+        if let Some(sum) = self.sum(key) {
             // The time of the last use. Where it can't be set, the file is removed sooner than it should be.
-            let _ = file.set_modified(SystemTime::now());
+            let _ = sum.set_modified(SystemTime::now());
             return Ok(None);
         }
         let file = self.begin("files")?;
         // So that nobody takes it for one that a process has left behind.
         file.as_file().lock()?;
         Ok(Some(file))
+    }
+
+    /// Puts a file that is whole in its place, with its sum.
+    fn publish(&self, file: NamedTempFile, key: &str) -> Result<()> {
+        let path = self.root.join("files").join(key);
+        // Before the rename: else the name may reach the disk and the bytes may not.
+        file.as_file().sync_all().with_context(|| path.display().to_string())?;
+        let sum = FileSum::of(file.path()).with_context(|| path.display().to_string())?;
+        file.persist(&path).with_context(|| path.display().to_string())?;
+        let mut beside = self.begin("sums")?;
+        beside.write_all(sum.to_string().as_bytes())?;
+        beside.as_file().sync_all()?;
+        beside.persist(self.root.join("sums").join(key))?;
+        Ok(())
+    }
+
+    /// The file with the sum of the file `key`, if that one is what was written.
+    fn sum(&self, key: &str) -> Option<fs::File> {
+        let path = self.root.join("sums").join(key);
+        let written = fs::read_to_string(&path).ok()?;
+        FileSum::holds(&written, &self.root.join("files").join(key)).then_some(())?;
+        fs::File::options().append(true).open(path).ok()
     }
 
     /// Counts bytes before they are written, and makes room for them.
@@ -161,7 +186,9 @@ impl FileCache {
         let mut files = Vec::new();
         for entry in fs::read_dir(self.root.join("files")).into_iter().flatten().flatten() {
             let Ok(metadata) = entry.metadata() else { continue };
-            files.push((metadata.modified().ok(), metadata.len(), entry.path()));
+            let sum = self.root.join("sums").join(entry.file_name());
+            let used = sum.metadata().as_ref().unwrap_or(&metadata).modified().ok();
+            files.push((used, metadata.len(), entry.path()));
         }
         // By the time of their last use: the least recently used first.
         files.sort();
@@ -171,6 +198,8 @@ impl FileCache {
             // A file that is being written has a name of its own, and is locked.
             let free = if name.starts_with('.') { ended(&path) } else { !in_use.contains(&*name) };
             if used > goal && free && fs::remove_file(&path).is_ok() {
+                // Without its file a sum is of no use, and of no harm.
+                let _ = fs::remove_file(self.root.join("sums").join(&*name));
                 used -= len;
             }
         }
@@ -222,6 +251,15 @@ fn download(blob: &Blob, out: &mut Filling) -> Result<()> {
         let len = PART.min(blob.size - at);
         out.append(&blob.read(at, len)?)?;
         at += len;
+    }
+    if matches!(blob.version, FileVersion::Unknown(_)) && blob.size > 0 {
+        // Nothing else tells whether the file was replaced in the meantime.
+        let first = PART.min(blob.size);
+        let again = blob.read(0, first)?;
+        let mut kept = vec![0; again.len()];
+        let mut file = fs::File::open(out.file.path())?;
+        file.read_exact(&mut kept)?;
+        ensure!(kept == again, "the file has changed on its server while it was read: open it again");
     }
     Ok(())
 }

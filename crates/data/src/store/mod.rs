@@ -5,6 +5,9 @@ mod cache;
 mod lease;
 mod server;
 mod spec;
+mod stamp;
+mod sum;
+mod version;
 
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,6 +21,7 @@ pub use self::blob::Blob;
 pub(crate) use self::blob::file_name;
 pub(crate) use self::cache::cache_key;
 pub use self::spec::{StoreSpec, cache_dir};
+pub use self::stamp::DataStamp;
 
 use self::cache::FileCache;
 use self::server::Server;

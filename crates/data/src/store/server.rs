@@ -12,11 +12,14 @@ use object_store::aws::AmazonS3Builder;
 use object_store::gcp::GoogleCloudStorageBuilder;
 use object_store::http::HttpBuilder;
 use object_store::path::Path;
-use object_store::{ClientOptions, Error, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig};
+use object_store::{
+    ClientOptions, Error, GetOptions, ObjectMeta, ObjectStore, ObjectStoreExt as _, RetryConfig,
+};
 use reqwest::Url;
 use tokio::runtime::Runtime;
 
 use super::spec::StoreSpec;
+use super::version::{CHANGED, FileVersion};
 
 /// The wait before the first repetition; each further one waits twice as long.
 const FIRST_WAIT: Duration = Duration::from_millis(100);
@@ -40,8 +43,7 @@ pub(crate) struct ServerFile {
     /// Its path on the server.
     pub(super) path: Path,
     pub(super) size: u64,
-    /// Its entity tag, or else what changes when the file changes.
-    pub(super) version: String,
+    pub(super) version: FileVersion,
 }
 
 impl Server {
@@ -96,9 +98,20 @@ impl Server {
             .collect())
     }
 
-    /// The bytes of a range.
-    pub(crate) fn range(&self, path: &Path, range: Range<u64>) -> Result<Bytes> {
-        let bytes = self.attempt(|| self.store.get_range(path, range.clone()))?;
+    /// The bytes of a range of the file at `path`, as long as it has that version.
+    ///
+    /// # Errors
+    /// A file that has changed since it was opened; a server that does not answer.
+    pub(crate) fn range(&self, path: &Path, range: Range<u64>, version: &FileVersion) -> Result<Bytes> {
+        let options = version.ask(GetOptions { range: Some(range.clone().into()), ..GetOptions::default() });
+        let part = || async {
+            let answer = self.store.get_opts(path, options.clone()).await?;
+            let found = FileVersion::of(&answer.meta);
+            Ok((found, answer.bytes().await?))
+        };
+        let (found, bytes) = self.attempt(part)?;
+        // Also where the server was asked for one version only: many do not look at that.
+        version.check(&found)?;
         let wanted = range.end - range.start;
         ensure!(bytes.len() as u64 == wanted, "{} bytes came, {wanted} were asked for", bytes.len());
         Ok(bytes)
@@ -134,7 +147,7 @@ impl Server {
 
 impl ServerFile {
     fn new(address: String, object: ObjectMeta) -> Self {
-        let version = object.e_tag.or(object.version).unwrap_or_else(|| object.last_modified.to_rfc3339());
+        let version = FileVersion::of(&object);
         Self { address, path: object.location, size: object.size, version }
     }
 }
@@ -142,7 +155,8 @@ impl ServerFile {
 /// Whether asking again is of no use.
 fn lasting(error: &Error) -> bool {
     use Error::{
-        InvalidPath, NotFound, NotSupported, PermissionDenied, Unauthenticated, UnknownConfigurationKey,
+        InvalidPath, NotFound, NotSupported, PermissionDenied, Precondition, Unauthenticated,
+        UnknownConfigurationKey,
     };
     matches!(
         error,
@@ -150,12 +164,16 @@ fn lasting(error: &Error) -> bool {
             | InvalidPath { .. }
             | NotSupported { .. }
             | PermissionDenied { .. }
+            | Precondition { .. }
             | Unauthenticated { .. }
             | UnknownConfigurationKey { .. }
     )
 }
 
 fn line(error: &Error) -> String {
+    if matches!(error, Error::Precondition { .. }) {
+        return CHANGED.to_owned();
+    }
     error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

@@ -168,3 +168,38 @@ fn extreme_shapes_take_no_more_memory_than_what_is_seen() {
         );
     }
 }
+
+#[test]
+fn fault_62_the_settings_of_transformers_5_are_read_and_contradictions_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let of = |name: &str, text: Option<&str>| {
+        let path = folder.path().join(name);
+        match text {
+            Some(text) => std::fs::write(path, text).unwrap(),
+            None => drop(std::fs::remove_file(path)),
+        }
+        ImageSpec::of_encoder(folder.path()).map_err(|e| format!("{e:#}"))
+    };
+    let nested = testdata("faults/62-no-preprocessor-config/nested/processor_config.json");
+    let nested = std::fs::read_to_string(nested).unwrap();
+    assert_eq!(ImageSpec::of_encoder(folder.path()).unwrap(), None, "there is neither");
+    let said = of("processor_config.json", Some(&nested)).unwrap().unwrap();
+    assert_eq!((said.size, said.config.mean, said.config.std), (20, [0.1, 0.2, 0.3], [0.4, 0.5, 0.6]));
+    // The same twice is no contradiction.
+    let fields: serde_json::Value = serde_json::from_str(&nested).unwrap();
+    let own = fields["image_processor"].to_string();
+    assert_eq!(of("preprocessor_config.json", Some(&own)).unwrap(), Some(said.clone()));
+    let other = own.replace("0.1", "0.15");
+    assert!(of("preprocessor_config.json", Some(&other)).unwrap_err().contains("in different ways"));
+    of("preprocessor_config.json", None).unwrap();
+    // A processor of text alone says nothing of pictures.
+    assert_eq!(of("processor_config.json", Some("{\"processor_class\": \"X\"}")).unwrap(), None);
+    for (text, words) in [
+        ("{\"image_processor\": 3}", "image_processor is no JSON object"),
+        ("{\"image_processor\": {\"size\": 20}}", "image_processor"),
+        ("[]", "not a JSON object"),
+    ] {
+        let error = of("processor_config.json", Some(text)).unwrap_err();
+        assert!(error.contains(words) && error.contains("processor_config.json"), "{error}");
+    }
+}

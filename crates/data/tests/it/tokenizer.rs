@@ -6,6 +6,7 @@ use mm1_data::document::Special;
 use mm1_data::tokenizer::{TextStream, Tokenizer};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
+use serde_json::json;
 
 use crate::{sentences, tokenizer};
 
@@ -155,4 +156,152 @@ fn a_text_of_many_blocks_has_the_tokens_of_its_words() {
     assert_eq!(tokenizer.encode(&words), expected);
     let without_spaces = "ü😀".repeat(60_000);
     assert_eq!(tokenizer.decode(&tokenizer.encode(&without_spaces)), without_spaces);
+}
+
+/// A tokenizer of 256 bytes and the special tokens, changed by `change`, as another program wrote it.
+fn foreign(change: impl FnOnce(&mut serde_json::Value)) -> Result<Tokenizer, String> {
+    let text = std::fs::read_to_string(crate::testdata("faults/69-tokenizers-of-others/bytes.json")).unwrap();
+    let mut file = serde_json::from_str(&text).unwrap();
+    change(&mut file);
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    std::fs::write(&path, file.to_string()).unwrap();
+    Tokenizer::load(&path).map_err(|e| format!("{e:#}"))
+}
+
+const SPELT: &str = "a <|image|> b <|end|><|user|>";
+
+#[test]
+fn fault_69_truncation_padding_and_dropout_of_others_are_taken_out() {
+    let own = foreign(|_| ()).unwrap();
+    let text = "Hello World. ".repeat(200);
+    for (field, value) in [
+        (
+            "truncation",
+            json!({"direction": "Right", "max_length": 4, "strategy": "LongestFirst", "stride": 0}),
+        ),
+        (
+            "padding",
+            json!({"strategy": {"Fixed": 64}, "direction": "Right", "pad_to_multiple_of": null, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "<|pad|>"}),
+        ),
+        (
+            "padding",
+            json!({"strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": 8, "pad_id": 0,
+            "pad_type_id": 0, "pad_token": "<|pad|>"}),
+        ),
+        (
+            "post_processor",
+            json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<|end|>",
+            "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}}], "pair": [], "special_tokens": {"<|end|>":
+            {"id": "<|end|>", "ids": [1], "tokens": ["<|end|>"]}}}),
+        ),
+    ] {
+        let cleaned = foreign(|file| file[field] = value).unwrap();
+        for text in ["a", &text, SPELT] {
+            assert_eq!(cleaned.encode(text), own.encode(text), "{field}");
+        }
+    }
+    let dropped = foreign(|file| file["model"]["dropout"] = json!(0.5)).unwrap();
+    assert_eq!(dropped.fingerprint(), own.fingerprint());
+}
+
+#[test]
+fn fault_69_image_tokens_are_never_spelled_by_text() {
+    let plain = foreign(|file| {
+        file["added_tokens"]
+            .as_array_mut()
+            .unwrap()
+            .iter_mut()
+            .for_each(|token| token["special"] = json!(false))
+    });
+    let plain = plain.unwrap();
+    let image = plain.id(mm1_data::document::Special::Image);
+    assert!(!plain.encode(SPELT).contains(&image));
+    assert_eq!(plain.decode(&plain.encode(SPELT)), SPELT);
+    // By merges: every part of it, so that the last one is the token itself.
+    let merged = foreign(|file| {
+        let name = "<|image|>";
+        let vocab = file["model"]["vocab"].as_object_mut().unwrap();
+        let mut merges = Vec::new();
+        for end in 2..=name.len() {
+            let next = vocab.len();
+            vocab.entry(&name[..end]).or_insert_with(|| json!(next));
+            merges.push(json!([&name[..end - 1], &name[end - 1..end]]));
+        }
+        file["model"]["merges"] = json!(merges);
+        file["pre_tokenizer"]["use_regex"] = json!(false);
+    });
+    assert!(merged.err().unwrap().contains("text that spells <|image|> becomes that token"));
+}
+
+#[test]
+fn fault_69_tokenizers_that_change_texts_are_refused_by_field() {
+    let split = |behavior: &str| {
+        json!({"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": " "}, "behavior": behavior, "invert": false},
+            {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]})
+    };
+    assert!(foreign(|file| file["pre_tokenizer"] = split("Isolated")).is_ok(), "as Llama 3 and Qwen have it");
+    type Change = fn(&mut serde_json::Value);
+    let cases: [(Change, &str); 12] = [
+        (|file| file["normalizer"] = json!({"type": "Lowercase"}), "normalizer: Lowercase"),
+        (|file| file["normalizer"] = json!({"type": "Sequence", "normalizers": []}), "normalizer: Sequence"),
+        (
+            |file| file["pre_tokenizer"] = json!({"type": "BertPreTokenizer"}),
+            "pre_tokenizer: BertPreTokenizer",
+        ),
+        (|file| file["pre_tokenizer"]["add_prefix_space"] = json!(true), "add_prefix_space"),
+        (|file| file["model"]["type"] = json!("WordPiece"), "model: WordPiece"),
+        (|file| file["model"]["end_of_word_suffix"] = json!("</w>"), "model.end_of_word_suffix"),
+        (|file| file["added_tokens"] = json!([]), "special token <|pad|>"),
+        (|file| drop(file.as_object_mut().unwrap().remove("added_tokens")), "added_tokens"),
+        (|file| file["model"]["vocab"]["x y"] = json!(4_000_000_000_u32), "the limit is"),
+        (|file| file["model"]["vocab"]["x y"] = json!(-1), "not a whole number"),
+        (|file| file["added_tokens"][0]["id"] = json!(u64::MAX), "the limit is"),
+        (|file| *file = json!([1]), "not a JSON object"),
+    ];
+    for (change, words) in cases {
+        let error = foreign(change).err().unwrap();
+        assert!(
+            error.contains(words) && error.contains("tokenizer.json") && !error.contains('\n'),
+            "{error}"
+        );
+    }
+    let removed = foreign(|file| file["pre_tokenizer"] = split("Removed")).err().unwrap();
+    assert!(removed.contains("Removed"), "{removed}");
+}
+
+/// Files made to hurt: each is refused, in time, and the process lives.
+#[test]
+fn hostile_tokenizers_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("tokenizer.json");
+    let deep = format!("{{\"pre_tokenizer\": {}{}}}", "[".repeat(100_000), "]".repeat(100_000));
+    let mut nested =
+        json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    for _ in 0..40 {
+        nested = json!({"type": "Sequence", "pretokenizers": [nested]});
+    }
+    for text in
+        [deep.as_str(), "", "{", "null", "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"]
+    {
+        std::fs::write(&path, text).unwrap();
+        assert!(Tokenizer::load(&path).is_err());
+    }
+    assert!(foreign(|file| file["pre_tokenizer"] = nested).is_err());
+    let regex = |pattern: String| {
+        foreign(|file| {
+            file["pre_tokenizer"] = json!({"type": "Sequence", "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": pattern}, "behavior": "Isolated", "invert": false},
+                {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": false}]});
+        })
+    };
+    for pattern in ["(".repeat(9_000), "(a".repeat(3_000) + &")*".repeat(3_000), "x".repeat(20_000)] {
+        assert!(regex(pattern).is_err());
+    }
+    // A pattern that gives up on some texts: they are tokenised byte by byte.
+    let slow = regex("(?:(?=a)a+)+(?<=b)c".to_owned()).unwrap();
+    let text = "a".repeat(5_000);
+    assert_eq!(slow.decode(&slow.encode(&text)), text);
 }

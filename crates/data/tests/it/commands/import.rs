@@ -37,9 +37,11 @@ fn documents(sources: &[StoredSource]) -> Vec<Document> {
     sources.iter().flat_map(all).filter_map(|read| Some(read.ok()?.document)).collect()
 }
 
+/// Every file but the lock, by its name.
 fn bytes(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let files = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
     files
+        .filter(|path| !path.ends_with(".lock"))
         .map(|path| (path.file_name().unwrap().to_string_lossy().into_owned(), fs::read(path).unwrap()))
         .collect()
 }
@@ -226,4 +228,52 @@ fn the_split_of_a_shard_outlives_its_size() {
     let one = held_out("one", 1 << 20, None);
     assert!((5..40).contains(&one.len()), "{}", one.len());
     assert_eq!(one, held_out("many", 4000, None), "shards of another size");
+}
+
+/// Several at a time into one folder: each writes all that it says, or is refused.
+#[test]
+fn imports_into_one_folder_at_the_same_time_lose_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let lines = "{\"text\": \"some words of a line\"}\n".repeat(300);
+    let root = written(folder.path(), "in/lines.jsonl", lines);
+    for (round, together) in [2, 8, 2, 8].into_iter().enumerate() {
+        let to = folder.path().join(format!("to-{round}"));
+        let same = round % 2 == 0;
+        let start = std::sync::Barrier::new(together);
+        let done: Vec<Result<ImportOutcome>> = std::thread::scope(|scope| {
+            let one = |i: usize| {
+                let (root, to, start) = (&root, &to, &start);
+                scope.spawn(move || {
+                    let sources = opened(&[root.as_str()], None, &[]).unwrap();
+                    let stem = if same { "shard".to_owned() } else { format!("part-{i}") };
+                    start.wait();
+                    run(&sources, &ImportSpec { stem, ..spec(to) })
+                })
+            };
+            let threads: Vec<_> = (0..together).map(one).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        let mut promised = 0;
+        for outcome in &done {
+            match outcome {
+                Ok(outcome) => promised += outcome.shards.iter().map(|shard| shard.documents).sum::<u64>(),
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    assert!(
+                        error.contains("another mm1 is writing there") || error.contains("exists"),
+                        "{error}"
+                    );
+                }
+            }
+        }
+        assert!(promised >= 300, "nobody has written");
+        let manifest = ShardManifest::read(&to).unwrap();
+        manifest.verify(&to).unwrap();
+        assert_eq!(manifest.shards.iter().map(|shard| shard.documents).sum::<u64>(), promised);
+        assert_eq!(
+            bytes(&to).len(),
+            manifest.shards.len() + 1,
+            "every shard is listed, nothing else is there"
+        );
+    }
 }

@@ -28,6 +28,39 @@ pub(crate) enum Trouble {
     Status(u16),
     /// Ranges are ignored.
     Whole,
+    /// After so many requests another file of the same length takes its place.
+    Replaced(usize, Versions),
+}
+
+/// How a server tells versions of a file apart.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Versions {
+    /// By a tag, and it answers `If-Match`.
+    Matched,
+    /// By a tag alone.
+    Tagged,
+    /// By a weak tag.
+    Weak,
+    /// By a date.
+    Dated,
+    /// Not at all.
+    Never,
+}
+
+impl Versions {
+    fn headers(self, version: usize) -> String {
+        match self {
+            Self::Matched | Self::Tagged => format!("ETag: \"{version}\"\r\n"),
+            Self::Weak => format!("ETag: W/\"{version}\"\r\n"),
+            Self::Dated => format!("Last-Modified: Mon, 05 Jan 2026 00:00:0{version} GMT\r\n"),
+            Self::Never => String::new(),
+        }
+    }
+}
+
+/// What takes the place of a file.
+pub(crate) fn replacement(bytes: &[u8]) -> Vec<u8> {
+    bytes.iter().map(|byte| if *byte == b'a' { b'b' } else { *byte }).collect()
 }
 
 pub(crate) struct Server {
@@ -46,6 +79,7 @@ struct Request<'a> {
     method: &'a str,
     target: &'a str,
     range: Option<String>,
+    matched: Option<String>,
     /// How many requests for the target there were, with this one.
     seen: usize,
 }
@@ -75,9 +109,10 @@ impl Site {
             let request = lines.next()?.ok()?;
             let headers: Vec<String> =
                 lines.by_ref().map_while(Result::ok).take_while(|l| !l.is_empty()).collect();
-            let range = headers
-                .iter()
-                .find_map(|h| h.to_lowercase().strip_prefix("range: bytes=").map(str::to_owned));
+            let header = |name: &str| {
+                headers.iter().find_map(|h| h.to_lowercase().strip_prefix(name).map(str::to_owned))
+            };
+            let (range, matched) = (header("range: bytes="), header("if-match: "));
             let mut words = request.split(' ');
             let (method, target) = (words.next()?, words.next()?);
             let seen = {
@@ -86,7 +121,7 @@ impl Site {
                 let about = |r: &&String| r.split(' ').nth(1) == Some(target);
                 requests.iter().filter(about).count()
             };
-            self.answer(&mut out, &Request { method, target, range, seen })?;
+            self.answer(&mut out, &Request { method, target, range, matched, seen })?;
         }
     }
 
@@ -119,10 +154,24 @@ impl Site {
         // `gs://` escapes all of these.
         let path = path.replace("%2F", "/").replace("%2D", "-").replace("%2E", ".");
         let Some(bytes) = self.files.get(&path) else { return send(out, 404, "", b"", method) };
-        let tag = "ETag: \"one\"\r\nLast-Modified: Mon, 05 Jan 2026 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n";
+        let mut tag =
+            "ETag: \"one\"\r\nLast-Modified: Mon, 05 Jan 2026 00:00:00 GMT\r\nAccept-Ranges: bytes\r\n"
+                .to_owned();
+        let mut bytes = bytes.clone();
+        if let Some(Trouble::Replaced(after, versions)) = trouble {
+            let version = 1 + usize::from(seen > after);
+            tag = versions.headers(version);
+            if version == 2 {
+                bytes = replacement(&bytes);
+            }
+            let other = request.matched.as_ref().is_some_and(|wanted| *wanted != format!("\"{version}\""));
+            if other && versions == Versions::Matched {
+                return send(out, 412, "", b"", method);
+            }
+        }
         let part = request.range.as_deref().filter(|_| !matches!(trouble, Some(Trouble::Whole)));
         let Some((from, to)) = part.and_then(|range| range.split_once('-')) else {
-            return send(out, 200, tag, bytes, method);
+            return send(out, 200, &tag, &bytes, method);
         };
         let (from, to): (usize, usize) = (from.parse().ok()?, to.parse().ok()?);
         let body = bytes.get(from..=to.min(bytes.len() - 1))?;

@@ -11,7 +11,7 @@ use mm1_data::source::files::Files;
 use mm1_data::store::{Store, StoreSpec};
 use serde_json::{Value, from_value, json};
 
-use super::server::{Manner, Server, Trouble, serve};
+use super::server::{Manner, Server, Trouble, Versions, replacement, serve};
 use super::{sample, sketch, stored};
 
 fn file(name: &str) -> Vec<u8> {
@@ -137,6 +137,105 @@ fn a_dead_or_failing_server_is_reported_in_time_and_named() {
         let error = open(json!({"kind": "webdataset", "path": wrong}), &store(cache.path(), ""));
         assert!(format!("{:#}", error.err().unwrap()).contains("source `mine`"), "{wrong}");
     }
+}
+
+/// Lines of JSON that take three requests of 4 MiB.
+fn long_file() -> Vec<u8> {
+    (0..100_000).flat_map(|i| format!("{{\"text\": \"{i} {}\"}}\n", "a".repeat(90)).into_bytes()).collect()
+}
+
+/// A file that is replaced while it is downloaded is never a mixture of both, and nothing of it is kept.
+#[test]
+fn a_file_that_is_replaced_during_its_download_is_refused() {
+    let versions = [Versions::Matched, Versions::Tagged, Versions::Weak, Versions::Dated, Versions::Never];
+    for versions in versions {
+        // The question for its size, and one or two of its three parts.
+        for after in [2, 3] {
+            let manner = Manner { part: "long", trouble: Trouble::Replaced(after, versions) };
+            let server = serve(&[("/long.jsonl", long_file())], &[manner]);
+            let cache = tempfile::tempdir().unwrap();
+            let config = json!({"kind": "json-text", "path": format!("{}/long.jsonl", server.address)});
+            let error = open(config.clone(), &store(cache.path(), "")).err().map(|e| format!("{e:#}"));
+            let error = error.unwrap_or_else(|| panic!("{versions:?} after {after}: a mixture was taken"));
+            assert!(error.contains("has changed on its server") && error.contains("long.jsonl"), "{error}");
+            // The next attempt finds the new file, whole.
+            let again = open(config, &store(cache.path(), "")).unwrap();
+            let first = sketch(&again.stored(99_999).unwrap());
+            assert!(!first.contains('a') && first.contains("bbb"), "{first}");
+        }
+    }
+}
+
+/// Rows that are read by ranges come from the version whose index was made.
+#[test]
+fn a_table_that_is_replaced_between_two_rows_is_refused() {
+    for versions in [Versions::Matched, Versions::Tagged, Versions::Dated] {
+        let manner = Manner { part: "captioned", trouble: Trouble::Replaced(3, versions) };
+        let server = serve(&[("/captioned.parquet", file("captioned.parquet"))], &[manner]);
+        let cache = tempfile::tempdir().unwrap();
+        let path = format!("{}/captioned.parquet", server.address);
+        let files =
+            open(json!({"kind": "parquet-captioned", "path": path}), &store(cache.path(), "")).unwrap();
+        let read: Vec<_> = stored(&files).into_iter().collect();
+        let refused = read.iter().filter(|row| {
+            row.as_ref().is_err_and(|e| format!("{e:#}").contains("has changed on its server"))
+        });
+        assert!(refused.count() > 0, "{versions:?}: {:?}", server.requests.lock());
+        let right = |(i, row): (usize, &Result<Document>)| {
+            row.as_ref().is_ok_and(|row| sketch(row) != format!("[{i}]picture {i}<end>"))
+        };
+        assert!(!read.iter().enumerate().any(right), "a row of another file");
+    }
+}
+
+/// Without tag and date nothing says that the file of the cache is still the server's.
+#[test]
+fn without_tag_and_date_the_cache_is_not_trusted() {
+    let manner = Manner { part: "long", trouble: Trouble::Replaced(usize::MAX, Versions::Never) };
+    let (old, new) = (b"{\"text\": \"aa\"}\n".to_vec(), b"{\"text\": \"bb\"}\n".to_vec());
+    let cache = tempfile::tempdir().unwrap();
+    assert_eq!(replacement(&old).len(), new.len());
+    let read = |server: &Server| {
+        let config = json!({"kind": "json-text", "path": format!("{}/long.jsonl", server.address)});
+        texts(&open(config, &store(cache.path(), "")).unwrap())
+    };
+    let server = serve(&[("/long.jsonl", old.clone())], std::slice::from_ref(&manner));
+    assert_eq!(read(&server), ["aa<end>"]);
+    let before = count(&server, "GET");
+    assert_eq!(read(&server), ["aa<end>"]);
+    assert!(count(&server, "GET") > before, "it is asked for again");
+}
+
+/// A file of the cache that is not what was written is made again.
+#[test]
+fn a_damaged_file_of_the_cache_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("cache");
+    let path = sample("text.jsonl.gz");
+    let read = || {
+        let config = json!({"kind": "json-text", "path": path});
+        texts(&open(config, &store(&cache, "")).unwrap())
+    };
+    let whole = read();
+    let file = fs::read_dir(cache.join("files")).unwrap().next().unwrap().unwrap().path();
+    let bytes = fs::read(&file).unwrap();
+    let mut flipped = bytes.clone();
+    flipped[bytes.len() / 2] ^= 1;
+    for damage in [Vec::new(), bytes[..bytes.len() - 1].to_vec(), flipped] {
+        fs::write(&file, damage).unwrap();
+        assert_eq!(read(), whole);
+        assert_eq!(fs::read(&file).unwrap(), bytes);
+    }
+    // A copy of the cache has other times, and the same bytes.
+    fs::write(&file, &bytes).unwrap();
+    let sum = cache.join("sums").join(file.file_name().unwrap());
+    let before = fs::read(&sum).unwrap();
+    assert_eq!(read(), whole);
+    assert_eq!(fs::read(&sum).unwrap(), before, "it was not made again");
+    // Its sum is gone: it is not believed.
+    fs::remove_file(&sum).unwrap();
+    fs::write(&file, b"x").unwrap();
+    assert_eq!(read(), whole);
 }
 
 #[test]

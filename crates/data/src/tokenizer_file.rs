@@ -1,0 +1,137 @@
+//! A `tokenizer.json` of another program, before the library reads it: what would cut, fill or change a text
+//! is taken out where that is harmless, and refused where the file would then mean something else.
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::{Value, json};
+
+/// The largest file that is read.
+const MAX_FILE: usize = 256 << 20;
+/// The largest id: memory is taken for each up to it.
+const MAX_ID: u64 = 1 << 22;
+/// The longest pattern by which words are cut.
+const MAX_PATTERN: usize = 10_000;
+
+/// The file without what a training run does for itself: truncation, padding, and the dropout of merges. The
+/// tokens of `specials` are marked as such.
+///
+/// # Errors
+/// One line that names the field: no JSON, no byte-level BPE, a normaliser, a step that drops or adds text,
+/// an id beyond the limit.
+pub(crate) fn cleaned(text: &str, specials: &[&str]) -> Result<Vec<u8>> {
+    ensure!(text.len() <= MAX_FILE, "a file of {} bytes; the limit is {MAX_FILE}", text.len());
+    ensure!(
+        !text.starts_with("version https://git-lfs"),
+        "a pointer of Git LFS, not the file itself: fetch it by `git lfs pull`"
+    );
+    let mut file: Value = serde_json::from_str(text)
+        .ok()
+        .filter(Value::is_object)
+        .context("not a JSON object: it is cut short, or no tokenizer.json")?;
+    for field in ["truncation", "padding"] {
+        file[field] = Value::Null;
+    }
+    ensure!(
+        file.get("normalizer").is_none_or(Value::is_null),
+        "normalizer: {} changes texts before they are tokenised: take a tokenizer without one",
+        kind(&file["normalizer"])
+    );
+    check_words(&file["pre_tokenizer"])?;
+    // Both are for other programs: ours makes text of tokens by their bytes, and adds its own tokens.
+    if kind(&file["decoder"]) != "ByteLevel" {
+        file["decoder"] =
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    }
+    if kind(&file["post_processor"]) != "ByteLevel" {
+        file["post_processor"] = Value::Null;
+    }
+    clean_model(&mut file["model"])?;
+    mark_specials(&mut file["added_tokens"], specials)?;
+    Ok(serde_json::to_vec(&file)?)
+}
+
+/// What a part of the file is, by its `type`.
+fn kind(part: &Value) -> &str {
+    part["type"].as_str().unwrap_or("nothing")
+}
+
+/// Checks how texts are cut into words: no letter may be dropped or added.
+fn check_words(part: &Value) -> Result<()> {
+    let several = if kind(part) == "Sequence" { part["pretokenizers"].as_array() } else { None };
+    let steps: Vec<&Value> = several.map_or_else(|| vec![part], |steps| steps.iter().collect());
+    ensure!(
+        steps.iter().any(|step| kind(step) == "ByteLevel"),
+        "pre_tokenizer: {}, not a byte-level BPE (ByteLevel)",
+        kind(part)
+    );
+    for step in steps {
+        match kind(step) {
+            "ByteLevel" => ensure!(
+                step["add_prefix_space"] != json!(true),
+                "pre_tokenizer: add_prefix_space = true puts a space before each text: take a tokenizer without it"
+            ),
+            "Split" => {
+                let pattern = ["Regex", "String"].iter().find_map(|form| step["pattern"][form].as_str());
+                let pattern = pattern.context("pre_tokenizer: Split without a pattern")?;
+                ensure!(
+                    pattern.len() <= MAX_PATTERN,
+                    "pre_tokenizer: a pattern of {} letters; the limit is {MAX_PATTERN}",
+                    pattern.len()
+                );
+                ensure!(
+                    step["behavior"] != json!("Removed"),
+                    "pre_tokenizer: Split with behavior = \"Removed\" drops parts of texts"
+                );
+            }
+            "Digits" => {}
+            other => bail!(
+                "pre_tokenizer: {other} drops or changes parts of texts; Split, Digits and ByteLevel are read"
+            ),
+        }
+    }
+    Ok(())
+}
+
+fn clean_model(model: &mut Value) -> Result<()> {
+    // Old files have no type; only BPE has merges.
+    let merges = model["merges"].is_array() && model["vocab"].is_object();
+    ensure!(
+        merges && matches!(kind(model), "BPE" | "nothing"),
+        "model: {}, not a byte-level BPE with vocab and merges",
+        kind(model)
+    );
+    model["dropout"] = Value::Null;
+    for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
+        let written = model[field].as_str().unwrap_or_default();
+        ensure!(written.is_empty(), "model.{field} = {written:?}: a byte-level BPE has none");
+        model[field] = Value::Null;
+    }
+    let vocab = model["vocab"].as_object().into_iter().flatten();
+    for (token, id) in vocab {
+        check_id(token, id)?;
+    }
+    Ok(())
+}
+
+fn check_id(token: &str, id: &Value) -> Result<()> {
+    let number = id.as_u64().with_context(|| format!("the id of {token:?} is {id}, not a whole number"))?;
+    ensure!(number <= MAX_ID, "the id of {token:?} is {number}; the limit is {MAX_ID}");
+    Ok(())
+}
+
+/// Marks the special tokens as such: text never becomes one of them then.
+fn mark_specials(added: &mut Value, specials: &[&str]) -> Result<()> {
+    let added = added.as_array_mut().context("added_tokens: there are none, so no special tokens")?;
+    for token in added.iter_mut() {
+        let content = token["content"].as_str().context("added_tokens: one without content")?.to_owned();
+        ensure!(!content.is_empty(), "added_tokens: one with empty content");
+        check_id(&content, &token["id"])?;
+        if specials.contains(&content.as_str()) {
+            token["special"] = json!(true);
+        }
+    }
+    for special in specials {
+        let there = added.iter().any(|token| token["content"] == *special);
+        ensure!(there, "it lacks the special token {special} among its added_tokens");
+    }
+    Ok(())
+}
