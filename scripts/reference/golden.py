@@ -227,7 +227,8 @@ def main():
     for first, (name, config) in enumerate(CASES.items()):
         if options.cases and name not in options.cases:
             continue
-        seed = next(s for s in range(first, 10_000, len(CASES)) if own_error(name, config, s) <= WELL_POSED)
+        # A fixed stride: with one by the number of cases, a new case would change the others.
+        seed = next(s for s in range(first, 10_000, 3) if own_error(name, config, s) <= WELL_POSED)
         print(f"{name}: seed {seed}, PyTorch's own error {own_error(name, config, seed):.1e}")
         tensors, metadata = golden(name, config, seed)
         path = out / f"{name}.safetensors"

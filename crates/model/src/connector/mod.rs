@@ -20,7 +20,7 @@ use crate::init::Init;
 use crate::memory::{Activations, Load};
 use crate::vision::VisionConfig;
 
-/// The vision-language connector, `[model.connector]`: one of the paper's three (section 3.1). Each gives
+/// The vision-language connector, `[model.connector]`: the paper's are in its section 3.1. Each gives
 /// `tokens` image tokens of the decoder's width.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
