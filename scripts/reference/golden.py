@@ -64,6 +64,19 @@ CASES = {
         "connector": {"kind": "c-abstractor", "tokens": 4, "dim": 20, "depth": 2},
         "lm": lm(kv_heads=1, tied=False),
     },
+    # What decoders add to Llama's form; angles that stay, are blended and are stretched.
+    "decoder": {
+        "vision": vision(image_size=8),
+        "connector": {"kind": "average-pool", "tokens": 1},
+        "lm": lm(
+            **{"vocab": 37, "dim": 20, "heads": 6, "kv_heads": 2, "head_width": 10},
+            **{"qkv_bias": True, "qk_norm": True, "norm_eps": 1e-6},
+            rope_scaling={
+                **{"kind": "llama3", "factor": 4.0, "original_length": 64},
+                **{"low_freq_factor": 1.0, "high_freq_factor": 4.0},
+            },
+        ),
+    },
 }
 SPANS = [[0, 0, 13], [0, 13, 9], [1, 0, 7], [1, 7, 1], [1, 8, 18]]
 SLOTS = [2, 15, LENGTH + 11]

@@ -43,25 +43,44 @@ def rotate(x, cos, sin):
     return torch.cat([a * cos - b * sin, b * cos + a * sin], dim=-1)
 
 
-class Attention(nn.Module):
-    def __init__(self, dim, heads, kv_heads, eps, layer):
+class QkNorm(nn.Module):
+    """RMSNorm of each query head and each key head."""
+
+    def __init__(self, width, eps):
         super().__init__()
-        self.heads, self.kv_heads, self.width = heads, kv_heads, dim // heads
-        inner = (heads + 2 * kv_heads) * self.width
+        self.q_gamma, self.k_gamma = nn.Parameter(torch.ones(width)), nn.Parameter(torch.ones(width))
+        self.eps = eps
+
+    def forward(self, q, k):
+        norm = lambda x, gamma: F.rms_norm(x, gamma.shape, gamma, self.eps)
+        return norm(q, self.q_gamma), norm(k, self.k_gamma)
+
+
+class Attention(nn.Module):
+    """`decoder` has the settings of `[model.lm]` that only some decoders have."""
+
+    def __init__(self, dim, heads, kv_heads, eps, layer, decoder={}):
+        super().__init__()
+        width = decoder.get("head_width", dim // heads)
+        self.heads, self.kv_heads, self.width = heads, kv_heads, width
+        inner = (heads + 2 * kv_heads) * width
         self.norm = Norm(dim, eps, layer)
-        self.qkv, self.out = matrix(dim, inner), matrix(dim, dim)
-        self.qkv_bias = matrix(inner) if layer else None
+        self.qkv, self.out = matrix(dim, inner), matrix(heads * width, dim)
+        self.qkv_bias = matrix(inner) if layer or decoder.get("qkv_bias") else None
         self.out_bias = matrix(dim) if layer else None
+        self.qk_norm = QkNorm(width, eps) if decoder.get("qk_norm") else None
 
     def forward(self, x, mask=None, angles=None):
-        b, t, d = x.shape
+        b, t, _ = x.shape
         h, g, c = self.heads, self.kv_heads, self.width
         qkv = linear(self.norm(x), self.qkv, self.qkv_bias).view(b, t, h + 2 * g, c).transpose(1, 2)
         q, k, v = qkv.split([h, g, g], dim=1)
+        if self.qk_norm is not None:
+            q, k = self.qk_norm(q, k)
         if angles is not None:
             q, k = rotate(q, *angles), rotate(k, *angles)
         o = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, enable_gqa=h != g)
-        return x + linear(o.transpose(1, 2).reshape(b, t, d), self.out, self.out_bias)
+        return x + linear(o.transpose(1, 2).reshape(b, t, h * c), self.out, self.out_bias)
 
 
 GELUS = {
@@ -93,9 +112,9 @@ class Mlp(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim, heads, kv_heads, ffn, eps, layer, activation="gelu"):
+    def __init__(self, dim, heads, kv_heads, ffn, eps, layer, activation="gelu", decoder={}):
         super().__init__()
-        self.attention = Attention(dim, heads, kv_heads, eps, layer)
+        self.attention = Attention(dim, heads, kv_heads, eps, layer, decoder)
         self.mlp = Mlp(dim, ffn, eps, layer, activation)
 
     def forward(self, x, mask=None, angles=None):
@@ -281,21 +300,37 @@ class CAbstractor(nn.Module):
 CONNECTORS = {"average-pool": AveragePool, "attention-pool": AttentionPool, "c-abstractor": CAbstractor}
 
 
+def scaled(frequencies, scaling):
+    """RoPE's frequencies after `[model.lm.rope_scaling]`; Llama 3's as transformers writes it."""
+    if scaling["kind"] == "none":
+        return frequencies
+    slow = frequencies / scaling["factor"]
+    if scaling["kind"] == "linear":
+        return slow
+    low, high, length = (scaling[key] for key in ("low_freq_factor", "high_freq_factor", "original_length"))
+    wavelength = 2 * math.pi / frequencies
+    smooth = (length / wavelength - low) / (high - low)
+    between = (1 - smooth) * slow + smooth * frequencies
+    stretched = torch.where(wavelength > length / low, slow, between)
+    return torch.where(wavelength < length / high, frequencies, stretched)
+
+
 class Lm(nn.Module):
     def __init__(self, config):
         super().__init__()
         dim, eps = config["dim"], config["norm_eps"]
-        self.width, self.base = dim // config["heads"], config["rope_base"]
+        self.width, self.base = config.get("head_width", dim // config["heads"]), config["rope_base"]
+        self.scaling = config.get("rope_scaling", {"kind": "none"})
         self.embedding = matrix(config["vocab"], dim)
         self.blocks = nn.ModuleList(
-            Block(dim, config["heads"], config["kv_heads"], config["ffn"], eps, False)
+            Block(dim, config["heads"], config["kv_heads"], config["ffn"], eps, False, decoder=config)
             for _ in range(config["layers"])
         )
         self.norm = Norm(dim, eps, False)
         self.head = None if config["tied"] else matrix(dim, config["vocab"])
 
     def forward(self, x, mask, positions):
-        frequencies = self.base ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width)
+        frequencies = scaled(self.base ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width), self.scaling)
         angle = positions[:, None, :, None].to(torch.float64) * frequencies.to(x.device)
         angles = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
         for block in self.blocks:

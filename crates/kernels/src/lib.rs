@@ -22,6 +22,7 @@ pub mod conv;
 pub mod depthwise;
 pub mod embedding;
 pub mod gate;
+pub mod head_norm;
 pub mod loss;
 pub mod norm;
 pub mod pool;

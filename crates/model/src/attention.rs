@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{Activation, Affine, CachedLayer, Heads, Layout, Norm, Operations, Rope};
+use crate::ops::{Activation, Affine, CachedLayer, Heads, Layout, Norm, Operations, QkNorm, Rope};
 use crate::weight::LinearWeight;
 
 /// The parameters of a norm: RMSNorm where there is no `beta`, else LayerNorm.
@@ -46,6 +46,17 @@ impl NormWeights {
     }
 }
 
+/// The parameters of the norms of each query head and of each key head, both RMSNorm.
+#[derive(Module, Debug)]
+pub struct QkNormWeights {
+    /// `[c]`
+    pub q_gamma: Param<Tensor<1>>,
+    /// `[c]`
+    pub k_gamma: Param<Tensor<1>>,
+    #[module(skip)]
+    eps: f64,
+}
+
 /// `x + attention(norm(x)) out`, in two halves: what is between positions, and what is each position's own.
 #[derive(Module, Debug)]
 pub struct Attention {
@@ -53,8 +64,10 @@ pub struct Attention {
     pub norm: NormWeights,
     /// Queries, keys and values side by side: `[d, (h + 2g) c]`.
     pub qkv: LinearWeight,
-    /// `[(h + 2g) c]`, in the encoder only.
+    /// `[(h + 2g) c]`, in the encoder and where the decoder asks for it.
     pub qkv_bias: Option<Param<Tensor<1>>>,
+    /// Between projection and rotation, where the decoder asks for it.
+    pub qk_norm: Option<QkNormWeights>,
     /// `[h c, d]`
     pub out: LinearWeight,
     /// `[d]`, in the encoder only.
@@ -75,9 +88,24 @@ impl Attention {
             qkv_bias: bias("qkv_bias", qkv),
             out: init.param("out", [inner, dim], Initializer::residual(inner, layers)).into(),
             out_bias: bias("out_bias", dim),
+            qk_norm: None,
             norm,
             heads,
         }
+    }
+
+    /// The same with a bias of queries, keys and values (Qwen2).
+    pub fn with_qkv_bias(self, init: &Init<'_>) -> Self {
+        let bias = init.param("qkv_bias", [self.heads.qkv_width()], Initializer::Zeros);
+        Self { qkv_bias: Some(bias), ..self }
+    }
+
+    /// The same with norms of each query and key head (Qwen3).
+    pub fn with_qk_norm(self, init: &Init<'_>, eps: f64) -> Self {
+        let init = init.at("qk_norm");
+        let [q_gamma, k_gamma] =
+            ["q_gamma", "k_gamma"].map(|name| init.param(name, [self.heads.width], Initializer::Ones));
+        Self { qk_norm: Some(QkNormWeights { q_gamma, k_gamma, eps }), ..self }
     }
 
     /// What the heads gather: `[b, t, d] -> [b, t, h c]`.
@@ -105,6 +133,9 @@ impl Attention {
     /// Queries, keys and values: `[b, t, d] -> [b, t, (h + 2g) c]`.
     fn project(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
         let qkv = Affine::with_optional_bias(&self.qkv, self.qkv_bias.as_ref());
-        compute.ops().norm_linear_rounded(x, &self.norm.norm(), qkv)
+        let qkv = compute.ops().norm_linear_rounded(x, &self.norm.norm(), qkv);
+        let Some(QkNormWeights { q_gamma, k_gamma, eps }) = &self.qk_norm else { return qkv };
+        let norm = QkNorm { q: q_gamma.val(), k: k_gamma.val(), eps: *eps };
+        compute.ops().qk_norm(qkv, self.heads, &norm)
     }
 }

@@ -23,6 +23,7 @@ pub mod mlp;
 pub mod mm1;
 pub mod ops;
 pub mod positions;
+pub mod rope;
 pub mod superclass;
 mod tensor_file;
 pub mod towers;

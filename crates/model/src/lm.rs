@@ -1,4 +1,6 @@
-//! The decoder-only language model: RMSNorm, RoPE, SwiGLU, grouped-query attention, no biases (Llama's form).
+//! The decoder-only language model: RMSNorm, RoPE, SwiGLU, grouped-query attention (Llama's form), with what
+//! its relatives add: biases of queries, keys and values (Qwen2), norms of their heads (Qwen3), a head width
+//! of its own, stretched angles (Llama 3).
 
 use anyhow::{Context as _, Result, ensure};
 use burn::module::{Module, Param};
@@ -13,6 +15,7 @@ use crate::init::{Init, Initializer};
 use crate::memory::{Activations, BlockStack, Load};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight};
+use crate::rope::RopeScaling;
 use crate::weight::LinearWeight;
 
 /// The language model, `[model.lm]`: a Llama-style decoder with RMSNorm, RoPE (half-split), SwiGLU,
@@ -32,7 +35,7 @@ pub struct LmConfig {
     /// Unit: blocks.
     #[schemars(range(min = 1))]
     pub layers: usize,
-    /// Query heads; divides `dim` into an even width.
+    /// Query heads; divides `dim` into an even width, where `head_width` is left out.
     /// Unit: heads.
     #[schemars(range(min = 1))]
     pub heads: usize,
@@ -40,6 +43,10 @@ pub struct LmConfig {
     /// Unit: heads.
     #[schemars(range(min = 1))]
     pub kv_heads: usize,
+    /// Width of a head, an even number; by default `dim / heads`.
+    /// Unit: channels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub head_width: Option<usize>,
     /// Width of the SwiGLU's hidden layer.
     /// Unit: channels.
     #[schemars(range(min = 1))]
@@ -48,6 +55,15 @@ pub struct LmConfig {
     /// Unit: none.
     #[serde(default = "default_rope_base")]
     pub rope_base: f64,
+    /// How RoPE's angles are stretched for long contexts.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub rope_scaling: RopeScaling,
+    /// Whether the maps of queries, keys and values have biases, as in Qwen2.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub qkv_bias: bool,
+    /// Whether each head of queries and of keys has an RMSNorm before the rotation, as in Qwen3.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub qk_norm: bool,
     /// RMSNorm's epsilon.
     /// Unit: none.
     #[serde(default = "default_norm_eps")]
@@ -65,6 +81,11 @@ fn default_norm_eps() -> f64 {
 }
 fn default_tied() -> bool {
     true
+}
+
+/// A field that stands for nothing is not written: a plan from before there was such a field stays the same.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 impl LmConfig {
@@ -86,14 +107,28 @@ impl LmConfig {
             ensure!(value > 0, "model.lm.{field} must be at least 1");
         }
         let Self { dim, heads, kv_heads, .. } = *self;
-        ensure!(dim.is_multiple_of(heads), "model.lm.heads = {heads} must divide dim = {dim}");
         ensure!(heads.is_multiple_of(kv_heads), "model.lm.kv_heads = {kv_heads} must divide heads = {heads}");
-        ensure!(
-            (dim / heads).is_multiple_of(2),
-            "model.lm: the head width dim / heads = {} must be even, for RoPE",
-            dim / heads
-        );
-        Ok(())
+        match self.head_width {
+            Some(width) => ensure!(
+                width > 0 && width.is_multiple_of(2),
+                "model.lm.head_width = {width} must be even and at least 2, for RoPE"
+            ),
+            None => {
+                ensure!(dim.is_multiple_of(heads), "model.lm.heads = {heads} must divide dim = {dim}");
+                ensure!(
+                    (dim / heads).is_multiple_of(2),
+                    "model.lm: the head width dim / heads = {} must be even, for RoPE",
+                    dim / heads
+                );
+            }
+        }
+        self.rope_scaling.check()
+    }
+
+    /// How queries, keys and values lie beside each other.
+    pub fn attention_heads(&self) -> Heads {
+        let width = self.head_width.unwrap_or(self.dim / self.heads);
+        Heads { heads: self.heads, kv_heads: self.kv_heads, width }
     }
 
     /// Size of the vocabulary.
@@ -106,12 +141,13 @@ impl LmConfig {
 
     /// Activations of a training step.
     pub(crate) fn activations(&self, load: Load) -> Activations {
-        let width = self.dim / self.heads;
+        let heads = self.attention_heads();
         let blocks = BlockStack {
             layers: self.layers,
             dim: self.dim,
-            attended: self.heads * width,
-            qkv: (self.heads + 2 * self.kv_heads) * width,
+            attended: heads.out_width(),
+            qkv: heads.qkv_width(),
+            qk_norm: self.qk_norm,
             hidden: 2 * self.ffn,
             activated: self.ffn,
         };
@@ -130,8 +166,9 @@ pub struct Lm {
     pub norm: NormWeights,
     /// `[d, v]`; without it the head is the embedding.
     pub head: Option<LinearWeight>,
+    /// Without positions yet.
     #[module(skip)]
-    rope_base: f64,
+    rope: Rope,
     #[module(skip)]
     heads: Heads,
 }
@@ -139,14 +176,20 @@ pub struct Lm {
 impl Lm {
     /// `config` must have passed its check.
     pub fn new(init: &Init<'_>, config: &LmConfig) -> Self {
-        let (dim, layers) = (config.dim, config.layers);
-        let heads = Heads { heads: config.heads, kv_heads: config.kv_heads, width: dim / config.heads };
+        let (dim, layers, heads) = (config.dim, config.layers, config.attention_heads());
         let blocks = (0..layers).map(|layer| {
             let (attention, mlp) =
                 (init.at("blocks").at(layer).at("attention"), init.at("blocks").at(layer).at("mlp"));
             let norm = |init: &Init<'_>| NormWeights::rms(&init.at("norm"), dim, config.norm_eps);
+            let mut mixing = Attention::new(&attention, norm(&attention), heads, layers);
+            if config.qkv_bias {
+                mixing = mixing.with_qkv_bias(&attention);
+            }
+            if config.qk_norm {
+                mixing = mixing.with_qk_norm(&attention, config.norm_eps);
+            }
             Block {
-                attention: Attention::new(&attention, norm(&attention), heads, layers),
+                attention: mixing,
                 mlp: Mlp::new(&mlp, norm(&mlp), config.ffn, Activation::Swiglu, layers),
             }
         });
@@ -156,7 +199,7 @@ impl Lm {
             norm: NormWeights::rms(&init.at("norm"), dim, config.norm_eps),
             head: (!config.tied)
                 .then(|| init.param("head", [dim, config.vocab()], Initializer::fan_in(dim)).into()),
-            rope_base: config.rope_base,
+            rope: config.rope_scaling.table(config.rope_base, heads.width),
             heads,
         }
     }
@@ -202,8 +245,7 @@ impl Lm {
 
     /// An empty cache for `sequences` sequences.
     pub(crate) fn cache(&self, sequences: usize) -> Cache {
-        let rope = Rope::new(self.rope_base, self.heads.width, 0);
-        Cache::new(self.blocks.len(), self.heads, rope, sequences)
+        Cache::new(self.blocks.len(), self.heads, self.rope.clone(), sequences)
     }
 
     /// New tokens of several sequences in one row, after those in the cache, before the last norm:
@@ -256,7 +298,9 @@ impl Lm {
     }
 
     fn rope(&self, layout: &Layout) -> Rope {
-        Rope::new(self.rope_base, self.heads.width, layout.longest())
+        let mut rope = self.rope.clone();
+        rope.reach(layout.longest());
+        rope
     }
 
     /// The output head.

@@ -54,6 +54,8 @@ pub(crate) struct BlockStack {
     pub(crate) attended: usize,
     /// Of queries, keys and values side by side.
     pub(crate) qkv: usize,
+    /// Whether their heads are normed: they are then saved before and after it.
+    pub(crate) qk_norm: bool,
     /// Of the MLP before its activation.
     pub(crate) hidden: usize,
     /// Of the MLP after its activation.
@@ -63,7 +65,8 @@ pub(crate) struct BlockStack {
 impl BlockStack {
     /// What the blocks and the norm behind them save, and the temporaries of one block's backward pass.
     pub(crate) fn activations(&self, positions: usize, load: Load) -> Activations {
-        let block = load.rounded(2 * self.dim + self.attended + self.qkv + self.hidden);
+        let qkv = if self.qk_norm { 2 * self.qkv } else { self.qkv };
+        let block = load.rounded(2 * self.dim + self.attended + qkv + self.hidden);
         // With activation checkpointing a block saves its input alone; one block at a time is whole again.
         let blocks = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
         // The largest in a block's backward pass: the MLP's gradients before and after its activation.

@@ -198,6 +198,7 @@ impl VisionConfig {
             dim: self.dim,
             attended: self.dim,
             qkv: 3 * self.dim,
+            qk_norm: false,
             hidden: self.ffn,
             activated: self.ffn,
         };

@@ -6,58 +6,64 @@ use crate::cpu::tiered;
 use crate::number::Stored;
 use std::sync::Arc;
 
-/// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / base^(2 j / width)`. A
-/// clone shares them.
+/// Cosines and sines of the first positions: pair `j` at position `p` turns by `p / divisors[j]`. A clone
+/// shares them.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RopeTable {
     /// `[positions, width]`: cosines of the pairs, then their sines.
     values: Arc<Vec<f32>>,
-    /// Of a head; even.
-    width: usize,
-    base: f64,
+    /// One for each pair of a head.
+    divisors: Arc<Vec<f64>>,
 }
 
 impl RopeTable {
-    /// For heads `width` wide (even) and positions below `positions`.
+    /// For heads `width` wide (even) and positions below `positions`, with divisors `base^(2 j / width)`.
     pub fn new(base: f64, width: usize, positions: usize) -> Self {
-        assert!(width > 0 && width.is_multiple_of(2), "a head of width {width} has no pairs");
-        let mut table = Self { values: Arc::default(), width, base };
+        assert!(width.is_multiple_of(2), "a head of width {width} has no pairs");
+        let divisor = |j: usize| base.powf((2 * j) as f64 / width as f64);
+        let mut table = Self::of_divisors((0..width / 2).map(divisor).collect());
         table.reach(positions);
         table
     }
 
+    /// Without positions yet, for heads of as many pairs as there are `divisors`.
+    pub fn of_divisors(divisors: Vec<f64>) -> Self {
+        assert!(!divisors.is_empty(), "a head without pairs");
+        Self { values: Arc::default(), divisors: Arc::new(divisors) }
+    }
+
     /// Makes sure that positions below `positions` are there.
     pub fn reach(&mut self, positions: usize) {
-        let (before, width) = (self.positions(), self.width);
+        let before = self.positions();
         if positions <= before {
             return;
         }
         let values = Arc::make_mut(&mut self.values);
         for p in before..positions {
-            let angle = |j: usize| p as f64 / self.base.powf((2 * j) as f64 / width as f64);
-            values.extend((0..width / 2).map(|j| angle(j).cos() as f32));
-            values.extend((0..width / 2).map(|j| angle(j).sin() as f32));
+            let angles = || self.divisors.iter().map(|divisor| p as f64 / divisor);
+            values.extend(angles().map(|angle| angle.cos() as f32));
+            values.extend(angles().map(|angle| angle.sin() as f32));
         }
     }
 
     /// Width of a head.
     pub fn width(&self) -> usize {
-        self.width
+        2 * self.divisors.len()
     }
 
     /// Number of positions.
     pub fn positions(&self) -> usize {
-        self.values.len() / self.width
+        self.values.len() / self.width()
     }
 
     /// Cosines and sines of a position's pairs, `[width / 2]` each.
     pub fn at(&self, position: usize) -> (&[f32], &[f32]) {
-        self.values[position * self.width..][..self.width].split_at(self.width / 2)
+        self.values[position * self.width()..][..self.width()].split_at(self.width() / 2)
     }
 
     /// Cosines and sines from a position on.
     pub(super) fn from(&self, position: usize) -> &[f32] {
-        &self.values[position * self.width..]
+        &self.values[position * self.width()..]
     }
 }
 

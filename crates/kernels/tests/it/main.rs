@@ -10,6 +10,7 @@ mod conv;
 mod embedding;
 mod gate;
 mod gemm;
+mod head_norm;
 mod loss;
 mod norm;
 mod rows;

@@ -20,7 +20,7 @@ pub use layout::{Layout, Sight, Span};
 pub use mm1_kernels::activation::Activation;
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
 pub use mm1_kernels::gemm::Precision;
-pub use norm::Norm;
+pub use norm::{Norm, QkNorm};
 pub use weight::{Affine, PackedWeight, Weight};
 
 /// The new tokens of one sequence among the new tokens of all that are in one row.
@@ -100,6 +100,11 @@ pub trait Operations: Debug + Send + Sync {
     fn norm_linear_rounded(&self, x: Tensor<3>, norm: &Norm, map: Affine) -> Tensor<3> {
         self.norm_linear(x, norm, map)
     }
+
+    /// Each head of queries and of keys normed by itself: `[b, t, (h + 2g) c] -> [b, t, (h + 2g) c]`, for
+    /// [`Self::attention`] and [`Self::attention_cached`]; what comes in may be in the precision of products,
+    /// and so is the result then.
+    fn qk_norm(&self, qkv: Tensor<3>, heads: Heads, norm: &QkNorm) -> Tensor<3>;
 
     /// Self-attention on packed queries, keys and values: `[b, t, (h + 2g) c] -> [b, t, h c]`.
     ///

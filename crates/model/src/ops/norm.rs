@@ -23,3 +23,14 @@ pub enum Norm {
         eps: f64,
     },
 }
+
+/// RMSNorm of each query head and of each key head by itself.
+#[derive(Clone, Debug)]
+pub struct QkNorm {
+    /// Scale of the queries `[c]`.
+    pub q: Tensor<1>,
+    /// Scale of the keys `[c]`.
+    pub k: Tensor<1>,
+    /// Added to the mean square of a head.
+    pub eps: f64,
+}

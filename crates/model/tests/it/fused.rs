@@ -4,8 +4,8 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
-    Activation, Affine, Composed, Fused, Heads, Layout, Norm, Operations, Precision, Rope, Sight, Span,
-    Weight,
+    Activation, Affine, Composed, Fused, Heads, Layout, Norm, Operations, Precision, QkNorm, Rope, Sight,
+    Span, Weight,
 };
 use mm1_model::{Compute, weights};
 
@@ -287,6 +287,17 @@ fn attention_over_packed_examples() {
 }
 
 #[test]
+fn norms_of_query_and_key_heads() {
+    for (heads, kv_heads, width, t) in [(4, 2, 6, 3), (1, 1, 2, 1), (3, 1, 34, 70)] {
+        let heads = Heads { heads, kv_heads, width };
+        check("norms of heads", &[2 * t * heads.qkv_width(), width, width], &|ops, p| {
+            let norm = QkNorm { q: p[1].clone(), k: p[2].clone(), eps: 1e-3 };
+            ops.qk_norm(p[0].clone().reshape([2, t, heads.qkv_width()]), heads, &norm).flatten(0, 2)
+        });
+    }
+}
+
+#[test]
 fn attention_of_queries_over_patches() {
     for (n, queries, keys, heads, width) in [(2, 3, 7, 2, 5), (9, 17, 40, 3, 10)] {
         let d = heads * width;
@@ -377,12 +388,21 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
         let hidden = ops.act_linear_residual(seen, Activation::Identity, w(5, 64, f).into(), None);
         ops.act_linear_residual(hidden, Activation::Gelu, w(6, f, o).into(), None).flatten(0, 2)
     };
+    // Norms of heads between a projection and attention.
+    let normed = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let norm = Norm::Rms { gamma: p[1].clone(), eps: 1e-5 };
+        let w = p[2].clone().mul_scalar((o as f64).sqrt().recip()).reshape::<2, _>([o, qkv]);
+        let projected = ops.norm_linear_rounded(p[0].clone().reshape([b, t, o]), &norm, w.into());
+        let by = QkNorm { q: p[3].clone(), k: p[4].clone(), eps: 1e-5 };
+        ops.attention(ops.qk_norm(projected, heads, &by), heads, &layout, None).flatten(0, 2)
+    };
     let activated = |ops: &dyn Operations, p: &[Tensor<1>]| {
         let (h, w) = (p[0].clone().reshape([b, t, 2 * f]), p[1].clone().reshape::<2, _>([f, o]));
         ops.act_linear_residual(h, Activation::Swiglu, w.into(), None).flatten(0, 2)
     };
     // A block is five operations.
-    let cases: [(Operation<'_>, Vec<usize>, f32); 3] = [
+    let cases: [(Operation<'_>, Vec<usize>, f32); 4] = [
+        (&normed, vec![b * t * o, o, o * qkv, 16, 16], 2e-2),
         (&attention, vec![b * t * qkv], 1e-2),
         (&activated, vec![b * t * 2 * f, f * o], 1e-2),
         (&block, vec![b * t * o, o, o, qkv, o * qkv, 64 * f, f * o], 2e-2),

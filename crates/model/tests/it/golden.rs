@@ -2,7 +2,7 @@
 //! (scripts/reference/golden.py).
 
 use burn::tensor::{Tensor, TensorData};
-use mm1_model::ops::{Layout, Rope, Sight};
+use mm1_model::ops::{Layout, Sight};
 use mm1_model::{Compute, weights};
 
 use crate::case::{self, Case, difference, values};
@@ -47,7 +47,8 @@ fn every_part_computes_what_pytorch_does() {
 
         let inside = case.inside();
         let lm = &case.config.lm;
-        let rope = Rope::new(lm.rope_base, lm.dim / lm.heads, case.layout.longest());
+        let mut rope = lm.rope_scaling.table(lm.rope_base, lm.attention_heads().width);
+        rope.reach(case.layout.longest());
         let embeds = case.values("output/embeds").to_vec();
         let mut x: Tensor<3> =
             Tensor::from_data(TensorData::new(embeds, [case.rows, case.length, lm.dim]), &device);

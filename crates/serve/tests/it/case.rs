@@ -10,6 +10,7 @@ use mm1_data::tokenizer::Tokenizer;
 use mm1_model::connector::{AveragePoolConfig, ConnectorConfig};
 use mm1_model::lm::LmConfig;
 use mm1_model::ops::Precision;
+use mm1_model::rope::RopeScaling;
 use mm1_model::vision::{VisionConfig, VisionSizes};
 use mm1_model::{Compute, Input, Layout, Mm1, Mm1Config, Sight};
 use mm1_serve::generate::{GenerateOptions, Generator};
@@ -52,7 +53,11 @@ impl Case {
                 heads: 4,
                 kv_heads: 2,
                 ffn: 64,
+                head_width: None,
                 rope_base: 10_000.0,
+                rope_scaling: RopeScaling::None,
+                qkv_bias: false,
+                qk_norm: false,
                 norm_eps: 1e-5,
                 tied: false,
             },

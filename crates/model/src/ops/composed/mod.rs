@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
+use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, QkNorm, Rope, Weight};
 use positions::{LastPositions, Positions};
 
 /// Operations made of the engine's own. Products are in the device's f32 in either precision, but for
@@ -76,6 +76,16 @@ impl Operations for Composed {
             None => y,
             Some(residual) => residual + y,
         }
+    }
+
+    fn qk_norm(&self, qkv: Tensor<3>, heads: Heads, norm: &QkNorm) -> Tensor<3> {
+        let ([b, t, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), heads);
+        let part = |start: usize, heads: usize| qkv.clone().narrow(2, start * c, heads * c);
+        let by_head = |start: usize, heads: usize, gamma: &Tensor<1>| {
+            let norm = Norm::Rms { gamma: gamma.clone(), eps: norm.eps };
+            normed(part(start, heads).reshape([b, t * heads, c]), &norm).reshape([b, t, heads * c])
+        };
+        Tensor::cat(vec![by_head(0, h, &norm.q), by_head(h, g, &norm.k), part(h + g, g)], 2)
     }
 
     fn attention(&self, qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {

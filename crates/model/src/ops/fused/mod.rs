@@ -16,6 +16,7 @@ mod linear;
 mod memory;
 mod norm;
 mod norm_linear;
+mod qk_norm;
 mod record;
 mod step_memory;
 
@@ -29,7 +30,7 @@ use burn_flex::{FlexTensor, Layout as TensorLayout};
 pub use checkpointed::checkpointed;
 pub use step_memory::{GradientSums, StepMemory};
 
-use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, Rope, Weight};
+use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, QkNorm, Rope, Weight};
 use memory::{Number, Values};
 
 /// Operations whose forward and backward pass are one kernel of `mm1_kernels` each.
@@ -85,6 +86,10 @@ impl Operations for Fused {
 
     fn norm_linear_rounded(&self, x: Tensor<3>, norm: &Norm, map: Affine) -> Tensor<3> {
         norm_linear::norm_linear(self, x, norm, map, self.precision)
+    }
+
+    fn qk_norm(&self, qkv: Tensor<3>, heads: Heads, norm: &QkNorm) -> Tensor<3> {
+        qk_norm::qk_norm(self, qkv, heads, norm)
     }
 
     fn attention(&self, qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
