@@ -66,6 +66,8 @@ enum Command {
     Report(commands::report::ReportArgs),
     /// Score predictions against references, both JSON files of texts by id.
     Score(commands::score::ScoreArgs),
+    /// Compare a language model with what another program makes of the same token ids.
+    Verify(commands::verify::VerifyArgs),
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
@@ -107,6 +109,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Eval(command) => commands::eval::eval(&command),
         Command::Report(args) => commands::report::report(&args),
         Command::Score(args) => commands::score::score(&args),
+        Command::Verify(args) => commands::verify::verify(&args),
         Command::Data(command) => commands::data::data(&command),
         Command::Recipes(args) => commands::recipes::recipes(&args),
         Command::Schema => commands::schema::schema(),

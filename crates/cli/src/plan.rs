@@ -1,6 +1,7 @@
 //! The [`Plan`]: a recipe with everything checked and everything derived, before the first step.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
@@ -74,6 +75,9 @@ pub(crate) struct Derived {
     /// Hash of the weights of `model.vision.from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoder: Option<String>,
+    /// Hash of the weights of `model.lm.from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) lm: Option<String>,
     /// Hash of the tokenizer's vocabulary and merges.
     pub(crate) tokenizer: String,
     /// Memory of weights, gradients and optimizer state in MiB, in the stage that keeps most; activations
@@ -96,7 +100,7 @@ impl Plan {
     }
 
     fn of_complete(complete: CompleteRecipe, folder: Option<&RunFolder>) -> Result<Self> {
-        let CompleteRecipe { mut recipe, encoder } = complete;
+        let CompleteRecipe { mut recipe, encoder, lm: lm_weights } = complete;
         check_stages(&recipe)?;
         let compute = Compute::new(recipe.device.open()?).with_precision(recipe.precision);
         #[cfg(feature = "emoji")]
@@ -107,14 +111,16 @@ impl Plan {
         let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
         let lm = &mut recipe.model.lm;
         ensure!(
-            lm.vocab.is_none_or(|vocab| vocab == tokenizer.vocab()),
+            lm.from.is_some() || lm.vocab.is_none_or(|vocab| vocab == tokenizer.vocab()),
             "model.lm.vocab = {} but the tokenizer has {} entries; leave it out to take the tokenizer's",
             lm.vocab.unwrap_or_default(),
             tokenizer.vocab()
         );
-        lm.vocab = Some(tokenizer.vocab());
+        // Of an imported decoder some rows may be of no token; it grows by those that it lacks.
+        let rows = lm.from.as_ref().and(lm.vocab).unwrap_or(0);
+        lm.vocab = Some(rows.max(tokenizer.vocab()));
         recipe.model.check()?;
-        let derived = Derived::of(&recipe, encoder, &tokenizer, compute.device())?;
+        let derived = Derived::of(&recipe, [encoder, lm_weights], &tokenizer, compute.device())?;
         for stage in &recipe.stage {
             if let Some(s) = stage.training() {
                 ensure!(
@@ -230,7 +236,14 @@ impl Plan {
 }
 
 impl Derived {
-    fn of(recipe: &Recipe, encoder: Option<String>, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
+    /// `weights` are the hashes of those of encoder and decoder.
+    fn of(
+        recipe: &Recipe,
+        weights: [Option<String>; 2],
+        tokenizer: &Tokenizer,
+        device: &Device,
+    ) -> Result<Self> {
+        let [encoder, lm_weights] = weights;
         let parameters = ParameterCounts::of(&Mm1::new(&recipe.model, recipe.seed, device)?);
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
         // Without training there are weights alone.
@@ -249,6 +262,7 @@ impl Derived {
             image_tokens: recipe.model.connector.tokens(),
             parameters,
             encoder,
+            lm: lm_weights,
             tokenizer: tokenizer.fingerprint().to_string(),
             state_mib: state.div_ceil(1 << 20),
             lr,
@@ -277,7 +291,8 @@ pub(crate) fn caption_tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> Result<Tokenizer> {
     let (vocab, documents) = match &recipe.tokenizer {
         TokenizerConfig::File { path } => {
-            return Tokenizer::load(path).with_context(|| format!("tokenizer.path = {}", path.display()));
+            return tokenizer_of_file(path, folder)
+                .with_context(|| format!("tokenizer.path = {}", path.display()));
         }
         TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
     };
@@ -296,6 +311,17 @@ fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> 
     let tokenizer = Tokenizer::train(texts.into_iter(), vocab)?;
     if let Some(folder) = folder {
         tokenizer.save(&folder.tokenizer())?;
+    }
+    Ok(tokenizer)
+}
+
+/// The tokenizer of another run or program. The run folder keeps it as it is: whoever talks with the model
+/// finds it there.
+fn tokenizer_of_file(path: &Path, folder: Option<&RunFolder>) -> Result<Tokenizer> {
+    let tokenizer = Tokenizer::load(path)?;
+    // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
+    if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
+        std::fs::copy(path, folder.tokenizer())?;
     }
     Ok(tokenizer)
 }

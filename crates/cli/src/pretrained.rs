@@ -1,10 +1,11 @@
 //! `[model.vision] from`: an image encoder that is there already, of a run of ours, a Hugging Face folder or
-//! an ONNX file.
+//! an ONNX file; and `[model.lm] from`: a language model of a Hugging Face folder.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::ImageSpec;
+use mm1_model::import::lm::{self, ImportedLm};
 use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
 use mm1_model::weights;
@@ -12,7 +13,8 @@ use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::checkpoints;
-use crate::recipe::{Recipe, WrittenRecipe};
+use crate::error::input;
+use crate::recipe::{Recipe, TokenizerConfig, WrittenRecipe};
 
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
@@ -71,39 +73,104 @@ pub(crate) struct CompleteRecipe {
     pub(crate) recipe: Recipe,
     /// Hash of the weights of its `model.vision.from`.
     pub(crate) encoder: Option<String>,
+    /// Hash of the weights of its `model.lm.from`.
+    pub(crate) lm: Option<String>,
 }
 
 /// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of the
-/// encoder and its pictures. This is the first moment that weights are opened.
+/// encoder and its pictures, and `model.lm.from` of the decoder and its tokenizer. This is the first moment
+/// that weights are opened.
 ///
 /// # Errors
 /// [`crate::error::InputError`]: a field that is unknown or of another type, a setting that differs from the
-/// encoder's, an encoder that can't be opened.
+/// origin's, an origin that can't be opened.
 pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
-    let encoder = written.change(fill)?;
-    Ok(CompleteRecipe { recipe: written.parse()?, encoder })
+    let (encoder, lm) = written.change(|tree| Ok((fill(tree)?, fill_lm(tree)?)))?;
+    let recipe = written.parse()?;
+    if let Some(lm) = &lm {
+        input(lm.imported.check(&recipe.model.lm))?;
+    }
+    Ok(CompleteRecipe { recipe, encoder, lm: lm.map(|lm| lm.fingerprint) })
 }
 
-/// Completes `tree`. The hash of the encoder's weights, where the recipe has one that is there already.
+/// A language model as its origin has it.
+struct PretrainedLm {
+    imported: ImportedLm,
+    /// The same for the same weights.
+    fingerprint: String,
+}
+
+/// Where the part `part` of the model comes from, if the recipe says so.
+fn origin(tree: &Table, part: &str) -> Result<Option<String>> {
+    let from = tree.get("model").and_then(|model| model.get(part)?.get("from"));
+    match from {
+        None => Ok(None),
+        Some(Value::String(from)) => Ok(Some(from.clone())),
+        Some(other) => bail!("model.{part}.from is a {}, not a path", other.type_str()),
+    }
+}
+
+/// Puts what the origin `from` has into the part `part` of the model, where the recipe leaves it out.
+///
+/// # Errors
+/// A setting that differs, and is not one of `free`.
+fn settle(tree: &mut Table, (part, from): (&str, &str), own: Table, free: &[&str]) -> Result<()> {
+    let model = tree.get_mut("model").and_then(Value::as_table_mut);
+    let Some(written) = model.and_then(|model| model.get_mut(part)).and_then(Value::as_table_mut) else {
+        return Ok(());
+    };
+    for (key, value) in own {
+        let written = written.entry(key.clone()).or_insert_with(|| value.clone());
+        ensure!(
+            *written == value || free.contains(&key.as_str()),
+            "model.{part}.{key} = {written}, but {from} has {value}: leave it out"
+        );
+    }
+    Ok(())
+}
+
+/// Completes the decoder of `tree` and says which tokenizer it has; the decoder, where the recipe has one
+/// that is there already.
+fn fill_lm(tree: &mut Table) -> Result<Option<PretrainedLm>> {
+    let Some(from) = origin(tree, "lm")? else { return Ok(None) };
+    let (imported, mut hash) = (open_lm(Path::new(&from))?, Xxh3::new());
+    imported.identify(|piece| hash.update(piece))?;
+    settle(tree, ("lm", &from), Table::try_from(&imported.config)?, &[])?;
+    let path = Path::new(&from).join("tokenizer.json");
+    let own = || Value::try_from(TokenizerConfig::File { path: path.clone() });
+    match tree.get("tokenizer") {
+        Some(written) => ensure!(
+            written.get("kind").and_then(Value::as_str) == Some("file"),
+            "tokenizer: the ids of model.lm.from = \"{from}\" are those of its own tokenizer: leave \
+             [tokenizer] out, or give its file by kind = \"file\""
+        ),
+        None => {
+            ensure!(
+                path.exists(),
+                "model.lm.from = \"{from}\" has no tokenizer.json: give it by [tokenizer] kind = \"file\""
+            );
+            tree.insert("tokenizer".to_owned(), own()?);
+        }
+    }
+    Ok(Some(PretrainedLm { imported, fingerprint: format!("{:016x}", hash.digest()) }))
+}
+
+/// Reads the language model at `from`, but for its values.
+///
+/// # Errors
+/// What is no language model that can be imported.
+pub(crate) fn open_lm(from: &Path) -> Result<ImportedLm> {
+    lm::open(from).with_context(|| format!("model.lm.from = \"{}\"", from.display()))
+}
+
+/// Completes the encoder of `tree`. The hash of its weights, where the recipe has one that is there already.
 fn fill(tree: &mut Table) -> Result<Option<String>> {
-    let vision = tree.get("model").and_then(|model| model.get("vision"));
-    let sized = vision.is_some_and(|vision| vision.get("image_size").is_some());
-    let Some(from) = vision.and_then(|vision| vision.get("from")) else { return Ok(None) };
-    let Value::String(from) = from else { bail!("model.vision.from is a {}, not a path", from.type_str()) };
-    let from = from.clone();
+    let Some(from) = origin(tree, "vision")? else { return Ok(None) };
+    let sized = tree["model"]["vision"].get("image_size").is_some();
     let origin = PretrainedEncoder::open(Path::new(&from))?;
     let fingerprint = origin.fingerprint();
     let PretrainedEncoder { encoder, image } = origin;
-    let model = tree.get_mut("model").and_then(Value::as_table_mut);
-    if let Some(vision) = model.and_then(|model| model.get_mut("vision")).and_then(Value::as_table_mut) {
-        for (key, value) in Table::try_from(&encoder.config)? {
-            let written = vision.entry(key.clone()).or_insert_with(|| value.clone());
-            ensure!(
-                *written == value || FREE.contains(&key.as_str()),
-                "model.vision.{key} = {written}, but {from} has {value}: leave it out"
-            );
-        }
-    }
+    settle(tree, ("vision", &from), Table::try_from(&encoder.config)?, &FREE)?;
     let own_size = encoder.config.image_size;
     if let Some(image) = image.as_ref().filter(|image| !sized && image.size != own_size) {
         bail!(

@@ -27,6 +27,7 @@ pub mod rope;
 pub mod superclass;
 mod tensor_file;
 pub mod towers;
+pub mod verify;
 pub mod vision;
 pub mod walk;
 pub mod weight;

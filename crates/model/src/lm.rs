@@ -2,6 +2,8 @@
 //! its relatives add: biases of queries, keys and values (Qwen2), norms of their heads (Qwen3), a head width
 //! of its own, stretched angles (Llama 3).
 
+use std::path::PathBuf;
+
 use anyhow::{Context as _, Result, ensure};
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
@@ -16,13 +18,20 @@ use crate::memory::{Activations, BlockStack, Load};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight};
 use crate::rope::RopeScaling;
+use crate::vision::required_without_origin;
 use crate::weight::LinearWeight;
 
 /// The language model, `[model.lm]`: a Llama-style decoder with RMSNorm, RoPE (half-split), SwiGLU,
 /// grouped-query attention.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = required_without_origin)]
 pub struct LmConfig {
+    /// Where the initial weights come from: a Hugging Face folder of Llama, Mistral, Qwen2 or Qwen3. By
+    /// default they are drawn from the seed. The origin settles the other fields, which may then be left out,
+    /// and brings its tokenizer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// Size of the vocabulary; by default the tokenizer's. A network that is made has one.
     /// Unit: entries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,9 +69,11 @@ pub struct LmConfig {
     pub rope_scaling: RopeScaling,
     /// Whether the maps of queries, keys and values have biases, as in Qwen2.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
     pub qkv_bias: bool,
     /// Whether each head of queries and of keys has an RMSNorm before the rotation, as in Qwen3.
     #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
     pub qk_norm: bool,
     /// RMSNorm's epsilon.
     /// Unit: none.
@@ -122,6 +133,9 @@ impl LmConfig {
                 );
             }
         }
+        let (base, eps) = (self.rope_base, self.norm_eps);
+        ensure!(base > 0.0 && base.is_finite(), "model.lm.rope_base = {base} must be above 0");
+        ensure!(eps >= 0.0 && eps.is_finite(), "model.lm.norm_eps = {eps} must not be below 0");
         self.rope_scaling.check()
     }
 

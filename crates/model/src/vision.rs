@@ -109,8 +109,8 @@ pub enum VisionActivation {
     GeluTanh,
 }
 
-/// The schema of [`VisionConfig`]: what must be written is required only where no origin settles it.
-fn required_without_origin(schema: &mut Schema) {
+/// The schema of settings with a `from`: what must be written is required only where no origin settles it.
+pub(crate) fn required_without_origin(schema: &mut Schema) {
     if let Some(required) = schema.remove("required") {
         schema.insert("anyOf".to_owned(), json!([{ "required": ["from"] }, { "required": required }]));
     }

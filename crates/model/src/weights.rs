@@ -178,13 +178,19 @@ enum FlatValues {
     Floats(Vec<f32>),
     /// In a file, from which they are read when it is their turn.
     File(FileTensor),
+    /// Made when it is their turn.
+    Made(MakeValues),
 }
+
+/// Makes the values of one parameter.
+pub(crate) type MakeValues = Box<dyn FnOnce() -> Result<Vec<f32>>>;
 
 impl FlatValues {
     fn into_floats(self) -> Result<Vec<f32>> {
         match self {
             Self::Floats(values) => Ok(values),
             Self::File(tensor) => tensor.read(),
+            Self::Made(make) => make(),
         }
     }
 }
@@ -199,6 +205,18 @@ type Given = BTreeMap<String, (Vec<usize>, FlatValues)>;
 pub fn assign<M: Module>(module: M, tensors: Vec<Named>) -> Result<M> {
     let given = |(path, shape, values)| (path, (shape, FlatValues::Floats(values)));
     put(module, tensors.into_iter().map(given).collect())
+}
+
+/// The same with values that are made one parameter after another: beside the module there is one at a time.
+///
+/// # Errors
+/// As [`assign`]; what making them refuses.
+pub(crate) fn assign_made<M: Module>(
+    module: M,
+    tensors: impl Iterator<Item = (String, Vec<usize>, MakeValues)>,
+) -> Result<M> {
+    let given = |(path, shape, make)| (path, (shape, FlatValues::Made(make)));
+    put(module, tensors.map(given).collect())
 }
 
 /// See [`assign`].

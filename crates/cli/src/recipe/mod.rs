@@ -84,7 +84,7 @@ pub(crate) enum TokenizerConfig {
         #[schemars(range(min = 1))]
         documents: u64,
     },
-    /// A `tokenizer.json` of this program.
+    /// A `tokenizer.json`: byte-level BPE, with the special tokens of this program.
     File {
         /// The file. A run folder has one.
         path: PathBuf,

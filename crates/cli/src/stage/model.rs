@@ -4,12 +4,13 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
+use mm1_model::lm::Lm;
 use mm1_model::vision::Vision;
 use mm1_model::{Mm1, weights};
 
 use crate::checkpoints;
 use crate::error::input;
-use crate::pretrained::PretrainedEncoder;
+use crate::pretrained::{PretrainedEncoder, open_lm};
 use crate::recipe::{Recipe, Stage};
 
 /// The model as the stages before `stage` have left it.
@@ -43,18 +44,30 @@ fn from_origin(vision: Vision, recipe: &Recipe) -> Result<Vision> {
     }
 }
 
+/// The decoder of random weights `lm` with those of the recipe's `model.lm.from`, if it has one.
+fn lm_from_origin(lm: Lm, recipe: &Recipe) -> Result<Lm> {
+    let config = &recipe.model.lm;
+    match &config.from {
+        Some(from) => input(open_lm(from).and_then(|imported| imported.fit(lm, config))),
+        None => Ok(lm),
+    }
+}
+
 /// The model as the stages `done` of `recipe` have left it.
 ///
 /// # Errors
 /// If one of them has no good checkpoint.
 pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Device) -> Result<Mm1> {
     // A language stage writes the whole model: nothing before the last of them matters.
-    let first = done.iter().rposition(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_))).unwrap_or(0);
+    let last = done.iter().rposition(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_)));
     let mut model = Mm1::new(&recipe.model, recipe.seed, device)?;
+    if last.is_none() {
+        model.lm = lm_from_origin(model.lm, recipe)?;
+    }
     if done.iter().all(|stage| stage.training().is_none()) {
         model.vision = from_origin(model.vision, recipe)?;
     }
-    for stage in &done[first..] {
+    for stage in &done[last.unwrap_or(0)..] {
         match stage {
             Stage::Pretrain(s) | Stage::Sft(s) => {
                 model = weights::load(model, &checkpoints::weights(root, &s.name)?)?

@@ -1,4 +1,5 @@
-//! Pre-trained image encoders of other programs. Foreign names are mapped here and only here.
+//! Pre-trained image encoders of other programs, and in [`lm`] language models. Foreign names are mapped here
+//! and only here.
 //!
 //! | family | `model_type` of a Hugging Face folder | what it becomes |
 //! |---|---|---|
@@ -24,6 +25,8 @@
 mod clip;
 mod dinov2;
 mod folder;
+pub mod lm;
+mod lm_settings;
 mod mapper;
 mod onnx;
 mod settings;

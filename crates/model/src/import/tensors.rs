@@ -47,6 +47,12 @@ impl ForeignTensors {
 
     /// The values of the tensor `name`, which must have this shape but for leading axes of 1.
     pub(super) fn take(&mut self, name: &str, shape: &[usize]) -> Result<Vec<f32>> {
+        let stored = self.take_stored(name, shape)?;
+        stored.values.read().with_context(|| format!("{}: `{name}` can't be read", self.from))
+    }
+
+    /// The same before its values are read.
+    pub(super) fn take_stored(&mut self, name: &str, shape: &[usize]) -> Result<ForeignTensor> {
         let found = self.tensors.remove(name);
         let stored = found.with_context(|| format!("{}: `{name}` {shape:?} is missing", self.from))?;
         ensure!(
@@ -55,7 +61,7 @@ impl ForeignTensors {
             self.from,
             stored.shape
         );
-        stored.values.read().with_context(|| format!("{}: `{name}` can't be read", self.from))
+        Ok(stored)
     }
 
     /// The values of the matrix `name`, as `[inputs, outputs]`.
@@ -119,6 +125,27 @@ impl ForeignTensors {
             );
         }
         Ok(())
+    }
+}
+
+impl ForeignTensor {
+    /// Refuses a type that can't be read.
+    pub(super) fn check_type(&self) -> Result<()> {
+        match &self.values {
+            TensorValues::File(tensor) => tensor.check_type(),
+            TensorValues::Values(_) => Ok(()),
+        }
+    }
+
+    /// Its bytes as they are stored, piece after piece.
+    pub(super) fn bytes(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
+        match &self.values {
+            TensorValues::File(tensor) => tensor.bytes(each),
+            TensorValues::Values(values) => {
+                values.iter().for_each(|value| each(&value.to_le_bytes()));
+                Ok(())
+            }
+        }
     }
 }
 

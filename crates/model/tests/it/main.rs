@@ -9,6 +9,7 @@ mod golden;
 mod gradient;
 mod import;
 mod init;
+mod lm;
 mod objectives;
 mod ops;
 mod packing;

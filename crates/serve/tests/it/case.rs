@@ -47,6 +47,7 @@ impl Case {
             }),
             connector: ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4 }),
             lm: LmConfig {
+                from: None,
                 vocab: Some(tokenizer.vocab()),
                 dim: 32,
                 layers: 2,

@@ -1,0 +1,88 @@
+//! `mm1 verify`: a language model beside what another program makes of the same token ids.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Result, ensure};
+use burn::tensor::Device;
+use clap::Args;
+use mm1_model::Compute;
+use mm1_model::compute::on_pool;
+use mm1_model::device::DeviceKind;
+use mm1_model::import::lm;
+use mm1_model::init::Init;
+use mm1_model::lm::Lm;
+use mm1_model::verify::{Comparison, Golden};
+use serde_json::json;
+
+use crate::arguments::{DeviceArgs, ThreadsArgs};
+use crate::commands::data::print_json;
+use crate::error::input;
+use crate::recipe::Recipe;
+use crate::stage::model;
+
+#[derive(Debug, Args)]
+pub(crate) struct VerifyArgs {
+    /// A Hugging Face folder of Llama, Mistral, Qwen2 or Qwen3, or a run folder.
+    model: PathBuf,
+    /// Safetensors file: input_ids [b, t], and logits [b, t, v] or hidden [b, t, d] (behind the last norm);
+    /// attention_mask [b, t] where there is padding.
+    #[arg(long, value_name = "FILE")]
+    golden: PathBuf,
+    /// The largest difference that passes, relative to the largest value of its position.
+    #[arg(long, value_name = "D", default_value_t = 1e-4)]
+    tolerance: f32,
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadsArgs,
+    /// Print one JSON document as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Compares the model with the golden file, in f32, and prints how far they are apart.
+///
+/// # Errors
+/// A model or a file that can't be read or compared; a difference above the tolerance.
+pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
+    args.threads.start_pool()?;
+    let compute = Compute::new(input(args.device.or(DeviceKind::default()).open())?);
+    let golden = input(Golden::open(&args.golden))?;
+    let compare = || golden.compare(&compute, &read(&args.model, compute.device())?);
+    let found = input(on_pool(compare))?;
+    let Comparison { positions, max_absolute, max_relative, top1 } = found;
+    let passed = max_relative <= args.tolerance;
+    if args.json {
+        let mut document = serde_json::to_value(found)?;
+        document["tolerance"] = json!(args.tolerance);
+        document["passed"] = json!(passed);
+        print_json(&document)?;
+    } else {
+        println!("positions           {positions}");
+        println!(
+            "largest difference  {max_absolute:.2e}, {max_relative:.2e} of the position's largest value"
+        );
+        if let Some(share) = top1 {
+            println!("same top token      {:.2}%", 100.0 * share);
+        }
+    }
+    ensure!(
+        passed,
+        "{} differs from {} by {max_relative:.2e}, more than --tolerance {:e}",
+        args.model.display(),
+        args.golden.display(),
+        args.tolerance
+    );
+    Ok(())
+}
+
+/// The language model at `path`.
+fn read(path: &Path, device: &Device) -> Result<Lm> {
+    if path.join("plan.toml").exists() {
+        let recipe = Recipe::of_run(path)?;
+        return Ok(model::after(&recipe.stage, &recipe, path, device)?.lm);
+    }
+    let imported = lm::open(path)?;
+    let config = imported.config.clone();
+    imported.fit(Lm::new(&Init::new(0, device), &config), &config)
+}
