@@ -152,6 +152,10 @@ fn imported(dir: &Path, name: &str) -> (PathBuf, PathBuf) {
     let mut recipe: toml::Table = fs::read_to_string(ENCODERS).unwrap().parse().unwrap();
     let vision: toml::Table = format!("from = {folder:?}").parse().unwrap();
     recipe["model"]["vision"] = vision.into();
+    // The folders do not say how they take pictures.
+    let image: toml::Table =
+        "mode = \"squash\"\nmean = [0.5, 0.5, 0.5]\nstd = [0.5, 0.5, 0.5]".parse().unwrap();
+    recipe.insert("image".into(), image.into());
     recipe["world"]["picture_size"] = 20.into();
     recipe["stage"].as_array_mut().unwrap().remove(0);
     fs::write(&file, toml::to_string(&recipe).unwrap()).unwrap();
