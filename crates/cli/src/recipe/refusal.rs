@@ -15,7 +15,8 @@ pub(super) fn of(
     unedited: &Table,
     error: &serde_path_to_error::Error<toml::de::Error>,
 ) -> Error {
-    let message = error.inner().message().trim().to_owned();
+    // The lines after the first name a place, and not from the recipe's top.
+    let message = error.inner().message().lines().next().unwrap_or_default().trim().to_owned();
     let whole = Value::Table(tree.clone());
     let place = culprit(&whole).unwrap_or_default();
     let path = place.shown(&whole);
