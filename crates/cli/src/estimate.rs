@@ -83,12 +83,15 @@ impl RunEstimate {
         let _ = match total {
             Some(total) => writeln!(
                 text,
-                "time: about {} of training here, by one measured step of each stage ({each}); \
-                 evaluation comes on top",
+                "time: about {} of training here ({each}),\n      \
+                 by one measured step of each stage; evaluation comes on top",
                 duration(total)
             ),
             None => {
-                writeln!(text, "time: not measured where a step takes too much memory or time here ({each})")
+                writeln!(
+                    text,
+                    "time: not measured where a step takes too much memory or time here\n      ({each})"
+                )
             }
         };
         let _ = writeln!(
@@ -97,7 +100,7 @@ impl RunEstimate {
             HumanBytes(self.checkpoint_bytes)
         );
         if let Some((folder, gib)) = &self.cache {
-            let _ = writeln!(text, "disk: downloads are kept in {folder}, at most {gib} GiB");
+            let _ = writeln!(text, "      downloads are kept in {folder}, at most {gib} GiB");
         }
         text
     }

@@ -19,7 +19,7 @@ impl Plan {
         let p = &d.parameters;
         let _ = writeln!(
             text,
-            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}), {} image tokens a picture, \
+            "{}: {} parameters (vision {}, connector {}, lm {}, embedding {}),\n  {} image {} a picture, \
              vocabulary {}",
             self.recipe.name,
             HumanCount(p.total() as u64),
@@ -28,6 +28,7 @@ impl Plan {
             HumanCount(p.lm as u64),
             HumanCount(p.embedding as u64),
             d.image_tokens,
+            if d.image_tokens == 1 { "token" } else { "tokens" },
             self.tokenizer.vocab()
         );
         for stage in &self.recipe.stage {
@@ -46,7 +47,7 @@ impl Plan {
         let held_out = self.sources.named(tasks::held_out(task)?).len(Split::Test)?;
         (held_out < ENOUGH_QUESTIONS).then(|| {
             format!(
-                "{task} has {held_out} test {}; with fewer than {ENOUGH_QUESTIONS} a score is a rough guess",
+                "{task} has {held_out} test {};\n    with fewer than {ENOUGH_QUESTIONS} a score is a rough guess",
                 if held_out == 1 { "item" } else { "items" }
             )
         })
@@ -58,9 +59,12 @@ impl Plan {
                 let MemoryEstimate { images, mib, loader_mib, .. } = memory[&s.name];
                 let positions = HumanCount(self.derived.positions_per_step[&s.name]);
                 format!(
-                    "{} steps of {positions} positions with about {images} pictures, peak lr {:.2e}, \
+                    "{} {} of {positions} positions with about {images} {}, peak lr {:.2e},\n    \
                      about {mib} MiB of memory, of it loader {loader_mib} MiB",
-                    s.steps, self.derived.lr[&s.name]
+                    s.steps,
+                    if s.steps == 1 { "step" } else { "steps" },
+                    if images == 1 { "picture" } else { "pictures" },
+                    self.derived.lr[&s.name]
                 )
             }
             Stage::Probe(s) => format!(

@@ -65,7 +65,7 @@ fn the_recipe_goes_from_a_folder_to_scores_of_its_pictures_alone() {
     let done = own("run", &pictures, &["--out", out.to_str().unwrap()]);
     succeeds(&done);
     let said = stderr(&done);
-    assert!(said.contains("captions:pictures has 6 test items; with fewer than 200"), "{said}");
+    assert!(said.contains("captions:pictures has 6 test items;"), "{said}");
     let scores: serde_json::Value =
         serde_json::from_slice(&fs::read(out.join("eval.json")).unwrap()).unwrap();
     assert_eq!(scores[0]["task"], "captions:pictures");
@@ -107,10 +107,7 @@ fn a_plan_says_minutes_and_disk() {
     let plan = own("plan", dir.path(), &[]);
     succeeds(&plan);
     let text = String::from_utf8(plan.stdout).unwrap();
-    assert!(
-        text.contains("time: about ") && text.contains(" of training here, by one measured step"),
-        "{text}"
-    );
+    assert!(text.contains("time: about ") && text.contains(" of training here (encoder "), "{text}");
     assert!(text.contains("disk: about ") && text.contains(" of checkpoints in the run folder"), "{text}");
     let json = own("plan", dir.path(), &["--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
