@@ -65,11 +65,11 @@ fn the_recipe_goes_from_a_folder_to_scores_of_its_pictures_alone() {
     let done = own("run", &pictures, &["--out", out.to_str().unwrap()]);
     succeeds(&done);
     let said = stderr(&done);
-    assert!(said.contains("captions:pictures has 6 test items;"), "{said}");
+    assert!(said.contains("captions:pictures has 12 test items;"), "{said}");
     let scores: serde_json::Value =
         serde_json::from_slice(&fs::read(out.join("eval.json")).unwrap()).unwrap();
     assert_eq!(scores[0]["task"], "captions:pictures");
-    assert_eq!(scores[0]["n"], 6);
+    assert_eq!(scores[0]["n"], 12);
     // The tokenizer knows the captions' words, and nothing that any stage saw is of the built-in world.
     let plan = fs::read_to_string(out.join("plan.toml")).unwrap();
     assert!(!plan.contains("emoji-"), "{plan}");
