@@ -76,12 +76,9 @@ fn pictures_and_texts_that_training_has_seen_are_found() {
     ]);
     let found = seen.check(&task, 100);
     assert_eq!((found.documents, found.items), (5, 6));
-    assert_eq!((found.same_pictures, found.near_pictures, found.texts), (1, 3, 1), "{found:?}");
+    assert_eq!((found.same_pictures, found.near_pictures, found.texts), (2, 3, 1), "{found:?}");
     let named: Vec<_> = found.examples.iter().map(|(id, what)| (id.as_str(), what.as_str())).collect();
-    let similar = "similar picture";
-    assert_eq!(
-        named,
-        [("brighter", similar), ("quoted", "text"), ("same", "same picture"), ("scaled", similar)]
-    );
+    let (same, similar) = ("same picture", "similar picture");
+    assert_eq!(named, [("brighter", similar), ("quoted", "text"), ("same", same), ("scaled", same)]);
     assert_eq!(seen.check(&task, 1).items, 1);
 }

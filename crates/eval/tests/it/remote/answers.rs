@@ -154,7 +154,7 @@ fn fault_k10_what_was_answered_before_a_server_dies_is_kept() {
     };
     let error = format!("{:#}", evaluate().unwrap_err());
     assert!(
-        error.contains("given up after 2") && error.contains("500 Internal Server Error: down"),
+        error.contains("given up after 2") && error.contains("400 Bad Request: out of memory"),
         "{error}"
     );
     let failed = fs::read_to_string(&log).unwrap().matches("\"no_answer\"").count();
