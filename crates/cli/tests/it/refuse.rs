@@ -78,10 +78,7 @@ fn fault_10_what_cannot_work_is_found_before_training() {
         ("stage.few-shot.shots=[0, 400]", &["stage.few-shot", "400 demonstrations", "the context has 4096"]),
         ("stage.few-shot.shots=[1000000000]", &["stage.few-shot", "shots = 1000000000"]),
         ("stage.few-shot.batch=1000000000000000000", &["stage.few-shot", "batch = 1000000000000000000"]),
-        (
-            "stage.few-shot.tasks=[\"captions:chat\"]",
-            &["stage.few-shot", "none can be read", "not a caption"],
-        ),
+        ("stage.few-shot.tasks=[\"captions:chat\"]", &["stage.few-shot", "none can be read", "emoji-chat"]),
         (
             "stage.few-shot.tasks=[\"vqa:captioned\"]",
             &["stage.few-shot", "none can be read", "not a question"],
