@@ -11,6 +11,7 @@ use serde::Serialize;
 use crate::document::{Document, Image};
 use crate::image::{DecodeBudget, MAX_SIDE, PictureHeader, open, read_header};
 use crate::left_out::LeftOut;
+use crate::printable::printable;
 use crate::shard::Provenance;
 use crate::source::files::ReadDocument;
 use crate::source::stored::StoredSource;
@@ -149,9 +150,11 @@ impl Damaged {
 
 impl std::fmt::Display for Damaged {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // File and member names, ids and what decoders say come from outside.
+        let (file, reason) = (printable(&self.file), printable(&self.reason));
         match self.index {
-            Some(index) => write!(f, "{}: document {index} of {}: {}", self.file, self.source, self.reason),
-            None => write!(f, "{}: {}", self.file, self.reason),
+            Some(index) => write!(f, "{file}: document {index} of {}: {reason}", printable(&self.source)),
+            None => write!(f, "{file}: {reason}"),
         }
     }
 }

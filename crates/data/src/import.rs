@@ -6,11 +6,13 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::account::Account;
 use crate::examine::{self, Damaged, Examination, Examined, LISTED, PictureCheck};
 use crate::filter::{DocumentFilter, FilterCounts, FilterSpec};
 use crate::image::{DecodeBudget, PictureKey};
@@ -56,6 +58,19 @@ pub struct ImportOutcome {
     pub filter: Option<FilterCounts>,
 }
 
+impl ImportOutcome {
+    /// What became of all documents: written, damaged, or removed by a rule.
+    pub fn account(&self) -> Account {
+        let read = self.shards.iter().map(|shard| shard.documents).sum();
+        let mut left_out = LeftOut::default();
+        for (rule, count) in self.filter.iter().flat_map(|counts| &counts.removed_documents) {
+            let name = serde_json::to_value(rule).ok();
+            left_out.add(name.as_ref().and_then(|name| name.as_str()).unwrap_or_default(), *count);
+        }
+        Account { read, skipped: LeftOut::of([("damaged", self.skipped)]), left_out }
+    }
+}
+
 /// One of the two passes, for progress.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pass {
@@ -84,7 +99,7 @@ pub fn import(
     // A pass of its own: how often a picture is used shows at the end only, and the filter needs it.
     let checked = passes.check()?;
     staging.begin()?;
-    let written = passes.write(&staging, &checked);
+    let written = passes.write(&staging, &checked).map_err(|error| full_disk(error, &spec.folder));
     let published = written.and_then(|shards| {
         ensure!(!shards.is_empty(), "no document is left to write{}", checked.why());
         staging.publish(&shards)?;
@@ -97,6 +112,19 @@ pub fn import(
     let filter = passes.filter.map(|filter| filter.counts().clone());
     let Checked { damaged, left_out, .. } = checked;
     Ok(ImportOutcome { shards: published?, skipped, damaged, left_out, filter })
+}
+
+/// Calls a full disk so, with the folder: the system's words name neither.
+fn full_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
+    let full = |e: &std::io::Error| matches!(e.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded);
+    if error.chain().filter_map(|cause| cause.downcast_ref()).any(full) {
+        error.context(format!(
+            "--to {}: the disk is full: nothing was written; free some space or choose another folder",
+            folder.display()
+        ))
+    } else {
+        error
+    }
 }
 
 /// What the first pass has found.

@@ -18,6 +18,13 @@ impl LeftOut {
         }
     }
 
+    /// One count for each reason.
+    pub fn of<'a>(counts: impl IntoIterator<Item = (&'a str, u64)>) -> Self {
+        let mut all = Self::default();
+        counts.into_iter().for_each(|(reason, count)| all.add(reason, count));
+        all
+    }
+
     /// Adds what was counted elsewhere.
     pub fn merge(&mut self, other: &Self) {
         other.iter().for_each(|(reason, count)| self.add(reason, count));

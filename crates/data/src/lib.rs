@@ -1,5 +1,6 @@
 //! Documents to batches: the four kinds of MM1's data, tokenised, packed and loaded in an exact order.
 
+pub mod account;
 pub mod augment;
 pub mod batch;
 pub mod chat;

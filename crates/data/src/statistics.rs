@@ -6,6 +6,7 @@ use anyhow::Result;
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
+use crate::account::Account;
 use crate::document::DocumentKind;
 use crate::examine::{self, Damaged, Examination, Examined, LISTED};
 use crate::image::PictureHeader;
@@ -205,6 +206,12 @@ impl Statistics {
             },
         )?;
         Ok((all, damaged))
+    }
+
+    /// What became of all documents.
+    pub fn account(&self) -> Account {
+        let skipped = LeftOut::of(self.reasons.iter().map(|(reason, count)| (reason.as_str(), *count)));
+        Account { read: self.sums.documents, skipped, left_out: LeftOut::default() }
     }
 
     fn add(&mut self, of: &Measured) {

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
+use crate::account::Account;
 use crate::examine::{self, Damaged, Examination};
 use crate::left_out::LeftOut;
 use crate::shard::ShardManifest;
@@ -74,6 +75,13 @@ pub fn verify(
 }
 
 impl Verified {
+    /// What became of all documents of the files that could be opened.
+    pub fn account(&self) -> Account {
+        let damaged = self.problems.iter().filter(|problem| problem.index.is_some());
+        let skipped = LeftOut::of(damaged.map(|problem| (problem.cause(), 1)));
+        Account { read: self.documents, skipped, left_out: LeftOut::default() }
+    }
+
     fn problem(&mut self, source: &str, file: String, reason: String) {
         self.problems.push(Damaged { source: source.to_owned(), file, index: None, reason });
     }

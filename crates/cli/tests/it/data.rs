@@ -225,7 +225,7 @@ fn a_folder_of_many_formats_is_told_apart() {
     for field in ["documents", "images", "words", "skipped", "bytes"] {
         assert_eq!(stats[field], sum(field), "{field}");
     }
-    assert_eq!(stats["left_out"], serde_json::json!([]));
+    assert_eq!(stats["files_left_out"], serde_json::json!([]));
     assert_eq!(stats["skipped_documents"].as_array().unwrap().len() as u64, sum("skipped"));
 }
 

@@ -43,6 +43,11 @@ impl Album {
         Self { root, missing }
     }
 
+    /// Whether there is a file with this name, relative to the folder.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.root.join(name).is_file()
+    }
+
     /// The file with this name, relative to the folder; `None` where it is missing and may be.
     ///
     /// # Errors

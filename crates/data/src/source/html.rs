@@ -4,16 +4,19 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
+use ego_tree::NodeRef;
 use ego_tree::iter::Edge;
 use scraper::Node;
 use scraper::node::Element;
 
 use super::album::{Album, MissingPicture};
 use super::files::{FileLayout, Format, ReadDocument, bytes};
+use super::html_picture::addresses;
 use super::page::DocumentBuilder;
 use super::tree::parse;
 use super::webdataset::PICTURES;
-use crate::document::DocumentKind;
+use crate::document::{DocumentKind, Image};
+use crate::image::{PictureHeader, check_decodable, opened, read_header};
 use crate::index::IndexEntry;
 use crate::store::Blob;
 use crate::text_file;
@@ -104,10 +107,10 @@ impl PageReader {
         let (mut left_out, mut verbatim) = (0_u32, 0_u32);
         for edge in tree.tree.root().traverse() {
             let (node, open) = match edge {
-                Edge::Open(node) => (node.value(), true),
-                Edge::Close(node) => (node.value(), false),
+                Edge::Open(node) => (node, true),
+                Edge::Close(node) => (node, false),
             };
-            match node {
+            match node.value() {
                 Node::Element(element) => {
                     let name = element.name();
                     let step = |count: u32| if open { count + 1 } else { count.saturating_sub(1) };
@@ -120,7 +123,7 @@ impl PageReader {
                         "\n".clone_into(&mut self.gap);
                     }
                     if name == "img" && open && left_out == 0 {
-                        self.picture(element)?;
+                        self.picture(node)?;
                     }
                 }
                 Node::Text(text) if open && left_out == 0 => self.text(text, verbatim > 0),
@@ -153,27 +156,61 @@ impl PageReader {
         }
     }
 
-    fn picture(&mut self, element: &Element) -> Result<()> {
-        let source = element.attr("src").unwrap_or_default().trim();
-        if source.starts_with("data:image/") && source.contains(";base64,") {
-            self.page.found(self.album.address(source)?);
-            return Ok(());
+    /// Adds the first file of an `img` that can be read, or counts why there is none.
+    fn picture(&mut self, image: NodeRef<'_, Node>) -> Result<()> {
+        let (mut missing, mut why) = (None, "a picture without an address");
+        for address in addresses(image) {
+            match self.place(&address)? {
+                PicturePlace::Page => {
+                    self.add(self.album.address(&address).ok().flatten());
+                    return Ok(());
+                }
+                PicturePlace::File(name) if self.album.has(&name) => {
+                    let picture = self.album.picture(&name)?;
+                    self.add(picture);
+                    return Ok(());
+                }
+                PicturePlace::File(name) => missing = missing.or(Some(name)),
+                PicturePlace::Nowhere(reason) => why = reason,
+            }
         }
-        let path = source.split(['?', '#']).next().unwrap_or_default();
-        let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy().to_lowercase();
-        // Anything with a scheme or a host is not in the folder; other formats are not decoded.
-        if path.contains(':') || path.starts_with("//") || !PICTURES.contains(&extension.as_str()) {
-            return Ok(());
+        match missing {
+            // Refused, or counted.
+            Some(name) => self.page.found(self.album.picture(&name)?),
+            None => self.page.leave_out(why),
         }
-        let name = self
-            .inside(&decoded(path))
-            .with_context(|| format!("the picture {source:?} is not inside the folder"))?;
-        let picture = self.album.picture(&name)?;
-        if picture.is_some() {
-            self.gap.clear();
-        }
-        self.page.found(picture);
         Ok(())
+    }
+
+    /// Adds a picture that was found; one that is damaged is left out, and the page stays.
+    fn add(&mut self, picture: Option<Image>) {
+        match picture.filter(|picture| is_whole(picture)) {
+            Some(picture) => {
+                self.page.picture(picture);
+                self.gap.clear();
+            }
+            None => self.page.leave_out("a picture that is damaged"),
+        }
+    }
+
+    fn place(&self, address: &str) -> Result<PicturePlace> {
+        if address.starts_with("data:") {
+            let picture = address.starts_with("data:image/") && address.contains(";base64,");
+            return Ok(if picture { PicturePlace::Page } else { PicturePlace::Nowhere(OTHER_FORMAT) });
+        }
+        let path = address.split(['?', '#']).next().unwrap_or_default();
+        // Anything with a scheme or a host is not in the folder.
+        if path.contains(':') || path.starts_with("//") {
+            return Ok(PicturePlace::Nowhere("a picture on a server"));
+        }
+        let extension = Path::new(path).extension().unwrap_or_default().to_string_lossy().to_lowercase();
+        if !PICTURES.contains(&extension.as_str()) {
+            return Ok(PicturePlace::Nowhere(OTHER_FORMAT));
+        }
+        let name = self.inside(&decoded(path));
+        Ok(PicturePlace::File(
+            name.with_context(|| format!("the picture {address:?} is not inside the folder"))?,
+        ))
     }
 
     /// The path of what the page calls `path`, in the album; `None` where it leaves it.
@@ -189,6 +226,29 @@ impl PageReader {
         }
         Some(parts.join("/"))
     }
+}
+
+/// Where an address of a picture leads.
+enum PicturePlace {
+    /// The picture is in the page itself.
+    Page,
+    /// A file of the album by its name.
+    File(String),
+    /// There is nothing to read, and why.
+    Nowhere(&'static str),
+}
+
+const OTHER_FORMAT: &str = "a picture of a format that is not read";
+
+/// Pixels of the largest picture that is decoded to see whether it is damaged.
+const LOOKED_AT: u64 = 25_000_000;
+
+/// Whether a picture can be decoded. Only decoding shows damage in its middle; of a very large one its header
+/// and its end are looked at.
+fn is_whole(picture: &Image) -> bool {
+    let small = |seen: PictureHeader| u64::from(seen.width) * u64::from(seen.height) <= LOOKED_AT;
+    check_decodable(picture).is_ok()
+        && (!read_header(picture).is_ok_and(small) || opened(picture, [255; 3], &|_| [1; 2]).is_ok())
 }
 
 /// Whether an element is not content by its role or class.

@@ -11,6 +11,7 @@ mod evidence;
 pub mod files;
 pub mod folder;
 pub mod html;
+mod html_picture;
 pub mod instructions;
 pub(crate) mod interface;
 mod json;

@@ -61,6 +61,11 @@ impl DocumentBuilder {
         }
     }
 
+    /// Counts something that is not in the document.
+    pub(crate) fn leave_out(&mut self, reason: &str) {
+        self.left_out.add(reason, 1);
+    }
+
     /// Whether it has any picture.
     pub(crate) fn pictures(&self) -> bool {
         self.segments.iter().any(|segment| matches!(segment, Segment::Image(_)))

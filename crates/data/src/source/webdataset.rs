@@ -57,7 +57,10 @@ impl Format for Webdataset {
             )
         };
         let picture = Image::named(&format!("{key}.{extension}"), bytes);
-        DocumentBuilder::captioned(key, picture, &text)
+        let mut read = DocumentBuilder::captioned(key, picture, &text)?;
+        // The picture was taken; what is left is the caption and the others.
+        read.left_out.add("a member beside the picture and the caption", sample.names().count() as u64 - 1);
+        Ok(read)
     }
 }
 

@@ -1,8 +1,10 @@
 //! What other people's files do to us: each fault that was seen is a test that says what is right, with cases
 //! beside it that are of the same kind.
 
+mod account;
 mod archives;
 mod conversations;
+mod pages;
 mod pictures;
 mod sameness;
 mod text;

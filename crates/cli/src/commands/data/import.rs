@@ -152,6 +152,7 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Resul
             "sources": sources,
             "left_out": left_out,
             "files_left_out": opened.left,
+            "account": imported.account(),
             "shards": shards,
         }));
     }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
+use mm1_data::account::Account;
 use mm1_data::examine::{Damaged, LISTED, PictureCheck};
 use mm1_data::statistics::{Histogram, Statistics, Sums};
 use mm1_data::tokenizer::Tokenizer;
@@ -51,6 +52,8 @@ struct SourceStats {
     file_bytes: u64,
     #[serde(flatten)]
     statistics: Statistics,
+    /// What became of its documents.
+    account: Account,
 }
 
 /// Counts everything.
@@ -84,6 +87,7 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
             kind,
             files: stored.files(),
             file_bytes: stored.bytes(),
+            account: statistics.account(),
             statistics,
         });
     }

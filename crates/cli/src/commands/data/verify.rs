@@ -40,6 +40,7 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     if args.json {
         let mut report = serde_json::to_value(&verified)?;
         report["whole"] = json!(verified.problems.is_empty());
+        report["account"] = serde_json::to_value(verified.account())?;
         report["files_left_out"] = json!(detected.left);
         super::print_json(&report)?;
     } else {
