@@ -70,8 +70,8 @@ impl Album {
         read().map(Some).with_context(|| path.display().to_string())
     }
 
-    /// The bytes of the cell, or else the file or `data:` address that it names; `None` where it is missing and
-    /// may be.
+    /// The bytes of the cell, or else the file or `data:` address that it names; `None` where it is missing
+    /// and may be.
     ///
     /// # Errors
     /// As [`Album::address`]; a cell without bytes and path.

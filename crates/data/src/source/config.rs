@@ -46,9 +46,10 @@ pub enum SourceConfig {
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
-    /// Images with captions in a folder, or in a JSON-lines file beside them.
+    /// Images with captions in a folder: a `.txt` beside each, or a list of paths and captions (JSON lines,
+    /// CSV, Parquet), as in the ImageFolder layout of Hugging Face.
     Folder {
-        /// The folder, or its `.jsonl` file.
+        /// The folder, or its list of captions.
         path: PathBuf,
         /// Share of the images that is held out for tests.
         /// Unit: fraction.
@@ -83,10 +84,10 @@ pub enum SourceConfig {
     ParquetCaptioned {
         /// The files: paths, globs, ranges, folders or addresses.
         path: Paths,
-        /// The column of images: bytes, or a struct of `bytes` and `path`.
+        /// The column of images: bytes, a struct of `bytes` and `path`, or a list of these.
         #[serde(default = "default_image")]
         image: String,
-        /// The column of captions.
+        /// The column of captions: a text, or a list of texts of which each visit shows one.
         #[serde(default = "default_text")]
         text: String,
         /// Memory that open row groups may take; the least recently used are closed first.
@@ -200,6 +201,31 @@ pub enum SourceConfig {
         #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
         test_share: f64,
     },
+    /// Conversations in Parquet: a column of turns, and maybe one of images.
+    ParquetConversations {
+        /// The files: paths, globs, ranges, folders or addresses.
+        path: Paths,
+        /// The column of the turns: a list of structs, or JSON in a text.
+        #[serde(default = "default_turns")]
+        turns: String,
+        /// The column of images, one or a list; empty: there is none.
+        #[serde(default)]
+        images: String,
+        /// The folder of images that are named by a path; by default such paths are relative to the working
+        /// folder.
+        #[serde(default)]
+        pictures: PathBuf,
+        /// Memory that open row groups may take; the least recently used are closed first.
+        /// Unit: MiB.
+        #[serde(default = "default_memory")]
+        #[schemars(range(min = 1, max = 1_048_576))]
+        memory_mib: u64,
+        /// Share of the documents that is held out for tests.
+        /// Unit: fraction.
+        #[serde(default = "default_test_share")]
+        #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+        test_share: f64,
+    },
     /// Conversations in JSON, as LLaVA, ShareGPT and OpenAI have them.
     Conversations {
         /// The files: paths, globs, ranges, folders or addresses.
@@ -246,6 +272,10 @@ fn default_image() -> String {
 
 fn default_images() -> String {
     "images".to_owned()
+}
+
+fn default_turns() -> String {
+    "conversations".to_owned()
 }
 
 fn default_text() -> String {

@@ -1,5 +1,5 @@
-//! Conversations: records of JSON, and rows of Parquet with a column of turns. Pictures are files of a folder,
-//! `data:` addresses, or bytes beside the turns.
+//! Conversations: records of JSON, and rows of Parquet with a column of turns. Pictures are files of a
+//! folder, `data:` addresses, or bytes beside the turns.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use parquet::record::Field;
@@ -135,7 +135,7 @@ impl Conversations {
             turns.push(Turn { role, segments });
         }
         let first = turns.iter_mut().find(|turn| turn.role == Role::User);
-        if let Some(first) = first.filter(|_| talk.paired && places == 0) {
+        if let Some(first) = first.filter(|_| talk.pictures_first && places == 0) {
             let pictures = left.map(|cell| self.picture(cell)).collect::<Result<Vec<_>>>()?;
             first.segments.splice(..0, pictures);
         } else {

@@ -6,16 +6,22 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
 
+use super::archive_evidence::archive;
+use super::column_evidence::columns;
 use super::config::SourceConfig;
-use super::evidence::{self, Evidence, SourceFields};
+use super::evidence::{Evidence, SourceFields};
 use super::files::Format as _;
-use super::webdataset::PICTURES;
-use super::{html, json, parquet, shard, text};
+use super::pairing::{LooseFiles, Paired, Tables};
+use super::value_evidence::{self, values};
+use super::webdataset::{PICTURES, PICTURES_NOT_READ};
+use super::{caption_list, html, json, parquet, shard, text};
+
+pub use super::pairing::UnusedFile;
 use crate::shard::{MANIFEST, ShardManifest};
 use crate::store::{ANY, Blob, Paths, Store, at_once};
 
 /// The kinds that files can be of.
-pub const KINDS: [&str; 11] = [
+pub const KINDS: [&str; 12] = [
     "folder",
     "shards",
     "webdataset",
@@ -27,6 +33,7 @@ pub const KINDS: [&str; 11] = [
     "json-text",
     "parquet-text",
     "conversations",
+    "parquet-conversations",
 ];
 
 /// What a person says of all paths, in place of what would be found.
@@ -56,8 +63,8 @@ pub struct FoundSource {
 pub struct Detected {
     /// The sources, in the order of the paths.
     pub sources: Vec<FoundSource>,
-    /// Files that belong to no source.
-    pub left: Vec<String>,
+    /// Files that belong to no source, each with the reason.
+    pub left: Vec<UnusedFile>,
     /// Files of a known ending whose format can't be detected, and why.
     pub unclear: Vec<(String, String)>,
     /// Folders with a manifest of shards.
@@ -103,7 +110,10 @@ pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<
         ensure!(
             all.sources.len() > before || !all.unclear.is_empty(),
             "{path}: no data of a known format{}; say --kind, one of {}",
-            all.left.last().map(|left| format!(" (such as {left})")).unwrap_or_default(),
+            all.left
+                .last()
+                .map(|left| format!(" (such as {}: {})", left.file, left.reason))
+                .unwrap_or_default(),
             KINDS.join(", ")
         );
     }
@@ -148,7 +158,7 @@ impl Detected {
         let folder = Path::new(path).is_dir();
         let fits = |file: &Blob| !folder || ends(&file.name, endings);
         let (files, left): (Vec<Blob>, Vec<Blob>) = files.into_iter().partition(fits);
-        self.left.extend(left.into_iter().map(|file| file.address));
+        self.left.extend(left.into_iter().map(|file| UnusedFile::new(file, "not of the kind that was said")));
         let first = files.first();
         let first = first
             .with_context(|| format!("{path}: no file for --kind {kind}; wanted: {}", endings.join(", ")))?;
@@ -169,35 +179,13 @@ impl Detected {
     fn sort(&mut self, path: &str, given: &DetectOptions, files: Vec<Blob>, store: &Store) -> Result<()> {
         let folder = Path::new(path).is_dir();
         let name = name_of(path, &files);
-        let kinds = at_once(&files, |file| Ok(inspect(file, given, store)));
-        let mut groups: Vec<(Evidence, Vec<Blob>)> = Vec::new();
-        let (mut pictures, mut texts) = (Vec::new(), Vec::new());
-        for (file, kind) in files.into_iter().zip(kinds) {
-            match kind? {
-                FileKind::Format(evidence) => {
-                    match groups.iter_mut().find(|(e, _)| *e == evidence && e.kind != "folder") {
-                        Some((_, group)) => group.push(file),
-                        None => groups.push((evidence, vec![file])),
-                    }
-                }
-                FileKind::Picture => pictures.push(file),
-                FileKind::Text => texts.push(file),
-                FileKind::ShardManifest(folder) => self.manifests.push(folder),
-                // A folder may hold JSON that is no data.
-                FileKind::Unclear(_)
-                    if folder && ends(&file.name, &[".json"]) && !evidence::is_data(&file) =>
-                {
-                    self.left.push(file.address);
-                }
-                FileKind::Unclear(reason) => self.unclear.push((file.address, reason)),
-                FileKind::Nothing => self.left.push(file.address),
-            }
-        }
-        let pairs = self.pairs(&groups, pictures, &mut texts);
+        let (mut groups, loose) = self.grouped(files, folder, |file| inspect(file, given, store))?;
+        let Paired { folder, texts, left } = loose.pair(&groups, folder);
+        self.left.extend(left);
         if !texts.is_empty() {
-            groups.push((Evidence { kind: "text", settings: SourceFields::new() }, texts));
+            groups.push((Evidence::of("text"), texts));
         }
-        groups.extend(pairs);
+        groups.extend(folder.map(|folder| (Evidence::of("folder"), vec![folder])));
         let several = groups.len() > 1;
         for (Evidence { kind, mut settings }, files) in groups {
             settings.extend(fields(kind, &given.settings));
@@ -210,40 +198,55 @@ impl Detected {
         self.check_settings(given)
     }
 
-    /// Pictures with a text beside them, as a source of the smallest folder that has them all. The others
-    /// belong to pages, to documents that name them, or to nothing.
-    fn pairs(
+    /// The files of each format, and those that are told by their endings only.
+    fn grouped(
         &mut self,
-        groups: &[(Evidence, Vec<Blob>)],
-        pictures: Vec<Blob>,
-        texts: &mut Vec<Blob>,
-    ) -> Option<(Evidence, Vec<Blob>)> {
-        let stem = |file: &Blob| Path::new(&file.address).with_extension("");
-        let captions: BTreeSet<PathBuf> =
-            texts.iter().filter(|file| file.address.ends_with(".txt")).map(stem).collect();
-        let mut owned: Vec<PathBuf> = Vec::new();
-        let mut pages = false;
-        for (Evidence { kind, settings }, files) in groups {
-            pages |= *kind == "html";
-            owned.extend(settings.get("pictures").and_then(Value::as_str).map(PathBuf::from));
-            let folder = || Path::new(&files[0].address).parent().map(Path::to_owned);
-            owned.extend(if *kind == "folder" { folder() } else { None });
+        files: Vec<Blob>,
+        folder: bool,
+        inspect: impl Fn(&Blob) -> FileKind + Sync,
+    ) -> Result<(Vec<(Evidence, Vec<Blob>)>, LooseFiles)> {
+        let tables = Tables::new(
+            &files,
+            |file| ends(&file.name, shard::Shard.endings()),
+            |file| has_ending(&file.name, &PICTURES),
+        );
+        let (tables_of, files): (Vec<Blob>, Vec<Blob>) =
+            files.into_iter().partition(|file| folder && tables.reason(file).is_some());
+        for file in tables_of {
+            let reason = tables.reason(&file).unwrap_or_default();
+            self.left.push(UnusedFile::new(file, &reason));
         }
-        let is_owned = |file: &Blob| owned.iter().any(|folder| Path::new(&file.address).starts_with(folder));
-        let (paired, others): (Vec<Blob>, Vec<Blob>) =
-            pictures.into_iter().partition(|file| captions.contains(&stem(file)) && !is_owned(file));
-        self.left
-            .extend(others.into_iter().filter(|file| !pages && !is_owned(file)).map(|file| file.address));
-        let first = paired.first()?;
-        let mut root = Path::new(&first.address).parent()?;
-        while paired.iter().any(|file| !Path::new(&file.address).starts_with(root)) {
-            root = root.parent()?;
+        let kinds = at_once(&files, |file| Ok(inspect(file)));
+        let mut groups: Vec<(Evidence, Vec<Blob>)> = Vec::new();
+        let mut loose = LooseFiles::default();
+        for (file, kind) in files.into_iter().zip(kinds) {
+            match kind? {
+                FileKind::Format(Evidence { kind: "json-text", .. }) | FileKind::Unclear(_)
+                    if folder && tables.is_record(&file) =>
+                {
+                    self.left.push(UnusedFile::new(file, "the record of a picture of its name"));
+                }
+                FileKind::Format(evidence) => {
+                    match groups.iter_mut().find(|(e, _)| *e == evidence && e.kind != "folder") {
+                        Some((_, group)) => group.push(file),
+                        None => groups.push((evidence, vec![file])),
+                    }
+                }
+                FileKind::Picture => loose.pictures.push(file),
+                FileKind::PictureNotRead => loose.not_read.push(file),
+                FileKind::Text => loose.texts.push(file),
+                FileKind::ShardManifest(folder) => self.manifests.push(folder),
+                // A folder may hold JSON that is no data.
+                FileKind::Unclear(_)
+                    if folder && ends(&file.name, &[".json"]) && !value_evidence::is_data(&file) =>
+                {
+                    self.left.push(UnusedFile::new(file, "JSON without data"));
+                }
+                FileKind::Unclear(reason) => self.unclear.push((file.address, reason)),
+                FileKind::Nothing => self.left.push(UnusedFile::new(file, "of no format that is read")),
+            }
         }
-        let stems: BTreeSet<PathBuf> = paired.iter().map(stem).collect();
-        texts.retain(|file| !(file.address.ends_with(".txt") && stems.contains(&stem(file))));
-        let mut place = first.clone();
-        place.address = if root.as_os_str().is_empty() { ".".into() } else { root.to_string_lossy().into() };
-        Some((Evidence { kind: "folder", settings: SourceFields::new() }, vec![place]))
+        Ok((groups, loose))
     }
 
     /// Refuses a setting that no source has.
@@ -264,6 +267,8 @@ impl Detected {
 enum FileKind {
     Format(Evidence),
     Picture,
+    /// Of a format that is not read.
+    PictureNotRead,
     Text,
     ShardManifest(PathBuf),
     Unclear(String),
@@ -280,17 +285,21 @@ fn inspect(file: &Blob, given: &DetectOptions, store: &Store) -> FileKind {
     if let Some(folder) = manifest(file) {
         FileKind::ShardManifest(folder)
     } else if ends(shard::Shard.endings()) {
-        clear(store.cache.unpacked(file).and_then(|file| evidence::archive(&file, &given.settings)))
+        clear(store.cache.unpacked(file).and_then(|file| archive(&file, &given.settings)))
     } else if ends(parquet::ENDINGS) {
-        clear(evidence::columns(file, &given.settings))
+        clear(columns(file, &given.settings))
     } else if ends(json::ENDINGS) {
-        clear(store.cache.unpacked(file).and_then(|file| evidence::values(&file, &given.settings)))
+        clear(store.cache.unpacked(file).and_then(|file| values(&file, &given.settings)))
     } else if ends(html::ENDINGS) {
-        FileKind::Format(Evidence { kind: "html", settings: SourceFields::new() })
+        FileKind::Format(Evidence::of("html"))
     } else if ends(text::ENDINGS) {
         FileKind::Text
-    } else if PICTURES.iter().any(|ending| name.ends_with(&format!(".{ending}"))) {
+    } else if ends(&[".csv", ".tsv"]) && caption_list::is_list(file) {
+        FileKind::Format(Evidence::of("folder"))
+    } else if has_ending(&name, &PICTURES) {
         FileKind::Picture
+    } else if has_ending(&name, &PICTURES_NOT_READ) {
+        FileKind::PictureNotRead
     } else {
         FileKind::Nothing
     }
@@ -308,10 +317,16 @@ fn ends(name: &str, endings: &[&str]) -> bool {
     endings.iter().any(|ending| name.ends_with(ending))
 }
 
+/// Whether a name ends with a dot and one of these.
+fn has_ending(name: &str, endings: &[&str]) -> bool {
+    let ending = Path::new(name).extension().unwrap_or_default().to_string_lossy().to_lowercase();
+    endings.contains(&ending.as_str())
+}
+
 fn endings(kind: &str) -> &'static [&'static str] {
     match kind {
         "shards" | "webdataset" => shard::Shard.endings(),
-        "parquet-captioned" | "parquet-text" | "obelics" => parquet::ENDINGS,
+        "parquet-captioned" | "parquet-text" | "parquet-conversations" | "obelics" => parquet::ENDINGS,
         "html" => html::ENDINGS,
         "text" => text::ENDINGS,
         _ => json::ENDINGS,

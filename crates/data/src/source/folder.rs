@@ -1,19 +1,19 @@
-//! A folder of pictures with captions: `x.jpg` (`.jpeg`, `.png`, `.webp`, `.gif`) beside `x.txt`, or a
-//! JSON-lines file of `{"path": …, "caption": …}` (`captions.jsonl` in the folder, or any file named in the
-//! recipe).
+//! A folder of pictures with captions: `x.jpg` beside `x.txt`, or a list of paths and captions
+//! (`captions.jsonl`, `metadata.jsonl`, `metadata.csv` or `metadata.parquet` in the folder, or any such
+//! file named in the recipe).
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Component, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
-use serde::Deserialize;
+use anyhow::{Context as _, Result, bail, ensure};
 use xxhash_rust::xxh3::{Xxh3, xxh3_64};
 
+use super::caption_list::{self, LISTS, ListedCaptions};
 use super::files::ReadDocument;
 use super::interface::{Source, Split};
 use super::page::DocumentBuilder;
-use super::webdataset::PICTURES;
+use super::webdataset::{PICTURES, PICTURES_NOT_READ};
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
 use crate::footprint::Footprint;
 use crate::image::open;
@@ -22,8 +22,6 @@ use crate::question::Question;
 use crate::store::{Blob, DataStamp};
 use crate::{regular_file, text_file};
 
-/// The file of captions that is looked for in a folder.
-const LIST: &str = "captions.jsonl";
 /// The largest picture file that is read.
 // As much as a document may take in an archive.
 const MAX_FILE: u64 = 256 << 20;
@@ -45,8 +43,35 @@ pub struct PictureFolder {
 struct CaptionedFile {
     /// Relative to the root, with `/`.
     path: String,
-    /// At least one, or why there is none.
-    captions: Vec<FileCaption>,
+    captions: Captions,
+}
+
+/// What is said of a picture.
+enum Captions {
+    /// At least one.
+    There(Vec<String>),
+    /// Why there is none that can be used.
+    Broken(String),
+    /// Why nothing is said of it.
+    Without(String),
+}
+
+impl CaptionedFile {
+    /// Its captions.
+    ///
+    /// # Errors
+    /// Why there is none.
+    fn captions(&self) -> Result<&[String]> {
+        match &self.captions {
+            Captions::There(captions) => Ok(captions),
+            Captions::Broken(reason) | Captions::Without(reason) => bail!("{reason}"),
+        }
+    }
+
+    /// As [`CaptionedFile::captions`], none where there is none.
+    fn texts(&self) -> &[String] {
+        self.captions().unwrap_or_default()
+    }
 }
 
 /// A caption, or why it can't be used: the picture is then met, skipped and counted as a damaged one is.
@@ -65,8 +90,7 @@ impl PictureFolder {
             "source `{name}`: test_share = {test_share} must be from 0 up to, but not including, 1"
         );
         let (root, captions) = read(path).with_context(|| format!("source `{name}`: {}", path.display()))?;
-        let entries = captions.into_iter().map(|(path, captions)| CaptionedFile { path, captions }).collect();
-        let (train, test) = split(entries, test_share);
+        let (train, test) = split(captions, test_share);
         Ok(Self { name: name.to_owned(), root, seed, train, test, classes: None })
     }
 
@@ -88,8 +112,7 @@ impl PictureFolder {
             anyhow::Ok((root, train, test))
         };
         let (root, train, test) = read().with_context(|| format!("source `{name}`: {}", path.display()))?;
-        let mut classes: Vec<String> =
-            train.iter().chain(&test).flat_map(|e| e.captions.clone()).flatten().collect();
+        let mut classes: Vec<String> = train.iter().chain(&test).flat_map(|e| e.texts().to_vec()).collect();
         classes.sort();
         classes.dedup();
         Ok(Self { name: name.to_owned(), root, seed, train, test, classes: Some(classes) })
@@ -97,14 +120,17 @@ impl PictureFolder {
 
     /// The captions of a split, pictures sorted by name.
     pub fn captions(&self, split: Split) -> impl Iterator<Item = &str> {
-        self.entries(split).iter().flat_map(|e| &e.captions).flatten().map(String::as_str)
+        self.entries(split).iter().flat_map(|entry| entry.texts()).map(String::as_str)
     }
 
-    /// Every picture with each of its captions, as places for [`PictureFolder::pair`], sorted by name. For a
-    /// folder of which nothing is held out.
+    /// Every picture with each of its captions, as places for [`PictureFolder::pair`], sorted by name. One
+    /// whose caption can't be used has a place too, one of which nothing is said has none. For a folder of
+    /// which nothing is held out.
     pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
-        let captions =
-            |(i, entry): (usize, &CaptionedFile)| (0..entry.captions.len()).map(move |caption| (i, caption));
+        let captions = |(i, entry): (usize, &CaptionedFile)| {
+            let broken = usize::from(matches!(entry.captions, Captions::Broken(_)));
+            (0..entry.texts().len().max(broken)).map(move |caption| (i, caption))
+        };
         self.train.iter().enumerate().flat_map(captions).collect()
     }
 
@@ -115,12 +141,10 @@ impl PictureFolder {
     pub(crate) fn pair(&self, (entry, caption): (usize, usize)) -> Result<ReadDocument> {
         let entry = self.entry(Split::Train, entry as u64)?;
         let number = if caption == 0 { String::new() } else { format!("#{}", caption + 1) };
+        let captions = entry.captions()?;
         let picture = self.picture(entry)?;
-        DocumentBuilder::captioned(
-            format!("{}/{}{number}", self.name, entry.path),
-            picture,
-            self.usable(entry, &entry.captions[caption])?,
-        )
+        let id = format!("{}/{}{number}", self.name, entry.path);
+        DocumentBuilder::captioned(id, picture, &captions[caption])
     }
 
     /// The file of a picture.
@@ -143,14 +167,8 @@ impl PictureFolder {
             Split::Test => (0, index),
         };
         let entry = self.entry(split, place)?;
-        let caption = &entry.captions[(epoch % entry.captions.len() as u64) as usize];
-        Ok((entry, self.usable(entry, caption)?))
-    }
-
-    /// The caption, or an error that names the picture.
-    fn usable<'a>(&self, entry: &CaptionedFile, caption: &'a FileCaption) -> Result<&'a String> {
-        let named = |why: &String| anyhow!("{}: {why}", self.root.join(&entry.path).display());
-        caption.as_ref().map_err(named)
+        let captions = entry.captions().with_context(|| self.root.join(&entry.path).display().to_string())?;
+        Ok((entry, &captions[(epoch % captions.len() as u64) as usize]))
     }
 
     fn entry(&self, split: Split, index: u64) -> Result<&CaptionedFile> {
@@ -220,7 +238,7 @@ impl Source for PictureFolder {
         let mut captions = Xxh3::new();
         for entry in entries {
             captions.update(entry.path.as_bytes());
-            entry.captions.iter().flatten().for_each(|caption| captions.update(caption.as_bytes()));
+            entry.texts().iter().for_each(|caption| captions.update(caption.as_bytes()));
         }
         let captions = format!("{:016x}", captions.digest());
         stamp.dates = format!("{}-{captions}", stamp.dates);
@@ -231,9 +249,7 @@ impl Source for PictureFolder {
     fn memory(&self) -> Footprint {
         let text = |text: &String| size_of::<String>() + text.len();
         let entry = |entry: &CaptionedFile| {
-            text(&entry.path)
-                + size_of::<Vec<String>>()
-                + entry.captions.iter().flatten().map(text).sum::<usize>()
+            text(&entry.path) + size_of::<Vec<String>>() + entry.texts().iter().map(text).sum::<usize>()
         };
         Footprint::always(self.train.iter().chain(&self.test).map(entry).sum())
     }
@@ -241,11 +257,9 @@ impl Source for PictureFolder {
     /// Pictures sorted by name, with all their captions.
     fn question(&self, split: Split, index: u64) -> Result<Question> {
         let entry = self.entry(split, index)?;
-        let answers: Vec<String> = entry.captions.iter().flatten().cloned().collect();
-        if answers.is_empty() {
-            self.usable(entry, &entry.captions[0])?;
-        }
-        let (id, picture) = (self.id(split, entry), self.picture(entry)?);
+        let id = self.id(split, entry);
+        let answers = entry.captions().with_context(|| id.clone())?.to_vec();
+        let picture = self.picture(entry)?;
         // A damaged test item is to be found here, where evaluation skips and lists it.
         open(&picture).with_context(|| id.clone())?;
         Ok(Question {
@@ -259,52 +273,85 @@ impl Source for PictureFolder {
     }
 }
 
-/// Captions by path.
-type CaptionsByPath = BTreeMap<String, Vec<FileCaption>>;
-
-/// One line of the list. Other fields are allowed and not read.
-#[derive(Deserialize)]
-struct CaptionLine {
-    path: String,
-    caption: String,
-}
+/// Why nothing is read of a picture.
+const NOT_READ: &str = "a picture of a format that is not read: write JPEG, PNG or WebP";
 
 /// The canonical root of a folder or list, and its captions.
-fn read(path: &Path) -> Result<(PathBuf, CaptionsByPath)> {
+fn read(path: &Path) -> Result<(PathBuf, Vec<CaptionedFile>)> {
     let kind = fs::metadata(path).context("can't be read: give a folder of pictures with captions")?;
     let path = path.canonicalize()?;
     let (root, list) = match path.parent() {
-        Some(root) if kind.is_file() => (root, path.clone()),
-        _ => (path.as_path(), path.join(LIST)),
+        Some(root) if kind.is_file() => (root, Some(path.clone())),
+        _ => (path.as_path(), list_in(&path)?),
     };
-    let captions = if list.is_file() { from_list(&list)? } else { from_pairs(root)? };
+    let entry = |(path, captions): (String, ListedCaptions)| {
+        let captions = captions.map_or_else(Captions::Broken, Captions::There);
+        CaptionedFile { path, captions }
+    };
+    let captions = match list {
+        Some(list) => caption_list::read(&list)?.into_iter().map(entry).collect(),
+        None => from_pairs(root)?,
+    };
     Ok((root.to_path_buf(), captions))
 }
 
-fn from_list(list: &Path) -> Result<CaptionsByPath> {
-    let text = text_file::read(list).with_context(|| list.display().to_string())?;
-    let mut captions = CaptionsByPath::new();
-    for (number, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
-        let (path, caption) =
-            parse(line).with_context(|| format!("{} line {}", list.display(), number + 1))?;
-        captions.entry(path).or_default().push(Ok(caption));
+/// The list of captions in a folder.
+fn list_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
+        let path = entry?.path();
+        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
+        if LISTS.contains(&name.as_str()) && path.is_file() {
+            found.push(path);
+        }
     }
-    ensure!(!captions.is_empty(), "{} has no line", list.display());
-    Ok(captions)
+    found.sort();
+    let names: Vec<_> =
+        found.iter().map(|path| path.file_name().unwrap_or_default().to_string_lossy()).collect();
+    ensure!(
+        found.len() < 2,
+        "several lists of captions ({}): give one of them as the path",
+        names.join(", ")
+    );
+    Ok(found.pop())
 }
 
-fn parse(line: &str) -> Result<(String, String)> {
-    let CaptionLine { path, caption } =
-        serde_json::from_str(line).context("not an object with `path` and `caption`")?;
-    let inside = |part| match part {
-        Component::Normal(name) => name.to_str().map(Some),
-        Component::CurDir => Some(None),
-        _ => None,
+fn from_pairs(root: &Path) -> Result<Vec<CaptionedFile>> {
+    let mut files = Vec::new();
+    walk(root, &mut files)?;
+    files.sort();
+    let is = |endings: &[&str], path: &Path| endings.contains(&ending(path).as_str());
+    let pictures: Vec<&PathBuf> = files.iter().filter(|path| is(&PICTURES, path)).collect();
+    let lists = LISTS.join(", ");
+    ensure!(!pictures.is_empty(), "no pictures ({}) and no list of captions ({lists})", endings());
+    let texts: BTreeMap<PathBuf, &PathBuf> =
+        files.iter().filter(|path| is(&["txt"], path)).map(|path| (stem(path), path)).collect();
+    let entry = |picture: &PathBuf| {
+        // Of two that differ in case only, the one that is written as the picture is.
+        let exact = picture.with_extension("txt");
+        let shown = file_name(&exact);
+        let text = if exact.is_file() { Some(&exact) } else { texts.get(&stem(picture)).copied() };
+        let captions = match text.map(|text| (text, text_file::read(text).and_then(|text| non_empty(&text))))
+        {
+            None => Captions::Without(format!("no caption: {shown} is not there")),
+            Some((_, Ok(caption))) => Captions::There(vec![caption]),
+            Some((text, Err(error))) => Captions::Broken(format!("{}: {error:#}", file_name(text))),
+        };
+        let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
+        Ok(CaptionedFile { path: name.join("/"), captions })
     };
-    let parts: Option<Vec<_>> = Path::new(&path).components().map(inside).collect();
-    let name = parts.unwrap_or_default().into_iter().flatten().collect::<Vec<_>>().join("/");
-    ensure!(!name.is_empty(), "path {path:?} must name a file inside the folder");
-    Ok((name, non_empty(&caption)?))
+    let mut entries = pictures.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+    let captioned =
+        entries.iter().any(|entry| matches!(entry.captions, Captions::There(_) | Captions::Broken(_)));
+    // With a caption of its own it is a picture of the set, and not of the web page around it.
+    for picture in files.iter().filter(|path| is(&PICTURES_NOT_READ, path) && texts.contains_key(&stem(path)))
+    {
+        let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
+        entries
+            .push(CaptionedFile { path: name.join("/"), captions: Captions::Without(NOT_READ.to_owned()) });
+    }
+    ensure!(captioned, "no captions: put x.txt beside x.jpg, or add a list of captions ({lists})");
+    Ok(entries)
 }
 
 fn non_empty(caption: &str) -> Result<String> {
@@ -313,59 +360,54 @@ fn non_empty(caption: &str) -> Result<String> {
     Ok(caption.to_owned())
 }
 
-fn from_pairs(root: &Path) -> Result<CaptionsByPath> {
-    let mut pictures = Vec::new();
-    walk(root, &mut pictures)?;
-    pictures.sort();
-    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp, .gif) and no {LIST}");
-    let mut captions = CaptionsByPath::new();
-    for picture in pictures {
-        let file = picture.with_extension("txt");
-        let shown = file.file_name().unwrap_or_default().to_string_lossy();
-        let caption = if file.is_file() {
-            text_file::read(&file).and_then(|text| non_empty(&text)).map_err(|e| format!("{shown}: {e:#}"))
-        } else {
-            Err(format!("no caption: {shown} is not there"))
-        };
-        let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
-        captions.insert(name.join("/"), vec![caption]);
-    }
-    let first = captions.values().flatten().find_map(|caption| caption.as_ref().err());
-    ensure!(
-        captions.values().flatten().any(Result::is_ok),
-        "no captions: put x.txt beside x.jpg, or add {LIST} (the first picture: {})",
-        first.map_or("", String::as_str)
-    );
-    Ok(captions)
+/// A path without its ending, in lower case: names agree whatever their case.
+pub(super) fn stem(path: &Path) -> PathBuf {
+    PathBuf::from(path.with_extension("").to_string_lossy().to_lowercase())
+}
+
+fn file_name(path: &Path) -> String {
+    path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn ending(path: &Path) -> String {
+    path.extension().unwrap_or_default().to_string_lossy().to_lowercase()
+}
+
+/// The endings of pictures, for messages.
+fn endings() -> String {
+    PICTURES.map(|ending| format!(".{ending}")).join(", ")
 }
 
 /// The pictures in the class folders of `part` of a root, in the order of their names.
 fn of_classes(root: &Path, part: &str) -> Result<Vec<CaptionedFile>> {
     let mut pictures = Vec::new();
     walk(&root.join(part), &mut pictures)?;
+    pictures.retain(|path| PICTURES.contains(&ending(path).as_str()));
     pictures.sort();
-    ensure!(!pictures.is_empty(), "no pictures (.jpg, .jpeg, .png, .webp, .gif) in folders of classes");
+    ensure!(!pictures.is_empty(), "no pictures ({}) in folders of classes", endings());
     let entry = |picture: &PathBuf| {
         let inside: Vec<_> = picture.strip_prefix(root)?.iter().map(|name| name.to_string_lossy()).collect();
         let class = inside.len().checked_sub(2).filter(|&at| inside[at] != part).map(|at| &inside[at]);
         let class = class.with_context(|| format!("{} is in no folder of a class", picture.display()))?;
-        Ok(CaptionedFile { path: inside.join("/"), captions: vec![Ok(class.replace(['_', '-'], " "))] })
+        Ok(CaptionedFile {
+            path: inside.join("/"),
+            captions: Captions::There(vec![class.replace(['_', '-'], " ")]),
+        })
     };
     pictures.iter().map(entry).collect()
 }
 
-/// Collects the pictures under a folder; hidden files are left out, and links to folders are not followed.
-fn walk(folder: &Path, pictures: &mut Vec<PathBuf>) -> Result<()> {
+/// Collects the files under a folder; hidden files are left out, and links to folders are not followed.
+fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let entry = entry?;
         let path = entry.path();
-        let extension = path.extension().unwrap_or_default().to_string_lossy().to_lowercase();
         if entry.file_name().to_string_lossy().starts_with('.') {
             continue;
         } else if entry.file_type()?.is_dir() {
-            walk(&path, pictures)?;
-        } else if PICTURES.contains(&extension.as_str()) && path.is_file() {
-            pictures.push(path);
+            walk(&path, files)?;
+        } else if path.is_file() {
+            files.push(path);
         }
     }
     Ok(())

@@ -3,7 +3,7 @@
 
 use std::io::{BufRead as _, BufReader};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Error, Result, anyhow, bail, ensure};
 use serde::de::DeserializeOwned;
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -15,12 +15,6 @@ use crate::text_file::{check_encoding, without_mark};
 /// Endings of such files.
 pub(crate) const ENDINGS: &[&str] =
     &[".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst"];
-
-/// Bytes in which [`first`] looks for values.
-// Enough for several documents with pictures in Base64.
-const HEAD: u64 = 8 << 20;
-/// Bytes that it reads at a time.
-const PIECE: u64 = 256 << 10;
 
 /// Calls `add` for each value of the file. Whether a value is valid shows when it is read.
 ///
@@ -46,31 +40,31 @@ pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
 /// JSON that is damaged or of another shape.
 pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &IndexEntry) -> Result<T> {
     let bytes = bytes(file, record)?;
-    serde_json::from_slice(without_mark(&bytes)).with_context(|| format!("the value at byte {}", record.at))
+    let text = without_mark(&bytes);
+    serde_json::from_slice(text).map_err(|error| {
+        let place = format!("the value at byte {}", record.at);
+        if error.is_data() { Error::new(error).context(place) } else { not_json(&place, text, &error) }
+    })
 }
 
-/// The first values of the file, at most `count`, of those in its first bytes.
-///
-/// # Errors
-/// A value that is not JSON; no value.
-pub(crate) fn first(file: &Blob, count: usize) -> Result<Vec<serde_json::Value>> {
-    let (mut scanner, mut records, mut head) = (Scanner::default(), Vec::new(), Vec::new());
-    while records.len() < count && (head.len() as u64) < file.size.min(HEAD) {
-        let at = head.len() as u64;
-        let piece = file.read(at, PIECE.min(file.size - at))?;
-        scanner.chunk(&piece, &mut |record| records.push(record))?;
-        head.extend(piece);
+/// What stands where JSON ends to be JSON, in our words.
+fn not_json(place: &str, text: &[u8], error: &serde_json::Error) -> Error {
+    if error.is_eof() {
+        return anyhow!("{place} is not JSON: it ends in its middle");
     }
-    if head.len() as u64 == file.size && records.len() < count {
-        scanner.finish(&mut |record| records.push(record))?;
-    }
-    records.truncate(count);
-    ensure!(!records.is_empty(), "no value in its first {} bytes", head.len());
-    let value = |record: &IndexEntry| {
-        let bytes = &head[record.at as usize..][..record.len as usize];
-        serde_json::from_slice(bytes).with_context(|| format!("not JSON at byte {}", record.at))
+    let mut lines = text.split_inclusive(|&byte| byte == b'\n');
+    let before: usize = lines.by_ref().take(error.line().saturating_sub(1)).map(<[u8]>::len).sum();
+    let at = (before + error.column().saturating_sub(1)).min(text.len());
+    let letter = |byte: &&u8| byte.is_ascii_alphanumeric() || **byte == b'.';
+    let start = at - text[..at].iter().rev().take_while(letter).count();
+    let word = text[start..].iter().take_while(letter).count().clamp(1, 40).min(text.len() - start);
+    let word = String::from_utf8_lossy(&text[start..start + word]).into_owned();
+    let hint = match word.as_str() {
+        "NaN" | "Infinity" => " (Python writes it, JSON has no such number)",
+        "'" => " (JSON has its texts in \", not in ')",
+        _ => "",
     };
-    records.iter().map(value).collect()
+    anyhow!("{place} is not JSON: `{word}` at its byte {start}{hint}")
 }
 
 #[derive(Default)]

@@ -1,5 +1,5 @@
-//! [`Talk`]: what a record of a conversation says, in the layouts of LLaVA, ShareGPT, OpenAI and the Cauldron.
-//! Read by hand from JSON, so that what is refused is named by its field and value.
+//! [`Talk`]: what a record of a conversation says, in the layouts of LLaVA, ShareGPT, OpenAI and the
+//! Cauldron. Read by hand from JSON, so that what is refused is named by its field and value.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
@@ -30,8 +30,9 @@ pub(super) struct Talk {
     /// Those beside the turns, in the order of their places.
     pub(super) pictures: Vec<PictureCell>,
     pub(super) messages: Vec<Message>,
-    /// Whether a turn is a question and its answer: such records have no places, and their pictures come first.
-    pub(super) paired: bool,
+    /// Whether its layout needs no places, as OpenAI's and the Cauldron's: then pictures come first.
+    /// LLaVA's has a place for each.
+    pub(super) pictures_first: bool,
 }
 
 /// What one speaker says.
@@ -111,7 +112,7 @@ pub(super) fn turns(name: &str, value: &Value) -> Result<Talk> {
         let at = format!("{name}[{number}]");
         let fields = turn.as_object().with_context(|| format!("`{at}` is {}, not an object", shown(turn)))?;
         if let (Some(question), Some(answer)) = (fields.get("user"), fields.get("assistant")) {
-            talk.paired = true;
+            talk.pictures_first = true;
             for (role, field, said) in
                 [(Role::User, "user", question), (Role::Assistant, "assistant", answer)]
             {
@@ -120,6 +121,7 @@ pub(super) fn turns(name: &str, value: &Value) -> Result<Talk> {
             continue;
         }
         let (role, said) = (field(fields, ["role", "from"], &at)?, field(fields, ["content", "value"], &at)?);
+        talk.pictures_first |= role.0 == "role";
         let role = speaker(&format!("{at}.{}", role.0), role.1)?;
         talk.messages.push(Message { role, pieces: content(&format!("{at}.{}", said.0), said.1)? });
     }

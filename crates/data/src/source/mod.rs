@@ -2,8 +2,12 @@
 
 pub mod album;
 mod alternate;
+mod archive_evidence;
+mod caption_list;
+mod caption_text;
 pub mod cells;
 mod chunks;
+mod column_evidence;
 mod config;
 pub mod conversation;
 pub mod detect;
@@ -21,6 +25,7 @@ pub mod obelics;
 mod open;
 mod page;
 mod page_header;
+mod pairing;
 pub mod parquet;
 pub mod shard;
 pub mod stored;
@@ -28,6 +33,7 @@ mod table;
 mod tar;
 pub mod text;
 mod tree;
+mod value_evidence;
 pub mod webdataset;
 
 pub use self::config::SourceConfig;

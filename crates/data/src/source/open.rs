@@ -6,7 +6,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::album::{Album, MissingPicture};
 use super::config::SourceConfig;
-use super::conversation::Conversations;
+use super::conversation::{Conversations, ParquetConversations};
 use super::files::{Files, Format, Opening};
 use super::folder::PictureFolder;
 use super::html::Html;
@@ -123,6 +123,13 @@ impl SourceConfig {
             }
             Self::ParquetText { path, text, memory_mib, test_share } => {
                 (Box::new(ParquetText(table(&[&text], memory_mib)?)), path, test_share)
+            }
+            Self::ParquetConversations { path, turns, images, pictures, memory_mib, test_share } => {
+                let columns = [turns.as_str(), &images];
+                let columns: Vec<&str> = columns.into_iter().filter(|name| !name.is_empty()).collect();
+                let table = table(&columns, memory_mib)?;
+                let talks = Conversations { album: Album::new(pictures, MissingPicture::Refuse) };
+                (Box::new(ParquetConversations { turns, table, talks }), path, test_share)
             }
             Self::Conversations { path, pictures, test_share } => (
                 Box::new(Conversations { album: Album::new(pictures, MissingPicture::Refuse) }),

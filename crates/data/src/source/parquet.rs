@@ -1,6 +1,6 @@
 //! Parquet: captioned pictures as Hugging Face's `datasets` writes them, and text.
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use parquet::record::Field;
@@ -11,7 +11,7 @@ use super::files::{FileLayout, Format, ReadDocument};
 use super::page::DocumentBuilder;
 use super::table::ParquetColumns;
 use super::text;
-use crate::document::Image;
+use crate::document::{DocumentKind, Image};
 use crate::footprint::Footprint;
 use crate::index::IndexEntry;
 use crate::store::Blob;
@@ -19,7 +19,8 @@ use crate::store::Blob;
 /// Endings of Parquet files.
 pub(crate) const ENDINGS: &[&str] = &[".parquet"];
 
-/// Pictures with captions: a column of pictures (a struct of `bytes` and `path`, or bytes) and one of texts.
+/// Pictures with captions: a column of pictures (a struct of `bytes` and `path`, or bytes) and one of
+/// texts. Of a list of pictures all stand before the text; of a list of captions each visit shows one.
 pub struct ParquetCaptioned(pub(crate) ParquetColumns);
 
 impl Format for ParquetCaptioned {
@@ -39,17 +40,58 @@ impl Format for ParquetCaptioned {
         self.0.scan(file, add)
     }
 
-    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
+    fn read(&self, file: &Blob, record: &IndexEntry, visit: u64) -> Result<ReadDocument> {
         let id = row_id(record);
-        match &self.0.row(file, record)?[..] {
-            [image, Field::Str(caption)] => {
-                let PictureCell { bytes, path } = picture(image).with_context(|| id.clone())?;
-                let bytes = bytes.with_context(|| format!("{id}: the picture has no bytes, only a path"))?;
-                DocumentBuilder::captioned(id, Image::named(&path.unwrap_or_default(), bytes), caption)
+        let row = self.0.row(file, record)?;
+        let [image, text] = &row[..] else { bail!("{id}: two columns were asked for") };
+        let caption = caption(text, visit).with_context(|| id.clone())?;
+        let mut page = DocumentBuilder::default();
+        let cells = match image {
+            Field::ListInternal(list) => list.elements(),
+            one => std::slice::from_ref(one),
+        };
+        for cell in cells {
+            if matches!((image, cell), (Field::ListInternal(_), Field::Null)) {
+                page.found(None);
+                continue;
             }
-            [_, other] => bail!("{id}: the caption is {}, not text", kind(other)),
-            _ => bail!("{id}: two columns were asked for"),
+            let PictureCell { bytes, path } = picture(cell).with_context(|| id.clone())?;
+            let bytes = bytes.with_context(|| format!("{id}: the picture has no bytes, only a path"))?;
+            page.picture(Image::named(&path.unwrap_or_default(), bytes));
         }
+        ensure!(page.pictures(), "{id}: no picture");
+        page.text(caption.trim());
+        let kind = if cells.len() == 1 { DocumentKind::Captioned } else { DocumentKind::Interleaved };
+        let mut read = page.end(id, kind)?;
+        read.left_out.add(OTHER_CAPTIONS, captions(text).len().saturating_sub(1) as u64);
+        Ok(read)
+    }
+}
+
+/// Captions of a picture beside the one that a visit shows.
+const OTHER_CAPTIONS: &str = "a caption beside the one that is drawn at each visit";
+
+/// The captions of a cell that are not empty.
+fn captions(field: &Field) -> Vec<&str> {
+    let cells = match field {
+        Field::ListInternal(list) => list.elements(),
+        one => std::slice::from_ref(one),
+    };
+    let texts = cells.iter().filter_map(|cell| match cell {
+        Field::Str(text) => Some(text.as_str()),
+        _ => None,
+    });
+    texts.filter(|text| !text.trim().is_empty()).collect()
+}
+
+/// The caption of a cell at a visit.
+fn caption(field: &Field, visit: u64) -> Result<&str> {
+    let texts = captions(field);
+    match (&texts[..], field) {
+        ([], Field::Str(_)) => bail!("the caption is empty"),
+        ([], Field::ListInternal(_)) => bail!("no caption in its list"),
+        ([], other) => bail!("the caption is {}, not text", kind(other)),
+        (several, _) => Ok(several[(visit % several.len() as u64) as usize]),
     }
 }
 

@@ -78,7 +78,8 @@ impl StoredSource {
     }
 
     /// The document at `index`, where it says that it comes from, and what it lacks. Its id is
-    /// `NAME/FILE/ID IN THE FILE`, without the folders above; one of our shards keeps the id that it has there.
+    /// `NAME/FILE/ID IN THE FILE`, without the folders above; one of our shards keeps the id that it has
+    /// there.
     ///
     /// # Errors
     /// A damaged document; an index beyond the end.

@@ -14,7 +14,9 @@ use parquet::schema::types::Type;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::chunks::Chunks;
+use super::evidence::spread;
 use super::files::FileLayout;
+use super::messages::are_turn_fields;
 use crate::footprint::Footprint;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::store::Blob;
@@ -22,6 +24,10 @@ use crate::store::Blob;
 /// Memory for open row groups where nothing else is said, in MiB: a row group of Hugging Face's writers takes
 /// 100 to 300.
 pub(super) const DEFAULT_MEMORY_MIB: u64 = 512;
+
+/// Row groups, and rows at the beginning of each, among which [`sample`] takes its rows.
+const GROUPS: usize = 8;
+const FIRST_ROWS: usize = 512;
 
 /// Columns of Parquet files, with the row groups that were read last.
 pub(crate) struct ParquetColumns {
@@ -192,9 +198,12 @@ impl ParquetColumns {
 pub(crate) enum ColumnKind {
     Text,
     Bytes,
-    /// A struct of `bytes` and `path`, as `datasets` has pictures.
+    /// A struct of `bytes`, and maybe `path`, as `datasets` has pictures.
     Picture,
+    /// A list of texts.
     Texts,
+    /// A list of structs that are turns of a conversation.
+    Turns,
     /// A list of bytes or of structs of `bytes` and `path`.
     Pictures,
     Other,
@@ -228,14 +237,57 @@ fn shape(field: &Type) -> ColumnKind {
             Type::GroupType { fields, .. } => fields.first(),
             Type::PrimitiveType { .. } => None,
         });
+        if element.is_some_and(|element| is_turn(element)) {
+            return ColumnKind::Turns;
+        }
         return match element.map(|element| shape(element)) {
             Some(ColumnKind::Text) => ColumnKind::Texts,
             Some(ColumnKind::Bytes | ColumnKind::Picture) => ColumnKind::Pictures,
             _ => ColumnKind::Other,
         };
     }
-    let has = |name| inner.iter().any(|field| field.name() == name);
-    if has("bytes") && has("path") { ColumnKind::Picture } else { ColumnKind::Other }
+    let bytes = inner.iter().find(|field| field.name() == "bytes");
+    let is_bytes =
+        |field: &Type| field.is_primitive() && field.get_physical_type() == PhysicalType::BYTE_ARRAY;
+    let known = inner.iter().all(|field| matches!(field.name(), "bytes" | "path"));
+    let picture = bytes.is_some_and(|field| is_bytes(field)) && (known || inner.len() > 1);
+    if picture { ColumnKind::Picture } else { ColumnKind::Other }
+}
+
+/// Whether the fields of a struct are those of a turn.
+fn is_turn(element: &Type) -> bool {
+    let fields = if element.is_primitive() { &[][..] } else { element.get_fields() };
+    are_turn_fields(&|name| fields.iter().any(|field| field.name() == name))
+}
+
+/// At most `rows` rows of the columns, spread over at most [`GROUPS`] row groups. A group that is damaged
+/// gives none: reading it tells.
+pub(super) fn sample(file: &Blob, columns: &[&str], rows: usize) -> Vec<Vec<Field>> {
+    let columns: Vec<String> = columns.iter().map(|&name| name.to_owned()).collect();
+    let Ok(reader) = open(file, DEFAULT_MEMORY_MIB << 20) else { return Vec::new() };
+    let all: Vec<usize> = (0..reader.metadata().row_groups().len()).collect();
+    let groups: Vec<usize> = spread(&all, GROUPS).copied().collect();
+    let each = rows.div_ceil(groups.len().max(1));
+    let mut found = Vec::new();
+    for number in groups {
+        let read = || -> Result<Vec<Vec<Field>>> {
+            let group = reader.get_row_group(number)?;
+            let there = usize::try_from(group.metadata().num_rows())?.min(FIRST_ROWS);
+            let step = there.div_ceil(each.max(1)).max(1);
+            let projection = projection(&reader, &columns)?;
+            let rows = group.get_row_iter(Some(projection))?.with_batch_size(each.max(1));
+            rows.take(there).step_by(step).map(|row| Ok(cells(&row?, &columns))).collect()
+        };
+        // The library panics on some damaged files.
+        found.extend(catch_unwind(AssertUnwindSafe(read)).ok().and_then(Result::ok).into_iter().flatten());
+    }
+    found
+}
+
+/// The cells of the columns, in their order.
+fn cells(row: &Row, columns: &[String]) -> Vec<Field> {
+    let cell = |name: &String| row.get_column_iter().find(|(column, _)| *column == name);
+    columns.iter().map(|name| cell(name).map_or(Field::Null, |(_, field)| field.clone())).collect()
 }
 
 /// Opens a file whose headers and pages may take `limit` bytes of memory.

@@ -101,8 +101,8 @@ impl ClosedSamples {
     /// Takes the next member.
     ///
     /// # Errors
-    /// A member of a sample that came before and had no such member. One that had is another sample of the same
-    /// key, as in archives that were joined.
+    /// A member of a sample that came before and had no such member. One that had is another sample of the
+    /// same key, as in archives that were joined.
     fn check(&mut self, key: &str, extension: &str, member: &Member) -> Result<()> {
         let (hash, start) = (xxh3_64(key.as_bytes()), member.start);
         let name = xxh3_64_with_seed(extension.to_lowercase().as_bytes(), hash);
@@ -119,25 +119,6 @@ impl ClosedSamples {
         }
         Ok(())
     }
-}
-
-/// The first sample of an archive; what follows it is not looked at.
-///
-/// # Errors
-/// As [`scan`] up to its end; an archive without samples.
-pub(crate) fn first(file: &Blob) -> Result<TarSample> {
-    let mut members = members(file)?;
-    let mut found: Option<(String, u64, u64)> = None;
-    while let Some(member) = members.next()? {
-        let Some((key, _)) = split_name(&member.name) else { continue };
-        match &mut found {
-            None => found = Some((key.to_owned(), member.start, member.end)),
-            Some((first, _, end)) if first == key => *end = member.end,
-            Some(_) => break,
-        }
-    }
-    let (_, start, end) = found.context("an archive without samples")?;
-    read(file, &IndexEntry::new(0, start, end - start)?)
 }
 
 fn members(file: &Blob) -> Result<Members<BufReader<File>>> {

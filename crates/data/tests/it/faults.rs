@@ -4,10 +4,13 @@
 mod account;
 mod archives;
 mod conversations;
+mod detection;
 mod pages;
 mod pictures;
 mod sameness;
+mod spread;
 mod text;
+mod unread;
 mod wrong_files;
 
 use mm1_data::examine::{Examination, PictureCheck};

@@ -142,7 +142,7 @@ fn every_kind_refuses_the_settings_of_the_others() {
     ];
     let all = json!({
         "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i",
-        "texts": "t", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "of": "s", "requests": ["r"], "size": 3, "weight": 1.0,
+        "texts": "t", "turns": "c", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "of": "s", "requests": ["r"], "size": 3, "weight": 1.0,
     });
     let own: Vec<(&str, &[&str])> = [
         ("classes", &["path", "test_share"][..]),
@@ -158,6 +158,7 @@ fn every_kind_refuses_the_settings_of_the_others() {
         ("parquet-text", &["path", "test_share", "text", "memory_mib"]),
         ("conversations", &["path", "test_share", "pictures"]),
         ("instructions", &["of", "requests"]),
+        ("parquet-conversations", &["path", "test_share", "turns", "images", "pictures", "memory_mib"]),
     ]
     .into_iter()
     .chain(built_in.map(|kind| (kind, &[][..])))

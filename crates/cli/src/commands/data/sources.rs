@@ -1,11 +1,13 @@
 //! The sources that a command is given: paths, and what the person says of them.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
 use mm1_data::examine::{Damaged, Examination, PictureCheck};
 use mm1_data::left_out::LeftOut;
-use mm1_data::source::detect::{self, DetectOptions, Detected};
+use mm1_data::source::detect::{self, DetectOptions, Detected, UnusedFile};
 use mm1_data::source::stored::{self, StoredSource};
 use mm1_data::store::{Store, StoreSpec};
 
@@ -24,7 +26,7 @@ pub(crate) struct SourceArgs {
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
     /// Format of the sources, instead of detecting it: folder, shards, webdataset, parquet-captioned,
-    /// obelics, mmc4, html, text, json-text, parquet-text or conversations.
+    /// obelics, mmc4, html, text, json-text, parquet-text, conversations or parquet-conversations.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Set a field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN,
@@ -46,14 +48,15 @@ impl SourceArgs {
     pub(crate) fn detect(&self, store: &Store) -> Result<Detected> {
         let said = input(DetectOptions::new(self.kind.clone(), &self.settings))?;
         let detected = input(detect::detect(&self.sources, &said, store))?;
-        let left = &detected.left;
-        if !left.is_empty() {
-            let more = if left.len() > NAMED { ", …" } else { "" };
-            let named = left.iter().take(NAMED).map(String::as_str).collect::<Vec<_>>().join(", ");
-            tell(format_args!(
-                "mm1: {} files belong to no source and are left out: {named}{more}",
-                left.len()
-            ));
+        let mut reasons: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for UnusedFile { file, reason } in &detected.left {
+            reasons.entry(reason).or_default().push(file);
+        }
+        for (reason, files) in reasons {
+            let more = if files.len() > NAMED { ", …" } else { "" };
+            let named = files.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let count = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
+            tell(format_args!("mm1: left out, {reason}: {count} ({named}{more})"));
         }
         Ok(detected)
     }
@@ -82,7 +85,7 @@ impl SourceArgs {
 /// Open sources, and the files that belong to none.
 pub(crate) struct Opened {
     pub(crate) sources: Vec<StoredSource>,
-    pub(crate) left: Vec<String>,
+    pub(crate) left: Vec<UnusedFile>,
 }
 
 impl Opened {

@@ -8,6 +8,7 @@ use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
 use mm1_data::account::Account;
 use mm1_data::examine::{Damaged, LISTED, PictureCheck};
+use mm1_data::source::detect::UnusedFile;
 use mm1_data::statistics::{Histogram, Statistics, Sums};
 use mm1_data::tokenizer::Tokenizer;
 use serde::Serialize;
@@ -41,7 +42,7 @@ struct StatsReport<'a> {
     sources: Vec<SourceStats>,
     skipped_documents: &'a [Damaged],
     /// Files that belong to no source.
-    files_left_out: &'a [String],
+    files_left_out: &'a [UnusedFile],
 }
 
 #[derive(Serialize)]

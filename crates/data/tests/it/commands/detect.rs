@@ -95,7 +95,7 @@ fn a_folder_of_all_formats_gives_each_a_source_and_names_the_rest() {
             "webdataset"
         ]
     );
-    let mut left = detected.left.clone();
+    let mut left: Vec<String> = detected.left.iter().map(|left| left.file.clone()).collect();
     left.sort();
     assert_eq!(left, [path("LICENSE"), path("config.json"), path("lonely.png")]);
     let names: std::collections::BTreeSet<&str> = detected.sources.iter().map(|s| s.name.as_str()).collect();
@@ -130,7 +130,10 @@ fn missing_and_ambiguous_evidence_is_refused_in_one_line() {
         (file("a.parquet", "no table"), &["a.parquet", "not a Parquet file"]),
         (file("a.jsonl", "{\"title\": \"x\", \"n\": 1}\n"), &["a.jsonl", "--set text=FIELD", "title"]),
         (file("b.jsonl", "{\"text\": \"x\", \"messages\": []}\n"), &["b.jsonl", "conversations, json-text"]),
-        (file("c.jsonl", "{\"text\": \n"), &["c.jsonl", "not JSON at byte 0"]),
+        (
+            file("c.jsonl", "{\"text\": \n"),
+            &["c.jsonl", "the value at byte 0 is not JSON: it ends in its middle"],
+        ),
         (file("d.jsonl", "\n"), &["d.jsonl", "no value"]),
         (
             file(
