@@ -1,5 +1,5 @@
-//! [`read`]: a list of captions, each with the path of its picture, in JSON lines, a JSON array, CSV or Parquet,
-//! as in the ImageFolder layout of Hugging Face's `datasets`.
+//! [`read`]: a list of captions, each with the path of its picture, in JSON lines, a JSON array, CSV or
+//! Parquet, as in the ImageFolder layout of Hugging Face's `datasets`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};

@@ -1,5 +1,5 @@
-//! [`LooseFiles`]: pictures and texts that are no source by themselves: captioned pictures are found among them,
-//! and what is left out is told with a reason.
+//! [`LooseFiles`]: pictures and texts that are no source by themselves: captioned pictures are found among
+//! them, and what is left out is told with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -16,8 +16,8 @@ use crate::store::Blob;
 /// Values that are looked at.
 const LOOKED_AT: usize = 32;
 
-/// Of the fields of most of the values that are looked at; the others are damaged documents, told when they are
-/// read.
+/// Of the fields of most of the values that are looked at; the others are damaged documents, told when they
+/// are read.
 ///
 /// # Errors
 /// What is not JSON; fields of no kind, or of several.

@@ -1,5 +1,5 @@
-//! No first sample decides: evidence comes from a spread of samples, damage is counted wherever it stands, and
-//! advice names the cause that was found.
+//! No first sample decides: evidence comes from a spread of samples, damage is counted wherever it stands,
+//! and advice names the cause that was found.
 
 use super::{case, read, told_apart};
 use crate::commands::{opened, told};

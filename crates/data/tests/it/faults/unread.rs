@@ -1,5 +1,5 @@
-//! A caption whose picture is not read goes with it, names agree whatever their case, and a file about the data is
-//! no data.
+//! A caption whose picture is not read goes with it, names agree whatever their case, and a file about the
+//! data is no data.
 
 use std::fs;
 
