@@ -74,9 +74,6 @@ impl CaptionedFile {
     }
 }
 
-/// A caption, or why it can't be used: the picture is then met, skipped and counted as a damaged one is.
-type FileCaption = Result<String, String>;
-
 impl PictureFolder {
     /// Lists the pictures and reads the captions. `test_share` of the pictures, chosen by the hash of their
     /// path, is held out: at least one, and at least one is left for training, where there are two. With a
