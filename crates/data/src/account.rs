@@ -4,8 +4,8 @@ use serde::Serialize;
 
 use crate::left_out::LeftOut;
 
-/// Read, skipped for damage and left out, in one unit (documents, pictures, captions, members of archives). Their
-/// sum is what is there.
+/// Read, skipped for damage and left out, in one unit (documents, pictures, captions, members of
+/// archives). Their sum is what is there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Account {
     /// Read.

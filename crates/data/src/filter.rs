@@ -96,8 +96,8 @@ pub struct FilterCounts {
     pub removed_pictures: BTreeMap<FilterRule, u64>,
 }
 
-/// The rules and what they have seen. It holds about 400 bytes of each different picture, 16 of each different
-/// file of one, and 8 of a document.
+/// The rules and what they have seen. It holds about 400 bytes of each different picture, 16 of each
+/// different file of one, and 8 of a document.
 pub struct DocumentFilter {
     spec: FilterSpec,
     /// The pictures that were observed.

@@ -71,8 +71,8 @@ fn joined(texts: &[String]) -> String {
     texts.concat().trim().to_owned()
 }
 
-/// A question by which two are told to be the same: lower case, single spaces, without places of pictures, and
-/// without punctuation at its end and quotes around it.
+/// A question by which two are told to be the same: lower case, single spaces, without places of
+/// pictures, and without punctuation at its end and quotes around it.
 pub fn normalised_question(text: &str) -> String {
     let words = text.replace("<image>", " ").to_lowercase();
     let joined = words.split_whitespace().collect::<Vec<_>>().join(" ");

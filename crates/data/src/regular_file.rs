@@ -1,5 +1,5 @@
-//! Regular files only, wherever a person or a manifest names a file: a named pipe would wait for ever, a device
-//! give bytes without end.
+//! Regular files only, wherever a person or a manifest names a file: a named pipe would wait for ever, a
+//! device give bytes without end.
 
 use std::fs::File;
 use std::io::Read as _;

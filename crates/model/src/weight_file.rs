@@ -1,5 +1,5 @@
-//! What a file of weights, or a config beside it, is found to be before it is read: a regular file, and not one
-//! of those that often stand in its place.
+//! What a file of weights, or a config beside it, is found to be before it is read: a regular file, and
+//! not one of those that often stand in its place.
 
 use std::fs::File;
 use std::io::Read as _;

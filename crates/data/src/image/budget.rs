@@ -11,10 +11,10 @@ const MOST: u64 = 512 << 20;
 /// Bytes of a pixel while its picture is decoded: as the decoder has it, and as it is handed on.
 const PIXEL: u64 = 6;
 
-/// Room for decoding. Clones share it. A picture that finds too little waits for others to be done; one that is
-/// larger than all of it is decoded alone. What is decoded does not depend on it.
-// Handed on and not a global: two loaders in one process are planned one by one, and tests do not wait for each
-// other.
+/// Room for decoding. Clones share it. A picture that finds too little waits for others to be done; one
+/// that is larger than all of it is decoded alone. What is decoded does not depend on it.
+// Handed on and not a global: two loaders in one process are planned one by one, and tests do not wait
+// for each other.
 #[derive(Clone, Default)]
 pub struct DecodeBudget(Arc<DecodeRoom>);
 

@@ -99,8 +99,8 @@ fn eighths(sides: [u32; 2], enough: [u32; 2]) -> u32 {
 const ALONE: [u8; 9] = [0x01, 0xD0, 0xD1, 0xD2, 0xD3, 0xD4, 0xD5, 0xD6, 0xD7];
 const END: u8 = 0xD9;
 
-/// The bytes of the picture up to its end marker, without what a phone or an editor has put behind it: a film,
-/// a second picture, text.
+/// The bytes of the picture up to its end marker, without what a phone or an editor has put behind it: a
+/// film, a second picture, text.
 ///
 /// # Errors
 /// A file that ends before its end marker: a decoder would fill what it lacks with grey.

@@ -12,13 +12,14 @@ const SIDE: usize = 64;
 /// Cells across and down whose lightness is compared with their neighbour's.
 const CELLS: usize = 16;
 /// Levels by which a cell has to be lighter than the next one to count as an edge.
-// Without it the noise of a codec decides in flat parts: of 566 emoji as JPEG of quality 75, 49% were taken for
-// others. From 4 to 8 it was none.
+// Without it the noise of a codec decides in flat parts: of 566 emoji as JPEG of quality 75, 49% were
+// taken for others. From 4 to 8 it was none.
 const EDGE: i32 = 4;
 /// Bits of 256 in which the edges of one picture may differ.
 const NEAR_EDGES: u32 = 8;
 /// Levels by which the lightness of a 64th, and the colour of a 16th, of one picture may differ.
-// JPEG of quality 75 changes icons of 72 pixels by up to 6 and 5.1. Without colours every heart is one picture.
+// JPEG of quality 75 changes icons of 72 pixels by up to 6 and 5.1. Without colours every heart is one
+// picture.
 const NEAR_LEVELS: u8 = 6;
 /// Parts of the edges, one of which is equal in two keys that differ in [`NEAR_EDGES`] bits.
 const BANDS: usize = NEAR_EDGES as usize + 1;
@@ -27,10 +28,10 @@ const BIN: u8 = 8;
 
 /// What a picture looks like, in 128 bytes.
 ///
-/// The edges are dHash (Krawetz 2013) of 16 x 16 cells, rows closed to rings. It sees no colour, and nothing in a
-/// picture without edges; so means of lightness and colour are compared too. Of the 7.85 million pairs of
-/// different Twemoji pictures 21 match, all of one person or flag; none does of those that the built-in world
-/// draws.
+/// The edges are dHash (Krawetz 2013) of 16 x 16 cells, rows closed to rings. It sees no colour, and
+/// nothing in a picture without edges; so means of lightness and colour are compared too. Of the 7.85
+/// million pairs of different Twemoji pictures 21 match, all of one person or flag; none does of those
+/// that the built-in world draws.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PictureKey {
     /// For each of 16 x 16 cells whether it is lighter than the next in its row.
@@ -70,8 +71,8 @@ impl PictureKey {
         })
     }
 
-    /// Whether both show the same picture: at most 8 of 256 edges differ, and no part's lightness or colour by
-    /// more than 6 levels of 256.
+    /// Whether both show the same picture: at most 8 of 256 edges differ, and no part's lightness or
+    /// colour by more than 6 levels of 256.
     pub fn matches(&self, other: &Self) -> bool {
         let near = |a: &[u8], b: &[u8]| a.iter().zip(b).all(|(a, b)| a.abs_diff(*b) <= NEAR_LEVELS);
         let differ: u32 = self.edges.iter().zip(&other.edges).map(|(a, b)| (a ^ b).count_ones()).sum();
@@ -85,8 +86,8 @@ impl PictureKey {
         self.edges == [0; 4]
     }
 
-    /// The parts of the edges, each with its number. The bits of a part are spread over the picture, so that an
-    /// empty border does not make it equal for all pictures.
+    /// The parts of the edges, each with its number. The bits of a part are spread over the picture, so
+    /// that an empty border does not make it equal for all pictures.
     fn bands(&self) -> [u32; BANDS] {
         let mut bands = [0; BANDS];
         for at in 0..256 {
@@ -111,11 +112,11 @@ fn means<const N: usize>(rgb: &[u8], level: impl Fn(&[u8]) -> i32) -> Vec<i32> {
     sums.into_iter().map(|sum| sum / (part * part) as i32).collect()
 }
 
-/// Different pictures, numbered from 0 as they come. It holds about 350 bytes of each, and looks at few of them
-/// to find one again.
-// Two keys that differ in 8 bits agree in one of 9 parts (Manku et al. 2007); those that agree in a part are
-// compared. Means of lightness that match lie in one bin or in neighbours. Rejected: comparing all, which takes
-// the square of their number.
+/// Different pictures, numbered from 0 as they come. It holds about 350 bytes of each, and looks at few
+/// of them to find one again.
+// Two keys that differ in 8 bits agree in one of 9 parts (Manku et al. 2007); those that agree in a part
+// are compared. Means of lightness that match lie in one bin or in neighbours. Rejected: comparing all,
+// which takes the square of their number.
 #[derive(Default)]
 pub struct PictureSet {
     keys: Vec<PictureKey>,

@@ -93,7 +93,8 @@ impl Blob {
         }
     }
 
-    /// Refuses a pointer that Git LFS leaves in place of a file. It is text, so that some formats would read it.
+    /// Refuses a pointer that Git LFS leaves in place of a file. It is text, so that some formats would
+    /// read it.
     ///
     /// # Errors
     /// Such a pointer; a file that can't be read.

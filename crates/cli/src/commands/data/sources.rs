@@ -128,7 +128,8 @@ impl DocumentProgress {
     }
 }
 
-/// What is in no document, or in another form, by reason, as lines under a heading; nothing, where there is none.
+/// What is in no document, or in another form, by reason, as lines under a heading; nothing, where there
+/// is none.
 pub(crate) fn left_out_table(left_out: &LeftOut) -> String {
     let lines: String = left_out
         .iter()

@@ -1,5 +1,5 @@
-//! Every byte is accounted for: read + skipped + left out is what an independent walk finds, over every format
-//! and over random damage; or the file is refused as a whole, by name.
+//! Every byte is accounted for: read + skipped + left out is what an independent walk finds, over every
+//! format and over random damage; or the file is refused as a whole, by name.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -18,7 +18,8 @@ use crate::testdata;
 
 const ONE_THREAD: Examination = Examination { look: PictureCheck::Pixels, threads: 1, large: false };
 
-/// What became of the documents at a path and how many pieces of them were left out; `None` where it is refused.
+/// What became of the documents at a path and how many pieces of them were left out; `None` where it is
+/// refused.
 fn account(path: &Path) -> Option<(Account, u64)> {
     let cache = tempfile::tempdir().unwrap();
     let store = store(&cache);
@@ -32,7 +33,8 @@ fn account(path: &Path) -> Option<(Account, u64)> {
     Some((all, pieces))
 }
 
-/// A file, the share of it that may be damaged, and how many documents an independent walk finds in its bytes.
+/// A file, the share of it that may be damaged, and how many documents an independent walk finds in its
+/// bytes.
 struct DamagedFormat {
     name: &'static str,
     bytes: Vec<u8>,
