@@ -260,7 +260,7 @@ fn a_preview_shows_the_rows_of_training_with_any_threads() {
     let first = data(&["preview", TINY, "--rows", "1"]);
     let table = String::from_utf8(first.stdout.clone()).unwrap();
     assert!(
-        table.contains("row 0  captioned") && table.contains("stage encoder: 1 rows"),
+        table.contains("row 0  captioned") && table.contains("stage encoder: 1 row of"),
         "{table}{}",
         stderr(&first)
     );
