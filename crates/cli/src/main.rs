@@ -67,7 +67,7 @@ enum Command {
     /// Score predictions against references, both JSON files of texts by id.
     Score(commands::score::ScoreArgs),
     /// Compare a language model with what another program makes of the same token ids.
-    Verify(commands::verify::VerifyArgs),
+    Verify(commands::verify::VerifyModelArgs),
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
     #[command(subcommand)]
     Data(commands::data::DataCommand),

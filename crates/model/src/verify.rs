@@ -32,7 +32,7 @@ pub struct Golden {
 
 /// How far a model is from a golden file.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
-pub struct Comparison {
+pub struct Agreement {
     /// Positions that were compared.
     pub positions: usize,
     /// The largest difference of two values.
@@ -90,7 +90,7 @@ impl Golden {
     ///
     /// # Errors
     /// One line for an id outside of the vocabulary, and for another width.
-    pub fn compare(&self, compute: &Compute, lm: &Lm) -> Result<Comparison> {
+    pub fn compare(&self, compute: &Compute, lm: &Lm) -> Result<Agreement> {
         let [vocab, dim] = lm.embedding.dims();
         for (name, values, wanted) in [("logits", &self.logits, vocab), ("hidden", &self.hidden, dim)] {
             let Some(values) = values else { continue };
@@ -101,7 +101,7 @@ impl Golden {
         if let Some(id) = outside {
             bail!("`input_ids` has {id}, but the model's vocabulary is {vocab}");
         }
-        let (mut found, mut same) = (Comparison::default(), 0);
+        let (mut found, mut same) = (Agreement::default(), 0);
         // A row at a time: the logits of one are enough to hold.
         for (row, &(start, len)) in self.texts.iter().enumerate() {
             let ids = &self.ids[row * self.length..][..self.length];
@@ -126,7 +126,7 @@ impl Golden {
     }
 }
 
-impl Comparison {
+impl Agreement {
     /// Takes positions of `width` values in. What is no number is infinitely far.
     fn add(&mut self, got: &[f32], expected: &[f32], width: usize) {
         for (got, expected) in got.chunks_exact(width).zip(expected.chunks_exact(width)) {

@@ -11,7 +11,7 @@ use mm1_model::device::DeviceKind;
 use mm1_model::import::lm;
 use mm1_model::init::Init;
 use mm1_model::lm::Lm;
-use mm1_model::verify::{Comparison, Golden};
+use mm1_model::verify::{Agreement, Golden};
 use serde_json::json;
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
@@ -21,7 +21,7 @@ use crate::recipe::Recipe;
 use crate::stage::model;
 
 #[derive(Debug, Args)]
-pub(crate) struct VerifyArgs {
+pub(crate) struct VerifyModelArgs {
     /// A Hugging Face folder of Llama, Mistral, Qwen2 or Qwen3, or a run folder.
     model: PathBuf,
     /// Safetensors file: input_ids [b, t], and logits [b, t, v] or hidden [b, t, d] (behind the last norm);
@@ -44,13 +44,13 @@ pub(crate) struct VerifyArgs {
 ///
 /// # Errors
 /// A model or a file that can't be read or compared; a difference above the tolerance.
-pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
+pub(crate) fn verify(args: &VerifyModelArgs) -> Result<()> {
     args.threads.start_pool()?;
     let compute = Compute::new(input(args.device.or(DeviceKind::default()).open())?);
     let golden = input(Golden::open(&args.golden))?;
     let compare = || golden.compare(&compute, &read(&args.model, compute.device())?);
     let found = input(on_pool(compare))?;
-    let Comparison { positions, max_absolute, max_relative, top1 } = found;
+    let Agreement { positions, max_absolute, max_relative, top1 } = found;
     let passed = max_relative <= args.tolerance;
     if args.json {
         let mut document = serde_json::to_value(found)?;
