@@ -25,6 +25,7 @@ pub mod log;
 pub mod metric;
 pub mod model;
 pub mod no_answer;
+mod pass;
 pub mod png;
 pub mod probe;
 pub mod prompt;

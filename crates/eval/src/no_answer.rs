@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::item::ItemResult;
-
 /// Why there are no words.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -31,10 +29,10 @@ pub struct NoAnswerCounts {
 }
 
 impl NoAnswerCounts {
-    /// Counts those among `items`.
-    pub fn of(items: &[ItemResult]) -> Self {
+    /// Counts those of an evaluation's items.
+    pub fn of<'a>(items: impl IntoIterator<Item = &'a NoAnswer>) -> Self {
         let mut counts = Self::default();
-        for none in items.iter().filter_map(|item| item.no_answer.as_ref()) {
+        for none in items {
             let (count, reason) = match none {
                 NoAnswer::Empty(reason) => (&mut counts.empty, reason),
                 NoAnswer::Failed(reason) => (&mut counts.failed, reason),

@@ -17,7 +17,7 @@ use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 use self::address::Address;
-use self::exchange::{Exchange, Extent, Failure};
+use self::exchange::{AskFailure, FailureReach, ServerExchange};
 use crate::counted::counted;
 use crate::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
 use crate::no_answer::NoAnswer;
@@ -95,10 +95,10 @@ impl RemoteModel {
     }
 
     /// Some questions at a time, their replies in the order of `prompts`.
-    fn ask(&self, prompts: &[Prompt], limits: &AnswerLimits) -> Result<Vec<Result<Reply, Failure>>> {
+    fn ask(&self, prompts: &[Prompt], limits: &AnswerLimits) -> Result<Vec<Result<Reply, AskFailure>>> {
         let bodies = prompts.iter().map(|prompt| self.body(prompt, limits)).collect::<Result<Vec<_>>>()?;
         let Self { client, address, timeout, .. } = self;
-        let exchange = Exchange { client, address, timeout: *timeout, tell: &*self.tell };
+        let exchange = ServerExchange { client, address, timeout: *timeout, tell: &*self.tell };
         let exchange = &exchange;
         thread::scope(|scope| {
             let asked: Vec<_> = bodies.iter().map(|body| scope.spawn(move || exchange.ask(body))).collect();
@@ -121,21 +121,21 @@ impl RemoteModel {
 
 impl Health {
     /// After a reply, or a question that failed.
-    fn note(&mut self, reply: &Result<Reply, Failure>) {
+    fn note(&mut self, reply: &Result<Reply, AskFailure>) {
         match reply {
             Ok(_) => *self = Self { answered: true, ..Self::default() },
             Err(failure) => {
-                self.answered |= failure.extent == Extent::Question;
+                self.answered |= failure.extent == FailureReach::Question;
                 self.failures += 1;
-                self.silences += usize::from(failure.extent == Extent::Silence);
+                self.silences += usize::from(failure.extent == FailureReach::Silence);
             }
         }
     }
 
     /// Whether further questions are in vain, now that `failure` was the last of them.
-    fn is_hopeless(&self, failure: &Failure, asked: usize) -> bool {
+    fn is_hopeless(&self, failure: &AskFailure, asked: usize) -> bool {
         self.failures >= FAILURES
-            || !self.answered && failure.extent == Extent::Server
+            || !self.answered && failure.extent == FailureReach::Server
             || !self.answered && self.silences >= SILENCES.min(asked)
     }
 }

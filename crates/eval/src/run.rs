@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 use mm1_data::loader::SkippedSample;
-use serde_json::{Value, json};
 
 use crate::examiner::{Examiner, PendingItem};
 use crate::item::ItemResult;
@@ -12,8 +11,7 @@ use crate::log::Log;
 use crate::metric::Metric;
 use crate::model::Model;
 use crate::no_answer::NoAnswerCounts;
-use crate::prompt::Style;
-use crate::protocol::Protocol;
+pub use crate::pass::EvalPass;
 use crate::refusal::Refusal;
 use crate::score;
 use crate::score::bootstrap::Score;
@@ -22,61 +20,6 @@ use crate::task::Task;
 
 /// Batches of prompts that are made at a time: answers that end early leave their places to others.
 const BATCHES: usize = 4;
-
-/// One pass over the questions of a task: with one number of demonstrations, seeing or blind.
-#[derive(Clone, Copy)]
-pub struct EvalPass<'a> {
-    /// The settings of the evaluation.
-    pub protocol: &'a Protocol,
-    /// How prompts are written: the protocol's style, for the model that is asked.
-    pub style: Style,
-    /// Demonstrations of each prompt; one of the protocol's numbers.
-    pub shots: usize,
-    /// Whether every picture, of demonstrations too, is replaced by grey.
-    pub blind: bool,
-    /// Seed of demonstrations, baselines and intervals.
-    pub seed: u64,
-    /// Of how many items, from the first, the pictures are kept for the report.
-    pub kept_pictures: usize,
-    /// Called after each batch with the items done and the items in all.
-    pub progress: &'a dyn Fn(u64, u64),
-}
-
-impl EvalPass<'_> {
-    /// All that an answer depends on: the first line of a log. Answers are taken from a log only where it is
-    /// the same, so its keys keep the names that they had first.
-    pub fn log_header(&self, model: &str, task: &str) -> Value {
-        let Protocol {
-            demonstrations,
-            pool,
-            chain_of_thought,
-            demonstration_size,
-            full_resolution_demonstrations,
-            // No answer depends on these: which answers are asked for, how fast, and what stands beside them.
-            tasks: _,
-            shots: _,
-            questions: _,
-            batch: _,
-            blind: _,
-            style: _,
-            contamination: _,
-            data: _,
-        } = self.protocol;
-        json!({
-            "model": model,
-            "task": task,
-            "shots": self.shots,
-            "blind": self.blind,
-            "style": self.style,
-            "seed": self.seed,
-            "demonstrations": demonstrations,
-            "pool": pool,
-            "chain_of_thought": chain_of_thought,
-            "demonstration_size": demonstration_size,
-            "sharp_demonstrations": full_resolution_demonstrations,
-        })
-    }
-}
 
 /// The result of [`evaluate`].
 #[derive(Clone, Debug, PartialEq)]
@@ -171,7 +114,7 @@ impl Outcome {
             shots: pass.shots,
             score,
             by_category,
-            no_answers: NoAnswerCounts::of(&items),
+            no_answers: NoAnswerCounts::of(items.iter().filter_map(|item| item.no_answer.as_ref())),
             items,
             skipped: skipped.list(),
         })

@@ -17,7 +17,7 @@ use mm1_serve::sampler::Sampling;
 use mm1_serve::session::Session;
 use serde_json::json;
 
-use self::lines::{LONGEST, Line, Lines};
+use self::lines::{LONGEST, Lines, ReadLine};
 use self::slash::{HELP, SlashCommand};
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::{InputError, input};
@@ -160,21 +160,21 @@ impl Conversation<'_> {
         }
         loop {
             let done = match lines.next().context("reading the next message")? {
-                Line::End => return Ok(()),
-                Line::Text(text) => self.take(text.trim()),
-                Line::Damaged(text) if text.is_empty() => {
+                ReadLine::End => return Ok(()),
+                ReadLine::Text(text) => self.take(text.trim()),
+                ReadLine::Damaged(text) if text.is_empty() => {
                     tell("mm1: that line was not UTF-8, and is not read: type it again");
                     Ok(Next::Line)
                 }
-                Line::Damaged(text) => {
+                ReadLine::Damaged(text) => {
                     tell("mm1: bytes of that line are not UTF-8: the model is given \u{fffd} for them");
                     self.take(text.trim())
                 }
-                Line::TooLong => {
+                ReadLine::TooLong => {
                     let most = LONGEST >> 20;
                     Err(InputError::new(format!("a message of more than {most} MiB: shorten it")).into())
                 }
-                Line::Interrupted => {
+                ReadLine::Interrupted => {
                     tell("/quit or Ctrl-D ends the talk");
                     Ok(Next::Line)
                 }

@@ -9,7 +9,7 @@ use super::album::{Album, PictureCell};
 use super::alternate::alternate;
 use super::files::{FileLayout, Format, ReadDocument};
 use super::json;
-use super::messages::{self, Message, PLACE, Piece, Talk};
+use super::messages::{self, Message, MessagePiece, PLACE, Talk};
 use super::parquet::{ENDINGS, json as as_json, picture, row_id};
 use super::table::ParquetColumns;
 use crate::chat::{Role, Turn, document};
@@ -124,9 +124,9 @@ impl Conversations {
             let mut segments = Vec::new();
             for piece in pieces {
                 match piece {
-                    Piece::Text(text) => push(&mut segments, &text),
-                    Piece::Picture(cell) => segments.push(self.picture(&cell)?),
-                    Piece::Place => {
+                    MessagePiece::Text(text) => push(&mut segments, &text),
+                    MessagePiece::Picture(cell) => segments.push(self.picture(&cell)?),
+                    MessagePiece::Place => {
                         places += 1;
                         segments.extend(left.next().map(|cell| self.picture(cell)).transpose()?);
                     }

@@ -39,12 +39,12 @@ pub(super) struct Talk {
 #[derive(Debug)]
 pub(super) struct Message {
     pub(super) role: Role,
-    pub(super) pieces: Vec<Piece>,
+    pub(super) pieces: Vec<MessagePiece>,
 }
 
 /// A piece of what is said.
 #[derive(Debug)]
-pub(super) enum Piece {
+pub(super) enum MessagePiece {
     Text(String),
     /// The place of the next picture of the record.
     Place,
@@ -56,8 +56,8 @@ impl Talk {
     pub(super) fn paths(&self) -> impl Iterator<Item = &str> {
         let pieces = self.messages.iter().flat_map(|message| &message.pieces);
         let inside = pieces.filter_map(|piece| match piece {
-            Piece::Picture(cell) => Some(cell),
-            Piece::Text(_) | Piece::Place => None,
+            MessagePiece::Picture(cell) => Some(cell),
+            MessagePiece::Text(_) | MessagePiece::Place => None,
         });
         let cells = self.pictures.iter().chain(inside).filter(|cell| cell.bytes.is_none());
         cells.filter_map(|cell| cell.path.as_deref())
@@ -161,7 +161,7 @@ fn pictures(name: &str, value: &Value) -> Result<Vec<PictureCell>> {
     }
 }
 
-fn content(at: &str, value: &Value) -> Result<Vec<Piece>> {
+fn content(at: &str, value: &Value) -> Result<Vec<MessagePiece>> {
     match value {
         // An assistant that calls a tool says nothing.
         Value::Null => Ok(Vec::new()),
@@ -176,7 +176,7 @@ fn content(at: &str, value: &Value) -> Result<Vec<Piece>> {
     }
 }
 
-fn part(at: &str, value: &Value) -> Result<Vec<Piece>> {
+fn part(at: &str, value: &Value) -> Result<Vec<MessagePiece>> {
     let fields = match value {
         Value::String(text) => return Ok(pieces(text)),
         Value::Object(fields) => fields,
@@ -189,11 +189,11 @@ fn part(at: &str, value: &Value) -> Result<Vec<Piece>> {
         Some("text" | "input_text" | "output_text") => said(at, text),
         None if text.is_some() => said(at, text),
         Some("image" | "image_url" | "input_image") => Ok(vec![match address {
-            Some(name) => Piece::Picture(picture(&format!("{at}.{name}"), &fields[name])?),
-            None => Piece::Place,
+            Some(name) => MessagePiece::Picture(picture(&format!("{at}.{name}"), &fields[name])?),
+            None => MessagePiece::Place,
         }]),
         None if let Some(name) = address => {
-            Ok(vec![Piece::Picture(picture(&format!("{at}.{name}"), &fields[name])?)])
+            Ok(vec![MessagePiece::Picture(picture(&format!("{at}.{name}"), &fields[name])?)])
         }
         _ => {
             let kind = fields.get("type").unwrap_or(&Value::Null);
@@ -202,7 +202,7 @@ fn part(at: &str, value: &Value) -> Result<Vec<Piece>> {
     }
 }
 
-fn said(at: &str, text: Option<&Value>) -> Result<Vec<Piece>> {
+fn said(at: &str, text: Option<&Value>) -> Result<Vec<MessagePiece>> {
     match text {
         None => Ok(Vec::new()),
         Some(Value::String(text)) => Ok(pieces(text)),
@@ -211,13 +211,13 @@ fn said(at: &str, text: Option<&Value>) -> Result<Vec<Piece>> {
 }
 
 /// A text and the places of pictures in it.
-fn pieces(text: &str) -> Vec<Piece> {
+fn pieces(text: &str) -> Vec<MessagePiece> {
     let mut pieces = Vec::new();
     for (number, text) in text.split(PLACE).enumerate() {
         if number > 0 {
-            pieces.push(Piece::Place);
+            pieces.push(MessagePiece::Place);
         }
-        pieces.push(Piece::Text(text.to_owned()));
+        pieces.push(MessagePiece::Text(text.to_owned()));
     }
     pieces
 }

@@ -5,6 +5,7 @@ mod alternate;
 mod archive_evidence;
 mod caption_list;
 mod caption_text;
+mod captioned_file;
 pub mod cells;
 mod chunks;
 mod column_evidence;

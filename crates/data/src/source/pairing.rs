@@ -8,8 +8,8 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::caption_list::listed;
+use super::captioned_file::stem;
 use super::evidence::{Evidence, folder_of};
-use super::folder::stem;
 use crate::store::{Blob, file_name};
 
 /// A file that belongs to no source.

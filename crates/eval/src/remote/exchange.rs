@@ -1,4 +1,4 @@
-//! [`Exchange`]: one question to a server and its answer: tries, waits and limits.
+//! [`ServerExchange`]: one question to a server and its answer: tries, waits and limits.
 
 use std::io::Read as _;
 use std::thread;
@@ -24,15 +24,15 @@ const ANSWER_BYTES: u64 = 1 << 20;
 
 /// A question that got no answer.
 #[derive(Debug)]
-pub(super) struct Failure {
+pub(super) struct AskFailure {
     /// One line, without secrets.
     pub(super) reason: String,
-    pub(super) extent: Extent,
+    pub(super) extent: FailureReach,
 }
 
 /// Whom a failure concerns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Extent {
+pub(super) enum FailureReach {
     /// This question: the server answers others.
     Question,
     /// Perhaps the server, which said nothing in time.
@@ -44,12 +44,12 @@ pub(super) enum Extent {
 /// A failure of one try.
 enum Try {
     /// The next may go better, after a wait that the server may have asked for.
-    Passing(Failure, Option<Duration>),
-    Lasting(Failure),
+    Passing(AskFailure, Option<Duration>),
+    Lasting(AskFailure),
 }
 
 /// Asks one question.
-pub(super) struct Exchange<'a> {
+pub(super) struct ServerExchange<'a> {
     pub(super) client: &'a Client,
     pub(super) address: &'a Address,
     /// What the server may take for one question, all tries together; waits between them come on top.
@@ -58,9 +58,9 @@ pub(super) struct Exchange<'a> {
     pub(super) tell: &'a (dyn Fn(&str) + Sync),
 }
 
-impl Exchange<'_> {
+impl ServerExchange<'_> {
     /// Sends `body` until there is an answer, or no hope for one.
-    pub(super) fn ask(&self, body: &str) -> Result<Reply, Failure> {
+    pub(super) fn ask(&self, body: &str) -> Result<Reply, AskFailure> {
         let (mut spent, mut wait) = (Duration::ZERO, FIRST_WAIT);
         for attempt in 1.. {
             let started = Instant::now();
@@ -98,7 +98,7 @@ impl Exchange<'_> {
         if status.is_success() {
             return answer::reply(&text).map_err(|reason| {
                 let reason = format!("{reason}: {}", self.address.quoted(&text));
-                Try::Lasting(Failure { reason, extent: Extent::Question })
+                Try::Lasting(AskFailure { reason, extent: FailureReach::Question })
             });
         }
         let said = self.address.quoted(&answer::error_message(&text));
@@ -109,10 +109,10 @@ impl Exchange<'_> {
             | StatusCode::FORBIDDEN
             | StatusCode::NOT_FOUND
             | StatusCode::METHOD_NOT_ALLOWED
-            | StatusCode::PROXY_AUTHENTICATION_REQUIRED => Extent::Server,
-            _ => Extent::Question,
+            | StatusCode::PROXY_AUTHENTICATION_REQUIRED => FailureReach::Server,
+            _ => FailureReach::Question,
         };
-        let failure = Failure { reason, extent };
+        let failure = AskFailure { reason, extent };
         let passes = status.is_server_error()
             || matches!(
                 status,
@@ -133,12 +133,12 @@ impl Exchange<'_> {
                 self.silent()
             } else {
                 let reason = format!("its answer broke off after {} bytes", bytes.len());
-                Try::Passing(Failure { reason, extent: Extent::Question }, None)
+                Try::Passing(AskFailure { reason, extent: FailureReach::Question }, None)
             });
         }
         if bytes.len() as u64 > ANSWER_BYTES {
             let reason = format!("its answer is longer than {} MiB", ANSWER_BYTES >> 20);
-            return Err(Try::Lasting(Failure { reason, extent: Extent::Question }));
+            return Err(Try::Lasting(AskFailure { reason, extent: FailureReach::Question }));
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
@@ -155,18 +155,18 @@ impl Exchange<'_> {
         }
         let cause = self.address.quoted(&cause.to_string());
         let (reason, extent) = if error.is_connect() {
-            (format!("it can't be reached: {cause}"), Extent::Server)
+            (format!("it can't be reached: {cause}"), FailureReach::Server)
         } else {
-            (format!("it broke off: {cause}"), Extent::Question)
+            (format!("it broke off: {cause}"), FailureReach::Question)
         };
-        Try::Passing(Failure { reason, extent }, None)
+        Try::Passing(AskFailure { reason, extent }, None)
     }
 
     /// Another try would be given up as well.
     fn silent(&self) -> Try {
         let seconds = self.timeout.as_secs_f64();
         let reason = format!("no answer within {seconds} s; --timeout SECONDS gives it longer");
-        Try::Lasting(Failure { reason, extent: Extent::Silence })
+        Try::Lasting(AskFailure { reason, extent: FailureReach::Silence })
     }
 }
 
@@ -176,7 +176,7 @@ fn redirected(response: &Response) -> Try {
     let reason = format!(
         "it redirects to {to}: prompts and pictures are sent nowhere else; give the right address as --model"
     );
-    Try::Lasting(Failure { reason, extent: Extent::Server })
+    Try::Lasting(AskFailure { reason, extent: FailureReach::Server })
 }
 
 /// The wait that a server asks for: seconds, or a date (RFC 9110, section 10.2.3).

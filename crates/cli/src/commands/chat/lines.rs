@@ -18,7 +18,7 @@ pub(super) enum Lines {
 
 /// What comes next.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Line {
+pub(super) enum ReadLine {
     /// A message, without its line end.
     Text(String),
     /// Bytes of it were not UTF-8, and are replaced by U+FFFD.
@@ -45,20 +45,20 @@ impl Lines {
     ///
     /// # Errors
     /// Standard input that can't be read.
-    pub(super) fn next(&mut self) -> Result<Line> {
+    pub(super) fn next(&mut self) -> Result<ReadLine> {
         let Self::Edited(editor) = self else { return plain(&mut stdin().lock()) };
         match editor.readline("> ") {
-            Ok(text) if text.len() > LONGEST => Ok(Line::TooLong),
+            Ok(text) if text.len() > LONGEST => Ok(ReadLine::TooLong),
             Ok(text) => {
                 // It fails where the history is full or switched off: the line counts all the same.
                 let _ = editor.add_history_entry(&text);
-                Ok(Line::Text(text))
+                Ok(ReadLine::Text(text))
             }
-            Err(ReadlineError::Eof) => Ok(Line::End),
-            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+            Err(ReadlineError::Eof) => Ok(ReadLine::End),
+            Err(ReadlineError::Interrupted) => Ok(ReadLine::Interrupted),
             // The editor's word for bytes that are not UTF-8.
             Err(ReadlineError::Io(e)) if e.kind() == ErrorKind::InvalidData => {
-                Ok(Line::Damaged(String::new()))
+                Ok(ReadLine::Damaged(String::new()))
             }
             Err(ReadlineError::Io(e)) => Err(e),
             Err(e) => Err(std::io::Error::other(e)),
@@ -67,7 +67,7 @@ impl Lines {
 }
 
 /// The next line of `reader`.
-fn plain(reader: &mut impl BufRead) -> Result<Line> {
+fn plain(reader: &mut impl BufRead) -> Result<ReadLine> {
     let mut line = Vec::new();
     let mut too_long = false;
     loop {
@@ -86,10 +86,10 @@ fn plain(reader: &mut impl BufRead) -> Result<Line> {
         reader.consume(used);
         if over || end.is_some() {
             return Ok(match String::from_utf8(line) {
-                _ if too_long => Line::TooLong,
-                Ok(text) if over && text.is_empty() => Line::End,
-                Ok(text) => Line::Text(text),
-                Err(e) => Line::Damaged(String::from_utf8_lossy(e.as_bytes()).into_owned()),
+                _ if too_long => ReadLine::TooLong,
+                Ok(text) if over && text.is_empty() => ReadLine::End,
+                Ok(text) => ReadLine::Text(text),
+                Err(e) => ReadLine::Damaged(String::from_utf8_lossy(e.as_bytes()).into_owned()),
             });
         }
     }
@@ -105,22 +105,22 @@ mod tests {
     fn lines_end_at_their_ends_and_damage_ends_none() {
         let mut reader = BufReader::with_capacity(3, &b"one\n\ntwo \xff!\r\nthree"[..]);
         let mut next = || plain(&mut reader).expect("read");
-        assert_eq!(next(), Line::Text("one".into()));
-        assert_eq!(next(), Line::Text(String::new()));
-        assert_eq!(next(), Line::Damaged("two \u{fffd}!\r".into()));
-        assert_eq!(next(), Line::Text("three".into()));
-        assert_eq!(next(), Line::End);
+        assert_eq!(next(), ReadLine::Text("one".into()));
+        assert_eq!(next(), ReadLine::Text(String::new()));
+        assert_eq!(next(), ReadLine::Damaged("two \u{fffd}!\r".into()));
+        assert_eq!(next(), ReadLine::Text("three".into()));
+        assert_eq!(next(), ReadLine::End);
     }
 
     #[test]
     fn fault_06_a_line_of_300_mb_is_passed_over() {
         let endless = repeat(b'x').take(300 << 20).chain(&b"\nshort\n"[..]);
         let mut reader = BufReader::with_capacity(1 << 16, endless);
-        assert_eq!(plain(&mut reader).expect("read"), Line::TooLong);
-        assert_eq!(plain(&mut reader).expect("read"), Line::Text("short".into()));
+        assert_eq!(plain(&mut reader).expect("read"), ReadLine::TooLong);
+        assert_eq!(plain(&mut reader).expect("read"), ReadLine::Text("short".into()));
         let longest = repeat(b'x').take(LONGEST as u64);
-        assert_eq!(plain(&mut BufReader::new(longest)).expect("read"), Line::Text("x".repeat(LONGEST)));
+        assert_eq!(plain(&mut BufReader::new(longest)).expect("read"), ReadLine::Text("x".repeat(LONGEST)));
         let longer = repeat(b'x').take(LONGEST as u64 + 1);
-        assert_eq!(plain(&mut BufReader::new(longer)).expect("read"), Line::TooLong);
+        assert_eq!(plain(&mut BufReader::new(longer)).expect("read"), ReadLine::TooLong);
     }
 }
