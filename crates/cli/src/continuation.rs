@@ -42,7 +42,9 @@ impl Continuation<'_> {
     pub(crate) fn settle(mut self, folder: &RunFolder) -> Result<()> {
         let instruction_set = Value::String(mm1_kernels::cpu::isa().name().to_owned());
         self.plan.insert(SETS.to_owned(), Value::Array(vec![instruction_set.clone()]));
-        self.plan.insert(DATA.to_owned(), Value::try_from(&self.data)?);
+        if !self.data.is_empty() {
+            self.plan.insert(DATA.to_owned(), Value::try_from(&self.data)?);
+        }
         let Some(old) = folder.plan()? else {
             if folder.has_results() {
                 bail!(self.refused(folder, "it has checkpoints or answers, and no plan.toml"));
@@ -234,7 +236,7 @@ mod tests {
         let (old, new) = (value("a = 1\n[b]\nc = [1, 2]"), value("a = 1\n[b]\nc = [1, 3]"));
         assert_eq!(difference(&old, &old, ""), None);
         assert_eq!(difference(&old, &new, "").as_deref(), Some("b.c.1: 2, now 3"));
-        assert_eq!(difference(&old, &value("a = 1"), "").as_deref(), Some("b: c = [1, 2], now absent"));
+        assert_eq!(difference(&old, &value("a = 1"), "").as_deref(), Some("b: { c = [1, 2] }, now absent"));
     }
 
     #[test]

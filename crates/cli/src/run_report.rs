@@ -6,6 +6,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Error, Result};
 use mm1_lab::process::ProcessRecord;
+use mm1_lab::report::ReportAuthor;
 
 use crate::error::Interrupted;
 use crate::run_folder::RunFolder;
@@ -73,7 +74,7 @@ impl RunReport {
             }
         }
         self.put(folder, |own| own.last = now())?;
-        mm1_lab::report::write(folder.root())?;
+        mm1_lab::report::write(folder.root(), ReportAuthor::Run)?;
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         (state.written, state.took) = (Instant::now(), begun.elapsed());
         Ok(())
@@ -90,7 +91,7 @@ impl RunReport {
             Some(e) => format!("failed: {e:#}"),
         };
         self.put(folder, |own| (own.last, own.end) = (now(), Some(end)))?;
-        mm1_lab::report::write(folder.root())
+        mm1_lab::report::write(folder.root(), ReportAuthor::Run)
     }
 
     /// The most memory in MiB so far, over all stages, where the system says.

@@ -15,16 +15,28 @@ const STYLE: &str = include_str!("report.css");
 ///
 /// # Errors
 /// `run` is not a folder, or the file can't be written.
-pub fn write(run: &Path) -> Result<PathBuf> {
+pub fn write(run: &Path, author: ReportAuthor) -> Result<PathBuf> {
     let html = page(&RunRecords::read(run)?);
-    // Of its own for each process: `mm1 report` may write while the run does.
-    let (path, beside) =
-        (run.join("report.html"), run.join(format!(".report.html.{}.new", std::process::id())));
+    let name = match author {
+        ReportAuthor::Run => ".report.html.new".to_owned(),
+        ReportAuthor::Reader => format!(".report.html.{}.new", std::process::id()),
+    };
+    let (path, beside) = (run.join("report.html"), run.join(name));
     let put = || std::fs::write(&beside, html).and_then(|()| std::fs::rename(&beside, &path));
     put()
         .inspect_err(|_| drop(std::fs::remove_file(&beside)))
         .with_context(|| format!("writing {}", path.display()))?;
     Ok(path)
+}
+
+/// Who writes a report. Each has a file of its own beside it: `mm1 report` may write while the run does.
+// One name for all processes of a run: what a killed one has left is written over.
+#[derive(Clone, Copy, Debug)]
+pub enum ReportAuthor {
+    /// The run itself, which holds the folder's lock.
+    Run,
+    /// Anybody, at any time.
+    Reader,
 }
 
 /// The whole page. Everything that comes from the run is escaped.

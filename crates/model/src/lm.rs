@@ -64,7 +64,7 @@ pub struct LmConfig {
     /// Unit: none.
     #[serde(default = "default_rope_base")]
     pub rope_base: f64,
-    /// How RoPE's angles are stretched for long contexts.
+    /// How RoPE's angles are stretched for long contexts; without it they are not.
     #[serde(default, skip_serializing_if = "is_default")]
     pub rope_scaling: RopeScaling,
     /// Whether the maps of queries, keys and values have biases, as in Qwen2.

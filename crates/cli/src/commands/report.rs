@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use mm1_lab::report::ReportAuthor;
 use serde_json::json;
 
 use crate::error::{InputError, input};
@@ -28,14 +29,14 @@ pub(crate) struct ReportArgs {
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     let there = |name: &&str| args.run.join(name).exists();
     ensure!(
-        SHOWN.iter().any(|name| there(&name)),
+        SHOWN.iter().any(there),
         InputError::new(format!(
             "{}: not a run folder: it has none of {}; give the --out of `mm1 run` or `mm1 eval`",
             args.run.display(),
             SHOWN.join(", ")
         ))
     );
-    let report = input(mm1_lab::report::write(&args.run))?;
+    let report = input(mm1_lab::report::write(&args.run, ReportAuthor::Reader))?;
     if args.json {
         println!("{}", json!({ "run": args.run, "report": report }));
     } else {

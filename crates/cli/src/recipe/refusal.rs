@@ -100,6 +100,20 @@ impl FieldPlace {
         parts.join(".")
     }
 
+    /// Whether `message` is that the field at this place is missing.
+    fn is_missed(&self, message: &str) -> bool {
+        matches!(self.0.last(), Some(Key::Field(name)) if message.contains(&format!("missing field `{name}`")))
+    }
+
+    /// Whether `message` tells the value at this place.
+    fn is_told(&self, tree: &Value, message: &str) -> bool {
+        match self.of(tree) {
+            Some(Value::String(text)) => message.contains(&format!("{text:?}")),
+            Some(value) => message.contains(&format!("`{value}`")),
+            None => false,
+        }
+    }
+
     fn under(&self, key: Key) -> Self {
         Self([self.0.as_slice(), &[key]].concat())
     }
@@ -112,11 +126,24 @@ fn culprit(tree: &Value) -> Option<FieldPlace> {
     let refused = |tree: &Value| tree.clone().try_into::<Recipe>().err().map(|e| e.message().to_owned());
     let reason = refused(tree)?;
     let mut found = FieldPlace::default();
-    while let Some(inner) = places(&found, tree).into_iter().find(|place| {
-        let mut without = tree.clone();
-        remove(&mut without, &place.0);
-        refused(&without).as_ref() != Some(&reason)
-    }) {
+    loop {
+        let (mut clear, mut missed) = (None, Vec::new());
+        for place in places(&found, tree) {
+            let mut without = tree.clone();
+            remove(&mut without, &place.0);
+            match refused(&without) {
+                Some(other) if other == reason => {}
+                // It is needed, whether it is wrong or not.
+                Some(other) if place.is_missed(&other) => missed.push(place),
+                _ => {
+                    clear = Some(place);
+                    break;
+                }
+            }
+        }
+        let told = missed.iter().position(|place| place.is_told(tree, &reason));
+        let inner = clear.or_else(|| (!missed.is_empty()).then(|| missed.swap_remove(told.unwrap_or(0))));
+        let Some(inner) = inner else { break };
         found = inner;
     }
     Some(found).filter(|found| !found.0.is_empty())

@@ -215,7 +215,7 @@ fn pictures_that_are_wrong() {
     let file = dir.path().join("x.png");
     refused(&ask(&file), &["--image", "x.png"]);
     fs::write(&file, b"hello").unwrap();
-    refused(&ask(&file), &["x.png", "not a JPEG, PNG, WebP or GIF"]);
+    refused(&ask(&file), &["x.png", "not a JPEG, PNG, WebP, GIF, BMP or TIFF picture"]);
     picture(file.clone(), 30, [1, 2, 3]);
     let whole = fs::read(&file).unwrap();
     // The header says 30,000 x 30,000.

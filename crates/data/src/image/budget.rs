@@ -108,7 +108,7 @@ mod tests {
                         let hold = budget.hold(&header(width, height));
                         assert_eq!(hold.bytes, u64::from(width) * u64::from(height) * PIXEL);
                         let taken = budget.taken();
-                        if taken == hold.bytes { &alone } else { &most }.fetch_max(taken, Ordering::Relaxed);
+                        if taken == hold.bytes { alone } else { most }.fetch_max(taken, Ordering::Relaxed);
                         std::thread::yield_now();
                     }
                 });

@@ -9,13 +9,16 @@ const ENOUGH: usize = 4;
 /// Words of a text that is prose without a name that says so.
 const PROSE: usize = 3;
 
+/// Whether a text is of a kind that no caption is, and what the kind is called.
+type TextKind = (fn(&str) -> bool, &'static str);
+
 /// Why texts like these are never captions: most are identifiers, names of files, addresses, JSON, or labels;
 /// `None` where they may be.
 pub(super) fn not_captions(values: &[&str]) -> Option<&'static str> {
     let values: Vec<&str> =
         values.iter().map(|value| value.trim()).filter(|value| !value.is_empty()).collect();
     let most = |is: fn(&str) -> bool| 2 * values.iter().filter(|value| is(value)).count() > values.len();
-    let kinds: [(fn(&str) -> bool, &str); 4] = [
+    let kinds: [TextKind; 4] = [
         (is_json, "JSON"),
         (is_address, "addresses"),
         (is_picture_name, "names of files"),

@@ -1,5 +1,5 @@
-//! The pictures of a folder, each with its captions: from a list, from a text file beside it, or from the name
-//! of its folder.
+//! The pictures of a folder, each with its captions: from a list, from a text file beside it, or from the
+//! name of its folder.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -38,6 +38,11 @@ impl CaptionedFile {
             Captions::There(captions) => Ok(captions),
             Captions::Broken(reason) | Captions::Without(reason) => bail!("{reason}"),
         }
+    }
+
+    /// Whether there is a caption that can't be used.
+    pub(super) fn is_broken(&self) -> bool {
+        matches!(self.captions, Captions::Broken(_))
     }
 
     /// As [`CaptionedFile::captions`], none where there is none.

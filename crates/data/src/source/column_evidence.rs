@@ -170,7 +170,11 @@ impl<'a> Columns<'a> {
         }
         let kinds = if lists { &[ColumnKind::Text, ColumnKind::Texts][..] } else { &[ColumnKind::Text] };
         let texts = self.of(|column| kinds.contains(&column.kind));
-        let may_be = |column: &&Column| not_captions(&column.texts()).is_none();
+        // Values that can't be read say nothing against a name: each is then counted as damaged.
+        let may_be = |column: &&Column| {
+            let texts = column.texts();
+            texts.is_empty() || not_captions(&texts).is_none()
+        };
         let by_name: Vec<&Column> =
             texts.iter().copied().filter(|c| known.contains(&c.lower().as_str())).filter(may_be).collect();
         let by_value = || texts.iter().copied().filter(|column| are_prose(&column.texts())).collect();

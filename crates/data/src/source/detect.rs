@@ -131,6 +131,9 @@ pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<
     Ok(all)
 }
 
+/// The files of one format.
+type FormatGroup = (Evidence, Vec<Blob>);
+
 impl Detected {
     /// The sources, where the format of every file of a known ending was detected.
     ///
@@ -204,7 +207,7 @@ impl Detected {
         files: Vec<Blob>,
         folder: bool,
         inspect: impl Fn(&Blob) -> FileKind + Sync,
-    ) -> Result<(Vec<(Evidence, Vec<Blob>)>, LooseFiles)> {
+    ) -> Result<(Vec<FormatGroup>, LooseFiles)> {
         let tables = Tables::new(
             &files,
             |file| ends(&file.name, shard::Shard.endings()),
@@ -217,7 +220,7 @@ impl Detected {
             self.left.push(UnusedFile::new(file, &reason));
         }
         let kinds = at_once(&files, |file| Ok(inspect(file)));
-        let mut groups: Vec<(Evidence, Vec<Blob>)> = Vec::new();
+        let mut groups: Vec<FormatGroup> = Vec::new();
         let mut loose = LooseFiles::default();
         for (file, kind) in files.into_iter().zip(kinds) {
             match kind? {

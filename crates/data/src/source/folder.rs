@@ -91,7 +91,7 @@ impl PictureFolder {
     /// which nothing is held out.
     pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
         let captions = |(i, entry): (usize, &CaptionedFile)| {
-            let broken = usize::from(matches!(entry.captions, Captions::Broken(_)));
+            let broken = usize::from(entry.is_broken());
             (0..entry.texts().len().max(broken)).map(move |caption| (i, caption))
         };
         self.train.iter().enumerate().flat_map(captions).collect()

@@ -184,7 +184,7 @@ impl PageReader {
 
     /// Adds a picture that was found; one that is damaged is left out, and the page stays.
     fn add(&mut self, picture: Option<Image>) {
-        match picture.filter(|picture| is_whole(picture)) {
+        match picture.filter(is_whole) {
             Some(picture) => {
                 self.page.picture(picture);
                 self.gap.clear();

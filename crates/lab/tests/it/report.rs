@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use mm1_lab::report::write;
+use mm1_lab::report::{ReportAuthor, write};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -103,7 +103,7 @@ impl Folder {
 
     /// Writes the report and checks what holds for every one.
     fn report(&self) -> String {
-        let path = write(&self.path()).unwrap();
+        let path = write(&self.path(), ReportAuthor::Run).unwrap();
         assert_eq!(path, self.path().join("report.html"));
         let page = fs::read_to_string(path).unwrap();
         let names = elements(&page);
@@ -268,7 +268,7 @@ fn empty_and_damaged_folders_give_a_report() {
 
 #[test]
 fn what_is_no_folder_is_refused() {
-    let error = write(Path::new("no/such/run")).unwrap_err().to_string();
+    let error = write(Path::new("no/such/run"), ReportAuthor::Reader).unwrap_err().to_string();
     assert!(error.starts_with("no/such/run: not a run folder"), "{error}");
 }
 

@@ -57,7 +57,7 @@ pub fn open(path: &Path) -> Result<ImportedLm> {
     let (family, config) = lm_settings::read(&given).with_context(|| file.display().to_string())?;
     let mut all = folder::tensors(path)?;
     // A tied head that was written nonetheless is the embedding again: `transformers` leaves it as well.
-    all.retain(|name, _| !name.ends_with(LEFT) && !(config.tied && name == "lm_head.weight"));
+    all.retain(|name, _| !(name.ends_with(LEFT) || config.tied && name == "lm_head.weight"));
     let mut mapper =
         LmMapper { foreign: ForeignTensors::new(path.display().to_string(), all), found: Vec::new() };
     mapper.all(family, &config)?;

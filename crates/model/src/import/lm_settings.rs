@@ -66,8 +66,11 @@ const WITHOUT_EFFECT: [&str; 24] = [
     "use_cache",
 ];
 
+/// A setting, whether a value of it is ours, and that value for messages.
+type FixedSetting = (&'static str, fn(&Value) -> bool, &'static str);
+
 /// Settings that are taken as one value only, and that value.
-const FIXED: [(&str, fn(&Value) -> bool, &str); 8] = [
+const FIXED: [FixedSetting; 8] = [
     ("hidden_act", |v| v == "silu", "\"silu\""),
     // Of all four maps: ours has none behind attention.
     ("attention_bias", |v| v == false, "false"),

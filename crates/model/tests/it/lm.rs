@@ -220,10 +220,12 @@ fn hostile_files_are_refused_in_one_line() {
     }
 }
 
+/// What a tensor of a file becomes: its name, shape and type, or nothing.
+type Change<'a> = dyn Fn(&str, &TensorView<'_>) -> Option<(String, Vec<usize>, Dtype)> + 'a;
+
 #[test]
 fn golden_files_that_can_t_be_compared_are_refused() {
-    let refuse = |change: &dyn Fn(&str, &TensorView<'_>) -> Option<(String, Vec<usize>, Dtype)>,
-                  says: &str| {
+    let refuse = |change: &Change<'_>, says: &str| {
         let copy = Copy::new("lm/llama");
         let file = copy.folder().join("model.safetensors");
         fs::rename(copy.folder().join("golden.safetensors"), &file).unwrap();
