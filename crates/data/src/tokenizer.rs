@@ -83,7 +83,7 @@ impl Tokenizer {
         let read = || {
             let json = tokenizer_file::cleaned(&text_file::read(path)?, &SPECIALS.map(|(_, name)| name))?;
             let inner = tokenizers::Tokenizer::from_bytes(json);
-            Self::new(inner.map_err(|e| anyhow!("not a tokenizer.json of Hugging Face's library: {e}"))?)
+            Self::new(inner.map_err(|e| anyhow!("{}", tokenizer_file::in_words(&e.to_string())))?)
         };
         read().with_context(|| format!("tokenizer {}", path.display()))
     }

@@ -49,6 +49,23 @@ pub(crate) fn cleaned(text: &str, specials: &[&str]) -> Result<Vec<u8>> {
     Ok(serde_json::to_vec(&file)?)
 }
 
+/// What the library says of a file that it can't read, by field.
+pub(crate) fn in_words(message: &str) -> String {
+    let untagged = message.split_once("untagged enum ").map(|(_, name)| name);
+    let what = match untagged.map(|name| name.split_whitespace().next().unwrap_or_default()) {
+        Some("MergeType") => {
+            "model.merges: each is a list of two tokens, or a text of two with a space between them"
+        }
+        Some("ModelUntagged" | "ModelWrapper") => {
+            "model: a BPE is a table of `vocab` (tokens with their ids) and `merges`"
+        }
+        Some("PreTokenizerWrapper") => "pre_tokenizer: a step that is not known",
+        Some(_) => "a part of a form that is not known",
+        None => message,
+    };
+    format!("not a tokenizer.json of Hugging Face's library: {what}")
+}
+
 /// What a part of the file is, by its `type`.
 fn kind(part: &Value) -> &str {
     part["type"].as_str().unwrap_or("nothing")

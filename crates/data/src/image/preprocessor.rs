@@ -28,7 +28,11 @@ const WITHOUT_EFFECT: [&str; 10] = [
 
 /// A size as it is written.
 #[derive(Clone, Copy, Deserialize)]
-#[serde(untagged, deny_unknown_fields)]
+#[serde(
+    untagged,
+    deny_unknown_fields,
+    expecting = "expected a number of pixels, {\"shortest_edge\": N} or {\"height\": N, \"width\": N}"
+)]
 enum SizeField {
     /// The short side where a crop follows, as CLIP's first files have it; of a crop, both sides.
     Number(usize),

@@ -40,7 +40,7 @@ pub(crate) struct StoredDocument {
 /// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not
 /// learned.
 #[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "expected a segment: {\"text\": …}, {\"image\": FILE} or {\"token\": NAME}")]
 pub(crate) enum StoredSegment {
     Text {
         text: String,

@@ -294,15 +294,25 @@ fn cells(row: &Row, columns: &[String]) -> Vec<Field> {
 fn open(file: &Blob, limit: u64) -> Result<SerializedFileReader<Chunks>> {
     let chunks = Chunks::new(file.clone(), limit);
     let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(chunks)));
-    open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned()))).context("not a Parquet file")
+    open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned())))
+        .map_err(ours)
+        .context("not a Parquet file")
 }
 
-/// An error of the library; where it only passes one of ours on, that one, without the library's words.
+/// An error of the library in our words; where it only passes one of ours on, that one.
 fn ours(error: ParquetError) -> anyhow::Error {
-    match error {
-        ParquetError::External(ours) => anyhow!("{ours}"),
-        other => other.into(),
+    if let ParquetError::External(ours) = error {
+        return anyhow!("{ours}");
     }
+    let message = error.to_string();
+    let message = message.rsplit("Parquet error: ").next().unwrap_or_default();
+    if message.contains("Utf8Error") {
+        return anyhow!("a text that is not UTF-8: the page is damaged, or the column holds other bytes");
+    }
+    if message.contains("orrupt footer") {
+        return anyhow!("its end is damaged or cut off");
+    }
+    anyhow!("{}", message.lines().next().unwrap_or_default().to_owned())
 }
 
 /// The schema of the columns.
