@@ -1,4 +1,4 @@
-//! [`NoAnswer`]: an item to which the model gave no words. It counts as an empty answer, and is told.
+//! [`NoAnswer`]: an item to which the model gave no words. It counts as an empty answer, and is reported.
 
 use std::collections::BTreeMap;
 

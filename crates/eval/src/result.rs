@@ -27,7 +27,7 @@ pub struct TaskScore {
     /// `value`, `ci95` and `n`.
     #[serde(flatten)]
     pub score: Score,
-    /// `constant`, `prior`, `question` and `blind`: the same items' scores without sight.
+    /// `constant`, `prior`, `question` and `blind`: the same items' scores; `blind` with grey images.
     pub baselines: BTreeMap<String, f64>,
     /// Other figures of the same answers: `choice-by-length` (accuracy by length), `perplexity`, `accuracy+`,
     /// `f1`, `yes-share`, `circular`.

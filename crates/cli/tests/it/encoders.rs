@@ -198,7 +198,8 @@ fn an_imported_pair_is_measured_as_one_of_ours() {
     succeeds(&output);
     assert!(stderr(&output).contains("probe no zero-shot: model.vision.feature_block = 1 is"), "{output:?}");
     assert_eq!(tasks(&out), whole[..2]);
-    // A tokenizer that is none is told before anything is measured, one that is not there is done without.
+    // A tokenizer that is none is reported before anything is measured, one that is not there is done
+    // without.
     let tokenizer = dir.path().join("clip/tokenizer.json");
     fs::write(&tokenizer, "{}").unwrap();
     let (output, _) = probe(&file, "damaged", &[]);
@@ -224,7 +225,7 @@ fn an_ablation_is_one_table() {
         "{}",
         stderr(&alone)
     );
-    // A cell that can't run is told before the first one runs.
+    // A cell that can't run is reported before the first one runs.
     let wrong = dir.path().join("wrong.toml");
     let last = axes.replace("set = {} }", "set = { \"stage.encoder.rows\" = 0 } }");
     fs::write(&wrong, fs::read_to_string(ENCODERS).unwrap() + &last).unwrap();

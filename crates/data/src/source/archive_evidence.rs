@@ -29,8 +29,8 @@ pub(crate) fn archive(file: &Blob, given: &SourceFields) -> Result<Evidence> {
         bail!("an archive without samples");
     }
     let found = of_samples(file, given, &records);
-    // Damage further on is told when the archive is opened: what comes before it shows what it is. Where that
-    // shows nothing, the damage is the cause.
+    // Damage further on is reported when the archive is opened: what comes before it shows what it is.
+    // Where that shows nothing, the damage is the cause.
     match (found, scanned) {
         (Err(_), Err(damage)) => Err(damage),
         (found, _) => found,

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::webdataset::{PICTURES, PICTURES_NOT_READ};
 
-/// Values from which a share is told.
+/// Values from which on a share means something.
 const ENOUGH: usize = 4;
 /// Words of a text that is prose without a name that says so.
 const PROSE: usize = 3;

@@ -1,5 +1,5 @@
 //! [`LooseFiles`]: pictures and texts that are no source by themselves: captioned pictures are found among
-//! them, and what is left out is told with a reason.
+//! them, and what is left out is reported with a reason.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -154,7 +154,7 @@ impl ListOwner {
     fn new(file: &Blob) -> Self {
         let path = Path::new(&file.address);
         let folder = path.parent().unwrap_or(Path::new("")).to_owned();
-        // A list that can't be read is told when it is opened.
+        // A list that can't be read is reported when it is opened.
         let paths = listed(path).unwrap_or_default().into_iter().map(|path| folder.join(path)).collect();
         Self { name: file_name(&file.address), folder, paths }
     }

@@ -55,7 +55,7 @@ pub(crate) fn is_data(file: &Blob) -> bool {
 /// A spread of the values that can be read.
 fn looked_at(file: &Blob) -> Result<Vec<Value>> {
     let mut records: Vec<IndexEntry> = Vec::new();
-    // A file that ends too early is told when it is opened: what comes before shows what it is.
+    // A file that ends too early is reported when it is opened: what comes before shows what it is.
     let scanned = json::scan(file, &mut |record| records.push(record));
     if records.is_empty() {
         scanned?;
@@ -140,7 +140,7 @@ fn names(values: &[&Value]) -> Vec<String> {
     for value in values {
         let pictures = value.get("image_info").and_then(Value::as_array).into_iter().flatten();
         names.extend(pictures.filter_map(|info| info.get("image_name")?.as_str()).map(str::to_owned));
-        // A record that is not understood is told when it is read.
+        // A record that is not understood is reported when it is read.
         if let Ok(talk) = messages::talk(value) {
             names.extend(talk.paths().map(str::to_owned));
         }

@@ -13,7 +13,7 @@ pub(super) enum SlashCommand {
     Help,
     /// `/quit`.
     Quit,
-    /// Another word, which is told.
+    /// Another word, which is reported.
     Unknown(String),
     /// `/image` without a file.
     NoFile,

@@ -1,5 +1,5 @@
-//! K10: an odd answer of a server is an answer. It counts as empty and is told; the rest is scored; a second
-//! run asks only what failed.
+//! K10: an odd answer of a server is an answer. It counts as empty and is reported; the rest is scored; a
+//! second run asks only what failed.
 
 use std::fs;
 use std::path::Path;
