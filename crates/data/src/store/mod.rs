@@ -44,7 +44,7 @@ pub struct Store {
 
 /// A path, a glob (`a/*.tar`), a range (`a-{000..127}.tar`), a folder or an address; or a list of them.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
-#[serde(untagged, expecting = "expected a path, or a list of paths")]
+#[serde(untagged)]
 pub enum Paths {
     /// One of them.
     One(String),
