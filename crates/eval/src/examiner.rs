@@ -43,6 +43,11 @@ impl<'a, M: Model> Examiner<'a, M> {
         Ok(Self { prompter, model })
     }
 
+    /// As [`Prompter::test`].
+    pub(crate) fn test(&self, index: u64) -> Result<Question> {
+        self.prompter.test(index)
+    }
+
     /// Training items that could not be read.
     pub(crate) fn skipped(&mut self) -> &mut SkippedItems {
         &mut self.prompter.shots.skipped
@@ -123,13 +128,41 @@ pub(crate) struct Prompter<'a> {
 
 impl<'a> Prompter<'a> {
     pub(crate) fn new(task: &'a dyn Task, pass: &'a EvalPass<'a>) -> Self {
-        let shots = Shots::new(task, pass.protocol, pass.shots, pass.seed);
+        let shots = Shots::new(task, pass.protocol, pass.style, pass.shots, pass.seed);
         Self { task, template: task.template(), pass, shots }
+    }
+
+    /// The test item `index`, if it can be asked.
+    ///
+    /// # Errors
+    /// An item that can't be read; one that places another number of pictures than it has, or lacks the
+    /// options or answers whose likelihoods are asked for. It is skipped and listed.
+    pub(crate) fn test(&self, index: u64) -> Result<Question> {
+        let question = self.task.test(index)?;
+        for (_, continuations) in self.written(&[], &question)? {
+            let empty = continuations.iter().any(|text| text.trim().is_empty());
+            ensure!(!empty, "{}: one of its options or answers is empty", question.id);
+        }
+        Ok(question)
     }
 
     /// The prompts of a test item, with what may follow each where likelihoods are asked for: one prompt, or
     /// one for each option where the template writes the option into the question.
     pub(crate) fn prompts(
+        &self,
+        demonstrations: &[Question],
+        question: &Question,
+    ) -> Result<Vec<(Prompt, Vec<String>)>> {
+        let mut prompts = self.written(demonstrations, question)?;
+        for (prompt, continuations) in &mut prompts {
+            self.set_pictures(prompt, demonstrations)?;
+            move_space(prompt, continuations);
+        }
+        Ok(prompts)
+    }
+
+    /// The same with the pictures as they are.
+    fn written(
         &self,
         demonstrations: &[Question],
         question: &Question,
@@ -156,10 +189,6 @@ impl<'a> Prompter<'a> {
         } else {
             let continuations = candidates.iter().map(|text| writer.continuation(question, text)).collect();
             prompts.push((writer.write(demonstrations, question, None)?, continuations));
-        }
-        for (prompt, continuations) in &mut prompts {
-            self.set_pictures(prompt, demonstrations)?;
-            move_space(prompt, continuations);
         }
         Ok(prompts)
     }

@@ -116,6 +116,17 @@ pub struct PromptWriter<'a> {
 }
 
 impl PromptWriter<'_> {
+    /// Refuses a demonstration that can't be written.
+    ///
+    /// # Errors
+    /// As [`Self::write`].
+    pub(crate) fn check_demonstration(&self, item: &Question) -> Result<()> {
+        match self.style {
+            Style::Pretrained => self.template.write_demonstration(item, self.chain_of_thought).map(drop),
+            Style::Chat => self.template.turns(item, self.chain_of_thought).map(drop),
+        }
+    }
+
     /// The prompt for `test` after `demonstrations`. With a `choice` it is the prompt by which that option is
     /// scored.
     ///

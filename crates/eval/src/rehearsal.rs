@@ -27,7 +27,7 @@ pub fn rehearse<R: PromptReader>(task: &dyn Task, reader: &R, pass: &EvalPass<'_
     let (mut written, mut unread) = (0, None);
     for i in 0..read {
         let index = (u128::from(i) * u128::from(total) / u128::from(read)) as u64;
-        match task.test(index) {
+        match prompter.test(index) {
             Ok(question) => {
                 let demonstrations = prompter.shots.rehearse(&question)?;
                 for (prompt, continuations) in prompter.prompts(&demonstrations, &question)? {

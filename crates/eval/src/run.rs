@@ -66,7 +66,7 @@ pub fn evaluate<M: Model>(
     for indices in indices.chunks(pass.protocol.batch * BATCHES) {
         let mut pending = Vec::new();
         for &index in indices {
-            match task.test(index) {
+            match examiner.test(index) {
                 Ok(question) => {
                     let place = items.len();
                     let answered = log.take(&question.id);

@@ -11,6 +11,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::counted::counted;
 use crate::model::Model;
+use crate::prompt::{PromptWriter, Style};
 use crate::protocol::{Protocol, Selection};
 use crate::refusal::Refusal;
 use crate::same_item::ItemIdentity;
@@ -22,6 +23,7 @@ use crate::{RandomStream, rng};
 /// any file format, or without pictures its question in any spelling. A damaged one is replaced and listed.
 pub struct Shots<'a> {
     pub(crate) task: &'a dyn Task,
+    style: Style,
     protocol: &'a Protocol,
     shots: usize,
     seed: u64,
@@ -33,9 +35,10 @@ pub struct Shots<'a> {
 }
 
 impl<'a> Shots<'a> {
-    /// `shots` demonstrations of `task`, selected as `protocol` says and drawn by `seed`.
-    pub fn new(task: &'a dyn Task, protocol: &'a Protocol, shots: usize, seed: u64) -> Self {
-        Self { task, protocol, shots, seed, pool: Vec::new(), skipped: SkippedItems::default() }
+    /// `shots` demonstrations of `task` for prompts of that style, selected as `protocol` says and drawn by
+    /// `seed`.
+    pub fn new(task: &'a dyn Task, protocol: &'a Protocol, style: Style, shots: usize, seed: u64) -> Self {
+        Self { task, style, protocol, shots, seed, pool: Vec::new(), skipped: SkippedItems::default() }
     }
 
     /// Encodes the pictures of `protocol.pool` training items, where similar ones will be asked for.
@@ -154,6 +157,9 @@ impl<'a> Shots<'a> {
     fn read(&mut self, index: u64) -> Option<TrainingItem> {
         let read = || {
             let question = self.task.demonstration(index)?;
+            // One that can't be written is damaged, as one that can't be read.
+            let (template, chain_of_thought) = (&self.task.template(), self.protocol.chain_of_thought);
+            PromptWriter { style: self.style, template, chain_of_thought }.check_demonstration(&question)?;
             let identity = Arc::new(ItemIdentity::of(&question)?);
             anyhow::Ok(TrainingItem { question, identity })
         };

@@ -18,3 +18,4 @@ mod source;
 mod statistics;
 mod textcore;
 mod toy;
+mod unwritable;

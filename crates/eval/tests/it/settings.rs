@@ -27,7 +27,7 @@ fn similar_pictures_are_shown_the_most_similar_last() {
     let mut none = |_: &[Prompt]| Ok(vec![]);
     let mut model = Fun(&mut none, 0);
     let similar = Protocol { demonstrations: Selection::Similar, pool: 40, ..protocol() };
-    let mut shots = Shots::new(&task, &similar, 4, 7);
+    let mut shots = Shots::new(&task, &similar, Style::Pretrained, 4, 7);
     shots.embed_pool(&mut model).unwrap();
     let drawn = shots.draw(&mut model, &test).unwrap();
     // The first pixel of toy/train/9 is that of toy/test/9; those of the others differ by their distance.

@@ -25,7 +25,8 @@ fn try_draw(
     test: &Question,
 ) -> anyhow::Result<Vec<Question>> {
     let protocol = Protocol { demonstrations, pool: 40, ..protocol() };
-    let (mut shots, mut none) = (Shots::new(task, &protocol, shots, seed), |_: &[Prompt]| Ok(vec![]));
+    let (mut shots, mut none) =
+        (Shots::new(task, &protocol, Style::Pretrained, shots, seed), |_: &[Prompt]| Ok(vec![]));
     let mut model = Fun(&mut none, 0);
     shots.embed_pool(&mut model)?;
     shots.draw(&mut model, test)

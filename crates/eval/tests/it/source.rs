@@ -58,7 +58,7 @@ fn damaged_pictures_are_listed_by_name() {
     let test = Question { pictures: Vec::new(), ..whole() };
     let protocol = protocol();
     let skipped = loop {
-        let mut shots = Shots::new(&task, &protocol, readable + 1, 1);
+        let mut shots = Shots::new(&task, &protocol, Style::Pretrained, readable + 1, 1);
         if shots.draw(&mut Fun(&mut none, 0), &test).is_err() {
             break shots.skipped.list();
         }
