@@ -249,6 +249,53 @@ fn damaged_files_are_refused() {
     assert_eq!(error, "/nowhere.gguf: neither a Hugging Face folder nor an .onnx file");
 }
 
+/// What stands in the place of weights where a download or a conversion went wrong is called by its name.
+#[test]
+fn what_is_no_safetensors_file_is_called_by_its_name() {
+    let put = |file: &str, bytes: &[u8]| {
+        let folder = Copy::new("siglip");
+        fs::write(folder.path(file), bytes).unwrap();
+        folder
+    };
+    let weights = "model.safetensors";
+    let pickle = "FOLDER/model.safetensors: a PyTorch checkpoint (a pickle), which is not read";
+    put(weights, b"PK\x03\x04\x00\x00archive/data.pkl").refuse(pickle);
+    put(weights, b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19.").refuse(pickle);
+    put(weights, b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 346293852\n").refuse(
+        "FOLDER/model.safetensors: a Git LFS pointer, not the file itself: fetch it with `git lfs pull`",
+    );
+    for page in ["\n<!DOCTYPE html>\n<html><body>404", "<html lang=\"en\">"] {
+        put(weights, page.as_bytes()).refuse("FOLDER/model.safetensors: an HTML page");
+        put("config.json", page.as_bytes()).refuse("FOLDER/config.json: an HTML page");
+    }
+    // A byte order mark is no part of a config.
+    let config = fs::read(data("siglip").join("config.json")).unwrap();
+    let marked = put("config.json", &[b"\xef\xbb\xbf", &config[..]].concat());
+    assert_eq!(import::open(marked.folder()).unwrap().config, opened("siglip").config);
+    // A folder with a checkpoint alone says how it is converted.
+    let folder = put("pytorch_model.bin", b"PK\x03\x04");
+    fs::remove_file(folder.path(weights)).unwrap();
+    folder.refuse(
+        "FOLDER: it has pytorch_model.bin, a PyTorch checkpoint (a pickle), and no model.safetensors",
+    );
+    // A file in the place of the folder.
+    let folder = put("model.pt", b"PK\x03\x04");
+    let error = format!("{:#}", import::open(&folder.path("model.pt")).unwrap_err());
+    assert!(error.contains("model.pt: a PyTorch checkpoint"), "{error}");
+}
+
+/// What waits for ever, or never ends, where a file is expected.
+#[cfg(unix)]
+#[test]
+fn weights_that_are_no_regular_file_are_refused() {
+    for file in ["model.safetensors", "config.json"] {
+        let folder = Copy::new("siglip");
+        fs::remove_file(folder.path(file)).unwrap();
+        std::os::unix::fs::symlink("/dev/zero", folder.path(file)).unwrap();
+        folder.refuse(&format!("FOLDER/{file}: not a regular file"));
+    }
+}
+
 #[test]
 fn graphs_that_do_not_fit_are_refused() {
     let folder = tempfile::tempdir().unwrap();

@@ -204,6 +204,8 @@ fn hostile_files_are_refused_in_one_line() {
     let overlap = format!("{{{},{}}}", entry("a", "[2]", 0, 8), entry("b", "[2]", 4, 12));
     let product = format!("{{{}}}", entry("a", "[4294967296,4294967296,4294967296]", 0, 8));
     let backwards = format!("{{{}}}", entry("a", "[2]", 8, 0));
+    // With what is before it the end is beyond 2^64.
+    let endless = format!("{{{}}}", entry("a", "[4611686018427387903]", 0, u64::MAX - 3));
     for file in [
         Vec::new(),
         u64::MAX.to_le_bytes().to_vec(),
@@ -212,6 +214,7 @@ fn hostile_files_are_refused_in_one_line() {
         hostile(&overlap, 12),
         hostile(&product, 8),
         hostile(&backwards, 8),
+        hostile(&endless, 0),
         hostile("{\"a\":\u{1}}", 0),
     ] {
         let copy = Copy::new("lm/qwen3");
