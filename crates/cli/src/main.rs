@@ -30,9 +30,11 @@ mod trained;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::{panic, thread};
 
 use anyhow::Result;
 use clap::{CommandFactory as _, Parser, Subcommand};
+use mm1_data::isolated::ISOLATED;
 
 use crate::error::InputError;
 
@@ -54,7 +56,8 @@ struct Cli {
 enum Command {
     /// Train and evaluate: run all stages of a recipe. The same command again continues where it stopped.
     Run(commands::run::RunArgs),
-    /// Run a recipe with every combination of some settings, and print one table of their scores.
+    /// Run a recipe with every combination of the settings in its `ablation` table, and print one table of
+    /// their scores.
     Ablate(commands::ablate::AblateArgs),
     /// Check a recipe and show its parameters, steps, learning rates and memory, without running it.
     Plan(commands::plan::PlanArgs),
@@ -89,6 +92,7 @@ enum Command {
 }
 
 fn main() -> ExitCode {
+    hide_isolated_panics();
     match execute(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
@@ -96,6 +100,16 @@ fn main() -> ExitCode {
             ExitCode::from(error::exit_code(&e))
         }
     }
+}
+
+/// A library's panic on damaged data is reported as damage: its backtrace would be another message.
+fn hide_isolated_panics() {
+    let report = panic::take_hook();
+    panic::set_hook(Box::new(move |panic| {
+        if thread::current().name() != Some(ISOLATED) {
+            report(panic);
+        }
+    }));
 }
 
 fn execute(command: Command) -> Result<()> {

@@ -13,6 +13,7 @@ pub mod fusion;
 pub mod image;
 pub mod import;
 pub mod index;
+pub mod isolated;
 pub mod left_out;
 pub mod likelihood;
 pub mod loader;

@@ -272,3 +272,20 @@ fn a_preview_shows_the_rows_of_training_with_any_threads() {
     refused(&data(&["preview", "none.toml"]), &["none.toml"]);
     assert_eq!(data(&["preview", TINY, "--rows", "0"]).status.code(), Some(2));
 }
+
+/// A byte of a page header by which the library of Parquet panics: damage of that file, and no message of the
+/// library's.
+#[test]
+fn fault_30_a_library_that_panics_on_a_damaged_page_is_not_heard() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut bytes = fs::read(sample("obelics-paths.parquet")).unwrap();
+    bytes[125] = 20;
+    let file = dir.path().join("damaged.parquet");
+    fs::write(&file, bytes).unwrap();
+    for command in [&["inspect", "--index", "0"][..], &["verify"], &["stats"]] {
+        let output = data(&[&command[..1], &[text(&file)], &command[1..]].concat());
+        let shown = format!("{}{}", stderr(&output), String::from_utf8_lossy(&output.stdout));
+        assert!(!shown.contains("panicked") && !shown.contains("stack backtrace"), "{command:?}: {shown}");
+        assert!(shown.contains("damaged.parquet"), "{command:?}: {shown}");
+    }
+}

@@ -1,7 +1,6 @@
 //! [`ParquetColumns`]: some columns of Parquet files, read a row group at a time; a few groups are held.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use anyhow::{Context as _, Result, anyhow, ensure};
@@ -19,6 +18,7 @@ use super::files::FileLayout;
 use super::messages::are_turn_fields;
 use crate::footprint::Footprint;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
+use crate::isolated::isolated;
 use crate::store::Blob;
 
 /// Memory for open row groups where nothing else is said, in MiB: a row group of Hugging Face's writers takes
@@ -98,9 +98,8 @@ impl ParquetColumns {
                 Some(rows) => Arc::clone(rows),
                 None => {
                     let number = record.group.checked_sub(1).context("no row group")? as usize;
-                    let read = catch_unwind(AssertUnwindSafe(|| self.read(file, number)));
                     // The library panics on some damaged files.
-                    let read = read.unwrap_or_else(|_| Err(anyhow!("damaged")));
+                    let read = isolated(|| self.read(file, number)).flatten();
                     let read = Arc::new(read.with_context(|| format!("row group {number}"))?);
                     *rows = Some(Arc::clone(&read));
                     read
@@ -279,7 +278,7 @@ pub(super) fn sample(file: &Blob, columns: &[&str], rows: usize) -> Vec<Vec<Fiel
             rows.take(there).step_by(step).map(|row| Ok(cells(&row?, &columns))).collect()
         };
         // The library panics on some damaged files.
-        found.extend(catch_unwind(AssertUnwindSafe(read)).ok().and_then(Result::ok).into_iter().flatten());
+        found.extend(isolated(read).flatten().into_iter().flatten());
     }
     found
 }
@@ -293,10 +292,8 @@ fn cells(row: &Row, columns: &[String]) -> Vec<Field> {
 /// Opens a file whose headers and pages may take `limit` bytes of memory.
 fn open(file: &Blob, limit: u64) -> Result<SerializedFileReader<Chunks>> {
     let chunks = Chunks::new(file.clone(), limit);
-    let open = catch_unwind(AssertUnwindSafe(|| SerializedFileReader::new(chunks)));
-    open.unwrap_or_else(|_| Err(ParquetError::General("damaged".to_owned())))
-        .map_err(ours)
-        .context("not a Parquet file")
+    let open = isolated(|| SerializedFileReader::new(chunks).map_err(ours)).flatten();
+    open.context("not a Parquet file")
 }
 
 /// An error of the library in our words; where it only passes one of ours on, that one.
