@@ -98,13 +98,13 @@ pub fn import(
     let mut passes = Passes { sources, spec, filter, done: 0, progress };
     // A pass of its own: how often a picture is used shows at the end only, and the filter needs it.
     let checked = passes.check()?;
-    staging.begin()?;
-    let written = passes.write(&staging, &checked).map_err(|error| full_disk(error, &spec.folder));
-    let published = written.and_then(|shards| {
+    let begun = staging.begin();
+    let published = begun.and_then(|()| passes.write(&staging, &checked)).and_then(|shards| {
         ensure!(!shards.is_empty(), "no document is left to write{}", checked.why());
         staging.publish(&shards)?;
         Ok(shards)
     });
+    let published = published.map_err(|error| full_disk(error, &spec.folder));
     if published.is_err() {
         staging.remove()?;
     }

@@ -448,6 +448,18 @@ fn fault_62_an_encoder_without_settings_is_asked_for_them() {
     let all =
         [&some[..], &["--set", "image.mean=[0.1, 0.1, 0.1]", "--set", "image.std=[0.2, 0.2, 0.2]"]].concat();
     assert_eq!(image(&plan(&none, &all))["mode"], "squash");
+    // What it says is not contradicted; the same once more is no contradiction.
+    for (edit, own) in [
+        ("image.mean=[0.5, 0.5, 0.5]", "has [0.1, 0.2, 0.3]: leave it out"),
+        ("image.mode=squash", "has { shortest-edge = 20 }: leave it out"),
+        ("image.filter=nearest", "has \"bicubic\": leave it out"),
+    ] {
+        let (field, _) = edit.split_once('=').unwrap();
+        refused(&plan(&nested, &["--set", edit]), &[&format!("{field} = "), own]);
+    }
+    let again =
+        plan(&nested, &["--set", "image.mean=[0.1, 0.2, 0.3]", "--set", "image.background=[0, 0, 0]"]);
+    assert_eq!(image(&again)["background"][0], 0);
     // Its config.json and its processor's settings are of two sizes.
     let two = dir.path().join("two");
     fs::create_dir(&two).unwrap();
@@ -487,4 +499,58 @@ fn a_plan_with_the_old_names_of_fields_continues_the_run() {
     let other =
         run(&out, &[&more[..], &["--set", "stage.few-shot.full_resolution_demonstrations=0"]].concat());
     refused(&other, &["belongs to another run", "full_resolution_demonstrations"]);
+}
+
+/// An import into a file system of `pages` of 4,096 bytes, and the same again when it has grown: what was said,
+/// and what the folder held after each. `None` where a user may not mount one of his own.
+#[cfg(target_os = "linux")]
+fn import_into(disk: &Path, pages: u64, texts: &Path) -> Option<(Output, Vec<String>)> {
+    let script = format!(
+        "mount -t tmpfs -o size={} tmpfs \"$1\" && echo mounted >&2 || exit 77
+         import() {{ \"$0\" data import \"$2\" --to \"$1\" --no-filter >&2; echo $?; ls -A \"$1\" | tr '\\n' ' '; echo; }}
+         import \"$@\"; mount -o remount,size=1m \"$1\"; import \"$@\"",
+        pages * 4096
+    );
+    let mut command = Command::new("unshare");
+    let program = env!("CARGO_BIN_EXE_mm1");
+    command.args(["--map-root-user", "--mount", "sh", "-c", &script, program]).args([disk, texts]);
+    let output = command.output().ok().filter(|output| stderr(output).starts_with("mounted"))?;
+    let said = String::from_utf8(output.stdout.clone()).unwrap();
+    Some((output, said.lines().map(|line| line.trim().to_owned()).collect()))
+}
+
+/// A disk that ends at any page of the shards or their manifest: it is called so, nothing is left behind, and
+/// the same command goes on once there is room.
+#[cfg(target_os = "linux")]
+#[test]
+fn an_import_onto_a_full_disk_says_so_and_goes_on_when_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (disk, texts) = (dir.path().join("disk"), dir.path().join("texts.jsonl"));
+    fs::create_dir(&disk).unwrap();
+    let lines = (0..20).map(|i| format!("{{\"text\": \"A text of the number {i}.\"}}\n"));
+    fs::write(&texts, lines.collect::<String>()).unwrap();
+    let (mut refused, mut done) = (BTreeSet::new(), 0);
+    // The archive takes 6 pages, the manifest one.
+    for pages in 1..10 {
+        let Some((output, said)) = import_into(&disk, pages, &texts) else {
+            eprintln!("skipped: no user may mount a file system here");
+            return;
+        };
+        let [first, after, second, at_last] = &said[..] else { panic!("{said:?}") };
+        if first == "0" {
+            done += 1;
+        } else {
+            let shown = stderr(&output);
+            let line = shown.lines().find(|line| line.starts_with("mm1: ")).unwrap();
+            assert_eq!((first.as_str(), after.as_str()), ("2", ".lock"), "{pages}: {shown}");
+            assert!(line.contains("the disk is full: nothing was written; free some space"), "{line}");
+            refused.insert(line.split(": ").nth(4).unwrap().rsplit('/').next().unwrap().to_owned());
+            assert_eq!(second, "0", "{pages}: {shown}");
+        }
+        assert_eq!(at_last, ".lock manifest.json shard-000000.tar", "{pages}");
+    }
+    assert!(
+        done > 0 && refused.contains("shard-000000.tar") && refused.contains("manifest.json"),
+        "{refused:?}"
+    );
 }

@@ -189,9 +189,11 @@ impl ShardWriter {
             "{}: pictures of {bytes} bytes are too many for a shard",
             document.id
         );
-        entry.bytes += append(archive, &format!("{name}.json"), &serde_json::to_vec(&written)?)?;
+        // The system's words for a full disk name no file.
+        let text = serde_json::to_vec(&written)?;
+        entry.bytes += append(archive, &format!("{name}.json"), &text).with_context(|| entry.file.clone())?;
         for (file, bytes) in &pictures {
-            entry.bytes += append(archive, file, bytes)?;
+            entry.bytes += append(archive, file, bytes).with_context(|| entry.file.clone())?;
         }
         entry.documents += 1;
         entry.images += pictures.len() as u64;
@@ -233,10 +235,13 @@ impl ShardWriter {
 
     fn close(&mut self) -> Result<()> {
         let Some((archive, mut entry)) = self.open.take() else { return Ok(()) };
-        let mut out = archive.into_inner()?;
-        out.flush()?;
-        // Before the rename: a shard under its name is whole, also after a loss of power.
-        out.get_ref().sync_all()?;
+        let flush = || {
+            let mut out = archive.into_inner()?;
+            out.flush()?;
+            // Before the rename: a shard under its name is whole, also after a loss of power.
+            out.get_ref().sync_all()
+        };
+        flush().with_context(|| entry.file.clone())?;
         let path = self.folder.join(&entry.file);
         let part = self.folder.join(format!("{}.part", entry.file));
         (entry.bytes, entry.sha256) = digest(&part)?;
