@@ -1,13 +1,15 @@
 //! Arguments that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use mm1_model::device::DeviceKind;
+use toml::Table;
 
-use crate::recipe::WrittenRecipe;
+use crate::continuation::ChangedData;
+use crate::recipe::{self, WrittenRecipe};
 
 /// A recipe and what is changed of it.
 #[derive(Debug, Args)]
@@ -29,8 +31,45 @@ impl RecipeArgs {
     /// # Errors
     /// [`crate::error::InputError`]: a file that can't be read, an override of no setting.
     pub(crate) fn read(&self) -> Result<WrittenRecipe> {
+        self.edited(self.tree()?)
+    }
+
+    /// The recipe's file, or the name of a built-in one, as refusals name it.
+    pub(crate) fn path(&self) -> &Path {
+        &self.recipe
+    }
+
+    /// The recipe before its overrides.
+    ///
+    /// # Errors
+    /// [`crate::error::InputError`]: a file that can't be read or is no TOML.
+    pub(crate) fn tree(&self) -> Result<Table> {
+        recipe::read_tree(&self.recipe)
+    }
+
+    /// `tree`, a recipe of this file, with its overrides.
+    ///
+    /// # Errors
+    /// [`crate::error::InputError`]: an override of no setting.
+    pub(crate) fn edited(&self, tree: Table) -> Result<WrittenRecipe> {
         let left_out = self.unset.iter().map(|path| format!("{path}="));
-        WrittenRecipe::read(&self.recipe, &left_out.chain(self.edits.iter().cloned()).collect::<Vec<_>>())
+        let edits: Vec<String> = left_out.chain(self.edits.iter().cloned()).collect();
+        WrittenRecipe::of_tree(&self.recipe, tree, &edits)
+    }
+}
+
+/// Whether a run goes on where its data has changed.
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct ChangedDataArgs {
+    /// Go on although the files of a source are no longer those that the run was begun with.
+    #[arg(long)]
+    accept_changed_data: bool,
+}
+
+impl ChangedDataArgs {
+    /// What is done with a run whose data has changed.
+    pub(crate) fn choice(self) -> ChangedData {
+        if self.accept_changed_data { ChangedData::Accept } else { ChangedData::Refuse }
     }
 }
 

@@ -22,9 +22,10 @@ const MOST_WORK: f64 = 1e12;
 /// What a plan's training takes. All figures are estimates.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunEstimate {
-    /// Seconds of a step of each training stage; `None` where none could be measured here.
+    /// Seconds of a step of each training stage; `None` where none could be measured here. Empty where none
+    /// was to be measured.
     step_seconds: BTreeMap<String, Option<f64>>,
-    /// Seconds of each training stage.
+    /// Seconds of each training stage, likewise.
     seconds: BTreeMap<String, Option<f64>>,
     /// Bytes of the checkpoints that stay in the run folder, and of the one more while one is written.
     checkpoint_bytes: u64,
@@ -43,8 +44,7 @@ impl RunEstimate {
         memory: &BTreeMap<String, MemoryEstimate>,
         worker: Worker,
     ) -> Result<Self> {
-        let (mut steps, mut seconds) = (BTreeMap::new(), BTreeMap::new());
-        let (mut kept, mut largest) = (0, 0);
+        let mut estimate = Self::unmeasured(plan);
         for stage in &plan.recipe.stage {
             let Some(training) = stage.training() else { continue };
             let name = &training.name;
@@ -53,8 +53,17 @@ impl RunEstimate {
             } else {
                 None
             };
-            steps.insert(name.clone(), step);
-            seconds.insert(name.clone(), step.map(|step| step * training.steps as f64));
+            estimate.step_seconds.insert(name.clone(), step);
+            estimate.seconds.insert(name.clone(), step.map(|step| step * training.steps as f64));
+        }
+        Ok(estimate)
+    }
+
+    /// What needs no step to be done: the disk.
+    pub(crate) fn unmeasured(plan: &Plan) -> Self {
+        let (mut kept, mut largest) = (0, 0);
+        for stage in &plan.recipe.stage {
+            let Some(training) = stage.training() else { continue };
             let bytes = checkpoint_bytes(plan, stage, training);
             let count =
                 training.steps.div_ceil(training.checkpoint.every).min(training.checkpoint.keep as u64);
@@ -65,14 +74,26 @@ impl RunEstimate {
             let store = &plan.recipe.store;
             (store.cache.display().to_string(), store.cache_gib)
         });
-        Ok(Self { step_seconds: steps, seconds, checkpoint_bytes: kept + largest, cache })
+        let checkpoint_bytes = kept + largest;
+        Self { step_seconds: BTreeMap::new(), seconds: BTreeMap::new(), checkpoint_bytes, cache }
     }
 
-    /// As a person reads it, two or three lines.
+    /// As a person reads it, up to four lines; none where nothing is trained.
     pub(crate) fn summary(&self) -> String {
-        let mut text = String::new();
+        let mut text = self.time_summary();
+        if self.checkpoint_bytes > 0 {
+            let disk = HumanBytes(self.checkpoint_bytes);
+            let _ = writeln!(text, "disk: about {disk} of checkpoints in the run folder");
+            if let Some((folder, gib)) = &self.cache {
+                let _ = writeln!(text, "      downloads are kept in {folder}, at most {gib} GiB");
+            }
+        }
+        text
+    }
+
+    fn time_summary(&self) -> String {
         if self.seconds.is_empty() {
-            return text;
+            return String::new();
         }
         let total: Option<f64> = self.seconds.values().copied().sum();
         let of = |(name, seconds): (&String, &Option<f64>)| match seconds {
@@ -80,29 +101,18 @@ impl RunEstimate {
             None => format!("{name} unknown"),
         };
         let each = self.seconds.iter().map(of).collect::<Vec<_>>().join(", ");
-        let _ = match total {
-            Some(total) => writeln!(
-                text,
+        match total {
+            Some(total) => format!(
                 "time: about {} of training here ({each}),\n      \
-                 by one measured step of each stage; evaluation comes on top",
+                 by one measured step of each stage; evaluation comes on top\n",
                 duration(total)
             ),
             None => {
-                writeln!(
-                    text,
-                    "time: not measured where a step takes too much memory or time here\n      ({each})"
+                format!(
+                    "time: not measured where a step takes too much memory or time here\n      ({each})\n"
                 )
             }
-        };
-        let _ = writeln!(
-            text,
-            "disk: about {} of checkpoints in the run folder",
-            HumanBytes(self.checkpoint_bytes)
-        );
-        if let Some((folder, gib)) = &self.cache {
-            let _ = writeln!(text, "      downloads are kept in {folder}, at most {gib} GiB");
         }
-        text
     }
 }
 

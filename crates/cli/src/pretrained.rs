@@ -22,6 +22,9 @@ const FREE: [&str; 2] = ["image_size", "feature_block"];
 /// Fields of `[image]` that are asked for where an encoder does not say how it takes pictures.
 const ASKED: [&str; 3] = ["mode", "mean", "std"];
 
+/// Field of `[image]` that may differ from the origin's, since settings of others do not speak of it.
+const FREE_OF_IMAGE: &str = "background";
+
 /// An encoder as its origin has it.
 pub(crate) struct PretrainedEncoder {
     pub(crate) encoder: ImportedEncoder,
@@ -184,6 +187,9 @@ fn fill(tree: &mut Table) -> Result<Option<String>> {
 }
 
 /// Completes `[image]` by what the encoder of `from` says of its pictures.
+///
+/// # Errors
+/// A setting that differs: the encoder would see other pictures than those it was trained on.
 fn fill_image(tree: &mut Table, from: &str, said: Option<ImageSpec>) -> Result<()> {
     let size = vision_size(tree)?;
     let section = tree.entry("image").or_insert_with(|| Value::Table(Table::new()));
@@ -199,10 +205,32 @@ fn fill_image(tree: &mut Table, from: &str, said: Option<ImageSpec>) -> Result<(
         return Ok(());
     };
     // The same share of a picture at the recipe's size.
-    for (key, value) in Table::try_from(said.at(size).config)? {
-        section.entry(key).or_insert(value);
+    let config = said.at(size).config;
+    // Through text, so that numbers are those that a person would write.
+    let mut own: Table = toml::to_string(&config)?.parse()?;
+    own.insert("filter".to_owned(), Value::try_from(config.filter)?);
+    for (key, value) in own {
+        let written = section.entry(key.clone()).or_insert_with(|| value.clone());
+        ensure!(
+            key == FREE_OF_IMAGE || same_setting(written, &value),
+            "image.{key} = {written}, but {from} has {value}: leave it out"
+        );
     }
     Ok(())
+}
+
+/// Whether two settings are the same; numbers are when they are in f32, as pictures are prepared.
+fn same_setting(a: &Value, b: &Value) -> bool {
+    let number = |value: &Value| value.as_float().or_else(|| value.as_integer().map(|n| n as f64));
+    match (a, b) {
+        (Value::Array(a), Value::Array(b)) => {
+            a.len() == b.len() && a.iter().zip(b).all(|(a, b)| same_setting(a, b))
+        }
+        _ => match (number(a), number(b)) {
+            (Some(a), Some(b)) => a as f32 == b as f32,
+            _ => a == b,
+        },
+    }
 }
 
 /// The recipe's `model.vision.image_size`, in pixels.

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::Compute;
 use mm1_serve::generate::Generator;
@@ -69,7 +69,9 @@ impl Trained {
         let device = input(device.or(recipe.device).open())?;
         let compute = Compute::new(device).with_precision(recipe.precision);
         let id = checkpoints::identity(root, &stage)?;
-        let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device())?;
+        // A plan that was changed by hand may speak of another model than the weights beside it.
+        let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device());
+        let model = input(model.with_context(|| format!("--run {}", root.display())))?;
         let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
         Ok(Self {
             generator: Generator::new(&compute, model, tokenizer, recipe.image_spec()),

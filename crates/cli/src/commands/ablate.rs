@@ -1,20 +1,19 @@
 //! `mm1 ablate`: one recipe with every combination of some settings, and one table of what they score.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
-use mm1_data::{text_file, whole_file};
+use mm1_data::whole_file;
 use mm1_lab::ablation::{AblationRun, AblationTable, PaperTable};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use toml::Table;
 
-use crate::arguments::{DeviceArgs, ThreadsArgs};
+use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::commands::run::stages;
-use crate::continuation::ChangedData;
 use crate::error::input;
 use crate::interrupt::stop_flag;
 use crate::output::tell;
@@ -26,19 +25,19 @@ use crate::recipe::{WrittenRecipe, put};
 
 #[derive(Debug, Args)]
 pub(crate) struct AblateArgs {
-    /// Recipe with an `ablation` table, a TOML file.
-    recipe: PathBuf,
+    // Its overrides are those of every run.
+    #[command(flatten)]
+    recipe: RecipeArgs,
     /// Folder of table.md and table.json, with a run folder inside for each combination. It is made, or
     /// continued.
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Override a setting of every run, as in `mm1 run`. May be repeated.
-    #[arg(long = "set", value_name = "PATH=VALUE")]
-    edits: Vec<String>,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
+    #[command(flatten)]
+    changed_data: ChangedDataArgs,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -100,7 +99,7 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
             names.join(", "),
             folder.display()
         ));
-        let scores = stages(recipe, &folder, worker, &stop, ChangedData::Refuse)
+        let scores = stages(recipe, &folder, worker, &stop, args.changed_data.choice())
             .with_context(|| format!("run {}", folder.display()))?
             .scores;
         done.push(AblationRun { names, folder, scores: serde_json::to_value(scores)? });
@@ -121,11 +120,9 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     Ok(())
 }
 
-/// The ablation in a file, and the recipe under it.
-fn read(path: &Path) -> Result<(Ablation, Table)> {
-    let shown = path.display();
-    let text = text_file::read(path).with_context(|| format!("{shown}: the ablation"))?;
-    let mut tree: Table = text.parse().with_context(|| shown.to_string())?;
+/// The ablation of a recipe, and the recipe under it.
+fn read(recipe: &RecipeArgs) -> Result<(Ablation, Table)> {
+    let (shown, mut tree) = (recipe.path().display(), recipe.tree()?);
     let ablation = tree
         .remove("ablation")
         .with_context(|| format!("{shown} has no [ablation] table; a single run is done by `mm1 run`"))?;
@@ -149,7 +146,7 @@ fn combinations(axes: &[AblationAxis]) -> Vec<Vec<AxisValue>> {
 /// The recipe `tree` with the settings of `values`, checked as far as it can be without its data.
 fn recipe(args: &AblateArgs, tree: &Table, values: &[AxisValue]) -> Result<WrittenRecipe> {
     let names = values.iter().map(|value| value.name.as_str()).collect::<Vec<_>>().join(", ");
-    let shown = args.recipe.display();
+    let shown = args.recipe.path().display();
     let mut tree = tree.clone();
     for (path, setting) in values.iter().flat_map(|value| &value.set) {
         input(
@@ -157,7 +154,7 @@ fn recipe(args: &AblateArgs, tree: &Table, values: &[AxisValue]) -> Result<Writt
                 .with_context(|| format!("{shown}: ablation: {names}: {path}")),
         )?;
     }
-    let written = args.device.put(WrittenRecipe::of_tree(&args.recipe, tree, &args.edits)?);
+    let written = args.device.put(args.recipe.edited(tree)?);
     let recipe = pretrained::complete(written.clone())?.recipe;
     input(check_stages(&recipe).with_context(|| format!("{shown}: ablation: {names}")))?;
     input(recipe.device.open())?;

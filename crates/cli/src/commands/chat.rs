@@ -67,7 +67,7 @@ pub(crate) struct ChatArgs {
 /// A folder without a trained model, a picture that can't be read, or a context that is full.
 pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let sampling = input(args.sampling())?;
-    let pictures = args.images.iter().map(|file| picture(file)).collect::<Result<Vec<_>>>()?;
+    let pictures = args.images.iter().map(|file| picture("--image", file)).collect::<Result<Vec<_>>>()?;
     args.threads.start_pool()?;
     let model = Trained::of_stage(&args.run, args.stage.as_deref(), args.device)?;
     if !model.tuned {
@@ -202,7 +202,7 @@ impl Conversation<'_> {
                 tell("a new talk: what was said and shown before is forgotten");
             }
             Some(SlashCommand::Image(file)) => {
-                let picture = picture(&file)?;
+                let picture = picture("/image", &file)?;
                 let [width, height] = picture.sides;
                 self.next.push(picture);
                 let count = self.next.len();
@@ -226,8 +226,9 @@ enum Next {
     End,
 }
 
-fn picture(file: &Path) -> Result<ChatPicture> {
-    let named = |e: &anyhow::Error| InputError::new(format!("--image {}: {e:#}", file.display()));
+/// Reads the picture that the option or command `by` names.
+fn picture(by: &str, file: &Path) -> Result<ChatPicture> {
+    let named = |e: &anyhow::Error| InputError::new(format!("{by} {}: {e:#}", file.display()));
     let image = Image::from(regular_file::read(file, MAX_FILE).map_err(|e| named(&e))?);
     let opened = open(&image).map_err(|e| named(&e))?;
     Ok(ChatPicture { file: file.to_owned(), image, sides: [opened.width, opened.height] })

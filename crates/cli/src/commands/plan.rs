@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::estimate::RunEstimate;
+use crate::output::tell;
 use crate::plan::{Plan, Worker};
 
 #[derive(Debug, Args)]
@@ -15,6 +16,9 @@ pub(crate) struct PlanArgs {
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
+    /// Do no step: the plan says nothing of time. Two steps of each training stage are done otherwise.
+    #[arg(long)]
+    no_measure: bool,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -31,14 +35,22 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let plan = Plan::resolve(recipe, None)?;
     // Before a step is done: it leaves memory behind that would be counted.
     let memory = plan.memory(worker)?;
-    let estimate = RunEstimate::measure(&plan, &memory, worker)?;
+    if !args.json {
+        print!("{}", plan.summary(&memory));
+    }
+    let estimate = if args.no_measure {
+        RunEstimate::unmeasured(&plan)
+    } else {
+        tell("measuring two steps of each training stage; --no-measure leaves this out");
+        RunEstimate::measure(&plan, &memory, worker)?
+    };
     if args.json {
         let mut document = serde_json::to_value(plan.to_table()?)?;
         document["memory"] = serde_json::to_value(memory)?;
         document["estimate"] = serde_json::to_value(estimate)?;
         println!("{document}");
     } else {
-        print!("{}{}", plan.summary(&memory), estimate.summary());
+        print!("{}", estimate.summary());
     }
     Ok(())
 }

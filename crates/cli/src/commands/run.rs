@@ -12,7 +12,7 @@ use mm1_kernels::allocator::give_back_now;
 use mm1_model::compute::on_pool;
 use serde_json::json;
 
-use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
+use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::context::Context;
 use crate::continuation::ChangedData;
 use crate::evaluation;
@@ -37,9 +37,8 @@ pub(crate) struct RunArgs {
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
-    /// Go on although the files of a source are no longer those that the run was begun with.
-    #[arg(long)]
-    accept_changed_data: bool,
+    #[command(flatten)]
+    changed_data: ChangedDataArgs,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -63,8 +62,8 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
     let recipe = args.device.put(args.recipe.read()?);
     let worker = Worker::alone(args.threads.start_pool()?);
-    let changed = if args.accept_changed_data { ChangedData::Accept } else { ChangedData::Refuse };
-    let FinishedRun { report, scores, peak_mib } = stages(recipe, &args.out, worker, &stop_flag()?, changed)?;
+    let FinishedRun { report, scores, peak_mib } =
+        stages(recipe, &args.out, worker, &stop_flag()?, args.changed_data.choice())?;
     let seconds = started.elapsed().as_secs_f64();
     tell(format_args!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display()));
     if args.json {

@@ -24,21 +24,6 @@ pub(crate) struct WrittenRecipe {
 }
 
 impl WrittenRecipe {
-    /// Reads the recipe at `file`, which may be the plan of a run or the name of a built-in recipe, and
-    /// applies the edits.
-    ///
-    /// # Errors
-    /// [`InputError`] with the file and the edit, or the place that is no TOML.
-    pub(crate) fn read(file: &Path, edits: &[String]) -> Result<Self> {
-        let text = match BuiltInRecipe::of_argument(file) {
-            Some(recipe) => recipe.text.to_owned(),
-            None => read_text(file)?,
-        };
-        let tree = toml::from_str(&text)
-            .map_err(|e| InputError::new(format!("{}: {}", file.display(), e.to_string().trim())))?;
-        Self::of_tree(file, of_plan(tree), edits)
-    }
-
     /// The recipe written in `tree`, of the file `file`, after the edits.
     ///
     /// # Errors
@@ -47,7 +32,10 @@ impl WrittenRecipe {
         let mut written = Self { file: file.to_owned(), unedited: tree.clone(), tree };
         written.change(|tree| {
             for edit in edits {
-                set(tree, edit).with_context(|| format!("--set {edit}"))?;
+                set(tree, edit).with_context(|| match edit.strip_suffix('=') {
+                    Some(path) => format!("--unset {path}"),
+                    None => format!("--set {edit}"),
+                })?;
             }
             ensure!(!tree.contains_key("ablation"), "an ablation is many runs: `mm1 ablate` does them");
             check_no_filter(tree)?;
@@ -82,6 +70,20 @@ impl WrittenRecipe {
                 .map_err(|e| refusal::of(tree, &unedited, &e))
         })
     }
+}
+
+/// The recipe at `file`, which may be the plan of a run or the name of a built-in recipe.
+///
+/// # Errors
+/// [`InputError`] with the file: one that can't be read, or the place that is no TOML.
+pub(crate) fn read_tree(file: &Path) -> Result<Table> {
+    let text = match BuiltInRecipe::of_argument(file) {
+        Some(recipe) => recipe.text.to_owned(),
+        None => read_text(file)?,
+    };
+    let tree = toml::from_str(&text)
+        .map_err(|e| InputError::new(format!("{}: {}", file.display(), e.to_string().trim())))?;
+    Ok(of_plan(tree))
 }
 
 /// The text of a recipe's file.

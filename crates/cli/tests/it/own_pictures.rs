@@ -100,6 +100,11 @@ fn tuning_learns_the_captions_and_reads_the_requests() {
     assert!(page.contains("<span class=\"token learned\">end</span>"));
 }
 
+/// Whether a line of a plan is one of the two that speak of time.
+fn is_time(line: &str) -> bool {
+    line.starts_with("time: ") || line.contains("by one measured step")
+}
+
 #[test]
 fn a_plan_says_minutes_and_disk() {
     let dir = tempfile::tempdir().unwrap();
@@ -109,6 +114,11 @@ fn a_plan_says_minutes_and_disk() {
     let text = String::from_utf8(plan.stdout).unwrap();
     assert!(text.contains("time: about ") && text.contains(" of training here (encoder "), "{text}");
     assert!(text.contains("disk: about ") && text.contains(" of checkpoints in the run folder"), "{text}");
+    // Without a step it is the same plan, but for the time.
+    let quick = own("plan", dir.path(), &["--no-measure"]);
+    succeeds(&quick);
+    let rest: Vec<&str> = text.split_inclusive('\n').filter(|line| !is_time(line)).collect();
+    assert_eq!(String::from_utf8(quick.stdout).unwrap(), rest.concat());
     let json = own("plan", dir.path(), &["--json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
     let estimate = &json["estimate"];
