@@ -15,8 +15,8 @@ const STACK: usize = 8 << 20;
 ///
 /// # Errors
 /// `damaged` where it panics; a system that gives no more threads.
-// Rejected: `catch_unwind` on the caller's thread. The hook can't tell its panics from those of our own code, and
-// prints a backtrace of the library.
+// Rejected: `catch_unwind` on the caller's thread. The hook can't tell its panics from those of our own code,
+// and prints a backtrace of the library.
 pub(crate) fn isolated<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
     thread::scope(|scope| {
         let own = thread::Builder::new().name(ISOLATED.to_owned()).stack_size(STACK);

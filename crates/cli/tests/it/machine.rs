@@ -501,8 +501,8 @@ fn a_plan_with_the_old_names_of_fields_continues_the_run() {
     refused(&other, &["belongs to another run", "full_resolution_demonstrations"]);
 }
 
-/// An import into a file system of `pages` of 4,096 bytes, and the same again when it has grown: what was said,
-/// and what the folder held after each. `None` where a user may not mount one of his own.
+/// An import into a file system of `pages` of 4,096 bytes, and the same again when it has grown: what was
+/// said, and what the folder held after each. `None` where a user may not mount one of his own.
 #[cfg(target_os = "linux")]
 fn import_into(disk: &Path, pages: u64, texts: &Path) -> Option<(Output, Vec<String>)> {
     let script = format!(
