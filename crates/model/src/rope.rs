@@ -71,8 +71,12 @@ impl RopeScaling {
 
     /// The table, without positions yet, for heads `width` wide (even).
     pub fn table(&self, base: f64, width: usize) -> Rope {
-        let divisor = |j: usize| base.powf((2 * j) as f64 / width as f64);
-        Rope::of_divisors((0..width / 2).map(|j| self.scaled(divisor(j))).collect())
+        Rope::of_divisors(divisors(base, width).map(|divisor| self.scaled(divisor)).collect())
+    }
+
+    /// By what it multiplies each divisor of positions, for heads `width` wide: 1 where angles stay.
+    pub(crate) fn factors(&self, base: f64, width: usize) -> Vec<f64> {
+        divisors(base, width).map(|divisor| self.scaled(divisor) / divisor).collect()
     }
 
     /// What takes the place of `divisor`, by which positions are divided.
@@ -88,4 +92,9 @@ impl RopeScaling {
             }
         }
     }
+}
+
+/// By what positions are divided, for each pair of channels of a head, before any scaling.
+pub(crate) fn divisors(base: f64, width: usize) -> impl Iterator<Item = f64> {
+    (0..width / 2).map(move |j| base.powf((2 * j) as f64 / width as f64))
 }

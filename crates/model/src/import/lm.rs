@@ -1,18 +1,21 @@
-//! Pre-trained language models of Hugging Face: Llama, Mistral, Qwen2 and Qwen3.
+//! Pre-trained language models: Llama, Mistral, Qwen2 and Qwen3 of Hugging Face, and in GGUF.
 //!
 //! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
-//! f32, f16 or bf16. [`open`] looks at names, shapes and types alone; values are read when a network takes
-//! them, one parameter after another and each on all threads.
+//! f32, f16 or bf16; or it has one GGUF file. [`open`] looks at names, shapes and types alone; values are read
+//! when a network takes them, one parameter after another and each on all threads.
 
-use std::path::Path;
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use serde_json::Value;
 
-use super::folder;
-use super::lm_settings::{self, LmFamily};
-use super::tensors::{ForeignTensor, ForeignTensors};
+use super::gguf_settings::{self, TensorFacts};
+use super::lm_names::{GGUF, HUGGING_FACE, LmNames, ROPE_FACTORS};
+use super::tensors::{ForeignTensor, ForeignTensors, TensorValues};
+use super::{folder, lm_settings};
+use crate::gguf::GgufFile;
 use crate::lm::{Lm, LmConfig};
 use crate::weights::{self, MakeValues};
 
@@ -41,29 +44,116 @@ enum TensorParts {
     /// One after another.
     Rows(Vec<ForeignTensor>),
     /// Maps `[out, in]`, turned to `[in, out]`, side by side.
-    Columns(Vec<ForeignTensor>),
+    Columns(Vec<(ForeignTensor, RowOrder)>),
 }
 
-/// Reads a Hugging Face folder.
+/// In which order the rows of a map are.
+#[derive(Clone, Copy)]
+enum RowOrder {
+    /// In ours.
+    Own,
+    /// In each head of this width, what RoPE turns together follows each other; ours are half a head apart.
+    Pairs(usize),
+}
+
+impl RowOrder {
+    /// The place of row `row` among ours.
+    fn place(self, row: usize) -> usize {
+        match self {
+            Self::Own => row,
+            Self::Pairs(width) => row / width * width + row % 2 * (width / 2) + row % width / 2,
+        }
+    }
+}
+
+/// Reads a Hugging Face folder, a GGUF file, or a folder with one.
 ///
 /// # Errors
 /// One line with the file when it can't be read; with the setting that is unknown or that [`Lm`] has not;
-/// with the tensor when one is missing, superfluous, of another shape or of a type other than f32, f16 and
-/// bf16.
+/// with the tensor when one is missing, superfluous, of another shape or of a type that can't be read.
 pub fn open(path: &Path) -> Result<ImportedLm> {
-    ensure!(path.is_dir(), "{}: not a Hugging Face folder", path.display());
+    match gguf_file(path)? {
+        Some(file) => open_gguf(&file),
+        None => open_folder(path),
+    }
+}
+
+/// The GGUF file that `path` is, or the only one of a folder without `config.json`.
+///
+/// # Errors
+/// A file of another kind; a folder that can't be read or has several.
+pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
+    let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
+    if !path.is_dir() {
+        let shown = path.display();
+        ensure!(path.exists(), "{shown}: there is no such file or folder");
+        ensure!(is_gguf(path), "{shown}: neither a Hugging Face folder nor a .gguf file");
+        return Ok(Some(path.to_owned()));
+    }
+    if path.join("config.json").exists() {
+        return Ok(None);
+    }
+    let entries = path
+        .read_dir()
+        .and_then(|entries| entries.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>());
+    let mut found = entries.with_context(|| format!("{}: can't be read", path.display()))?;
+    found.retain(|path| is_gguf(path));
+    ensure!(
+        found.len() <= 1,
+        "{}: it has {} GGUF files: name the one that is meant",
+        path.display(),
+        found.len()
+    );
+    Ok(found.pop())
+}
+
+fn open_folder(path: &Path) -> Result<ImportedLm> {
     let file = path.join("config.json");
     let given: Value = folder::json(&file)?;
-    let (family, config) = lm_settings::read(&given).with_context(|| file.display().to_string())?;
+    let config = lm_settings::read(&given).with_context(|| file.display().to_string())?;
     let mut all = folder::tensors(path)?;
     // A tied head that was written nonetheless is the embedding again: `transformers` leaves it as well.
-    all.retain(|name, _| !(name.ends_with(LEFT) || config.tied && name == "lm_head.weight"));
-    let mut mapper =
-        LmMapper { foreign: ForeignTensors::new(path.display().to_string(), all), found: Vec::new() };
-    mapper.all(family, &config)?;
-    let (from, tensors) = (mapper.foreign.from().to_owned(), mapper.found);
-    mapper.foreign.finish("language model")?;
-    Ok(ImportedLm { config, tensors, from })
+    all.retain(|name, _| !(name.ends_with(LEFT) || config.tied && name == HUGGING_FACE.head));
+    let found = LmFound { config, names: &HUGGING_FACE, order: RowOrder::Own };
+    found.map(ForeignTensors::new(path.display().to_string(), all))
+}
+
+fn open_gguf(path: &Path) -> Result<ImportedLm> {
+    let from = path.display().to_string();
+    let GgufFile { metadata, mut tensors } = GgufFile::open(path)?;
+    let factors = tensors.remove(ROPE_FACTORS).map(|factors| factors.read()).transpose();
+    let rope_factors = factors.with_context(|| format!("{from}: `{ROPE_FACTORS}` can't be read"))?;
+    let rows = tensors.get(GGUF.embedding).and_then(|embedding| embedding.shape.first());
+    let vocab = *rows.with_context(|| format!("{from}: `{}` is missing", GGUF.embedding))?;
+    let facts = TensorFacts { vocab, tied: !tensors.contains_key(GGUF.head), rope_factors };
+    let (pairs, config) = gguf_settings::read(&metadata, &facts).with_context(|| from.clone())?;
+    let order = if pairs { RowOrder::Pairs(config.attention_heads().width) } else { RowOrder::Own };
+    let foreign = tensors.into_iter().map(|(name, tensor)| {
+        let shape = tensor.shape.clone();
+        (name, ForeignTensor { shape, transposed: false, values: TensorValues::Gguf(tensor) })
+    });
+    LmFound { config, names: &GGUF, order }
+        .map(ForeignTensors::new(from, foreign.collect::<BTreeMap<_, _>>()))
+}
+
+/// What is known of a language model before its tensors are looked at.
+struct LmFound {
+    config: LmConfig,
+    names: &'static LmNames,
+    /// Of the maps of queries and keys.
+    order: RowOrder,
+}
+
+impl LmFound {
+    /// Gives each of the tensors its place.
+    fn map(self, foreign: ForeignTensors) -> Result<ImportedLm> {
+        let from = foreign.from().to_owned();
+        let Self { config, names, order } = self;
+        let mut mapper = LmMapper { foreign, names, order, found: Vec::new() };
+        mapper.all(&config)?;
+        mapper.foreign.finish("language model")?;
+        Ok(ImportedLm { config, tensors: mapper.found, from })
+    }
 }
 
 impl ImportedLm {
@@ -98,8 +188,7 @@ impl ImportedLm {
     pub fn identify(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
         for LmTensor { path, shape, parts } in &self.tensors {
             each(format!("{path} {shape:?}").as_bytes());
-            let (TensorParts::Rows(parts) | TensorParts::Columns(parts)) = parts;
-            for part in parts {
+            for part in parts.tensors() {
                 part.bytes(&mut each).with_context(|| format!("{}: `{path}`", self.from))?;
             }
         }
@@ -132,49 +221,55 @@ impl ImportedLm {
 /// Takes foreign tensors and gives ours.
 struct LmMapper {
     foreign: ForeignTensors,
+    names: &'static LmNames,
+    /// Of the maps of queries and keys.
+    order: RowOrder,
     found: Vec<LmTensor>,
 }
 
+/// A map of another file: its name, its outputs, and their order.
+type ForeignMap = (String, usize, RowOrder);
+
 impl LmMapper {
-    fn all(&mut self, family: LmFamily, config: &LmConfig) -> Result<()> {
-        let (vocab, dim) = (config.vocab(), config.dim);
-        self.rows("embedding", "model.embed_tokens.weight", &[vocab, dim])?;
+    fn all(&mut self, config: &LmConfig) -> Result<()> {
+        let (vocab, dim, names) = (config.vocab(), config.dim, self.names);
+        self.rows("embedding", names.embedding, &[vocab, dim])?;
         for layer in 0..config.layers {
-            self.block(family, config, layer)?;
+            self.block(config, layer)?;
         }
-        self.rows("norm.gamma", "model.norm.weight", &[dim])?;
+        self.rows("norm.gamma", names.norm, &[dim])?;
         if !config.tied {
-            self.columns("head", dim, &[("lm_head.weight", vocab)])?;
+            self.columns("head", dim, vec![(names.head.to_owned(), vocab, RowOrder::Own)])?;
         }
         Ok(())
     }
 
-    fn block(&mut self, family: LmFamily, config: &LmConfig, layer: usize) -> Result<()> {
+    fn block(&mut self, config: &LmConfig, layer: usize) -> Result<()> {
         let (dim, ffn, heads) = (config.dim, config.ffn, config.attention_heads());
         let (q, kv) = (heads.out_width(), heads.kv_heads * heads.width);
         let (attention, mlp) = (format!("blocks.{layer}.attention"), format!("blocks.{layer}.mlp"));
-        let theirs = |name: &str| format!("model.layers.{layer}.{name}");
-        let [input, post] = ["input_layernorm.weight", "post_attention_layernorm.weight"].map(theirs);
-        self.rows(&format!("{attention}.norm.gamma"), &input, &[dim])?;
-        self.rows(&format!("{mlp}.norm.gamma"), &post, &[dim])?;
-        let maps = ["q", "k", "v"].map(|name| theirs(&format!("self_attn.{name}_proj.weight")));
-        let sides = [(&*maps[0], q), (&*maps[1], kv), (&*maps[2], kv)];
-        self.columns(&format!("{attention}.qkv"), dim, &sides)?;
-        if family == LmFamily::Qwen2 {
-            let biases = ["q", "k", "v"].map(|name| theirs(&format!("self_attn.{name}_proj.bias")));
+        let names = self.names;
+        let theirs = |name: &str| names.weight(layer, name);
+        self.rows(&format!("{attention}.norm.gamma"), &theirs(names.norms[0]), &[dim])?;
+        self.rows(&format!("{mlp}.norm.gamma"), &theirs(names.norms[1]), &[dim])?;
+        let sides = [(q, self.order), (kv, self.order), (kv, RowOrder::Own)].into_iter().zip(names.qkv);
+        let maps = sides.map(|((outputs, order), name)| (theirs(name), outputs, order)).collect();
+        self.columns(&format!("{attention}.qkv"), dim, maps)?;
+        if config.qkv_bias {
+            let biases = names.qkv.map(|name| names.bias(layer, name));
             let widths = [(&*biases[0], q), (&*biases[1], kv), (&*biases[2], kv)];
             self.join(&format!("{attention}.qkv_bias"), &widths)?;
         }
-        if family == LmFamily::Qwen3 {
-            for name in ["q", "k"] {
-                let norm = theirs(&format!("self_attn.{name}_norm.weight"));
-                self.rows(&format!("{attention}.qk_norm.{name}_gamma"), &norm, &[heads.width])?;
+        if config.qk_norm {
+            for (ours, name) in ["q", "k"].into_iter().zip(names.qk_norms) {
+                self.rows(&format!("{attention}.qk_norm.{ours}_gamma"), &theirs(name), &[heads.width])?;
             }
         }
-        self.columns(&format!("{attention}.out"), q, &[(&theirs("self_attn.o_proj.weight"), dim)])?;
-        let [gate, up] = ["mlp.gate_proj.weight", "mlp.up_proj.weight"].map(theirs);
-        self.columns(&format!("{mlp}.up"), dim, &[(&gate, ffn), (&up, ffn)])?;
-        self.columns(&format!("{mlp}.down"), ffn, &[(&theirs("mlp.down_proj.weight"), dim)])
+        let own = |name: &str, outputs: usize| (theirs(name), outputs, RowOrder::Own);
+        self.columns(&format!("{attention}.out"), q, vec![own(names.out, dim)])?;
+        let up = names.gate_up.map(|name| own(name, ffn)).into();
+        self.columns(&format!("{mlp}.up"), dim, up)?;
+        self.columns(&format!("{mlp}.down"), ffn, vec![own(names.down, dim)])
     }
 
     /// One tensor as it is.
@@ -193,11 +288,13 @@ impl LmMapper {
         Ok(())
     }
 
-    /// Maps of `inputs` inputs and these numbers of outputs, side by side.
-    fn columns(&mut self, ours: &str, inputs: usize, theirs: &[(&str, usize)]) -> Result<()> {
-        let parts = theirs.iter().map(|&(name, outputs)| self.take(name, &[outputs, inputs]));
+    /// Maps of `inputs` inputs, side by side.
+    fn columns(&mut self, ours: &str, inputs: usize, theirs: Vec<ForeignMap>) -> Result<()> {
+        let outputs = theirs.iter().map(|(_, outputs, _)| outputs).sum();
+        let parts = theirs
+            .into_iter()
+            .map(|(name, outputs, order)| anyhow::Ok((self.take(&name, &[outputs, inputs])?, order)));
         let parts = parts.collect::<Result<_>>()?;
-        let outputs = theirs.iter().map(|(_, outputs)| outputs).sum();
         self.put(ours, vec![inputs, outputs], TensorParts::Columns(parts));
         Ok(())
     }
@@ -214,6 +311,14 @@ impl LmMapper {
 }
 
 impl TensorParts {
+    /// All of them.
+    fn tensors(&self) -> Vec<&ForeignTensor> {
+        match self {
+            Self::Rows(parts) => parts.iter().collect(),
+            Self::Columns(parts) => parts.iter().map(|(part, _)| part).collect(),
+        }
+    }
+
     /// The values of ours, of the shape `shape`; what the parts do not fill is their mean.
     fn read(self, shape: &[usize]) -> Result<Vec<f32>> {
         let count = shape.iter().product();
@@ -231,9 +336,10 @@ impl TensorParts {
             }
             Self::Columns(parts) => {
                 let (mut values, mut filled) = (vec![0.0; count], 0);
-                for part in parts {
+                for (part, order) in parts {
                     let outputs = part.shape[0];
-                    turn(&part.values.read()?, (&mut values, shape[1]), filled..filled + outputs);
+                    let columns = move |row| filled + order.place(row);
+                    turn(&part.values.read()?, (&mut values, shape[1]), columns);
                     filled += outputs;
                 }
                 grow_columns(&mut values, shape[1], filled);
@@ -270,12 +376,13 @@ fn grow_columns(values: &mut [f32], width: usize, filled: usize) {
 /// Rows of a target that are written together: a cache line of each row of the source.
 const BAND: usize = 16;
 
-/// Writes a map `[out, in]` to the columns `columns` of rows of `width` values `[in, width]`.
-fn turn(map: &[f32], (target, width): (&mut [f32], usize), columns: std::ops::Range<usize>) {
+/// Writes a map `[out, in]` to columns of rows of `width` values `[in, width]`, each output to the one that
+/// `place` gives.
+fn turn(map: &[f32], (target, width): (&mut [f32], usize), place: impl Fn(usize) -> usize + Sync) {
     let inputs = target.len() / width;
     target.par_chunks_mut(BAND * width).enumerate().for_each(|(band, rows)| {
-        for (row, column) in map.chunks_exact(inputs).zip(columns.clone()) {
-            let row = &row[band * BAND..];
+        for (output, row) in map.chunks_exact(inputs).enumerate() {
+            let (row, column) = (&row[band * BAND..], place(output));
             rows.chunks_exact_mut(width).zip(row).for_each(|(target, &value)| target[column] = value);
         }
     });

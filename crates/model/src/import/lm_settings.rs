@@ -11,7 +11,7 @@ use crate::rope::RopeScaling;
 
 /// A family of language models, by its `model_type`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum LmFamily {
+enum LmFamily {
     /// Llama 1 to 3, SmolLM 1 and 2 and others of that form.
     Llama,
     /// Mistral.
@@ -87,13 +87,13 @@ fn all_full(types: &Value) -> bool {
 }
 
 /// The largest size that is believed, so that products of sizes stay numbers.
-const MOST: usize = 1 << 24;
+pub(super) const MOST: usize = 1 << 24;
 
 /// Our shape, by `config.json`.
 ///
 /// # Errors
 /// One line with the setting that is unknown, missing or of a value that our decoder has not.
-pub(super) fn read(config: &Value) -> Result<(LmFamily, LmConfig)> {
+pub(super) fn read(config: &Value) -> Result<LmConfig> {
     let kind = config.get("model_type").unwrap_or(&Value::Null);
     let Some(family) = LmFamily::ALL.into_iter().find(|family| kind == family.name()) else {
         let known = LmFamily::ALL.map(LmFamily::name).join(", ");
@@ -113,7 +113,7 @@ pub(super) fn read(config: &Value) -> Result<(LmFamily, LmConfig)> {
         bail!("{name} = {value}: this setting is not known, so the model can't be imported");
     }
     shape.check()?;
-    Ok((family, shape))
+    Ok(shape)
 }
 
 /// What is left of the settings.

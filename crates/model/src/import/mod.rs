@@ -25,7 +25,9 @@
 mod clip;
 mod dinov2;
 mod folder;
+mod gguf_settings;
 pub mod lm;
+pub(crate) mod lm_names;
 mod lm_settings;
 mod mapper;
 mod onnx;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
 
+use crate::gguf::GgufTensor;
 use crate::tensor_file::{self, FileTensor};
 
 /// What is left of one model's tensors.
@@ -23,8 +24,10 @@ pub(super) struct ForeignTensor {
 
 /// Where its values are.
 pub(super) enum TensorValues {
-    /// In a file.
+    /// In a file of safetensors.
     File(FileTensor),
+    /// In a file of GGUF.
+    Gguf(GgufTensor),
     /// Here.
     Values(Vec<f32>),
 }
@@ -133,7 +136,8 @@ impl ForeignTensor {
     pub(super) fn check_type(&self) -> Result<()> {
         match &self.values {
             TensorValues::File(tensor) => tensor.check_type(),
-            TensorValues::Values(_) => Ok(()),
+            // Other types are refused when its file is opened.
+            TensorValues::Gguf(_) | TensorValues::Values(_) => Ok(()),
         }
     }
 
@@ -141,6 +145,7 @@ impl ForeignTensor {
     pub(super) fn bytes(&self, mut each: impl FnMut(&[u8])) -> Result<()> {
         match &self.values {
             TensorValues::File(tensor) => tensor.bytes(each),
+            TensorValues::Gguf(tensor) => tensor.bytes(each),
             TensorValues::Values(values) => {
                 values.iter().for_each(|value| each(&value.to_le_bytes()));
                 Ok(())
@@ -159,6 +164,7 @@ impl TensorValues {
         match self {
             Self::Values(values) => Ok(values),
             Self::File(tensor) => tensor.read(),
+            Self::Gguf(tensor) => tensor.read(),
         }
     }
 }

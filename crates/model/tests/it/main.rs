@@ -5,6 +5,7 @@
 mod case;
 mod extend;
 mod fused;
+mod gguf;
 mod golden;
 mod gradient;
 mod import;
