@@ -4,8 +4,8 @@ here.
     python3 scripts/reference/gguf_files.py [--out testdata/import/gguf]
 
 Makes `blocks.gguf`, a tensor of every type, and `blocks.safetensors`, what PyPI's `gguf` makes of them;
-`llama.gguf` (Q8_0 and Q4_1, Llama 3's angles), `qwen2.gguf` (F16, a tied head) and `qwen3.gguf` (BF16), and for
-each `*.golden.safetensors` as scripts/reference/llms.py has them, of the weights as they are in the file.
+`llama.gguf` (Q8_0 and Q4_1, Llama 3's angles), `qwen2.gguf` (F16, a tied head) and `qwen3.gguf` (BF16), and
+for each `*.golden.safetensors` as scripts/reference/llms.py has them, of the weights as they are in the file.
 
 Needs: pip install torch transformers gguf
 """
@@ -96,9 +96,10 @@ def rope_factors(config):
     return (1 / ((1 - kept) / own["factor"] + kept)).astype(np.float32)
 
 
-def write(model, family, path, kind_of, blocks=None):
+def write(model, family, path, kind_of, blocks=None, add=None):
     """Writes a network of transformers; `kind_of` gives the type of a tensor by its name here. The network
-    takes on the weights as they are in the file. `blocks` makes the bytes of a matrix, if not the weights do.
+    takes on the weights as they are in the file. `blocks` makes the bytes of a matrix, if not the weights do;
+    `add` adds metadata.
     """
     config = model.config
     family = "llama" if family == "mistral" else family
@@ -122,6 +123,8 @@ def write(model, family, path, kind_of, blocks=None):
         out.add_rope_scaling_factor(config.rope_scaling["factor"])
     if scaling == "llama3":
         out.add_tensor("rope_freqs.weight", rope_factors(config))
+    if add:
+        add(out)
     tied = config.tie_word_embeddings
     for name, parameter in model.named_parameters():
         if tied and name == "lm_head.weight":

@@ -10,6 +10,8 @@ pub mod filter;
 pub mod footprint;
 pub mod foreign;
 pub mod fusion;
+pub mod gguf_tokenizer;
+mod gguf_words;
 pub mod image;
 pub mod import;
 pub mod index;

@@ -27,9 +27,9 @@ use crate::weight::LinearWeight;
 #[serde(deny_unknown_fields)]
 #[schemars(transform = required_without_origin)]
 pub struct LmConfig {
-    /// Where the initial weights come from: a Hugging Face folder of Llama, Mistral, Qwen2 or Qwen3. By
-    /// default they are drawn from the seed. The origin settles the other fields, which may then be left out,
-    /// and brings its tokenizer.
+    /// Where the initial weights come from: a Hugging Face folder or a GGUF file of Llama, Mistral, Qwen2 or
+    /// Qwen3. By default they are drawn from the seed. The origin settles the other fields, which may then be
+    /// left out, and brings its tokenizer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// Size of the vocabulary; by default the tokenizer's. A network that is made has one.

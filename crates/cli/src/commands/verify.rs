@@ -22,7 +22,7 @@ use crate::stage::model;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyModelArgs {
-    /// A Hugging Face folder of Llama, Mistral, Qwen2 or Qwen3, or a run folder.
+    /// A Hugging Face folder or a GGUF file of Llama, Mistral, Qwen2 or Qwen3, or a run folder.
     model: PathBuf,
     /// Safetensors file: input_ids [b, t], and logits [b, t, v] or hidden [b, t, d] (behind the last norm);
     /// attention_mask [b, t] where there is padding.

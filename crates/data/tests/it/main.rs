@@ -10,6 +10,7 @@ mod filter;
 mod folder;
 mod foreign;
 mod fusion;
+mod gguf_tokenizer;
 mod image;
 mod loader;
 mod memory;

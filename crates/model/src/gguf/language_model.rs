@@ -36,8 +36,8 @@ pub struct GgufLanguageModel<'a> {
     pub matrices: TensorType,
 }
 
-/// Writes a language model: architecture `llama`, `qwen2` (with biases of queries, keys and values) or `qwen3`
-/// (with norms of query and key heads).
+/// Writes a language model: architecture `llama`, `qwen2` (with biases of queries, keys and values) or
+/// `qwen3` (with norms of query and key heads).
 ///
 /// # Errors
 /// One line with the setting that no architecture has; as [`write()`].
@@ -141,8 +141,8 @@ struct ExportedPart {
 enum ParameterPart {
     /// Values in their order, from one of them on.
     Values(usize),
-    /// Columns of a map `[in, out]` as rows, from one of them on. Of heads of some width, number `j` and number
-    /// `j + width / 2` follow each other, where their width is given.
+    /// Columns of a map `[in, out]` as rows, from one of them on. Of heads of some width, number `j` and
+    /// number `j + width / 2` follow each other, where their width is given.
     Columns(usize, Option<usize>),
 }
 

@@ -10,7 +10,8 @@ use super::metadata::MetadataValue;
 /// What all of its keys begin with.
 const PREFIX: &str = "tokenizer.";
 
-/// Keys that change no id of a text: a whole `tokenizer.json` that says the same again, the number of segments.
+/// Keys that change no id of a text: a whole `tokenizer.json` that says the same again, the number of
+/// segments.
 const WITHOUT_EFFECT: [&str; 3] =
     ["tokenizer.huggingface.json", "tokenizer.ggml.token_type_count", "tokenizer.chat_templates"];
 
@@ -98,8 +99,8 @@ impl StoredTokenizer {
         Ok(())
     }
 
-    /// The keys and values of a file that has it; `vocab` rows of the embedding want a token each, and what is
-    /// behind the last token is unused.
+    /// The keys and values of a file that has it; `vocab` rows of the embedding want a token each, and what
+    /// is behind the last token is unused.
     pub(super) fn metadata(&self, vocab: usize) -> Vec<(String, MetadataValue)> {
         let unused = self.tokens.len()..vocab;
         let mut tokens = self.tokens.clone();

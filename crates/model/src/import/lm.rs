@@ -1,8 +1,8 @@
 //! Pre-trained language models: Llama, Mistral, Qwen2 and Qwen3 of Hugging Face, and in GGUF.
 //!
 //! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
-//! f32, f16 or bf16; or it has one GGUF file. [`open`] looks at names, shapes and types alone; values are read
-//! when a network takes them, one parameter after another and each on all threads.
+//! f32, f16 or bf16; or it has one GGUF file. [`open`] looks at names, shapes and types alone; values are
+//! read when a network takes them, one parameter after another and each on all threads.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
