@@ -5,7 +5,8 @@ here.
 
 Makes `blocks.gguf`, a tensor of every type, and `blocks.safetensors`, what PyPI's `gguf` makes of them;
 `llama.gguf` (Q8_0 and Q4_1, Llama 3's angles), `qwen2.gguf` (F16, a tied head) and `qwen3.gguf` (BF16), and
-for each `*.golden.safetensors` as scripts/reference/llms.py has them, of the weights as they are in the file.
+for each `*.golden.safetensors` as scripts/reference/llms.py has them, of the weights as they are in the file;
+`words.gguf` and `pieces.gguf`, small tokenizers.
 
 Needs: pip install torch transformers gguf
 """
@@ -175,12 +176,42 @@ def blocks_file(out, rng, rows=2, width=256):
     save_file(values | {"floats": floats}, out / "blocks.safetensors")
 
 
+def tokenizer_files(out):
+    """Small tokenizers of both kinds: `words.gguf`, byte-level, and `pieces.gguf`, of SentencePiece."""
+    special, pieces = ["<a>", "<b>", "<c>"], ["a", "b", "ab", "\u2581", "\u2581ab"]
+    shown = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    letters = [*map(chr, shown), *(chr(256 + i) for i in range(256 - len(shown)))]
+    words = {"tokens": [*special, *letters, "ab", "abc"], "types": [3, 3, 4] + [1] * 258}
+    bytes_of = [f"<0x{i:02X}>" for i in range(256)]
+    parts = {"tokens": ["<unk>", "<s>", "</s>", *bytes_of, *pieces], "types": [2, 3, 3] + [6] * 256 + [1] * 5}
+    for name, model, own in (("words", "gpt2", words), ("pieces", "llama", parts)):
+        writer = gguf.GGUFWriter(out / f"{name}.gguf", "llama")
+        writer.add_tokenizer_model(model)
+        writer.add_tokenizer_pre("smollm" if model == "gpt2" else "default")
+        writer.add_token_list(own["tokens"])
+        writer.add_token_types(own["types"])
+        if model == "gpt2":
+            writer.add_token_merges(["a b", "ab c"])
+        else:
+            writer.add_token_scores([-float(i) for i in range(len(own["tokens"]))])
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+        writer.add_add_bos_token(False)
+        writer.add_chat_template("{{ messages }}")
+        writer.add_tensor("a", np.zeros(8, np.float32))
+        writer.write_header_to_file()
+        writer.write_kv_data_to_file()
+        writer.write_tensors_to_file()
+        writer.close()
+
+
 def main():
     parser = argparse.ArgumentParser()
     parser.add_argument("--out", type=pathlib.Path, default="testdata/import/gguf")
     out = parser.parse_args().out
     out.mkdir(parents=True, exist_ok=True)
     blocks_file(out, np.random.default_rng(0))
+    tokenizer_files(out)
     llama3 = {name: value for name, value in llms.LLAMA3.items() if name != "rope_theta"}
     mixed = {"attn_q.weight": Type.Q4_1, "ffn_up.weight": Type.Q4_1}
     models = {

@@ -9,8 +9,8 @@ use mm1_model::gguf::{GgufFile, StoredTokenizer};
 /// The tokenizer of a GGUF file.
 ///
 /// # Errors
-/// One line with the file and the key: a file that can't be read, a key that is missing, unknown or of another
-/// type.
+/// One line with the file and the key: a file that can't be read, a key that is missing, unknown or of
+/// another type.
 pub(crate) fn of_file(file: &Path) -> Result<GgufTokenizer> {
     let found = StoredTokenizer::of(&GgufFile::open(file)?).with_context(|| file.display().to_string())?;
     let StoredTokenizer { model, pre, tokens, token_types, scores, .. } = found;

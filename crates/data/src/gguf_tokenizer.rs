@@ -53,8 +53,8 @@ mod kind {
 }
 
 impl GgufTokenizer {
-    /// The text of a `tokenizer.json` with the same ids. Control tokens are special there, user-defined ones are
-    /// added tokens that are not, and unused ones are left out.
+    /// The text of a `tokenizer.json` with the same ids. Control tokens are special there, user-defined ones
+    /// are added tokens that are not, and unused ones are left out.
     ///
     /// # Errors
     /// One line that names the key: a model or words that are not known, a token twice, too long or of a kind
@@ -71,8 +71,8 @@ impl GgufTokenizer {
         Ok(serde_json::to_string(&file)?)
     }
 
-    /// The text of a `tokenizer_config.json` beside it: which tokens begin, end and fill up texts, and the chat
-    /// template.
+    /// The text of a `tokenizer_config.json` beside it: which tokens begin, end and fill up texts, and the
+    /// chat template.
     pub fn to_config_json(&self) -> String {
         let names = [("bos", "bos"), ("eos", "eos"), ("padding", "pad"), ("unknown", "unk")];
         let named = names.iter().filter_map(|(own, theirs)| {
@@ -256,8 +256,8 @@ impl GgufTokenizer {
         Value::Object(used.map(|(id, token)| (token.clone(), json!(id))).collect())
     }
 
-    /// Every way to make a token of two, the token of the best score first, as the converters of `transformers`
-    /// list them. Only normal tokens are made: no text becomes a control token.
+    /// Every way to make a token of two, the token of the best score first, as the converters of
+    /// `transformers` list them. Only normal tokens are made: no text becomes a control token.
     fn scored_merges(&self, ids: &HashMap<&str, usize>) -> Value {
         let normal = |token: &str| ids.get(token).is_some_and(|&id| self.kind(id) == kind::NORMAL);
         let mut merges = Vec::new();
@@ -288,11 +288,12 @@ fn merge_of(merge: &str, ids: &HashMap<&str, usize>) -> Result<Value> {
 }
 
 impl GgufTokenizer {
-    /// The other way: a byte-level BPE of a `tokenizer.json`, for a GGUF file. `special_ids` says which tokens
-    /// begin and end texts (`bos`, `eos`, `padding`, …); nothing is put around a text.
+    /// The other way: a byte-level BPE of a `tokenizer.json`, for a GGUF file. `special_ids` says which
+    /// tokens begin and end texts (`bos`, `eos`, `padding`, …); nothing is put around a text.
     ///
     /// # Errors
-    /// One line with the field: no byte-level BPE, words that llama.cpp has no name for, ids beyond the limit.
+    /// One line with the field: no byte-level BPE, words that llama.cpp has no name for, ids beyond the
+    /// limit.
     pub fn of_json(text: &str, special_ids: BTreeMap<String, u32>) -> Result<Self> {
         let file: Value = serde_json::from_str(text).context("not a tokenizer.json")?;
         let model = &file["model"];

@@ -399,6 +399,29 @@ fn hostile_files_are_refused_in_one_line() {
 }
 
 #[test]
+fn a_tokenizer_is_read_as_it_was_written() {
+    let of = |name: &str| StoredTokenizer::of(&GgufFile::open(&file(name)).unwrap()).unwrap();
+    let (words, pieces) = (of("words.gguf"), of("pieces.gguf"));
+    assert_eq!(
+        (words.model.as_str(), words.pre.as_deref(), words.tokens.len()),
+        ("gpt2", Some("smollm"), 261)
+    );
+    assert_eq!(
+        (&*words.merges, words.token_types[2], &*words.tokens[260]),
+        (&["a b", "ab c"].map(str::to_owned)[..], 4, "abc")
+    );
+    assert_eq!(
+        (words.special_ids["bos"], words.special_ids["eos"], words.switches["add_bos_token"]),
+        (1, 2, false)
+    );
+    assert_eq!(words.chat_template.as_deref(), Some("{{ messages }}"));
+    assert_eq!(
+        (pieces.model.as_str(), pieces.scores[263], &*pieces.tokens[263]),
+        ("llama", -263.0, "\u{2581}ab")
+    );
+}
+
+#[test]
 fn a_tokenizer_that_is_not_whole_is_refused_by_its_key() {
     let of = |keys: &[(&str, MetadataValue)]| {
         let metadata = keys.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
