@@ -1,6 +1,7 @@
 //! What a person sees, on streams that may be closed or full. Text of others (ids, reasons, names of files,
-//! what servers say) reaches a terminal through [`tell`] and [`fail`] alone, without control characters and
-//! without secrets.
+//! answers, what servers say) reaches a terminal through this file alone, its control characters as escapes:
+//! lines through [`tell`], [`fail`] and the macros, JSON through [`print_json`]. Secrets are left out of the
+//! first two. What stands in one line of a table goes through `printable` before, so that it stays one line.
 //!
 //! The macros below take the place of the standard library's in this program. Those end a process in a panic
 //! where the stream can't be written: a full disk under a log would end a training of weeks.
@@ -9,8 +10,9 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write as _, stderr, stdout};
 
 use anyhow::Result;
-use mm1_data::printable::{printable, printable_lines};
+use mm1_data::printable::{printable, printable_json, printable_lines};
 use mm1_data::redact::without_secrets;
+use serde::Serialize;
 
 use crate::error::InputError;
 
@@ -44,7 +46,17 @@ macro_rules! eprint {
     ($($text:tt)*) => { $crate::output::to_stderr(format_args!($($text)*)) };
 }
 
-/// Prints `text`. A pipe that is closed early, as by `head`, is no error.
+/// Prints the JSON document of a command, in one line.
+///
+/// # Errors
+/// As [`print`].
+pub(crate) fn print_json(document: &impl Serialize) -> Result<()> {
+    let document = serde_json::to_string(document)?;
+    print(format!("{}\n", printable_json(&document)).as_bytes())
+}
+
+/// Prints `text` as it is: what the program itself has made. A pipe that is closed early, as by `head`, is no
+/// error.
 ///
 /// # Errors
 /// Standard output that can't be written for another reason.
@@ -58,7 +70,8 @@ pub(crate) fn print(text: &[u8]) -> Result<()> {
 /// Prints to standard output. Where nobody reads it any more the process ends, as others do; where it can't
 /// be written for another reason it says so and ends with exit code 2. All files are whole by then.
 pub(crate) fn to_stdout(text: fmt::Arguments<'_>) {
-    match stdout().write_fmt(text).and_then(|()| stdout().flush()) {
+    let text = text.to_string();
+    match stdout().write_all(printable_lines(&text).as_bytes()).and_then(|()| stdout().flush()) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => {
@@ -70,8 +83,9 @@ pub(crate) fn to_stdout(text: fmt::Arguments<'_>) {
 
 /// Prints to standard error, or else nowhere.
 pub(crate) fn to_stderr(text: fmt::Arguments<'_>) {
+    let text = text.to_string();
     // Nobody could be told.
-    let _ = stderr().write_fmt(text);
+    let _ = stderr().write_all(printable_lines(&text).as_bytes());
 }
 
 fn unwritable(error: &io::Error) -> InputError {

@@ -128,8 +128,12 @@ pub fn each<T: Send>(
 pub(crate) fn reason(error: &anyhow::Error, source: &str, file: &str) -> String {
     let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
     let mut text = text.as_str();
-    for known in [format!("source `{source}`: "), format!("{file}: ")] {
-        text = text.strip_prefix(&known).unwrap_or(text);
+    for known in [format!("source `{source}`:"), format!("{file}:")] {
+        // White space in a name is as it is in the line.
+        let known = known.split_whitespace().collect::<Vec<_>>().join(" ");
+        while let Some(rest) = text.strip_prefix(&known) {
+            text = rest.trim_start();
+        }
     }
     text.to_owned()
 }
@@ -139,7 +143,8 @@ impl Damaged {
     pub fn cause(&self) -> &str {
         let mut cause = self.reason.as_str();
         while let Some((first, rest)) = cause.split_once(": ") {
-            if first.contains(' ') && !first.starts_with("picture ") && !first.contains('/') {
+            let place = ["picture ", "the value at byte "].iter().any(|place| first.starts_with(place));
+            if first.contains(' ') && !place && !first.contains('/') {
                 break;
             }
             cause = rest;

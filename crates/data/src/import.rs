@@ -20,6 +20,7 @@ use crate::left_out::LeftOut;
 use crate::shard::{
     FolderLock, MANIFEST, Provenance, ShardEntry, ShardManifest, ShardWriter, is_plain_stem, is_shard,
 };
+use crate::source::BesidePictures;
 use crate::source::stored::StoredSource;
 
 /// What an import is to do.
@@ -56,6 +57,10 @@ pub struct ImportOutcome {
     pub left_out: LeftOut,
     /// What the rules left and removed; none, where there were none.
     pub filter: Option<FilterCounts>,
+    /// All documents of the sources.
+    there: u64,
+    /// Those that were damaged, by reason.
+    reasons: LeftOut,
 }
 
 impl ImportOutcome {
@@ -65,9 +70,10 @@ impl ImportOutcome {
         let mut left_out = LeftOut::default();
         for (rule, count) in self.filter.iter().flat_map(|counts| &counts.removed_documents) {
             let name = serde_json::to_value(rule).ok();
-            left_out.add(name.as_ref().and_then(|name| name.as_str()).unwrap_or_default(), *count);
+            let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+            left_out.add(&format!("removed by the rule {name}"), *count);
         }
-        Account { read, skipped: LeftOut::of([("damaged", self.skipped)]), left_out }
+        Account { there: self.there, read, skipped: self.reasons.clone(), left_out }
     }
 }
 
@@ -80,7 +86,8 @@ pub enum Pass {
     Write,
 }
 
-/// Converts all documents of `sources`; `progress` is called with the pass and the documents that are done.
+/// Converts all documents of `sources`; `progress` is called with the pass and the documents that are done,
+/// and `beside` is told which pictures they have.
 ///
 /// # Errors
 /// Settings out of range, another process that writes there, shards of the same name, too many damaged
@@ -88,6 +95,7 @@ pub enum Pass {
 pub fn import(
     sources: &[StoredSource],
     spec: &ImportSpec,
+    beside: &mut BesidePictures,
     progress: &mut dyn FnMut(Pass, u64),
 ) -> Result<ImportOutcome> {
     let share = spec.max_skipped_share;
@@ -97,7 +105,7 @@ pub fn import(
     let staging = Staging::new(&spec.folder, &spec.stem)?;
     let mut passes = Passes { sources, spec, filter, done: 0, progress };
     // A pass of its own: how often a picture is used shows at the end only, and the filter needs it.
-    let checked = passes.check()?;
+    let checked = passes.check(beside)?;
     let begun = staging.begin();
     let published = begun.and_then(|()| passes.write(&staging, &checked)).and_then(|shards| {
         ensure!(!shards.is_empty(), "no document is left to write{}", checked.why());
@@ -110,8 +118,9 @@ pub fn import(
     }
     let skipped = checked.skipped.iter().map(|s| s.len() as u64).sum();
     let filter = passes.filter.map(|filter| filter.counts().clone());
-    let Checked { damaged, left_out, .. } = checked;
-    Ok(ImportOutcome { shards: published?, skipped, damaged, left_out, filter })
+    let there = sources.iter().map(StoredSource::documents).sum();
+    let Checked { damaged, left_out, reasons, .. } = checked;
+    Ok(ImportOutcome { shards: published?, skipped, damaged, left_out, filter, there, reasons })
 }
 
 /// Calls a full disk so, with the folder: the system's words name neither.
@@ -134,11 +143,26 @@ struct Checked {
     skipped: Vec<Vec<u64>>,
     /// The first of them, with reasons.
     damaged: Vec<Damaged>,
+    /// Why they are damaged, of all.
+    reasons: LeftOut,
     /// What is in no document.
     left_out: LeftOut,
 }
 
 impl Checked {
+    /// # Errors
+    /// More of the `documents` are damaged than the share that may be.
+    fn judge(&self, documents: u64, share: f64) -> Result<()> {
+        let skipped: usize = self.skipped.iter().map(Vec::len).sum();
+        ensure!(
+            skipped as f64 <= share * documents as f64,
+            "{skipped} of {documents} documents are damaged, above the share of {share} that may be skipped \
+             (--max-skipped-share){}",
+            self.why()
+        );
+        Ok(())
+    }
+
     fn why(&self) -> String {
         self.damaged
             .first()
@@ -158,8 +182,8 @@ struct Passes<'a> {
 }
 
 impl Passes<'_> {
-    fn check(&mut self) -> Result<Checked> {
-        let mut checked = Checked::default();
+    fn check(&mut self, beside: &mut BesidePictures) -> Result<Checked> {
+        let (mut checked, names) = (Checked::default(), beside.names());
         let how = Examination { large: self.filter.is_some(), ..self.spec.how };
         for source in self.sources {
             let mut skipped = Vec::new();
@@ -173,11 +197,12 @@ impl Passes<'_> {
                     PictureKey::of(picture).ok()
                 };
                 let keys: Vec<_> = document.pictures().filter(|_| keyed).map(key).collect();
-                (document, keys, left_out)
+                (names(&document), document, keys, left_out)
             };
             examine::each(source, how, document, |index, result| {
                 match result {
-                    Ok((document, keys, left_out)) => {
+                    Ok((names, document, keys, left_out)) => {
+                        beside.read(&names);
                         checked.left_out.merge(&left_out);
                         if let Some(filter) = &mut self.filter {
                             filter.observe(&document, keys);
@@ -185,6 +210,7 @@ impl Passes<'_> {
                     }
                     Err(found) => {
                         skipped.push(index);
+                        checked.reasons.add(found.cause(), 1);
                         if checked.damaged.len() < LISTED {
                             checked.damaged.push(found);
                         }
@@ -196,15 +222,7 @@ impl Passes<'_> {
             })?;
             checked.skipped.push(skipped);
         }
-        let skipped: usize = checked.skipped.iter().map(Vec::len).sum();
-        ensure!(
-            skipped as f64 <= self.spec.max_skipped_share * self.done as f64,
-            "{skipped} of {} documents are damaged, above the share of {} that may be skipped \
-             (--max-skipped-share){}",
-            self.done,
-            self.spec.max_skipped_share,
-            checked.why()
-        );
+        checked.judge(self.done, self.spec.max_skipped_share)?;
         Ok(checked)
     }
 

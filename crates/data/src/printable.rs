@@ -1,5 +1,5 @@
 //! [`printable`]: other people's text (ids, names of files and members, reasons, answers) made safe for a
-//! terminal.
+//! terminal; [`printable_json`]: the same for JSON, which stays the same value.
 
 use std::borrow::Cow;
 
@@ -7,22 +7,30 @@ use std::borrow::Cow;
 /// direction of writing are shown as escapes such as `\n` and `\u{1b}`. Other text stays as it is.
 // Rejected: replacing them by U+FFFD. A person could not tell which character a file name has.
 pub fn printable(text: &str) -> Cow<'_, str> {
-    escaped(text, |_| false)
+    escaped(text, steers, |c, out| out.extend(c.escape_default()))
 }
 
 /// As [`printable`], for text of several lines: line breaks and tabs stay.
 pub fn printable_lines(text: &str) -> Cow<'_, str> {
-    escaped(text, |c| matches!(c, '\n' | '\t'))
+    let inside = |c: char| steers(c) && !matches!(c, '\n' | '\t');
+    escaped(text, inside, |c, out| out.extend(c.escape_default()))
 }
 
-fn escaped(text: &str, stays: impl Fn(char) -> bool) -> Cow<'_, str> {
-    let steers = |c: char| steers(c) && !stays(c);
-    if !text.contains(steers) {
+/// A JSON document with the same characters as escapes of JSON, such as `\u202e`. Line breaks and tabs, which
+/// stand between its values, stay.
+// JSON itself escapes C0 only. All of these are one unit of UTF-16, so each is one escape.
+pub fn printable_json(document: &str) -> Cow<'_, str> {
+    let inside = |c: char| steers(c) && !matches!(c, '\n' | '\r' | '\t');
+    escaped(document, inside, |c, out| out.push_str(&format!("\\u{:04x}", u32::from(c))))
+}
+
+fn escaped(text: &str, steers: impl Fn(char) -> bool, escape: impl Fn(char, &mut String)) -> Cow<'_, str> {
+    if !text.contains(&steers) {
         return Cow::Borrowed(text);
     }
     let mut out = String::with_capacity(text.len() + 8);
     for c in text.chars() {
-        if steers(c) { out.extend(c.escape_default()) } else { out.push(c) }
+        if steers(c) { escape(c, &mut out) } else { out.push(c) }
     }
     Cow::Owned(out)
 }

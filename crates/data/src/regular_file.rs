@@ -33,8 +33,9 @@ pub fn open(path: &Path) -> Result<File> {
     File::open(path).context("can't be read")
 }
 
+/// What a path leads to that is no regular file.
 #[cfg(unix)]
-fn what(metadata: &std::fs::Metadata) -> &'static str {
+pub(crate) fn what(metadata: &std::fs::Metadata) -> &'static str {
     use std::os::unix::fs::FileTypeExt as _;
     let kind = metadata.file_type();
     match () {
@@ -46,6 +47,6 @@ fn what(metadata: &std::fs::Metadata) -> &'static str {
 }
 
 #[cfg(not(unix))]
-fn what(metadata: &std::fs::Metadata) -> &'static str {
+pub(crate) fn what(metadata: &std::fs::Metadata) -> &'static str {
     if metadata.is_dir() { "a folder" } else { "a device" }
 }

@@ -12,6 +12,7 @@ use crate::examine::{self, Damaged, Examination, Examined, LISTED};
 use crate::image::PictureHeader;
 use crate::left_out::LeftOut;
 use crate::shard::Provenance;
+use crate::source::BesidePictures;
 use crate::source::stored::StoredSource;
 use crate::tokenizer::Tokenizer;
 
@@ -42,6 +43,9 @@ pub struct Histogram {
 /// What is in a source, or in several.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Statistics {
+    /// All documents, as their files list them.
+    #[serde(skip)]
+    there: u64,
     /// Of all documents that can be used.
     #[serde(flatten)]
     pub sums: Sums,
@@ -170,8 +174,8 @@ fn origins<S: Serializer>(origins: &BTreeMap<Provenance, Sums>, serializer: S) -
 }
 
 impl Statistics {
-    /// Counts all documents of a source; `progress` is called with the number of those that are done. Gives
-    /// the first 1,000 damaged ones too.
+    /// Counts all documents of a source; `progress` is called with the number of those that are done, and
+    /// `beside` is told which pictures they have. Gives the first 1,000 damaged ones too.
     ///
     /// # Errors
     /// None of the documents' own: they are counted as skipped.
@@ -179,18 +183,23 @@ impl Statistics {
         source: &StoredSource,
         tokenizer: Option<&Tokenizer>,
         how: Examination,
+        beside: &mut BesidePictures,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(Self, Vec<Damaged>)> {
-        let mut all = Self { tokens: tokenizer.map(|_| 0), ..Self::default() };
+        let there = source.documents();
+        let mut all = Self { there, tokens: tokenizer.map(|_| 0), ..Self::default() };
         source.left_out()?.iter().for_each(|(_, left)| all.left_out.merge(left));
-        let mut damaged = Vec::new();
+        let (mut damaged, names) = (Vec::new(), beside.names());
         examine::each(
             source,
             how,
-            |examined| measure(examined, tokenizer),
+            |examined| (names(&examined.document), measure(examined, tokenizer)),
             |index, result| {
                 match result {
-                    Ok(measured) => all.add(&measured),
+                    Ok((names, measured)) => {
+                        beside.read(&names);
+                        all.add(&measured);
+                    }
                     Err(found) => {
                         all.skipped += 1;
                         // By cause and not by message, which names the document: else each would be a reason
@@ -211,7 +220,7 @@ impl Statistics {
     /// What became of all documents.
     pub fn account(&self) -> Account {
         let skipped = LeftOut::of(self.reasons.iter().map(|(reason, count)| (reason.as_str(), *count)));
-        Account { read: self.sums.documents, skipped, left_out: LeftOut::default() }
+        Account { there: self.there, read: self.sums.documents, skipped, left_out: LeftOut::default() }
     }
 
     fn add(&mut self, of: &Measured) {
@@ -236,6 +245,7 @@ impl Statistics {
 
     /// Adds what was counted elsewhere.
     pub fn merge(&mut self, other: &Self) {
+        self.there += other.there;
         self.sums.add(&other.sums);
         self.skipped += other.skipped;
         self.left_out.merge(&other.left_out);

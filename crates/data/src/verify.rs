@@ -7,13 +7,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use serde::Serialize;
 
-use crate::account::Account;
+use crate::account::{Account, Accounts};
 use crate::examine::{self, Damaged, Examination};
 use crate::left_out::LeftOut;
 use crate::shard::ShardManifest;
 use crate::source::detect::{Detected, FoundSource};
 use crate::source::stored::StoredSource;
-use crate::source::{BEHIND, NOT_CLOSED};
+use crate::source::{BEHIND, BesidePictures, NOT_CLOSED};
 use crate::store::Store;
 
 /// What was looked at, and every problem.
@@ -31,6 +31,8 @@ pub struct Verified {
     pub left_out: LeftOut,
     /// What is not whole, file by file.
     pub problems: Vec<Damaged>,
+    /// What became of all files and documents.
+    pub account: Accounts,
 }
 
 /// Reads everything that was detected; `progress` is called with the documents that are done.
@@ -43,7 +45,8 @@ pub fn verify(
     how: Examination,
     progress: &mut dyn FnMut(u64),
 ) -> Result<Verified> {
-    let mut all = Verified::default();
+    let (mut all, mut beside, mut unopened) =
+        (Verified::default(), detected.beside.clone(), LeftOut::default());
     for (file, reason) in &detected.unclear {
         all.problem("", file.clone(), reason.clone());
     }
@@ -56,37 +59,43 @@ pub fn verify(
     for source in &detected.sources {
         all.files += source.file_count();
         match StoredSource::open(source, store) {
-            Ok(stored) => all.read(&stored, how, &mut step)?,
+            Ok(stored) => all.read(&stored, how, &mut beside, &mut step)?,
             // A file is damaged as a whole: the others are read all the same.
             Err(_) => {
                 for (file, found) in source.apart() {
                     match StoredSource::open(&found, store) {
-                        Ok(stored) => all.read(&stored, how, &mut step)?,
+                        Ok(stored) => all.read(&stored, how, &mut beside, &mut step)?,
                         Err(error) => {
                             let reason = examine::reason(&error, &found.name, &file);
                             all.problem(&found.name, file, reason);
+                            unopened.add("a file that can't be opened as a whole", 1);
                         }
                     }
                 }
             }
         }
     }
+    let mut files = detected.files(&beside);
+    files.read -= unopened.total();
+    files.skipped.merge(&unopened);
+    all.account.files = files;
     Ok(all)
 }
 
 impl Verified {
-    /// What became of all documents of the files that could be opened.
-    pub fn account(&self) -> Account {
-        let damaged = self.problems.iter().filter(|problem| problem.index.is_some());
-        let skipped = LeftOut::of(damaged.map(|problem| (problem.cause(), 1)));
-        Account { read: self.documents, skipped, left_out: LeftOut::default() }
-    }
-
     fn problem(&mut self, source: &str, file: String, reason: String) {
         self.problems.push(Damaged { source: source.to_owned(), file, index: None, reason });
     }
 
-    fn read(&mut self, stored: &StoredSource, how: Examination, progress: &mut dyn FnMut(u64)) -> Result<()> {
+    fn read(
+        &mut self,
+        stored: &StoredSource,
+        how: Examination,
+        beside: &mut BesidePictures,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<()> {
+        let (names, mut documents) =
+            (beside.names(), Account { there: stored.documents(), ..Account::default() });
         for (file, left) in stored.left_out()? {
             // What a cut or a bad copy leaves; members of no sample are usual.
             for (reason, count) in left.iter().filter(|(reason, _)| [NOT_CLOSED, BEHIND].contains(reason)) {
@@ -98,19 +107,26 @@ impl Verified {
         examine::each(
             stored,
             how,
-            |examined| (examined.pictures.len() as u64, examined.left_out),
+            |examined| (names(&examined.document), examined.pictures.len() as u64, examined.left_out),
             |index, result| {
                 match result {
-                    Ok((images, left_out)) => {
+                    Ok((names, images, left_out)) => {
+                        beside.read(&names);
+                        documents.read += 1;
                         (self.documents, self.images) = (self.documents + 1, self.images + images);
                         self.left_out.merge(&left_out);
                     }
-                    Err(problem) => self.problems.push(problem),
+                    Err(problem) => {
+                        documents.skipped.add(problem.cause(), 1);
+                        self.problems.push(problem);
+                    }
                 }
                 progress(index + 1);
                 Ok(())
             },
-        )
+        )?;
+        self.account.documents.merge(&documents);
+        Ok(())
     }
 
     /// Compares shards with the manifests beside them. Of a folder, all shards of its manifests are to be

@@ -18,7 +18,15 @@ pub fn wrong_content(start: &[u8]) -> Option<&'static str> {
     if begins("<Error>") || (begins("<?xml") && memchr::memmem::find(text, b"<Error>").is_some()) {
         return Some("an error message of a server in XML: download the file again");
     }
-    None
+    let packed: [(&[u8], &str); 3] = [
+        (
+            b"\x1f\x8b",
+            "packed by gzip, which its name does not say: let it end in .gz, as .tar.gz or .jsonl.gz",
+        ),
+        (b"\x28\xb5\x2f\xfd", "packed by zstd, which its name does not say: let it end in .zst, as .tar.zst"),
+        (b"PK\x03\x04", "a ZIP archive, which is not read: unpack it"),
+    ];
+    packed.into_iter().find(|(first, _)| start.starts_with(first)).map(|(_, told)| told)
 }
 
 /// A pointer that Git LFS leaves in place of a file, by its first bytes, in words with a remedy.
@@ -63,6 +71,7 @@ mod tests {
             ("\u{feff}\n<!DOCTYPE html><html>", "HTML page"),
             ("<HTML><head>", "HTML page"),
             ("<?xml version=\"1.0\"?>\n<Error><Code>AccessDenied</Code></Error>", "error message"),
+            ("PK\u{3}\u{4}", "unpack it"),
         ] {
             assert!(wrong_content(start.as_bytes()).is_some_and(|told| told.contains(word)), "{start}");
         }

@@ -73,7 +73,7 @@ impl TrainingHashes {
                     if let Ok(picture) = open(image) {
                         self.pixels.insert(pixel_hash(&picture));
                         // What has no edges is told by its pixels alone.
-                        if let Ok(key) = PictureKey::of(image)
+                        if let Ok(key) = PictureKey::of(&picture.clone().into())
                             && !key.is_blank()
                         {
                             self.pictures.number(key);
@@ -113,7 +113,9 @@ impl TrainingHashes {
     fn pictures(&self, pictures: &[Image]) -> Result<(bool, bool)> {
         let (mut same, mut near) = (false, false);
         for image in pictures {
-            let (picture, key) = (open(image)?, PictureKey::of(image)?);
+            let picture = open(image)?;
+            // Of its pixels, as of those of training: a file would be decoded once more.
+            let key = PictureKey::of(&picture.clone().into())?;
             same |= self.pixels.contains(&pixel_hash(&picture));
             same |= !key.is_blank() && self.pictures.find(&key).is_some();
             let hash = perceptual_hash(&picture);

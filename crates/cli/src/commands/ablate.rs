@@ -16,7 +16,7 @@ use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::commands::run::stages;
 use crate::error::input;
 use crate::interrupt::stop_flag;
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::plan::Worker;
 use crate::pretrained;
 use crate::progress::clock;
@@ -113,7 +113,7 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     let seconds = started.elapsed().as_secs_f64();
     tell(format_args!("done in {}", clock(seconds)));
     if args.json {
-        println!("{}", json!({"out": args.out, "seconds": seconds, "table": last}));
+        print_json(&json!({"out": args.out, "seconds": seconds, "table": last}))?;
     } else if let Some(table) = last {
         print!("{}", table.markdown());
     }

@@ -21,7 +21,7 @@ use self::lines::{LONGEST, Lines, ReadLine};
 use self::slash::{HELP, SlashCommand};
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::{InputError, input};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::trained::Trained;
 
 /// The largest picture file that is read.
@@ -138,12 +138,10 @@ impl Conversation<'_> {
             }
         }))?;
         let files: Vec<PathBuf> = self.next.drain(..).map(|picture| picture.file).collect();
-        let line = if quiet {
-            json!({ "prompt": text, "images": files, "answer": answer }).to_string()
-        } else {
-            String::new()
-        };
-        let _ = writeln!(out, "{line}").and_then(|()| out.flush());
+        if quiet {
+            return print_json(&json!({ "prompt": text, "images": files, "answer": answer }));
+        }
+        let _ = writeln!(out).and_then(|()| out.flush());
         Ok(())
     }
 

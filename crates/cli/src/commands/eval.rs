@@ -19,7 +19,7 @@ use crate::error::{InputError, input};
 use crate::evaluation::{Evaluation, scores};
 use crate::interrupt::stop_flag;
 use crate::local::LocalModel;
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::recipe::EvalStage;
 use crate::run_folder::RunFolder;
 use crate::tasks::TaskData;
@@ -168,7 +168,7 @@ impl EvalArgs {
         evaluation.run(&tasks, model)?;
         tell(format_args!("scores in {}", folder.root().join("eval.json").display()));
         if self.json {
-            println!("{}", json!({ "out": folder.root(), "eval": scores(folder)? }));
+            print_json(&json!({ "out": folder.root(), "eval": scores(folder)? }))?;
         }
         Ok(())
     }
@@ -212,7 +212,7 @@ fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
         );
     }
     if json {
-        println!("{}", json!({ "a": a, "b": b, "compared": compared }));
+        print_json(&json!({ "a": a, "b": b, "compared": compared }))?;
     }
     Ok(())
 }

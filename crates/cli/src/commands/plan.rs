@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::estimate::RunEstimate;
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
         let mut document = serde_json::to_value(plan.to_table()?)?;
         document["memory"] = serde_json::to_value(memory)?;
         document["estimate"] = serde_json::to_value(estimate)?;
-        println!("{document}");
+        print_json(&document)?;
     } else {
         print!("{}", estimate.summary());
     }

@@ -8,7 +8,7 @@ use mm1_lab::report::ReportAuthor;
 use serde_json::json;
 
 use crate::error::{InputError, input};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 
 /// The files of which a report shows something; a folder with none of them is no run folder.
 const SHOWN: [&str; 3] = ["plan.toml", "metrics.jsonl", "eval.json"];
@@ -38,7 +38,7 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     );
     let report = input(mm1_lab::report::write(&args.run, ReportAuthor::Reader))?;
     if args.json {
-        println!("{}", json!({ "run": args.run, "report": report }));
+        print_json(&json!({ "run": args.run, "report": report }))?;
     } else {
         tell(format_args!("open {}", report.display()));
     }

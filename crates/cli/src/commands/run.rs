@@ -18,7 +18,7 @@ use crate::continuation::ChangedData;
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 use crate::progress::clock;
 use crate::recipe::{Stage, WrittenRecipe};
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
         let done = json!({
             "run": args.out, "report": report, "seconds": seconds, "peak_mib": peak_mib, "eval": scores,
         });
-        println!("{done}");
+        print_json(&done)?;
     }
     Ok(())
 }

@@ -17,8 +17,8 @@ use mm1_eval::score::scores;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use super::data::print_json;
 use crate::error::InputError;
+use crate::output::print_json;
 
 /// Seed of the interval.
 const SEED: u64 = 0;

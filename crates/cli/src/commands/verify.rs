@@ -15,8 +15,8 @@ use mm1_model::verify::{Agreement, Golden};
 use serde_json::json;
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
-use crate::commands::data::print_json;
 use crate::error::input;
+use crate::output::print_json;
 use crate::recipe::Recipe;
 use crate::stage::model;
 

@@ -20,6 +20,7 @@ mod report;
 mod resume;
 mod road;
 mod score;
+mod terminal;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

@@ -60,7 +60,9 @@ impl ShardManifest {
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
         let text = text_file::read(&path).with_context(|| path.display().to_string())?;
-        let manifest: Self = serde_json::from_str(&text).with_context(|| path.display().to_string())?;
+        let wrong = "not a list of shards that mm1 has written";
+        let manifest: Self =
+            serde_json::from_str(&text).ok().with_context(|| format!("{}: {wrong}", path.display()))?;
         // A manifest is input: a name with folders in it could name any file of the machine.
         let plain = |file: &str| {
             Path::new(file).file_name().is_some_and(|name| name == file) && !file.contains(['\\', '\0'])

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use image::{ExtendedColorType, ImageEncoder as _, codecs::png::PngEncoder};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::lock::FolderLock;
@@ -24,43 +24,39 @@ use self::manifest::digest;
 use crate::document::{Document, DocumentKind, Image, Picture, Segment, Special};
 use crate::index::MAX_DOCUMENT;
 
-/// A document as its `.json` holds it. Fields that other tools add are not read.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct StoredDocument {
-    pub(crate) id: String,
-    pub(crate) kind: DocumentKind,
-    pub(crate) segments: Vec<StoredSegment>,
+/// A document as its `.json` holds it; `source/shard.rs` reads it.
+#[derive(Debug, Serialize)]
+struct StoredDocument {
+    id: String,
+    kind: DocumentKind,
+    segments: Vec<StoredSegment>,
     #[serde(flatten)]
-    pub(crate) origin: Provenance,
+    origin: Provenance,
     /// The caption that a synthetic one was made from.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none")]
     original: Option<String>,
 }
 
 /// A segment as JSON: `{"text": …}`, `{"image": FILE}` or `{"token": …}`; `"learn": false` where it is not
 /// learned.
-#[derive(Debug, Serialize, Deserialize)]
-#[serde(untagged, expecting = "expected a segment: {\"text\": …}, {\"image\": FILE} or {\"token\": NAME}")]
-pub(crate) enum StoredSegment {
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+enum StoredSegment {
     Text {
         text: String,
-        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        #[serde(skip_serializing_if = "is_yes")]
         learn: bool,
     },
     Image {
         image: String,
-        #[serde(default, skip_serializing_if = "String::is_empty")]
+        #[serde(skip_serializing_if = "String::is_empty")]
         name: String,
     },
     Token {
         token: Special,
-        #[serde(default = "yes", skip_serializing_if = "is_yes")]
+        #[serde(skip_serializing_if = "is_yes")]
         learn: bool,
     },
-}
-
-fn yes() -> bool {
-    true
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's signature")]

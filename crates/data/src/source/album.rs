@@ -58,7 +58,8 @@ impl Album {
             Path::new(name).components().all(|c| matches!(c, Component::Normal(_) | Component::CurDir));
         ensure!(inside && !name.is_empty(), "the picture {name:?} is not inside its folder");
         let path = self.root.join(name);
-        if self.missing == MissingPicture::LeaveOut && !path.exists() {
+        if !path.exists() {
+            ensure!(self.missing == MissingPicture::LeaveOut, "the picture {} is not there", path.display());
             return Ok(None);
         }
         let read = || {

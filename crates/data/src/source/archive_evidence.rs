@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::caption_text::{is_json, is_picture_name};
 use super::evidence::{Evidence, SourceFields, spread};
+use super::json::parse;
 use super::tar::{self, TarSample};
 use super::webdataset::{PICTURES, PICTURES_NOT_READ};
 use crate::index::IndexEntry;
@@ -70,7 +71,7 @@ fn is_ours(sample: &TarSample) -> bool {
 }
 
 fn json(sample: &TarSample) -> Value {
-    sample.member("json").and_then(|bytes| serde_json::from_slice(bytes).ok()).unwrap_or_default()
+    sample.member("json").and_then(|bytes| parse(".json", bytes).ok()).unwrap_or_default()
 }
 
 fn has_picture(sample: &TarSample) -> bool {

@@ -4,17 +4,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path};
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::caption_text::is_picture_name;
+use super::caption_text::{is_picture_name, not_captions};
+use super::evidence::spread;
 use super::parquet::json;
 use super::table::{self, DEFAULT_MEMORY_MIB, ParquetColumns};
-use crate::store::Blob;
+use crate::store::{Blob, file_name};
 use crate::text_file::{self, without_mark};
 
 /// Lists that are looked for in a folder.
-pub(super) const LISTS: [&str; 4] = ["captions.jsonl", "metadata.jsonl", "metadata.csv", "metadata.parquet"];
+pub(super) const LISTS: [&str; 6] =
+    ["captions.jsonl", "captions.csv", "captions.txt", "metadata.jsonl", "metadata.csv", "metadata.parquet"];
+/// What stands between the columns of a table in text, by its first line.
+const DELIMITERS: [char; 3] = [',', '\t', ';'];
+/// Captions of a list that are looked at.
+const LOOKED_AT: usize = 64;
 /// Fields of the path of a picture.
 pub(super) const PATHS: [&str; 7] =
     ["path", "file_name", "filename", "image", "file", "image_path", "image_file"];
@@ -63,13 +69,50 @@ pub(super) fn listed(list: &Path) -> Result<BTreeSet<String>> {
     Ok(read(list)?.into_iter().filter(|(_, captions)| captions.is_ok()).map(|(path, _)| path).collect())
 }
 
+/// Whether a file has the name of a list of its folder; a text has to begin as one too.
+pub(super) fn is_list_by_name(file: &Blob) -> bool {
+    let name = file_name(&file.address).to_lowercase();
+    LISTS.contains(&name.as_str()) && (!name.ends_with(".txt") || is_list(file))
+}
+
 /// Whether a file of CSV begins with the names of a path and a caption.
 pub(super) fn is_list(file: &Blob) -> bool {
     let start = file.read(0, file.size.min(1 << 16)).unwrap_or_default();
-    let line = String::from_utf8_lossy(without_mark(&start)).to_lowercase();
-    let names: Vec<&str> = line.lines().next().unwrap_or_default().split([',', '\t']).collect();
-    let has = |known: &[&str]| names.iter().any(|name| known.contains(&name.trim().trim_matches('"')));
-    has(&PATHS) && has(&CAPTIONS)
+    delimiter(&String::from_utf8_lossy(without_mark(&start))).is_some()
+}
+
+/// What stands between the columns, where the first line names a path and a caption.
+fn delimiter(text: &str) -> Option<char> {
+    let line = text.lines().next().unwrap_or_default().to_lowercase();
+    DELIMITERS.into_iter().find(|delimiter| {
+        let has = |known: &[&str]| {
+            line.split(*delimiter).any(|name| known.contains(&name.trim().trim_matches('"')))
+        };
+        has(&PATHS) && has(&CAPTIONS)
+    })
+}
+
+/// Whether the texts of a list may be captions.
+///
+/// # Errors
+/// What they are instead.
+pub(super) fn check_captions(texts: &[&str]) -> Result<()> {
+    match not_captions(texts) {
+        Some(told) => {
+            bail!("its captions are none, but {told}: say --kind folder to learn them all the same")
+        }
+        None => Ok(()),
+    }
+}
+
+/// Whether a spread of the captions of a list in CSV may be captions.
+///
+/// # Errors
+/// As [`read`] and [`check_captions`].
+pub(super) fn check_list(list: &Path) -> Result<()> {
+    let all = read(list)?;
+    let texts: Vec<&str> = all.values().flatten().flatten().map(String::as_str).collect();
+    check_captions(&spread(&texts, LOOKED_AT).copied().collect::<Vec<_>>())
 }
 
 /// The path of a picture in a record.
@@ -130,8 +173,7 @@ fn inside(path: &str) -> Result<String> {
 fn rows(list: &Path) -> Result<Vec<(usize, Result<Value>)>> {
     let ending = list.extension().unwrap_or_default().to_string_lossy().to_lowercase();
     match ending.as_str() {
-        "csv" => csv_rows(list, b','),
-        "tsv" => csv_rows(list, b'\t'),
+        "csv" | "tsv" | "txt" => csv_rows(list),
         "parquet" => parquet_rows(list),
         _ => {
             let text = text_file::read(list)?;
@@ -148,9 +190,11 @@ fn rows(list: &Path) -> Result<Vec<(usize, Result<Value>)>> {
     }
 }
 
-fn csv_rows(list: &Path, delimiter: u8) -> Result<Vec<(usize, Result<Value>)>> {
+fn csv_rows(list: &Path) -> Result<Vec<(usize, Result<Value>)>> {
     let text = text_file::read(list)?;
-    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter).from_reader(text.as_bytes());
+    let delimiter =
+        delimiter(&text).context("its first line does not name the columns of a path and a caption")?;
+    let mut reader = csv::ReaderBuilder::new().delimiter(delimiter as u8).from_reader(text.as_bytes());
     let names = reader.headers().context("its first line is not the names of columns")?.clone();
     let row = |record: csv::StringRecord| {
         let fields = names.iter().zip(&record);
@@ -161,7 +205,8 @@ fn csv_rows(list: &Path, delimiter: u8) -> Result<Vec<(usize, Result<Value>)>> {
             Ok(record) => record.position().map_or(number + 2, |at| at.line() as usize),
             Err(error) => error.position().map_or(number + 2, |at| at.line() as usize),
         };
-        (line, record.map(row).context("a row that has more or fewer fields than the first line"))
+        let fields = || anyhow!("a row that has more or fewer fields than the first line");
+        (line, record.map(row).map_err(|_| fields()))
     });
     Ok(rows.collect())
 }

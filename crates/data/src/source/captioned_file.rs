@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 
 use super::caption_list::{self, LISTS, ListedCaptions};
 use super::webdataset::{PICTURES, PICTURES_NOT_READ};
+use crate::store::{Blob, Listing, PassedOver};
 use crate::text_file;
 
 /// A picture of a folder and what is said of it.
@@ -78,8 +79,12 @@ fn list_in(folder: &Path) -> Result<Option<PathBuf>> {
     let mut found = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
         let path = entry?.path();
-        let name = path.file_name().unwrap_or_default().to_string_lossy().to_lowercase();
-        if LISTS.contains(&name.as_str()) && path.is_file() {
+        if !LISTS.contains(&file_name(&path).to_lowercase().as_str()) {
+            continue;
+        }
+        // What is no regular file is no list.
+        let file = Blob::open(&path, String::new()).ok();
+        if file.is_some_and(|file| caption_list::is_list_by_name(&file)) {
             found.push(path);
         }
     }
@@ -94,42 +99,81 @@ fn list_in(folder: &Path) -> Result<Option<PathBuf>> {
     Ok(found.pop())
 }
 
+/// The text files of a folder, by the pictures that they are beside. Names agree whatever their case.
+pub(super) struct CaptionFiles<'a>(BTreeMap<PathBuf, Vec<&'a Blob>>);
+
+impl<'a> CaptionFiles<'a> {
+    /// Of all files.
+    pub(super) fn of(files: impl IntoIterator<Item = &'a Blob>) -> Self {
+        let mut texts: BTreeMap<PathBuf, Vec<&Blob>> = BTreeMap::new();
+        for file in files.into_iter().filter(|file| ending(Path::new(&file.name)) == "txt") {
+            texts.entry(stem(Path::new(&file.address))).or_default().push(file);
+        }
+        Self(texts)
+    }
+
+    /// The text beside a picture, `x.txt` or else `x.jpg.txt`: of two that differ in case only, the one that
+    /// is written as the picture is.
+    pub(super) fn beside(&self, picture: &Blob) -> Option<&'a Blob> {
+        let path = Path::new(&picture.address);
+        let texts = names(path).into_iter().find_map(|name| self.0.get(&name))?;
+        let exact = path.with_extension("txt");
+        texts.iter().find(|text| Path::new(&text.address) == exact).or(texts.last()).copied()
+    }
+}
+
 fn from_pairs(root: &Path) -> Result<Vec<CaptionedFile>> {
-    let mut files = Vec::new();
-    walk(root, &mut files)?;
-    files.sort();
-    let is = |endings: &[&str], path: &Path| endings.contains(&ending(path).as_str());
-    let pictures: Vec<&PathBuf> = files.iter().filter(|path| is(&PICTURES, path)).collect();
+    let Listing { files, passed_over } = listing(root)?;
+    let is = |endings: &[&str], name: &str| endings.contains(&ending(Path::new(name)).as_str());
+    let pictures: Vec<&Blob> = files.iter().filter(|file| is(&PICTURES, &file.name)).collect();
     let lists = LISTS.join(", ");
     ensure!(!pictures.is_empty(), "no pictures ({}) and no list of captions ({lists})", endings());
-    let texts: BTreeMap<PathBuf, &PathBuf> =
-        files.iter().filter(|path| is(&["txt"], path)).map(|path| (stem(path), path)).collect();
-    let entry = |picture: &PathBuf| {
-        // Of two that differ in case only, the one that is written as the picture is.
-        let exact = picture.with_extension("txt");
-        let shown = file_name(&exact);
-        let text = if exact.is_file() { Some(&exact) } else { texts.get(&stem(picture)).copied() };
-        let captions = match text.map(|text| (text, text_file::read(text).and_then(|text| non_empty(&text))))
-        {
-            None => Captions::Without(format!("no caption: {shown} is not there")),
-            Some((_, Ok(caption))) => Captions::There(vec![caption]),
-            Some((text, Err(error))) => Captions::Broken(format!("{}: {error:#}", file_name(text))),
+    let texts = CaptionFiles::of(&files);
+    let entry = |picture: &Blob| {
+        let captions = match texts.beside(picture) {
+            None => Captions::Without(format!(
+                "no caption: {} is not there",
+                file_name(&Path::new(&picture.name).with_extension("txt"))
+            )),
+            Some(text) => match caption_in(text) {
+                Ok(caption) => Captions::There(vec![caption]),
+                Err(error) => Captions::Broken(format!("{}: {error:#}", file_name(Path::new(&text.name)))),
+            },
         };
-        let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
-        Ok(CaptionedFile { path: name.join("/"), captions })
+        CaptionedFile { path: picture.name.clone(), captions }
     };
-    let mut entries = pictures.into_iter().map(entry).collect::<Result<Vec<_>>>()?;
+    let mut entries: Vec<CaptionedFile> = pictures.into_iter().map(entry).collect();
     let captioned =
         entries.iter().any(|entry| matches!(entry.captions, Captions::There(_) | Captions::Broken(_)));
+    let without = |path: &str, reason: String| CaptionedFile {
+        path: path.to_owned(),
+        captions: Captions::Without(reason),
+    };
     // With a caption of its own it is a picture of the set, and not of the web page around it.
-    for picture in files.iter().filter(|path| is(&PICTURES_NOT_READ, path) && texts.contains_key(&stem(path)))
-    {
-        let name: Vec<_> = picture.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
-        entries
-            .push(CaptionedFile { path: name.join("/"), captions: Captions::Without(NOT_READ.to_owned()) });
+    let not_read = files.iter().filter(|file| is(&PICTURES_NOT_READ, &file.name));
+    entries.extend(
+        not_read
+            .filter(|file| texts.beside(file).is_some())
+            .map(|file| without(&file.name, NOT_READ.to_owned())),
+    );
+    for PassedOver { path, cause } in passed_over.iter().filter(|other| other.cause.is_in_place_of_a_file()) {
+        let name = path.strip_prefix(root)?.to_string_lossy();
+        entries.extend(is(&PICTURES, &name).then(|| without(&name, cause.reason())));
     }
     ensure!(captioned, "no captions: put x.txt beside x.jpg, or add a list of captions ({lists})");
     Ok(entries)
+}
+
+/// What is below a folder, by path part by part: on this order the order of training depends.
+fn listing(root: &Path) -> Result<Listing> {
+    let mut found = Listing::of_folder(root)?;
+    found.files.sort_by(|a, b| Path::new(&a.name).cmp(Path::new(&b.name)));
+    Ok(found)
+}
+
+/// The caption in a text file.
+fn caption_in(file: &Blob) -> Result<String> {
+    non_empty(&text_file::read(file.path().context("not on this machine")?)?)
 }
 
 fn non_empty(caption: &str) -> Result<String> {
@@ -141,6 +185,11 @@ fn non_empty(caption: &str) -> Result<String> {
 /// A path without its ending, in lower case: names agree whatever their case.
 pub(super) fn stem(path: &Path) -> PathBuf {
     PathBuf::from(path.with_extension("").to_string_lossy().to_lowercase())
+}
+
+/// What the text beside a picture may be called, without its ending and in lower case.
+pub(super) fn names(picture: &Path) -> [PathBuf; 2] {
+    [stem(picture), PathBuf::from(picture.to_string_lossy().to_lowercase())]
 }
 
 fn file_name(path: &Path) -> String {
@@ -158,35 +207,17 @@ fn endings() -> String {
 
 /// The pictures in the class folders of `part` of a root, in the order of their names.
 pub(super) fn of_classes(root: &Path, part: &str) -> Result<Vec<CaptionedFile>> {
-    let mut pictures = Vec::new();
-    walk(&root.join(part), &mut pictures)?;
-    pictures.retain(|path| PICTURES.contains(&ending(path).as_str()));
-    pictures.sort();
+    let mut pictures = listing(&root.join(part))?.files;
+    pictures.retain(|file| PICTURES.contains(&ending(Path::new(&file.name)).as_str()));
     ensure!(!pictures.is_empty(), "no pictures ({}) in folders of classes", endings());
-    let entry = |picture: &PathBuf| {
-        let inside: Vec<_> = picture.strip_prefix(root)?.iter().map(|name| name.to_string_lossy()).collect();
-        let class = inside.len().checked_sub(2).filter(|&at| inside[at] != part).map(|at| &inside[at]);
-        let class = class.with_context(|| format!("{} is in no folder of a class", picture.display()))?;
+    let entry = |picture: &Blob| {
+        let class = Path::new(&picture.name).parent().and_then(Path::file_name);
+        let class = class.with_context(|| format!("{} is in no folder of a class", picture.address))?;
+        let inside = [part, &picture.name].into_iter().filter(|name| !name.is_empty());
         Ok(CaptionedFile {
-            path: inside.join("/"),
-            captions: Captions::There(vec![class.replace(['_', '-'], " ")]),
+            path: inside.collect::<Vec<_>>().join("/"),
+            captions: Captions::There(vec![class.to_string_lossy().replace(['_', '-'], " ")]),
         })
     };
     pictures.iter().map(entry).collect()
-}
-
-/// Collects the files under a folder; hidden files are left out, and links to folders are not followed.
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<()> {
-    for entry in fs::read_dir(folder).with_context(|| folder.display().to_string())? {
-        let entry = entry?;
-        let path = entry.path();
-        if entry.file_name().to_string_lossy().starts_with('.') {
-            continue;
-        } else if entry.file_type()?.is_dir() {
-            walk(&path, files)?;
-        } else if path.is_file() {
-            files.push(path);
-        }
-    }
-    Ok(())
 }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::album::{Album, PictureCell};
 use super::alternate::alternate;
 use super::files::{FileLayout, Format, ReadDocument};
-use super::json;
+use super::json::JsonFormat;
 use super::messages::{self, Message, MessagePiece, PLACE, Talk};
 use super::parquet::{ENDINGS, json as as_json, picture, row_id};
 use super::table::ParquetColumns;
@@ -34,27 +34,13 @@ pub struct ParquetConversations {
     pub(crate) talks: Conversations,
 }
 
-impl Format for Conversations {
-    fn endings(&self) -> &'static [&'static str] {
-        json::ENDINGS
-    }
-
-    fn layout(&self) -> FileLayout {
-        FileLayout::Records("json".to_owned())
-    }
-
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
-        json::scan(file, add)
-    }
-
-    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
-        let value: Value = json::read(file, record)?;
-        let place = || format!("the value at byte {}", record.at);
-        let mut talk = messages::talk(&value).with_context(place)?;
+impl JsonFormat for Conversations {
+    fn document(&self, value: &Value, id: String) -> Result<ReadDocument> {
+        let mut talk = messages::talk(value).with_context(|| format!("the value at byte {id}"))?;
         if talk.id.is_empty() {
-            talk.id = record.at.to_string();
+            talk.id = id;
         }
-        self.document(talk)
+        self.talk(talk)
     }
 }
 
@@ -87,7 +73,7 @@ impl Format for ParquetConversations {
             anyhow::Ok(talk)
         };
         let talk = read().with_context(|| id.clone())?;
-        self.talks.document(Talk { id, ..talk })
+        self.talks.talk(Talk { id, ..talk })
     }
 }
 
@@ -104,7 +90,7 @@ fn pictures(field: &Field) -> Result<Vec<PictureCell>> {
 }
 
 impl Conversations {
-    fn document(&self, talk: Talk) -> Result<ReadDocument> {
+    fn talk(&self, talk: Talk) -> Result<ReadDocument> {
         let (id, mut left_out) = (talk.id.clone(), LeftOut::default());
         let turns = self.turns(talk).with_context(|| id.clone())?;
         let turns = alternate(turns, &mut left_out);

@@ -6,23 +6,25 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Map, Value};
 
-use super::archive_evidence::archive;
-use super::column_evidence::columns;
+use super::beside::BesidePictures;
+use super::caption_list::is_list_by_name;
 use super::config::SourceConfig;
 use super::evidence::{Evidence, SourceFields};
+use super::file_kind::{FileKind, endings, ends, has_ending, inspect};
 use super::files::Format as _;
 use super::pairing::{LooseFiles, Paired, Tables};
-use super::value_evidence::{self, values};
 use super::webdataset::{PICTURES, PICTURES_NOT_READ};
-use super::{caption_list, html, json, parquet, shard, text};
+use super::{shard, value_evidence};
 
 pub use super::pairing::UnusedFile;
-use crate::shard::{MANIFEST, ShardManifest};
-use crate::store::{ANY, Blob, Paths, Store, at_once};
+use crate::account::Account;
+use crate::left_out::LeftOut;
+use crate::store::{ANY, Blob, Listing, Paths, Store, at_once};
 
 /// The kinds that files can be of.
-pub const KINDS: [&str; 12] = [
+pub const KINDS: [&str; 13] = [
     "folder",
+    "classes",
     "shards",
     "webdataset",
     "parquet-captioned",
@@ -35,6 +37,9 @@ pub const KINDS: [&str; 12] = [
     "conversations",
     "parquet-conversations",
 ];
+
+/// The kinds whose documents name pictures that lie beside them.
+const NAME_PICTURES: [&str; 5] = ["obelics", "mmc4", "html", "conversations", "parquet-conversations"];
 
 /// What a person says of all paths, in place of what would be found.
 #[derive(Clone, Debug, Default)]
@@ -69,6 +74,12 @@ pub struct Detected {
     pub unclear: Vec<(String, String)>,
     /// Folders with a manifest of shards.
     pub manifests: Vec<PathBuf>,
+    /// Pictures that documents may name.
+    pub beside: BesidePictures,
+    /// Files and what is no file, as they were listed.
+    there: u64,
+    /// Files of sources.
+    read: u64,
 }
 
 impl DetectOptions {
@@ -101,7 +112,8 @@ impl DetectOptions {
 pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<Detected> {
     let mut all = Detected::default();
     for path in paths {
-        let files = store.files(&Paths::One(path.clone()), ANY)?;
+        let Listing { files, passed_over } = store.list(&Paths::One(path.clone()), ANY)?;
+        all.there += (files.len() + passed_over.len()) as u64;
         let before = all.sources.len();
         match &given.kind {
             Some(_) => all.as_given(path, given, files, store)?,
@@ -116,6 +128,10 @@ pub fn detect(paths: &[String], given: &DetectOptions, store: &Store) -> Result<
                 .unwrap_or_default(),
             KINDS.join(", ")
         );
+        all.left.extend(passed_over.into_iter().map(|other| UnusedFile {
+            file: other.path.to_string_lossy().into_owned(),
+            reason: other.cause.reason(),
+        }));
     }
     let mut taken = BTreeSet::new();
     for source in &mut all.sources {
@@ -146,26 +162,83 @@ impl Detected {
         Ok(self)
     }
 
+    /// What became of the files, those that documents name by what `beside` has been told; before documents
+    /// are read, and files found that can't be opened.
+    pub fn files(&self, beside: &BesidePictures) -> Account {
+        let mut skipped = LeftOut::default();
+        self.unclear.iter().for_each(|_| skipped.add("a file whose format can't be detected", 1));
+        let mut left_out = LeftOut::default();
+        self.left.iter().for_each(|unused| left_out.add(&unused.reason, 1));
+        let pictures = beside.account();
+        let sources = Account { there: self.there - pictures.there, read: self.read, skipped, left_out };
+        let mut files = sources;
+        files.merge(&pictures);
+        files
+    }
+
+    /// A folder of pictures is one source; what it does not read is left.
+    fn as_folder(
+        &mut self,
+        kind: &'static str,
+        path: &str,
+        given: &DetectOptions,
+        files: Vec<Blob>,
+    ) -> Result<()> {
+        let config = configure(kind, path, &given.settings)?;
+        let (mut loose, mut lists) = (LooseFiles::default(), Vec::new());
+        for file in files {
+            let other = |file| UnusedFile::new(file, "not of the kind that was said");
+            match () {
+                () if has_ending(&file.name, &PICTURES_NOT_READ) => loose.not_read.push(file),
+                () if has_ending(&file.name, &PICTURES) => loose.pictures.push(file),
+                () if kind == "classes" => self.left.push(other(file)),
+                () if file.address == path || is_list_of(&file, path) => lists.push(file),
+                () if has_ending(&file.name, &["txt"]) => loose.texts.push(file),
+                () => self.left.push(other(file)),
+            }
+        }
+        let name = name_of(path, &lists);
+        if kind == "classes" {
+            self.read += loose.pictures.len() as u64;
+            loose.pictures.clear();
+        }
+        self.read += lists.len() as u64;
+        let groups: Vec<FormatGroup> =
+            lists.into_iter().map(|list| (Evidence::of("folder"), vec![list])).collect();
+        let Paired { read, texts, left, .. } = loose.pair(&groups, true);
+        self.read += read;
+        self.left.extend(left);
+        self.left
+            .extend(texts.into_iter().map(|file| UnusedFile::new(file, "not of the kind that was said")));
+        self.sources.push(FoundSource { name, kind, config, files: Vec::new() });
+        Ok(())
+    }
+
     /// All files that the kind reads are one source. What the first file shows fills the fields that are not
     /// said.
     fn as_given(&mut self, path: &str, given: &DetectOptions, files: Vec<Blob>, store: &Store) -> Result<()> {
         let kind = KINDS.into_iter().find(|&known| given.kind.as_deref() == Some(known));
         let kind = kind.context("a kind that is not known")?;
-        let name = name_of(path, &files);
-        if kind == "folder" {
-            let config = configure(kind, path, &given.settings)?;
-            self.sources.push(FoundSource { name, kind, config, files: Vec::new() });
-            return Ok(());
+        if ["folder", "classes"].contains(&kind) {
+            return self.as_folder(kind, path, given, files);
         }
+        let name = name_of(path, &files);
         let endings = endings(kind);
         let folder = Path::new(path).is_dir();
         let fits = |file: &Blob| !folder || ends(&file.name, endings);
         let (files, left): (Vec<Blob>, Vec<Blob>) = files.into_iter().partition(fits);
-        self.left.extend(left.into_iter().map(|file| UnusedFile::new(file, "not of the kind that was said")));
+        for file in left {
+            if NAME_PICTURES.contains(&kind) && has_ending(&file.name, &PICTURES) {
+                self.beside.add(&file);
+            } else {
+                self.left.push(UnusedFile::new(file, "not of the kind that was said"));
+            }
+        }
+        self.read += files.len() as u64;
         let first = files.first();
         let first = first
             .with_context(|| format!("{path}: no file for --kind {kind}; wanted: {}", endings.join(", ")))?;
-        let mut settings = match inspect(first, given, store) {
+        let mut settings = match inspect(first, &given.settings, store) {
             FileKind::Format(evidence) if evidence.kind == kind => evidence.settings,
             FileKind::Unclear(reason) if kind == "mmc4" && !given.settings.contains_key("pictures") => {
                 bail!("{}: {reason}", first.address)
@@ -182,12 +255,16 @@ impl Detected {
     fn sort(&mut self, path: &str, given: &DetectOptions, files: Vec<Blob>, store: &Store) -> Result<()> {
         let folder = Path::new(path).is_dir();
         let name = name_of(path, &files);
-        let (mut groups, loose) = self.grouped(files, folder, |file| inspect(file, given, store))?;
-        let Paired { folder, texts, left } = loose.pair(&groups, folder);
+        let (mut groups, loose) =
+            self.grouped(files, folder, |file| inspect(file, &given.settings, store))?;
+        let Paired { folder, read, texts, beside, left } = loose.pair(&groups, folder);
+        self.read += read;
+        self.beside.merge(beside);
         self.left.extend(left);
         if !texts.is_empty() {
             groups.push((Evidence::of("text"), texts));
         }
+        self.read += groups.iter().map(|(_, files)| files.len() as u64).sum::<u64>();
         groups.extend(folder.map(|folder| (Evidence::of("folder"), vec![folder])));
         let several = groups.len() > 1;
         for (Evidence { kind, mut settings }, files) in groups {
@@ -201,6 +278,22 @@ impl Detected {
         self.check_settings(given)
     }
 
+    /// The tables of img2dataset in a folder, which are left, and the other files.
+    fn without_tables(&mut self, files: Vec<Blob>, folder: bool) -> (Tables, Vec<Blob>) {
+        let tables = Tables::new(
+            &files,
+            |file| ends(&file.name, shard::Shard.endings()),
+            |file| has_ending(&file.name, &PICTURES),
+        );
+        let (tables_of, others): (Vec<Blob>, Vec<Blob>) =
+            files.into_iter().partition(|file| folder && tables.reason(file).is_some());
+        for file in tables_of {
+            let reason = tables.reason(&file).unwrap_or_default();
+            self.left.push(UnusedFile::new(file, &reason));
+        }
+        (tables, others)
+    }
+
     /// The files of each format, and those that are told by their endings only.
     fn grouped(
         &mut self,
@@ -208,17 +301,7 @@ impl Detected {
         folder: bool,
         inspect: impl Fn(&Blob) -> FileKind + Sync,
     ) -> Result<(Vec<FormatGroup>, LooseFiles)> {
-        let tables = Tables::new(
-            &files,
-            |file| ends(&file.name, shard::Shard.endings()),
-            |file| has_ending(&file.name, &PICTURES),
-        );
-        let (tables_of, files): (Vec<Blob>, Vec<Blob>) =
-            files.into_iter().partition(|file| folder && tables.reason(file).is_some());
-        for file in tables_of {
-            let reason = tables.reason(&file).unwrap_or_default();
-            self.left.push(UnusedFile::new(file, &reason));
-        }
+        let (tables, files) = self.without_tables(files, folder);
         let kinds = at_once(&files, |file| Ok(inspect(file)));
         let mut groups: Vec<FormatGroup> = Vec::new();
         let mut loose = LooseFiles::default();
@@ -238,7 +321,10 @@ impl Detected {
                 FileKind::Picture => loose.pictures.push(file),
                 FileKind::PictureNotRead => loose.not_read.push(file),
                 FileKind::Text => loose.texts.push(file),
-                FileKind::ShardManifest(folder) => self.manifests.push(folder),
+                FileKind::ShardManifest(folder) => {
+                    self.manifests.push(folder);
+                    self.read += 1;
+                }
                 // A folder may hold JSON that is no data.
                 FileKind::Unclear(_)
                     if folder && ends(&file.name, &[".json"]) && !value_evidence::is_data(&file) =>
@@ -266,74 +352,10 @@ impl Detected {
     }
 }
 
-/// What a file is by its ending and content.
-enum FileKind {
-    Format(Evidence),
-    Picture,
-    /// Of a format that is not read.
-    PictureNotRead,
-    Text,
-    ShardManifest(PathBuf),
-    Unclear(String),
-    Nothing,
-}
-
-fn inspect(file: &Blob, given: &DetectOptions, store: &Store) -> FileKind {
-    let name = file.name.to_lowercase();
-    let ends = |endings: &[&str]| ends(&name, endings);
-    let clear = |evidence: Result<Evidence>| match evidence {
-        Ok(evidence) => FileKind::Format(evidence),
-        Err(error) => FileKind::Unclear(format!("{:#}", file.explained(error))),
-    };
-    if let Some(folder) = manifest(file) {
-        FileKind::ShardManifest(folder)
-    } else if ends(shard::Shard.endings()) {
-        clear(store.cache.unpacked(file).and_then(|file| archive(&file, &given.settings)))
-    } else if ends(parquet::ENDINGS) {
-        clear(columns(file, &given.settings))
-    } else if ends(json::ENDINGS) {
-        clear(store.cache.unpacked(file).and_then(|file| values(&file, &given.settings)))
-    } else if ends(html::ENDINGS) {
-        FileKind::Format(Evidence::of("html"))
-    } else if ends(text::ENDINGS) {
-        FileKind::Text
-    } else if ends(&[".csv", ".tsv"]) && caption_list::is_list(file) {
-        FileKind::Format(Evidence::of("folder"))
-    } else if has_ending(&name, &PICTURES) {
-        FileKind::Picture
-    } else if has_ending(&name, &PICTURES_NOT_READ) {
-        FileKind::PictureNotRead
-    } else {
-        FileKind::Nothing
-    }
-}
-
-/// The folder of a manifest of shards.
-fn manifest(file: &Blob) -> Option<PathBuf> {
-    let path = Path::new(&file.address);
-    let folder = path.parent().filter(|_| path.file_name().is_some_and(|name| name == MANIFEST))?;
-    ShardManifest::read(folder).ok().map(|_| folder.to_owned())
-}
-
-fn ends(name: &str, endings: &[&str]) -> bool {
-    let name = name.to_lowercase();
-    endings.iter().any(|ending| name.ends_with(ending))
-}
-
-/// Whether a name ends with a dot and one of these.
-fn has_ending(name: &str, endings: &[&str]) -> bool {
-    let ending = Path::new(name).extension().unwrap_or_default().to_string_lossy().to_lowercase();
-    endings.contains(&ending.as_str())
-}
-
-fn endings(kind: &str) -> &'static [&'static str] {
-    match kind {
-        "shards" | "webdataset" => shard::Shard.endings(),
-        "parquet-captioned" | "parquet-text" | "parquet-conversations" | "obelics" => parquet::ENDINGS,
-        "html" => html::ENDINGS,
-        "text" => text::ENDINGS,
-        _ => json::ENDINGS,
-    }
+/// Whether a file is a list of captions in the folder `path` itself.
+fn is_list_of(file: &Blob, path: &str) -> bool {
+    let folder = Path::new(path);
+    folder.is_dir() && Path::new(&file.address).parent() == Some(folder) && is_list_by_name(file)
 }
 
 /// The settings that a kind has.

@@ -13,7 +13,7 @@ use super::interface::{Source, Split};
 use super::page::DocumentBuilder;
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
 use crate::footprint::Footprint;
-use crate::image::open;
+use crate::image::{DecodeBudget, open};
 use crate::order::{Order, test_bound};
 use crate::question::Question;
 use crate::regular_file;
@@ -87,14 +87,14 @@ impl PictureFolder {
     }
 
     /// Every picture with each of its captions, as places for [`PictureFolder::pair`], sorted by name. One
-    /// whose caption can't be used has a place too, one of which nothing is said has none. For a folder of
-    /// which nothing is held out.
+    /// whose caption can't be used has a place too, one of which nothing is said has none. Those that are
+    /// held out, as in a folder of classes with `test/`, come last.
     pub(crate) fn pairs(&self) -> Vec<(usize, usize)> {
         let captions = |(i, entry): (usize, &CaptionedFile)| {
             let broken = usize::from(entry.is_broken());
             (0..entry.texts().len().max(broken)).map(move |caption| (i, caption))
         };
-        self.train.iter().enumerate().flat_map(captions).collect()
+        self.train.iter().chain(&self.test).enumerate().flat_map(captions).collect()
     }
 
     /// A picture with one of its captions. The id of a second caption ends in `#2`.
@@ -102,7 +102,8 @@ impl PictureFolder {
     /// # Errors
     /// A picture that can't be read.
     pub(crate) fn pair(&self, (entry, caption): (usize, usize)) -> Result<ReadDocument> {
-        let entry = self.entry(Split::Train, entry as u64)?;
+        let entry =
+            self.stored(entry).with_context(|| format!("source `{}` has no such picture", self.name))?;
         let number = if caption == 0 { String::new() } else { format!("#{}", caption + 1) };
         let captions = entry.captions()?;
         let picture = self.picture(entry)?;
@@ -112,7 +113,12 @@ impl PictureFolder {
 
     /// The file of a picture.
     pub(crate) fn file(&self, entry: usize) -> PathBuf {
-        self.train.get(entry).map_or_else(|| self.root.clone(), |entry| self.root.join(&entry.path))
+        self.stored(entry).map_or_else(|| self.root.clone(), |entry| self.root.join(&entry.path))
+    }
+
+    fn stored(&self, entry: usize) -> Option<&CaptionedFile> {
+        let held_out = entry.checked_sub(self.train.len());
+        held_out.map_or_else(|| self.train.get(entry), |entry| self.test.get(entry))
     }
 
     fn entries(&self, split: Split) -> &[CaptionedFile] {
@@ -155,7 +161,9 @@ impl PictureFolder {
         let read = || {
             // A link is followed, and then has to be inside: a caption list from a stranger must not read
             // other files.
-            let file = self.root.join(&entry.path).canonicalize()?;
+            let path = self.root.join(&entry.path);
+            ensure!(path.exists(), "the picture is not there");
+            let file = path.canonicalize()?;
             ensure!(file.starts_with(&self.root), "a link that leaves the folder");
             Ok(Image::named(&entry.path, regular_file::read(&file, MAX_FILE)?))
         };
@@ -218,13 +226,16 @@ impl Source for PictureFolder {
     }
 
     /// Pictures sorted by name, with all their captions.
-    fn question(&self, split: Split, index: u64) -> Result<Question> {
+    fn question(&self, split: Split, index: u64, decoding: &DecodeBudget) -> Result<Question> {
         let entry = self.entry(split, index)?;
         let id = self.id(split, entry);
         let answers = entry.captions().with_context(|| id.clone())?.to_vec();
         let picture = self.picture(entry)?;
         // A damaged test item is to be found here, where evaluation skips and lists it.
-        open(&picture).with_context(|| id.clone())?;
+        {
+            let _held = decoding.hold(&picture);
+            open(&picture).with_context(|| id.clone())?;
+        }
         Ok(Question {
             id,
             category: "caption".to_owned(),

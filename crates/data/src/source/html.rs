@@ -16,7 +16,7 @@ use super::page::DocumentBuilder;
 use super::tree::parse;
 use super::webdataset::PICTURES;
 use crate::document::{DocumentKind, Image};
-use crate::image::{PictureHeader, check_decodable, opened, read_header};
+use crate::image::{DecodeBudget, PictureHeader, check_decodable, opened, read_header};
 use crate::index::IndexEntry;
 use crate::store::Blob;
 use crate::text_file;
@@ -58,7 +58,15 @@ const AROUND: [&str; 11] = [
 
 /// Pages, each a document.
 pub struct Html {
-    pub(crate) missing: MissingPicture,
+    missing: MissingPicture,
+    /// Pictures are decoded to see whether they are damaged.
+    decoding: DecodeBudget,
+}
+
+impl Html {
+    pub(crate) fn new(missing: MissingPicture) -> Self {
+        Self { missing, decoding: DecodeBudget::default() }
+    }
 }
 
 impl Format for Html {
@@ -85,6 +93,7 @@ impl Format for Html {
             gap: String::new(),
             album: Album::new(if root.is_empty() { PathBuf::from(".") } else { root.into() }, self.missing),
             folder,
+            decoding: &self.decoding,
         };
         reader.read(&parse(&text)?)?;
         let kind = if reader.page.pictures() { DocumentKind::Interleaved } else { DocumentKind::TextOnly };
@@ -92,7 +101,7 @@ impl Format for Html {
     }
 }
 
-struct PageReader {
+struct PageReader<'a> {
     page: DocumentBuilder,
     /// What separates the next word from the one before: nothing, a space or a line break; in verbatim text
     /// any space.
@@ -100,9 +109,10 @@ struct PageReader {
     album: Album,
     /// The folder of the page, inside the album.
     folder: PathBuf,
+    decoding: &'a DecodeBudget,
 }
 
-impl PageReader {
+impl PageReader<'_> {
     fn read(&mut self, tree: &scraper::Html) -> Result<()> {
         let (mut left_out, mut verbatim) = (0_u32, 0_u32);
         for edge in tree.tree.root().traverse() {
@@ -184,7 +194,7 @@ impl PageReader {
 
     /// Adds a picture that was found; one that is damaged is left out, and the page stays.
     fn add(&mut self, picture: Option<Image>) {
-        match picture.filter(is_whole) {
+        match picture.filter(|picture| is_whole(picture, self.decoding)) {
             Some(picture) => {
                 self.page.picture(picture);
                 self.gap.clear();
@@ -245,7 +255,8 @@ const LOOKED_AT: u64 = 25_000_000;
 
 /// Whether a picture can be decoded. Only decoding shows damage in its middle; of a very large one its header
 /// and its end are looked at.
-fn is_whole(picture: &Image) -> bool {
+fn is_whole(picture: &Image, decoding: &DecodeBudget) -> bool {
+    let _held = decoding.hold(picture);
     let small = |seen: PictureHeader| u64::from(seen.width) * u64::from(seen.height) <= LOOKED_AT;
     check_decodable(picture).is_ok()
         && (!read_header(picture).is_ok_and(small) || opened(picture, [255; 3], &|_| [1; 2]).is_ok())

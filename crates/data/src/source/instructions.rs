@@ -10,6 +10,7 @@ use super::interface::{Source, Split};
 use crate::chat::{Turn, document};
 use crate::document::{Document, DocumentKind, Segment};
 use crate::footprint::Footprint;
+use crate::image::DecodeBudget;
 use crate::question::Question;
 
 /// The captioned pictures of another source as conversations of one turn each.
@@ -71,7 +72,7 @@ impl Source for CaptionInstructions {
     }
 
     /// The captioning item of the other source: the request is the evaluation's own.
-    fn question(&self, split: Split, index: u64) -> Result<Question> {
-        self.captions.question(split, index)
+    fn question(&self, split: Split, index: u64, decoding: &DecodeBudget) -> Result<Question> {
+        self.captions.question(split, index, decoding)
     }
 }

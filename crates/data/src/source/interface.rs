@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result};
 
 use crate::document::Document;
 use crate::footprint::Footprint;
-use crate::image::open;
+use crate::image::{DecodeBudget, open};
 use crate::question::Question;
 use crate::store::DataStamp;
 
@@ -68,17 +68,17 @@ pub trait Source: Send + Sync {
     }
 
     /// The document at `index` of `split` as an item of a benchmark: a caption or a question and answer about
-    /// one picture, which is decoded once, so that a damaged one is found here.
+    /// one picture, which is decoded once within `decoding`, so that a damaged one is found here.
     ///
     /// # Errors
     /// As [`Source::document`]; a document that is neither.
-    fn question(&self, split: Split, index: u64) -> Result<Question> {
+    fn question(&self, split: Split, index: u64, decoding: &DecodeBudget) -> Result<Question> {
         let question = Question::of(self.document(split, index)?)?;
-        question
-            .pictures
-            .iter()
-            .try_for_each(|picture| open(picture).map(drop))
-            .with_context(|| question.id.clone())?;
+        let check = |picture| {
+            let _held = decoding.hold(picture);
+            open(picture).map(drop)
+        };
+        question.pictures.iter().try_for_each(check).with_context(|| question.id.clone())?;
         Ok(question)
     }
 }

@@ -1,13 +1,13 @@
-//! Files of JSON values: one in each line, or all in one array. Values are found without being read into
-//! memory.
+//! [`JsonFormat`]: files of JSON values, one in each line or all in one array, each of them a document.
+//! Values are found without being read into memory.
 
 use std::io::{BufRead as _, BufReader};
 
 use anyhow::{Error, Result, anyhow, bail, ensure};
-use serde::de::DeserializeOwned;
+use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3Default;
 
-use super::files::bytes;
+use super::files::{FileLayout, Format, ReadDocument, bytes};
 use crate::index::IndexEntry;
 use crate::store::Blob;
 use crate::text_file::{check_encoding, without_mark};
@@ -15,6 +15,33 @@ use crate::text_file::{check_encoding, without_mark};
 /// Endings of such files.
 pub(crate) const ENDINGS: &[&str] =
     &[".json", ".jsonl", ".ndjson", ".json.gz", ".jsonl.gz", ".json.zst", ".jsonl.zst"];
+
+/// A format of JSON values, each of them a document.
+pub(crate) trait JsonFormat: Send + Sync {
+    /// The document of a value. Its id, where the value has none, is the byte at which it begins.
+    ///
+    /// # Errors
+    /// A value without a document, by its fields.
+    fn document(&self, value: &Value, id: String) -> Result<ReadDocument>;
+}
+
+impl<T: JsonFormat> Format for T {
+    fn endings(&self) -> &'static [&'static str] {
+        ENDINGS
+    }
+
+    fn layout(&self) -> FileLayout {
+        FileLayout::Records("json".to_owned())
+    }
+
+    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
+        scan(file, add)
+    }
+
+    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
+        self.document(&read(file, record)?, record.at.to_string())
+    }
+}
 
 /// Calls `add` for each value of the file. Whether a value is valid shows when it is read.
 ///
@@ -37,14 +64,18 @@ pub(crate) fn scan(file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
 /// The value of a record.
 ///
 /// # Errors
-/// JSON that is damaged or of another shape.
-pub(crate) fn read<T: DeserializeOwned>(file: &Blob, record: &IndexEntry) -> Result<T> {
-    let bytes = bytes(file, record)?;
-    let text = without_mark(&bytes);
-    serde_json::from_slice(text).map_err(|error| {
-        let place = format!("the value at byte {}", record.at);
-        if error.is_data() { Error::new(error).context(place) } else { not_json(&place, text, &error) }
-    })
+/// JSON that is damaged.
+pub(crate) fn read(file: &Blob, record: &IndexEntry) -> Result<Value> {
+    parse(&format!("the value at byte {}", record.at), &bytes(file, record)?)
+}
+
+/// The value in `bytes`, which messages call `place`.
+///
+/// # Errors
+/// As [`read`].
+pub(crate) fn parse(place: &str, bytes: &[u8]) -> Result<Value> {
+    let text = without_mark(bytes);
+    serde_json::from_slice(text).map_err(|error| not_json(place, text, &error))
 }
 
 /// What stands where JSON ends to be JSON, in our words.

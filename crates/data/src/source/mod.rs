@@ -3,6 +3,7 @@
 pub mod album;
 mod alternate;
 mod archive_evidence;
+mod beside;
 mod caption_list;
 mod caption_text;
 mod captioned_file;
@@ -13,6 +14,7 @@ mod config;
 pub mod conversation;
 pub mod detect;
 mod evidence;
+mod file_kind;
 pub mod files;
 pub mod folder;
 pub mod html;
@@ -37,6 +39,7 @@ mod tree;
 mod value_evidence;
 pub mod webdataset;
 
+pub use self::beside::BesidePictures;
 pub use self::config::SourceConfig;
 pub use self::interface::{Source, Split};
 #[cfg(not(feature = "emoji"))]

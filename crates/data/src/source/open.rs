@@ -114,7 +114,7 @@ impl SourceConfig {
             Self::Mmc4 { path, pictures, missing, test_share } => {
                 (Box::new(Mmc4 { album: Album::new(pictures, missing) }), path, test_share)
             }
-            Self::Html { path, missing, test_share } => (Box::new(Html { missing }), path, test_share),
+            Self::Html { path, missing, test_share } => (Box::new(Html::new(missing)), path, test_share),
             Self::Text { path, documents, test_share } => {
                 (Box::new(PlainText { documents }), path, test_share)
             }

@@ -76,7 +76,8 @@ impl DocumentBuilder {
     /// # Errors
     /// A document without content.
     pub(crate) fn end(mut self, id: String, kind: DocumentKind) -> Result<ReadDocument> {
-        ensure!(!self.segments.is_empty(), "{id}: a document without text and pictures");
+        let name = if id.is_empty() { String::new() } else { format!("{id}: ") };
+        ensure!(!self.segments.is_empty(), "{name}a document without text and pictures");
         self.segments.push(Segment::Token { token: Special::End, learn: true });
         let document = Document { id, kind, segments: self.segments };
         Ok(ReadDocument { document, origin: Provenance::default(), left_out: self.left_out })

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::beside::BesidePictures;
 use super::caption_list::listed;
-use super::captioned_file::stem;
+use super::captioned_file::{CaptionFiles, names, stem};
 use super::evidence::{Evidence, folder_of};
 use crate::store::{Blob, file_name};
 
@@ -36,14 +37,18 @@ pub(super) struct LooseFiles {
     pub(super) texts: Vec<Blob>,
 }
 
-/// What they are.
+/// What they are: each of them is in one of these.
 #[derive(Default)]
 pub(super) struct Paired {
     /// The smallest folder that has all pictures with a text of their name.
     pub(super) folder: Option<Blob>,
+    /// How many files of the folder or of a list of captions are read: pictures, and texts beside them.
+    pub(super) read: u64,
     /// Texts that are no captions.
     pub(super) texts: Vec<Blob>,
-    /// The others, but for those that belong to pages and to documents that name them.
+    /// Pictures that pages and other documents may name.
+    pub(super) beside: BesidePictures,
+    /// The others.
     pub(super) left: Vec<UnusedFile>,
 }
 
@@ -54,16 +59,21 @@ impl LooseFiles {
     /// Sorts them, beside the `sources` that were found. In a `folder` a file about the others is no text.
     pub(super) fn pair(self, sources: &[(Evidence, Vec<Blob>)], folder: bool) -> Paired {
         let owners = Owners::new(sources);
-        let of = |files: &[Blob]| files.iter().map(stem_of).collect::<BTreeSet<_>>();
+        let of = |files: &[Blob]| {
+            files.iter().flat_map(|file| names(Path::new(&file.address))).collect::<BTreeSet<_>>()
+        };
         let (read, not_read) = (of(&self.pictures), of(&self.not_read));
-        let captions = self.texts.iter().filter(|file| is_caption(file)).map(stem_of).collect();
+        let captions = CaptionFiles::of(&self.texts);
         let left = |file: Blob| {
             UnusedFile::new(file, "a picture of a format that is not read: write JPEG, PNG or WebP")
         };
         let mut out = Paired { left: self.not_read.into_iter().map(left).collect(), ..Paired::default() };
         let paired = out.pictures(self.pictures, &captions, &owners);
         out.folder = root(&paired);
+        let texts = paired.iter().filter_map(|file| captions.beside(file));
+        let texts: BTreeSet<String> = texts.map(|text| text.address.clone()).collect();
         let stems = of(&paired);
+        drop(captions);
         let others = sources.len() + paired.len() > 0;
         let about = folder && (others || self.texts.iter().all(is_about));
         for file in self.texts {
@@ -71,7 +81,11 @@ impl LooseFiles {
             let is_in = |stems: &BTreeSet<PathBuf>| stem.as_ref().is_some_and(|stem| stems.contains(stem));
             let below = out.folder.as_ref().is_some_and(|root| is_below(&file, &root.address));
             let reason = match () {
-                () if is_in(&stems) => continue,
+                () if texts.contains(&file.address) => {
+                    out.read += 1;
+                    continue;
+                }
+                () if is_in(&stems) => "a second caption of a picture",
                 () if is_in(&not_read) && !is_in(&read) => "a caption whose picture is not read",
                 () if about && is_about(&file) => "a text about the data",
                 () if is_in(&read) && owners.list_of(&file).is_some() => {
@@ -91,16 +105,23 @@ impl LooseFiles {
 
 impl Paired {
     /// The pictures with a text of their name; of the others those that nothing names are left.
-    fn pictures(&mut self, pictures: Vec<Blob>, captions: &BTreeSet<PathBuf>, owners: &Owners) -> Vec<Blob> {
+    fn pictures(&mut self, pictures: Vec<Blob>, captions: &CaptionFiles, owners: &Owners) -> Vec<Blob> {
         let mut paired = Vec::new();
         for file in pictures {
             let reason = match owners.list_of(&file) {
-                Some(list) if list.names(&file) => continue,
-                None if captions.contains(&stem_of(&file)) => {
+                Some(list) if list.names(&file) => {
+                    self.read += 1;
+                    continue;
+                }
+                None if captions.beside(&file).is_some() => {
+                    self.read += 1;
                     paired.push(file);
                     continue;
                 }
-                _ if owners.may_own(&file) => continue,
+                _ if owners.may_own(&file) => {
+                    self.beside.add(&file);
+                    continue;
+                }
                 Some(list) => format!("a picture that {} does not name", list.name),
                 None => "a picture without a caption, that no document names".to_owned(),
             };

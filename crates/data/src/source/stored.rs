@@ -33,9 +33,13 @@ impl StoredSource {
     /// One line that names the source: files that can't be used.
     pub fn open(found: &FoundSource, store: &Store) -> Result<Self> {
         let FoundSource { name, kind, config, files } = found.clone();
-        if let SourceConfig::Folder { path, .. } = &config {
-            // Nothing held out and no order: a command looks at all of it as it is stored.
-            let folder = PictureFolder::open(&name, path, 0.0, 0)?;
+        // Nothing held out and no order: a command looks at all of it as it is stored.
+        let folder = match &config {
+            SourceConfig::Folder { path, .. } => Some(PictureFolder::open(&name, path, 0.0, 0)?),
+            SourceConfig::Classes { path, .. } => Some(PictureFolder::of_classes(&name, path, 0.0, 0)?),
+            _ => None,
+        };
+        if let Some(folder) = folder {
             let pairs = folder.pairs();
             let sizes = pairs.iter().filter(|(_, caption)| *caption == 0);
             let sizes = sizes.filter_map(|(entry, _)| folder.file(*entry).metadata().ok());
@@ -138,13 +142,21 @@ pub fn open(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSource>> {
 impl FoundSource {
     /// The number of its files; a folder of captioned pictures is one.
     pub fn file_count(&self) -> u64 {
-        if let SourceConfig::Folder { .. } = &self.config { 1 } else { self.files.len() as u64 }
+        if self.folder().is_some() { 1 } else { self.files.len() as u64 }
+    }
+
+    /// The folder, or its list, of pictures that are one source together.
+    fn folder(&self) -> Option<&Path> {
+        match &self.config {
+            SourceConfig::Folder { path, .. } | SourceConfig::Classes { path, .. } => Some(path),
+            _ => None,
+        }
     }
 
     /// The same source, one file each; for looking at files that may be damaged as a whole. A folder of
     /// captioned pictures stays one.
     pub fn apart(&self) -> Vec<(String, Self)> {
-        if let SourceConfig::Folder { path, .. } = &self.config {
+        if let Some(path) = self.folder() {
             return vec![(path.to_string_lossy().into_owned(), self.clone())];
         }
         // Field by field: a copy of the whole would copy the list of files for each of them.

@@ -289,8 +289,12 @@ fn cells(row: &Row, columns: &[String]) -> Vec<Field> {
     columns.iter().map(|name| cell(name).map_or(Field::Null, |(_, field)| field.clone())).collect()
 }
 
+/// Bytes of the smallest file: its mark at both ends, and the length of its last part.
+const FOOTER: u64 = 12;
+
 /// Opens a file whose headers and pages may take `limit` bytes of memory.
 fn open(file: &Blob, limit: u64) -> Result<SerializedFileReader<Chunks>> {
+    ensure!(file.size >= FOOTER, "not a Parquet file: it has {} bytes", file.size);
     let chunks = Chunks::new(file.clone(), limit);
     let open = isolated(|| SerializedFileReader::new(chunks).map_err(ours)).flatten();
     open.context("not a Parquet file")

@@ -9,7 +9,7 @@ use serde_json::Value;
 use xxhash_rust::xxh3::Xxh3Default;
 
 use super::files::{FileLayout, Format, ReadDocument, bytes};
-use super::json;
+use super::json::JsonFormat;
 use super::page::DocumentBuilder;
 use crate::document::DocumentKind;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
@@ -92,25 +92,11 @@ pub struct JsonText {
     pub field: String,
 }
 
-impl Format for JsonText {
-    fn endings(&self) -> &'static [&'static str] {
-        json::ENDINGS
-    }
-
-    fn layout(&self) -> FileLayout {
-        FileLayout::Records("json".to_owned())
-    }
-
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
-        json::scan(file, add)
-    }
-
-    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
-        let value: Value = json::read(file, record)?;
+impl JsonFormat for JsonText {
+    fn document(&self, value: &Value, id: String) -> Result<ReadDocument> {
         let text = value.get(&self.field).and_then(Value::as_str);
-        let text =
-            text.with_context(|| format!("no text in the field {:?} at byte {}", self.field, record.at))?;
-        document(record.at.to_string(), text)
+        let text = text.with_context(|| format!("no text in the field {:?} at byte {id}", self.field))?;
+        document(id, text)
     }
 }
 

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::caption_list::{caption_of, path_of};
-use super::caption_text::is_json;
+use super::caption_list::{caption_of, check_captions, path_of};
+use super::caption_text::not_captions;
 use super::evidence::{Evidence, SourceFields, folder_of, is_path, is_there, spread, with_album};
 use super::json;
 use super::messages::{self, TURNS, are_turns};
@@ -36,6 +36,7 @@ pub(crate) fn values(file: &Blob, given: &SourceFields) -> Result<Evidence> {
     );
     match kind[..] {
         ["folder"] => folder(file, of_kind),
+        ["json-text"] if given.contains_key("text") => Ok(Evidence::of("json-text")),
         ["json-text"] => text(of_kind),
         [kind @ ("mmc4" | "conversations")] => {
             let known = if kind == "mmc4" { "mmc4" } else { "conversations" };
@@ -110,17 +111,21 @@ fn folder(file: &Blob, values: &[&Value]) -> Result<Evidence> {
         names.first().map_or("", String::as_str),
         folder.display()
     );
+    let captions: Vec<String> = values.iter().filter_map(|value| caption_of(value).ok()).flatten().collect();
+    check_captions(&captions.iter().map(String::as_str).collect::<Vec<_>>())?;
     Ok(Evidence::of("folder"))
 }
 
 fn text(values: &[&Value]) -> Result<Evidence> {
-    let texts = values.iter().filter_map(|value| value.get("text")?.as_str());
-    let json = texts.filter(|text| is_json(text.trim())).count();
-    ensure!(
-        2 * json <= values.len(),
-        "its field `text` holds JSON, not text: add --set text=FIELD, or write the field apart"
-    );
-    Ok(Evidence::of("json-text"))
+    let texts: Vec<&str> = values.iter().filter_map(|value| value.get("text")?.as_str()).collect();
+    // What is never a caption is no text to learn either.
+    match not_captions(&texts).filter(|told| *told != "empty") {
+        Some(told) => bail!(
+            "its field `text` holds {told}, not text: add --set text=FIELD, or --set text=text to learn it all \
+             the same"
+        ),
+        None => Ok(Evidence::of("json-text")),
+    }
 }
 
 fn unknown(value: &Value) -> String {

@@ -4,12 +4,12 @@ use anyhow::{Context as _, Result, bail};
 
 use super::files::{FileLayout, Format, ReadDocument};
 use super::page::DocumentBuilder;
-use super::tar;
+use super::{json, tar};
 use crate::document::Image;
 use crate::index::IndexEntry;
 use crate::left_out::LeftOut;
 use crate::store::Blob;
-use crate::text_file::{self, without_mark};
+use crate::text_file;
 
 /// Extensions of pictures.
 pub(crate) const PICTURES: [&str; 8] = ["jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"];
@@ -73,8 +73,7 @@ impl Webdataset {
         if field.is_empty() {
             return text_file::text(bytes.to_vec()).with_context(|| format!(".{extension}"));
         }
-        let value: serde_json::Value =
-            serde_json::from_slice(without_mark(bytes)).with_context(|| format!(".{extension}"))?;
+        let value = json::parse(&format!(".{extension}"), bytes)?;
         let text = value.get(field).and_then(serde_json::Value::as_str);
         Ok(text.with_context(|| format!(".{extension} has no text in {field:?}"))?.to_owned())
     }

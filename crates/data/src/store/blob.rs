@@ -107,8 +107,19 @@ impl Blob {
 
     /// What is wrong with a file that can't be used: what its first bytes show it to be, or else `error`.
     pub(crate) fn explained(&self, error: anyhow::Error) -> anyhow::Error {
-        let start = self.read(0, self.size.min(START)).unwrap_or_default();
+        let name = self.name.to_lowercase();
+        let packed = [".gz", ".tgz", ".zst"].iter().any(|ending| name.ends_with(ending));
+        // Of a packed file it is the unpacked content that is wrong.
+        let start = if packed { Vec::new() } else { self.read(0, self.size.min(START)).unwrap_or_default() };
         wrong_content(&start).map_or(error, |told| anyhow!("{told}"))
+    }
+
+    /// Its path, of one on disk.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        match &self.location {
+            BlobLocation::Disk(path) => Some(path),
+            BlobLocation::Server(..) => None,
+        }
     }
 
     /// The file itself, of one on disk.

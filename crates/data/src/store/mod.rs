@@ -3,6 +3,7 @@
 mod blob;
 mod cache;
 mod lease;
+mod listing;
 mod server;
 mod spec;
 mod stamp;
@@ -13,13 +14,14 @@ use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use self::blob::Blob;
 pub(crate) use self::blob::file_name;
 pub(crate) use self::cache::cache_key;
+pub(crate) use self::listing::{Listing, PassedOver};
 pub use self::spec::{StoreSpec, cache_dir};
 pub use self::stamp::DataStamp;
 
@@ -94,11 +96,24 @@ impl Store {
     /// these are the files below it with one of the endings; hidden ones are left out.
     ///
     /// # Errors
-    /// A pattern without files, a file that can't be read, a server that does not answer.
+    /// A pattern without files, a file that can't be read or is no regular one, a server that does not
+    /// answer.
     pub fn files(&self, paths: &Paths, endings: &[&str]) -> Result<Vec<Blob>> {
-        let mut files = Vec::new();
+        let Listing { files, passed_over } = self.list(paths, endings)?;
+        match passed_over.iter().find(|other| other.cause.is_in_place_of_a_file()) {
+            Some(PassedOver { path, cause }) => bail!("{}: {}", path.display(), cause.reason()),
+            None => Ok(files),
+        }
+    }
+
+    /// As [`Store::files`], with what is there and is not read.
+    ///
+    /// # Errors
+    /// As [`Store::files`], but for what is no regular file.
+    pub(crate) fn list(&self, paths: &Paths, endings: &[&str]) -> Result<Listing> {
+        let mut all = Listing::default();
         for pattern in paths.iter() {
-            let before = files.len();
+            let before = all.files.len();
             let mut names = Vec::new();
             expand(pattern, &mut names)?;
             // Connections are shared by the names of one pattern, whose requests are sent together.
@@ -109,7 +124,7 @@ impl Store {
                     let (remote, path) = Server::open(&name, &self.spec, &mut remote)?;
                     addresses.push((name, remote, path));
                 } else {
-                    local(&name, endings, &mut files)?;
+                    local(&name, endings, &mut all)?;
                 }
             }
             let found = at_once(&addresses, |(name, remote, path)| {
@@ -117,13 +132,16 @@ impl Store {
                 Ok(files.into_iter().map(|file| Blob::of_server(remote, file)).collect::<Vec<_>>())
             });
             for blobs in found {
-                files.extend(blobs?);
+                all.files.extend(blobs?);
             }
             let wanted =
                 if endings == ANY { String::new() } else { format!("; wanted: {}", endings.join(", ")) };
-            ensure!(files.len() > before, "{pattern}: no file found{wanted}");
+            let other = all.passed_over.first().map_or_else(String::new, |PassedOver { path, cause }| {
+                format!("; there is {}: {}", path.display(), cause.reason())
+            });
+            ensure!(all.files.len() > before, "{pattern}: no file found{wanted}{other}");
         }
-        Ok(files)
+        Ok(all)
     }
 }
 
@@ -152,39 +170,24 @@ fn expand(pattern: &str, out: &mut Vec<String>) -> Result<()> {
     Ok(())
 }
 
-fn local(name: &str, endings: &[&str], files: &mut Vec<Blob>) -> Result<()> {
+/// Adds what a path or pattern on this machine stands for.
+fn local(name: &str, endings: &[&str], all: &mut Listing) -> Result<()> {
     let path = Path::new(name);
-    if path.is_dir() {
-        let start = files.len();
-        walk(path, path, endings, files)?;
-        files[start..].sort_by(|a, b| a.name.cmp(&b.name));
+    let mut found = if path.is_dir() {
+        Listing::of_folder(path)?
     } else if name.contains(['*', '?', '[']) && !path.exists() {
-        for found in glob::glob(name).with_context(|| format!("{name} is not a pattern"))? {
-            let found = found?;
-            if found.is_file() {
-                files.push(Blob::open(&found, file_name(&found.to_string_lossy()))?);
-            }
-        }
+        Listing::of_pattern(name)?
     } else {
-        files.push(Blob::open(path, file_name(name))?);
+        all.files.push(Blob::open(path, file_name(name))?);
+        return Ok(());
+    };
+    if path.is_dir() {
+        let wanted = |name: &str| endings.iter().any(|ending| name.to_lowercase().ends_with(ending));
+        found.files.retain(|file| wanted(&file.name));
+        found.passed_over.retain(|other| wanted(&other.path.to_string_lossy()));
     }
-    Ok(())
-}
-
-/// Links to folders are not followed.
-fn walk(root: &Path, folder: &Path, endings: &[&str], files: &mut Vec<Blob>) -> Result<()> {
-    for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
-        let entry = entry?;
-        let (path, name) = (entry.path(), entry.file_name().to_string_lossy().to_lowercase());
-        if name.starts_with('.') {
-            continue;
-        } else if entry.file_type()?.is_dir() {
-            walk(root, &path, endings, files)?;
-        } else if endings.iter().any(|ending| name.ends_with(ending)) && path.is_file() {
-            let parts: Vec<_> = path.strip_prefix(root)?.iter().map(|part| part.to_string_lossy()).collect();
-            files.push(Blob::open(&path, parts.join("/"))?);
-        }
-    }
+    all.files.append(&mut found.files);
+    all.passed_over.append(&mut found.passed_over);
     Ok(())
 }
 

@@ -5,6 +5,7 @@ mod account;
 mod archives;
 mod conversations;
 mod detection;
+mod neighbours;
 mod pages;
 mod pictures;
 mod sameness;

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 use mm1_data::document::{DocumentKind, Segment, Special};
-use mm1_data::image;
+use mm1_data::image::{self, DecodeBudget};
 use mm1_data::source::folder::PictureFolder;
 use mm1_data::source::{Source as _, Split};
 use tempfile::TempDir;
@@ -84,7 +84,7 @@ fn documents_and_questions_hold_picture_and_caption() {
     let folder = folder(3);
     let source = open(folder.path()).unwrap();
     let document = source.document(Split::Test, 0).unwrap();
-    let question = source.question(Split::Test, 0).unwrap();
+    let question = source.question(Split::Test, 0, &DecodeBudget::default()).unwrap();
     let [Segment::Image(picture), caption, end] = &document.segments[..] else { panic!("{document:?}") };
     let pixels = image::open(picture).unwrap();
     assert_eq!((pixels.width, pixels.height), (24, 16));
@@ -95,7 +95,10 @@ fn documents_and_questions_hold_picture_and_caption() {
     assert_eq!(&question.pictures[0], picture);
     assert!(question.answers[0].starts_with("picture ") && document.id == question.id);
     let beyond = source.len(Split::Test).unwrap();
-    assert!(source.question(Split::Test, beyond).is_err() && source.document(Split::Test, beyond).is_err());
+    assert!(
+        source.question(Split::Test, beyond, &DecodeBudget::default()).is_err()
+            && source.document(Split::Test, beyond).is_err()
+    );
 }
 
 #[test]
@@ -130,8 +133,9 @@ fn a_damaged_picture_is_an_error_that_names_the_file() {
     fs::write(folder.path().join("000.JPG"), &fs::read(testdata("image/rgb.jpg")).unwrap()[..400]).unwrap();
     fs::write(folder.path().join("deeper/001.png"), crate::image::bomb(30_000, 30_000)).unwrap();
     let source = PictureFolder::open("mine", folder.path(), 0.0, 7).unwrap();
-    let errors: Vec<String> =
-        (0..2).map(|i| format!("{:#}", source.question(Split::Train, i).unwrap_err())).collect();
+    let errors: Vec<String> = (0..2)
+        .map(|i| format!("{:#}", source.question(Split::Train, i, &DecodeBudget::default()).unwrap_err()))
+        .collect();
     // A document keeps the picture encoded; packing, which the loader counts, finds the damage.
     assert!((0..2).all(|i| source.document(Split::Train, i).is_ok()));
     assert!(errors.iter().any(|e| e.contains("000.JPG: truncated JPEG: ")), "{errors:?}");
@@ -152,7 +156,10 @@ fn a_list_gives_captions_and_a_picture_may_have_several() {
     for path in [folder.path(), &list] {
         let source = PictureFolder::open("mine", path, 0.0, 7).unwrap();
         assert_eq!(source.captions(Split::Train).collect::<Vec<_>>(), ["one", "two", "three"]);
-        assert_eq!(source.question(Split::Train, 0).unwrap().answers, ["one", "two"]);
+        assert_eq!(
+            source.question(Split::Train, 0, &DecodeBudget::default()).unwrap().answers,
+            ["one", "two"]
+        );
         let seen: BTreeSet<String> = (0..4)
             .flat_map(|i| {
                 let document = source.document(Split::Train, i).unwrap();

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
+use mm1_data::image::DecodeBudget;
 use mm1_data::question::Question;
 use mm1_data::source::{Source, Split};
 
@@ -28,13 +29,13 @@ pub struct SourceTask {
     training: Arc<dyn Source>,
     metric: Metric,
     max_tokens: usize,
+    decoding: DecodeBudget,
 }
 
 impl SourceTask {
     /// Captioning of a source's pictures. `max_tokens` is the longest caption in tokens.
     pub fn captions(name: &str, source: Arc<dyn Source>, max_tokens: usize) -> Self {
-        let metric = Metric::Cider;
-        Self { name: name.to_owned(), held_out: source.clone(), training: source, metric, max_tokens }
+        Self::of(name, [source.clone(), source], Metric::Cider, max_tokens)
     }
 
     /// Questions of the held-out part of one source, demonstrated by the training part of another, or of the
@@ -45,13 +46,17 @@ impl SourceTask {
         training: Arc<dyn Source>,
         max_tokens: usize,
     ) -> Self {
-        Self { name: name.to_owned(), held_out, training, metric: Metric::VqaAccuracy, max_tokens }
+        Self::of(name, [held_out, training], Metric::VqaAccuracy, max_tokens)
     }
 
     /// The texts of the held-out part: each after its first word.
     pub fn texts(name: &str, source: Arc<dyn Source>) -> Self {
-        let metric = Metric::Perplexity;
-        Self { name: name.to_owned(), held_out: source.clone(), training: source, metric, max_tokens: 0 }
+        Self::of(name, [source.clone(), source], Metric::Perplexity, 0)
+    }
+
+    fn of(name: &str, [held_out, training]: [Arc<dyn Source>; 2], metric: Metric, max_tokens: usize) -> Self {
+        let decoding = DecodeBudget::default();
+        Self { name: name.to_owned(), held_out, training, metric, max_tokens, decoding }
     }
 
     fn text(&self, index: u64) -> Result<Question> {
@@ -71,7 +76,7 @@ impl SourceTask {
     }
 
     fn item(&self, source: &dyn Source, split: Split, index: u64) -> Result<Question> {
-        let question = source.question(split, index)?;
+        let question = source.question(split, index, &self.decoding)?;
         let caption = self.metric == Metric::Cider;
         ensure!(
             question.text.is_empty() == caption,

@@ -154,3 +154,24 @@ fn an_item_with_a_mistake_is_refused_by_line() {
         );
     }
 }
+
+#[test]
+fn fault_57_a_byte_order_mark_in_task_files_is_no_content() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/faults/57-task-files");
+    for (name, answer) in [("bom", "1"), ("floats", "0.5")] {
+        let task = own::open(&folder.join(format!("{name}.toml"))).unwrap();
+        let item = task.test(0).unwrap();
+        let asked = (item.id, item.text, item.answers);
+        assert_eq!(asked, (format!("{name}/test/1"), "Q?".to_owned(), vec![answer.to_owned()]));
+    }
+    // The mark of MME's text is not asked either, and its lines end as Windows has it.
+    let set = mm1_eval::tasks::open("mme", &folder).unwrap();
+    let items: Vec<_> = (0..set.tests()).map(|i| set.test(i).unwrap()).collect();
+    let asked: Vec<_> = items.iter().map(|item| (item.text.as_str(), item.answers[0].as_str())).collect();
+    let ask = |colour: &str| format!("Is it {colour}? Please answer yes or no.");
+    assert_eq!(asked, [(ask("red").as_str(), "yes"), (ask("blue").as_str(), "no")]);
+    // The task's own file as an editor of Windows saves it.
+    let marked =
+        opened(&format!("\u{feff}{}", TASK.replace('\n', "\r\n")), &format!("\u{feff}{ITEM}")).unwrap();
+    assert_eq!(marked.test(0).unwrap().text, "Who?");
+}

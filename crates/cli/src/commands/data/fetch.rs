@@ -11,7 +11,7 @@ use mm1_corpora::{Clients, DESK, FetchOptions, FetchReport, ShardCounts};
 use serde_json::json;
 
 use crate::error::{InputError, input};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 
 #[derive(Debug, Args)]
 pub(crate) struct FetchArgs {
@@ -72,7 +72,7 @@ pub(crate) fn fetch(args: &FetchArgs) -> Result<()> {
     if args.json {
         let streams = streams(&report);
         let (corpora, missing) = (&report.corpora, &report.missing);
-        println!("{}", json!({"to": args.to, "streams": streams, "corpora": corpora, "missing": missing}));
+        print_json(&json!({"to": args.to, "streams": streams, "corpora": corpora, "missing": missing}))?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
+use mm1_data::account::Accounts;
 use mm1_data::examine::PictureCheck;
 use mm1_data::filter::{FilterCounts, FilterSpec};
 use mm1_data::import::{self, ImportOutcome, ImportSpec, Pass};
@@ -16,9 +17,9 @@ use mm1_data::text_file;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::sources::{DocumentProgress, Opened, SourceArgs, left_out_table, list_damaged};
+use super::sources::{DocumentProgress, Opened, SourceArgs, account_table, list_damaged};
 use crate::error::{InputError, input};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 
 #[derive(Debug, Args)]
 #[command(after_help = "Filter rules (FIELD = default), for --filter-set and for a --filter file:
@@ -94,7 +95,8 @@ pub(crate) fn import(args: &ImportArgs) -> Result<()> {
     };
     let total = opened.documents();
     let mut bar = (Pass::Check, DocumentProgress::new("checking", total));
-    let imported = import::import(&opened.sources, &spec, &mut |pass, done| {
+    let mut beside = opened.detected.beside.clone();
+    let imported = import::import(&opened.sources, &spec, &mut beside, &mut |pass, done| {
         if bar.0 != pass {
             let checked = std::mem::replace(&mut bar, (pass, DocumentProgress::new("writing", total)));
             checked.1.finish("all documents are read");
@@ -103,7 +105,8 @@ pub(crate) fn import(args: &ImportArgs) -> Result<()> {
     });
     let imported = input(imported)?;
     bar.1.finish("all shards are whole");
-    report(args, &opened, &imported)
+    let account = Accounts { files: opened.detected.files(&beside), documents: imported.account() };
+    report(args, &opened, &imported, &account)
 }
 
 /// The rules: those of the file, changed by each edit.
@@ -124,8 +127,8 @@ fn rules(args: &ImportArgs) -> Result<FilterSpec> {
     input(Value::Table(table).try_into().context("a rule of the filter"))
 }
 
-fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Result<()> {
-    let ImportOutcome { shards, skipped, damaged, left_out, filter } = imported;
+fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome, account: &Accounts) -> Result<()> {
+    let ImportOutcome { shards, skipped, damaged, left_out, filter, .. } = imported;
     let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
     if *skipped > 0 {
         tell(format_args!("mm1: {skipped} damaged documents were skipped:"));
@@ -137,7 +140,7 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Resul
             json!({"source": source, "kind": kind, "files": stored.files(), "documents": stored.documents()})
         };
         let sources: Vec<_> = opened.sources.iter().map(source).collect();
-        return super::print_json(&json!({
+        return print_json(&json!({
             "to": args.to,
             "read": opened.documents(),
             "documents": sum(|shard| shard.documents),
@@ -151,14 +154,14 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Resul
             })),
             "sources": sources,
             "left_out": left_out,
-            "files_left_out": opened.left,
-            "account": imported.account(),
+            "files_left_out": opened.detected.left,
+            "account": account,
             "shards": shards,
         }));
     }
-    print!("{}{}", summary(opened.documents(), imported), left_out_table(left_out));
+    print!("{}{}", account_table(account, left_out), filter.as_ref().map_or_else(String::new, filter_table));
     println!(
-        "{} documents, {} images, {} words in {} shards of {} in {}",
+        "\n{} documents, {} images, {} words in {} shards of {} in {}",
         HumanCount(sum(|shard| shard.documents)),
         HumanCount(sum(|shard| shard.images)),
         HumanCount(sum(|shard| shard.words)),
@@ -169,28 +172,22 @@ fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome) -> Resul
     Ok(())
 }
 
-/// What became of the documents that were read, as a table.
-fn summary(read: u64, imported: &ImportOutcome) -> String {
+/// What the rules have removed and kept, as a table.
+fn filter_table(counts: &FilterCounts) -> String {
+    let FilterCounts { documents, pictures, removed_documents, removed_pictures } = counts;
     let count = |number: Option<&u64>| number.map_or(String::new(), |n| HumanCount(*n).to_string());
-    let mut text = String::new();
+    let mut text = String::from("\n");
     let mut line = |name: &str, documents: &str, pictures: &str| {
         let _ = writeln!(text, "{name:<24} {documents:>12} {pictures:>12}");
     };
-    line("", "documents", "pictures");
-    line("read", &count(Some(&read)), "");
-    if imported.skipped > 0 {
-        line("damaged, skipped", &count(Some(&imported.skipped)), "");
+    line("by the filter rules", "documents", "pictures");
+    let rules: BTreeSet<_> = removed_documents.keys().chain(removed_pictures.keys()).collect();
+    for rule in rules {
+        let name = serde_json::to_value(rule).ok();
+        let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
+        let counts = [removed_documents, removed_pictures].map(|removed| count(removed.get(rule)));
+        line(&format!("removed: {name}"), &counts[0], &counts[1]);
     }
-    if let Some(FilterCounts { documents, pictures, removed_documents, removed_pictures }) = &imported.filter
-    {
-        let rules: BTreeSet<_> = removed_documents.keys().chain(removed_pictures.keys()).collect();
-        for rule in rules {
-            let name = serde_json::to_value(rule).ok();
-            let name = name.as_ref().and_then(|name| name.as_str()).unwrap_or_default();
-            let counts = [removed_documents, removed_pictures].map(|removed| count(removed.get(rule)));
-            line(&format!("removed: {name}"), &counts[0], &counts[1]);
-        }
-        line("kept", &count(Some(documents)), &count(Some(pictures)));
-    }
+    line("kept", &count(Some(documents)), &count(Some(pictures)));
     text
 }

@@ -7,6 +7,8 @@ use anyhow::{Result, ensure};
 use clap::Args;
 use indicatif::HumanBytes;
 use mm1_data::document::{Document, Segment};
+use mm1_data::left_out::LeftOut;
+use mm1_data::printable::printable;
 use mm1_data::shard::Provenance;
 use mm1_data::show::{self, ShownSegment};
 use mm1_data::source::files::ReadDocument;
@@ -15,7 +17,7 @@ use serde_json::json;
 
 use super::sources::{Opened, SourceArgs};
 use crate::error::input;
-use crate::output::tell;
+use crate::output::{self, print_json, tell};
 
 /// The size of a picture in the terminal, in characters; a document's pictures share the lines.
 const COLUMNS: u32 = 48;
@@ -46,6 +48,8 @@ struct Picked {
     origin: Provenance,
     index: u64,
     file: String,
+    /// What of its record is not in it.
+    left_out: LeftOut,
 }
 
 /// Shows the document.
@@ -59,24 +63,24 @@ pub(crate) fn inspect(args: &InspectArgs) -> Result<()> {
         Some(id) => by_id(&opened, id),
         None => by_index(&opened, args.index.unwrap_or(0)),
     })?;
-    let Picked { document, origin, index, file } = &picked;
+    let Picked { document, origin, index, file, left_out } = &picked;
     if let Some(path) = &args.html {
         super::write(path, &show::html(document, origin, file))?;
         tell(format_args!("written: {}", path.display()));
     }
     if args.json {
-        return super::print_json(&json!({
+        return print_json(&json!({
             "id": document.id,
             "kind": document.kind,
             "index": index,
             "file": file,
             "origin": origin,
             "segments": show::segments(document),
+            "left_out": left_out,
             "html": args.html,
         }));
     }
-    print_document(&picked);
-    Ok(())
+    print_document(&picked)
 }
 
 fn by_index(opened: &Opened, index: u64) -> Result<Picked> {
@@ -117,17 +121,18 @@ fn fits(id: &str, wanted: &str) -> bool {
 }
 
 fn pick(source: &StoredSource, at: u64, index: u64) -> Result<Picked> {
-    let ReadDocument { document, origin, .. } = source.document(at)?;
+    let ReadDocument { document, origin, left_out } = source.document(at)?;
     ensure!(!document.segments.is_empty(), "document {index} is empty");
-    Ok(Picked { document, origin, index, file: source.file(at) })
+    Ok(Picked { document, origin, index, file: source.file(at), left_out })
 }
 
-fn print_document(picked: &Picked) {
-    let Picked { document, origin, index, file } = picked;
-    println!("id     {}\nkind   {}\nfile   {file} (document {index})", document.id, show::kind(document));
+fn print_document(picked: &Picked) -> Result<()> {
+    let Picked { document, origin, index, file, left_out } = picked;
+    let (id, kind, file) = (printable(&document.id), show::kind(document), printable(file));
+    println!("id     {id}\nkind   {kind}\nfile   {file} (document {index})");
     for (name, value) in [("from", &origin.source), ("terms", &origin.licence), ("by", &origin.attribution)] {
         if !value.is_empty() {
-            println!("{name:<6} {value}");
+            println!("{name:<6} {}", printable(value));
         }
     }
     println!();
@@ -137,27 +142,29 @@ fn print_document(picked: &Picked) {
     for (segment, shown) in document.segments.iter().zip(show::segments(document)) {
         match shown {
             ShownSegment::Text { text, learn } => {
-                println!("{}{}", if learn { "" } else { "(not learned) " }, plain(&text));
+                println!("{}{text}", if learn { "" } else { "(not learned) " });
             }
             ShownSegment::Token { token, .. } => println!("<{token}>"),
             ShownSegment::Image { name, format, width, height, bytes, damage } => {
-                let name = if name.is_empty() { "no name".to_owned() } else { plain(&name) };
+                let name = if name.is_empty() { "no name".into() } else { printable(&name) };
                 println!("[image: {name}, {format} {width}x{height}, {}]", HumanBytes(bytes));
                 if let Some(damage) = damage {
-                    println!("  can't be used: {damage}");
+                    println!("  can't be used: {}", printable(&damage));
                 } else if let Segment::Image(image) = segment
                     && colours
                     && lines > 0
                     && let Ok(picture) = show::thumbnail(image, COLUMNS, lines)
                 {
-                    picture.iter().for_each(|line| println!("{line}"));
+                    output::print((picture.join("\n") + "\n").as_bytes())?;
                 }
             }
         }
     }
-}
-
-/// Text without the control characters by which data could steer a terminal.
-fn plain(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && !"\n\t".contains(c) { '\u{fffd}' } else { c }).collect()
+    for (reason, count) in left_out.iter() {
+        println!(
+            "(left out: {reason}{})",
+            if count > 1 { format!(", {count} times") } else { String::new() }
+        );
+    }
+    Ok(())
 }

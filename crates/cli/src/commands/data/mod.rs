@@ -15,7 +15,6 @@ use std::path::Path;
 
 use anyhow::Result;
 use clap::Subcommand;
-use serde::Serialize;
 
 use crate::error::InputError;
 
@@ -57,12 +56,6 @@ pub(crate) fn data(command: &DataCommand) -> Result<()> {
         DataCommand::Stats(args) => stats::stats(args),
         DataCommand::Verify(args) => verify::verify(args),
     }
-}
-
-/// Prints the JSON document that ends the output.
-pub(crate) fn print_json(document: &impl Serialize) -> Result<()> {
-    println!("{}", serde_json::to_string(document)?);
-    Ok(())
 }
 
 /// Writes a file that the person named.

@@ -7,11 +7,12 @@ use clap::Args;
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, SkippedSample};
 use mm1_data::packed_page::PackedPage;
+use mm1_data::printable::printable;
 use serde::Serialize;
 
 use crate::arguments::{RecipeArgs, ThreadsArgs};
 use crate::error::{InputError, input};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 use crate::recipe::{Recipe, Stage, TrainStage};
 
@@ -95,7 +96,7 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
         tell(format_args!("written: {}", path.display()));
     }
     if args.json {
-        println!("{}", serde_json::to_string(&preview)?);
+        print_json(&preview)?;
     } else {
         summary(&preview, stage);
     }
@@ -163,7 +164,7 @@ fn describe(row: &PreviewRow) -> String {
     for PreviewDocument { id, tokens, images, truncated } in &row.samples {
         let pictures = if *images == 1 { "image " } else { "images" };
         let cut = if *truncated { "  cut: longer than a row" } else { "" };
-        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} {pictures}  {id}{cut}");
+        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} {pictures}  {}{cut}", printable(id));
     }
     text
 }
@@ -182,6 +183,6 @@ fn summary(preview: &Preview, stage: &TrainStage) {
         counted(preview.skipped.len(), "document")
     );
     for SkippedSample { id, reason } in preview.skipped {
-        println!("  {id}: {reason}");
+        println!("  {}: {}", printable(id), printable(reason));
     }
 }

@@ -23,7 +23,7 @@ use serde_json::json;
 use super::sources::{Opened, SourceArgs};
 use crate::arguments::DeviceArgs;
 use crate::error::input;
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::progress::Progress;
 use crate::trained::Trained;
 
@@ -82,8 +82,7 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     for SkippedSample { id, reason } in writing.skipped() {
         tell(format_args!("{:>14} skipped {id}: {reason}", "recaption"));
     }
-    report(args, &writing);
-    Ok(())
+    report(args, &writing)
 }
 
 fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<RecaptionSpec> {
@@ -262,7 +261,7 @@ fn sums(tally: &Tally) -> String {
     )
 }
 
-fn report(args: &RecaptionArgs, writing: &Recaption) {
+fn report(args: &RecaptionArgs, writing: &Recaption) -> Result<()> {
     let tally = writing.tally();
     if args.json {
         let mean = |sum: u64| sum as f64 / tally.captions.max(1) as f64;
@@ -275,10 +274,11 @@ fn report(args: &RecaptionArgs, writing: &Recaption) {
             "skipped": tally.skipped,
             "skipped_documents": writing.skipped(),
         });
-        println!("{done}");
+        print_json(&done)?;
     } else {
         println!("{}: {}", args.to.display(), sums(tally));
     }
+    Ok(())
 }
 
 #[cfg(test)]

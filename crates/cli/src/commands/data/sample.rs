@@ -11,7 +11,7 @@ use mm1_data::world::{World, WorldConfig};
 use serde_json::json;
 
 use crate::error::{InputError, input};
-use crate::output::tell;
+use crate::output::{print_json, tell};
 
 /// Different emoji: few, so that a small model can learn all of them from a few hundred pictures.
 const EMOJI: usize = 12;
@@ -56,7 +56,7 @@ pub(crate) fn sample(args: &SampleArgs) -> Result<()> {
     let pictures = if args.number == 1 { "picture" } else { "pictures" };
     tell(format_args!("{} {pictures} with captions in {shown}", args.number));
     if args.json {
-        super::print_json(&json!({ "to": args.to, "pictures": args.number }))?;
+        print_json(&json!({ "to": args.to, "pictures": args.number }))?;
     }
     Ok(())
 }

@@ -1,12 +1,16 @@
 //! The sources that a command is given: paths, and what the person says of them.
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 
 use anyhow::Result;
 use clap::Args;
 use indicatif::HumanCount;
+use mm1_data::account::Accounts;
 use mm1_data::examine::{Damaged, Examination, PictureCheck};
 use mm1_data::left_out::LeftOut;
+use mm1_data::printable::printable;
+
 use mm1_data::source::detect::{self, DetectOptions, Detected, UnusedFile};
 use mm1_data::source::stored::{self, StoredSource};
 use mm1_data::store::{Store, StoreSpec};
@@ -18,6 +22,8 @@ use crate::progress::Progress;
 
 /// Files that are named one by one; all are counted.
 const NAMED: usize = 20;
+/// Reasons that are shown, the most frequent ones; all are counted.
+const REASONS: usize = 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct SourceArgs {
@@ -25,8 +31,9 @@ pub(crate) struct SourceArgs {
     /// format is detected from names and content; a folder may hold several formats.
     #[arg(required = true, value_name = "SOURCE")]
     sources: Vec<String>,
-    /// Format of the sources, instead of detecting it: folder, shards, webdataset, parquet-captioned,
-    /// obelics, mmc4, html, text, json-text, parquet-text, conversations or parquet-conversations.
+    /// Format of the sources, instead of detecting it: folder, classes, shards, webdataset,
+    /// parquet-captioned, obelics, mmc4, html, text, json-text, parquet-text, conversations or
+    /// parquet-conversations.
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// Set a field of the source, as in a recipe's [data.NAME]: caption=json.caption, text=COLUMN,
@@ -54,7 +61,8 @@ impl SourceArgs {
         }
         for (reason, files) in reasons {
             let more = if files.len() > NAMED { ", …" } else { "" };
-            let named = files.iter().take(NAMED).copied().collect::<Vec<_>>().join(", ");
+            let named: Vec<_> = files.iter().take(NAMED).map(|file| printable(file)).collect();
+            let (named, reason) = (named.join(", "), printable(reason));
             let count = if files.len() == 1 { "1 file".to_owned() } else { format!("{} files", files.len()) };
             tell(format_args!("mm1: left out, {reason}: {count} ({named}{more})"));
         }
@@ -67,13 +75,11 @@ impl SourceArgs {
         let sources = input(stored::open(&detected.sources, store))?;
         for source in &sources {
             let (name, kind) = (source.name(), source.kind());
-            tell(format_args!(
-                "{name:>14} {} files as {kind}, {} documents",
-                source.files(),
-                source.documents()
-            ));
+            let (files, documents) =
+                (counted(source.files(), "file"), counted(source.documents(), "document"));
+            tell(format_args!("{name:>14} {files} as {kind}, {documents}"));
         }
-        Ok(Opened { sources, left: detected.left })
+        Ok(Opened { sources, detected })
     }
 
     /// How documents are looked at.
@@ -82,10 +88,10 @@ impl SourceArgs {
     }
 }
 
-/// Open sources, and the files that belong to none.
+/// Open sources, and what was found with them.
 pub(crate) struct Opened {
     pub(crate) sources: Vec<StoredSource>,
-    pub(crate) left: Vec<UnusedFile>,
+    pub(crate) detected: Detected,
 }
 
 impl Opened {
@@ -93,6 +99,11 @@ impl Opened {
     pub(crate) fn documents(&self) -> u64 {
         self.sources.iter().map(StoredSource::documents).sum()
     }
+}
+
+/// `1 file`, `2 files`.
+fn counted(number: u64, of: &str) -> String {
+    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
 /// Documents from one showing of progress to the next.
@@ -128,14 +139,48 @@ impl DocumentProgress {
     }
 }
 
-/// What is in no document, or in another form, by reason, as lines under a heading; nothing, where there
-/// is none.
-pub(crate) fn left_out_table(left_out: &LeftOut) -> String {
-    let lines: String = left_out
-        .iter()
-        .map(|(reason, count)| format!("{:>12}  {reason}\n", HumanCount(count).to_string()))
-        .collect();
-    if lines.is_empty() { lines } else { format!("\nleft out, by reason\n{lines}") }
+/// What became of all files and documents, in lines that add up, and what documents lack, by reason.
+pub(crate) fn account_table(account: &Accounts, left_out: &LeftOut) -> String {
+    let Accounts { files, documents } = account;
+    let mut text = format!("\n{:>12} {:>12}  what became of them\n", "files", "documents");
+    let mut line = |files: u64, documents: u64, what: &str| {
+        let count = |count: u64| if count == 0 { String::new() } else { HumanCount(count).to_string() };
+        let _ = writeln!(text, "{:>12} {:>12}  {}", count(files), count(documents), printable(what));
+    };
+    line(files.there, documents.there, "there");
+    line(files.read, documents.read, "read");
+    for (name, [of_files, of_documents]) in [
+        ("skipped", [&files.skipped, &documents.skipped]),
+        ("left out", [&files.left_out, &documents.left_out]),
+    ] {
+        most(of_files, |reason, count| line(count, 0, &format!("{name}: {reason}")));
+        most(of_documents, |reason, count| line(0, count, &format!("{name}: {reason}")));
+    }
+    let lost = [files, documents].map(|account| account.in_no_count());
+    if lost != [0, 0] {
+        let _ = writeln!(text, "{:>12} {:>12}  in no count: a fault of mm1", lost[0], lost[1]);
+    }
+    if !left_out.is_empty() {
+        text.push_str("\nleft out of documents, by reason\n");
+        most(left_out, |reason, count| {
+            let _ = writeln!(text, "{:>12}  {}", HumanCount(count).to_string(), printable(reason));
+        });
+    }
+    text
+}
+
+/// Calls `line` for the most frequent reasons, in the order of their names, and for all others together.
+fn most(counts: &LeftOut, mut line: impl FnMut(&str, u64)) {
+    let mut all: Vec<(&str, u64)> = counts.iter().collect();
+    all.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let others: u64 = all.iter().skip(REASONS).map(|(_, count)| count).sum();
+    let number = all.len().saturating_sub(REASONS);
+    all.truncate(REASONS);
+    all.sort_unstable();
+    all.into_iter().for_each(|(reason, count)| line(reason, count));
+    if number > 0 {
+        line(&format!("{number} other reasons, which --json has"), others);
+    }
 }
 
 /// Names damaged documents on standard error.

@@ -6,15 +6,17 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result};
 use clap::Args;
 use indicatif::{HumanBytes, HumanCount};
-use mm1_data::account::Account;
+use mm1_data::account::Accounts;
 use mm1_data::examine::{Damaged, LISTED, PictureCheck};
+use mm1_data::printable::printable;
 use mm1_data::source::detect::UnusedFile;
 use mm1_data::statistics::{Histogram, Statistics, Sums};
 use mm1_data::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use super::sources::{DocumentProgress, SourceArgs, left_out_table, list_damaged};
+use super::sources::{DocumentProgress, SourceArgs, account_table, list_damaged};
 use crate::error::input;
+use crate::output::print_json;
 
 /// The longest bar of a histogram in characters.
 const BAR: usize = 40;
@@ -43,6 +45,8 @@ struct StatsReport<'a> {
     skipped_documents: &'a [Damaged],
     /// Files that belong to no source.
     files_left_out: &'a [UnusedFile],
+    /// What became of all files and documents.
+    account: Accounts,
 }
 
 #[derive(Serialize)]
@@ -53,8 +57,6 @@ struct SourceStats {
     file_bytes: u64,
     #[serde(flatten)]
     statistics: Statistics,
-    /// What became of its documents.
-    account: Account,
 }
 
 /// Counts everything.
@@ -75,10 +77,12 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
         args.sources.examination(if args.decode { PictureCheck::Pixels } else { PictureCheck::Headers });
     let mut bar = DocumentProgress::new("counting", opened.documents());
     let (mut total, mut sources, mut damaged) = (Statistics::default(), Vec::new(), Vec::new());
-    let mut before = 0;
+    let (mut before, mut beside) = (0, opened.detected.beside.clone());
     for stored in &opened.sources {
         let (statistics, found) =
-            Statistics::of(stored, tokenizer.as_ref(), how, &mut |done| bar.update(before + done))?;
+            Statistics::of(stored, tokenizer.as_ref(), how, &mut beside, &mut |done| {
+                bar.update(before + done)
+            })?;
         before += stored.documents();
         total.merge(&statistics);
         damaged.extend(found);
@@ -88,16 +92,17 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
             kind,
             files: stored.files(),
             file_bytes: stored.bytes(),
-            account: statistics.account(),
             statistics,
         });
     }
     bar.finish(&format!("{} documents done", HumanCount(before)));
     damaged.truncate(LISTED);
     let skipped_documents: &[Damaged] = &damaged;
-    let report = StatsReport { total: &total, sources, skipped_documents, files_left_out: &opened.left };
+    let account = Accounts { files: opened.detected.files(&beside), documents: total.account() };
+    let files_left_out = &opened.detected.left;
+    let report = StatsReport { total: &total, sources, skipped_documents, files_left_out, account };
     if args.json {
-        super::print_json(&report)
+        print_json(&report)
     } else {
         print!("{}", table(&report));
         list_damaged(&damaged, total.skipped);
@@ -123,7 +128,7 @@ fn table(report: &StatsReport) -> String {
     if total.origins.len() > 1 {
         text.push('\n');
         for (origin, sums) in &total.origins {
-            row(&mut text, &format!("from {}", origin.source), sums, None, None);
+            row(&mut text, &format!("from {}", printable(&origin.source)), sums, None, None);
         }
     }
     for (name, histogram) in [
@@ -140,14 +145,7 @@ fn table(report: &StatsReport) -> String {
             total.formats.iter().map(|(name, count)| format!("{} {name}", HumanCount(*count))).collect();
         let _ = writeln!(text, "\nformats of images: {}", formats.join(", "));
     }
-    text.push_str(&left_out_table(&total.left_out));
-    if !total.reasons.is_empty() {
-        text.push_str("\nskipped, by reason\n");
-        for (reason, count) in &total.reasons {
-            let _ = writeln!(text, "{:>12}  {reason}", HumanCount(*count).to_string());
-        }
-    }
-    text
+    text + &account_table(&report.account, &total.left_out)
 }
 
 const HEAD: &str = "   documents      images         words       bytes     skipped        tokens";

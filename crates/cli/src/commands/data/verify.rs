@@ -7,8 +7,9 @@ use mm1_data::examine::PictureCheck;
 use mm1_data::verify;
 use serde_json::json;
 
-use super::sources::{DocumentProgress, SourceArgs, left_out_table};
+use super::sources::{DocumentProgress, SourceArgs, account_table};
 use crate::error::{InputError, input};
+use crate::output::print_json;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArgs {
@@ -40,12 +41,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     if args.json {
         let mut report = serde_json::to_value(&verified)?;
         report["whole"] = json!(verified.problems.is_empty());
-        report["account"] = serde_json::to_value(verified.account())?;
         report["files_left_out"] = json!(detected.left);
-        super::print_json(&report)?;
+        print_json(&report)?;
     } else {
-        print!("{}", left_out_table(&verified.left_out));
         verified.problems.iter().for_each(|problem| println!("{problem}"));
+        print!("{}", account_table(&verified.account, &verified.left_out));
     }
     match verified.problems.len() {
         0 => Ok(()),

@@ -9,6 +9,7 @@ use mm1_data::document::Document;
 use mm1_data::filter::{FilterRule, FilterSpec};
 use mm1_data::import::{ImportOutcome, ImportSpec, import};
 use mm1_data::shard::ShardManifest;
+use mm1_data::source::BesidePictures;
 use mm1_data::source::stored::StoredSource;
 use serde_json::json;
 
@@ -29,7 +30,7 @@ fn spec(to: &Path) -> ImportSpec {
 }
 
 fn run(sources: &[StoredSource], spec: &ImportSpec) -> Result<ImportOutcome> {
-    import(sources, spec, &mut |_, _| {})
+    import(sources, spec, &mut BesidePictures::default(), &mut |_, _| {})
 }
 
 fn documents(sources: &[StoredSource]) -> Vec<Document> {

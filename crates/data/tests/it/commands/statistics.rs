@@ -2,6 +2,7 @@
 
 use mm1_data::document::DocumentKind;
 use mm1_data::examine::Damaged;
+use mm1_data::source::BesidePictures;
 use mm1_data::statistics::{Statistics, Sums};
 
 use super::{how, opened, samples};
@@ -9,9 +10,11 @@ use crate::source::sample;
 
 fn count(path: &str, threads: usize) -> (Statistics, Vec<Damaged>) {
     let (mut all, mut damaged) = (Statistics::default(), Vec::new());
+    let mut beside = BesidePictures::default();
     for source in &opened(&[path], None, &[]).unwrap() {
         let (statistics, found) =
-            Statistics::of(source, Some(&crate::tokenizer()), how(threads), &mut |_| {}).unwrap();
+            Statistics::of(source, Some(&crate::tokenizer()), how(threads), &mut beside, &mut |_| {})
+                .unwrap();
         all.merge(&statistics);
         damaged.extend(found);
     }

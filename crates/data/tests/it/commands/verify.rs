@@ -5,6 +5,7 @@ use std::path::Path;
 
 use mm1_data::examine::Damaged;
 use mm1_data::import::{ImportSpec, import};
+use mm1_data::source::BesidePictures;
 use mm1_data::verify::{Verified, verify};
 
 use super::{how, opened, told};
@@ -28,7 +29,13 @@ fn shards(root: &Path) {
         attribution: None,
         how: how(1),
     };
-    import(&opened(&[&sample("pairs.tar")], None, &[]).unwrap(), &spec, &mut |_, _| {}).unwrap();
+    import(
+        &opened(&[&sample("pairs.tar")], None, &[]).unwrap(),
+        &spec,
+        &mut BesidePictures::default(),
+        &mut |_, _| {},
+    )
+    .unwrap();
 }
 
 fn reason<'a>(problems: &'a [Damaged], file: &str) -> &'a str {

@@ -1,147 +1,226 @@
-//! Every byte is accounted for: read + skipped + left out is what an independent walk finds, over every
-//! format and over random damage; or the file is refused as a whole, by name.
+//! Every byte is accounted for: read + skipped + left out is what an independent walk finds, of files and of
+//! documents, over every format and over random damage; or a file is refused as a whole, by name.
 
-use std::collections::BTreeSet;
+mod importers;
+
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use mm1_data::account::Account;
+use mm1_data::account::Accounts;
 use mm1_data::examine::{Examination, PictureCheck};
-use mm1_data::source::detect::{DetectOptions, detect};
-use mm1_data::source::stored;
+use mm1_data::import::{ImportSpec, import};
+use mm1_data::left_out::LeftOut;
+use mm1_data::source::detect::{DetectOptions, Detected, detect};
+use mm1_data::source::{BesidePictures, stored};
 use mm1_data::statistics::Statistics;
+use mm1_data::store::Store;
+use mm1_data::verify::{Verified, verify};
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
+use self::importers::{IMPORTERS, Importer, PLAIN};
 use super::{fault, store};
-use crate::testdata;
 
 const ONE_THREAD: Examination = Examination { look: PictureCheck::Pixels, threads: 1, large: false };
 
-/// What became of the documents at a path and how many pieces of them were left out; `None` where it is
-/// refused.
-fn account(path: &Path) -> Option<(Account, u64)> {
+fn found(importer: &Importer, root: &Path, store: &Store) -> Option<Detected> {
+    let (kind, edits) = importer.said;
+    let edits: Vec<String> = edits.iter().map(|&edit| edit.to_owned()).collect();
+    let said = DetectOptions::new(kind.map(str::to_owned), &edits).unwrap();
+    detect(&[root.to_string_lossy().into_owned()], &said, store).ok()
+}
+
+/// What `verify` says of a folder; `None` where all of it is refused.
+fn verified(importer: &Importer, root: &Path) -> Option<Verified> {
     let cache = tempfile::tempdir().unwrap();
     let store = store(&cache);
-    let found = detect(&[path.to_string_lossy().into_owned()], &DetectOptions::default(), &store).ok()?;
-    let (mut all, mut pieces) = (Account::default(), 0);
-    for source in stored::open(&found.clear().ok()?.sources, &store).ok()? {
-        let (statistics, _) = Statistics::of(&source, None, ONE_THREAD, &mut |_| {}).ok()?;
-        all.merge(&statistics.account());
-        pieces += statistics.left_out.total();
+    let found = found(importer, root, &store)?;
+    Some(verify(&found, &store, ONE_THREAD, &mut |_| {}).unwrap())
+}
+
+/// Everything that is at a path: files, and what is none; a hidden folder is one thing.
+fn there(root: &Path) -> u64 {
+    let mut count = 0;
+    for entry in fs::read_dir(root).unwrap() {
+        let entry = entry.unwrap();
+        let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
+        let folder = entry.file_type().unwrap().is_dir() && !hidden;
+        count += if folder { there(&entry.path()) } else { 1 };
     }
-    Some((all, pieces))
+    count
 }
 
-/// A file, the share of it that may be damaged, and how many documents an independent walk finds in its
-/// bytes.
-struct DamagedFormat {
-    name: &'static str,
-    bytes: Vec<u8>,
-    head: f64,
-    walk: fn(&[u8]) -> Option<u64>,
-}
-
-fn lines(bytes: &[u8]) -> Option<u64> {
-    let filled = |line: &&[u8]| !line.trim_ascii().is_empty();
-    // Damage may make an array of it, which is another form.
-    let lines = !bytes.trim_ascii().starts_with(b"[") && !bytes.starts_with(&[0xEF]);
-    lines.then(|| bytes.split(|&byte| byte == b'\n').filter(filled).count() as u64)
-}
-
-/// Samples of an archive by the `tar` crate; `None` where it finds the archive damaged.
-fn samples(bytes: &[u8]) -> Option<u64> {
-    let mut archive = tar::Archive::new(bytes);
-    archive.set_ignore_zeros(true);
-    let mut keys = BTreeSet::new();
-    for entry in archive.entries().ok()? {
-        let entry = entry.ok()?;
-        let path = entry.path().ok()?.to_string_lossy().into_owned();
-        keys.insert(path.split('.').next().unwrap_or_default().to_owned());
+/// Checks the sums; `None` where the data is refused, or hides its documents.
+fn check(importer: &Importer, root: &Path, about: &str) -> Option<Accounts> {
+    let Verified { account, problems, .. } = verified(importer, root)?;
+    let name = importer.name;
+    let about = || format!("{name}, {about}: {account:#?}, {problems:?}");
+    assert_eq!(account.files.in_no_count(), 0, "{}", about());
+    assert_eq!(account.documents.in_no_count(), 0, "{}", about());
+    assert_eq!(account.files.there, there(root), "{}", about());
+    // Documents of files that can't be opened are not known.
+    if account.files.skipped.is_empty()
+        && let Some(documents) = (importer.documents)(root)
+    {
+        assert_eq!(account.documents.there, documents, "{}", about());
+        return Some(account);
     }
-    Some(keys.len() as u64)
+    None
 }
 
-fn captioned(number: usize) -> Vec<u8> {
-    let picture = fs::read(testdata("image/rgb.jpg")).unwrap();
-    let mut archive = tar::Builder::new(Vec::new());
-    for i in 0..number {
-        for (ending, content) in [("jpg", picture.as_slice()), ("txt", b"a caption"), ("cls", b"7")] {
-            let mut header = tar::Header::new_ustar();
-            header.set_size(content.len() as u64);
-            header.set_mode(0o644);
-            archive.append_data(&mut header, format!("{i}.{ending}"), content).unwrap();
+/// Files by their paths below a folder.
+fn contents(root: &Path, folder: &Path, into: &mut BTreeMap<PathBuf, Vec<u8>>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            contents(root, &path, into);
+        } else {
+            into.insert(path.strip_prefix(root).unwrap().to_owned(), fs::read(&path).unwrap());
         }
     }
-    archive.into_inner().unwrap()
 }
 
-fn formats() -> [DamagedFormat; 5] {
-    let texts: String = (0..12).map(|i| format!("{{\"text\": \"document number {i}\"}}\n")).collect();
-    let talk = |i| {
-        format!(
-            "{{\"messages\": [{{\"role\": \"user\", \"content\": \"question {i}\"}}, \
-             {{\"role\": \"assistant\", \"content\": \"answer {i}\"}}]}}\n"
-        )
-    };
-    let talks: String = (0..12).map(talk).collect();
-    let parquet = fs::read(fault("30-codecs-and-pages/none-v2.parquet")).unwrap();
-    [
-        DamagedFormat { name: "a.jsonl", bytes: texts.into_bytes(), head: 1.0, walk: lines },
-        DamagedFormat { name: "b.jsonl", bytes: talks.into_bytes(), head: 1.0, walk: lines },
-        DamagedFormat { name: "a.tar", bytes: captioned(5), head: 1.0, walk: samples },
-        // Its rows are counted in its last part, which stays whole.
-        DamagedFormat { name: "a.parquet", bytes: parquet, head: 0.8, walk: |_| Some(6) },
-        DamagedFormat {
-            name: "a.html",
-            bytes: b"<p>some text <img src=x.png>".to_vec(),
-            head: 1.0,
-            walk: |_| Some(1),
-        },
-    ]
-}
-
-#[test]
-fn read_and_skipped_and_left_out_add_up_over_random_damage() {
-    let mut random = ChaCha8Rng::seed_from_u64(24);
-    let root = tempfile::tempdir().unwrap();
-    for DamagedFormat { name, bytes, head, walk } in formats() {
-        let path = root.path().join(name);
-        let (mut added_up, mut refused) = (0, 0);
-        for round in 0..200 {
+/// Does something to one of the files, or puts something beside it.
+fn damage(root: &Path, importer: &Importer, random: &mut ChaCha8Rng, whole: &BTreeMap<PathBuf, Vec<u8>>) {
+    let (name, bytes) = whole.iter().nth(random.random_range(0..whole.len())).unwrap();
+    let path = root.join(name);
+    let beside = |file: &str| path.with_file_name(file);
+    match random.random_range(0..14) {
+        0 => fs::remove_file(&path).unwrap(),
+        1 => drop(fs::copy(&path, beside("zz.copy.bin")).unwrap()),
+        2 => fs::write(beside(".hidden.jpg"), bytes).unwrap(),
+        3 => fs::create_dir(beside("folder.jpg")).unwrap(),
+        #[cfg(unix)]
+        4 => std::os::unix::fs::symlink("nowhere", beside("zz-broken.jpg")).unwrap(),
+        #[cfg(unix)]
+        5 => drop(std::os::unix::net::UnixListener::bind(beside("socket.txt")).unwrap()),
+        #[cfg(unix)]
+        6 => std::os::unix::fs::symlink(root, beside("link")).unwrap(),
+        7 if importer.head == 1.0 && !bytes.is_empty() => {
+            fs::write(&path, &bytes[..random.random_range(0..bytes.len())]).unwrap();
+        }
+        _ => {
             let mut damaged = bytes.clone();
-            for _ in 0..round % 4 {
-                let at = random.random_range(0..(damaged.len() as f64 * head) as usize);
-                damaged[at] = random.random();
-            }
-            if round % 5 == 4 && head == 1.0 {
-                damaged.truncate(random.random_range(1..=damaged.len()));
-            }
-            fs::write(&path, &damaged).unwrap();
-            match (account(&path), walk(&damaged)) {
-                (Some((account, _)), Some(there)) => {
-                    assert_eq!(account.there(), there, "{name}, round {round}: {account:?}");
-                    added_up += 1;
+            let most = (damaged.len() as f64 * importer.head) as usize;
+            for _ in 0..random.random_range(1..4) {
+                if most > 0 {
+                    damaged[random.random_range(0..most)] = random.random();
                 }
-                _ => refused += 1,
             }
-            if round == 0 {
-                assert_eq!((added_up, refused), (1, 0), "{name}: whole");
-            }
+            fs::write(&path, damaged).unwrap();
         }
-        assert!(added_up >= 40, "{name}: {added_up} added up, {refused} were refused as a whole");
+    }
+}
+
+/// Damages a set again and again, and checks the sums each time.
+fn damaged(importer: &Importer, rounds: u64) {
+    let whole = tempfile::tempdir().unwrap();
+    (importer.write)(whole.path());
+    let mut files = BTreeMap::new();
+    contents(whole.path(), whole.path(), &mut files);
+    let mut random = ChaCha8Rng::seed_from_u64(24);
+    let mut added_up = 0;
+    for round in 0..rounds {
+        let root = tempfile::tempdir().unwrap();
+        for (name, bytes) in &files {
+            fs::create_dir_all(root.path().join(name).parent().unwrap()).unwrap();
+            fs::write(root.path().join(name), bytes).unwrap();
+        }
+        damage(root.path(), importer, &mut random, &files);
+        added_up += u64::from(check(importer, root.path(), &format!("round {round}")).is_some());
+    }
+    assert!(3 * added_up >= rounds, "{}: only {added_up} of {rounds} rounds were compared", importer.name);
+}
+
+#[test]
+fn whole_data_of_every_format_is_accounted_for() {
+    for importer in IMPORTERS.iter().chain(&PLAIN) {
+        let root = tempfile::tempdir().unwrap();
+        (importer.write)(root.path());
+        let account = check(importer, root.path(), "whole");
+        let verified = verified(importer, root.path()).unwrap();
+        let account = account.unwrap_or_else(|| verified.account.clone());
+        let seen =
+            [account.files.there, account.files.read, account.documents.read, verified.left_out.total()];
+        assert_eq!(seen, importer.whole, "{}: {account:#?} {:#?}", importer.name, verified);
+    }
+}
+
+/// A few hundred mutations of each of some formats.
+fn damage_some(from: usize, to: usize) {
+    IMPORTERS[from..to].iter().for_each(|importer| damaged(importer, 200));
+}
+
+#[test]
+fn damaged_folders_of_pictures_add_up() {
+    damage_some(0, 6);
+}
+
+#[test]
+fn damaged_pages_shards_and_archives_add_up() {
+    damage_some(6, 11);
+}
+
+#[test]
+fn damaged_tables_add_up() {
+    damage_some(11, 15);
+}
+
+#[test]
+fn damaged_json_and_html_add_up() {
+    damage_some(15, IMPORTERS.len());
+    PLAIN.iter().for_each(|importer| damaged_without_documents(importer));
+}
+
+/// Of data whose documents a walk does not count under damage: the sums themselves.
+fn damaged_without_documents(importer: &Importer) {
+    let mut random = ChaCha8Rng::seed_from_u64(24);
+    for round in 0..100 {
+        let root = tempfile::tempdir().unwrap();
+        (importer.write)(root.path());
+        let mut files = BTreeMap::new();
+        contents(root.path(), root.path(), &mut files);
+        damage(root.path(), importer, &mut random, &files);
+        check(importer, root.path(), &format!("round {round}"));
     }
 }
 
 #[test]
-fn members_of_an_archive_add_up() {
-    let root = tempfile::tempdir().unwrap();
-    let path = root.path().join("a.tar");
-    fs::write(&path, captioned(5)).unwrap();
-    let (account, pieces) = account(&path).unwrap();
-    // Five pictures, five captions, and five members that nothing reads.
-    assert_eq!((account.read, account.there(), pieces), (5, 5, 5));
-    assert_eq!(2 * account.read + pieces, 15);
+fn counts_and_imports_have_the_account_of_a_check() {
+    for importer in &IMPORTERS {
+        let (root, cache, out) = (tempfile::tempdir(), tempfile::tempdir().unwrap(), tempfile::tempdir());
+        let (root, out, store) = (root.unwrap(), out.unwrap(), store(&cache));
+        (importer.write)(root.path());
+        let wanted = verified(importer, root.path()).unwrap();
+        let found = found(importer, root.path(), &store).unwrap().clear().unwrap();
+        let sources = stored::open(&found.sources, &store).unwrap();
+        let (mut counted, mut beside) = (Statistics::default(), found.beside.clone());
+        for source in &sources {
+            counted.merge(&Statistics::of(source, None, ONE_THREAD, &mut beside, &mut |_| {}).unwrap().0);
+        }
+        let name = importer.name;
+        assert_eq!(counted.account(), wanted.account.documents, "{name}");
+        assert_eq!(
+            (found.files(&beside), counted.left_out),
+            (wanted.account.files, wanted.left_out),
+            "{name}"
+        );
+        let spec = ImportSpec {
+            folder: out.path().join("shards"),
+            stem: "shard".to_owned(),
+            shard_bytes: 1 << 20,
+            filter: None,
+            max_skipped_share: 1.0,
+            licence: None,
+            attribution: None,
+            how: ONE_THREAD,
+        };
+        let mut named = found.beside.clone();
+        let imported = import(&sources, &spec, &mut named, &mut |_, _| {}).unwrap();
+        assert_eq!(imported.account(), wanted.account.documents, "{name}");
+        assert_eq!(named.account(), beside.account(), "{name}");
+    }
 }
 
 #[test]
@@ -152,6 +231,53 @@ fn fault_33_pictures_that_are_left_out_are_counted() {
     let path = fault("33-obelics-urls/urls.parquet").to_string_lossy().into_owned();
     let found = detect(&[path], &said, &store).unwrap().clear().unwrap();
     let sources = stored::open(&found.sources, &store).unwrap();
-    let (statistics, _) = Statistics::of(&sources[0], None, ONE_THREAD, &mut |_| {}).unwrap();
+    let (statistics, _) =
+        Statistics::of(&sources[0], None, ONE_THREAD, &mut BesidePictures::default(), &mut |_| {}).unwrap();
     assert_eq!((statistics.sums.images, statistics.left_out.total()), (0, 2), "{:?}", statistics.reasons);
+}
+
+#[cfg(unix)]
+#[test]
+fn what_is_no_file_is_counted_by_commands_and_refused_in_a_recipe() {
+    use mm1_data::source::SourceConfig;
+
+    let root = tempfile::tempdir().unwrap();
+    fs::write(root.path().join("a.jsonl"), "{\"text\": \"some text\"}\n").unwrap();
+    let texts = |path: &Path| {
+        let config = serde_json::json!({"kind": "json-text", "path": path});
+        serde_json::from_value::<SourceConfig>(config).unwrap().open("mine", 1, None).map(drop)
+    };
+    let importer = &IMPORTERS[17];
+    for (name, told, stops) in [
+        ("pipe.jsonl", "a named pipe, not a regular file", true),
+        ("socket.jsonl", "a socket, not a regular file", true),
+        ("zero.jsonl", "a device, not a regular file", true),
+        ("gone.jsonl", "a link to nothing, not a regular file", true),
+        ("folder.jsonl", "a link to a folder, which is not followed: name the folder itself", false),
+        (".hidden.jsonl", "hidden: its name begins with a dot", false),
+    ] {
+        let path = root.path().join(name);
+        match name {
+            "pipe.jsonl" => {
+                assert!(std::process::Command::new("mkfifo").arg(&path).status().unwrap().success());
+            }
+            "socket.jsonl" => drop(std::os::unix::net::UnixListener::bind(&path).unwrap()),
+            "zero.jsonl" => std::os::unix::fs::symlink("/dev/zero", &path).unwrap(),
+            "gone.jsonl" => std::os::unix::fs::symlink("nowhere", &path).unwrap(),
+            "folder.jsonl" => std::os::unix::fs::symlink("/", &path).unwrap(),
+            _ => fs::write(&path, "?").unwrap(),
+        }
+        let account = verified(importer, root.path()).unwrap().account;
+        assert_eq!((account.files.there, account.files.read, account.documents.read), (2, 1, 1), "{name}");
+        assert_eq!(account.files.left_out, LeftOut::of([(told, 1)]), "{name}");
+        let opened = texts(root.path());
+        assert_eq!(opened.is_err(), stops, "{name}");
+        if let Err(error) = opened {
+            assert!(format!("{error:#}").contains(told), "{error:#}");
+        }
+        // A pattern takes what it fits: hidden files as a shell does, never folders.
+        let pattern = texts(&root.path().join("*.jsonl"));
+        assert_eq!(pattern.is_err(), stops, "{name}");
+        fs::remove_file(&path).unwrap();
+    }
 }

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mm1_data::source::stored;
+use mm1_data::source::{BesidePictures, stored};
 use mm1_data::statistics::Statistics;
 use mm1_data::verify::{Verified, verify};
 
@@ -112,7 +112,8 @@ fn members_of_no_sample_are_counted() {
     let cache = tempfile::tempdir().unwrap();
     let store = store(&cache);
     let sources = stored::open(&detected(root.path(), &store).sources, &store).unwrap();
-    let (statistics, _) = Statistics::of(&sources[0], None, PIXELS, &mut |_| {}).unwrap();
+    let (statistics, _) =
+        Statistics::of(&sources[0], None, PIXELS, &mut BesidePictures::default(), &mut |_| {}).unwrap();
     assert_eq!((statistics.sums.documents, statistics.left_out.total()), (2, 2));
 }
 

@@ -17,7 +17,7 @@ use crate::commands::{opened, told};
 use crate::source::written;
 
 /// The cells of a column.
-enum Cells<'a> {
+pub(super) enum Cells<'a> {
     Texts(Vec<&'a str>),
     Bytes(Vec<Vec<u8>>),
     Lists(Vec<Vec<&'a str>>),
@@ -26,7 +26,7 @@ enum Cells<'a> {
 }
 
 /// Writes a Parquet file.
-fn table(folder: &Path, name: &str, columns: &[(&str, Cells)]) -> String {
+pub(super) fn table(folder: &Path, name: &str, columns: &[(&str, Cells)]) -> String {
     let field = |(name, cells): &(&str, Cells)| match cells {
         Cells::Texts(_) => format!("required binary {name} (UTF8);"),
         Cells::Bytes(_) => format!("required binary {name};"),
@@ -72,7 +72,7 @@ fn table(folder: &Path, name: &str, columns: &[(&str, Cells)]) -> String {
 }
 
 /// The pictures of a case.
-fn picture(number: usize) -> Vec<u8> {
+pub(super) fn picture(number: usize) -> Vec<u8> {
     fs::read(case(&format!("44-openai-parts/{number}.jpg"))).unwrap()
 }
 

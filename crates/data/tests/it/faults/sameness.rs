@@ -6,6 +6,7 @@ use std::path::Path;
 use image::ImageFormat;
 use mm1_data::filter::{FilterRule, FilterSpec};
 use mm1_data::import::{ImportOutcome, ImportSpec, import};
+use mm1_data::source::BesidePictures;
 use mm1_data::source::stored;
 
 use super::{PIXELS, detected, fault, store};
@@ -25,7 +26,7 @@ fn imported(path: &Path) -> ImportOutcome {
         attribution: None,
         how: PIXELS,
     };
-    import(&sources, &spec, &mut |_, _| {}).unwrap()
+    import(&sources, &spec, &mut BesidePictures::default(), &mut |_, _| {}).unwrap()
 }
 
 /// Documents that stayed, and duplicates.

@@ -1,6 +1,7 @@
 use std::fs;
 
 use mm1_data::document::{DocumentKind, Segment, Special};
+use mm1_data::image::DecodeBudget;
 use mm1_data::source::{SourceConfig, Split};
 use serde_json::{from_value, json};
 
@@ -48,7 +49,10 @@ fn captions_become_answers_and_only_they_are_learned() {
     }
     assert_eq!(requests.into_iter().collect::<Vec<_>>(), ["One?", "Two?"]);
     // What is asked in tests is the other source's.
-    let (item, same) = (source.question(Split::Test, 0).unwrap(), inner.question(Split::Test, 0).unwrap());
+    let (item, same) = (
+        source.question(Split::Test, 0, &DecodeBudget::default()).unwrap(),
+        inner.question(Split::Test, 0, &DecodeBudget::default()).unwrap(),
+    );
     assert_eq!(item, same);
 }
 
