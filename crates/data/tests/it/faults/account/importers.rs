@@ -303,7 +303,8 @@ fn write_texts(root: &Path) {
     put(root, "b.JSONL", "{\"text\": \"one more\"}");
 }
 
-/// Pages with pictures: of the folder, of a server, of a format that is not read, and damaged; one in no page.
+/// Pages with pictures: of the folder, of a server, of a format that is not read, and damaged. One is in no
+/// page.
 fn write_pages(root: &Path) {
     let page = "<p>some text <img src=img/0.jpg><img src='https://a.org/x.png'><img src=x.svg><img>\
                 <img src=img/broken.jpg>";
