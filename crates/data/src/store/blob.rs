@@ -109,9 +109,10 @@ impl Blob {
     pub(crate) fn explained(&self, error: anyhow::Error) -> anyhow::Error {
         let name = self.name.to_lowercase();
         let packed = [".gz", ".tgz", ".zst"].iter().any(|ending| name.ends_with(ending));
-        // Of a packed file it is the unpacked content that is wrong.
-        let start = if packed { Vec::new() } else { self.read(0, self.size.min(START)).unwrap_or_default() };
-        wrong_content(&start).map_or(error, |told| anyhow!("{told}"))
+        let start = self.read(0, self.size.min(START)).unwrap_or_default();
+        // Of a file that is packed as its name says it is the unpacked content that is wrong.
+        let told = wrong_content(&start).filter(|told| !(packed && told.starts_with("packed by")));
+        told.map_or(error, |told| anyhow!("{told}"))
     }
 
     /// Its path, of one on disk.
