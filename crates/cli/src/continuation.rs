@@ -51,7 +51,8 @@ impl Continuation<'_> {
             }
             return self.write(folder);
         };
-        let (before, now) = (reread(&old["settled"]), self.plan["settled"].clone());
+        let now = self.plan["settled"].clone();
+        let before = reread(&old["settled"], &now);
         if let Some(difference) = difference(&before, &now, "") {
             if !folder.has_results() {
                 tell(format_args!("the run in this folder had done no step: it begins anew ({difference})"));
@@ -175,15 +176,21 @@ impl Continuation<'_> {
 const SETS: &str = "instruction_sets";
 /// What the files of the sources were like when the run was begun.
 const DATA: &str = "data";
+/// What a plan says of memory.
+const ESTIMATE: &str = "state_mib";
 
 /// An old settled part as this version would write it: fields that are new or have another name since then do
-/// not make it another run.
-fn reread(settled: &Value) -> Value {
+/// not make it another run. Nor does an estimate of memory, which a version may make otherwise.
+fn reread(settled: &Value, now: &Value) -> Value {
     let mut settled = settled.clone();
     if let Some(recipe) = settled.get_mut("recipe")
         && let Ok(reread) = Recipe::reread(recipe)
     {
         *recipe = reread;
+    }
+    let estimate = settled.get_mut("derived").and_then(|derived| derived.get_mut(ESTIMATE));
+    if let (Some(old), Some(new)) = (estimate, now.get("derived").and_then(|derived| derived.get(ESTIMATE))) {
+        *old = new.clone();
     }
     settled
 }

@@ -134,7 +134,11 @@ fn checkpoint_bytes(plan: &Plan, stage: &Stage, training: &TrainStage) -> u64 {
         // Their text tower has the decoder's sizes.
         (_, ObjectiveConfig::Clip { .. } | ObjectiveConfig::Siglip { .. }) => parameters.total(),
         (Stage::Encoder(_), _) => parameters.vision,
-        _ => parameters.total(),
+        _ => {
+            let of = plan.derived.parameters_of(stage, training);
+            let bytes = of.state_bytes(training.optimizer.moments);
+            return bytes - GRADIENT_BYTES * of.trained as u64;
+        }
     };
     training.optimizer.moments.state_bytes(trained) - GRADIENT_BYTES * trained as u64
 }

@@ -4,6 +4,7 @@
 #[macro_use]
 mod output;
 
+mod adapters;
 mod arguments;
 mod checkpoints;
 mod commands;
@@ -24,6 +25,7 @@ mod run_folder;
 mod run_report;
 mod sources;
 mod stage;
+mod stage_parameters;
 mod summary;
 mod tasks;
 mod trained;

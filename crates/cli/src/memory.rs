@@ -12,6 +12,7 @@ use serde::Serialize;
 use crate::error::{InputError, input};
 use crate::plan::{Plan, Worker};
 use crate::recipe::{Stage, TrainStage};
+use crate::stage_parameters::trained_parts;
 
 /// Batches whose images are counted.
 const LOOKED_AT: usize = 16;
@@ -78,19 +79,20 @@ impl StageLoad<'_> {
             recompute: training.activation_checkpointing,
             precision: plan.recipe.precision,
         };
-        let (model, parameters) = (&plan.recipe.model, &plan.derived.parameters);
-        let (trained, activations) = match stage {
-            Stage::Encoder(_) => (parameters.vision, model.encoder_bytes(load)),
-            _ => (parameters.total(), model.activation_bytes(load)),
+        let (model, parameters) = (&plan.recipe.model, plan.derived.parameters_of(stage, training));
+        let activations = match stage {
+            Stage::Encoder(_) => model.encoder_bytes(load),
+            _ => model.activation_bytes(load, trained_parts(training)),
         };
         let loader = config.memory(load.images);
         // The batches of a step are handed over together; its images on the device are among the activations.
         let batches = training.accumulate as u64 * config.batch_bytes(load.images);
-        let gradients = trained as u64 * GRADIENT_BYTES;
-        let state = training.optimizer.moments.state_bytes(trained) - gradients;
+        let gradients = parameters.trained as u64 * GRADIENT_BYTES;
+        let state = parameters.state_bytes(training.optimizer.moments) - gradients;
         let accumulates = training.accumulate > 1;
         let step = if accumulates { gradients + activations } else { gradients.max(activations) };
-        let bytes = state + step + batches + loader.total().saturating_sub(*open);
+        // A checkpoint is written from a copy of weights and moments, where the step has left its memory.
+        let bytes = state + step.max(state) + batches + loader.total().saturating_sub(*open);
         Ok(MemoryEstimate {
             images: images.iter().sum::<usize>() * training.accumulate / LOOKED_AT,
             mib: bytes.div_ceil(1 << 20) + before + BESIDE_MIB,

@@ -19,8 +19,9 @@ use mm1_data::store::StoreSpec;
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
+use mm1_model::adapter::AdapterPart;
 use mm1_model::group::ParameterCounts;
-use mm1_model::{Compute, Mm1};
+use mm1_model::{Compute, Mm1, adapted};
 use mm1_serve::prompts::PromptTokenizer;
 use serde::Serialize;
 use toml::Table;
@@ -35,6 +36,7 @@ use crate::recipe::check::{check_stages, positive};
 use crate::recipe::{ObjectiveConfig, Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
+use crate::stage_parameters::{AdapterCounts, StageParameters};
 use crate::tasks::{self, TaskData};
 
 /// A run as it will be done.
@@ -72,6 +74,9 @@ pub(crate) struct Derived {
     /// Image tokens for a picture.
     pub(crate) image_tokens: usize,
     pub(crate) parameters: ParameterCounts,
+    /// Of the adapters of each stage that has some.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) adapters: BTreeMap<String, AdapterCounts>,
     /// Hash of the weights of `model.vision.from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoder: Option<String>,
@@ -236,6 +241,15 @@ impl Plan {
 }
 
 impl Derived {
+    /// How many parameters `stage`, whose settings are `training`, holds and trains.
+    pub(crate) fn parameters_of(&self, stage: &Stage, training: &TrainStage) -> StageParameters {
+        let adapters = self.adapters.get(&training.name).copied().unwrap_or_default();
+        match stage {
+            Stage::Encoder(_) => StageParameters::of_encoder(&self.parameters),
+            _ => StageParameters::of_language(training, &self.parameters, adapters),
+        }
+    }
+
     /// `weights` are the hashes of those of encoder and decoder.
     fn of(
         recipe: &Recipe,
@@ -244,23 +258,32 @@ impl Derived {
         device: &Device,
     ) -> Result<Self> {
         let [encoder, lm_weights] = weights;
-        let parameters = ParameterCounts::of(&Mm1::new(&recipe.model, recipe.seed, device)?);
+        let network = Mm1::new(&recipe.model, recipe.seed, device)?;
+        let (parameters, mut adapters) = (ParameterCounts::of(&network), BTreeMap::new());
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
         // Without training there are weights alone.
         let mut state = (size_of::<f32>() * parameters.total()) as u64;
         for stage in &recipe.stage {
-            let (s, trained) = match stage {
-                Stage::Pretrain(s) | Stage::Sft(s) => (s, parameters.lm),
-                Stage::Encoder(s) => (s, parameters.vision),
+            let (s, of_law, bytes) = match stage {
+                Stage::Pretrain(s) | Stage::Sft(s) => {
+                    let own = adapter_counts(&network, s);
+                    adapters.extend(own.map(|own| (s.name.clone(), own)));
+                    let of = StageParameters::of_language(s, &parameters, own.unwrap_or_default());
+                    (s, of.of_law, of.state_bytes(s.optimizer.moments))
+                }
+                Stage::Encoder(s) => {
+                    (s, parameters.vision, s.optimizer.moments.state_bytes(parameters.total()))
+                }
                 Stage::Probe(_) | Stage::Eval(_) => continue,
             };
-            state = state.max(s.optimizer.moments.state_bytes(parameters.total()));
-            lr.insert(s.name.clone(), s.optimizer.peak(trained));
+            state = state.max(bytes);
+            lr.insert(s.name.clone(), s.optimizer.peak(of_law));
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
         }
         Ok(Self {
             image_tokens: recipe.model.connector.tokens(),
             parameters,
+            adapters,
             encoder,
             lm: lm_weights,
             tokenizer: tokenizer.fingerprint().to_string(),
@@ -269,6 +292,13 @@ impl Derived {
             positions_per_step,
         })
     }
+}
+
+/// The parameters of the adapters of `stage` in `network`, if it has some.
+fn adapter_counts(network: &Mm1, stage: &TrainStage) -> Option<AdapterCounts> {
+    let adapted = adapted::with_adapters(network.clone(), stage.adapter.as_ref()?, 0);
+    let [vision, lm] = [AdapterPart::Vision, AdapterPart::Lm].map(|part| adapted::parameters(&adapted, part));
+    Some(AdapterCounts { vision, lm })
 }
 
 impl Recipe {

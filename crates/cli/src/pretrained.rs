@@ -5,13 +5,15 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::ImageSpec;
+use mm1_model::device::DeviceKind;
 use mm1_model::import::lm::{self, ImportedLm};
 use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
-use mm1_model::weights;
+use mm1_model::{Mm1, weights};
 use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
 
+use crate::adapters::encoder_of;
 use crate::checkpoints;
 use crate::error::input;
 use crate::recipe::{Recipe, TokenizerConfig, WrittenRecipe};
@@ -45,7 +47,14 @@ impl PretrainedEncoder {
     fn of_run(root: &Path) -> Result<Self> {
         let recipe = Recipe::of_run(root)?;
         let last = checkpoints::last_stage(&recipe, root).context("no stage has a checkpoint yet")?;
-        let tensors = weights::read_part(&checkpoints::weights(root, last.name())?, "vision")?;
+        let file = checkpoints::weights(root, last.name())?;
+        let tensors = match last.training().filter(|stage| stage.adapter.is_some()) {
+            Some(stage) => {
+                let vision = Mm1::encoder(&recipe.model, recipe.seed, &DeviceKind::Cpu.open()?)?;
+                weights::parameters(&encoder_of(vision, stage, &file)?)
+            }
+            None => weights::read_part(&file, "vision")?,
+        };
         let Recipe { image, model: shape, .. } = recipe;
         let vision = VisionConfig { from: None, ..shape.vision };
         let pixels = [image.mean, image.std];

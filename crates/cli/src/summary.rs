@@ -58,9 +58,15 @@ impl Plan {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
                 let MemoryEstimate { images, mib, loader_mib, .. } = memory[&s.name];
                 let positions = HumanCount(self.derived.positions_per_step[&s.name]);
+                let adapters = self.derived.adapters.get(&s.name).map_or(String::new(), |counts| {
+                    format!(
+                        "adapters of {} parameters,\n    ",
+                        HumanCount((counts.vision + counts.lm) as u64)
+                    )
+                });
                 format!(
                     "{} {} of {positions} positions with about {images} {}, peak lr {:.2e},\n    \
-                     about {mib} MiB of memory, of it loader {loader_mib} MiB",
+                     {adapters}about {mib} MiB of memory, of it loader {loader_mib} MiB",
                     s.steps,
                     if s.steps == 1 { "step" } else { "steps" },
                     if images == 1 { "picture" } else { "pictures" },

@@ -20,6 +20,7 @@ pub mod activation;
 pub mod adamw;
 pub mod conv;
 pub mod depthwise;
+pub mod dropout;
 pub mod embedding;
 pub mod gate;
 pub mod head_norm;

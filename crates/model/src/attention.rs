@@ -4,6 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use crate::adapter::{self, AdapterConfig, AttentionAdapters};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::ops::{Activation, Affine, CachedLayer, Heads, Layout, Norm, Operations, QkNorm, Rope};
@@ -72,6 +73,8 @@ pub struct Attention {
     pub out: LinearWeight,
     /// `[d]`, in the encoder only.
     pub out_bias: Option<Param<Tensor<1>>>,
+    /// Of stages that train them.
+    pub adapter: AttentionAdapters,
     #[module(skip)]
     heads: Heads,
 }
@@ -89,6 +92,7 @@ impl Attention {
             out: init.param("out", [inner, dim], Initializer::residual(inner, layers)).into(),
             out_bias: bias("out_bias", dim),
             qk_norm: None,
+            adapter: AttentionAdapters::default(),
             norm,
             heads,
         }
@@ -108,6 +112,19 @@ impl Attention {
         Self { qk_norm: Some(QkNormWeights { q_gamma, k_gamma, eps }), ..self }
     }
 
+    /// The same with new adapters.
+    pub(crate) fn with_adapters(self, init: &Init<'_>, config: &AdapterConfig) -> Self {
+        let (dim, q, kv) = (self.norm.dim(), self.heads.out_width(), self.heads.kv_heads * self.heads.width);
+        Self { adapter: AttentionAdapters::new(init, config, [dim, q, kv]), ..self }
+    }
+
+    /// The same with its adapters in its weights.
+    pub(crate) fn merged(self) -> Self {
+        let qkv = self.adapter.of_input().fold(self.qkv, |weight, adapter| adapter.merged_into(weight));
+        let out = self.adapter.out.iter().fold(self.out, |weight, adapter| adapter.merged_into(weight));
+        Self { qkv, out, adapter: AttentionAdapters::default(), ..self }
+    }
+
     /// What the heads gather: `[b, t, d] -> [b, t, h c]`.
     pub fn mix(&self, compute: &Compute, x: Tensor<3>, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
         compute.ops().attention(self.project(compute, x), self.heads, layout, rope)
@@ -122,7 +139,8 @@ impl Attention {
     /// `x + mixed out`: `[b, t, h c]` and `[b, t, d] -> [b, t, d]`.
     pub fn merge(&self, compute: &Compute, mixed: Tensor<3>, x: Tensor<3>) -> Tensor<3> {
         let out = Affine::with_optional_bias(&self.out, self.out_bias.as_ref());
-        compute.ops().act_linear_residual(mixed, Activation::Identity, out, Some(x))
+        let y = compute.ops().act_linear_residual(mixed.clone(), Activation::Identity, out, Some(x));
+        adapter::add(compute, y, mixed, Activation::Identity, self.adapter.out.as_ref())
     }
 
     /// See [`crate::Mm1::read_only`].
@@ -133,7 +151,7 @@ impl Attention {
     /// Queries, keys and values: `[b, t, d] -> [b, t, (h + 2g) c]`.
     fn project(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
         let qkv = Affine::with_optional_bias(&self.qkv, self.qkv_bias.as_ref());
-        let qkv = compute.ops().norm_linear_rounded(x, &self.norm.norm(), qkv);
+        let qkv = adapter::norm_linear(compute, x, (&self.norm.norm(), qkv), self.adapter.of_input());
         let Some(QkNormWeights { q_gamma, k_gamma, eps }) = &self.qk_norm else { return qkv };
         let norm = QkNorm { q: q_gamma.val(), k: k_gamma.val(), eps: *eps };
         compute.ops().qk_norm(qkv, self.heads, &norm)

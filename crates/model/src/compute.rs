@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mm1_kernels::arena;
 
-use crate::ops::{self, Composed, Fused, GradientSums, Operations, Precision};
+use crate::ops::{self, Composed, Dropout, Fused, GradientSums, Operations, Precision};
 
 /// Where and how everything is computed: the device, the operations for it, their precision, and what a
 /// training step saves for backward. It is made once and passed to whatever computes; nothing of it is
@@ -18,6 +18,8 @@ pub struct Compute {
     /// Those for the device.
     ops: Arc<dyn Operations>,
     checkpointing: bool,
+    /// Step and micro-batch, by which dropout draws; nothing is dropped without.
+    draw: Option<[u64; 2]>,
 }
 
 impl Compute {
@@ -30,7 +32,7 @@ impl Compute {
         } else {
             Arc::new(Composed::new(Precision::F32))
         };
-        Self { device, ops, checkpointing: false }
+        Self { device, ops, checkpointing: false, draw: None }
     }
 
     /// The same with other operations, which must be of its device: [`Composed`] ones are of all.
@@ -46,6 +48,17 @@ impl Compute {
     /// The same with activation checkpointing by transformer blocks, or without: see [`Self::checkpointed`].
     pub fn with_checkpointing(&self, checkpointing: bool) -> Self {
         Self { checkpointing, ..self.clone() }
+    }
+
+    /// The same in micro-batch `part` of a training step: dropout draws by both. Without, nothing is dropped.
+    pub fn in_micro_batch(&self, step: u64, part: u64) -> Self {
+        Self { draw: Some([step, part]), ..self.clone() }
+    }
+
+    /// Dropout of so large a share where `key` says in the network; none outside of training.
+    pub(crate) fn dropout(&self, share: f64, key: u64) -> Option<Dropout> {
+        let [step, part] = self.draw.filter(|_| share > 0.0)?;
+        Some(Dropout::new(share, &[key, step, part]))
     }
 
     /// Where models that answer are.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connector::ConnectorConfig;
 use crate::lm::LmConfig;
-use crate::memory::{self, Load};
+use crate::memory::{self, Load, TrainedParts, Training};
 use crate::vision::VisionConfig;
 
 /// The whole network, `[model]`: image encoder, connector, decoder.
@@ -37,10 +37,18 @@ impl Mm1Config {
     ///
     /// # Panics
     /// Where [`Self::check`] fails.
-    pub fn activation_bytes(&self, load: Load) -> u64 {
-        let connector = self.connector.activations(&self.vision, self.lm.dim).times(load.images, load);
-        let loss = memory::cross_entropy(load.positions, self.lm.dim, self.lm.vocab());
-        memory::peak_bytes([self.vision.activations(load), connector, self.lm.activations(load), loss])
+    pub fn activation_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
+        let mut vision = self.vision.activations(load, trained.vision);
+        let mut connector = self.connector.activations(&self.vision, self.lm.dim).times(load.images, load);
+        // Pictures come first: where nothing of a part and before it is trained, no gradient gets there.
+        if !trained.reach_vision() {
+            vision = vision.unsaved();
+        }
+        if !trained.reach_connector() {
+            connector = connector.unsaved();
+        }
+        let loss = memory::cross_entropy(load.positions, [self.lm.dim, self.lm.vocab()], trained.lm);
+        memory::peak_bytes([vision, connector, self.lm.activations(load, trained.lm), loss])
     }
 
     /// The same of the image encoder and a classifier with an output for each token of the vocabulary.
@@ -48,7 +56,7 @@ impl Mm1Config {
     /// # Panics
     /// Where [`Self::check`] fails.
     pub fn encoder_bytes(&self, load: Load) -> u64 {
-        let loss = memory::cross_entropy(load.positions, self.vision.dim, self.lm.vocab());
-        memory::peak_bytes([self.vision.activations(load), loss])
+        let loss = memory::cross_entropy(load.positions, [self.vision.dim, self.lm.vocab()], Training::Whole);
+        memory::peak_bytes([self.vision.activations(load, Training::Whole), loss])
     }
 }

@@ -13,11 +13,13 @@
 //! | position tables | the same with 0.3 |
 //! | linear maps, convolutions, embedding, head | the same with 1 / sqrt(fan in) (LeCun) |
 //! | `attention.out` and `mlp.down` of a block | the same, divided by sqrt(2 * layers) (GPT-2) |
+//! | `lora_a` of an adapter | uniform up to 1 / sqrt(fan in): Kaiming's with a = sqrt(5), as in peft |
+//! | `lora_b` of an adapter | 0 |
 //!
-//! The last two write to the residual stream. Rejected (docs/LOG.md): ViT's 0.02 for positions stands beside
-//! patches of its small maps and would be lost beside patches of about 1 here: 66% of the names learned in
-//! place of 72%. GPT-2's 0.02 for all maps is about half of LeCun's at its width of 768, but a quarter of it
-//! at 128: a small model then takes hundreds of steps before it sees.
+//! `attention.out` and `mlp.down` write to the residual stream. Rejected (docs/LOG.md): ViT's 0.02 for
+//! positions stands beside patches of its small maps and would be lost beside patches of about 1 here: 66% of
+//! the names learned in place of 72%. GPT-2's 0.02 for all maps is about half of LeCun's at its width of 768,
+//! but a quarter of it at 128: a small model then takes hundreds of steps before it sees.
 
 use burn::module::{Param, ParamId};
 use burn::tensor::{Device, Tensor, TensorData};
@@ -40,6 +42,8 @@ pub enum Initializer {
     Constant(f64),
     /// Normal of this standard deviation, cut at twice that.
     Normal(f64),
+    /// Uniform between minus this and this.
+    Uniform(f64),
 }
 
 impl Initializer {
@@ -76,6 +80,11 @@ impl<'a> Init<'a> {
         Self { path, ..*self }
     }
 
+    /// A number for what is drawn in training at this place of the network: a function of seed and path.
+    pub fn key(&self) -> u64 {
+        self.seed ^ fnv1a(self.path.as_bytes())
+    }
+
     /// The parameter in the field `name`, without values until they are read. Its id is a function of its
     /// path, so that an optimizer's state finds it again in another process.
     pub fn param<const D: usize>(
@@ -96,11 +105,19 @@ impl<'a> Init<'a> {
 
 /// The first `count` values of the parameter at `path`.
 fn values(seed: u64, path: &str, count: usize, fill: Initializer) -> Vec<f32> {
-    let std = match fill {
+    let draw: fn(&mut ChaCha8Rng) -> f64;
+    let scale = match fill {
         Initializer::Zeros => return vec![0.0; count],
         Initializer::Ones => return vec![1.0; count],
         Initializer::Constant(value) => return vec![value as f32; count],
-        Initializer::Normal(std) => std,
+        Initializer::Normal(std) => {
+            draw = cut_normal;
+            std
+        }
+        Initializer::Uniform(bound) => {
+            draw = |rng| 2.0 * rng.random::<f64>() - 1.0;
+            bound
+        }
     };
     // A generator of its own for each parameter: one stream for all would move every value behind a new
     // parameter.
@@ -108,7 +125,7 @@ fn values(seed: u64, path: &str, count: usize, fill: Initializer) -> Vec<f32> {
     key[..8].copy_from_slice(&seed.to_le_bytes());
     key[8..16].copy_from_slice(&fnv1a(path.as_bytes()).to_le_bytes());
     let mut rng = ChaCha8Rng::from_seed(key);
-    (0..count).map(|_| (cut_normal(&mut rng) * std) as f32).collect()
+    (0..count).map(|_| (draw(&mut rng) * scale) as f32).collect()
 }
 
 /// A standard normal value in [-2, 2] (Box and Muller, drawn again outside).

@@ -5,6 +5,8 @@
 //! `s` the side of a picture in pixels. Weight matrices are stored `[in, out]`; pictures and maps are
 //! channels last.
 
+pub mod adapted;
+pub mod adapter;
 pub mod aim;
 pub mod attention;
 pub mod cache;
@@ -23,6 +25,7 @@ pub mod memory;
 pub mod mlp;
 pub mod mm1;
 pub mod ops;
+pub mod peft;
 pub mod positions;
 pub mod rope;
 mod rope_factors;

@@ -14,7 +14,7 @@ use crate::attention::{Attention, NormWeights};
 use crate::cache::Cache;
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::memory::{Activations, BlockStack, Load};
+use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight};
 use crate::rope::RopeScaling;
@@ -154,7 +154,7 @@ impl LmConfig {
     }
 
     /// Activations of a training step.
-    pub(crate) fn activations(&self, load: Load) -> Activations {
+    pub(crate) fn activations(&self, load: Load, training: Training<'_>) -> Activations {
         let heads = self.attention_heads();
         let blocks = BlockStack {
             layers: self.layers,
@@ -165,7 +165,7 @@ impl LmConfig {
             hidden: 2 * self.ffn,
             activated: self.ffn,
         };
-        blocks.activations(load.positions, load)
+        blocks.activations(load.positions, load, training)
     }
 }
 

@@ -1,6 +1,7 @@
 //! What a training step holds, from the sizes alone: the bill before a run. It counts what [`crate::ops`]
 //! save for the backward pass; each part of the network gives the formula of its own.
 
+use crate::adapter::{AdapterConfig, AdapterTarget};
 use crate::ops::Precision;
 
 /// Rows whose logits exist at a time (`mm1_kernels::loss`).
@@ -17,6 +18,43 @@ pub struct Load {
     pub recompute: bool,
     /// That of matrix products.
     pub precision: Precision,
+}
+
+/// What is trained of a part of the network.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Training<'a> {
+    /// Every parameter.
+    Whole,
+    /// The adapters beside frozen weights.
+    Adapters(&'a AdapterConfig),
+    /// Nothing.
+    Frozen,
+}
+
+/// What is trained of each part of the network.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainedParts<'a> {
+    /// Of the image encoder.
+    pub vision: Training<'a>,
+    /// Of the connector.
+    pub connector: Training<'a>,
+    /// Of the decoder.
+    pub lm: Training<'a>,
+}
+
+impl TrainedParts<'_> {
+    /// All of every part.
+    pub const ALL: Self = Self { vision: Training::Whole, connector: Training::Whole, lm: Training::Whole };
+
+    /// Whether gradients reach the encoder.
+    pub(crate) fn reach_vision(&self) -> bool {
+        self.vision != Training::Frozen
+    }
+
+    /// Whether gradients reach the connector.
+    pub(crate) fn reach_connector(&self) -> bool {
+        self.connector != Training::Frozen || self.reach_vision()
+    }
 }
 
 impl Load {
@@ -62,23 +100,55 @@ pub(crate) struct BlockStack {
     pub(crate) activated: usize,
 }
 
+impl Activations {
+    /// Of a part that no gradient reaches: nothing is saved.
+    pub(crate) fn unsaved(self) -> Self {
+        Self { saved: 0, temporary: self.temporary }
+    }
+}
+
 impl BlockStack {
     /// What the blocks and the norm behind them save, and the temporaries of one block's backward pass.
-    pub(crate) fn activations(&self, positions: usize, load: Load) -> Activations {
+    pub(crate) fn activations(&self, positions: usize, load: Load, training: Training<'_>) -> Activations {
         let qkv = if self.qk_norm { 2 * self.qkv } else { self.qkv };
-        let block = load.rounded(2 * self.dim + self.attended + qkv + self.hidden);
+        let Activations { saved, temporary: of_adapters } = self.of_adapters(load, training);
+        let block = load.rounded(2 * self.dim + self.attended + qkv + self.hidden) + saved;
         // With activation checkpointing a block saves its input alone; one block at a time is whole again.
         let blocks = if load.recompute { self.layers * self.dim + block } else { self.layers * block };
         // The largest in a block's backward pass: the MLP's gradients before and after its activation.
-        let temporary = 2 * self.dim + load.rounded(self.hidden + self.activated);
+        let temporary = 2 * self.dim + load.rounded(self.hidden + self.activated) + of_adapters;
         Activations { saved: positions * (blocks + load.rounded(self.dim)), temporary: positions * temporary }
+    }
+
+    /// What the adapters of a block add for a position.
+    fn of_adapters(&self, load: Load, training: Training<'_>) -> Activations {
+        let Training::Adapters(config) = training else { return Activations { saved: 0, temporary: 0 } };
+        let any = |targets: &[AdapterTarget]| targets.iter().any(|&target| config.has(target));
+        let inputs = usize::from(any(&[AdapterTarget::Q, AdapterTarget::K, AdapterTarget::V]))
+            + usize::from(any(&[AdapterTarget::Gate, AdapterTarget::Up]));
+        // What is behind the norm is saved for the adapters; in bfloat16 what is before it once more.
+        let copies = match load.precision {
+            Precision::F32 => 1,
+            Precision::Bf16 => 2,
+        };
+        // Of what is seen its gradient, and what dropout has left of it; behind an activation what is before.
+        let temporary =
+            if any(&[AdapterTarget::Down]) { self.hidden + 2 * self.activated } else { 2 * self.dim };
+        let low = config.rank * config.targets.len();
+        Activations { saved: load.rounded(inputs * copies * self.dim) + low, temporary }
     }
 }
 
 /// The fused linear map and cross-entropy. The gradients of its input and of its weight are made in the
 /// forward pass, from the logits of some rows at a time; where the last block's learned positions were
-/// gathered, their gradients are scattered among zeros. All positions count as learned.
-pub(crate) fn cross_entropy(positions: usize, dim: usize, vocab: usize) -> Activations {
+/// gathered, their gradients are scattered among zeros. All positions count as learned. A frozen head has no
+/// gradient.
+pub(crate) fn cross_entropy(
+    positions: usize,
+    [dim, vocab]: [usize; 2],
+    training: Training<'_>,
+) -> Activations {
     let logits = LOGIT_ROWS.min(positions) * vocab;
-    Activations { saved: (positions + vocab) * dim, temporary: 2 * positions * dim + 2 * logits }
+    let head = if training == Training::Whole { vocab } else { 0 };
+    Activations { saved: (positions + head) * dim, temporary: 2 * positions * dim + 2 * logits }
 }

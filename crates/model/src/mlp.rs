@@ -4,6 +4,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
+use crate::adapter::{self, AdapterConfig, MlpAdapters};
 use crate::attention::{Attention, NormWeights};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
@@ -23,6 +24,8 @@ pub struct Mlp {
     pub down: LinearWeight,
     /// `[d]`, in the encoder only.
     pub down_bias: Option<Param<Tensor<1>>>,
+    /// Of stages that train them.
+    pub adapter: MlpAdapters,
     /// SwiGLU doubles the width of `up`.
     #[module(skip)]
     activation: Activation,
@@ -46,6 +49,7 @@ impl Mlp {
             up_bias: bias("up_bias", inner),
             down: init.param("down", [ffn, dim], Initializer::residual(ffn, layers)).into(),
             down_bias: bias("down_bias", dim),
+            adapter: MlpAdapters::default(),
             norm,
             activation,
         }
@@ -53,11 +57,24 @@ impl Mlp {
 
     /// `[b, t, d] -> [b, t, d]`
     pub fn forward(&self, compute: &Compute, x: Tensor<3>) -> Tensor<3> {
-        let ops = compute.ops();
         let up = Affine::with_optional_bias(&self.up, self.up_bias.as_ref());
         let down = Affine::with_optional_bias(&self.down, self.down_bias.as_ref());
-        let hidden = ops.norm_linear_rounded(x.clone(), &self.norm.norm(), up);
-        ops.act_linear_residual(hidden, self.activation, down, Some(x))
+        let norm = self.norm.norm();
+        let hidden = adapter::norm_linear(compute, x.clone(), (&norm, up), self.adapter.of_input());
+        let y = compute.ops().act_linear_residual(hidden.clone(), self.activation, down, Some(x));
+        adapter::add(compute, y, hidden, self.activation, self.adapter.down.as_ref())
+    }
+
+    fn with_adapters(self, init: &Init<'_>, config: &AdapterConfig) -> Self {
+        let inner = self.up.outputs();
+        let dims = [self.norm.dim(), self.activation.width(inner)];
+        Self { adapter: MlpAdapters::new(init, config, dims, self.activation), ..self }
+    }
+
+    fn merged(self) -> Self {
+        let up = self.adapter.of_input().fold(self.up, |weight, adapter| adapter.merged_into(weight));
+        let down = self.adapter.down.iter().fold(self.down, |weight, adapter| adapter.merged_into(weight));
+        Self { up, down, adapter: MlpAdapters::default(), ..self }
     }
 
     fn read_only(self, ops: &dyn Operations) -> Self {
@@ -130,6 +147,25 @@ impl Block {
             (mixed, x) = (compute.ops().at(mixed, positions), compute.ops().at(x, positions));
         }
         self.mlp.forward(compute, self.attention.merge(compute, mixed, x))
+    }
+
+    /// The same with new adapters.
+    pub(crate) fn with_adapters(self, init: &Init<'_>, config: &AdapterConfig) -> Self {
+        Self {
+            attention: self.attention.with_adapters(&init.at("attention"), config),
+            mlp: self.mlp.with_adapters(&init.at("mlp"), config),
+        }
+    }
+
+    /// The same with its adapters in its weights.
+    pub(crate) fn merged(self) -> Self {
+        Self { attention: self.attention.merged(), mlp: self.mlp.merged() }
+    }
+
+    /// Whether a map has an adapter.
+    pub(crate) fn has_adapters(&self) -> bool {
+        let (attention, mlp) = (&self.attention.adapter, &self.mlp.adapter);
+        attention.of_input().chain(&attention.out).chain(mlp.of_input()).chain(&mlp.down).next().is_some()
     }
 
     /// See [`crate::Mm1::read_only`].

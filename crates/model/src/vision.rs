@@ -16,7 +16,7 @@ pub use self::stem::{ConvStage, Stem};
 use crate::attention::{Attention, NormWeights};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer, POSITION, STD};
-use crate::memory::{Activations, BlockStack, Load};
+use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{self, Activation, Affine, Heads, Layout, Operations, Sight};
 use crate::positions;
@@ -189,7 +189,7 @@ impl VisionConfig {
     }
 
     /// Activations of a training step.
-    pub(crate) fn activations(&self, load: Load) -> Activations {
+    pub(crate) fn activations(&self, load: Load, training: Training<'_>) -> Activations {
         let patches = self.grid().pow(2) + usize::from(self.class_token);
         // The stem's first gradient needs them.
         let pixels = self.image_size.pow(2) * 3;
@@ -204,7 +204,7 @@ impl VisionConfig {
         };
         let stem = self.stem.saved(self.image_size, [self.patch, self.dim], load);
         let pre_norm = load.rounded(patches * usize::from(self.pre_norm) * self.dim);
-        let Activations { saved, temporary } = blocks.activations(load.images * patches, load);
+        let Activations { saved, temporary } = blocks.activations(load.images * patches, load, training);
         Activations { saved: saved + load.images * (pixels + stem + pre_norm), temporary }
     }
 }

@@ -23,6 +23,17 @@ impl LinearWeight {
         }
     }
 
+    /// Outputs of the map.
+    ///
+    /// # Panics
+    /// If it is for reading only.
+    pub(crate) fn outputs(&self) -> usize {
+        match self {
+            Self::Parameter(parameter) => parameter.lazy_shape()[1],
+            Self::ReadOnly(_) => panic!("a weight for reading only takes no adapter"),
+        }
+    }
+
     pub(crate) fn is_read_only(&self) -> bool {
         matches!(self, Self::ReadOnly(_))
     }

@@ -1,6 +1,6 @@
 //! [`Trainer`]: one optimisation step after another.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
@@ -85,7 +85,7 @@ pub trait Objective: Module {
     fn backward(&self, compute: &Compute, step: &Step<'_, Self::Batch>) -> Result<StepResult>;
 
     /// Whether the optimizer changes the parameter at `path`.
-    fn trains(_path: &str) -> bool {
+    fn trains(&self, _path: &str) -> bool {
         true
     }
 
@@ -191,7 +191,10 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
     pub fn new(compute: &Compute, model: M, config: OptimizerConfig) -> Result<Self> {
-        let model = weights::freeze(model, |path| config.freezes(path) || !M::trains(path));
+        let frozen = |path: &str| config.freezes(path) || !model.trains(path);
+        let paths = weights::shapes(&model).into_iter().map(|(path, _)| path);
+        let frozen: BTreeSet<String> = paths.filter(|path| frozen(path)).collect();
+        let model = weights::freeze(model, |path| frozen.contains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
         let optimizer = AdamW::new(config, &model);

@@ -1,6 +1,8 @@
 //! What can be checked of a recipe's stages without data.
 
 use anyhow::{Context as _, Result, ensure};
+use mm1_model::adapter::AdapterPart;
+use mm1_model::group::ParameterGroup;
 use mm1_model::vision::Stem;
 
 use super::{EvalStage, ObjectiveConfig, ObjectiveKind, ProbeStage, Recipe, Stage, TrainStage};
@@ -61,7 +63,37 @@ fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[ObjectiveKind]) ->
     for name in s.mixture.keys() {
         recipe.check_source("mixture", name)?;
     }
+    check_adapter(recipe, s)?;
     s.optimizer.check()
+}
+
+/// What adapters need of the model and of the stages before.
+fn check_adapter(recipe: &Recipe, s: &TrainStage) -> Result<()> {
+    let Some(adapter) = &s.adapter else { return Ok(()) };
+    adapter.check()?;
+    for part in &adapter.parts {
+        let (name, rank) = (part.name(), adapter.rank);
+        let (group, dim) = match part {
+            AdapterPart::Vision => (ParameterGroup::Vision, recipe.model.vision.dim),
+            AdapterPart::Lm => (ParameterGroup::Lm, recipe.model.lm.dim),
+        };
+        ensure!(rank <= dim, "adapter.rank = {rank} must be at most model.{name}.dim = {dim}");
+        ensure!(
+            !s.optimizer.freeze.contains(&group),
+            "optimizer.freeze and adapter.parts both have \"{name}\": an adapter freezes the rest of its part by \
+             itself; take it out of one of them"
+        );
+    }
+    let Some(before) = recipe.kept_adapter_before(&s.name) else { return Ok(()) };
+    let kept = before.adapter.clone().unwrap_or_default();
+    ensure!(
+        (kept.rank, kept.alpha, &kept.targets, &kept.parts)
+            == (adapter.rank, adapter.alpha, &adapter.targets, &adapter.parts),
+        "adapter: stage.{} keeps its adapters for this stage (merge = false): take its rank, alpha, targets and \
+         parts, or set merge = true there",
+        before.name
+    );
+    Ok(())
 }
 
 /// What the objectives of an encoder need.

@@ -38,6 +38,7 @@ const LIMITS: &[(&str, u64)] = &[
     ("prototypes", 1 << 20),
     ("feature_block", 1024),
     ("vocab", 1 << 22),
+    ("rank", 1 << 16),
     ("size", 4096),
     ("views", 256),
     // The built-in pictures.

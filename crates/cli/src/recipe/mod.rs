@@ -122,6 +122,12 @@ impl Recipe {
         before.filter(|s| s.training().is_some()).last()
     }
 
+    /// The stage before `stage` whose adapters a stage with the same ones trains further.
+    pub(crate) fn kept_adapter_before(&self, stage: &str) -> Option<&TrainStage> {
+        let last = self.trained_before(stage).and_then(Stage::training)?;
+        last.adapter.as_ref().is_some_and(|adapter| !adapter.merge).then_some(last)
+    }
+
     /// A recipe that another version has written, as this one writes it.
     ///
     /// # Errors

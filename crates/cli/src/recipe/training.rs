@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 use mm1_data::augment::PictureViews;
+use mm1_model::adapter::AdapterConfig;
 use mm1_model::aim::AimConfig;
 use mm1_model::clip::Contrast;
 use mm1_model::dino::DinoConfig;
@@ -33,6 +34,8 @@ pub(crate) struct TrainStage {
     pub(crate) length: usize,
     /// Whether blocks are computed again in the backward pass.
     pub(crate) activation_checkpointing: bool,
+    /// The adapters that are trained in place of a part's weights, if it has some.
+    pub(crate) adapter: Option<AdapterConfig>,
     /// The optimizer and its learning rate.
     pub(crate) optimizer: OptimizerConfig,
     /// When checkpoints are written and how many stay.
@@ -188,6 +191,7 @@ impl ObjectiveKind {
     "views": { "required": ["objective"], "properties": { "objective": { "not": { "const": "language" } } } },
     "dino": { "required": ["objective"], "properties": { "objective": { "const": "dino" } } },
     "aim": { "required": ["objective"], "properties": { "objective": { "const": "aim" } } },
+    "adapter": { "properties": { "objective": { "const": "language" } } },
 }))]
 struct TrainStageFields {
     /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
@@ -222,6 +226,10 @@ struct TrainStageFields {
     /// The same digits in less memory, for up to a third more time.
     #[serde(default, alias = "recompute_blocks")]
     activation_checkpointing: bool,
+    /// Low-rank adapters (LoRA); only in stages of kind `pretrain` and `sft`. By default there are none, and
+    /// every part is trained that `optimizer.freeze` does not name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    adapter: Option<AdapterConfig>,
     /// The augmented views that a stage of kind `encoder` takes of each image; only in such a stage. By
     /// default one view that shows the whole image as it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -253,7 +261,7 @@ impl TryFrom<TrainStageFields> for TrainStage {
     fn try_from(fields: TrainStageFields) -> Result<Self> {
         let objective = fields.objective()?;
         let TrainStageFields { name, mixture, steps, rows, accumulate, length, .. } = fields;
-        let TrainStageFields { activation_checkpointing, optimizer, checkpoint, .. } = fields;
+        let TrainStageFields { activation_checkpointing, adapter, optimizer, checkpoint, .. } = fields;
         Ok(Self {
             name,
             objective,
@@ -263,6 +271,7 @@ impl TryFrom<TrainStageFields> for TrainStage {
             accumulate,
             length,
             activation_checkpointing,
+            adapter,
             optimizer,
             checkpoint,
         })
@@ -283,6 +292,12 @@ impl TrainStageFields {
                 kind.name()
             );
         }
+        ensure!(
+            self.adapter.is_none() || kind == ObjectiveKind::Language,
+            "stage.{name}.adapter belongs to stages of kind \"pretrain\" and \"sft\", but this stage has objective = \
+             \"{}\": leave the table out",
+            kind.name()
+        );
         let views = self.views.clone().unwrap_or_default();
         Ok(match kind {
             ObjectiveKind::Language if self.views.is_some() => bail!(
@@ -306,7 +321,7 @@ impl From<TrainStage> for TrainStageFields {
     /// same.
     fn from(stage: TrainStage) -> Self {
         let TrainStage { name, objective, mixture, steps, rows, accumulate, length, .. } = stage;
-        let TrainStage { activation_checkpointing, optimizer, checkpoint, .. } = stage;
+        let TrainStage { activation_checkpointing, adapter, optimizer, checkpoint, .. } = stage;
         let kind = objective.kind();
         let views = objective.views().filter(|views| !is_default(*views)).cloned();
         let (dino, aim) = match objective {
@@ -323,6 +338,7 @@ impl From<TrainStage> for TrainStageFields {
             accumulate,
             length,
             activation_checkpointing,
+            adapter,
             views,
             dino: dino.filter(|dino| !is_default(dino)),
             aim: aim.filter(|aim| !is_default(aim)),

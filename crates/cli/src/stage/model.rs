@@ -4,14 +4,31 @@ use std::path::Path;
 
 use anyhow::Result;
 use burn::tensor::Device;
+use mm1_model::adapted;
 use mm1_model::lm::Lm;
 use mm1_model::vision::Vision;
 use mm1_model::{Mm1, weights};
 
+use crate::adapters::{encoder_of, with_adapters};
 use crate::checkpoints;
 use crate::error::input;
 use crate::pretrained::{PretrainedEncoder, open_lm};
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Recipe, Stage, TrainStage};
+
+/// The model that `stage` begins to train: as the stages before have left it, with its adapters.
+///
+/// # Errors
+/// If one of them has no good checkpoint.
+pub(crate) fn to_train(recipe: &Recipe, root: &Path, stage: &TrainStage, device: &Device) -> Result<Mm1> {
+    match stage.adapter.as_ref().and(recipe.kept_adapter_before(&stage.name)) {
+        // Its adapters have the shapes of this stage's, and go on; the checkpoint has the weights, too.
+        Some(before) => {
+            let model = with_adapters(Mm1::new(&recipe.model, recipe.seed, device)?, stage, recipe);
+            weights::load(model, &checkpoints::weights(root, &before.name)?)
+        }
+        None => Ok(with_adapters(before(recipe, root, &stage.name, device)?, stage, recipe)),
+    }
+}
 
 /// The model as the stages before `stage` have left it.
 ///
@@ -29,8 +46,8 @@ pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device)
 pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Vision> {
     let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     // Every stage that trains writes the encoder: nothing before the last of them matters.
-    match recipe.trained_before(stage) {
-        Some(last) => weights::load_part(vision, "vision", &checkpoints::weights(root, last.name())?),
+    match recipe.trained_before(stage).and_then(Stage::training) {
+        Some(last) => encoder_of(vision, last, &checkpoints::weights(root, &last.name)?),
         None => from_origin(vision, recipe),
     }
 }
@@ -53,7 +70,7 @@ fn lm_from_origin(lm: Lm, recipe: &Recipe) -> Result<Lm> {
     }
 }
 
-/// The model as the stages `done` of `recipe` have left it.
+/// The model as the stages `done` of `recipe` have left it, adapters in its weights.
 ///
 /// # Errors
 /// If one of them has no good checkpoint.
@@ -70,11 +87,11 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     for stage in &done[last.unwrap_or(0)..] {
         match stage {
             Stage::Pretrain(s) | Stage::Sft(s) => {
-                model = weights::load(model, &checkpoints::weights(root, &s.name)?)?
+                let file = checkpoints::weights(root, &s.name)?;
+                model = adapted::merged(weights::load(with_adapters(model, s, recipe), &file)?);
             }
             Stage::Encoder(s) => {
-                model.vision =
-                    weights::load_part(model.vision, "vision", &checkpoints::weights(root, &s.name)?)?;
+                model.vision = encoder_of(model.vision, s, &checkpoints::weights(root, &s.name)?)?;
             }
             Stage::Probe(_) | Stage::Eval(_) => {}
         }

@@ -14,6 +14,7 @@ use mm1_model::superclass::{SuperClass, inverse_document_frequency};
 use mm1_model::vision::Vision;
 use mm1_train::Objective;
 
+use crate::adapters::with_adapters;
 use crate::plan::Plan;
 use crate::recipe::{ObjectiveConfig, TrainStage};
 use crate::stage::model;
@@ -62,8 +63,10 @@ pub(super) fn with_model<W: WithModel>(
     let clip = |contrast: Contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
     match &stage.objective {
         ObjectiveConfig::Language => work.with(match weights {
-            InitialWeights::Stages(root) => model::before(recipe, root, &stage.name, &device)?,
-            InitialWeights::Random => Mm1::new(&recipe.model, recipe.seed, &device)?,
+            InitialWeights::Stages(root) => model::to_train(recipe, root, stage, &device)?,
+            InitialWeights::Random => {
+                with_adapters(Mm1::new(&recipe.model, recipe.seed, &device)?, stage, recipe)
+            }
         }),
         ObjectiveConfig::Clip { .. } => work.with(clip(Contrast::Softmax)?),
         ObjectiveConfig::Siglip { .. } => work.with(clip(Contrast::Sigmoid)?),

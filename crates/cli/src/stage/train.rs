@@ -9,6 +9,7 @@ use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, SkippedSample};
 use mm1_kernels::allocator::TrainingMemory;
+use mm1_kernels::arena;
 use mm1_train::{Checkpoint, Objective, StepReport, Trainer, checkpoint};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -99,6 +100,8 @@ fn train<M: Objective<Batch = Batch>>(
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
             metrics.flush()?;
             let state = json!({ "cursor": cursor, "stage": stage.name });
+            // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
+            arena::give_back();
             checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;
             context.report.update(&context.folder)?;
         }

@@ -1,6 +1,7 @@
 //! The program as a person meets it.
 #![expect(clippy::unwrap_used, reason = "a test fails where something is missing")]
 
+mod adapters;
 mod architecture;
 mod backbones;
 mod chat;

@@ -102,3 +102,42 @@ fn activation_checkpointing_gives_the_same_digits() {
     succeeds(&run(again.path(), &arguments));
     assert_eq!(losses(saved.path()), losses(again.path()));
 }
+
+/// Frozen weights have no gradients and no moments, in the plan and in the run.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_plan_knows_what_is_frozen() {
+    let wide = ["model.lm.dim=256", "model.lm.heads=4", "model.lm.kv_heads=2", "model.lm.ffn=1024"];
+    let short = [
+        "stage.encoder.steps=1",
+        "stage.pretrain.steps=3",
+        "stage.sft.steps=1",
+        "stage.few-shot.questions=1",
+    ];
+    let mut found = Vec::new();
+    for trained in [
+        "seed=3",
+        "stage.pretrain.optimizer.freeze=[\"lm\"]",
+        "stage.pretrain.adapter={rank=8,targets=[\"q\",\"k\",\"v\",\"out\",\"gate\",\"up\",\"down\"]}",
+    ] {
+        let edits = [&wide[..], &short, &["model.lm.layers=10", trained]].concat();
+        let edits: Vec<&str> = edits.into_iter().flat_map(|edit| ["--set", edit]).collect();
+        let plan = crate::mm1(&["plan", crate::TINY, "--json"]).args(&edits).output().unwrap();
+        succeeds(&plan);
+        let plan: serde_json::Value = serde_json::from_slice(&plan.stdout).unwrap();
+        let planned = plan["memory"]["pretrain"]["mib"].as_u64().unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let done = run(dir.path(), &edits);
+        succeeds(&done);
+        let measured = peak_of(&stderr(&done), 3);
+        assert!(
+            planned.abs_diff(measured) <= measured / 10 + ALLOWANCE_MIB,
+            "{trained}: {planned}, {measured}"
+        );
+        found.push((planned, measured));
+    }
+    // Of 10 million parameters: 12 bytes each for gradients and moments.
+    let [all, frozen, adapters] = found[..] else { panic!("three plans") };
+    assert!(all.0 > frozen.0 + 70 && all.1 > frozen.1 + 70, "{found:?}");
+    assert!(all.0 > adapters.0 + 70 && all.1 > adapters.1 + 70, "{found:?}");
+}

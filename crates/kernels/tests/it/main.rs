@@ -7,6 +7,7 @@ mod arena;
 mod attention;
 mod check;
 mod conv;
+mod dropout;
 mod embedding;
 mod gate;
 mod gemm;

@@ -5,6 +5,7 @@
 mod composed;
 mod fused;
 mod layout;
+mod low_rank;
 mod norm;
 mod weight;
 
@@ -17,8 +18,10 @@ use mm1_kernels::attention::{CachedAttention, KvCache};
 pub use composed::Composed;
 pub use fused::{Fused, GradientSums, StepMemory, checkpointed};
 pub use layout::{Layout, Sight, Span};
+pub use low_rank::LowRank;
 pub use mm1_kernels::activation::Activation;
 pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
+pub use mm1_kernels::dropout::Dropout;
 pub use mm1_kernels::gemm::Precision;
 pub use norm::{Norm, QkNorm};
 pub use weight::{Affine, PackedWeight, Weight};
@@ -127,6 +130,17 @@ pub trait Operations: Debug + Send + Sync {
         map: Affine,
         residual: Option<Tensor<3>>,
     ) -> Tensor<3>;
+
+    /// Adds low-rank maps of `activation(x)` to columns of `y`: `[b, t, o]` and `[b, t, i]` (Swiglu:
+    /// `[b, t, 2i]`) -> `[b, t, o]`, for each of at most three `maps` `scale * dropout(activation(x)) a b`.
+    fn add_low_rank(&self, y: Tensor<3>, x: Tensor<3>, activation: Activation, maps: &[LowRank])
+    -> Tensor<3>;
+
+    /// `x` in the precision of products, where operations save it so: `[b, t, d] -> [b, t, d]`. Who takes it
+    /// twice saves it once.
+    fn rounded(&self, x: Tensor<3>) -> Tensor<3> {
+        x
+    }
 
     /// The SUM over positions of `weight * -log softmax(head(x))[target]` as `[1]`; the caller divides by the
     /// whole step's weight. `x` is `[b, t, d]`, `targets` and `weights` have `b * t` entries.

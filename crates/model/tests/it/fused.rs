@@ -4,8 +4,8 @@
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
 use mm1_model::ops::{
-    Activation, Affine, Composed, Fused, Heads, Layout, Norm, Operations, Precision, QkNorm, Rope, Sight,
-    Span, Weight,
+    Activation, Affine, Composed, Dropout, Fused, Heads, Layout, LowRank, Norm, Operations, Precision,
+    QkNorm, Rope, Sight, Span, Weight,
 };
 use mm1_model::{Compute, weights};
 
@@ -186,6 +186,32 @@ fn activations_linear_and_residual() {
             check("activation, linear, bias, residual", &sizes, &|ops, p| {
                 let map = affine(w(p), Some(&p[3]));
                 ops.act_linear_residual(h(p), activation, map, residual(p)).flatten(0, 2)
+            });
+        }
+    }
+}
+
+#[test]
+fn low_rank_maps() {
+    for (n, i, o, r) in [(6, 10, 7, 2), (70, 33, 28, 5)] {
+        for (activation, rate) in ACTIVATIONS.into_iter().zip([0.0, 0.5, 0.1].into_iter().cycle()) {
+            let wide = if activation == Activation::Swiglu { 2 * i } else { i };
+            let map = |p: &[Tensor<1>], at: usize, (first, width): (usize, usize)| LowRank {
+                a: p[at].clone().reshape([i, r]),
+                b: p[at + 1].clone().narrow(0, 0, r * width).reshape([r, width]),
+                first,
+                scale: 1.5,
+                dropout: (rate > 0.0).then(|| Dropout::new(rate, &[7, at as u64])),
+            };
+            let x = |p: &[Tensor<1>]| p[1].clone().reshape([2, n / 2, wide]);
+            let y = |p: &[Tensor<1>]| p[0].clone().reshape([2, n / 2, o]);
+            check("one low-rank map", &[n * o, n * wide, i * r, r * o], &|ops, p| {
+                ops.add_low_rank(y(p), x(p), activation, &[map(p, 2, (0, o))]).flatten(0, 2)
+            });
+            let sizes = [n * o, n * wide, i * r, r * (o - 3), i * r, r * 2];
+            check("low-rank maps side by side", &sizes, &|ops, p| {
+                let maps = [map(p, 2, (3, o - 3)), map(p, 4, (0, 2))];
+                ops.add_low_rank(y(p), x(p), activation, &maps).flatten(0, 2)
             });
         }
     }

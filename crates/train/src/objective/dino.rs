@@ -67,7 +67,7 @@ impl Objective for Dino {
         Ok(found)
     }
 
-    fn trains(path: &str) -> bool {
+    fn trains(&self, path: &str) -> bool {
         path.starts_with("student.")
     }
 

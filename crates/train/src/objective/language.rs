@@ -2,7 +2,7 @@
 
 use anyhow::Result;
 use mm1_data::batch::{Batch, BatchExample};
-use mm1_model::{Compute, Input, Layout, Mm1, Sight, Span};
+use mm1_model::{Compute, Input, Layout, Mm1, Sight, Span, adapted};
 
 use crate::step::{Objective, Step, StepResult};
 
@@ -14,7 +14,10 @@ impl Objective for Mm1 {
     }
 
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
+        let mut parts = 0..;
         StepResult::of_sums(compute, self, step, |batch| {
+            // Dropout draws anew in each micro-batch, the same after a resume.
+            let compute = compute.in_micro_batch(step.number, parts.next().unwrap_or_default());
             let spans = batch.examples.iter().map(span).collect();
             let input = Input {
                 rows: batch.rows,
@@ -24,8 +27,12 @@ impl Objective for Mm1 {
                 pixels: &batch.pixels,
                 image_slots: &batch.image_slots,
             };
-            self.loss(compute, &input, &batch.targets, &batch.weights)
+            self.loss(&compute, &input, &batch.targets, &batch.weights)
         })
+    }
+
+    fn trains(&self, path: &str) -> bool {
+        adapted::trains(self, path)
     }
 }
 

@@ -1,6 +1,7 @@
 use anyhow::Result;
 use burn::module::Module;
 use mm1_data::batch::Batch;
+use mm1_model::adapter::{AdapterConfig, AdapterPart, AdapterTarget};
 use mm1_model::group::ParameterGroup;
 use mm1_model::{Compute, Mm1};
 use mm1_train::{
@@ -163,6 +164,11 @@ fn a_resumed_run_is_the_unbroken_run_bit_for_bit() {
 }
 
 fn resumes(config: OptimizerConfig) {
+    resumes_with(config, |model| model);
+}
+
+fn resumes_with(config: OptimizerConfig, change: fn(Mm1) -> Mm1) {
+    let model = || change(model());
     let mut unbroken = Trainer::new(&compute(), model(), config.clone()).unwrap();
     let losses = run(&mut unbroken, 0..6);
     let mut first = Trainer::new(&compute(), model(), config.clone()).unwrap();
@@ -175,25 +181,56 @@ fn resumes(config: OptimizerConfig) {
     assert_eq!((found.step, &loaded.state), (3, &json!({ "cursor": 5 })));
     // Another seed: nothing of the fresh model may survive.
     let fresh = Mm1::new(&crate::toy::config(), 99, &crate::toy::device()).unwrap();
-    let mut second = Trainer::new(&compute(), fresh, config).unwrap();
+    let mut second = Trainer::new(&compute(), change(fresh), config).unwrap();
     second.restore(loaded).unwrap();
     assert_eq!(second.steps_done(), 3);
     assert_eq!(run(&mut second, 3..6), losses[3..]);
     assert_eq!(snapshot(&second), snapshot(&unbroken));
 }
 
+/// With low-rank adapters in place of the weights of encoder and decoder, and dropout.
+fn adapted(model: Mm1) -> Mm1 {
+    let targets = vec![AdapterTarget::K, AdapterTarget::Out, AdapterTarget::Up, AdapterTarget::Down];
+    let parts = vec![AdapterPart::Vision, AdapterPart::Lm];
+    let config = AdapterConfig { rank: 2, dropout: 0.25, targets, parts, ..AdapterConfig::default() };
+    mm1_model::adapted::with_adapters(model, &config, 11)
+}
+
+#[test]
+fn a_resumed_run_with_adapters_is_the_unbroken_run_bit_for_bit() {
+    resumes_with(OptimizerConfig::default(), adapted);
+}
+
+#[test]
+fn a_step_changes_adapters_and_leaves_the_weights_beside_them() {
+    let mut trainer = Trainer::new(&compute(), adapted(model()), OptimizerConfig::default()).unwrap();
+    let before = snapshot(&trainer);
+    // The second step: with `lora_b` at 0 the first leaves `lora_a` where it is, but for weight decay.
+    run(&mut trainer, 0..2);
+    let after = snapshot(&trainer);
+    for (path, values) in &after.model {
+        let trained = path.starts_with("connector.") || path.contains(".adapter.");
+        assert_eq!(values != &before.model[path], trained, "{path}");
+        assert_eq!(after.optimizer.contains_key(&format!("{path}.m")), trained, "{path}");
+    }
+}
+
 #[test]
 fn results_do_not_depend_on_the_number_of_threads() {
-    let on = |threads| {
-        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| {
-            let mut trainer = trainer();
-            (run(&mut trainer, 0..3), snapshot(&trainer))
-        })
-    };
-    let one = on(1);
-    for threads in [2, 3, 5] {
-        assert!(on(threads) == one, "{threads} threads and one differ");
+    let changes: [fn(Mm1) -> Mm1; 2] = [|model| model, adapted];
+    for change in changes {
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            pool.install(|| {
+                let mut trainer =
+                    Trainer::new(&compute(), change(model()), OptimizerConfig::default()).unwrap();
+                (run(&mut trainer, 0..3), snapshot(&trainer))
+            })
+        };
+        let one = on(1);
+        for threads in [2, 3, 5] {
+            assert!(on(threads) == one, "{threads} threads and one differ");
+        }
     }
 }
 

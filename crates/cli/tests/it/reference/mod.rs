@@ -115,6 +115,7 @@ fn the_schema_refuses_what_the_program_refuses() {
         "stage.pretrain.tasks=[\"scene-vqa\"]",
         "stage.pretrain.views={}",
         "stage.encoder.dino={}",
+        "stage.encoder.adapter={}",
         // Out of its range.
         "stage.pretrain.steps=0",
         "stage.pretrain.optimizer.lr=0.0",

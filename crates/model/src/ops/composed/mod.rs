@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
 
-use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, QkNorm, Rope, Weight};
+use super::{Activation, Affine, Heads, Layout, LowRank, Norm, Operations, Precision, QkNorm, Rope, Weight};
 use positions::{LastPositions, Positions};
 
 /// Operations made of the engine's own. Products are in the device's f32 in either precision, but for
@@ -76,6 +76,33 @@ impl Operations for Composed {
             None => y,
             Some(residual) => residual + y,
         }
+    }
+
+    fn add_low_rank(
+        &self,
+        y: Tensor<3>,
+        x: Tensor<3>,
+        activation: Activation,
+        maps: &[LowRank],
+    ) -> Tensor<3> {
+        let (seen, device) = (activate(x, activation), y.device());
+        let ([b, t, i], mut y) = (seen.dims(), y);
+        for map in maps {
+            let seen = match map.dropout {
+                None => seen.clone(),
+                Some(dropout) => {
+                    let mut left = vec![1.0f32; b * t * i];
+                    dropout.apply(&mut left);
+                    seen.clone() * Tensor::<3>::from_data(TensorData::new(left, [b, t, i]), &device)
+                }
+            };
+            let low = seen.reshape([b * t, i]).matmul(map.a.clone()).mul_scalar(map.factor());
+            let width = map.b.dims()[1];
+            let columns = [0..b, 0..t, map.first..map.first + width];
+            let part = y.clone().slice(columns.clone()) + low.matmul(map.b.clone()).reshape([b, t, width]);
+            y = y.slice_assign(columns, part);
+        }
+        y
     }
 
     fn qk_norm(&self, qkv: Tensor<3>, heads: Heads, norm: &QkNorm) -> Tensor<3> {

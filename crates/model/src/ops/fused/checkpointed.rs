@@ -13,14 +13,14 @@ use burn_flex::FlexTensor;
 use super::record::{BackwardPass, Operation, record};
 use super::{Operand, StepMemory, tensor};
 
-/// The input of a block and its parameters, of which an encoder's block has twelve.
-const PARENTS: usize = 1 + 12;
+/// The input of a block and its parameters, of which an encoder's block has twelve, and an adapter two.
+const PARENTS: usize = 1 + 12 + 2 * 7;
 
 /// `forward(module, x)`: `[b, t, d] -> [b, t, d]`, of which only `x` is saved for backward, where `forward`
 /// runs again, bit for bit.
 ///
 /// # Panics
-/// When the module has more than twelve parameters.
+/// When the module has more parameters than a block.
 pub fn checkpointed<M: Module + Sync + 'static>(
     memory: &StepMemory,
     module: &M,
@@ -32,7 +32,7 @@ pub fn checkpointed<M: Module + Sync + 'static>(
     let mut nodes = ParameterNodes(vec![x.node]);
     module.visit(&mut nodes);
     nodes.0.resize_with(PARENTS, || None);
-    let parents = nodes.0.try_into().expect("a block has at most twelve parameters");
+    let parents = nodes.0.try_into().expect("a block has no more parameters");
     record(Checkpointed, memory, parents, y, || {
         let memory = memory.clone();
         let recompute = move |x: FlexTensor, dy| {

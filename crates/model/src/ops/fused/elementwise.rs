@@ -80,3 +80,22 @@ impl Operation<2> for AddActivation {
         pass.give(1, || dy);
     }
 }
+
+/// See [`crate::ops::Operations::rounded`].
+pub(super) fn rounded(fused: &Fused, x: Tensor<3>) -> Tensor<3> {
+    let x = Operand::new(x);
+    let y = fused.memory.in_precision(x.value, fused.precision);
+    record(Rounded, &fused.memory, [x.node], y, || ())
+}
+
+#[derive(Debug)]
+struct Rounded;
+
+impl Operation<1> for Rounded {
+    type State = ();
+
+    fn backward((): (), dy: FlexTensor, mut pass: BackwardPass<'_, 1>) {
+        let memory = pass.memory.clone();
+        pass.give(0, || memory.in_f32(dy));
+    }
+}

@@ -13,6 +13,7 @@ mod cross_entropy;
 mod elementwise;
 mod embedding;
 mod linear;
+mod low_rank;
 mod memory;
 mod norm;
 mod norm_linear;
@@ -30,7 +31,7 @@ use burn_flex::{FlexTensor, Layout as TensorLayout};
 pub use checkpointed::checkpointed;
 pub use step_memory::{GradientSums, StepMemory};
 
-use super::{Activation, Affine, Heads, Layout, Norm, Operations, Precision, QkNorm, Rope, Weight};
+use super::{Activation, Affine, Heads, Layout, LowRank, Norm, Operations, Precision, QkNorm, Rope, Weight};
 use memory::{Number, Values};
 
 /// Operations whose forward and backward pass are one kernel of `mm1_kernels` each.
@@ -108,6 +109,20 @@ impl Operations for Fused {
         residual: Option<Tensor<3>>,
     ) -> Tensor<3> {
         act_linear::act_linear_residual(self, h, activation, map, residual)
+    }
+
+    fn add_low_rank(
+        &self,
+        y: Tensor<3>,
+        x: Tensor<3>,
+        activation: Activation,
+        maps: &[LowRank],
+    ) -> Tensor<3> {
+        low_rank::add_low_rank(self, y, x, activation, maps)
+    }
+
+    fn rounded(&self, x: Tensor<3>) -> Tensor<3> {
+        elementwise::rounded(self, x)
     }
 
     fn linear_cross_entropy(
