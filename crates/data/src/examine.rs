@@ -139,12 +139,17 @@ pub(crate) fn reason(error: &anyhow::Error, source: &str, file: &str) -> String 
 }
 
 impl Damaged {
-    /// The reason without what differs from document to document: ids and paths at its start.
+    /// The reason without what differs from document to document: ids, paths and places at its start.
     pub fn cause(&self) -> &str {
         let mut cause = self.reason.as_str();
         while let Some((first, rest)) = cause.split_once(": ") {
-            let place = ["picture ", "the value at byte "].iter().any(|place| first.starts_with(place));
-            if first.contains(' ') && !place && !first.contains('/') {
+            let (place, what) = first.split_once(" is ").unwrap_or((first, ""));
+            let at = place.strip_prefix("the value at byte ");
+            let value = at.is_some_and(|at| at.bytes().all(|byte| byte.is_ascii_digit()));
+            if value && !what.is_empty() {
+                return &cause[place.len() + " is ".len()..];
+            }
+            if first.contains(' ') && !value && !first.starts_with("picture ") && !first.contains('/') {
                 break;
             }
             cause = rest;

@@ -3,9 +3,10 @@
 use std::io::Cursor;
 
 use anyhow::{Result, bail};
-use image::ImageReader;
+use image::{ImageFormat, ImageReader};
 
 use super::decoded::{damaged, format, format_name};
+use super::jpeg::whole;
 use crate::document::Image;
 
 /// A picture by its header.
@@ -32,7 +33,11 @@ pub fn read_header(image: &Image) -> Result<PictureHeader> {
     };
     let format = format(bytes)?;
     let sides = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
-    let (width, height) = sides.map_err(|error| damaged(&error))?;
+    let (width, height) = sides.map_err(|error| match format {
+        // A header that ends too early is told as any other cut.
+        ImageFormat::Jpeg => whole(bytes).err().unwrap_or_else(|| damaged(&error)),
+        _ => damaged(&error),
+    })?;
     if width == 0 || height == 0 {
         bail!("damaged picture: {width}x{height} pixels");
     }

@@ -125,7 +125,13 @@ impl Conversations {
             let pictures = left.map(|cell| self.picture(cell)).collect::<Result<Vec<_>>>()?;
             first.segments.splice(..0, pictures);
         } else {
-            ensure!(places == given, "{given} pictures for {places} places {PLACE} in the text");
+            let s = |count: usize| if count == 1 { "" } else { "s" };
+            ensure!(
+                places == given,
+                "{given} picture{} for {places} place{} {PLACE} in the text",
+                s(given),
+                s(places)
+            );
         }
         Ok(turns)
     }

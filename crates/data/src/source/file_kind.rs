@@ -33,7 +33,12 @@ pub(super) fn inspect(file: &Blob, given: &SourceFields, store: &Store) -> FileK
     let ends = |endings: &[&str]| ends(&name, endings);
     let clear = |evidence: Result<Evidence>| match evidence {
         Ok(evidence) => FileKind::Format(evidence),
-        Err(error) => FileKind::Unclear(format!("{:#}", file.explained(error))),
+        Err(error) => {
+            let told = format!("{:#}", file.explained(error));
+            // The file is named beside it.
+            let told = told.strip_prefix(&format!("{}: ", file.address)).unwrap_or(&told);
+            FileKind::Unclear(told.to_owned())
+        }
     };
     if let Some(folder) = manifest(file) {
         FileKind::ShardManifest(folder)

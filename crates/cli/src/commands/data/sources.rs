@@ -102,8 +102,8 @@ impl Opened {
 }
 
 /// `1 file`, `2 files`.
-fn counted(number: u64, of: &str) -> String {
-    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
+pub(super) fn counted(number: u64, of: &str) -> String {
+    format!("{} {of}{}", HumanCount(number), if number == 1 { "" } else { "s" })
 }
 
 /// Documents from one showing of progress to the next.
@@ -143,25 +143,26 @@ impl DocumentProgress {
 pub(crate) fn account_table(account: &Accounts, left_out: &LeftOut) -> String {
     let Accounts { files, documents } = account;
     let mut text = format!("\n{:>12} {:>12}  what became of them\n", "files", "documents");
-    let mut line = |files: u64, documents: u64, what: &str| {
-        let count = |count: u64| if count == 0 { String::new() } else { HumanCount(count).to_string() };
+    let mut line = |files: Option<u64>, documents: Option<u64>, what: &str| {
+        let count =
+            |count: Option<u64>| count.map_or_else(String::new, |count| HumanCount(count).to_string());
         let _ = writeln!(text, "{:>12} {:>12}  {}", count(files), count(documents), printable(what));
     };
-    line(files.there, documents.there, "there");
-    line(files.read, documents.read, "read");
+    line(Some(files.there), Some(documents.there), "there");
+    line(Some(files.read), Some(documents.read), "read");
     for (name, [of_files, of_documents]) in [
         ("skipped", [&files.skipped, &documents.skipped]),
         ("left out", [&files.left_out, &documents.left_out]),
     ] {
-        most(of_files, |reason, count| line(count, 0, &format!("{name}: {reason}")));
-        most(of_documents, |reason, count| line(0, count, &format!("{name}: {reason}")));
+        most(of_files, |reason, count| line(Some(count), None, &format!("{name}: {reason}")));
+        most(of_documents, |reason, count| line(None, Some(count), &format!("{name}: {reason}")));
     }
     let lost = [files, documents].map(|account| account.in_no_count());
     if lost != [0, 0] {
         let _ = writeln!(text, "{:>12} {:>12}  in no count: a fault of mm1", lost[0], lost[1]);
     }
     if !left_out.is_empty() {
-        text.push_str("\nleft out of documents, by reason\n");
+        text.push_str("\nleft out of documents and archives, by reason\n");
         most(left_out, |reason, count| {
             let _ = writeln!(text, "{:>12}  {}", HumanCount(count).to_string(), printable(reason));
         });

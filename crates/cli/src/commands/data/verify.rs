@@ -2,12 +2,11 @@
 
 use anyhow::Result;
 use clap::Args;
-use indicatif::HumanCount;
 use mm1_data::examine::PictureCheck;
 use mm1_data::verify;
 use serde_json::json;
 
-use super::sources::{DocumentProgress, SourceArgs, account_table};
+use super::sources::{DocumentProgress, SourceArgs, account_table, counted};
 use crate::error::{InputError, input};
 use crate::output::print_json;
 
@@ -32,11 +31,11 @@ pub(crate) fn verify(args: &VerifyArgs) -> Result<()> {
     let how = args.sources.examination(PictureCheck::Pixels);
     let verified = input(verify::verify(&detected, &store, how, &mut |done| bar.update(done)))?;
     bar.finish(&format!(
-        "{} files, {} manifests, {} documents and {} images are whole",
-        HumanCount(verified.files),
-        HumanCount(verified.manifests),
-        HumanCount(verified.documents),
-        HumanCount(verified.images)
+        "whole: {} and {} in {}, beside {}",
+        counted(verified.documents, "document"),
+        counted(verified.images, "image"),
+        counted(verified.files, "file"),
+        counted(verified.manifests, "manifest")
     ));
     if args.json {
         let mut report = serde_json::to_value(&verified)?;

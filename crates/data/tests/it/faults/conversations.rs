@@ -49,7 +49,7 @@ fn fault_41_places_and_pictures_agree() {
     let (whole, reasons) = told_apart(&talks);
     assert_eq!((whole, reasons.len()), (1, 4));
     for reason in &reasons[..3] {
-        assert!(reason.contains("0 pictures for 1 places <image>"), "{reason}");
+        assert!(reason.contains("0 pictures for 1 place <image>"), "{reason}");
     }
     assert!(reasons[3].contains("\"\" is not inside its folder"), "{}", reasons[3]);
 }

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use mm1_data::examine::{Damaged, examine};
+use mm1_data::image::DecodeBudget;
 use mm1_data::shard::ShardManifest;
 use mm1_data::source::{SourceConfig, Split};
 
@@ -266,5 +268,35 @@ fn mmc4_is_refused_by_field_and_value() {
         "`image_info[0].matched_text_index` is -1, not the number of a sentence",
     ]) {
         assert!(reason.contains(told), "{reason}");
+    }
+}
+
+#[test]
+fn a_jpeg_that_is_cut_anywhere_is_truncated() {
+    let whole = picture(0);
+    for end in [20, 100, whole.len() / 2, whole.len() - 40, whole.len() - 2] {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("a.jpg"), &whole[..end]).unwrap();
+        written(folder.path(), "a.txt", "a thing");
+        let source = &opened(&[text(&folder)], None, &[]).unwrap()[0];
+        let error = examine(source, 0, super::PIXELS, &DecodeBudget::default()).err().unwrap();
+        assert!(format!("{error:#}").contains("truncated JPEG: "), "{end}: {error:#}");
+    }
+}
+
+#[test]
+fn causes_have_no_names_and_places() {
+    for (reason, cause) in [
+        ("the value at byte 12 is not JSON: `NaN` at its byte 3", "not JSON: `NaN` at its byte 3"),
+        (
+            "the value at byte 12: `messages` is 3, not a list of turns",
+            "`messages` is 3, not a list of turns",
+        ),
+        ("a/b.jpg: picture 0 (b.jpg): damaged picture: x", "damaged picture: x"),
+        ("0: no turn of the assistant", "no turn of the assistant"),
+        ("its text is 3: not a text", "its text is 3: not a text"),
+    ] {
+        let (source, file, reason) = ("s".to_owned(), "f".to_owned(), reason.to_owned());
+        assert_eq!(Damaged { source, file, index: Some(0), reason }.cause(), cause);
     }
 }

@@ -20,7 +20,7 @@ fn llava_and_sharegpt_records_become_turns() {
             "<user>[0]and[1]<assistant>Two.<end>",
         ]
     );
-    assert!(sketches[3].contains("short: 1 pictures for 0 places <image>"), "{}", sketches[3]);
+    assert!(sketches[3].contains("short: 1 picture for 0 places <image>"), "{}", sketches[3]);
     let read = open(config).unwrap().stored(1).unwrap();
     assert_eq!(read.id, "mine/llava.json/7");
     let turn = |text: &str| Turn::user(vec![Segment::text(text)]);
