@@ -148,14 +148,17 @@ fn what_a_hostile_file_says_is_refused_by_its_key() {
     refuse(&|t| t.tokens.clear(), "tokenizer.ggml.tokens: there are 0");
     let (tokens, types) = (own.tokens.len(), own.tokens.len() - 1);
     let fewer = format!("tokenizer.ggml.token_type has {types} values for {tokens} tokens");
-    refuse(&|t| drop(t.token_types.pop()), &fewer);
+    refuse(&|t| t.token_types.truncate(types), &fewer);
     refuse(&|t| t.token_types[7] = 9, "tokenizer.ggml.token_type: 9 of ");
     refuse(&|t| t.tokens[9] = t.tokens[8].clone(), " is number 8 and 9");
     refuse(&|t| t.tokens[9] = "x".repeat(1025), "number 9 is of 1025 bytes; the limit is 1024");
     refuse(&|t| t.tokens[9].clear(), "tokenizer.ggml.tokens: number 9 is empty");
     refuse(&|t| t.merges.push("a".to_owned()), "\"a\" is not of two tokens that become a third");
     refuse(&|t| t.merges.push("a zzz".to_owned()), "\"a zzz\" is not of two tokens");
-    refuse(&|t| drop(t.special_ids.insert("bos".to_owned(), 9999)), "bos_token_id = 9999, but there are ");
+    refuse(
+        &|t| *t.special_ids.entry("eos".to_owned()).or_default() = 9999,
+        "eos_token_id = 9999, but there are ",
+    );
     refuse(&|t| t.model = "llama".to_owned(), "tokenizer.ggml.scores is missing");
     let mut pieces = sentence_piece(&["a"]);
     pieces.tokens[13] = "x".to_owned();
