@@ -301,30 +301,7 @@ impl GgufTokenizer {
         let words = GgufWords::of_file(&file).with_context(|| {
             format!("pre_tokenizer: llama.cpp has no name for these words; known are {}", gguf_words::known())
         })?;
-        let vocab = model["vocab"].as_object().context("model.vocab is missing")?;
-        let added = file["added_tokens"].as_array().map_or(&[][..], Vec::as_slice);
-        let mut found = BTreeMap::new();
-        for (token, id) in vocab {
-            found.insert(
-                id.as_u64().context("model.vocab: an id is no number")?,
-                (token.as_str(), kind::NORMAL),
-            );
-        }
-        for token in added {
-            let content = token["content"].as_str().context("added_tokens: one without content")?;
-            let kind = if token["special"] == json!(true) { kind::CONTROL } else { kind::USER_DEFINED };
-            found.insert(token["id"].as_u64().context("added_tokens: one without an id")?, (content, kind));
-        }
-        let most = found.last_key_value().map_or(0, |(id, _)| *id as usize);
-        ensure!(most < MAX_TOKENS, "the id {most} is beyond {MAX_TOKENS}");
-        let (mut tokens, mut token_types) = (Vec::new(), Vec::new());
-        for id in 0..=most {
-            let unused = || (format!("[PAD{id}]"), kind::UNUSED);
-            let own = found.get(&(id as u64)).map(|&(token, kind)| (token.to_owned(), kind));
-            let (token, kind) = own.unwrap_or_else(unused);
-            tokens.push(token);
-            token_types.push(kind);
-        }
+        let (tokens, token_types) = tokens_of(&file)?;
         let merges = model["merges"].as_array().context("model.merges is missing")?;
         Ok(Self {
             model: "gpt2".to_owned(),
@@ -339,6 +316,27 @@ impl GgufTokenizer {
             ..Self::default()
         })
     }
+}
+
+/// Each token of a `tokenizer.json` by its id, and its kind. Ids that nothing has are unused.
+fn tokens_of(file: &Value) -> Result<(Vec<String>, Vec<i64>)> {
+    let vocab = file["model"]["vocab"].as_object().context("model.vocab is missing")?;
+    let mut found = BTreeMap::new();
+    for (token, id) in vocab {
+        found.insert(id.as_u64().context("model.vocab: an id is no number")?, (token.as_str(), kind::NORMAL));
+    }
+    for token in file["added_tokens"].as_array().into_iter().flatten() {
+        let content = token["content"].as_str().context("added_tokens: one without content")?;
+        let kind = if token["special"] == json!(true) { kind::CONTROL } else { kind::USER_DEFINED };
+        found.insert(token["id"].as_u64().context("added_tokens: one without an id")?, (content, kind));
+    }
+    let most = found.last_key_value().map_or(0, |(id, _)| *id as usize);
+    ensure!(most < MAX_TOKENS, "the id {most} is beyond {MAX_TOKENS}");
+    let token = |id: usize| {
+        let own = found.get(&(id as u64)).map(|&(token, kind)| (token.to_owned(), kind));
+        own.unwrap_or_else(|| (format!("[PAD{id}]"), kind::UNUSED))
+    };
+    Ok((0..=most).map(token).unzip())
 }
 
 /// A merge of a `tokenizer.json`, a text or a pair, as a text.

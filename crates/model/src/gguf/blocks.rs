@@ -1,5 +1,5 @@
-//! Blocks of 32 numbers to floats, and the way from a type to its blocks. Each formula is that of
-//! `dequantize_row_*` in ggml-quants.c, in f32 and in its order, so that every bit is the same.
+//! Blocks of 32 numbers to floats. Each formula is that of `dequantize_row_*` in ggml-quants.c, in f32 and in
+//! its order, so that every bit is the same.
 //!
 //! `d` and `m` are f16. Of 4 bits, byte `i` has number `i` below and number `i + 16` above; a fifth bit of
 //! number `i` is bit `i` of a u32.
@@ -12,39 +12,7 @@
 //! | Q5_1 | d, m, u32, 16 bytes | d q + m |
 //! | Q8_0 | d, 32 of i8 | d q |
 
-use half::{bf16, f16};
-
-use super::k_blocks;
-use super::tensor_type::TensorType;
-
-/// The numbers of whole blocks.
-pub(super) fn dequantise(kind: TensorType, bytes: &[u8], values: &mut [f32]) {
-    match kind {
-        TensorType::F32 => each(bytes, values, |b| f32::from_le_bytes(b)),
-        TensorType::F16 => each(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
-        TensorType::BF16 => each(bytes, values, |b| bf16::from_le_bytes(b).to_f32()),
-        TensorType::Q4_0 => blocks(kind, bytes, values, q4_0),
-        TensorType::Q4_1 => blocks(kind, bytes, values, q4_1),
-        TensorType::Q5_0 => blocks(kind, bytes, values, q5_0),
-        TensorType::Q5_1 => blocks(kind, bytes, values, q5_1),
-        TensorType::Q8_0 => blocks(kind, bytes, values, q8_0),
-        TensorType::Q2K => blocks(kind, bytes, values, k_blocks::q2),
-        TensorType::Q3K => blocks(kind, bytes, values, k_blocks::q3),
-        TensorType::Q4K => blocks(kind, bytes, values, k_blocks::q4),
-        TensorType::Q5K => blocks(kind, bytes, values, k_blocks::q5),
-        TensorType::Q6K => blocks(kind, bytes, values, k_blocks::q6),
-        TensorType::Q8K => blocks(kind, bytes, values, k_blocks::q8),
-    }
-}
-
-fn each<const N: usize>(bytes: &[u8], values: &mut [f32], float: impl Fn([u8; N]) -> f32) {
-    values.iter_mut().zip(bytes.as_chunks().0).for_each(|(value, &bytes)| *value = float(bytes));
-}
-
-fn blocks(kind: TensorType, bytes: &[u8], values: &mut [f32], block: impl Fn(&[u8], &mut [f32])) {
-    let numbers = values.chunks_exact_mut(kind.block());
-    bytes.chunks_exact(kind.block_bytes()).zip(numbers).for_each(|(bytes, numbers)| block(bytes, numbers));
-}
+use half::f16;
 
 /// The f16 at a byte.
 pub(super) fn f16_at(block: &[u8], at: usize) -> f32 {
@@ -60,12 +28,12 @@ fn nibbles(qs: &[u8], values: &mut [f32], number: impl Fn(usize, u8) -> f32) {
     }
 }
 
-fn q4_0(block: &[u8], values: &mut [f32]) {
+pub(super) fn q4_0(block: &[u8], values: &mut [f32]) {
     let d = f16_at(block, 0);
     nibbles(&block[2..], values, |_, q| d * f32::from(q.cast_signed() - 8));
 }
 
-fn q4_1(block: &[u8], values: &mut [f32]) {
+pub(super) fn q4_1(block: &[u8], values: &mut [f32]) {
     let (d, m) = (f16_at(block, 0), f16_at(block, 2));
     nibbles(&block[4..], values, |_, q| d * f32::from(q) + m);
 }
@@ -76,17 +44,17 @@ fn fifth_bits(block: &[u8], at: usize) -> impl Fn(usize) -> u8 {
     move |i| if bits >> i & 1 == 1 { 16 } else { 0 }
 }
 
-fn q5_0(block: &[u8], values: &mut [f32]) {
+pub(super) fn q5_0(block: &[u8], values: &mut [f32]) {
     let (d, fifth) = (f16_at(block, 0), fifth_bits(block, 2));
     nibbles(&block[6..], values, |i, q| d * f32::from((q | fifth(i)).cast_signed() - 16));
 }
 
-fn q5_1(block: &[u8], values: &mut [f32]) {
+pub(super) fn q5_1(block: &[u8], values: &mut [f32]) {
     let (d, m, fifth) = (f16_at(block, 0), f16_at(block, 2), fifth_bits(block, 4));
     nibbles(&block[8..], values, |i, q| d * f32::from(q | fifth(i)) + m);
 }
 
-fn q8_0(block: &[u8], values: &mut [f32]) {
+pub(super) fn q8_0(block: &[u8], values: &mut [f32]) {
     let d = f16_at(block, 0);
     values.iter_mut().zip(&block[2..]).for_each(|(value, q)| *value = f32::from(q.cast_signed()) * d);
 }

@@ -9,10 +9,11 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, bail, ensure};
 use rayon::prelude::*;
 
+use super::dequantise::dequantise;
 use super::header::HeaderReader;
 use super::metadata::MetadataValue;
 use super::tensor_type::TensorType;
-use super::{ALIGNMENT, MAGIC, blocks};
+use super::{ALIGNMENT, MAGIC};
 use crate::weight_file;
 
 /// Values that a thread reads at once: whole blocks, and enough that opening the file again costs nothing.
@@ -174,7 +175,7 @@ impl GgufTensor {
             let (block, size) = (self.tensor_type.block(), self.tensor_type.block_bytes());
             let mut bytes = vec![0; values.len() / block * size];
             self.at((i * PIECE / block * size) as u64)?.read_exact(&mut bytes)?;
-            blocks::dequantise(self.tensor_type, &bytes, values);
+            dequantise(self.tensor_type, &bytes, values);
             anyhow::Ok(())
         })?;
         Ok(values)

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::module::Param;
 use burn::tensor::Tensor;
 use rayon::prelude::*;
@@ -72,7 +72,7 @@ fn architecture(config: &LmConfig) -> Result<&'static str> {
         (false, false) => "llama",
         (true, false) => "qwen2",
         (false, true) => "qwen3",
-        (true, true) => anyhow::bail!("llama.cpp has no decoder with qkv_bias and qk_norm"),
+        (true, true) => bail!("llama.cpp has no decoder with qkv_bias and qk_norm"),
     };
     let llama3 = matches!(config.rope_scaling, RopeScaling::Llama3 { .. });
     ensure!(!llama3 || architecture == "llama", "llama.cpp's {architecture} has no rope_scaling of Llama 3");
@@ -183,57 +183,69 @@ fn half_split(row: usize, width: usize) -> usize {
 
 /// What the parameter at `path` of this shape becomes, in the order of its columns.
 fn places_of(path: &str, shape: &[usize], config: &LmConfig) -> Result<Vec<ExportedPart>> {
+    let block = path.strip_prefix("blocks.").and_then(|rest| rest.split_once('.'));
+    if let Some((layer, rest)) = block {
+        let layer = layer.parse().context("its block has no number")?;
+        return places_in_block(layer, rest, shape, config);
+    }
+    Ok(match path {
+        "embedding" => whole(GGUF.embedding.to_owned(), shape),
+        "norm.gamma" => whole(GGUF.norm.to_owned(), shape),
+        "head" => columns(shape[0], vec![(GGUF.head.to_owned(), shape[1], None)]),
+        _ => bail!("it has no place in the file"),
+    })
+}
+
+/// The same of one in a block.
+fn places_in_block(
+    layer: usize,
+    path: &str,
+    shape: &[usize],
+    config: &LmConfig,
+) -> Result<Vec<ExportedPart>> {
     let heads = config.attention_heads();
     let (q, kv) = (heads.out_width(), heads.kv_heads * heads.width);
     // Only the architecture `llama` turns neighbours.
     let head = (!config.qkv_bias && !config.qk_norm).then_some(heads.width);
-    let whole =
-        |name: String| vec![ExportedPart { name, shape: shape.to_vec(), part: ParameterPart::Values(0) }];
-    let columns = |names: &[(String, usize, Option<usize>)]| {
-        let mut from = 0;
-        let mut part = |(name, outputs, head): &(String, usize, Option<usize>)| {
-            let part = ParameterPart::Columns(from, *head);
-            from += outputs;
-            ExportedPart { name: name.clone(), shape: vec![*outputs, shape[0]], part }
-        };
-        names.iter().map(&mut part).collect::<Vec<_>>()
-    };
-    let Some((layer, rest)) = path.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')) else {
-        return Ok(match path {
-            "embedding" => whole(GGUF.embedding.to_owned()),
-            "norm.gamma" => whole(GGUF.norm.to_owned()),
-            "head" => columns(&[(GGUF.head.to_owned(), shape[1], None)]),
-            _ => anyhow::bail!("it has no place in the file"),
-        });
-    };
-    let layer = layer.parse().context("its block has no number")?;
     let weight = |name: &str| GGUF.weight(layer, name);
-    let qkv = GGUF.qkv;
-    Ok(match rest {
-        "attention.norm.gamma" => whole(weight(GGUF.norms[0])),
-        "mlp.norm.gamma" => whole(weight(GGUF.norms[1])),
-        "attention.qk_norm.q_gamma" => whole(weight(GGUF.qk_norms[0])),
-        "attention.qk_norm.k_gamma" => whole(weight(GGUF.qk_norms[1])),
-        "attention.qkv" => {
-            columns(&[(weight(qkv[0]), q, head), (weight(qkv[1]), kv, head), (weight(qkv[2]), kv, None)])
-        }
-        "attention.qkv_bias" => [(0, q), (q, kv), (q + kv, kv)]
-            .into_iter()
-            .zip(qkv)
-            .map(|((from, width), name)| ExportedPart {
+    let map = |name: &str, outputs: usize, head: Option<usize>| (weight(name), outputs, head);
+    let [query, key, value] = GGUF.qkv;
+    let maps = match path {
+        "attention.norm.gamma" => return Ok(whole(weight(GGUF.norms[0]), shape)),
+        "mlp.norm.gamma" => return Ok(whole(weight(GGUF.norms[1]), shape)),
+        "attention.qk_norm.q_gamma" => return Ok(whole(weight(GGUF.qk_norms[0]), shape)),
+        "attention.qk_norm.k_gamma" => return Ok(whole(weight(GGUF.qk_norms[1]), shape)),
+        "attention.qkv_bias" => {
+            let biases = [(query, 0, q), (key, q, kv), (value, q + kv, kv)];
+            let bias = |(name, from, width)| ExportedPart {
                 name: GGUF.bias(layer, name),
                 shape: vec![width],
                 part: ParameterPart::Values(from),
-            })
-            .collect(),
-        "attention.out" => columns(&[(weight(GGUF.out), config.dim, None)]),
-        "mlp.up" => columns(&[
-            (weight(GGUF.gate_up[0]), config.ffn, None),
-            (weight(GGUF.gate_up[1]), config.ffn, None),
-        ]),
-        "mlp.down" => columns(&[(weight(GGUF.down), config.dim, None)]),
-        _ => anyhow::bail!("it has no place in the file"),
-    })
+            };
+            return Ok(biases.map(bias).into());
+        }
+        "attention.qkv" => vec![map(query, q, head), map(key, kv, head), map(value, kv, None)],
+        "attention.out" => vec![map(GGUF.out, config.dim, None)],
+        "mlp.up" => GGUF.gate_up.map(|name| map(name, config.ffn, None)).into(),
+        "mlp.down" => vec![map(GGUF.down, config.dim, None)],
+        _ => bail!("it has no place in the file"),
+    };
+    Ok(columns(shape[0], maps))
+}
+
+fn whole(name: String, shape: &[usize]) -> Vec<ExportedPart> {
+    vec![ExportedPart { name, shape: shape.to_vec(), part: ParameterPart::Values(0) }]
+}
+
+/// Maps of `inputs` inputs that lie side by side: names, outputs, and the width of heads that are turned.
+fn columns(inputs: usize, maps: Vec<(String, usize, Option<usize>)>) -> Vec<ExportedPart> {
+    let mut from = 0;
+    let part = |(name, outputs, head)| {
+        let part = ParameterPart::Columns(from, head);
+        from += outputs;
+        ExportedPart { name, shape: vec![outputs, inputs], part }
+    };
+    maps.into_iter().map(part).collect()
 }
 
 /// Writes the parts of one parameter after another.

@@ -18,6 +18,7 @@
 // `candle-core` has them all, inside of a second tensor engine.
 
 mod blocks;
+mod dequantise;
 mod file;
 mod header;
 mod k_blocks;

@@ -86,8 +86,7 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
     let is_gguf = |path: &Path| path.extension().is_some_and(|end| end.eq_ignore_ascii_case("gguf"));
     if !path.is_dir() {
         let shown = path.display();
-        ensure!(path.exists(), "{shown}: there is no such file or folder");
-        ensure!(is_gguf(path), "{shown}: neither a Hugging Face folder nor a .gguf file");
+        ensure!(path.exists() && is_gguf(path), "{shown}: not a Hugging Face folder, and no .gguf file");
         return Ok(Some(path.to_owned()));
     }
     if path.join("config.json").exists() {

@@ -124,7 +124,7 @@ fn a_folder_with_one_file_is_that_file() {
     let text = folder.path().join("a.txt");
     fs::write(&text, "a").unwrap();
     let error = lm::open(&text).err().unwrap().to_string();
-    assert!(error.ends_with("a.txt: neither a Hugging Face folder nor a .gguf file"), "{error}");
+    assert!(error.ends_with("a.txt: not a Hugging Face folder, and no .gguf file"), "{error}");
 }
 
 /// A tokenizer of so many tokens.
