@@ -31,7 +31,8 @@ impl LocalModel<'_> {
 
 /// A prompt of ours, its text tokenised.
 pub(crate) struct LocalPrompt {
-    /// What all prompts begin with; empty where demonstrations differ.
+    /// What all prompts begin with; empty where demonstrations differ, or a chat template writes them
+    /// otherwise before each question.
     shared: EncodedPrompt,
     /// What follows it, with the texts that are scored after it.
     own: LikelihoodRequest,
@@ -57,12 +58,15 @@ impl PromptReader for LocalPrompts<'_> {
 
     fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<LocalPrompt> {
         let parts = parts(prompt);
-        let (shared, own) = parts.split_at(if prompt.shared_demonstrations { 2 } else { 0 });
+        let whole = self.0.encode(&parts)?;
         let continuations = continuations.iter().map(|text| self.0.encode_text(text)).collect();
-        Ok(LocalPrompt {
-            shared: self.0.encode(shared)?,
-            own: LikelihoodRequest { prompt: self.0.encode(own)?, continuations },
-        })
+        let begins =
+            if prompt.shared_demonstrations { self.0.encode(&parts[..2])? } else { EncodedPrompt::default() };
+        let (shared, prompt) = match whole.after(&begins) {
+            Some(own) => (begins, own),
+            None => (EncodedPrompt::default(), whole),
+        };
+        Ok(LocalPrompt { shared, own: LikelihoodRequest { prompt, continuations } })
     }
 
     fn lengths(&self, encoded: &LocalPrompt) -> Option<Lengths> {

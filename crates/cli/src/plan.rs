@@ -7,6 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
+use mm1_data::chat_template::ChatTemplate;
 use mm1_data::document::Special;
 use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
@@ -16,6 +17,7 @@ use mm1_data::pack::Packing;
 use mm1_data::source::SourceConfig;
 use mm1_data::source::Split;
 use mm1_data::store::StoreSpec;
+use mm1_data::text_file;
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
@@ -33,7 +35,7 @@ use crate::evaluation::{rehearse, style_after};
 use crate::local::LocalPrompts;
 use crate::pretrained::{self, CompleteRecipe};
 use crate::recipe::check::{check_stages, positive};
-use crate::recipe::{ObjectiveConfig, Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
+use crate::recipe::{ChatForm, ObjectiveConfig, Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::stage_parameters::{AdapterCounts, StageParameters};
@@ -83,8 +85,11 @@ pub(crate) struct Derived {
     /// Hash of the weights of `model.lm.from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lm: Option<String>,
-    /// Hash of the tokenizer's vocabulary and merges.
+    /// Hash of the tokenizer's vocabulary and merges, and of its chat template.
     pub(crate) tokenizer: String,
+    /// The ids of this program's special tokens in the tokenizer of another; empty in one of its own.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) special_tokens: BTreeMap<&'static str, u32>,
     /// Memory of weights, gradients and optimizer state in MiB, in the stage that keeps most; activations
     /// come on top.
     pub(crate) state_mib: u64,
@@ -287,6 +292,10 @@ impl Derived {
             encoder,
             lm: lm_weights,
             tokenizer: tokenizer.fingerprint().to_string(),
+            special_tokens: match recipe.model.lm.from {
+                Some(_) => tokenizer.special_ids(),
+                None => BTreeMap::new(),
+            },
             state_mib: state.div_ceil(1 << 20),
             lr,
             positions_per_step,
@@ -320,8 +329,8 @@ pub(crate) fn caption_tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
 
 fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> Result<Tokenizer> {
     let (vocab, documents) = match &recipe.tokenizer {
-        TokenizerConfig::File { path } => {
-            return tokenizer_of_file(path, folder)
+        TokenizerConfig::File { path, chat } => {
+            return tokenizer_of_file(path, *chat, folder)
                 .with_context(|| format!("tokenizer.path = {}", path.display()));
         }
         TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
@@ -345,13 +354,23 @@ fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> 
     Ok(tokenizer)
 }
 
-/// The tokenizer of another run or program. The run folder keeps it as it is: whoever talks with the model
-/// finds it there.
-fn tokenizer_of_file(path: &Path, folder: Option<&RunFolder>) -> Result<Tokenizer> {
-    let tokenizer = Tokenizer::load(path)?;
+/// The tokenizer of another run or program. The run folder keeps it, with the special tokens that it lacked:
+/// whoever talks with the model finds it there.
+fn tokenizer_of_file(path: &Path, chat: ChatForm, folder: Option<&RunFolder>) -> Result<Tokenizer> {
+    let beside = path.parent().unwrap_or(Path::new("."));
+    let template = match chat {
+        ChatForm::Own => None,
+        ChatForm::Template => Some(ChatTemplate::load(beside)?.with_context(|| {
+            format!("{} has no chat template: set tokenizer.chat = \"own\"", beside.display())
+        })?),
+    };
+    let tokenizer = Tokenizer::from_json(&text_file::read(path)?, template)?;
     // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
     if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
-        std::fs::copy(path, folder.tokenizer())?;
+        tokenizer.save(&folder.tokenizer())?;
+        if let Some(template) = tokenizer.chat_template() {
+            template.save(folder.root())?;
+        }
     }
     Ok(tokenizer)
 }

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::chat_template::ChatTemplate;
 use mm1_data::image::ImageSpec;
 use mm1_model::device::DeviceKind;
 use mm1_model::import::lm::{self, ImportedLm};
@@ -16,7 +17,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::adapters::encoder_of;
 use crate::checkpoints;
 use crate::error::input;
-use crate::recipe::{Recipe, TokenizerConfig, WrittenRecipe};
+use crate::recipe::{ChatForm, Recipe, TokenizerConfig, WrittenRecipe};
 
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
@@ -148,23 +149,34 @@ fn fill_lm(tree: &mut Table) -> Result<Option<PretrainedLm>> {
     let (imported, mut hash) = (open_lm(Path::new(&from))?, Xxh3::new());
     imported.identify(|piece| hash.update(piece))?;
     settle(tree, ("lm", &from), Table::try_from(&imported.config)?, &[])?;
-    let path = Path::new(&from).join("tokenizer.json");
-    let own = || Value::try_from(TokenizerConfig::File { path: path.clone() });
-    match tree.get("tokenizer") {
-        Some(written) => ensure!(
-            written.get("kind").and_then(Value::as_str) == Some("file"),
-            "tokenizer: the ids of model.lm.from = \"{from}\" are those of its own tokenizer: leave \
-             [tokenizer] out, or give its file by kind = \"file\""
-        ),
-        None => {
-            ensure!(
-                path.exists(),
-                "model.lm.from = \"{from}\" has no tokenizer.json: give it by [tokenizer] kind = \"file\""
-            );
-            tree.insert("tokenizer".to_owned(), own()?);
-        }
-    }
+    fill_tokenizer(tree, &from)?;
     Ok(Some(PretrainedLm { imported, fingerprint: format!("{:016x}", hash.digest()) }))
+}
+
+/// Completes `[tokenizer]` by that of the language model `from`, and says how it writes conversations.
+fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<()> {
+    let own = Path::new(from).join("tokenizer.json");
+    if !tree.contains_key("tokenizer") {
+        ensure!(
+            own.exists(),
+            "model.lm.from = \"{from}\" has no tokenizer.json: give it by [tokenizer] kind = \"file\""
+        );
+        let file = TokenizerConfig::File { path: own, chat: ChatForm::Own };
+        tree.insert("tokenizer".to_owned(), Value::try_from(file)?);
+    }
+    let written =
+        tree.get_mut("tokenizer").and_then(Value::as_table_mut).context("tokenizer is not a table")?;
+    ensure!(
+        written.get("kind").and_then(Value::as_str) == Some("file"),
+        "tokenizer: the ids of model.lm.from = \"{from}\" are those of its own tokenizer: leave [tokenizer] out, \
+         or give its file by kind = \"file\""
+    );
+    let folder = written.get("path").and_then(Value::as_str).and_then(|path| Path::new(path).parent());
+    if let Some(folder) = folder.filter(|_| !written.contains_key("chat")) {
+        let form = ChatTemplate::load(folder)?.map_or(ChatForm::Own, |_| ChatForm::Template);
+        written.insert("chat".to_owned(), Value::try_from(form)?);
+    }
+    Ok(())
 }
 
 /// Reads the language model at `from`, but for its values.

@@ -17,10 +17,11 @@ use crate::output::tell;
 pub(crate) const PLAN: &str = "plan.toml";
 
 /// What a run or an evaluation leaves, and what a disk has of its own.
-const OURS: [&str; 10] = [
+const OURS: [&str; 11] = [
     PLAN,
     "processes.json",
     "tokenizer.json",
+    "tokenizer_config.json",
     "metrics.jsonl",
     "checkpoints",
     "eval",

@@ -72,7 +72,7 @@ impl Trained {
         // A plan that was changed by hand may speak of another model than the weights beside it.
         let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device());
         let model = input(model.with_context(|| format!("--run {}", root.display())))?;
-        let tokenizer = Arc::new(input(Tokenizer::load(&root.join("tokenizer.json")))?);
+        let tokenizer = Arc::new(input(Tokenizer::of_run(root))?);
         Ok(Self {
             generator: Generator::new(&compute, model, tokenizer, recipe.image_spec()),
             tuned: matches!(recipe.stage[last], Stage::Sft(_)),

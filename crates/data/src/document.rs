@@ -105,6 +105,18 @@ pub enum Special {
     System,
 }
 
+impl Special {
+    /// Whose turn begins with it, as chat templates name roles.
+    pub fn role(self) -> Option<&'static str> {
+        match self {
+            Self::User => Some("user"),
+            Self::Assistant => Some("assistant"),
+            Self::System => Some("system"),
+            Self::Pad | Self::End | Self::Image => None,
+        }
+    }
+}
+
 /// One piece of a document.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Segment {

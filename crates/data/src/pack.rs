@@ -6,11 +6,12 @@
 
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::augment::{DrawnViews, PictureViews};
-use crate::document::{Document, DocumentKind, Image, Segment, Special};
+use crate::document::{Document, DocumentKind, Image, Special};
 use crate::image::{DecodeBudget, ImageSpec, check_decodable};
+use crate::layout::Laid;
 use crate::tokenizer::Tokenizer;
 
 /// How documents become examples.
@@ -147,27 +148,23 @@ impl Packing {
     /// What is longer than a row is cut: text after any token, pictures as a whole.
     fn tokenised(&self, document: &Document, key: u64) -> Result<Example> {
         let mut example = Example { id: document.id.clone(), ..Example::default() };
-        for segment in &document.segments {
+        let laid = self.tokenizer.lay_out(&document.segments);
+        let laid = laid.map_err(|error| anyhow!("{}: {error:#}", document.id))?;
+        for laid in laid {
             let room = self.length - example.ids.len();
-            match segment {
-                Segment::Text { text, learn } => {
-                    let ids = self.tokenizer.encode(text);
+            match laid {
+                Laid::Tokens { ids, learn } => {
                     example.truncated = ids.len() > room;
-                    example.append(&ids[..ids.len().min(room)], *learn);
+                    example.append(&ids[..ids.len().min(room)], learn);
                 }
                 // It ends the example: the text that follows would speak of what is not there.
-                Segment::Image(_) if self.image_tokens > room => example.truncated = true,
-                Segment::Image(image) => {
+                Laid::Picture(_) if self.image_tokens > room => example.truncated = true,
+                Laid::Picture(image) => {
                     check_decodable(image).with_context(|| document.id.clone())?;
                     let content = PictureContent::Stored(image.clone(), key);
                     example.pictures.push(ExamplePicture { offset: example.ids.len(), content });
                     example.append(&vec![self.tokenizer.id(Special::Image); self.image_tokens], false);
                 }
-                Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
-                    bail!("{}: a document can't hold the bare token {token:?}", document.id)
-                }
-                Segment::Token { .. } if room == 0 => example.truncated = true,
-                Segment::Token { token, learn } => example.append(&[self.tokenizer.id(*token)], *learn),
             }
             if example.truncated {
                 break;

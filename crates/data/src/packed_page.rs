@@ -13,15 +13,6 @@ use crate::shard;
 use crate::show::{escaped, frame};
 use crate::tokenizer::Tokenizer;
 
-/// The tokens with a meaning of their own, as a person reads them.
-const NAMES: [(Special, &str); 5] = [
-    (Special::Pad, "padding"),
-    (Special::End, "end"),
-    (Special::User, "user"),
-    (Special::Assistant, "assistant"),
-    (Special::System, "system"),
-];
-
 /// A page of packed rows.
 pub struct PackedPage<'a> {
     tokenizer: &'a Tokenizer,
@@ -88,11 +79,10 @@ impl<'a> PackedPage<'a> {
                     if tokens == 1 { "token" } else { "tokens" }
                 );
                 at += tokens;
-            } else if let Some((_, name)) =
-                NAMES.iter().find(|(special, _)| self.tokenizer.id(*special) == id)
-            {
+            } else if let Some(name) = self.tokenizer.control_name(id) {
                 let class = if learned { "token learned" } else { "token" };
-                let _ = write!(html, "<span class=\"{class}\">{name}</span>");
+                let name = name.trim_matches(['<', '|', '>']);
+                let _ = write!(html, "<span class=\"{class}\">{}</span>", escaped(name));
                 at += 1;
             } else {
                 let length = self.character(&batch.ids[at..begin + example.len]);

@@ -1,27 +1,19 @@
 //! [`Tokenizer`]: byte-level BPE in the standard `tokenizer.json`.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Model as _};
+use tokenizers::{AddedToken, Model as _, NormalizedString, Normalizer as _};
 use xxhash_rust::xxh3::xxh3_64;
 
+use crate::chat_template::ChatTemplate;
 use crate::document::Special;
+use crate::special_token::{SPECIALS, SpecialTokens};
 use crate::{text_file, tokenizer_file, whole_file};
-
-/// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this
-/// order.
-const SPECIALS: [(Special, &str); 6] = [
-    (Special::Pad, "<|pad|>"),
-    (Special::End, "<|end|>"),
-    (Special::Image, "<|image|>"),
-    (Special::User, "<|user|>"),
-    (Special::Assistant, "<|assistant|>"),
-    (Special::System, "<|system|>"),
-];
 
 /// The smallest vocabulary: the special tokens and every byte.
 const LEAST: usize = SPECIALS.len() + 256;
@@ -33,18 +25,38 @@ const SAMPLE: &str = " A Caf\u{e9} cafe\u{301},  \u{fb01}ve\n\t\u{1f469}.";
 // Rejected: whole texts. The library needs a hundred times the memory of a text while it encodes it.
 const BLOCK: usize = 64 << 10;
 
-/// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token; any text is
-/// encodable, and text that spells a special token stays text.
+/// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token, or as the file of
+/// another program says. Any text is encodable, and text that spells a special token stays text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// In the order of [`Special`].
-    specials: [u32; SPECIALS.len()],
+    specials: [Option<u32>; SPECIALS.len()],
+    /// The tokens that no text becomes: those of `specials` and others of the file.
+    controls: Vec<ControlToken>,
+    /// Put before each text, but where a chat template writes it.
+    begin: Option<u32>,
+    /// How conversations are written, if not in this program's own form; and the token by which it ends an
+    /// answer.
+    chat: Option<(ChatTemplate, u32)>,
     /// The id of each byte as a token of its own.
     byte_ids: Vec<u32>,
     /// The bytes of each id; none for a special token and for an id that is not in use.
     bytes: Vec<Vec<u8>>,
-    /// Of the whole file as the library writes it.
+    /// Of the whole file as the library writes it, and of the chat template.
     fingerprint: String,
+}
+
+/// A token that no text becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ControlToken {
+    /// As the file spells it.
+    pub name: String,
+    /// Its id.
+    pub id: u32,
+    /// Whether it takes away white space before it, and after it.
+    pub lstrip: bool,
+    /// After it.
+    pub rstrip: bool,
 }
 
 impl Tokenizer {
@@ -71,21 +83,43 @@ impl Tokenizer {
         inner
             .train(&mut TrainerWrapper::from(trainer), texts)
             .map_err(|e| anyhow!(e).context("tokenizer"))?;
-        Self::new(inner)
+        let names = SPECIALS.map(|(_, name)| Some(name.to_owned()));
+        Self::new(inner, &names)
     }
 
-    /// Reads a `tokenizer.json`.
+    /// Reads a `tokenizer.json`, of this program or another. Special tokens that it lacks get the id of a token
+    /// for the same use, of a reserved one, or a new one: [`Self::special_ids`]. Conversations are written in
+    /// this program's own form.
     ///
     /// # Errors
-    /// One line that names the file and the field: a tokenizer that is not byte-level BPE, lacks a special
-    /// token, changes texts, or lets text become a special token.
+    /// One line that names the file and the field: a tokenizer that is not byte-level BPE, changes texts, or
+    /// lets text become a special token; one of this program that lacks a special token.
     pub fn load(path: &Path) -> Result<Self> {
-        let read = || {
-            let json = tokenizer_file::cleaned(&text_file::read(path)?, &SPECIALS.map(|(_, name)| name))?;
-            let inner = tokenizers::Tokenizer::from_bytes(json);
-            Self::new(inner.map_err(|e| anyhow!("{}", tokenizer_file::in_words(&e.to_string())))?)
-        };
+        let read = || Self::read(&text_file::read(path)?, true);
         read().with_context(|| format!("tokenizer {}", path.display()))
+    }
+
+    /// As [`Self::load`] of the text of a file; `with_roles` where conversations are written in this program's
+    /// own form.
+    pub(crate) fn read(json: &str, with_roles: bool) -> Result<Self> {
+        let file = tokenizer_file::cleaned(json, with_roles)?;
+        let inner = tokenizers::Tokenizer::from_bytes(&file.json);
+        let inner = inner.map_err(|e| anyhow!("{}", tokenizer_file::in_words(&e.to_string())))?;
+        for (name, id) in &file.added {
+            let read = inner.token_to_id(name);
+            ensure!(
+                read == Some(*id),
+                "added_tokens: the id of {name:?} is {id}, but the ids of others make it {}",
+                read.map_or_else(|| "none".to_owned(), |id| id.to_string())
+            );
+        }
+        Ok(Self { begin: file.begin, ..Self::new(inner, &file.specials)? })
+    }
+
+    /// The same with conversations written by `template`, which ends an answer by the token `end`.
+    pub(crate) fn templated(self, template: ChatTemplate, end: u32) -> Self {
+        let all = format!("{}\0{:?}\0{}", self.fingerprint, template.tokens(), template.source());
+        Self { fingerprint: format!("{:016x}", xxh3_64(all.as_bytes())), chat: Some((template, end)), ..self }
     }
 
     /// Writes a `tokenizer.json`: whole, or not at all.
@@ -97,27 +131,39 @@ impl Tokenizer {
         whole_file::replace(path, json.as_bytes()).with_context(|| format!("tokenizer {}", path.display()))
     }
 
-    fn new(mut inner: tokenizers::Tokenizer) -> Result<Self> {
+    fn new(mut inner: tokenizers::Tokenizer, names: &SpecialTokens) -> Result<Self> {
         // Text that spells a special token stays text (invariant 9).
         inner.set_encode_special_tokens(true);
         let fingerprint =
             format!("{:016x}", xxh3_64(inner.to_string(false).map_err(|e| anyhow!(e))?.as_bytes()));
-        let mut specials = [0; SPECIALS.len()];
-        for (slot, (_, name)) in specials.iter_mut().zip(SPECIALS) {
-            *slot = inner.token_to_id(name).with_context(|| format!("it lacks the special token {name}"))?;
+        let mut specials = [None; SPECIALS.len()];
+        for (slot, name) in specials.iter_mut().zip(names) {
+            *slot = name.as_ref().and_then(|name| inner.token_to_id(name));
+            ensure!(
+                slot.is_some() == name.is_some(),
+                "it lacks the special token {}",
+                name.as_deref().unwrap_or("")
+            );
         }
         let mut bytes = Vec::new();
         let mut vocab: Vec<_> = inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
         vocab.sort_unstable();
         let added = inner.get_added_tokens_decoder();
+        let mut controls = Vec::new();
         for (id, token) in vocab {
             bytes.resize(id as usize + 1, Vec::new());
             bytes[id as usize] = match added.get(&id) {
-                Some(token) if token.special => Vec::new(),
+                Some(token) if token.special => {
+                    let (name, lstrip, rstrip) = (token.content.clone(), token.lstrip, token.rstrip);
+                    controls.push(ControlToken { name, id, lstrip, rstrip });
+                    Vec::new()
+                }
                 Some(token) => token.content.clone().into_bytes(),
                 None => bytes_of(&token)?,
             };
         }
+        // The longest comes first where one begins another.
+        controls.sort_by(|a, b| (b.name.len(), a.id).cmp(&(a.name.len(), b.id)));
         // A foreign file may lack bytes: some text would then have no ids, in the middle of a run.
         let mut byte_ids = vec![0; 256];
         for (id, token) in bytes.iter().enumerate() {
@@ -125,7 +171,8 @@ impl Tokenizer {
                 byte_ids[usize::from(*byte)] = id as u32;
             }
         }
-        let tokenizer = Self { inner, specials, byte_ids, bytes, fingerprint };
+        let tokenizer =
+            Self { inner, specials, controls, begin: None, chat: None, byte_ids, bytes, fingerprint };
         tokenizer.check_bytes()?;
         tokenizer.check_texts()?;
         Ok(tokenizer)
@@ -133,15 +180,20 @@ impl Tokenizer {
 
     /// Refuses a tokenizer by which text becomes another text or a special token.
     fn check_texts(&self) -> Result<()> {
-        for (_, name) in SPECIALS {
-            for text in [name.to_owned(), format!("a {name} b")] {
+        for control in &self.controls {
+            let name = &control.name;
+            for text in [name.clone(), format!("a {name} b")] {
                 let ids = self.encode(&text);
-                let spelt = ids.iter().any(|id| self.specials.contains(id));
+                let spelt = ids.iter().any(|&id| self.control_name(id).is_some());
                 ensure!(!spelt, "text that spells {name} becomes that token: a caption could end a document");
             }
         }
-        let back = self.decode(&self.encode(SAMPLE));
-        ensure!(back == SAMPLE, "it changes texts: {SAMPLE:?} comes back as {back:?}");
+        let mut sample = NormalizedString::from(SAMPLE);
+        if let Some(normalizer) = self.inner.get_normalizer() {
+            normalizer.normalize(&mut sample).map_err(|e| anyhow!(e))?;
+        }
+        let (back, sample) = (self.decode(&self.encode(SAMPLE)), sample.get());
+        ensure!(back == sample, "it changes texts: {SAMPLE:?} comes back as {back:?}");
         Ok(())
     }
 
@@ -182,8 +234,60 @@ impl Tokenizer {
     }
 
     /// The id of a special token.
+    ///
+    /// # Panics
+    /// For a role where a chat template writes conversations ([`Self::lay_out`] asks for none then).
     pub fn id(&self, special: Special) -> u32 {
-        self.specials[special as usize]
+        self.specials[special as usize].expect("roles have no token where a chat template writes them")
+    }
+
+    /// The ids of the special tokens that this program uses, by its own names.
+    pub fn special_ids(&self) -> BTreeMap<&'static str, u32> {
+        SPECIALS.iter().zip(&self.specials).filter_map(|((_, name), id)| Some((*name, (*id)?))).collect()
+    }
+
+    /// How the file spells a token that no text becomes; `None` for every other.
+    pub fn control_name(&self, id: u32) -> Option<&str> {
+        let bytes = self.bytes.get(id as usize)?;
+        let control = || self.controls.iter().find(|control| control.id == id);
+        bytes.is_empty().then(control)?.map(|control| control.name.as_str())
+    }
+
+    /// The token that no text becomes by which `text` begins.
+    pub(crate) fn control_token(&self, text: &str) -> Option<&ControlToken> {
+        self.controls.iter().find(|control| text.starts_with(&control.name))
+    }
+
+    /// The text with the character `mark` inside of everything that spells a token that no text becomes.
+    pub(crate) fn marked(&self, text: &str, mark: char) -> String {
+        let mut out = String::with_capacity(text.len());
+        for (place, letter) in text.char_indices() {
+            out.push(letter);
+            if self.control_token(&text[place..]).is_some() {
+                out.push(mark);
+            }
+        }
+        out
+    }
+
+    /// The token that is put before each text, where the model wants one.
+    pub fn begin(&self) -> Option<u32> {
+        self.begin
+    }
+
+    /// What writes conversations; `None`: this program's own form.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat.as_ref().map(|(template, _)| template)
+    }
+
+    /// The token by which an answer ends.
+    pub fn turn_end(&self) -> u32 {
+        self.chat.as_ref().map_or_else(|| self.id(Special::End), |(_, end)| *end)
+    }
+
+    /// Whether an answer ends with this token: that of a turn or of a text.
+    pub fn is_end(&self, id: u32) -> bool {
+        id == self.turn_end() || id == self.id(Special::End)
     }
 
     /// Number of ids: one more than the largest.

@@ -4,6 +4,8 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::special_token::{self, AddedEntry, SpecialTokens};
+
 /// The largest file that is read.
 const MAX_FILE: usize = 256 << 20;
 /// The largest id: memory is taken for each up to it.
@@ -11,13 +13,24 @@ const MAX_ID: u64 = 1 << 22;
 /// The longest pattern by which words are cut.
 const MAX_PATTERN: usize = 10_000;
 
-/// The file without what a training run does for itself: truncation, padding, and the dropout of merges. The
-/// tokens of `specials` are marked as such.
+/// A file that the library may read.
+pub(crate) struct CleanedFile {
+    /// The file without what a training run does for itself: truncation, padding, and the dropout of merges.
+    pub(crate) json: Vec<u8>,
+    pub(crate) specials: SpecialTokens,
+    /// The token that the model wants before each text, as Llama 3 does.
+    pub(crate) begin: Option<u32>,
+    /// Every added token and its id as the file has it.
+    pub(crate) added: Vec<(String, u32)>,
+}
+
+/// Cleans the file `text`, and gives ids to the special tokens of this program; to those of roles where
+/// conversations are written in its own form (`with_roles`).
 ///
 /// # Errors
-/// One line that names the field: no JSON, no byte-level BPE, a normaliser, a step that drops or adds text,
-/// an id beyond the limit.
-pub(crate) fn cleaned(text: &str, specials: &[&str]) -> Result<Vec<u8>> {
+/// One line that names the field: no JSON, no byte-level BPE, a normaliser other than NFC, a step that drops
+/// or adds text, an id beyond the limit, a tokenizer of this program that lacks a special token.
+pub(crate) fn cleaned(text: &str, with_roles: bool) -> Result<CleanedFile> {
     ensure!(text.len() <= MAX_FILE, "a file of {} bytes; the limit is {MAX_FILE}", text.len());
     ensure!(
         !text.starts_with("version https://git-lfs"),
@@ -30,23 +43,72 @@ pub(crate) fn cleaned(text: &str, specials: &[&str]) -> Result<Vec<u8>> {
     for field in ["truncation", "padding"] {
         file[field] = Value::Null;
     }
-    ensure!(
-        file.get("normalizer").is_none_or(Value::is_null),
-        "normalizer: {} changes texts before they are tokenised: take a tokenizer without one",
-        kind(&file["normalizer"])
-    );
+    clean_normalizer(&mut file["normalizer"])?;
     check_words(&file["pre_tokenizer"])?;
-    // Both are for other programs: ours makes text of tokens by their bytes, and adds its own tokens.
+    // Ours makes text of tokens by their bytes.
     if kind(&file["decoder"]) != "ByteLevel" {
         file["decoder"] =
             json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
     }
+    let begin = begin_token(&file["post_processor"])?;
     if kind(&file["post_processor"]) != "ByteLevel" {
-        file["post_processor"] = Value::Null;
+        // What else it would add, this program adds by itself.
+        file["post_processor"] = begin.as_ref().map_or(Value::Null, |(name, id)| begins_with(name, *id));
     }
     clean_model(&mut file["model"])?;
-    mark_specials(&mut file["added_tokens"], specials)?;
-    Ok(serde_json::to_vec(&file)?)
+    let added = check_added(&file["added_tokens"])?;
+    let specials = special_token::assign(&mut file, &added, with_roles)?;
+    let added = check_added(&file["added_tokens"])?;
+    Ok(CleanedFile {
+        json: serde_json::to_vec(&file)?,
+        specials,
+        begin: begin.map(|(_, id)| id),
+        added: added.into_iter().map(|token| (token.content, token.id)).collect(),
+    })
+}
+
+/// Qwen's normaliser is kept: NFC writes the same text by the same code points. Others change the text.
+fn clean_normalizer(part: &mut Value) -> Result<()> {
+    let steps = match kind(part) {
+        "Sequence" => part["normalizers"].as_array().map_or(&[][..], Vec::as_slice),
+        "nothing" => &[],
+        _ => std::slice::from_ref(&*part),
+    };
+    if let Some(other) = steps.iter().find(|step| kind(step) != "NFC") {
+        bail!(
+            "normalizer: {} changes texts before they are tokenised: take a tokenizer without one, or with NFC",
+            kind(other)
+        );
+    }
+    *part = if steps.is_empty() { Value::Null } else { json!({"type": "NFC"}) };
+    Ok(())
+}
+
+/// The token that a post-processor puts before a text.
+fn begin_token(part: &Value) -> Result<Option<(String, u32)>> {
+    let steps = match kind(part) {
+        "Sequence" => part["processors"].as_array().map_or(&[][..], Vec::as_slice),
+        _ => std::slice::from_ref(part),
+    };
+    for step in steps.iter().filter(|step| kind(step) == "TemplateProcessing") {
+        let Some(name) = step["single"][0]["SpecialToken"]["id"].as_str() else { continue };
+        let id = &step["special_tokens"][name]["ids"][0];
+        check_id(name, id).context("post_processor")?;
+        return Ok(id.as_u64().and_then(|id| u32::try_from(id).ok()).map(|id| (name.to_owned(), id)));
+    }
+    Ok(None)
+}
+
+/// The post-processor that puts one token before a text.
+fn begins_with(name: &str, id: u32) -> Value {
+    let text = |id: &str| json!({"Sequence": {"id": id, "type_id": 0}});
+    let begin = json!({"SpecialToken": {"id": name, "type_id": 0}});
+    json!({
+        "type": "TemplateProcessing",
+        "single": [begin.clone(), text("A")],
+        "pair": [begin, text("A"), text("B")],
+        "special_tokens": {name: {"id": name, "ids": [id], "tokens": [name]}},
+    })
 }
 
 /// What the library says of a file that it can't read, by field.
@@ -135,20 +197,15 @@ fn check_id(token: &str, id: &Value) -> Result<()> {
     Ok(())
 }
 
-/// Marks the special tokens as such: text never becomes one of them then.
-fn mark_specials(added: &mut Value, specials: &[&str]) -> Result<()> {
-    let added = added.as_array_mut().context("added_tokens: there are none, so no special tokens")?;
-    for token in added.iter_mut() {
+/// The tokens beside the vocabulary, checked.
+fn check_added(added: &Value) -> Result<Vec<AddedEntry>> {
+    let added = added.as_array().context("added_tokens: there are none, so no special tokens")?;
+    let entry = |token: &Value| {
         let content = token["content"].as_str().context("added_tokens: one without content")?.to_owned();
         ensure!(!content.is_empty(), "added_tokens: one with empty content");
         check_id(&content, &token["id"])?;
-        if specials.contains(&content.as_str()) {
-            token["special"] = json!(true);
-        }
-    }
-    for special in specials {
-        let there = added.iter().any(|token| token["content"] == *special);
-        ensure!(there, "it lacks the special token {special} among its added_tokens");
-    }
-    Ok(())
+        let id = token["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or_default();
+        Ok(AddedEntry { content, id, special: token["special"] == json!(true) })
+    };
+    added.iter().map(entry).collect()
 }

@@ -2,7 +2,6 @@
 //! it becomes certain.
 
 use anyhow::Result;
-use mm1_data::document::Special;
 use mm1_data::tokenizer::{TextStream, Tokenizer};
 
 use crate::input::ModelInput;
@@ -35,7 +34,7 @@ impl PartialAnswer {
     pub(crate) fn take(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Result<bool> {
         let id = self.sampler.sample(logits)?;
         self.tokens_left -= 1;
-        let end = id == tokenizer.id(Special::End);
+        let end = tokenizer.is_end(id);
         self.unread = if end { ModelInput::default() } else { ModelInput::token(id) };
         let stopped = !end && self.text.push(tokenizer.bytes(id));
         let done = end || stopped || self.tokens_left == 0;
@@ -150,7 +149,7 @@ mod tests {
     fn an_answer_ends_at_the_end_token_a_stop_string_or_its_length() {
         let tokenizer = Tokenizer::train(std::iter::empty(), 262).unwrap();
         let [a, b, c] = ["a", "b", "c"].map(|t| tokenizer.encode(t)[0]);
-        let end = tokenizer.id(Special::End);
+        let end = tokenizer.turn_end();
         assert_eq!(answer(&[a, b, end], 9, ".", &tokenizer), (vec![false, false, true], vec![], "ab".into()));
         assert_eq!(answer(&[end], 9, ".", &tokenizer), (vec![true], vec![], String::new()));
         assert_eq!(answer(&[a, b, c], 9, "bc", &tokenizer), (vec![false, false, true], vec![c], "a".into()));

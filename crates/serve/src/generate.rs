@@ -152,11 +152,11 @@ impl Generator {
         for segment in &prompt.segments {
             match segment {
                 EncodedSegment::Tokens(ids) => input.ids.extend(ids),
-                EncodedSegment::Picture(picture, side) => {
+                EncodedSegment::Picture { image: picture, side, positions } => {
                     let image = self.image.at(*side);
                     let (slot, size) = (input.ids.len(), [image.size; 2]);
                     let placeholder = self.tokenizer().id(Special::Image);
-                    let places = std::iter::repeat_n(placeholder, self.prompts.image_tokens());
+                    let places = std::iter::repeat_n(placeholder, *positions);
                     input.ids.extend(places);
                     let mut pixels = Vec::new();
                     normalise_into(&prepare(picture, &image)?, &image, &mut pixels);

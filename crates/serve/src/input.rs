@@ -21,7 +21,7 @@ impl<'a, S: AsRef<[Segment]> + ?Sized> From<&'a S> for PromptPart<'a> {
 
 /// A prompt whose text is tokenised. Its pictures are prepared when the model reads it: a batch of prompts
 /// would hold a megabyte for each picture of 336 pixels a side.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct EncodedPrompt {
     pub(crate) segments: Vec<EncodedSegment>,
     /// What the segments take together.
@@ -33,15 +33,50 @@ impl EncodedPrompt {
     pub fn positions(&self) -> usize {
         self.positions
     }
+
+    /// This prompt, and `after` behind it.
+    pub fn followed_by(mut self, after: &Self) -> Self {
+        after.segments.iter().cloned().for_each(|segment| self.push(segment));
+        self
+    }
+
+    /// What follows `beginning`; `None` if the prompt begins otherwise.
+    pub fn after(&self, beginning: &Self) -> Option<Self> {
+        let rest = self.segments.strip_prefix(beginning.segments.as_slice())?;
+        let mut after = Self::default();
+        rest.iter().cloned().for_each(|segment| after.push(segment));
+        Some(after)
+    }
+
+    /// What follows the first stretch that is the token `id` alone.
+    pub(crate) fn after_token(&self, id: u32) -> Option<Self> {
+        let token =
+            self.segments.iter().position(|s| matches!(s, EncodedSegment::Tokens(ids) if *ids == [id]))?;
+        self.after(&Self { segments: self.segments[..=token].to_vec(), positions: 0 })
+    }
+
+    pub(crate) fn push(&mut self, segment: EncodedSegment) {
+        self.positions += match &segment {
+            EncodedSegment::Tokens(ids) => ids.len(),
+            EncodedSegment::Picture { positions, .. } => *positions,
+        };
+        self.segments.push(segment);
+    }
 }
 
 /// A stretch of text, or a picture.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum EncodedSegment {
     /// The ids of a text or of a special token.
     Tokens(Vec<u32>),
-    /// A picture, and pixels a side at which it is encoded.
-    Picture(Image, usize),
+    /// A picture.
+    Picture {
+        image: Image,
+        /// Pixels a side at which it is encoded.
+        side: usize,
+        /// Positions that it takes.
+        positions: usize,
+    },
 }
 
 /// Token ids and pictures in the form that the model reads.

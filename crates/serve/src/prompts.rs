@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use anyhow::{Result, bail};
-use mm1_data::document::{Segment, Special};
+use anyhow::Result;
+use mm1_data::document::Segment;
+use mm1_data::layout::Laid;
 use mm1_data::tokenizer::Tokenizer;
 
 use crate::input::{EncodedPrompt, EncodedSegment, PromptPart};
@@ -44,31 +45,24 @@ impl PromptTokenizer {
     /// the prompt's length and its answers follow from what is given here.
     ///
     /// # Errors
-    /// A placeholder of a picture without the picture.
+    /// A placeholder of a picture without the picture; a conversation that a chat template refuses.
     pub fn encode(&self, parts: &[PromptPart<'_>]) -> Result<EncodedPrompt> {
+        // A chat template writes a conversation as a whole, so the parts are joined before.
+        let segments: Vec<Segment> = parts.iter().flat_map(|part| part.segments).cloned().collect();
+        let sides = parts.iter().flat_map(|part| {
+            let pictures = part.segments.iter().filter(|segment| matches!(segment, Segment::Image(_)));
+            pictures.map(|_| part.side.unwrap_or(self.image_size))
+        });
+        let mut sides = sides.collect::<Vec<_>>().into_iter();
         let mut encoded = EncodedPrompt::default();
-        for part in parts {
-            let side = part.side.unwrap_or(self.image_size);
-            for segment in part.segments {
-                let (segment, positions) = match segment {
-                    Segment::Text { text, .. } => {
-                        let ids = self.tokenizer.encode(text);
-                        let positions = ids.len();
-                        (EncodedSegment::Tokens(ids), positions)
-                    }
-                    Segment::Image(image) => {
-                        (EncodedSegment::Picture(image.clone(), side), self.image_tokens)
-                    }
-                    Segment::Token { token: token @ (Special::Image | Special::Pad), .. } => {
-                        bail!("the token {token:?} can't be given by itself; give the picture")
-                    }
-                    Segment::Token { token, .. } => {
-                        (EncodedSegment::Tokens(vec![self.tokenizer.id(*token)]), 1)
-                    }
-                };
-                encoded.positions += positions;
-                encoded.segments.push(segment);
-            }
+        for laid in self.tokenizer.lay_out(&segments)? {
+            encoded.push(match laid {
+                Laid::Tokens { ids, .. } => EncodedSegment::Tokens(ids),
+                Laid::Picture(image) => {
+                    let side = sides.next().unwrap_or(self.image_size);
+                    EncodedSegment::Picture { image: image.clone(), side, positions: self.image_tokens }
+                }
+            });
         }
         Ok(encoded)
     }
@@ -80,9 +74,5 @@ impl PromptTokenizer {
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {
         &self.tokenizer
-    }
-
-    pub(crate) fn image_tokens(&self) -> usize {
-        self.image_tokens
     }
 }

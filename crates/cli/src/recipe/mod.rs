@@ -84,11 +84,28 @@ pub(crate) enum TokenizerConfig {
         #[schemars(range(min = 1))]
         documents: u64,
     },
-    /// A `tokenizer.json`: byte-level BPE, with the special tokens of this program.
+    /// A `tokenizer.json`: byte-level BPE, of this program or another.
     File {
         /// The file. A run folder has one.
         path: PathBuf,
+        /// How a conversation becomes text. Left out beside `model.lm.from`: by the chat template, if there is
+        /// one in the tokenizer's folder.
+        #[serde(default, skip_serializing_if = "is_default")]
+        #[schemars(extend("default" = ChatForm::default()))]
+        chat: ChatForm,
     },
+}
+
+/// How a conversation becomes text.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum ChatForm {
+    /// A token of its role begins a turn, and `<|end|>` ends an answer.
+    #[default]
+    Own,
+    /// By the Jinja template of the tokenizer's folder: of its `chat_template.jinja`, else of its
+    /// `tokenizer_config.json`. What it writes of an answer, and the token after, is learned.
+    Template,
 }
 
 fn one() -> u64 {

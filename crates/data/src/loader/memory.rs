@@ -3,9 +3,10 @@
 use serde::Serialize;
 
 use super::config::{BATCHES_AHEAD, LoaderConfig, ROWS_AHEAD, RankShare, prefetch_cost};
-use crate::document::{Document, Image, Segment};
+use crate::document::{Document, Image};
 use crate::footprint::Footprint;
 use crate::image::{Fit, read_header};
+use crate::layout::Laid;
 use crate::mixture::MixturePart;
 use crate::pack::{Packing, RowFill};
 use crate::source::interface::Split;
@@ -102,12 +103,12 @@ impl SourceShape {
 
     fn add(&mut self, document: &Document, packing: &Packing, fill: RowFill) {
         let (mut tokens, mut pictures, mut bytes) = (0, 0, 0);
-        for segment in &document.segments {
-            match segment {
-                Segment::Text { text, .. } => tokens += packing.tokenizer.encode(text).len(),
-                Segment::Token { .. } => tokens += 1,
-                Segment::Image(_) if tokens + packing.image_tokens > packing.length => break,
-                Segment::Image(image) => {
+        // What can't be laid out takes no room: packing refuses it by its reason.
+        for laid in packing.tokenizer.lay_out(&document.segments).unwrap_or_default() {
+            match laid {
+                Laid::Tokens { ids, .. } => tokens += ids.len(),
+                Laid::Picture(_) if tokens + packing.image_tokens > packing.length => break,
+                Laid::Picture(image) => {
                     (tokens, pictures) = (tokens + packing.image_tokens, pictures + 1);
                     self.most_pixels = self.most_pixels.max(pixels(image, packing));
                     bytes += image.stored_bytes();

@@ -12,6 +12,7 @@ mod foreign;
 mod fusion;
 mod gguf_tokenizer;
 mod image;
+mod layout;
 mod loader;
 mod memory;
 mod mixed;

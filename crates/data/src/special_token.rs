@@ -1,0 +1,128 @@
+//! The special tokens of this program in a `tokenizer.json`, of this program or another: [`assign`].
+
+use anyhow::{Context as _, Result, ensure};
+use serde_json::{Value, json};
+
+use crate::document::Special;
+
+/// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this
+/// order.
+pub(crate) const SPECIALS: [(Special, &str); 6] = [
+    (Special::Pad, "<|pad|>"),
+    (Special::End, "<|end|>"),
+    (Special::Image, "<|image|>"),
+    (Special::User, "<|user|>"),
+    (Special::Assistant, "<|assistant|>"),
+    (Special::System, "<|system|>"),
+];
+
+/// The special tokens of a tokenizer, by their names in its file, in the order of [`Special`]; none for a role
+/// where a chat template writes conversations.
+pub(crate) type SpecialTokens = [Option<String>; SPECIALS.len()];
+
+/// A token of a file beside the vocabulary of merges.
+pub(crate) struct AddedEntry {
+    pub(crate) content: String,
+    pub(crate) id: u32,
+    pub(crate) special: bool,
+}
+
+/// How tokenizers of other programs spell a special token that they have.
+fn foreign_names(special: Special) -> &'static [&'static str] {
+    match special {
+        Special::Pad => &["<pad>", "[PAD]", "<|finetune_right_pad_id|>", "<|PAD_TOKEN|>"],
+        // The end of a text, not of a turn, where there are two.
+        Special::End => &["<|end_of_text|>", "<|endoftext|>", "</s>", "<eos>"],
+        Special::Image => &["<|image_pad|>", "<image>"],
+        Special::User | Special::Assistant | Special::System => &[],
+    }
+}
+
+/// Whether a special token was left for later uses, by its name: `<|reserved_special_token_7|>`, `<unused7>`,
+/// `<|extra_7|>`.
+fn is_reserved(name: &str) -> bool {
+    let plain = name.trim_matches(['<', '>', '|', '[', ']']);
+    let word = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
+    word != plain && ["reserved", "reserved_special_token", "unused", "extra"].contains(&word)
+}
+
+/// Gives each special token an id in `file`: that of its own name, of a token for the same use, of one that the
+/// file reserves (which then has our name), else a new one behind all others. Padding is seen by nobody, so it
+/// may be the end too.
+///
+/// # Errors
+/// A tokenizer of this program that lacks a special token: it is damaged, not foreign.
+pub(crate) fn assign(file: &mut Value, added: &[AddedEntry], with_roles: bool) -> Result<SpecialTokens> {
+    let own = SPECIALS[..2]
+        .iter()
+        .zip(0..)
+        .all(|((_, name), id)| added.iter().any(|token| token.content == *name && token.id == id));
+    let vocab = file["model"]["vocab"].as_object();
+    let ids = vocab.into_iter().flatten().filter_map(|(_, id)| id.as_u64());
+    let largest =
+        ids.chain(added.iter().map(|token| u64::from(token.id))).max().context("it has no tokens")?;
+    let mut new = largest + 1..;
+    let mut reserved = added.iter().filter(|token| token.special && is_reserved(&token.content));
+    let mut names = SpecialTokens::default();
+    for (special, name) in SPECIALS {
+        if special.role().is_some() && !with_roles {
+            continue;
+        }
+        let there = |names: &[&str], special: bool| {
+            let known = |name: &&&str| added.iter().any(|t| t.content == **name && (t.special || !special));
+            names.iter().find(known).map(|name| (*name).to_owned())
+        };
+        let found = there(&[name], false).or_else(|| there(foreign_names(special), true));
+        if let Some(found) = found {
+            mark(file, &found);
+            names[special as usize] = Some(found);
+            continue;
+        }
+        ensure!(!own, "it lacks the special token {name} among its added_tokens");
+        if special == Special::Pad {
+            continue;
+        }
+        match reserved.next() {
+            Some(token) => rename(file, &token.content, name),
+            None => append(file, name, new.next().context("its ids are too large")?),
+        }
+        names[special as usize] = Some(name.to_owned());
+    }
+    if names[Special::Pad as usize].is_none() {
+        names[Special::Pad as usize] = names[Special::End as usize].clone();
+    }
+    Ok(names)
+}
+
+fn entries(file: &mut Value) -> &mut Vec<Value> {
+    if !file["added_tokens"].is_array() {
+        file["added_tokens"] = json!([]);
+    }
+    file["added_tokens"].as_array_mut().expect("it was made a list")
+}
+
+/// Marks a token as special: text never becomes it then.
+fn mark(file: &mut Value, name: &str) {
+    for token in entries(file).iter_mut().filter(|token| token["content"] == name) {
+        token["special"] = json!(true);
+    }
+}
+
+/// Gives a reserved token another name, in the vocabulary too if it is there.
+fn rename(file: &mut Value, old: &str, new: &str) {
+    for token in entries(file).iter_mut().filter(|token| token["content"] == old) {
+        token["content"] = json!(new);
+    }
+    if let Some(vocab) = file["model"]["vocab"].as_object_mut()
+        && let Some(id) = vocab.remove(old)
+    {
+        vocab.insert(new.to_owned(), id);
+    }
+}
+
+fn append(file: &mut Value, name: &str, id: u64) {
+    entries(file).push(json!({
+        "id": id, "content": name, "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        "special": true,
+    }));
+}
