@@ -2,9 +2,9 @@
 //!
 //!     token_ids FOLDER < LINES
 //!
-//! FOLDER has a `tokenizer.json`, and perhaps a chat template. Each line of standard input is a JSON object: a
-//! `text`, or `messages` with `role` and `content`, and `reply` where the assistant's turn follows. Printed is,
-//! for each, the `ids` and for each whether it is learned (`learn`), or an `error`.
+//! FOLDER has a `tokenizer.json`, and perhaps a chat template. Each line of standard input is a JSON
+//! object: a `text`, or `messages` with `role` and `content`, and `reply` where the assistant's turn
+//! follows. Printed is, for each, the `ids` and for each whether it is learned (`learn`), or an `error`.
 
 use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;

@@ -72,8 +72,8 @@ impl ChatTemplate {
         Ok(Self { source: source.to_owned(), tokens, environment })
     }
 
-    /// The template of a tokenizer's `folder`: of `chat_template.jinja`, else of `tokenizer_config.json`; none
-    /// where neither has one.
+    /// The template of a tokenizer's `folder`: of `chat_template.jinja`, else of `tokenizer_config.json`;
+    /// none where neither has one.
     ///
     /// # Errors
     /// A file that can't be read; as [`Self::new`].
@@ -172,8 +172,8 @@ fn in_words(error: &Error) -> String {
     format!("{line}{what}")
 }
 
-/// Whether a `set` adds or multiplies its own variable with itself. minijinja 3.1 charges no fuel for lists that
-/// are joined, so a loop of 40 such steps would take all memory; texts are charged.
+/// Whether a `set` adds or multiplies its own variable with itself. minijinja 3.1 charges no fuel for
+/// lists that are joined, so a loop of 40 such steps would take all memory; texts are charged.
 fn doubles_a_list(source: &str) -> bool {
     let tags = source.split("{%").skip(1).filter_map(|tag| tag.split("%}").next());
     let sets =

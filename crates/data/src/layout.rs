@@ -2,9 +2,9 @@
 //! program's own form, or by the chat template of the tokenizer's model.
 //!
 //! # Where a template's answers are
-//! A template may trim, reorder or drop. So it is rendered twice: with marks around each answer, and without.
-//! Only if the text is the same but for the marks, these say what is learned. Marks are characters of Unicode's
-//! private use that occur neither in the conversation nor in the template.
+//! A template may trim, reorder or drop. So it is rendered twice: with marks around each answer, and
+//! without. Only if the text is the same but for the marks, these say what is learned. Marks are
+//! characters of Unicode's private use that occur neither in the conversation nor in the template.
 //!
 //! Only what the template writes becomes a special token: a text that spells one is marked inside, and stays
 //! text. Rejected: to render turn after turn and take differences, since templates write an earlier answer
@@ -38,8 +38,8 @@ impl Tokenizer {
     /// `template`, or in this program's own form.
     ///
     /// # Errors
-    /// As [`Self::load`], without the file's name; a template that refuses the shortest conversation, or puts no
-    /// special token after an answer.
+    /// As [`Self::load`], without the file's name; a template that refuses the shortest conversation, or
+    /// puts no special token after an answer.
     pub fn from_json(json: &str, template: Option<ChatTemplate>) -> Result<Self> {
         let tokenizer = Self::read(json, template.is_none())?;
         let Some(template) = template else { return Ok(tokenizer) };

@@ -16,8 +16,8 @@ pub(crate) const SPECIALS: [(Special, &str); 6] = [
     (Special::System, "<|system|>"),
 ];
 
-/// The special tokens of a tokenizer, by their names in its file, in the order of [`Special`]; none for a role
-/// where a chat template writes conversations.
+/// The special tokens of a tokenizer, by their names in its file, in the order of [`Special`]; none for a
+/// role where a chat template writes conversations.
 pub(crate) type SpecialTokens = [Option<String>; SPECIALS.len()];
 
 /// A token of a file beside the vocabulary of merges.
@@ -46,9 +46,9 @@ fn is_reserved(name: &str) -> bool {
     word != plain && ["reserved", "reserved_special_token", "unused", "extra"].contains(&word)
 }
 
-/// Gives each special token an id in `file`: that of its own name, of a token for the same use, of one that the
-/// file reserves (which then has our name), else a new one behind all others. Padding is seen by nobody, so it
-/// may be the end too.
+/// Gives each special token an id in `file`: that of its own name, of a token for the same use, of one
+/// that the file reserves (which then has our name), else a new one behind all others. Padding is seen by
+/// nobody, so it may be the end too.
 ///
 /// # Errors
 /// A tokenizer of this program that lacks a special token: it is damaged, not foreign.

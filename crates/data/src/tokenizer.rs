@@ -87,9 +87,9 @@ impl Tokenizer {
         Self::new(inner, &names)
     }
 
-    /// Reads a `tokenizer.json`, of this program or another. Special tokens that it lacks get the id of a token
-    /// for the same use, of a reserved one, or a new one: [`Self::special_ids`]. Conversations are written in
-    /// this program's own form.
+    /// Reads a `tokenizer.json`, of this program or another. Special tokens that it lacks get the id of a
+    /// token for the same use, of a reserved one, or a new one: [`Self::special_ids`]. Conversations are
+    /// written in this program's own form.
     ///
     /// # Errors
     /// One line that names the file and the field: a tokenizer that is not byte-level BPE, changes texts, or
@@ -99,8 +99,8 @@ impl Tokenizer {
         read().with_context(|| format!("tokenizer {}", path.display()))
     }
 
-    /// As [`Self::load`] of the text of a file; `with_roles` where conversations are written in this program's
-    /// own form.
+    /// As [`Self::load`] of the text of a file; `with_roles` where conversations are written in this
+    /// program's own form.
     pub(crate) fn read(json: &str, with_roles: bool) -> Result<Self> {
         let file = tokenizer_file::cleaned(json, with_roles)?;
         let inner = tokenizers::Tokenizer::from_bytes(&file.json);

@@ -10,8 +10,9 @@ use crate::generate::Generator;
 use crate::input::{EncodedPrompt, ModelInput};
 use crate::options::GenerateOptions;
 
-/// A conversation with one person. Its cache holds all turns so far, so that a new one costs no more than its
-/// own tokens. Where a chat template writes earlier turns otherwise once there are later ones, all is read anew.
+/// A conversation with one person. Its cache holds all turns so far, so that a new one costs no more than
+/// its own tokens. Where a chat template writes earlier turns otherwise once there are later ones, all is
+/// read anew.
 pub struct Session<'a> {
     generator: &'a Generator,
     /// Of one sequence.

@@ -88,8 +88,8 @@ pub(crate) enum TokenizerConfig {
     File {
         /// The file. A run folder has one.
         path: PathBuf,
-        /// How a conversation becomes text. Left out beside `model.lm.from`: by the chat template, if there is
-        /// one in the tokenizer's folder.
+        /// How a conversation becomes text. Left out beside `model.lm.from`: by the chat template, if
+        /// there is one in the tokenizer's folder.
         #[serde(default, skip_serializing_if = "is_default")]
         #[schemars(extend("default" = ChatForm::default()))]
         chat: ChatForm,

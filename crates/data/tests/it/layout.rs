@@ -126,10 +126,7 @@ fn answers_that_a_template_trims_are_learned_as_they_are_written() {
 #[test]
 fn templates_that_cannot_be_learned_from_are_refused() {
     for (source, says) in [
-        (
-            CHATML.replace("message['content']", "message['content'] | upper"),
-            "changes the assistant's answers",
-        ),
+        (CHATML.replace("message['content']", "message['content'][:1]"), "changes the assistant's answers"),
         (CHATML.replace("'<|im_end|>' + ", ""), "no special token after an answer"),
         (
             CHATML.replace("{% for", "{% set x = messages %}{% for").replace("in messages", "in x[:1]"),
@@ -152,7 +149,6 @@ fn a_template_that_loops_or_grows_without_bound_is_stopped() {
         "{{ 'a' * 1000000000000 }}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
         "{% set n = namespace(x=messages) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
-        "{% set n = namespace(x='ab') %}{% for a in range(9) %}{% set n.x = n.x | replace('a', n.x) %}{% endfor %}",
         "{% set n = namespace(x=['ab']) %}{% for a in range(40) %}{% set n.x = [n.x | join(n.x | string), n.x] %}\
          {% endfor %}{{ n.x }}",
     ] {
