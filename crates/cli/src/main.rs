@@ -26,8 +26,10 @@ mod run_report;
 mod sources;
 mod stage;
 mod stage_parameters;
+mod stored_tokenizer;
 mod summary;
 mod tasks;
+mod tokenizer_file;
 mod trained;
 
 use std::path::PathBuf;
@@ -73,6 +75,8 @@ enum Command {
     Score(commands::score::ScoreArgs),
     /// Compare a language model with what another program makes of the same token ids.
     Verify(commands::verify::VerifyModelArgs),
+    /// Download trained networks to begin with: a small language model and a small image encoder.
+    Fetch(commands::fetch::FetchModelsArgs),
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
     #[command(subcommand)]
     Data(commands::data::DataCommand),
@@ -126,6 +130,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Report(args) => commands::report::report(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Verify(args) => commands::verify::verify(&args),
+        Command::Fetch(args) => commands::fetch::fetch(&args),
         Command::Data(command) => commands::data::data(&command),
         Command::Recipes(args) => commands::recipes::recipes(&args),
         Command::Schema => commands::schema::schema(),

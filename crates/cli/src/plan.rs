@@ -7,7 +7,6 @@ use std::sync::Arc;
 use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
-use mm1_data::chat_template::ChatTemplate;
 use mm1_data::document::Special;
 use mm1_data::image::{DecodeBudget, ImageSpec};
 use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
@@ -17,7 +16,6 @@ use mm1_data::pack::Packing;
 use mm1_data::source::SourceConfig;
 use mm1_data::source::Split;
 use mm1_data::store::StoreSpec;
-use mm1_data::text_file;
 use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
@@ -40,6 +38,7 @@ use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::stage_parameters::{AdapterCounts, StageParameters};
 use crate::tasks::{self, TaskData};
+use crate::tokenizer_file::TokenizerFile;
 
 /// A run as it will be done.
 pub(crate) struct Plan {
@@ -357,14 +356,15 @@ fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> 
 /// The tokenizer of another run or program. The run folder keeps it, with the special tokens that it lacked:
 /// whoever talks with the model finds it there.
 fn tokenizer_of_file(path: &Path, chat: ChatForm, folder: Option<&RunFolder>) -> Result<Tokenizer> {
-    let beside = path.parent().unwrap_or(Path::new("."));
+    let TokenizerFile { json, template } = TokenizerFile::read(path)?;
     let template = match chat {
         ChatForm::Own => None,
-        ChatForm::Template => Some(ChatTemplate::load(beside)?.with_context(|| {
-            format!("{} has no chat template: set tokenizer.chat = \"own\"", beside.display())
-        })?),
+        ChatForm::Template => {
+            let template = template.context("it has no chat template: set tokenizer.chat = \"own\"")?;
+            Some(template)
+        }
     };
-    let tokenizer = Tokenizer::from_json(&text_file::read(path)?, template)?;
+    let tokenizer = Tokenizer::from_json(&json, template)?;
     // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
     if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
         tokenizer.save(&folder.tokenizer())?;

@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::chat_template::ChatTemplate;
 use mm1_data::image::ImageSpec;
 use mm1_model::device::DeviceKind;
 use mm1_model::import::lm::{self, ImportedLm};
@@ -18,6 +17,7 @@ use crate::adapters::encoder_of;
 use crate::checkpoints;
 use crate::error::input;
 use crate::recipe::{ChatForm, Recipe, TokenizerConfig, WrittenRecipe};
+use crate::tokenizer_file::TokenizerFile;
 
 /// Settings that may differ from those of the encoder's origin.
 const FREE: [&str; 2] = ["image_size", "feature_block"];
@@ -155,14 +155,17 @@ fn fill_lm(tree: &mut Table) -> Result<Option<PretrainedLm>> {
 
 /// Completes `[tokenizer]` by that of the language model `from`, and says how it writes conversations.
 fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<()> {
-    let own = Path::new(from).join("tokenizer.json");
     if !tree.contains_key("tokenizer") {
+        let path = match lm::gguf_file(Path::new(from))? {
+            Some(file) => file,
+            None => Path::new(from).join("tokenizer.json"),
+        };
         ensure!(
-            own.exists(),
+            path.exists(),
             "model.lm.from = \"{from}\" has no tokenizer.json: give it by [tokenizer] kind = \"file\""
         );
-        let file = TokenizerConfig::File { path: own, chat: ChatForm::Own };
-        tree.insert("tokenizer".to_owned(), Value::try_from(file)?);
+        let own = TokenizerConfig::File { path, chat: ChatForm::Own };
+        tree.insert("tokenizer".to_owned(), Value::try_from(own)?);
     }
     let written =
         tree.get_mut("tokenizer").and_then(Value::as_table_mut).context("tokenizer is not a table")?;
@@ -171,9 +174,10 @@ fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<()> {
         "tokenizer: the ids of model.lm.from = \"{from}\" are those of its own tokenizer: leave [tokenizer] out, \
          or give its file by kind = \"file\""
     );
-    let folder = written.get("path").and_then(Value::as_str).and_then(|path| Path::new(path).parent());
-    if let Some(folder) = folder.filter(|_| !written.contains_key("chat")) {
-        let form = ChatTemplate::load(folder)?.map_or(ChatForm::Own, |_| ChatForm::Template);
+    let path = written.get("path").and_then(Value::as_str).map(Path::new);
+    if let Some(path) = path.filter(|path| path.exists() && !written.contains_key("chat")) {
+        let template = TokenizerFile::read(path).context("tokenizer.path")?.template;
+        let form = template.map_or(ChatForm::Own, |_| ChatForm::Template);
         written.insert("chat".to_owned(), Value::try_from(form)?);
     }
     Ok(())

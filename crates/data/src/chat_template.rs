@@ -72,29 +72,33 @@ impl ChatTemplate {
         Ok(Self { source: source.to_owned(), tokens, environment })
     }
 
-    /// The template of a tokenizer's `folder`: of `chat_template.jinja`, else of `tokenizer_config.json`;
-    /// none where neither has one.
+    /// The template of a tokenizer's `folder`: of `chat_template.jinja`, else of `tokenizer_config.json`; none
+    /// where neither has one.
     ///
     /// # Errors
     /// A file that can't be read; as [`Self::new`].
     pub fn load(folder: &Path) -> Result<Option<Self>> {
-        let mut settings = Map::new();
-        let path = folder.join(SETTINGS);
-        if path.exists() {
-            let read = text_file::read(&path).and_then(|text| Ok(serde_json::from_str(&text)?));
-            settings = read.ok().with_context(|| format!("{}: not a JSON object", path.display()))?;
-        }
-        let alone = folder.join(ALONE);
-        let source =
-            if alone.exists() { Some(text_file::read(&alone)?) } else { of_settings(&settings, &path)? };
+        let (path, alone) = (folder.join(SETTINGS), folder.join(ALONE));
+        let settings = if path.exists() { text_file::read(&path)? } else { "{}".to_owned() };
+        let alone = alone.exists().then(|| text_file::read(&alone)).transpose()?;
+        Self::of_settings(&settings, alone).with_context(|| path.display().to_string())
+    }
+
+    /// As [`Self::load`], of the text of a `tokenizer_config.json` and of a template in a file `alone`.
+    ///
+    /// # Errors
+    /// As [`Self::load`], without the file's name.
+    pub fn of_settings(settings: &str, alone: Option<String>) -> Result<Option<Self>> {
+        let settings: Map<String, serde_json::Value> =
+            serde_json::from_str(settings).ok().context("not a JSON object")?;
+        let source = if alone.is_some() { alone } else { template_in(&settings)? };
         let Some(source) = source else { return Ok(None) };
         let token = |name: &&str| {
             let written = settings.get(*name)?;
             let text = written.as_str().or_else(|| written["content"].as_str())?;
             Some(((*name).to_owned(), text.to_owned()))
         };
-        let tokens = TOKENS.iter().filter_map(token).collect();
-        Self::new(&source, tokens).map(Some).with_context(|| folder.display().to_string())
+        Self::new(&source, TOKENS.iter().filter_map(token).collect()).map(Some)
     }
 
     /// Writes it to the `folder` as a `tokenizer_config.json`, where [`Self::load`] finds it again.
@@ -147,19 +151,15 @@ impl ChatTemplate {
 }
 
 /// The template in `tokenizer_config.json`: one, or the one that is called `default` of several.
-fn of_settings(settings: &Map<String, serde_json::Value>, path: &Path) -> Result<Option<String>> {
+fn template_in(settings: &Map<String, serde_json::Value>) -> Result<Option<String>> {
     match settings.get("chat_template") {
         None | Some(serde_json::Value::Null) => Ok(None),
         Some(serde_json::Value::String(source)) => Ok(Some(source.clone())),
         Some(several) => {
             let mut named = several.as_array().into_iter().flatten();
             let default = named.find(|one| one["name"] == "default").and_then(|one| one["template"].as_str());
-            let default = default.with_context(|| {
-                format!(
-                    "{}: chat_template is neither a text nor a list with one of name \"default\"",
-                    path.display()
-                )
-            })?;
+            let default =
+                default.context("chat_template is neither a text nor a list with one of name \"default\"")?;
             Ok(Some(default.to_owned()))
         }
     }
