@@ -27,7 +27,7 @@ impl TokenizerFile {
             return Ok(Self { json: text_file::read(path)?, template });
         }
         let stored = stored_tokenizer::of_file(path)?;
-        let read = || {
+        let read = || -> Result<Self> {
             let template = ChatTemplate::of_settings(&stored.to_config_json(), None)?;
             Ok(Self { json: stored.to_json()?, template })
         };
