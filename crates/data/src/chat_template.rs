@@ -72,8 +72,8 @@ impl ChatTemplate {
         Ok(Self { source: source.to_owned(), tokens, environment })
     }
 
-    /// The template of a tokenizer's `folder`: of `chat_template.jinja`, else of `tokenizer_config.json`; none
-    /// where neither has one.
+    /// The template of a tokenizer's `folder`: of `chat_template.jinja`, else of `tokenizer_config.json`;
+    /// none where neither has one.
     ///
     /// # Errors
     /// A file that can't be read; as [`Self::new`].
