@@ -27,6 +27,7 @@ pub(crate) const RECIPES: [BuiltInRecipe; 8] = [
     recipe!("encoder/probe"),
     recipe!("own-pictures"),
     recipe!("pretrain/desk"),
+    recipe!("pretrain/smol"),
     recipe!("quickstart"),
 ];
 

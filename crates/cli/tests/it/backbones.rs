@@ -38,7 +38,7 @@ fn verify_tells_how_far_a_model_is_from_a_golden_file() {
 fn verify_refuses_what_it_can_t_compare_in_one_line() {
     for (model, golden, says) in [
         ("llama", "mistral", "`logits` has 41 values a position, the model 67"),
-        ("nothing", "llama", "lm/nothing: not a Hugging Face folder"),
+        ("nothing", "llama", "lm/nothing: there is no such file or folder"),
         ("llama", "nothing", "lm/nothing/golden.safetensors: can't be read"),
     ] {
         let done = verify(&data(model), &data(golden).join("golden.safetensors"), &[]);
@@ -114,7 +114,7 @@ fn recipes_that_do_not_fit_an_imported_language_model() {
         ("model.lm.dim=32", format!("model.lm.dim = 32, but {from} has 24: leave it out")),
         ("model.lm.qk_norm=true", format!("model.lm.qk_norm = true, but {from} has none")),
         ("model.lm.from=3", "model.lm.from is a integer, not a path".to_owned()),
-        ("model.lm.from=/nowhere", "model.lm.from = \"/nowhere\": /nowhere: not a Hugging Face".to_owned()),
+        ("model.lm.from=/nowhere", "model.lm.from = \"/nowhere\": /nowhere: there is no such file or folder".to_owned()),
         (
             "tokenizer.kind=bpe",
             format!("the ids of model.lm.from = \"{from}\" are those of its own tokenizer"),
