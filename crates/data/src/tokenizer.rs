@@ -26,7 +26,7 @@ const SAMPLE: &str = " A Caf\u{e9} cafe\u{301},  \u{fb01}ve\n\t\u{1f469}.";
 const BLOCK: usize = 64 << 10;
 
 /// Text to token ids and back. Words are cut as in GPT-2, so that " word" can be one token, or as the file of
-/// another program says. Any text is encodable, and text that spells a special token stays text.
+/// another program says. Text that spells a special token stays text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
     /// In the order of [`Special`].

@@ -48,7 +48,7 @@ fn fault_07_a_talk_goes_on_after_bytes_that_are_no_letters() {
     refused(&chat(&model, &["--temperature", "1", "--top-p", "1.5", "x"], b""), &["--top-p 1.5 must be"]);
     refused(&chat(&model, &["--stage", "sfd", "x"], b""), &["--stage sfd", "there are: pretrain, sft"]);
     refused(&chat(&model, &[], b"/imgae x.png\n"), &["/imgae is no command", "/image FILE"]);
-    refused(&chat(&model, &[], b"/image \x1b[2Jx.png\n"), &["--image", "\\u{1b}[2Jx.png"]);
+    refused(&chat(&model, &[], b"/image \x1b[2Jx.png\n"), &["/image", "\\u{1b}[2Jx.png"]);
     // An encoder alone answers nothing.
     for stage in ["pretrain", "sft"] {
         fs::remove_dir_all(model.join("checkpoints").join(stage)).unwrap();
