@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, anyhow, bail, ensure};
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, Model as _, NormalizedString, Normalizer as _};
+use tokenizers::{AddedToken, NormalizedString, Normalizer as _};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::chat_template::ChatTemplate;

@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 8] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 9] = [
     recipe!("ablations/encoder"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),

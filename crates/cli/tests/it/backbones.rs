@@ -114,7 +114,10 @@ fn recipes_that_do_not_fit_an_imported_language_model() {
         ("model.lm.dim=32", format!("model.lm.dim = 32, but {from} has 24: leave it out")),
         ("model.lm.qk_norm=true", format!("model.lm.qk_norm = true, but {from} has none")),
         ("model.lm.from=3", "model.lm.from is a integer, not a path".to_owned()),
-        ("model.lm.from=/nowhere", "model.lm.from = \"/nowhere\": /nowhere: there is no such file or folder".to_owned()),
+        (
+            "model.lm.from=/nowhere",
+            "model.lm.from = \"/nowhere\": /nowhere: there is no such file or folder".to_owned(),
+        ),
         (
             "tokenizer.kind=bpe",
             format!("the ids of model.lm.from = \"{from}\" are those of its own tokenizer"),
