@@ -118,7 +118,7 @@ def write(model, family, path, kind_of, blocks=None, add=None):
     out.add_layer_norm_rms_eps(config.rms_norm_eps)
     out.add_rope_dimension_count(width)
     out.add_rope_freq_base(config.rope_theta)
-    scaling = (config.rope_scaling or {}).get("rope_type")
+    scaling = (getattr(config, "rope_scaling", None) or {}).get("rope_type")
     if scaling == "linear":
         out.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
         out.add_rope_scaling_factor(config.rope_scaling["factor"])
