@@ -1,6 +1,7 @@
 //! What is made of a GGUF file: for comparison with other programs (bench/parity/gguf).
 //!
 //!     gguf tokenizer FILE FOLDER     writes its tokenizer.json and tokenizer_config.json
+//!     gguf ids FILE                  reads a JSON text from each line, prints its ids
 //!     gguf export FILE OUT TYPE      imports the model and writes it again, as F32, F16, BF16 or Q8_0
 //!     gguf values FILE               prints the bytes of all values as f32, tensor after tensor
 //!     gguf load FILE                 imports the model, and prints the seconds
@@ -11,6 +12,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
 use mm1_model::device::DeviceKind;
 use mm1_model::gguf::{GgufFile, GgufLanguageModel, StoredTokenizer, TensorType, write_language_model};
@@ -32,6 +34,7 @@ fn main() -> Result<()> {
             write("tokenizer.json", stored.to_json()?)?;
             Ok(write("tokenizer_config.json", stored.to_config_json())?)
         }
+        ["ids", file] => ids(file),
         ["export", file, out, kind] => export(file, Path::new(out), kind),
         ["values", file] => {
             let mut out = std::io::stdout().lock();
@@ -61,6 +64,16 @@ fn model(file: &str, compute: &Compute) -> Result<(Lm, LmConfig)> {
     let imported = lm::open(Path::new(file))?;
     let config = imported.config.clone();
     Ok((imported.fit(Lm::new(&Init::new(0, compute.device()), &config), &config)?, config))
+}
+
+fn ids(file: &str) -> Result<()> {
+    let stored = stored_tokenizer::of_file(Path::new(file))?;
+    let tokenizer = Tokenizer::from_json(&stored.to_json()?, None)?;
+    for line in std::io::stdin().lock().lines() {
+        let text: String = serde_json::from_str(&line?)?;
+        println!("{}", serde_json::to_string(&tokenizer.encode(&text))?);
+    }
+    Ok(())
 }
 
 fn export(file: &str, out: &Path, kind: &str) -> Result<()> {
