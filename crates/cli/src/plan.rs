@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
 use mm1_data::document::Special;
@@ -351,6 +351,17 @@ fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> 
         tokenizer.save(&folder.tokenizer())?;
     }
     Ok(tokenizer)
+}
+
+/// The tokenizer of the recipe's `[tokenizer]` of kind `file`.
+///
+/// # Errors
+/// A file that can't be read; a tokenizer that is to be trained.
+pub(crate) fn stored_tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
+    let TokenizerConfig::File { path, chat } = &recipe.tokenizer else {
+        bail!("tokenizer.kind is not \"file\"")
+    };
+    tokenizer_of_file(path, *chat, None).with_context(|| path.display().to_string())
 }
 
 /// The tokenizer of another run or program. The run folder keeps it, with the special tokens that it lacked:

@@ -7,18 +7,22 @@ use anyhow::{Context as _, Result};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::Compute;
 use mm1_serve::generate::Generator;
+use toml::{Table, Value};
 
 use crate::arguments::DeviceArgs;
 use crate::checkpoints;
 use crate::error::{InputError, input};
-use crate::recipe::{Recipe, Stage};
+use crate::recipe::{Recipe, Stage, WrittenRecipe, put};
 use crate::stage::model;
+use crate::{plan, pretrained};
 
 /// The newest model of a run folder.
 pub(crate) struct Trained {
     pub(crate) generator: Generator,
     /// Whether it was tuned on conversations, and is asked in turns.
     pub(crate) tuned: bool,
+    /// Whether it has an image encoder.
+    pub(crate) sees: bool,
     pub(crate) recipe: Recipe,
     /// The stage that left it.
     pub(crate) stage: String,
@@ -76,8 +80,57 @@ impl Trained {
         Ok(Self {
             generator: Generator::new(&compute, model, tokenizer, recipe.image_spec()),
             tuned: matches!(recipe.stage[last], Stage::Sft(_)),
+            sees: true,
             id,
             stage,
+            recipe,
+        })
+    }
+}
+
+/// What a model of ours has beside a language model: the smallest of each, and no prompt with a picture
+/// comes to them.
+const BLIND: &str = r#"
+name = "language-model"
+[model.vision]
+image_size = 8
+patch = 8
+dim = 8
+layers = 1
+heads = 1
+ffn = 8
+[model.connector]
+kind = "average-pool"
+tokens = 1
+[data]
+"#;
+
+impl Trained {
+    /// The language model of others at `origin`, by itself.
+    ///
+    /// # Errors
+    /// What can't be imported; a tokenizer without a chat template.
+    pub(crate) fn of_origin(origin: &Path, device: DeviceArgs) -> Result<Self> {
+        let mut tree: Table = BLIND.parse()?;
+        let from = Value::from(origin.display().to_string());
+        put(&mut tree, "model.lm.from", from)?;
+        tree.insert("stage".to_owned(), Value::Array(Vec::new()));
+        let complete = pretrained::complete(WrittenRecipe::of_tree(origin, tree, &[])?);
+        let mut recipe = complete.with_context(|| format!("--model {}", origin.display()))?.recipe;
+        let tokenizer = input(plan::stored_tokenizer(&recipe).and_then(|tokenizer| {
+            tokenizer.chat_template().context("it has no chat template, so nobody can talk with it")?;
+            Ok(tokenizer)
+        }))?;
+        let lm = &mut recipe.model.lm;
+        lm.vocab = lm.vocab.max(Some(tokenizer.vocab()));
+        let compute = Compute::new(input(device.or(recipe.device).open())?);
+        let model = model::after(&[], &recipe, origin, compute.device())?;
+        Ok(Self {
+            generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
+            tuned: true,
+            sees: false,
+            id: origin.display().to_string(),
+            stage: "origin".to_owned(),
             recipe,
         })
     }

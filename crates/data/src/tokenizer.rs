@@ -197,8 +197,8 @@ impl Tokenizer {
         Ok(())
     }
 
-    /// Every byte of a letter needs a token. SmolLM2 has none for some control characters and for the planes of
-    /// Unicode without letters; such are left out of texts, as by transformers.
+    /// Every byte of a letter needs a token. SmolLM2 has none for some control characters and for the
+    /// planes of Unicode without letters; such are left out of texts, as by transformers.
     fn check_bytes(&self) -> Result<()> {
         let never = |byte: u8| matches!(byte, 0xC0 | 0xC1 | 0xF1 | 0xF2 | 0xF4..) || byte.is_ascii_control();
         let needed = |byte: &u8| !never(*byte) || byte.is_ascii_whitespace() && *byte != 0x0C;

@@ -30,8 +30,12 @@ const MAX_FILE: u64 = 256 << 20;
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
     /// Run folder of the model.
-    #[arg(long, value_name = "DIR")]
-    run: PathBuf,
+    #[arg(long, value_name = "DIR", required_unless_present = "model")]
+    run: Option<PathBuf>,
+    /// Instead of a run a language model of others, which sees no pictures: a Hugging Face folder or a
+    /// GGUF file with a chat template.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "stage", "images"])]
+    model: Option<PathBuf>,
     /// The model as this stage of the run has left it. Default: the last that has a checkpoint.
     #[arg(long)]
     stage: Option<String>,
@@ -69,7 +73,13 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let sampling = input(args.sampling())?;
     let pictures = args.images.iter().map(|file| picture("--image", file)).collect::<Result<Vec<_>>>()?;
     args.threads.start_pool()?;
-    let model = Trained::of_stage(&args.run, args.stage.as_deref(), args.device)?;
+    let model = match (&args.model, &args.run) {
+        (Some(origin), _) => Trained::of_origin(origin, args.device)?,
+        (None, run) => {
+            let run = run.as_deref().context("--run or --model is needed")?;
+            Trained::of_stage(run, args.stage.as_deref(), args.device)?
+        }
+    };
     if !model.tuned {
         tell(format_args!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage));
     }
@@ -200,6 +210,12 @@ impl Conversation<'_> {
                 tell("a new talk: what was said and shown before is forgotten");
             }
             Some(SlashCommand::Image(file)) => {
+                if !self.model.sees {
+                    return Err(InputError::new(
+                        "/image: this is a language model alone, which sees nothing",
+                    )
+                    .into());
+                }
                 let picture = picture("/image", &file)?;
                 let [width, height] = picture.sides;
                 self.next.push(picture);

@@ -133,3 +133,28 @@ fn recipes_that_do_not_fit_an_imported_language_model() {
     assert_eq!(done.status.code(), Some(2));
     assert!(stderr(&done).contains("has no tokenizer.json: give it by [tokenizer]"), "{}", stderr(&done));
 }
+
+#[test]
+fn a_language_model_of_others_is_talked_with_by_its_own_template() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, _) = recipe(dir.path(), "llama");
+    let chat = |extra: &[&str]| {
+        let common = ["chat", "--model", model.to_str().unwrap(), "--max-tokens", "5", "--json"];
+        mm1(&[&common, extra].concat()).output().unwrap()
+    };
+    let refused = chat(&["hello"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("no chat template"), "{}", stderr(&refused));
+
+    let template = "{% for m in messages %}<|{{ m.role }}|>{{ m.content }}<|end|>{% endfor %}\
+        {% if add_generation_prompt %}<|assistant|>{% endif %}";
+    fs::write(model.join("chat_template.jinja"), template).unwrap();
+    let answer = |done: &Output| {
+        succeeds(done);
+        let line = String::from_utf8_lossy(&done.stdout).lines().last().unwrap().to_owned();
+        serde_json::from_str::<Value>(&line).unwrap()["answer"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(answer(&chat(&["hello"])), answer(&chat(&["hello"])));
+    let picture = chat(&["--image", "x.png", "hello"]);
+    assert_eq!(picture.status.code(), Some(2), "{}", stderr(&picture));
+}
