@@ -4,6 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
+use serde_json::Value;
+
 use crate::{TINY, losses, mm1, stderr, succeeds};
 
 fn data(name: &str) -> PathBuf {
@@ -38,7 +40,7 @@ fn verify_tells_how_far_a_model_is_from_a_golden_file() {
 fn verify_refuses_what_it_can_t_compare_in_one_line() {
     for (model, golden, says) in [
         ("llama", "mistral", "`logits` has 41 values a position, the model 67"),
-        ("nothing", "llama", "lm/nothing: there is no such file or folder"),
+        ("nothing", "llama", "lm/nothing: not a Hugging Face folder"),
         ("llama", "nothing", "lm/nothing/golden.safetensors: can't be read"),
     ] {
         let done = verify(&data(model), &data(golden).join("golden.safetensors"), &[]);
@@ -116,7 +118,7 @@ fn recipes_that_do_not_fit_an_imported_language_model() {
         ("model.lm.from=3", "model.lm.from is a integer, not a path".to_owned()),
         (
             "model.lm.from=/nowhere",
-            "model.lm.from = \"/nowhere\": /nowhere: there is no such file or folder".to_owned(),
+            "model.lm.from = \"/nowhere\": /nowhere: not a Hugging Face".to_owned(),
         ),
         (
             "tokenizer.kind=bpe",
@@ -137,7 +139,7 @@ fn recipes_that_do_not_fit_an_imported_language_model() {
 #[test]
 fn a_language_model_of_others_is_talked_with_by_its_own_template() {
     let dir = tempfile::tempdir().unwrap();
-    let (model, _) = recipe(dir.path(), "llama");
+    let (model, _) = recipe(dir.path(), "qwen2");
     let chat = |extra: &[&str]| {
         let common = ["chat", "--model", model.to_str().unwrap(), "--max-tokens", "5", "--json"];
         mm1(&[&common, extra].concat()).output().unwrap()
