@@ -74,7 +74,7 @@ impl ChangedDataArgs {
 }
 
 /// Where tensors are.
-#[derive(Clone, Copy, Debug, Args)]
+#[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct DeviceArgs {
     /// Device to compute on; cuda needs a program built with that feature. Default: the recipe's, which is
     /// cpu unless it says otherwise.

@@ -75,6 +75,8 @@ enum Command {
     Score(commands::score::ScoreArgs),
     /// Compare a language model with what another program makes of the same token ids.
     Verify(commands::verify::VerifyModelArgs),
+    /// Write a run's model in the form of other programs: its language model as GGUF.
+    Export(commands::export::ExportArgs),
     /// Download trained networks to begin with: a small language model and a small image encoder.
     Fetch(commands::fetch::FetchModelsArgs),
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
@@ -130,6 +132,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Report(args) => commands::report::report(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Verify(args) => commands::verify::verify(&args),
+        Command::Export(args) => commands::export::export(&args),
         Command::Fetch(args) => commands::fetch::fetch(&args),
         Command::Data(command) => commands::data::data(&command),
         Command::Recipes(args) => commands::recipes::recipes(&args),

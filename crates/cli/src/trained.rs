@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::Compute;
+use mm1_model::{Compute, Mm1};
 use mm1_serve::generate::Generator;
 use toml::{Table, Value};
 
@@ -44,6 +44,36 @@ impl Trained {
     /// # Errors
     /// As [`Self::load`]; a stage that is not there or trains no language model.
     pub(crate) fn of_stage(root: &Path, name: Option<&str>, device: DeviceArgs) -> Result<Self> {
+        let RunModel { model, tokenizer, compute, recipe, stage } = RunModel::read(root, name, device)?;
+        Ok(Self {
+            generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
+            tuned: matches!(stage, Stage::Sft(_)),
+            sees: true,
+            id: checkpoints::identity(root, stage.name())?,
+            stage: stage.name().to_owned(),
+            recipe,
+        })
+    }
+}
+
+/// The model that a run has left, and what it was trained with.
+pub(crate) struct RunModel {
+    pub(crate) model: Mm1,
+    pub(crate) tokenizer: Tokenizer,
+    pub(crate) compute: Compute,
+    pub(crate) recipe: Recipe,
+    /// The stage that left it.
+    pub(crate) stage: Stage,
+}
+
+impl RunModel {
+    /// Reads the model of the run folder `root` as the stage `name` has left it, or the last that has a
+    /// checkpoint.
+    ///
+    /// # Errors
+    /// A folder that is no run folder, or has no trained model; a stage that is not there or trains no
+    /// language model; a device that was not built in.
+    pub(crate) fn read(root: &Path, name: Option<&str>, device: DeviceArgs) -> Result<Self> {
         let missing = |e: &dyn std::fmt::Display| {
             InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
         };
@@ -69,22 +99,14 @@ impl Trained {
                 ))
             }
         })?;
-        let stage = recipe.stage[last].name().to_owned();
         let device = input(device.or(recipe.device).open())?;
         let compute = Compute::new(device).with_precision(recipe.precision);
-        let id = checkpoints::identity(root, &stage)?;
         // A plan that was changed by hand may speak of another model than the weights beside it.
         let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device());
         let model = input(model.with_context(|| format!("--run {}", root.display())))?;
-        let tokenizer = Arc::new(input(Tokenizer::of_run(root))?);
-        Ok(Self {
-            generator: Generator::new(&compute, model, tokenizer, recipe.image_spec()),
-            tuned: matches!(recipe.stage[last], Stage::Sft(_)),
-            sees: true,
-            id,
-            stage,
-            recipe,
-        })
+        let tokenizer = input(Tokenizer::of_run(root))?;
+        let stage = recipe.stage[last].clone();
+        Ok(Self { model, tokenizer, compute, recipe, stage })
     }
 }
 

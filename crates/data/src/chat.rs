@@ -5,6 +5,11 @@
 
 use crate::document::{Document, DocumentKind, Segment, Special};
 
+/// The same form as a Jinja template, for programs that write conversations by one.
+pub const TEMPLATE: &str = "{% for message in messages %}<|{{ message['role'] }}|>{{ message['content'] }}\
+    {% if message['role'] == 'assistant' %}<|end|>{% endif %}{% endfor %}\
+    {% if add_generation_prompt %}<|assistant|>{% endif %}";
+
 /// Who speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {

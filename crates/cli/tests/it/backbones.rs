@@ -116,10 +116,7 @@ fn recipes_that_do_not_fit_an_imported_language_model() {
         ("model.lm.dim=32", format!("model.lm.dim = 32, but {from} has 24: leave it out")),
         ("model.lm.qk_norm=true", format!("model.lm.qk_norm = true, but {from} has none")),
         ("model.lm.from=3", "model.lm.from is a integer, not a path".to_owned()),
-        (
-            "model.lm.from=/nowhere",
-            "model.lm.from = \"/nowhere\": /nowhere: not a Hugging Face".to_owned(),
-        ),
+        ("model.lm.from=/nowhere", "model.lm.from = \"/nowhere\": /nowhere: not a Hugging Face".to_owned()),
         (
             "tokenizer.kind=bpe",
             format!("the ids of model.lm.from = \"{from}\" are those of its own tokenizer"),
@@ -159,4 +156,29 @@ fn a_language_model_of_others_is_talked_with_by_its_own_template() {
     assert_eq!(answer(&chat(&["hello"])), answer(&chat(&["hello"])));
     let picture = chat(&["--image", "x.png", "hello"]);
     assert_eq!(picture.status.code(), Some(2), "{}", stderr(&picture));
+}
+
+/// A run's model answers with the same words when it comes back from the file.
+#[test]
+fn an_exported_language_model_talks_as_the_run_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, _) = recipe(dir.path(), "qwen2");
+    let (run, file) = (dir.path().join("tokenizer-run"), dir.path().join("model.gguf"));
+    let (run, file) = (run.to_str().unwrap(), file.to_str().unwrap());
+    let export =
+        || mm1(&["export", run, "--format", "gguf", "--type", "f32", "--out", file]).output().unwrap();
+    succeeds(&export());
+    let again = export();
+    assert!(again.status.code() == Some(2) && stderr(&again).contains("it is there already"));
+
+    let answers = |from: [&str; 2]| {
+        let mut talk = mm1(&["chat", from[0], from[1], "--max-tokens", "12", "--json"]);
+        let done = talk.arg("what is it?").output().unwrap();
+        succeeds(&done);
+        let line = String::from_utf8_lossy(&done.stdout).lines().last().unwrap().to_owned();
+        serde_json::from_str::<Value>(&line).unwrap()["answer"].clone()
+    };
+    let expected = answers(["--run", run]);
+    assert_eq!(answers(["--model", file]), expected);
+    assert_ne!(expected, "");
 }

@@ -258,3 +258,16 @@ fn foreign_files_that_contradict_themselves_are_refused() {
     let nfc = Tokenizer::from_json(&nfc.to_string(), None).unwrap();
     assert_eq!(nfc.decode(&nfc.encode("cafe\u{301}")), "caf\u{e9}");
 }
+
+/// What programs make of the template that is written into exported files.
+#[test]
+fn our_own_form_as_a_template_is_our_own_form() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    tokenizer().save(&path).unwrap();
+    let json = std::fs::read_to_string(path).unwrap();
+    let templated = Tokenizer::from_json(&json, Some(template(chat::TEMPLATE))).unwrap();
+    for segments in [chat::document("", &turns()).segments, chat::prompt(&turns()[..4])] {
+        assert_eq!(shown(&templated, &segments), shown(&tokenizer(), &segments));
+    }
+}
