@@ -9,6 +9,7 @@ mod data;
 mod encoders;
 mod eval;
 mod fetch;
+mod gguf;
 mod html_page;
 mod machine;
 mod memory;
