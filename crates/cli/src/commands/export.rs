@@ -80,8 +80,8 @@ impl StoredAs {
 /// Writes the file.
 ///
 /// # Errors
-/// A folder without a trained model; a model or tokenizer that the form has no words for; a file that is there
-/// already or can't be written.
+/// A folder without a trained model; a model or tokenizer that the form has no words for; a file that is
+/// there already or can't be written.
 pub(crate) fn export(args: &ExportArgs) -> Result<()> {
     let ExportFormat::Gguf = args.format;
     input(check_out(args))?;
