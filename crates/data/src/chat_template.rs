@@ -33,7 +33,7 @@ const TOKENS: [&str; 5] = ["bos_token", "eos_token", "unk_token", "pad_token", "
 
 /// A message as a template sees it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub struct TemplateMessage {
     /// `system`, `user` or `assistant`.
     pub role: &'static str,
     /// Its text.
@@ -127,11 +127,11 @@ impl ChatTemplate {
     ///
     /// # Errors
     /// A conversation that the template refuses, and one on which it loops or grows without bound.
-    pub fn render(&self, messages: &[Message], reply: bool) -> Result<String> {
+    pub fn render(&self, messages: &[TemplateMessage], reply: bool) -> Result<String> {
         let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + bytes as u64 * FUEL_PER_BYTE));
-        let message = |message: &Message| {
+        let message = |message: &TemplateMessage| {
             Value::from_pairs([("role", message.role), ("content", message.content.as_str())])
         };
         let tokens = self.tokens.iter().map(|(name, token)| (name.as_str(), Value::from(token.as_str())));

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 
-use crate::chat_template::{ChatTemplate, Message};
+use crate::chat_template::{ChatTemplate, TemplateMessage};
 use crate::document::{Image, Segment, Special};
 use crate::text_file;
 use crate::tokenizer::{ControlToken, Tokenizer};
@@ -52,7 +52,8 @@ impl Tokenizer {
             token(Special::End, true),
         ];
         let mut laid = Vec::new();
-        Rendering::of(&Turns::of(&shortest)?, &template, &tokenizer)?.read(&tokenizer, &mut laid)?;
+        RenderedConversation::of(&Turns::of(&shortest)?, &template, &tokenizer)?
+            .read(&tokenizer, &mut laid)?;
         let learned = laid.iter().rev().find_map(|laid| match laid {
             Laid::Tokens { ids, learn: true } => ids.last().copied(),
             _ => None,
@@ -93,7 +94,7 @@ impl Tokenizer {
         }
         if let Some(template) = templated {
             let turns = Turns::of(&segments[lead..])?;
-            Rendering::of(&turns, template, self)?.read(self, &mut laid)?;
+            RenderedConversation::of(&turns, template, self)?.read(self, &mut laid)?;
         }
         Ok(laid)
     }
@@ -192,7 +193,7 @@ enum AnswerMarks {
 }
 
 /// A conversation as its template writes it, with marks.
-struct Rendering<'a> {
+struct RenderedConversation<'a> {
     text: String,
     marks: Marks,
     pictures: Vec<&'a Image>,
@@ -202,7 +203,7 @@ struct Rendering<'a> {
     reply: Vec<&'a Segment>,
 }
 
-impl<'a> Rendering<'a> {
+impl<'a> RenderedConversation<'a> {
     fn of(turns: &Turns<'a>, template: &ChatTemplate, tokenizer: &Tokenizer) -> Result<Self> {
         let every = turns.turns.iter().flat_map(|turn| &turn.segments);
         let texts = every.clone().filter_map(|segment| match segment {
@@ -211,7 +212,7 @@ impl<'a> Rendering<'a> {
         });
         let marks = Marks::beside(texts.chain([template.source()]))?;
         let render = |answers: AnswerMarks| {
-            let messages: Vec<Message> =
+            let messages: Vec<TemplateMessage> =
                 turns.turns.iter().map(|turn| message(turn, marks, answers, tokenizer)).collect();
             template.render(&messages, turns.reply.is_some())
         };
@@ -276,7 +277,12 @@ impl<'a> Rendering<'a> {
 }
 
 /// A turn as the template sees it.
-fn message(turn: &TurnSegments<'_>, marks: Marks, answers: AnswerMarks, tokenizer: &Tokenizer) -> Message {
+fn message(
+    turn: &TurnSegments<'_>,
+    marks: Marks,
+    answers: AnswerMarks,
+    tokenizer: &Tokenizer,
+) -> TemplateMessage {
     let mut content = String::new();
     for segment in &turn.segments {
         match segment {
@@ -297,7 +303,7 @@ fn message(turn: &TurnSegments<'_>, marks: Marks, answers: AnswerMarks, tokenize
             format!("{before}{first}{inner}{last}{after}")
         }
     };
-    Message { role: turn.role, content }
+    TemplateMessage { role: turn.role, content }
 }
 
 /// Where in a rendered conversation the reader stands.

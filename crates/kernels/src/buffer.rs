@@ -11,12 +11,12 @@ use crate::arena::Part;
 /// One cache line.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
-struct Line([u32; 16]);
+struct CacheLine([u32; 16]);
 
 /// Words of 32 bits, at the start of a cache line: zeros when made.
 #[derive(Default)]
 pub(crate) struct Words {
-    lines: Vec<Line>,
+    lines: Vec<CacheLine>,
     len: usize,
 }
 
@@ -32,7 +32,7 @@ impl Words {
     fn resize(&mut self, len: usize) {
         if self.lines.len() < len.div_ceil(16) {
             // Not `Vec::resize`, which would copy what nobody reads.
-            self.lines = vec![Line([0; 16]); len.div_ceil(16)];
+            self.lines = vec![CacheLine([0; 16]); len.div_ceil(16)];
         }
         self.len = len;
     }

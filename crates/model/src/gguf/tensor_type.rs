@@ -37,7 +37,7 @@ pub enum TensorType {
 }
 
 /// Number in a file, name, numbers of a block, and its bytes.
-struct Layout(u32, &'static str, usize, usize);
+struct BlockLayout(u32, &'static str, usize, usize);
 
 impl TensorType {
     /// All of them.
@@ -58,22 +58,22 @@ impl TensorType {
         Self::Q8K,
     ];
 
-    fn layout(self) -> Layout {
+    fn layout(self) -> BlockLayout {
         match self {
-            Self::F32 => Layout(0, "F32", 1, 4),
-            Self::F16 => Layout(1, "F16", 1, 2),
-            Self::BF16 => Layout(30, "BF16", 1, 2),
-            Self::Q4_0 => Layout(2, "Q4_0", 32, 18),
-            Self::Q4_1 => Layout(3, "Q4_1", 32, 20),
-            Self::Q5_0 => Layout(6, "Q5_0", 32, 22),
-            Self::Q5_1 => Layout(7, "Q5_1", 32, 24),
-            Self::Q8_0 => Layout(8, "Q8_0", 32, 34),
-            Self::Q2K => Layout(10, "Q2_K", 256, 84),
-            Self::Q3K => Layout(11, "Q3_K", 256, 110),
-            Self::Q4K => Layout(12, "Q4_K", 256, 144),
-            Self::Q5K => Layout(13, "Q5_K", 256, 176),
-            Self::Q6K => Layout(14, "Q6_K", 256, 210),
-            Self::Q8K => Layout(15, "Q8_K", 256, 292),
+            Self::F32 => BlockLayout(0, "F32", 1, 4),
+            Self::F16 => BlockLayout(1, "F16", 1, 2),
+            Self::BF16 => BlockLayout(30, "BF16", 1, 2),
+            Self::Q4_0 => BlockLayout(2, "Q4_0", 32, 18),
+            Self::Q4_1 => BlockLayout(3, "Q4_1", 32, 20),
+            Self::Q5_0 => BlockLayout(6, "Q5_0", 32, 22),
+            Self::Q5_1 => BlockLayout(7, "Q5_1", 32, 24),
+            Self::Q8_0 => BlockLayout(8, "Q8_0", 32, 34),
+            Self::Q2K => BlockLayout(10, "Q2_K", 256, 84),
+            Self::Q3K => BlockLayout(11, "Q3_K", 256, 110),
+            Self::Q4K => BlockLayout(12, "Q4_K", 256, 144),
+            Self::Q5K => BlockLayout(13, "Q5_K", 256, 176),
+            Self::Q6K => BlockLayout(14, "Q6_K", 256, 210),
+            Self::Q8K => BlockLayout(15, "Q8_K", 256, 292),
         }
     }
 
