@@ -170,7 +170,7 @@ fn damaged_tables_add_up() {
 #[test]
 fn damaged_json_and_html_add_up() {
     damage_some(15, IMPORTERS.len());
-    PLAIN.iter().for_each(|importer| damaged_without_documents(importer));
+    PLAIN.iter().for_each(damaged_without_documents);
 }
 
 /// Of data whose documents a walk does not count under damage: the sums themselves.

@@ -185,7 +185,7 @@ fn write_obelics(root: &Path) {
 fn write_shards(root: &Path) {
     let mut writer = ShardWriter::new(root, "shard", Provenance::default(), 6000).unwrap();
     for i in 0..6 {
-        let segments = vec![Segment::Image(picture(i % 4).into()), Segment::text(&format!("number {i}"))];
+        let segments = vec![Segment::Image(picture(i % 4).into()), Segment::text(format!("number {i}"))];
         writer.push(&Document { id: format!("d{i}"), kind: DocumentKind::Captioned, segments }).unwrap();
     }
     writer.finish().unwrap();
@@ -335,45 +335,55 @@ fn write_obelics_of_others(root: &Path) {
     written(root, "notes.txt", "some text");
 }
 
-const NOTHING: (Option<&str>, &[&str]) = (None, &[]);
-const LEAVE_OUT: (Option<&str>, &[&str]) = (None, &["missing=leave-out"]);
+const LEAVE_OUT: &[&str] = &["missing=leave-out"];
 
 /// A set of every format.
 pub(super) const IMPORTERS: [Importer; 19] = [
-    importer("pairs", write_pairs, NOTHING, pairs, [13, 8, 4, 0], 1.0),
-    importer("pairs that are said", write_pairs, (Some("folder"), &[]), pairs, [13, 8, 4, 0], 1.0),
-    importer("a list", write_list, NOTHING, lines, [6, 5, 4, 0], 1.0),
-    importer("a list of CSV", write_csv, NOTHING, records, [5, 5, 4, 0], 1.0),
-    importer("a list of Parquet", write_listed_table, NOTHING, |root| rows(root, 2), [3, 3, 2, 0], 0.5),
-    importer("classes", write_classes, (Some("classes"), &[]), |root| count(root, "jpg"), [5, 4, 4, 0], 1.0),
-    importer("MMC4", write_mmc4, LEAVE_OUT, lines, [6, 5, 3, 1], 1.0),
-    importer("OBELICS", write_obelics, LEAVE_OUT, |root| rows(root, 3), [5, 4, 3, 1], 0.5),
-    importer("shards", write_shards, NOTHING, samples, [4, 3, 6, 0], 1.0),
-    importer("WebDataset", write_archive, NOTHING, samples, [1, 1, 5, 5], 1.0),
-    importer("img2dataset", write_img2dataset, NOTHING, pairs, [11, 6, 3, 0], 1.0),
-    importer("captioned Parquet", write_captioned_table, NOTHING, |root| rows(root, 4), [1, 1, 4, 0], 0.5),
-    importer("lists of pictures", write_lists_of_pictures, NOTHING, |root| rows(root, 4), [2, 2, 8, 4], 0.5),
-    importer("text in Parquet", write_text_table, NOTHING, |root| rows(root, 4), [1, 1, 4, 0], 0.3),
-    importer("talks in Parquet", write_talk_table, NOTHING, |root| rows(root, 4), [1, 1, 4, 0], 0.5),
-    importer("talks", write_talks, NOTHING, lines, [4, 3, 6, 6], 1.0),
-    importer("an array of talks", write_array, NOTHING, values, [1, 1, 6, 0], 1.0),
-    importer("text in JSON", write_texts, NOTHING, lines, [2, 2, 13, 0], 1.0),
-    importer("pages", write_pages, NOTHING, pages, [5, 3, 2, 4], 1.0),
+    importer("pairs", write_pairs, pairs, [13, 8, 4, 0]),
+    importer("pairs that are said", write_pairs, pairs, [13, 8, 4, 0]).said(Some("folder"), &[]),
+    importer("a list", write_list, lines, [6, 5, 4, 0]),
+    importer("a list of CSV", write_csv, records, [5, 5, 4, 0]),
+    importer("a list of Parquet", write_listed_table, |root| rows(root, 2), [3, 3, 2, 0]).head(0.5),
+    importer("classes", write_classes, |root| count(root, "jpg"), [5, 4, 4, 0]).said(Some("classes"), &[]),
+    importer("MMC4", write_mmc4, lines, [6, 5, 3, 1]).said(None, LEAVE_OUT),
+    importer("OBELICS", write_obelics, |root| rows(root, 3), [5, 4, 3, 1]).said(None, LEAVE_OUT).head(0.5),
+    importer("shards", write_shards, samples, [4, 3, 6, 0]),
+    importer("WebDataset", write_archive, samples, [1, 1, 5, 5]),
+    importer("img2dataset", write_img2dataset, pairs, [11, 6, 3, 0]),
+    importer("captioned Parquet", write_captioned_table, |root| rows(root, 4), [1, 1, 4, 0]).head(0.5),
+    importer("lists of pictures", write_lists_of_pictures, |root| rows(root, 4), [2, 2, 8, 4]).head(0.5),
+    importer("text in Parquet", write_text_table, |root| rows(root, 4), [1, 1, 4, 0]).head(0.3),
+    importer("talks in Parquet", write_talk_table, |root| rows(root, 4), [1, 1, 4, 0]).head(0.5),
+    importer("talks", write_talks, lines, [4, 3, 6, 6]),
+    importer("an array of talks", write_array, values, [1, 1, 6, 0]),
+    importer("text in JSON", write_texts, lines, [2, 2, 13, 0]),
+    importer("pages", write_pages, pages, [5, 3, 2, 4]),
 ];
 
+/// Whole files may be damaged, and a person says nothing.
 const fn importer(
     name: &'static str,
     write: fn(&Path),
-    said: (Option<&'static str>, &'static [&'static str]),
     documents: fn(&Path) -> Option<u64>,
     whole: [u64; 4],
-    head: f64,
 ) -> Importer {
-    Importer { name, write, said, documents, whole, head }
+    Importer { name, write, said: (None, &[]), documents, whole, head: 1.0 }
+}
+
+impl Importer {
+    const fn said(mut self, kind: Option<&'static str>, edits: &'static [&'static str]) -> Self {
+        self.said = (kind, edits);
+        self
+    }
+
+    const fn head(mut self, share: f64) -> Self {
+        self.head = share;
+        self
+    }
 }
 
 /// Two more, beside those of formats with documents inside of files.
 pub(super) const PLAIN: [Importer; 2] = [
-    importer("plain text", write_plain, NOTHING, plain, [4, 3, 2, 0], 1.0),
-    importer("addresses", write_obelics_of_others, LEAVE_OUT, |_| None, [2, 2, 3, 2], 0.3),
+    importer("plain text", write_plain, plain, [4, 3, 2, 0]),
+    importer("addresses", write_obelics_of_others, |_| None, [2, 2, 3, 2]).said(None, LEAVE_OUT).head(0.3),
 ];
