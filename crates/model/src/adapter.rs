@@ -58,23 +58,30 @@ impl Default for AdapterConfig {
     }
 }
 
-/// A linear map of a transformer block, of which there is one in each.
+/// A linear map of a transformer block. The names of Hugging Face's models are read too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum AdapterTarget {
-    /// Of queries: `q_proj` of Hugging Face's models.
+    /// Of queries: `q_proj` there.
+    #[serde(alias = "q_proj")]
     Q,
     /// Of keys: `k_proj`.
+    #[serde(alias = "k_proj")]
     K,
     /// Of values: `v_proj`.
+    #[serde(alias = "v_proj")]
     V,
     /// Behind the attention: `o_proj`.
+    #[serde(alias = "o_proj")]
     Out,
     /// The gate of the decoder's MLP: `gate_proj`.
+    #[serde(alias = "gate_proj")]
     Gate,
     /// The first map of an MLP: `up_proj`, in encoders `fc1`.
+    #[serde(alias = "up_proj")]
     Up,
     /// The last map of an MLP: `down_proj`, in encoders `fc2`.
+    #[serde(alias = "down_proj")]
     Down,
 }
 

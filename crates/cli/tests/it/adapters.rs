@@ -6,6 +6,7 @@ use std::path::Path;
 
 use safetensors::SafeTensors;
 
+use crate::backbones::recipe;
 use crate::refuse::refused;
 use crate::resume::run_with_kills;
 use crate::{TINY, losses, mm1, run, stderr, succeeds};
@@ -191,4 +192,30 @@ fn a_run_with_an_adapter_is_another_run() {
     let other = run(dir.path(), &set(&[SFT]));
     refused(&other, &["this folder belongs to another run"]);
     assert!(stderr(&other).contains("adapter"), "{}", stderr(&other));
+}
+
+/// The connector alone, then the decoder's adapters: what is imported stays bit for bit.
+#[test]
+fn imported_backbones_are_frozen_while_the_connector_or_adapters_learn() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, file) = recipe(dir.path(), "qwen3");
+    let out = dir.path().join("run");
+    let edits = set(&[
+        "stage.pretrain.optimizer.freeze=[\"vision\", \"lm\"]",
+        "stage.pretrain.steps=2",
+        "stage.sft.optimizer.freeze=[\"vision\", \"connector\"]",
+        "stage.sft.adapter.targets=[\"q_proj\", \"down\"]",
+    ]);
+    let arguments = ["run", file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    succeeds(&mm1(&arguments).args(&edits).output().unwrap());
+    let moments = |stage| tensors(&out, stage, "optimizer.safetensors");
+    let (connector, adapters) = (moments("pretrain"), moments("sft"));
+    assert!(!connector.is_empty() && connector.keys().all(|path| path.starts_with("connector.")));
+    assert!(!adapters.is_empty() && adapters.keys().all(|path| path.contains(".adapter.")));
+    let (pretrain, sft) = (model(&out, "pretrain"), model(&out, "sft"));
+    assert!(pretrain.iter().all(|(path, values)| &sft[path] == values), "what is frozen has changed");
+    let plan: toml::Table = fs::read_to_string(out.join("plan.toml")).unwrap().parse().unwrap();
+    let stages = plan["settled"]["recipe"]["stage"].as_array().unwrap();
+    let targets = stages.iter().find_map(|stage| stage.get("adapter")?.get("targets")?.as_array());
+    assert_eq!(targets.unwrap()[0].as_str(), Some("q"));
 }

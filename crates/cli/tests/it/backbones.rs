@@ -51,7 +51,7 @@ fn verify_refuses_what_it_can_t_compare_in_one_line() {
 }
 
 /// A copy of a tiny model with a tokenizer of more ids than it has rows, and a recipe that begins with it.
-fn recipe(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
+pub(crate) fn recipe(folder: &Path, name: &str) -> (PathBuf, PathBuf) {
     let (model, run) = (folder.join(name), folder.join("tokenizer-run"));
     fs::create_dir(&model).unwrap();
     for file in ["config.json", "model.safetensors"] {
