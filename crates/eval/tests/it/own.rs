@@ -158,12 +158,13 @@ fn an_item_with_a_mistake_is_refused_by_line() {
 #[test]
 fn fault_57_a_byte_order_mark_in_task_files_is_no_content() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/faults/57-task-files");
-    for (name, answer) in [("bom", "1"), ("floats", "0.5")] {
-        let task = own::open(&folder.join(format!("{name}.toml"))).unwrap();
-        let item = task.test(0).unwrap();
-        let asked = (item.id, item.text, item.answers);
-        assert_eq!(asked, (format!("{name}/test/1"), "Q?".to_owned(), vec![answer.to_owned()]));
-    }
+    let item = own::open(&folder.join("bom.toml")).unwrap().test(0).unwrap();
+    let asked = (item.id, item.text, item.answers);
+    assert_eq!(asked, ("bom/test/1".to_owned(), "Q?".to_owned(), vec!["1".to_owned()]));
+    // How a fraction is written is not in its value: 0.5 and 0.50 are other answers.
+    let task = own::open(&folder.join("floats.toml"));
+    let error = format!("{:#}", task.and_then(|task| task.test(0)).unwrap_err());
+    assert!(error.contains("field `answers`: 0.5 is no text"), "{error}");
     // The mark of MME's text is not asked either, and its lines end as Windows has it.
     let set = mm1_eval::tasks::open("mme", &folder).unwrap();
     let items: Vec<_> = (0..set.tests()).map(|i| set.test(i).unwrap()).collect();
