@@ -49,7 +49,7 @@ macro_rules! eprint {
 /// Prints the JSON document of a command, in one line.
 ///
 /// # Errors
-/// As [`print`].
+/// As [`print()`].
 pub(crate) fn print_json(document: &impl Serialize) -> Result<()> {
     let document = serde_json::to_string(document)?;
     print(format!("{}\n", printable_json(&document)).as_bytes())

@@ -8,7 +8,7 @@ use super::{blocks, k_blocks};
 /// The numbers of whole blocks.
 pub(super) fn dequantise(kind: TensorType, bytes: &[u8], values: &mut [f32]) {
     match kind {
-        TensorType::F32 => each_float(bytes, values, |b| f32::from_le_bytes(b)),
+        TensorType::F32 => each_float(bytes, values, f32::from_le_bytes),
         TensorType::F16 => each_float(bytes, values, |b| f16::from_le_bytes(b).to_f32()),
         TensorType::BF16 => each_float(bytes, values, |b| bf16::from_le_bytes(b).to_f32()),
         TensorType::Q4_0 => each_block(kind, bytes, values, blocks::q4_0),

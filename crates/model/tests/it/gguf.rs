@@ -431,7 +431,10 @@ fn a_tokenizer_that_is_not_whole_is_refused_by_its_key() {
     let model = ("tokenizer.ggml.model", MetadataValue::Text("gpt2".to_owned()));
     let tokens = ("tokenizer.ggml.tokens", MetadataValue::Texts(vec!["a".to_owned()]));
     assert_eq!(of(&[]), "tokenizer.ggml.model is missing: the file has no tokenizer");
-    assert_eq!(of(&[model.clone()]), "tokenizer.ggml.tokens is missing: the file has no vocabulary");
+    assert_eq!(
+        of(std::slice::from_ref(&model)),
+        "tokenizer.ggml.tokens is missing: the file has no vocabulary"
+    );
     let types = ("tokenizer.ggml.token_type", MetadataValue::i32s([1, 1]));
     assert_eq!(
         of(&[model.clone(), tokens.clone(), types]),
