@@ -1,4 +1,4 @@
-//! [`isolated`]: a library that may panic on damaged input, on a thread of its own.
+//! `isolated`: a library that may panic on damaged input, on a thread of its own.
 
 use std::thread;
 
