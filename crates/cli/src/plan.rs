@@ -371,8 +371,7 @@ fn tokenizer_of_file(path: &Path, chat: ChatForm, folder: Option<&RunFolder>) ->
     let template = match chat {
         ChatForm::Own => None,
         ChatForm::Template => {
-            let template = template.context("it has no chat template: set tokenizer.chat = \"own\"")?;
-            Some(template)
+            Some(template.context("it has no chat template: set tokenizer.chat = \"own\"")?)
         }
     };
     let tokenizer = Tokenizer::from_json(&json, template)?;

@@ -87,7 +87,7 @@ pub enum Pass {
 }
 
 /// Converts all documents of `sources`; `progress` is called with the pass and the documents that are done,
-/// and `beside` is told which pictures they have.
+/// and `beside` is given the pictures they have.
 ///
 /// # Errors
 /// Settings out of range, another process that writes there, shards of the same name, too many damaged

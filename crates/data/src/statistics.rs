@@ -175,7 +175,7 @@ fn origins<S: Serializer>(origins: &BTreeMap<Provenance, Sums>, serializer: S) -
 
 impl Statistics {
     /// Counts all documents of a source; `progress` is called with the number of those that are done, and
-    /// `beside` is told which pictures they have. Gives the first 1,000 damaged ones too.
+    /// `beside` is given the pictures they have. Gives the first 1,000 damaged ones too.
     ///
     /// # Errors
     /// None of the documents' own: they are counted as skipped.

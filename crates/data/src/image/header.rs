@@ -34,7 +34,7 @@ pub fn read_header(image: &Image) -> Result<PictureHeader> {
     let format = format(bytes)?;
     let sides = ImageReader::with_format(Cursor::new(bytes), format).into_dimensions();
     let (width, height) = sides.map_err(|error| match format {
-        // A header that ends too early is told as any other cut.
+        // A header that ends too early is reported as any other cut.
         ImageFormat::Jpeg => whole(bytes).err().unwrap_or_else(|| damaged(&error)),
         _ => damaged(&error),
     })?;
