@@ -8,7 +8,6 @@ pub mod chat_template;
 pub mod document;
 pub mod examine;
 pub mod filter;
-pub mod footprint;
 pub mod foreign;
 pub mod fusion;
 pub mod gguf_tokenizer;

@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use super::config::{BATCHES_AHEAD, LoaderConfig, ROWS_AHEAD, RankShare, prefetch_cost};
 use crate::document::{Document, Image};
-use crate::footprint::Footprint;
 use crate::image::{Fit, read_header};
 use crate::layout::Laid;
 use crate::mixture::MixturePart;
@@ -41,11 +40,6 @@ impl LoaderMemory {
 }
 
 impl LoaderConfig {
-    /// What the sources that rows are drawn from hold between documents.
-    pub fn sources(&self) -> Footprint {
-        self.drawn().map(|part| part.source.memory()).fold(Footprint::default(), |a, b| a + b)
-    }
-
     /// What the loader will hold, with batches of `images` pictures. It reads the first documents of each
     /// source; what can't be read is left out.
     pub fn memory(&self, images: usize) -> LoaderMemory {
@@ -61,7 +55,7 @@ impl LoaderConfig {
             examples: (ready + self.threads * working) as u64,
             rows: ((BATCHES_AHEAD + 1) * packed) as u64,
             // The documents above have shown what open row groups take.
-            sources: self.sources().most,
+            sources: self.drawn().map(|part| part.source.memory()).sum(),
         }
     }
 

@@ -14,7 +14,6 @@ use super::parquet::{ENDINGS, json as as_json, picture, row_id};
 use super::table::ParquetColumns;
 use crate::chat::{Role, Turn, document};
 use crate::document::Segment;
-use crate::footprint::Footprint;
 use crate::index::IndexEntry;
 use crate::left_out::LeftOut;
 use crate::shard::Provenance;
@@ -53,7 +52,7 @@ impl Format for ParquetConversations {
         self.table.layout()
     }
 
-    fn memory(&self, documents: u64) -> Footprint {
+    fn memory(&self, documents: u64) -> u64 {
         self.table.memory(documents)
     }
 

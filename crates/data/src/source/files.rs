@@ -5,7 +5,6 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
 use super::interface::{Source, Split};
 use crate::document::Document;
-use crate::footprint::Footprint;
 use crate::index::{IndexEntry, MAX_DOCUMENT, index};
 use crate::left_out::LeftOut;
 use crate::order::{Order, test_bound};
@@ -43,9 +42,9 @@ pub trait Format: Send + Sync {
         Ok(LeftOut::default())
     }
 
-    /// What it holds between documents, of a set of this many.
-    fn memory(&self, _documents: u64) -> Footprint {
-        Footprint::default()
+    /// Bytes that it holds between documents at most, of a set of this many.
+    fn memory(&self, _documents: u64) -> u64 {
+        0
     }
 }
 
@@ -238,12 +237,12 @@ impl Source for Files {
         DataStamp::of(&self.files).map(Some)
     }
 
-    fn memory(&self) -> Footprint {
+    fn memory(&self) -> u64 {
         let name = |file: &Blob| size_of::<Blob>() + 2 * file.address.len() + file.name.len();
         let index = self.documents.capacity() * size_of::<DocumentPlace>()
             + (self.train.capacity() + self.test.capacity()) * size_of::<u32>()
             + self.files.iter().map(name).sum::<usize>();
-        Footprint::always(index + self.order.bytes()) + self.format.memory(self.documents())
+        (index + self.order.bytes()) as u64 + self.format.memory(self.documents())
     }
 }
 

@@ -12,7 +12,6 @@ use super::files::ReadDocument;
 use super::interface::{Source, Split};
 use super::page::DocumentBuilder;
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
-use crate::footprint::Footprint;
 use crate::image::{DecodeBudget, open};
 use crate::order::{Order, test_bound};
 use crate::question::Question;
@@ -217,12 +216,12 @@ impl Source for PictureFolder {
         Ok(Some(stamp))
     }
 
-    fn memory(&self) -> Footprint {
+    fn memory(&self) -> u64 {
         let text = |text: &String| size_of::<String>() + text.len();
         let entry = |entry: &CaptionedFile| {
             text(&entry.path) + size_of::<Vec<String>>() + entry.texts().iter().map(text).sum::<usize>()
         };
-        Footprint::always(self.train.iter().chain(&self.test).map(entry).sum())
+        self.train.iter().chain(&self.test).map(entry).sum::<usize>() as u64
     }
 
     /// Pictures sorted by name, with all their captions.

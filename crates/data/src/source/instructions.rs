@@ -9,7 +9,6 @@ use xxhash_rust::xxh3::xxh3_64;
 use super::interface::{Source, Split};
 use crate::chat::{Turn, document};
 use crate::document::{Document, DocumentKind, Segment};
-use crate::footprint::Footprint;
 use crate::image::DecodeBudget;
 use crate::question::Question;
 
@@ -67,7 +66,7 @@ impl Source for CaptionInstructions {
         Ok(texts)
     }
 
-    fn memory(&self) -> Footprint {
+    fn memory(&self) -> u64 {
         self.captions.memory()
     }
 

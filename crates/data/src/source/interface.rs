@@ -4,7 +4,6 @@
 use anyhow::{Context as _, Result};
 
 use crate::document::Document;
-use crate::footprint::Footprint;
 use crate::image::{DecodeBudget, open};
 use crate::question::Question;
 use crate::store::DataStamp;
@@ -62,9 +61,10 @@ pub trait Source: Send + Sync {
         Ok(None)
     }
 
-    /// What the source holds between documents; nothing, unless it says so.
-    fn memory(&self) -> Footprint {
-        Footprint::default()
+    /// Bytes that the source holds between documents at most, once it was read for some time; nothing, unless
+    /// it says so.
+    fn memory(&self) -> u64 {
+        0
     }
 
     /// The document at `index` of `split` as an item of a benchmark: a caption or a question and answer about

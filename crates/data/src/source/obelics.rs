@@ -9,7 +9,6 @@ use super::page::DocumentBuilder;
 use super::parquet::{ENDINGS, kind, picture, row_id};
 use super::table::ParquetColumns;
 use crate::document::DocumentKind;
-use crate::footprint::Footprint;
 use crate::index::IndexEntry;
 use crate::store::Blob;
 
@@ -30,7 +29,7 @@ impl Format for Obelics {
         self.table.layout()
     }
 
-    fn memory(&self, documents: u64) -> Footprint {
+    fn memory(&self, documents: u64) -> u64 {
         self.table.memory(documents)
     }
 

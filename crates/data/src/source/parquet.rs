@@ -12,7 +12,6 @@ use super::page::DocumentBuilder;
 use super::table::ParquetColumns;
 use super::text;
 use crate::document::{DocumentKind, Image};
-use crate::footprint::Footprint;
 use crate::index::IndexEntry;
 use crate::store::Blob;
 
@@ -32,7 +31,7 @@ impl Format for ParquetCaptioned {
         self.0.layout()
     }
 
-    fn memory(&self, documents: u64) -> Footprint {
+    fn memory(&self, documents: u64) -> u64 {
         self.0.memory(documents)
     }
 
@@ -107,7 +106,7 @@ impl Format for ParquetText {
         self.0.layout()
     }
 
-    fn memory(&self, documents: u64) -> Footprint {
+    fn memory(&self, documents: u64) -> u64 {
         self.0.memory(documents)
     }
 

@@ -16,7 +16,6 @@ use super::chunks::Chunks;
 use super::evidence::spread;
 use super::files::FileLayout;
 use super::messages::are_turn_fields;
-use crate::footprint::Footprint;
 use crate::index::{IndexEntry, MAX_DOCUMENT};
 use crate::isolated::isolated;
 use crate::store::Blob;
@@ -115,20 +114,19 @@ impl ParquetColumns {
         self.columns.iter().map(field).collect()
     }
 
-    /// The groups that are held, and how many of a set of `documents` rows will be: those that were read tell
-    /// what a row takes.
-    pub(crate) fn memory(&self, documents: u64) -> Footprint {
+    /// Bytes of the groups that will be held of a set of `documents` rows: those that were read tell what a
+    /// row takes.
+    pub(crate) fn memory(&self, documents: u64) -> u64 {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let read = held.iter().filter_map(|group| group.rows.try_lock().ok()?.clone());
-        let (mut now, mut rows, mut largest) = (0_u64, 0_u64, 0_u64);
+        let (mut bytes, mut rows, mut largest) = (0_u64, 0_u64, 0_u64);
         for group in read {
-            (now, rows) = (now + group.bytes, rows + group.rows.len() as u64);
+            (bytes, rows) = (bytes + group.bytes, rows + group.rows.len() as u64);
             largest = largest.max(group.bytes);
         }
-        let all = if rows == 0 { u64::MAX } else { now.saturating_mul(documents).div_ceil(rows) };
+        let all = if rows == 0 { u64::MAX } else { bytes.saturating_mul(documents).div_ceil(rows) };
         // One more is there while it is read.
-        let most = if all <= self.memory { all } else { self.memory + largest };
-        Footprint { now, most }
+        if all <= self.memory { all } else { self.memory + largest }
     }
 
     /// The group, as the one used last.
