@@ -9,7 +9,7 @@ use indicatif::HumanBytes;
 use mm1_train::moments::GRADIENT_BYTES;
 use serde::Serialize;
 
-use crate::machine;
+use crate::machine::{self, ProcessorTime};
 use crate::memory::MemoryEstimate;
 use crate::plan::{Plan, Worker};
 use crate::recipe::{ObjectiveConfig, Stage, TrainStage};
@@ -19,6 +19,9 @@ use crate::stage::measure::step_seconds;
 /// threads of a server's processor of 2024 that is about half a minute.
 const MOST_WORK: f64 = 1e12;
 
+/// The share of the processors above which what others take makes a measured step longer than it need be.
+const BUSY: f64 = 0.1;
+
 /// What a plan's training takes. All figures are estimates.
 #[derive(Debug, Serialize)]
 pub(crate) struct RunEstimate {
@@ -27,6 +30,9 @@ pub(crate) struct RunEstimate {
     step_seconds: BTreeMap<String, Option<f64>>,
     /// Seconds of each training stage, likewise.
     seconds: BTreeMap<String, Option<f64>>,
+    /// The share of the processors, from 0 to 1, that other programs took meanwhile; `None` where it is not
+    /// known, or nothing was measured.
+    taken_by_others: Option<f64>,
     /// Bytes of the checkpoints that stay in the run folder, and of the one more while one is written.
     checkpoint_bytes: u64,
     /// The folder in which downloads are kept, and the most that they take in GiB; `None` without downloads.
@@ -45,6 +51,7 @@ impl RunEstimate {
         worker: Worker,
     ) -> Result<Self> {
         let mut estimate = Self::unmeasured(plan);
+        let before = ProcessorTime::now();
         for stage in &plan.recipe.stage {
             let Some(training) = stage.training() else { continue };
             let name = &training.name;
@@ -56,6 +63,8 @@ impl RunEstimate {
             estimate.step_seconds.insert(name.clone(), step);
             estimate.seconds.insert(name.clone(), step.map(|step| step * training.steps as f64));
         }
+        let times = before.zip(ProcessorTime::now());
+        estimate.taken_by_others = times.map(|(before, after)| after.taken_by_others(before));
         Ok(estimate)
     }
 
@@ -75,10 +84,11 @@ impl RunEstimate {
             (store.cache.display().to_string(), store.cache_gib)
         });
         let checkpoint_bytes = kept + largest;
-        Self { step_seconds: BTreeMap::new(), seconds: BTreeMap::new(), checkpoint_bytes, cache }
+        let (step_seconds, seconds) = (BTreeMap::new(), BTreeMap::new());
+        Self { step_seconds, seconds, taken_by_others: None, checkpoint_bytes, cache }
     }
 
-    /// As a person reads it, up to four lines; none where nothing is trained.
+    /// As a person reads it, up to five lines; none where nothing is trained.
     pub(crate) fn summary(&self) -> String {
         let mut text = self.time_summary();
         if self.checkpoint_bytes > 0 {
@@ -104,14 +114,27 @@ impl RunEstimate {
         match total {
             Some(total) => format!(
                 "time: about {} of training here ({each}),\n      \
-                 by one measured step of each stage; evaluation comes on top\n",
-                duration(total)
+                 by one measured step of each stage; evaluation comes on top\n{}",
+                duration(total),
+                self.busy_warning()
             ),
             None => {
                 format!(
                     "time: not measured where a step takes too much memory or time here\n      ({each})\n"
                 )
             }
+        }
+    }
+
+    /// What makes the time longer than it is on a machine without other work; nothing, where little does.
+    fn busy_warning(&self) -> String {
+        match self.taken_by_others {
+            Some(share) if share > BUSY => format!(
+                "      warning: other programs took {:.0}% of the processors meanwhile; without them it takes \
+                 less\n",
+                100.0 * share
+            ),
+            _ => String::new(),
         }
     }
 }

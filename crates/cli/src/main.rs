@@ -31,6 +31,7 @@ mod summary;
 mod tasks;
 mod tokenizer_file;
 mod trained;
+mod wrap;
 
 use std::path::PathBuf;
 use std::process::ExitCode;

@@ -10,24 +10,27 @@ use std::fmt;
 use std::io::{self, ErrorKind, Write as _, stderr, stdout};
 
 use anyhow::Result;
+use console::Term;
+use mm1_data::error_line::error_line;
 use mm1_data::printable::{printable, printable_json, printable_lines};
 use mm1_data::redact::without_secrets;
 use serde::Serialize;
 
 use crate::error::InputError;
+use crate::wrap::wrap;
 
 /// Writes a line, or several, to standard error.
 pub(crate) fn tell(line: impl fmt::Display) {
     let line = line.to_string();
     // Nobody can be told that standard error is closed.
-    let _ = writeln!(stderr(), "{}", printable_lines(&without_secrets(&line)));
+    let line = wrap(&printable_lines(&without_secrets(&line)), &Term::stderr());
+    let _ = writeln!(stderr(), "{line}");
 }
 
 /// The one line with which the program ends where it fails.
 pub(crate) fn fail(error: &anyhow::Error) {
-    let words = format!("{error:#}");
-    let line = words.split_whitespace().collect::<Vec<_>>().join(" ");
-    let _ = writeln!(stderr(), "mm1: {}", printable(&without_secrets(&line)));
+    let line = format!("mm1: {}", printable(&without_secrets(&error_line(error))));
+    let _ = writeln!(stderr(), "{}", wrap(&line, &Term::stderr()));
 }
 
 /// Prints to standard output, which is a result of the command: where it can't be written the command ends.
@@ -70,8 +73,8 @@ pub(crate) fn print(text: &[u8]) -> Result<()> {
 /// Prints to standard output. Where nobody reads it any more the process ends, as others do; where it can't
 /// be written for another reason it says so and ends with exit code 2. All files are whole by then.
 pub(crate) fn to_stdout(text: fmt::Arguments<'_>) {
-    let text = text.to_string();
-    match stdout().write_all(printable_lines(&text).as_bytes()).and_then(|()| stdout().flush()) {
+    let text = wrap(&printable_lines(&text.to_string()), &Term::stdout());
+    match stdout().write_all(text.as_bytes()).and_then(|()| stdout().flush()) {
         Ok(()) => {}
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
         Err(e) => {
@@ -83,9 +86,9 @@ pub(crate) fn to_stdout(text: fmt::Arguments<'_>) {
 
 /// Prints to standard error, or else nowhere.
 pub(crate) fn to_stderr(text: fmt::Arguments<'_>) {
-    let text = text.to_string();
+    let text = wrap(&printable_lines(&text.to_string()), &Term::stderr());
     // Nobody could be told.
-    let _ = stderr().write_all(printable_lines(&text).as_bytes());
+    let _ = stderr().write_all(text.as_bytes());
 }
 
 fn unwritable(error: &io::Error) -> InputError {

@@ -37,8 +37,8 @@ impl Progress {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = total.map_or_else(ProgressBar::no_length, ProgressBar::new).with_position(done);
             let style = ProgressStyle::with_template(match total {
-                None => "{prefix:>14.bold} {pos} {msg}",
-                Some(_) => "{prefix:>14.bold} {bar:24} {pos}/{len} {msg}",
+                None => "{prefix:>14.bold} {pos} {wide_msg}",
+                Some(_) => "{prefix:>14.bold} {bar:24} {pos}/{len} {wide_msg}",
             });
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.set_prefix(stage.to_string());

@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Error, Result};
+use mm1_data::error_line::error_line;
 use mm1_lab::process::ProcessRecord;
 use mm1_lab::report::ReportAuthor;
 
@@ -88,7 +89,7 @@ impl RunReport {
         let end = match failure {
             None => "done".to_owned(),
             Some(e) if e.downcast_ref::<Interrupted>().is_some() => "interrupted".to_owned(),
-            Some(e) => format!("failed: {e:#}"),
+            Some(e) => format!("failed: {}", error_line(e)),
         };
         self.put(folder, |own| (own.last, own.end) = (now(), Some(end)))?;
         mm1_lab::report::write(folder.root(), ReportAuthor::Run)

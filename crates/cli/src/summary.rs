@@ -9,7 +9,7 @@ use mm1_lab::record::ENOUGH_QUESTIONS;
 
 use crate::memory::MemoryEstimate;
 use crate::plan::Plan;
-use crate::recipe::Stage;
+use crate::recipe::{ProbeStage, Stage};
 use crate::tasks;
 
 impl Plan {
@@ -33,13 +33,28 @@ impl Plan {
         );
         for stage in &self.recipe.stage {
             let _ = writeln!(text, "  {}: {}", stage.name(), self.line_of(stage, memory));
-            if let Stage::Eval(s) = stage {
-                s.protocol.tasks.iter().filter_map(|task| self.few_items(task)).for_each(|warning| {
-                    let _ = writeln!(text, "    warning: {warning}");
-                });
+            let warnings: Vec<String> = match stage {
+                Stage::Eval(s) => s.protocol.tasks.iter().filter_map(|task| self.few_items(task)).collect(),
+                Stage::Probe(s) => self.few_pictures(s).into_iter().collect(),
+                _ => Vec::new(),
+            };
+            for warning in warnings {
+                let _ = writeln!(text, "    warning: {warning}");
             }
         }
         text
+    }
+
+    /// Pictures of a `split` that the probe takes.
+    fn probed(&self, stage: &ProbeStage, split: Split) -> u64 {
+        let wanted = if split == Split::Test { stage.test } else { stage.train };
+        self.sources.named(&stage.classes).len(split).map_or(wanted, |there| there.min(wanted))
+    }
+
+    /// What is said of a probe with too few held-out pictures to tell encoders apart.
+    fn few_pictures(&self, stage: &ProbeStage) -> Option<String> {
+        (self.probed(stage, Split::Test) < ENOUGH_QUESTIONS)
+            .then(|| format!("with fewer than {ENOUGH_QUESTIONS} held-out pictures a score is a rough guess"))
     }
 
     /// What is said of a task whose source holds out too little to tell runs apart.
@@ -65,7 +80,7 @@ impl Plan {
                     )
                 });
                 format!(
-                    "{} {} of {positions} positions with about {images} {}, peak lr {:.2e},\n    \
+                    "{} {} of up to {positions} tokens with about {images} {}, peak lr {:.2e},\n    \
                      {adapters}about {mib} MiB of memory, of it loader {loader_mib} MiB",
                     s.steps,
                     if s.steps == 1 { "step" } else { "steps" },
@@ -74,8 +89,10 @@ impl Plan {
                 )
             }
             Stage::Probe(s) => format!(
-                "the encoder's features of {} held-out pictures of {}, judged by {}",
-                s.test, s.classes, s.train
+                "the encoder's features of {} held-out pictures of {}, judged by {} training pictures",
+                self.probed(s, Split::Test),
+                s.classes,
+                self.probed(s, Split::Train)
             ),
             Stage::Eval(s) => {
                 format!(

@@ -5,6 +5,7 @@ use std::io::ErrorKind;
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::error_line::error_line;
 use mm1_data::shard::Provenance;
 use serde::Serialize;
 
@@ -85,7 +86,7 @@ pub fn fetch(
             // All others would fail in the same way, each after its download.
             Err(error) if is_disk(&error) => return Err(error.context(corpus.name)),
             Err(error) => {
-                let reason = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+                let reason = error_line(&error);
                 progress(&format!("{}: missing: {reason}", corpus.name));
                 report.missing.push(MissingCorpus { corpus: corpus.name.to_owned(), reason });
             }

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde::Serialize;
 
 use crate::document::{Document, Image};
+use crate::error_line::error_line;
 use crate::image::{DecodeBudget, MAX_SIDE, PictureHeader, open, read_header};
 use crate::left_out::LeftOut;
 use crate::printable::printable;
@@ -126,7 +127,7 @@ pub fn each<T: Send>(
 
 /// An error in one line, without the source and the file, which are named beside it.
 pub(crate) fn reason(error: &anyhow::Error, source: &str, file: &str) -> String {
-    let text = format!("{error:#}").split_whitespace().collect::<Vec<_>>().join(" ");
+    let text = error_line(error);
     let mut text = text.as_str();
     for known in [format!("source `{source}`:"), format!("{file}:")] {
         // White space in a name is as it is in the line.

@@ -6,6 +6,7 @@ pub mod batch;
 pub mod chat;
 pub mod chat_template;
 pub mod document;
+pub mod error_line;
 pub mod examine;
 pub mod filter;
 pub mod foreign;

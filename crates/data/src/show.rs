@@ -9,6 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use serde::Serialize;
 
 use crate::document::{Document, Image, Picture, Segment};
+use crate::error_line::error_line;
 use crate::image::{PictureHeader, open, read_header};
 use crate::shard::{self, Provenance};
 
@@ -57,8 +58,8 @@ pub fn segments(document: &Document) -> Vec<ShownSegment> {
         }
         Segment::Image(image) => {
             let seen = read_header(image);
-            let damage = seen.as_ref().err().map(|e| format!("{e:#}"));
-            let damage = damage.or_else(|| open(image).err().map(|e| format!("{e:#}")));
+            let damage = seen.as_ref().err().map(error_line);
+            let damage = damage.or_else(|| open(image).err().map(|e| error_line(&e)));
             let PictureHeader { width, height, format } =
                 seen.unwrap_or(PictureHeader { width: 0, height: 0, format: "" });
             let name = image.name().to_owned();

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Error;
+use mm1_data::error_line::error_line;
 use mm1_data::loader::SkippedSample;
 
 /// Why each item was left out, by its place: an item that is met twice is listed once.
@@ -15,7 +16,7 @@ pub struct SkippedItems {
 impl SkippedItems {
     /// Adds the item `index` of the `split` (`test` or `train`) of a task.
     pub(crate) fn add(&mut self, task: &str, split: &str, index: u64, error: &Error) {
-        self.reasons.insert(format!("{task}/{split}/{index}"), format!("{error:#}"));
+        self.reasons.insert(format!("{task}/{split}/{index}"), error_line(error));
     }
 
     /// Adds those of `others`.

@@ -115,7 +115,7 @@ impl RunRecords {
                 self.plan_text = Some(text);
             }
             Err(_) if may_lack => {}
-            Err(e) => self.note(format!("The plan can't be shown: plan.toml: {e}.")),
+            Err(e) => self.note(format!("The plan can't be shown: plan.toml {}.", unread(&e))),
         }
         let folder_name = || {
             let full = folder.canonicalize().unwrap_or_else(|_| folder.to_path_buf());
@@ -139,7 +139,9 @@ impl RunRecords {
         let text = match std::fs::read(folder.join("metrics.jsonl")) {
             Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
             Err(_) if may_lack => return,
-            Err(e) => return self.note(format!("No training step is recorded: metrics.jsonl: {e}.")),
+            Err(e) => {
+                return self.note(format!("No training step is recorded: metrics.jsonl {}.", unread(&e)));
+            }
         };
         let mut steps = BTreeMap::new();
         let (mut damaged, mut count) = (Vec::new(), 0);
@@ -261,6 +263,14 @@ fn listed(items: &[String]) -> String {
     const SHOWN: usize = 5;
     let first = items[..items.len().min(SHOWN)].join(", ");
     if items.len() > SHOWN { format!("{first} and {} more", items.len() - SHOWN) } else { first }
+}
+
+/// Why a file of the run has no content here.
+fn unread(error: &std::io::Error) -> &'static str {
+    match error.kind() {
+        std::io::ErrorKind::NotFound => "is not there",
+        _ => "can't be read",
+    }
 }
 
 fn one_line(error: &impl Display) -> String {

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use mm1_data::printable::printable_lines;
 use mm1_data::whole_file;
 use mm1_lab::ablation::{AblationRun, AblationTable, PaperTable};
 use schemars::JsonSchema;
@@ -16,7 +17,7 @@ use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::commands::run::stages;
 use crate::error::input;
 use crate::interrupt::stop_flag;
-use crate::output::{print_json, tell};
+use crate::output::{self, print_json, tell};
 use crate::plan::Worker;
 use crate::pretrained;
 use crate::progress::clock;
@@ -115,7 +116,8 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
     if args.json {
         print_json(&json!({"out": args.out, "seconds": seconds, "table": last}))?;
     } else if let Some(table) = last {
-        print!("{}", table.markdown());
+        // As it is: in pieces it would be no table.
+        output::print(printable_lines(&table.markdown()).as_bytes())?;
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::document::{Image, Segment};
+use mm1_data::error_line::error_line;
 use mm1_data::image::open;
 use mm1_data::printable::printable_lines;
 use mm1_data::regular_file;
@@ -178,10 +179,10 @@ impl Conversation<'_> {
                     tell("mm1: bytes of that line are not UTF-8: the model is given \u{fffd} for them");
                     self.take(text.trim())
                 }
-                ReadLine::TooLong => {
-                    let most = LONGEST >> 20;
-                    Err(InputError::new(format!("a message of more than {most} MiB: shorten it")).into())
-                }
+                ReadLine::TooLong(kib) => Err(InputError::new(format!(
+                    "a message of more than {kib} KiB: shorten it, or give it by a pipe (at most {LONGEST} KiB)"
+                ))
+                .into()),
                 ReadLine::Interrupted => {
                     tell("/quit or Ctrl-D ends the talk");
                     Ok(Next::Line)
@@ -191,7 +192,7 @@ impl Conversation<'_> {
                 Ok(Next::Line) => {}
                 Ok(Next::End) => return Ok(()),
                 // A person can do better; who wrote a file is not there.
-                Err(e) if edited => tell(format_args!("mm1: {e:#}")),
+                Err(e) if edited => tell(format_args!("mm1: {}", error_line(&e))),
                 Err(e) => return Err(e),
             }
         }

@@ -32,7 +32,8 @@ pub(crate) fn recipes(args: &RecipesArgs) -> Result<()> {
         }
         None => {
             let line = |recipe: &BuiltInRecipe| format!("{:<20} {}\n", recipe.name, recipe.title());
-            output::print(RECIPES.iter().map(line).collect::<String>().as_bytes())
+            print!("{}", RECIPES.iter().map(line).collect::<String>());
+            Ok(())
         }
     }
 }

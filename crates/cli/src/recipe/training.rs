@@ -208,8 +208,9 @@ struct TrainStageFields {
     /// Unit: steps.
     #[schemars(range(min = 1))]
     steps: u64,
-    /// Rows in a micro-batch. For objectives `clip`, `siglip`, `dino` and `aim` a row is one image with its
-    /// caption; for the others examples are packed into it.
+    /// Rows in a micro-batch: its batch size. A row is a sequence of `length` tokens, into which documents
+    /// are packed one after another; for objectives `clip`, `siglip`, `dino` and `aim` it is one image with
+    /// its caption.
     /// Unit: rows.
     #[schemars(range(min = 1))]
     rows: usize,
@@ -218,8 +219,9 @@ struct TrainStageFields {
     #[serde(default = "one")]
     #[schemars(range(min = 1))]
     accumulate: usize,
-    /// Positions in a row, image tokens included.
-    /// Unit: positions.
+    /// Tokens in a row, image tokens among them: the length of a sequence. A step takes `rows * accumulate *
+    /// length` tokens, fewer where documents do not fill their rows.
+    /// Unit: tokens.
     #[schemars(range(min = 1))]
     length: usize,
     /// Activation checkpointing (Chen et al. 2016): the backward pass recomputes each block's activations.

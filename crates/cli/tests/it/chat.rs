@@ -62,5 +62,5 @@ fn fault_06_a_line_that_is_too_long_is_refused() {
     let model = dir.path().join("run");
     succeeds(&run(&model, &[]));
     let long = "x".repeat(3 << 20) + "\n";
-    refused(&chat(&model, &[], long.as_bytes()), &["a message of more than 1 MiB"]);
+    refused(&chat(&model, &[], long.as_bytes()), &["a message of more than 1024 KiB"]);
 }

@@ -2,6 +2,7 @@
 
 use anyhow::Result;
 use mm1_data::document::{Document, DocumentKind, Image, Segment, Special};
+use mm1_data::error_line::error_line;
 use rayon::prelude::*;
 
 use crate::caption::PictureFacts;
@@ -65,7 +66,7 @@ impl<'a> Gallery<'a> {
             let bytes = match drawn {
                 Ok(bytes) => bytes,
                 Err(error) => {
-                    self.sink.skip(id, format!("{error:#}"));
+                    self.sink.skip(id, error_line(&error));
                     continue;
                 }
             };

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use mm1_data::document::{Document, DocumentKind};
+use mm1_data::error_line::error_line;
 use mm1_data::filter::{DocumentFilter, FilterSpec};
 use mm1_data::source::SourceConfig;
 use mm1_data::source::album::MissingPicture;
@@ -185,7 +186,7 @@ fn pages(folder: &Path, sink: &mut Sink) -> Result<Vec<Document>> {
                 documents.push(Document { id, ..document });
             }
             Err(error) => {
-                let reason = format!("{error:#}").replace(&format!("{}/pages/", folder.display()), "");
+                let reason = error_line(&error).replace(&format!("{}/pages/", folder.display()), "");
                 sink.skip(format!("page {index}"), reason);
             }
         }

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 
 use anyhow::{Context as _, Result};
+use mm1_data::error_line::error_line;
 use resvg::usvg::roxmltree::{Document as Xml, Node, ParsingOptions};
 
 use super::definition::Corpus;
@@ -47,7 +48,7 @@ fn make(packages: &[PathBuf], settings: CorpusSettings, sink: &mut Sink) -> Resu
                 gallery.push(CaptionedPicture { id, group, about, picture: PictureData::Svg(svg) })
             }
             Err(error) => {
-                gallery.skip(&id, &format!("{error:#}"));
+                gallery.skip(&id, &error_line(&error));
                 Ok(())
             }
         }

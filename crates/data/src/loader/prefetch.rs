@@ -15,6 +15,7 @@ use anyhow::{Result, ensure};
 
 use super::config::{LoaderConfig, ROWS_AHEAD, prefetch_cost};
 use crate::augment;
+use crate::error_line::error_line;
 use crate::mixture::MixturePart;
 use crate::pack::Example;
 use crate::source::interface::Split;
@@ -201,7 +202,7 @@ impl PrefetchPool {
         };
         // A panic is a bug of a source or decoder: reported with its document, not lost with the thread.
         match catch_panic(examples) {
-            Ok(result) => result.map_err(|e| Failure::Damaged(format!("{e:#}"))),
+            Ok(result) => result.map_err(|e| Failure::Damaged(error_line(&e))),
             Err(panic) => Err(Failure::Panicked(panic)),
         }
     }

@@ -5,9 +5,12 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 
+/// The file of a folder's lock. It has no bytes.
+pub(crate) const LOCK: &str = ".lock";
+
 /// The right to write into a folder: while it lives, no other process has it. It ends with its process,
 /// whatever ends that.
-// The file `.lock` stays: one that is removed can be locked twice, by the one who has opened it before and by
+// The file stays: one that is removed can be locked twice, by the one who has opened it before and by
 // the one who makes it anew. Rejected: a lock of the folder itself, which NFS does not have.
 #[derive(Debug)]
 pub struct FolderLock {
@@ -47,7 +50,7 @@ impl FolderLock {
 fn open(folder: &Path) -> Result<File> {
     let open = || {
         fs::create_dir_all(folder)?;
-        OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(".lock"))
+        OpenOptions::new().create(true).truncate(false).write(true).open(folder.join(LOCK))
     };
     open().with_context(|| format!("{}: can't be written", folder.display()))
 }

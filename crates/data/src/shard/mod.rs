@@ -18,6 +18,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::lock::FolderLock;
+pub(crate) use self::lock::LOCK;
 pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest, is_plain_stem, is_shard};
 
 use self::manifest::digest;

@@ -11,6 +11,7 @@ use super::caption_text::{is_picture_name, not_captions};
 use super::evidence::spread;
 use super::parquet::json;
 use super::table::{self, DEFAULT_MEMORY_MIB, ParquetColumns};
+use crate::error_line::error_line;
 use crate::store::{Blob, file_name};
 use crate::text_file::{self, without_mark};
 
@@ -49,7 +50,7 @@ pub(super) fn read(list: &Path) -> Result<BTreeMap<String, ListedCaptions>> {
                     damaged => *damaged = Ok(more),
                 }
             }
-            Err(error) => drop(captions.insert(place, Err(format!("{error:#}")))),
+            Err(error) => drop(captions.insert(place, Err(error_line(&error)))),
         }
     }
     ensure!(!captions.is_empty(), "{} has no line", list.display());

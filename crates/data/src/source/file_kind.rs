@@ -12,6 +12,7 @@ use super::files::Format as _;
 use super::value_evidence::values;
 use super::webdataset::{PICTURES, PICTURES_NOT_READ};
 use super::{html, json, parquet, shard, text};
+use crate::error_line::error_line;
 use crate::shard::{MANIFEST, ShardManifest};
 use crate::store::{Blob, Store};
 
@@ -34,7 +35,7 @@ pub(super) fn inspect(file: &Blob, given: &SourceFields, store: &Store) -> FileK
     let clear = |evidence: Result<Evidence>| match evidence {
         Ok(evidence) => FileKind::Format(evidence),
         Err(error) => {
-            let told = format!("{:#}", file.explained(error));
+            let told = error_line(&file.explained(error));
             // The file is named beside it.
             let told = told.strip_prefix(&format!("{}: ", file.address)).unwrap_or(&told);
             FileKind::Unclear(told.to_owned())

@@ -1,11 +1,13 @@
 //! [`Listing`]: the files of a folder or pattern, and what is there that is no file to read.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 
 use super::blob::{Blob, file_name};
 use crate::regular_file::what;
+use crate::shard::LOCK;
 
 /// What a path stands for.
 #[derive(Default)]
@@ -92,7 +94,9 @@ impl Listing {
         for entry in folder.read_dir().with_context(|| folder.display().to_string())? {
             let entry = entry?;
             let (path, kind) = (entry.path(), entry.file_type()?);
-            if entry.file_name().to_string_lossy().starts_with('.') {
+            if is_own(&entry) {
+                // Neither data nor left out: nobody but this program has put it there.
+            } else if entry.file_name().to_string_lossy().starts_with('.') {
                 self.passed_over.push(PassedOver { path, cause: PassedOverCause::Hidden });
             } else if kind.is_dir() {
                 self.walk(root, &path)?;
@@ -120,4 +124,10 @@ impl Listing {
         }
         Ok(())
     }
+}
+
+/// Whether an entry of a folder is the lock that an import leaves there.
+fn is_own(entry: &DirEntry) -> bool {
+    let empty = || entry.metadata().is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
+    entry.file_name() == LOCK && empty()
 }

@@ -36,7 +36,7 @@ mod siglip;
 mod tensors;
 pub mod towers;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -60,24 +60,48 @@ pub struct ImportedEncoder {
     from: String,
 }
 
-/// Reads a Hugging Face folder or an `.onnx` file.
+/// Reads a Hugging Face folder, an `.onnx` file, or a folder with one such file and no `config.json`.
 ///
 /// # Errors
 /// One line with the file when it can't be read, is of no family above or has settings that
 /// [`Vision`](crate::vision::Vision) has not; with the tensor when one is missing, superfluous, of another
 /// shape or of a type other than f32, f16 and bf16.
 pub fn open(path: &Path) -> Result<ImportedEncoder> {
+    ensure!(path.exists(), "{}: there is no such file or folder", path.display());
     if path.is_dir() {
-        folder::open(path)
+        match onnx_alone(path)? {
+            Some(file) => onnx::open(&file),
+            None => folder::open(path),
+        }
     } else if path.extension().is_some_and(|end| end == "onnx") {
         onnx::open(path)
     } else {
         // A checkpoint or a pointer is called by its name.
-        if path.exists() {
-            crate::weight_file::open(path)?;
-        }
+        crate::weight_file::open(path)?;
         bail!("{}: neither a Hugging Face folder nor an .onnx file", path.display())
     }
+}
+
+/// The `.onnx` file of a folder without `config.json`; `None` for a Hugging Face folder.
+fn onnx_alone(folder: &Path) -> Result<Option<PathBuf>> {
+    if folder.join("config.json").exists() {
+        return Ok(None);
+    }
+    let entries = folder.read_dir().with_context(|| folder.display().to_string())?;
+    let paths = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    let mut found: Vec<PathBuf> =
+        paths.into_iter().filter(|path| path.extension().is_some_and(|end| end == "onnx")).collect();
+    ensure!(
+        found.len() < 2,
+        "{}: it has no config.json, and {} .onnx files: name the one that is meant",
+        folder.display(),
+        found.len()
+    );
+    let alone = found.pop();
+    let wanted = "a Hugging Face folder has one beside its safetensors";
+    Ok(Some(alone.with_context(|| {
+        format!("{}: it has no config.json and no .onnx file: {wanted}", folder.display())
+    })?))
 }
 
 impl ImportedEncoder {

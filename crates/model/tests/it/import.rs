@@ -246,7 +246,20 @@ fn damaged_files_are_refused() {
         .replace(index, "visual_projection.weight", "visual_projection.bias")
         .refuse("but not there by the index");
     let error = import::open(Path::new("/nowhere.gguf")).unwrap_err().to_string();
-    assert_eq!(error, "/nowhere.gguf: neither a Hugging Face folder nor an .onnx file");
+    assert_eq!(error, "/nowhere.gguf: there is no such file or folder");
+}
+
+#[test]
+fn a_folder_with_one_onnx_file_is_that_encoder() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = || import::open(folder.path()).unwrap_err().to_string();
+    assert!(refused().contains("it has no config.json and no .onnx file"), "{}", refused());
+    fs::copy(data("dinov2.onnx"), folder.path().join("model.onnx")).unwrap();
+    fs::write(folder.path().join("LICENCE"), "").unwrap();
+    let (found, named) = (import::open(folder.path()).unwrap(), opened("dinov2.onnx"));
+    assert_eq!((found.config, found.tensors), (named.config, named.tensors));
+    fs::copy(data("dinov2.onnx"), folder.path().join("other.onnx")).unwrap();
+    assert!(refused().contains("2 .onnx files: name the one"), "{}", refused());
 }
 
 /// What stands in the place of weights where a download or a conversion went wrong is called by its name.

@@ -8,7 +8,7 @@ use clap::Args;
 use indicatif::HumanBytes;
 use mm1_data::document::{Document, Segment};
 use mm1_data::left_out::LeftOut;
-use mm1_data::printable::printable;
+use mm1_data::printable::{printable, printable_lines};
 use mm1_data::shard::Provenance;
 use mm1_data::show::{self, ShownSegment};
 use mm1_data::source::files::ReadDocument;
@@ -142,7 +142,9 @@ fn print_document(picked: &Picked) -> Result<()> {
     for (segment, shown) in document.segments.iter().zip(show::segments(document)) {
         match shown {
             ShownSegment::Text { text, learn } => {
-                println!("{}{text}", if learn { "" } else { "(not learned) " });
+                let text = format!("{}{text}\n", if learn { "" } else { "(not learned) " });
+                // As it is: the document's lines are its own.
+                output::print(printable_lines(&text).as_bytes())?;
             }
             ShownSegment::Token { token, .. } => println!("<{token}>"),
             ShownSegment::Image { name, format, width, height, bytes, damage } => {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::document::{Document, Image, Picture, Segment};
+use mm1_data::error_line::error_line;
 use mm1_data::image::{ImageSpec, prepare};
 use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
@@ -159,14 +160,15 @@ impl Captioner<'_> {
                         writing.write(&document, origin, &self.description(&answer))?;
                     }
                     Err(reason) => {
-                        let reason = format!("{reason:#}");
+                        let reason = error_line(&reason);
                         let id = place(self.source, number)
                             .map_or_else(String::new, |(source, at)| source.file(at));
                         input(writing.skip(SkippedSample { id: format!("{id} ({number})"), reason }))?;
                     }
                 }
             }
-            progress.update(writing.next(), &sums(writing.tally()));
+            let Tally { captions, skipped, .. } = writing.tally();
+            progress.update(writing.next(), &format!("{captions} captions, {skipped} skipped"));
         }
         progress.finish(&format!("{} documents done", self.total));
         Ok(())

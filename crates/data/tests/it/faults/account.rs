@@ -11,6 +11,7 @@ use mm1_data::account::Accounts;
 use mm1_data::examine::{Examination, PictureCheck};
 use mm1_data::import::{ImportSpec, import};
 use mm1_data::left_out::LeftOut;
+use mm1_data::shard::FolderLock;
 use mm1_data::source::detect::{DetectOptions, Detected, detect};
 use mm1_data::source::{BesidePictures, stored};
 use mm1_data::statistics::Statistics;
@@ -221,6 +222,20 @@ fn counts_and_imports_have_the_account_of_a_check() {
         assert_eq!(imported.account(), wanted.account.documents, "{name}");
         assert_eq!(named.account(), beside.account(), "{name}");
     }
+}
+
+#[test]
+fn the_lock_of_an_import_is_neither_data_nor_left_out() {
+    let root = tempfile::tempdir().unwrap();
+    drop(FolderLock::take(root.path()).unwrap());
+    fs::write(root.path().join("a.jsonl"), "{\"text\": \"some text\"}\n").unwrap();
+    let importer = &IMPORTERS[17];
+    let files = verified(importer, root.path()).unwrap().account.files;
+    assert_eq!((files.there, files.read), (1, 1), "{files:?}");
+    // What has bytes is somebody's.
+    fs::write(root.path().join(".lock"), "mine").unwrap();
+    let files = verified(importer, root.path()).unwrap().account.files;
+    assert_eq!((files.there, files.left_out.total()), (2, 1), "{files:?}");
 }
 
 #[test]
