@@ -171,15 +171,15 @@ fn describe(row: &PreviewRow) -> String {
 
 fn summary(preview: &Preview, stage: &TrainStage) {
     let sum = |of: fn(&PreviewRow) -> usize| preview.rows.iter().map(of).sum::<usize>();
-    let positions = preview.rows.len() * stage.length;
+    let room = preview.rows.len() * stage.length;
     println!(
-        "stage {}: {} of {} tokens, {}, {}, {:.1}% of the positions used, {} skipped",
+        "stage {}: {} of {} tokens, {:.1}% filled, {}, {}, {} skipped",
         preview.stage,
         counted(preview.rows.len(), "row"),
         stage.length,
+        100.0 * sum(|row| row.tokens) as f64 / room as f64,
         counted(sum(|row| row.samples.len()), "document"),
         counted(sum(|row| row.images), "image"),
-        100.0 * sum(|row| row.tokens) as f64 / positions as f64,
         counted(preview.skipped.len(), "document")
     );
     for SkippedSample { id, reason } in preview.skipped {
