@@ -142,7 +142,11 @@ impl RunEstimate {
 /// Whether a step of the stage can be done here in reasonable time.
 fn fits(plan: &Plan, stage: &Stage, mib: u64, threads: usize) -> bool {
     let parameters = &plan.derived.parameters;
-    let trained = if matches!(stage, Stage::Encoder(_)) { parameters.vision } else { parameters.total() };
+    let trained = match (stage, stage.training().map(|training| &training.objective)) {
+        (Stage::Encoder(_), _) => parameters.vision,
+        (_, Some(ObjectiveConfig::Align)) => parameters.vision + parameters.connector,
+        _ => parameters.total(),
+    };
     let positions = plan.derived.positions_per_step[stage.name()] as f64;
     // Kaplan et al. 2020: 6 operations for each parameter and position, forward and backward.
     let work = 6.0 * trained as f64 * positions;

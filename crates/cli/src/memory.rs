@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::error::{InputError, input};
 use crate::plan::{Plan, Worker};
-use crate::recipe::{Stage, TrainStage};
+use crate::recipe::{ObjectiveConfig, Stage, TrainStage};
 use crate::stage_parameters::trained_parts;
 
 /// Batches whose images are counted.
@@ -80,6 +80,9 @@ impl StageLoad<'_> {
         let (model, parameters) = (&plan.recipe.model, plan.derived.parameters_of(stage, training));
         let activations = match stage {
             Stage::Encoder(_) => model.encoder_bytes(load),
+            _ if training.objective == ObjectiveConfig::Align => {
+                model.alignment_bytes(load, trained_parts(training))
+            }
             _ => model.activation_bytes(load, trained_parts(training)),
         };
         let loader = config.memory(load.images);

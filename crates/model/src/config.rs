@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::connector::ConnectorConfig;
 use crate::lm::LmConfig;
-use crate::memory::{self, Load, TrainedParts, Training};
+use crate::memory::{self, Activations, Load, TrainedParts, Training};
 use crate::vision::VisionConfig;
 
 /// The whole network, `[model]`: image encoder, connector, decoder.
@@ -38,17 +38,33 @@ impl Mm1Config {
     /// # Panics
     /// Where [`Self::check`] fails.
     pub fn activation_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
-        let mut vision = self.vision.activations(load, trained.vision);
-        let mut connector = self.connector.activations(&self.vision, self.lm.dim).times(load.images, load);
-        // Pictures come first: where nothing of a part and before it is trained, no gradient gets there.
-        if !trained.reach_vision() {
-            vision = vision.unsaved();
-        }
-        if !trained.reach_connector() {
-            connector = connector.unsaved();
-        }
+        let [vision, connector] = self.picture_activations(load, trained);
         let loss = memory::cross_entropy(load.positions, [self.lm.dim, self.lm.vocab()], trained.lm);
         memory::peak_bytes([vision, connector, self.lm.activations(load, trained.lm), loss])
+    }
+
+    /// The same of image encoder and connector beside the embeddings of captions ([`crate::alignment`]).
+    ///
+    /// # Panics
+    /// Where [`Self::check`] fails.
+    pub fn alignment_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
+        let [vision, connector] = self.picture_activations(load, trained);
+        let image_tokens = load.images * self.connector.tokens() * self.lm.dim;
+        // The embeddings of all captions and each one's shares of them; image tokens beside their distances.
+        let texts = load.positions * (self.lm.dim + load.images);
+        let loss = Activations { saved: texts + 2 * image_tokens, temporary: 2 * image_tokens };
+        memory::peak_bytes([vision, connector, loss])
+    }
+
+    /// Those of the parts that pictures go through before the decoder.
+    fn picture_activations(&self, load: Load, trained: TrainedParts<'_>) -> [Activations; 2] {
+        let vision = self.vision.activations(load, trained.vision);
+        let connector = self.connector.activations(&self.vision, self.lm.dim).times(load.images, load);
+        // Pictures come first: where nothing of a part and before it is trained, no gradient gets there.
+        [
+            if trained.reach_vision() { vision } else { vision.unsaved() },
+            if trained.reach_connector() { connector } else { connector.unsaved() },
+        ]
     }
 
     /// The same of the image encoder and a classifier with an output for each token of the vocabulary.

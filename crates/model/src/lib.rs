@@ -8,6 +8,7 @@
 pub mod adapted;
 pub mod adapter;
 pub mod aim;
+pub mod alignment;
 pub mod attention;
 pub mod cache;
 pub mod clip;

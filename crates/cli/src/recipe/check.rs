@@ -26,7 +26,9 @@ pub(crate) fn check_stages(recipe: &Recipe) -> Result<()> {
             "stage.{i}.name = \"{name}\" is taken by an earlier stage"
         );
         match stage {
-            Stage::Pretrain(s) | Stage::Sft(s) => check_train(recipe, s, &[ObjectiveKind::Language]),
+            Stage::Pretrain(s) => check_train(recipe, s, &[ObjectiveKind::Language, ObjectiveKind::Align])
+                .and_then(|()| check_align(s)),
+            Stage::Sft(s) => check_train(recipe, s, &[ObjectiveKind::Language]),
             Stage::Encoder(s) => {
                 check_train(recipe, s, &ObjectiveKind::OF_ENCODERS).and_then(|()| check_encoder(recipe, s))
             }
@@ -92,6 +94,16 @@ fn check_adapter(recipe: &Recipe, s: &TrainStage) -> Result<()> {
         "adapter: stage.{} keeps its adapters for this stage (merge = false): take its rank, alpha, targets and \
          parts, or set merge = true there",
         before.name
+    );
+    Ok(())
+}
+
+/// What alignment leaves as it is.
+fn check_align(s: &TrainStage) -> Result<()> {
+    ensure!(
+        s.objective != ObjectiveConfig::Align || s.optimizer.freeze.contains(&ParameterGroup::Lm),
+        "objective \"align\" trains image tokens towards the decoder's embeddings and leaves the decoder as it is: \
+         say optimizer.freeze = [\"lm\"], or [\"vision\", \"lm\"] for the connector alone"
     );
     Ok(())
 }

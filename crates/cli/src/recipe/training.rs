@@ -67,6 +67,8 @@ impl Default for CheckpointConfig {
 pub(crate) enum ObjectiveConfig {
     /// The next token of text.
     Language,
+    /// Image tokens near the embeddings of the caption's tokens, as BLIP-2 begins (Li et al. 2023).
+    Align,
     /// Contrast of images and captions, with a softmax over the batch (Radford et al. 2021).
     Clip {
         /// What is cut from each image.
@@ -108,6 +110,7 @@ impl ObjectiveConfig {
     pub(crate) fn kind(&self) -> ObjectiveKind {
         match self {
             Self::Language => ObjectiveKind::Language,
+            Self::Align => ObjectiveKind::Align,
             Self::Clip { .. } => ObjectiveKind::Clip,
             Self::Siglip { .. } => ObjectiveKind::Siglip,
             Self::Dino { .. } => ObjectiveKind::Dino,
@@ -118,7 +121,7 @@ impl ObjectiveConfig {
 
     /// Whether a row holds as many examples as fit; otherwise it is one image with its caption.
     pub(crate) fn packs(&self) -> bool {
-        matches!(self, Self::Language | Self::Superclass { .. })
+        matches!(self, Self::Language | Self::Align | Self::Superclass { .. })
     }
 
     /// The loss among pairs, if it is one.
@@ -130,10 +133,10 @@ impl ObjectiveConfig {
         }
     }
 
-    /// What an encoder's objective cuts from each image; a language model sees the whole.
+    /// What an encoder's objective cuts from each image; the others see the whole.
     pub(crate) fn views(&self) -> Option<&PictureViews> {
         match self {
-            Self::Language => None,
+            Self::Language | Self::Align => None,
             Self::Clip { views }
             | Self::Siglip { views }
             | Self::Dino { views, .. }
@@ -150,6 +153,10 @@ pub(crate) enum ObjectiveKind {
     /// Cross-entropy of the next token.
     #[default]
     Language,
+    /// The mean image token near the mean embedding of the caption's tokens, by a contrast and a distance.
+    /// For a first `pretrain` stage behind an imported language model, which stays frozen: the connector sees
+    /// many more images in the same time, as nothing goes through the decoder's blocks.
+    Align,
     /// Contrastive loss of images and captions (Radford et al. 2021). This and all that follow are for an
     /// `encoder` stage.
     Clip,
@@ -173,6 +180,7 @@ impl ObjectiveKind {
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Language => "language",
+            Self::Align => "align",
             Self::Clip => "clip",
             Self::Siglip => "siglip",
             Self::Dino => "dino",
@@ -188,7 +196,7 @@ impl ObjectiveKind {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "TrainStage")]
 #[schemars(extend("dependentSchemas" = {
-    "views": { "required": ["objective"], "properties": { "objective": { "not": { "const": "language" } } } },
+    "views": { "required": ["objective"], "properties": { "objective": { "not": { "enum": ["language", "align"] } } } },
     "dino": { "required": ["objective"], "properties": { "objective": { "const": "dino" } } },
     "aim": { "required": ["objective"], "properties": { "objective": { "const": "aim" } } },
     "adapter": { "properties": { "objective": { "const": "language" } } },
@@ -197,7 +205,8 @@ struct TrainStageFields {
     /// The stage's name, by which `--set`, folders and reports know it: letters, digits, `-` and `_`.
     #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
     name: String,
-    /// What is minimised: `language` in stages of kind `pretrain` and `sft`, another one in kind `encoder`.
+    /// What is minimised: `language` in stages of kind `pretrain` and `sft`, or `align` in kind `pretrain`;
+    /// another one in kind `encoder`.
     #[serde(default)]
     objective: ObjectiveKind,
     /// Sources and their weights: documents are drawn in these proportions, which need not add up to 1.
@@ -302,11 +311,13 @@ impl TrainStageFields {
         );
         let views = self.views.clone().unwrap_or_default();
         Ok(match kind {
-            ObjectiveKind::Language if self.views.is_some() => bail!(
-                "stage.{name}.views belongs to a stage of kind \"encoder\"; objective \"language\" sees whole images: \
-                 leave the table out"
+            ObjectiveKind::Language | ObjectiveKind::Align if self.views.is_some() => bail!(
+                "stage.{name}.views belongs to a stage of kind \"encoder\"; objective \"{}\" sees whole images: \
+                 leave the table out",
+                kind.name()
             ),
             ObjectiveKind::Language => ObjectiveConfig::Language,
+            ObjectiveKind::Align => ObjectiveConfig::Align,
             ObjectiveKind::Clip => ObjectiveConfig::Clip { views },
             ObjectiveKind::Siglip => ObjectiveConfig::Siglip { views },
             ObjectiveKind::Dino => {

@@ -8,6 +8,7 @@ use mm1_data::batch::Batch;
 use mm1_data::source::Split;
 use mm1_model::Mm1;
 use mm1_model::aim::Aim;
+use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, Contrast};
 use mm1_model::dino::Dino;
 use mm1_model::superclass::{SuperClass, inverse_document_frequency};
@@ -61,13 +62,17 @@ pub(super) fn with_model<W: WithModel>(
         }
     };
     let clip = |contrast: Contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
-    match &stage.objective {
-        ObjectiveConfig::Language => work.with(match weights {
-            InitialWeights::Stages(root) => model::to_train(recipe, root, stage, &device)?,
+    let whole = || -> Result<Mm1> {
+        match weights {
+            InitialWeights::Stages(root) => model::to_train(recipe, root, stage, &device),
             InitialWeights::Random => {
-                with_adapters(Mm1::new(&recipe.model, recipe.seed, &device)?, stage, recipe)
+                Ok(with_adapters(Mm1::new(&recipe.model, recipe.seed, &device)?, stage, recipe))
             }
-        }),
+        }
+    };
+    match &stage.objective {
+        ObjectiveConfig::Language => work.with(whole()?),
+        ObjectiveConfig::Align => work.with(Alignment::new(whole()?, &first_captions(plan, stage))),
         ObjectiveConfig::Clip { .. } => work.with(clip(Contrast::Softmax)?),
         ObjectiveConfig::Siglip { .. } => work.with(clip(Contrast::Sigmoid)?),
         ObjectiveConfig::Dino { dino, .. } => {

@@ -70,6 +70,28 @@ fn settings_that_are_wrong() {
     );
 }
 
+#[test]
+fn alignment_leaves_the_decoder_as_it_is() {
+    let plan = |edits: &[&str]| {
+        let edits = edits.iter().flat_map(|edit| ["--set", edit]);
+        mm1(&["plan", TINY, "--no-measure", "--set", "stage.pretrain.objective=align"])
+            .args(edits)
+            .output()
+            .unwrap()
+    };
+    refused(&plan(&[]), &["stage.pretrain", "objective \"align\"", "optimizer.freeze = [\"lm\"]"]);
+    let frozen = "stage.pretrain.optimizer.freeze=[\"lm\"]";
+    succeeds(&plan(&[frozen]));
+    refused(
+        &plan(&[frozen, "stage.pretrain.views.local.views=1"]),
+        &["stage.pretrain.views belongs to a stage of kind \"encoder\"", "\"align\""],
+    );
+    refused(
+        &mm1(&["plan", TINY, "--set", "stage.sft.objective=align"]).output().unwrap(),
+        &["stage.sft", "objective must be \"language\""],
+    );
+}
+
 /// Before step 0, by `mm1 run` and by `mm1 plan`.
 #[test]
 fn fault_10_what_cannot_work_is_found_before_training() {

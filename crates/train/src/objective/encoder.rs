@@ -1,9 +1,10 @@
-//! Objectives of the image encoder alone, from pictures with captions.
+//! Objectives of the image encoder, and of the connector behind it, from pictures with captions.
 
 use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::Compute;
+use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
@@ -87,10 +88,27 @@ impl Objective for SuperClass {
     }
 }
 
+/// Alignment of image tokens with token embeddings. Pairs are contrasted within a micro-batch.
+impl Objective for Alignment {
+    type Batch = Batch;
+
+    fn weight(batch: &Batch) -> f64 {
+        batch.examples.len() as f64
+    }
+
+    fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
+        StepResult::of_sums(compute, self, step, |batch| {
+            let (ids, lens) = captions(batch)?;
+            let pixels = pixels(batch, &self.lm.embedding.lazy_device());
+            Ok(self.loss(compute, pixels, PackedCaptions { ids: &ids, lens: &lens }))
+        })
+    }
+}
+
 /// Refuses an example that has not one picture.
 pub(super) fn pictures(batch: &Batch) -> Result<()> {
     for BatchExample { sample, pictures, .. } in &batch.examples {
-        ensure!(pictures.len() == 1, "{sample} has {} pictures; an encoder needs one", pictures.len());
+        ensure!(pictures.len() == 1, "{sample} has {} pictures; this objective needs one", pictures.len());
     }
     Ok(())
 }
@@ -100,7 +118,7 @@ fn captions(batch: &Batch) -> Result<(Vec<u32>, Vec<usize>)> {
     pictures(batch)?;
     let without = batch.examples.iter().find(|example| example.caption.is_empty());
     if let Some(BatchExample { sample, .. }) = without {
-        bail!("{sample} has no caption that is learned; an encoder needs one");
+        bail!("{sample} has no caption that is learned; this objective needs one");
     }
     let ids = batch.examples.iter().flat_map(|example| &example.caption).copied().collect();
     Ok((ids, batch.examples.iter().map(|example| example.caption.len()).collect()))

@@ -2,6 +2,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_data::batch::Batch;
 use mm1_model::Mm1;
 use mm1_model::aim::{Aim, AimConfig};
+use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, Contrast, PackedCaptions};
 use mm1_model::dino::{Centring, Dino, DinoConfig};
 use mm1_model::ops::Precision;
@@ -145,6 +146,12 @@ fn every_objective_resumes_bit_for_bit() {
     };
     let [whole, parts] = resumed(aim, of(pairs));
     assert_eq!(whole, parts);
+    let align = || {
+        let model = Alignment::new(crate::toy::model(), &[vec![3, 7], vec![3]]);
+        Trainer::new(&compute(), model, OptimizerConfig::default()).unwrap()
+    };
+    let [whole, parts] = resumed(align, of(pairs));
+    assert_eq!(whole, parts);
     let mut trainer = aim();
     let losses: Vec<f64> = (0..60).map(|_| trainer.step(&[pairs(0..4)], 3e-3).unwrap().loss).collect();
     assert!(losses[59] < 0.6 * losses[0], "from {} to {} on four pictures", losses[0], losses[59]);
@@ -241,11 +248,11 @@ fn pictures_find_their_captions() {
 fn an_example_that_is_no_pair_is_refused() {
     let mut trainer = trainer();
     let error = format!("{:#}", trainer.step(&[text_only(batch(1, 0..2))], 1e-3).unwrap_err());
-    assert_eq!(error, "step 0: text/1/0 has 0 pictures; an encoder needs one");
+    assert_eq!(error, "step 0: text/1/0 has 0 pictures; this objective needs one");
     let mut blank = pairs(0..2);
     blank.examples.iter_mut().for_each(|example| example.caption.clear());
     let error = format!("{:#}", trainer.step(&[blank], 1e-3).unwrap_err());
-    assert_eq!(error, "step 0: picture/1/0 has no caption that is learned; an encoder needs one");
+    assert_eq!(error, "step 0: picture/1/0 has no caption that is learned; this objective needs one");
 }
 
 #[test]
