@@ -17,7 +17,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use crate::chat_template::{ChatTemplate, TemplateMessage};
 use crate::document::{Image, Segment, Special};
 use crate::text_file;
-use crate::tokenizer::{ControlToken, Tokenizer};
+use crate::tokenizer::{ControlToken, PictureMarks, Tokenizer};
 
 /// A stretch of a document in the model's terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +96,10 @@ impl Tokenizer {
             let turns = Turns::of(&segments[lead..])?;
             RenderedConversation::of(&turns, template, self)?.read(self, &mut laid)?;
         }
-        Ok(laid)
+        Ok(match self.picture_marks() {
+            None => laid,
+            Some(marks) => laid.into_iter().flat_map(|laid| with_marks(laid, marks)).collect(),
+        })
     }
 
     fn lay_out_one<'a>(&self, segment: &'a Segment) -> Result<Laid<'a>> {
@@ -108,6 +111,17 @@ impl Tokenizer {
                 Laid::Tokens { ids: vec![self.id(*token)], learn: *learn }
             }
         })
+    }
+}
+
+/// A stretch, and if it is a picture what stands around it. Nobody learns to write that.
+fn with_marks<'a>(laid: Laid<'a>, marks: PictureMarks) -> Vec<Laid<'a>> {
+    match laid {
+        Laid::Tokens { .. } => vec![laid],
+        Laid::Picture(_) => {
+            let [before, after] = [marks.before.to_vec(), vec![marks.after]];
+            vec![Laid::Tokens { ids: before, learn: false }, laid, Laid::Tokens { ids: after, learn: false }]
+        }
     }
 }
 

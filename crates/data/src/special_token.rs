@@ -20,6 +20,14 @@ pub(crate) const SPECIALS: [(Special, &str); 6] = [
 /// role where a chat template writes conversations.
 pub(crate) type SpecialTokens = [Option<String>; SPECIALS.len()];
 
+/// The tokens by which Idefics3's processor marks a picture: around it, and before the view of the whole. It
+/// adds the third by itself where it is missing, so it must have a row too.
+pub(crate) const PICTURE_MARKS: [&str; 3] =
+    ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>"];
+
+/// How the processors of transformers spell the image token.
+pub(crate) const IMAGE_ELSEWHERE: &str = "<image>";
+
 /// A token of a file beside the vocabulary of merges.
 pub(crate) struct AddedEntry {
     pub(crate) content: String,
@@ -46,6 +54,27 @@ fn is_reserved(name: &str) -> bool {
     word != plain && ["reserved", "reserved_special_token", "unused", "extra"].contains(&word)
 }
 
+/// Gives each of [`PICTURE_MARKS`] an id in `file`: its own, that of a token that the file reserves, or a new
+/// one behind all others.
+///
+/// # Errors
+/// An id beyond all limits.
+pub(crate) fn add_picture_marks(file: &mut Value, added: &[AddedEntry]) -> Result<()> {
+    let mut new = largest(file, added)? + 1..;
+    let mut reserved = added.iter().filter(|token| token.special && is_reserved(&token.content));
+    for name in PICTURE_MARKS {
+        if added.iter().any(|token| token.content == name) {
+            mark(file, name);
+            continue;
+        }
+        match reserved.next() {
+            Some(token) => rename(file, &token.content, name),
+            None => append(file, name, new.next().context("its ids are too large")?),
+        }
+    }
+    Ok(())
+}
+
 /// Gives each special token an id in `file`: that of its own name, of a token for the same use, of one
 /// that the file reserves (which then has our name), else a new one behind all others. Padding is seen by
 /// nobody, so it may be the end too.
@@ -57,11 +86,7 @@ pub(crate) fn assign(file: &mut Value, added: &[AddedEntry], with_roles: bool) -
         .iter()
         .zip(0..)
         .all(|((_, name), id)| added.iter().any(|token| token.content == *name && token.id == id));
-    let vocab = file["model"]["vocab"].as_object();
-    let ids = vocab.into_iter().flatten().filter_map(|(_, id)| id.as_u64());
-    let largest =
-        ids.chain(added.iter().map(|token| u64::from(token.id))).max().context("it has no tokens")?;
-    let mut new = largest + 1..;
+    let mut new = largest(file, added)? + 1..;
     let mut reserved = added.iter().filter(|token| token.special && is_reserved(&token.content));
     let mut names = SpecialTokens::default();
     for (special, name) in SPECIALS {
@@ -94,6 +119,13 @@ pub(crate) fn assign(file: &mut Value, added: &[AddedEntry], with_roles: bool) -
     Ok(names)
 }
 
+/// The largest id.
+fn largest(file: &Value, added: &[AddedEntry]) -> Result<u64> {
+    let vocab = file["model"]["vocab"].as_object();
+    let ids = vocab.into_iter().flatten().filter_map(|(_, id)| id.as_u64());
+    ids.chain(added.iter().map(|token| u64::from(token.id))).max().context("it has no tokens")
+}
+
 fn entries(file: &mut Value) -> &mut Vec<Value> {
     if !file["added_tokens"].is_array() {
         file["added_tokens"] = json!([]);
@@ -109,7 +141,7 @@ fn mark(file: &mut Value, name: &str) {
 }
 
 /// Gives a reserved token another name, in the vocabulary too if it is there.
-fn rename(file: &mut Value, old: &str, new: &str) {
+pub(crate) fn rename(file: &mut Value, old: &str, new: &str) {
     for token in entries(file).iter_mut().filter(|token| token["content"] == old) {
         token["content"] = json!(new);
     }

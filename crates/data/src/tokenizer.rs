@@ -12,7 +12,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::chat_template::ChatTemplate;
 use crate::document::Special;
-use crate::special_token::{SPECIALS, SpecialTokens};
+use crate::special_token::{PICTURE_MARKS, SPECIALS, SpecialTokens};
 use crate::{text_file, tokenizer_file, whole_file};
 
 /// The smallest vocabulary: the special tokens and every byte.
@@ -38,12 +38,30 @@ pub struct Tokenizer {
     /// How conversations are written, if not in this program's own form; and the token by which it ends an
     /// answer.
     chat: Option<(ChatTemplate, u32)>,
+    /// What stands around the image tokens of a picture, if anything does.
+    picture_marks: Option<PictureMarks>,
     /// The id of each byte as a token of its own, if it has one.
     byte_ids: Vec<Option<u32>>,
     /// The bytes of each id; none for a special token and for an id that is not in use.
     bytes: Vec<Vec<u8>>,
     /// Of the whole file as the library writes it, and of the chat template.
     fingerprint: String,
+}
+
+/// The ids around the image tokens of a picture, as Idefics3's processor writes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PictureMarks {
+    /// `<fake_token_around_image><global-img>`
+    pub before: [u32; 2],
+    /// `<fake_token_around_image>`
+    pub after: u32,
+}
+
+impl PictureMarks {
+    /// Positions that they take around each picture.
+    pub const POSITIONS: usize = 3;
+    /// Tokens that a vocabulary has for them: both, and `<end_of_utterance>`, which that processor wants.
+    pub const NEW: usize = PICTURE_MARKS.len();
 }
 
 /// A token that no text becomes.
@@ -122,13 +140,38 @@ impl Tokenizer {
         Self { fingerprint: format!("{:016x}", xxh3_64(all.as_bytes())), chat: Some((template, end)), ..self }
     }
 
+    /// The same with the tokens by which Idefics3 marks a picture, around the image tokens of each. What is
+    /// missing gets the id of a reserved token, or a new one.
+    ///
+    /// # Errors
+    /// A tokenizer that can't have more tokens.
+    pub fn with_picture_marks(self) -> Result<Self> {
+        let json = self.to_json()?;
+        let mut marked = Self::read(&tokenizer_file::with_picture_marks(&json)?, self.chat.is_none())?;
+        if let Some((template, end)) = self.chat {
+            marked = marked.templated(template, end);
+        }
+        let id = |name| marked.inner.token_to_id(name).with_context(|| format!("it lacks {name}"));
+        let (around, whole) = (id(PICTURE_MARKS[0])?, id(PICTURE_MARKS[1])?);
+        let picture_marks = Some(PictureMarks { before: [around, whole], after: around });
+        Ok(Self { picture_marks, ..marked })
+    }
+
     /// Writes a `tokenizer.json`: whole, or not at all.
     ///
     /// # Errors
     /// A file that can't be written.
     pub fn save(&self, path: &Path) -> Result<()> {
-        let json = self.inner.to_string(true).map_err(|e| anyhow!(e))?;
+        let json = self.to_json()?;
         whole_file::replace(path, json.as_bytes()).with_context(|| format!("tokenizer {}", path.display()))
+    }
+
+    /// The text of a `tokenizer.json`.
+    ///
+    /// # Errors
+    /// What the library can't write.
+    pub(crate) fn to_json(&self) -> Result<String> {
+        self.inner.to_string(true).map_err(|e| anyhow!(e))
     }
 
     fn new(mut inner: tokenizers::Tokenizer, names: &SpecialTokens) -> Result<Self> {
@@ -171,8 +214,17 @@ impl Tokenizer {
                 byte_ids[usize::from(*byte)] = Some(id as u32);
             }
         }
-        let tokenizer =
-            Self { inner, specials, controls, begin: None, chat: None, byte_ids, bytes, fingerprint };
+        let tokenizer = Self {
+            inner,
+            specials,
+            controls,
+            begin: None,
+            chat: None,
+            picture_marks: None,
+            byte_ids,
+            bytes,
+            fingerprint,
+        };
         tokenizer.check_bytes()?;
         tokenizer.check_texts()?;
         Ok(tokenizer)
@@ -248,7 +300,14 @@ impl Tokenizer {
 
     /// The ids of the special tokens that this program uses, by its own names.
     pub fn special_ids(&self) -> BTreeMap<&'static str, u32> {
-        SPECIALS.iter().zip(&self.specials).filter_map(|((_, name), id)| Some((*name, (*id)?))).collect()
+        let own = SPECIALS.iter().zip(&self.specials).filter_map(|((_, name), id)| Some((*name, (*id)?)));
+        let marks = self.picture_marks.iter().flat_map(|_| PICTURE_MARKS);
+        own.chain(marks.filter_map(|name| Some((name, self.inner.token_to_id(name)?)))).collect()
+    }
+
+    /// What stands around the image tokens of a picture; `None`: nothing.
+    pub fn picture_marks(&self) -> Option<PictureMarks> {
+        self.picture_marks
     }
 
     /// How the file spells a token that no text becomes; `None` for every other.
@@ -327,32 +386,5 @@ fn bytes_of(token: &str) -> Result<Vec<u8>> {
     match token.chars().map(byte).collect() {
         Some(bytes) => Ok(bytes),
         None => bail!("not a byte-level BPE: its token {token:?} is not written in GPT-2's bytes"),
-    }
-}
-
-/// Joins the bytes of tokens to text as they come: a character that spans tokens is held back until it is
-/// whole.
-#[derive(Clone, Debug, Default)]
-pub struct TextStream {
-    /// The beginning of a character: never a whole one.
-    pending: Vec<u8>,
-}
-
-impl TextStream {
-    /// The text that is whole with these further bytes.
-    pub fn push(&mut self, bytes: &[u8]) -> String {
-        self.pending.extend_from_slice(bytes);
-        let open = self.pending.utf8_chunks().last().map_or(0, |chunk| {
-            let tail = chunk.invalid();
-            let incomplete = std::str::from_utf8(tail).is_err_and(|e| e.error_len().is_none());
-            if incomplete { tail.len() } else { 0 }
-        });
-        let rest = self.pending.split_off(self.pending.len() - open);
-        String::from_utf8_lossy(&std::mem::replace(&mut self.pending, rest)).into_owned()
-    }
-
-    /// What is left at the end.
-    pub fn finish(self) -> String {
-        String::from_utf8_lossy(&self.pending).into_owned()
     }
 }

@@ -24,6 +24,17 @@ pub(crate) struct CleanedFile {
     pub(crate) added: Vec<(String, u32)>,
 }
 
+/// The `tokenizer.json` `text`, which was cleaned, with the tokens that mark pictures.
+///
+/// # Errors
+/// As [`cleaned`].
+pub(crate) fn with_picture_marks(text: &str) -> Result<String> {
+    let mut file: Value = serde_json::from_str(text)?;
+    let added = check_added(&file["added_tokens"])?;
+    special_token::add_picture_marks(&mut file, &added)?;
+    Ok(file.to_string())
+}
+
 /// Cleans the file `text`, and gives ids to the special tokens of this program; to those of roles where
 /// conversations are written in its own form (`with_roles`).
 ///

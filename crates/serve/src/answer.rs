@@ -2,7 +2,8 @@
 //! it becomes certain.
 
 use anyhow::Result;
-use mm1_data::tokenizer::{TextStream, Tokenizer};
+use mm1_data::text_stream::TextStream;
+use mm1_data::tokenizer::Tokenizer;
 
 use crate::input::ModelInput;
 use crate::options::GenerateOptions;

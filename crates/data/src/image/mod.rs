@@ -6,6 +6,7 @@ mod decoded;
 mod header;
 mod jpeg;
 mod preprocessor;
+mod processor_settings;
 mod resize;
 mod same_picture;
 mod spec;

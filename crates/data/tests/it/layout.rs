@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use minijinja::Value as Jinja;
 use mm1_data::chat::{self, Role, Turn};
 use mm1_data::chat_template::ChatTemplate;
 use mm1_data::document::{Segment, Special};
@@ -270,4 +271,57 @@ fn our_own_form_as_a_template_is_our_own_form() {
     for segments in [chat::document("", &turns()).segments, chat::prompt(&turns()[..4])] {
         assert_eq!(shown(&templated, &segments), shown(&tokenizer(), &segments));
     }
+}
+
+#[test]
+fn marks_stand_around_every_picture_and_nobody_learns_them() {
+    let marked = chatml(CHATML).unwrap().with_picture_marks().unwrap();
+    let picture = || Segment::Image(crate::plain(8, 8, [9, 9, 9]).into());
+    let spelt = "and <global-img>";
+    let user = Turn::user(vec![picture(), Segment::prompt(spelt), picture()]);
+    let around = "<fake_token_around_image><global-img>(picture)<fake_token_around_image>";
+    assert_eq!(
+        shown(&marked, &chat::document("", &[user, Turn::assistant("cats")]).segments),
+        format!(
+            "<|im_start|>user\n{around}{spelt}{around}<|im_end|>\n<|im_start|>assistant\n[cats][<|im_end|>]\n"
+        )
+    );
+    assert_eq!(shown(&marked, &[picture(), Segment::text(" A cat")]), format!("{around}[ A cat]"));
+    // Text stays text, and the tokens have ids behind all others, once.
+    let marks = marked.picture_marks().unwrap();
+    assert!(!marked.encode(spelt).contains(&marks.before[1]));
+    let vocab = marked.vocab();
+    assert_eq!(marked.special_ids()["<end_of_utterance>"] as usize, vocab - 1);
+    let again = marked.with_picture_marks().unwrap();
+    assert_eq!((again.vocab(), again.picture_marks()), (vocab, Some(marks)));
+}
+
+#[test]
+fn an_exported_template_writes_pictures_of_a_list() {
+    let tokenizer = chatml(CHATML).unwrap();
+    let exported = tokenizer.exported("P", None, 77).unwrap();
+    assert_eq!(exported.settings["eos_token"], "<|im_end|>");
+    assert_eq!(
+        (&exported.settings["processor_class"], &exported.settings["model_max_length"]),
+        (&json!("P"), &json!(77))
+    );
+    let file: Value = serde_json::from_str(&exported.json).unwrap();
+    let image = file["added_tokens"].as_array().unwrap().iter().find(|token| token["content"] == "<image>");
+    assert_eq!(image.unwrap()["id"], tokenizer.id(Special::Image));
+    let mut environment = minijinja::Environment::new();
+    environment.add_template_owned("chat", exported.template.unwrap()).unwrap();
+    let pairs = |pairs: [(&'static str, Jinja); 2]| Jinja::from_pairs(pairs);
+    let part = |kind: &str, text: &str| pairs([("type", Jinja::from(kind)), ("text", Jinja::from(text))]);
+    let content = [part("image", ""), part("text", "what?"), part("image", "")].into_iter().collect();
+    let user = pairs([("role", Jinja::from("user")), ("content", content)]);
+    let assistant = pairs([("role", Jinja::from("assistant")), ("content", Jinja::from("a cat"))]);
+    let messages = [user, assistant].into_iter().collect();
+    let context = pairs([("messages", messages), ("add_generation_prompt", Jinja::from(true))]);
+    let text = environment.get_template("chat").unwrap().render(context).unwrap();
+    let asked = "<|im_start|>user\n<image>what?<image><|im_end|>\n";
+    assert_eq!(text, format!("{asked}<|im_start|>assistant\na cat<|im_end|>\n<|im_start|>assistant\n"));
+    // A model of ours that holds no conversations has no template.
+    assert_eq!(super::tokenizer().exported("P", None, 77).unwrap().template, None);
+    let own = super::tokenizer().exported("P", Some(chat::TEMPLATE), 77).unwrap();
+    assert!(own.template.unwrap().ends_with(chat::TEMPLATE));
 }

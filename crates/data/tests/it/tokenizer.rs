@@ -3,7 +3,8 @@
 use std::process::Command;
 
 use mm1_data::document::Special;
-use mm1_data::tokenizer::{TextStream, Tokenizer};
+use mm1_data::text_stream::TextStream;
+use mm1_data::tokenizer::Tokenizer;
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 use serde_json::json;

@@ -45,7 +45,7 @@ impl Case {
                 heads: 2,
                 ffn: 32,
             }),
-            connector: ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4 }),
+            connector: ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4, bias: true }),
             lm: LmConfig {
                 from: None,
                 vocab: Some(tokenizer.vocab()),

@@ -1,0 +1,54 @@
+//! The settings by which programs of others prepare pictures as this one: `preprocessor_config.json`.
+
+use serde_json::{Value, json};
+
+use super::spec::{ImageSpec, ResizeFilter};
+
+impl ImageSpec {
+    /// For the processor of Idefics3: it stretches both sides of a picture to the square, once.
+    pub fn idefics3_settings(&self) -> Value {
+        let Self { size, config } = self;
+        json!({
+            "image_processor_type": "Idefics3ImageProcessor",
+            "processor_class": "Idefics3Processor",
+            "do_convert_rgb": true,
+            // It is the first of two steps, and keeps the ratio of the sides: pixels would be resampled
+            // twice.
+            "do_resize": false,
+            "size": {"longest_edge": size},
+            "do_image_splitting": false,
+            "max_image_size": {"longest_edge": size},
+            "resample": pillow_number(config.filter),
+            "do_rescale": true,
+            "rescale_factor": 1.0 / 255.0,
+            "do_normalize": true,
+            "image_mean": config.mean,
+            "image_std": config.std,
+            "do_pad": true,
+        })
+    }
+
+    /// For the processor in our own modelling file.
+    pub fn own_settings(&self) -> Value {
+        json!({
+            "image_processor_type": "Mm1ImageProcessor",
+            "processor_class": "Mm1Processor",
+            "auto_map": {
+                "AutoImageProcessor": "modeling_mm1.Mm1ImageProcessor",
+                "AutoProcessor": "modeling_mm1.Mm1Processor",
+            },
+            "size": self.size,
+            "image": self.config,
+        })
+    }
+}
+
+/// As Pillow numbers its filters.
+fn pillow_number(filter: ResizeFilter) -> u8 {
+    match filter {
+        ResizeFilter::Nearest => 0,
+        ResizeFilter::Lanczos => 1,
+        ResizeFilter::Bilinear => 2,
+        ResizeFilter::Bicubic => 3,
+    }
+}
