@@ -17,6 +17,7 @@ pub mod config;
 pub mod connector;
 pub mod device;
 pub mod dino;
+pub mod export;
 pub mod gguf;
 pub mod group;
 pub mod import;

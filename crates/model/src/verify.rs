@@ -1,8 +1,9 @@
-//! A language model beside a golden file: what another program makes of the same token ids.
+//! A model beside a golden file: what another program makes of the same token ids and pictures.
 //!
 //! The file is of safetensors: `input_ids` `[b, t]` and one of `logits` `[b, t, v]` or `hidden` `[b, t, d]`
 //! (behind the last norm), or both. Where there is padding, `attention_mask` `[b, t]` is 1 for what is text,
-//! which is in one piece in each row, and 0 elsewhere; there nothing is compared.
+//! which is in one piece in each row, and 0 elsewhere; there nothing is compared. `pixel_values`
+//! `[n, 3, s, s]` are pictures in their order, normalised; image tokens stand in their places in `input_ids`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,6 +14,7 @@ use serde::Serialize;
 
 use crate::compute::Compute;
 use crate::lm::Lm;
+use crate::mm1::{Input, Mm1};
 use crate::ops::{Layout, Sight, Span};
 use crate::tensor_file::{self, FileTensor};
 
@@ -28,6 +30,8 @@ pub struct Golden {
     logits: Option<Vec<f32>>,
     /// `[b, t, d]`, where they are there.
     hidden: Option<Vec<f32>>,
+    /// `[n, s, s, 3]`, and their side `s`.
+    pictures: Option<(Vec<f32>, usize)>,
 }
 
 /// How far a model is from a golden file.
@@ -76,14 +80,19 @@ impl Golden {
         };
         let (logits, hidden) = (floats("logits")?, floats("hidden")?);
         ensure!(logits.is_some() || hidden.is_some(), "neither `logits` nor `hidden` is there");
+        let pictures = tensors.remove("pixel_values").map(|tensor| pictures(&tensor)).transpose()?;
         if let Some(name) = tensors.keys().next() {
             bail!(
-                "`{name}` can't be compared: only input_ids, attention_mask, logits and hidden of a language \
-                 model can"
+                "`{name}` can't be compared: only input_ids, attention_mask, pixel_values, logits and hidden can"
             );
         }
         let ids = ids.context("`input_ids` has a number that is no token id")?;
-        Ok(Self { ids, length, texts, logits, hidden })
+        Ok(Self { ids, length, texts, logits, hidden, pictures })
+    }
+
+    /// Whether it has pictures, which a language model alone can't see.
+    pub fn has_pictures(&self) -> bool {
+        self.pictures.is_some()
     }
 
     /// Compares what `lm` makes of the ids.
@@ -91,6 +100,48 @@ impl Golden {
     /// # Errors
     /// One line for an id outside of the vocabulary, and for another width.
     pub fn compare(&self, compute: &Compute, lm: &Lm) -> Result<Agreement> {
+        ensure!(!self.has_pictures(), "`pixel_values`: a language model alone sees no pictures");
+        self.compare_embedded(compute, lm, |_, ids, _| Ok(lm.embed(compute, ids, 1, self.length)))
+    }
+
+    /// Compares what `model` makes of ids and pictures; `image` is the id at the places of image tokens.
+    ///
+    /// # Errors
+    /// As [`Self::compare`]; pictures of another size; more or fewer image tokens than the pictures have.
+    pub fn compare_seen(&self, compute: &Compute, model: &Mm1, image: u32) -> Result<Agreement> {
+        let (tokens, side) = (model.config().connector.tokens(), model.config().vision.image_size);
+        let (pixels, given) =
+            self.pictures.as_ref().map_or((&[][..], side), |(pixels, side)| (pixels, *side));
+        ensure!(
+            given == side,
+            "`pixel_values`: pictures of {given} pixels a side, the model's are of {side}"
+        );
+        let places: Vec<usize> = (0..self.ids.len()).filter(|&i| self.ids[i] == image).collect();
+        let (size, wanted) = (side * side * 3, places.len());
+        ensure!(
+            wanted == pixels.len() / size * tokens,
+            "`input_ids` has {wanted} image tokens for {} pictures of {tokens}",
+            pixels.len() / size
+        );
+        self.compare_embedded(compute, &model.lm, |row, ids, layout| {
+            let own = |place: &usize| place / self.length == row;
+            let (before, here) =
+                (places.iter().take_while(|&p| p / self.length < row).count(), places.iter());
+            let here: Vec<usize> = here.filter(|place| own(place)).map(|place| place % self.length).collect();
+            let image_slots: Vec<usize> = here.iter().copied().step_by(tokens).collect();
+            let pixels = &pixels[before / tokens * size..][..image_slots.len() * size];
+            let (length, image_slots) = (self.length, &image_slots[..]);
+            model.embeds(compute, &Input { rows: 1, length, ids, layout, pixels, image_slots })
+        })
+    }
+
+    /// Compares what `lm` makes of the rows that `embed` gives: of a row's number and ids, `[1, t, d]`.
+    fn compare_embedded(
+        &self,
+        compute: &Compute,
+        lm: &Lm,
+        embed: impl Fn(usize, &[u32], &Layout) -> Result<Tensor<3>>,
+    ) -> Result<Agreement> {
         let [vocab, dim] = lm.embedding.dims();
         for (name, values, wanted) in [("logits", &self.logits, vocab), ("hidden", &self.hidden, dim)] {
             let Some(values) = values else { continue };
@@ -107,7 +158,7 @@ impl Golden {
             let ids = &self.ids[row * self.length..][..self.length];
             let spans = vec![Span { row: 0, start, len }];
             let layout = Layout { spans, sight: Sight::Causal };
-            let hidden = lm.forward(compute, lm.embed(compute, ids, 1, self.length), &layout);
+            let hidden = lm.forward(compute, embed(row, ids, &layout)?, &layout);
             let first = row * self.length + start;
             found.positions += len;
             if let Some(expected) = &self.hidden {
@@ -137,6 +188,17 @@ impl Agreement {
             self.max_relative = self.max_relative.max(apart / scale);
         }
     }
+}
+
+/// Pictures, channels last, and their side.
+fn pictures(tensor: &FileTensor) -> Result<(Vec<f32>, usize)> {
+    let &[n, 3, h, w] = &*tensor.shape else {
+        bail!("`pixel_values` is {:?}, needs [n, 3, s, s]", tensor.shape)
+    };
+    ensure!(h == w && n * h > 0, "`pixel_values` is {:?}, needs [n, 3, s, s]", tensor.shape);
+    let (given, area) = (tensor.read().context("`pixel_values`")?, h * w);
+    let values = (0..given.len()).map(|i| given[i / (3 * area) * 3 * area + i % 3 * area + i / 3 % area]);
+    Ok((values.collect(), h))
 }
 
 /// Where the ones of a row's mask begin, and how many they are.

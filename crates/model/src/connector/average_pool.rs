@@ -20,6 +20,19 @@ pub struct AveragePoolConfig {
     /// Unit: image tokens.
     #[schemars(range(min = 1))]
     pub tokens: usize,
+    /// Whether the linear map has a bias. Idefics3's has none (`export = "idefics3"`).
+    #[serde(default = "default_bias", skip_serializing_if = "is_default_bias")]
+    pub bias: bool,
+}
+
+fn default_bias() -> bool {
+    true
+}
+
+/// A field that has its default is not written: a plan from before there was such a field stays the same.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_default_bias(bias: &bool) -> bool {
+    *bias == default_bias()
 }
 
 impl AveragePoolConfig {
@@ -41,8 +54,8 @@ impl AveragePoolConfig {
 pub struct AveragePool {
     /// `[d, D]`
     pub project: Param<Tensor<2>>,
-    /// `[D]`
-    pub project_bias: Param<Tensor<1>>,
+    /// `[D]`, where the map has one.
+    pub project_bias: Option<Param<Tensor<1>>>,
     /// Image tokens along a side.
     #[module(skip)]
     side: usize,
@@ -53,7 +66,7 @@ impl AveragePool {
     pub fn new(init: &Init<'_>, config: &AveragePoolConfig, vision: &VisionConfig, out: usize) -> Self {
         Self {
             project: init.param("project", [vision.dim, out], Initializer::fan_in(vision.dim)),
-            project_bias: init.param("project_bias", [out], Initializer::Zeros),
+            project_bias: config.bias.then(|| init.param("project_bias", [out], Initializer::Zeros)),
             side: config.tokens.isqrt(),
         }
     }
@@ -61,6 +74,7 @@ impl AveragePool {
     /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns.
     pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         let pooled = list(compute.ops().adaptive_avg_pool(map(features, grid), self.side));
-        compute.ops().linear(pooled, Affine::new(&self.project, &self.project_bias))
+        let project = Affine::with_optional_bias(&self.project, self.project_bias.as_ref());
+        compute.ops().linear(pooled, project)
     }
 }

@@ -1,7 +1,8 @@
 //! GGUF, the file of llama.cpp and of programs that are built on it: metadata, and tensors of numbers or of
 //! blocks of numbers (docs/gguf.md of ggml).
 //!
-//! [`GgufFile::open`] reads a file, [`write()`] makes one, [`write_language_model`] one that llama.cpp loads.
+//! [`GgufFile::open`] reads a file, [`write()`] makes one, [`write_language_model`] one that llama.cpp loads,
+//! [`write_projector`] the encoder beside it.
 //! A file is little-endian:
 //!
 //! | what | as |
@@ -24,6 +25,7 @@ mod header;
 mod k_blocks;
 mod language_model;
 mod metadata;
+mod projector;
 mod quantise;
 mod tensor_type;
 mod tokenizer;
@@ -32,6 +34,7 @@ mod writer;
 pub use file::{GgufFile, GgufTensor};
 pub use language_model::{GgufLanguageModel, write_language_model};
 pub use metadata::{MetadataValue, NumberType, PackedNumbers};
+pub use projector::{GgufProjector, write_projector};
 pub use tensor_type::TensorType;
 pub use tokenizer::StoredTokenizer;
 pub use writer::{TensorSpec, TensorWriter, write};

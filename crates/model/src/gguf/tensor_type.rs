@@ -40,6 +40,16 @@ pub enum TensorType {
 struct BlockLayout(u32, &'static str, usize, usize);
 
 impl TensorType {
+    /// The number by which llama.cpp says what most tensors of a file are.
+    pub(super) fn file_type(self) -> usize {
+        match self {
+            Self::F32 => 0,
+            Self::F16 => 1,
+            Self::Q8_0 => 7,
+            _ => 32,
+        }
+    }
+
     /// All of them.
     pub const ALL: [Self; 14] = [
         Self::F32,

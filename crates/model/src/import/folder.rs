@@ -44,7 +44,7 @@ pub(super) fn open(folder: &Path) -> Result<ImportedEncoder> {
 }
 
 /// The tensors of `model.safetensors`, or of the parts that its index names.
-pub(super) fn tensors(folder: &Path) -> Result<BTreeMap<String, ForeignTensor>> {
+pub(crate) fn tensors(folder: &Path) -> Result<BTreeMap<String, ForeignTensor>> {
     #[derive(Deserialize)]
     struct Index {
         weight_map: BTreeMap<String, String>,

@@ -24,7 +24,7 @@
 
 mod clip;
 mod dinov2;
-mod folder;
+pub(crate) mod folder;
 mod gguf_settings;
 pub mod lm;
 pub(crate) mod lm_names;

@@ -15,15 +15,15 @@ pub(super) struct ForeignTensors {
 }
 
 /// One tensor.
-pub(super) struct ForeignTensor {
-    pub(super) shape: Vec<usize>,
+pub(crate) struct ForeignTensor {
+    pub(crate) shape: Vec<usize>,
     /// Whether it is a matrix `[in, out]`; PyTorch's are `[out, in]`.
     pub(super) transposed: bool,
-    pub(super) values: TensorValues,
+    pub(crate) values: TensorValues,
 }
 
 /// Where its values are.
-pub(super) enum TensorValues {
+pub(crate) enum TensorValues {
     /// In a file of safetensors.
     File(FileTensor),
     /// In a file of GGUF.
@@ -160,7 +160,7 @@ fn plain(shape: &[usize]) -> &[usize] {
 }
 
 impl TensorValues {
-    pub(super) fn read(self) -> Result<Vec<f32>> {
+    pub(crate) fn read(self) -> Result<Vec<f32>> {
         match self {
             Self::Values(values) => Ok(values),
             Self::File(tensor) => tensor.read(),

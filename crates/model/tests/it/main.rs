@@ -4,6 +4,7 @@
 
 mod adapter;
 mod case;
+mod export;
 mod extend;
 mod fused;
 mod gguf;

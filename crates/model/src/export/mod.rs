@@ -1,0 +1,209 @@
+//! A model of ours in forms of other programs: which of its parameters becomes which of their tensors, and
+//! what their settings say of it. [`write_model`] writes it for transformers, [`read_back`] reads that again.
+
+pub mod idefics3;
+pub(crate) mod lm;
+mod own;
+pub(crate) mod part;
+mod shards;
+pub(crate) mod vision;
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context as _, Result, ensure};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use self::part::Places;
+pub use self::shards::FloatType;
+use self::shards::SafetensorsWriter;
+use crate::config::Mm1Config;
+use crate::import::folder;
+use crate::mm1::Mm1;
+use crate::weights;
+
+/// The form that a trained model is to have in other programs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum ExportForm {
+    /// One of its own. transformers reads it by a modelling file beside the weights; llama.cpp reads the
+    /// language model alone.
+    #[default]
+    Own,
+    /// Idefics3, which SmolVLM is too: transformers and llama.cpp read it as it is. What it can't be is
+    /// refused when the recipe is checked, and pictures stand between its marker tokens.
+    Idefics3,
+}
+
+impl ExportForm {
+    /// What the parameter at `path` of this shape becomes.
+    fn places(self, path: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<part::ExportedPart>> {
+        match self {
+            Self::Own => own::places(path, shape, model),
+            Self::Idefics3 => idefics3::places(path, shape, model),
+        }
+        .with_context(|| format!("`{path}`"))
+    }
+
+    fn all_places(self, model: &Mm1) -> Result<Places> {
+        let shapes = weights::shapes(model).into_iter();
+        shapes
+            .map(|(path, shape)| {
+                let places = self.places(&path, &shape, model.config())?;
+                Ok((path, places))
+            })
+            .collect()
+    }
+}
+
+/// Token ids that settings name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ExportedIds {
+    /// At the places of image tokens.
+    pub image: u32,
+    /// Fills the end of a row.
+    pub pad: u32,
+    /// Put before each text, if one is.
+    pub begin: Option<u32>,
+    /// By which an answer ends.
+    pub ends: Vec<u32>,
+}
+
+/// What is written.
+#[derive(Clone, Copy, Debug)]
+pub struct ExportedModel<'a> {
+    /// The network, without adapters of its own.
+    pub model: &'a Mm1,
+    /// The form.
+    pub form: ExportForm,
+    /// How its numbers lie in the files.
+    pub numbers: FloatType,
+    /// The longest text that it was trained on.
+    /// Unit: tokens.
+    pub context: usize,
+    /// Of its tokenizer.
+    pub ids: &'a ExportedIds,
+}
+
+/// Writes weights, `config.json` and `generation_config.json` into the folder `folder`, which is there; in
+/// its own form the modelling file too.
+///
+/// # Errors
+/// One line: a network that the form is not, a value that the type can't hold, a file that can't be written.
+pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<()> {
+    let ExportedModel { model, form, numbers, context, ids } = *exported;
+    let settings = match form {
+        ExportForm::Own => own::settings(model.config(), context)?,
+        ExportForm::Idefics3 => {
+            idefics3::check(model.config())?;
+            idefics3::settings(model.config(), context)?
+        }
+    };
+    let places = form.all_places(model)?;
+    let plans = part::in_order(model, &places).into_iter();
+    let plans = plans.map(|part| (part.name.clone(), part.shape.clone())).collect();
+    let mut writer = SafetensorsWriter::new(folder, plans, numbers)?;
+    part::visit(model, &places, |values| writer.put(values))?;
+    writer.finish()?;
+    write_json(folder, "config.json", &with_ids(settings, exported))?;
+    let mut generation = json!({"do_sample": false, "eos_token_id": ids.ends, "pad_token_id": ids.pad});
+    if let Some(begin) = ids.begin {
+        generation["bos_token_id"] = json!(begin);
+    }
+    write_json(folder, "generation_config.json", &generation)?;
+    if form == ExportForm::Own {
+        let [name, text] = own::MODELLING_FILE;
+        let path = folder.join(name);
+        fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
+    }
+    Ok(())
+}
+
+/// What the settings of all forms have.
+fn with_ids(mut settings: Value, exported: &ExportedModel<'_>) -> Value {
+    let ExportedModel { model, ids, numbers, .. } = *exported;
+    let numbers = numbers.torch_name();
+    for (field, value) in [
+        ("image_token_id", json!(ids.image)),
+        ("pad_token_id", json!(ids.pad)),
+        ("bos_token_id", json!(ids.begin)),
+        ("eos_token_id", json!(ids.ends)),
+        ("tie_word_embeddings", json!(model.config().lm.tied)),
+        ("torch_dtype", json!(numbers)),
+        ("use_cache", json!(true)),
+    ] {
+        settings[field] = value;
+    }
+    for (field, value) in [
+        ("pad_token_id", json!(ids.pad)),
+        ("bos_token_id", json!(ids.begin)),
+        ("torch_dtype", json!(numbers)),
+    ] {
+        settings["text_config"][field] = value;
+    }
+    settings["text_config"]["eos_token_id"] = json!(ids.ends);
+    settings
+}
+
+/// Writes a JSON document.
+///
+/// # Errors
+/// A file that can't be written.
+pub fn write_json(folder: &Path, name: &str, document: &Value) -> Result<()> {
+    let path = folder.join(name);
+    let text = format!("{}\n", serde_json::to_string_pretty(document)?);
+    fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))
+}
+
+/// A network that was read from files, and whether they have what they should.
+pub struct ReadBack {
+    /// The network.
+    pub model: Mm1,
+    /// How many parameters it has, as tensors.
+    pub tensors: usize,
+    /// How many of them have the bits of the exported one's, rounded to the type of the files.
+    pub equal: usize,
+}
+
+/// Reads what [`write_model`] has written into `folder`, and compares it with the network that was to be
+/// written.
+///
+/// # Errors
+/// One line with the tensor that is missing, superfluous, of another shape, or that says different things of
+/// one value.
+pub fn read_back(folder: &Path, exported: &ExportedModel<'_>) -> Result<ReadBack> {
+    let ExportedModel { model, form, numbers, .. } = *exported;
+    let mut tensors = folder::tensors(folder)?;
+    let (mut found, mut equal) = (Vec::new(), 0);
+    let places = form.all_places(model)?;
+    part::visit_whole(model, |path, shape, ours| {
+        let parts = places.get(path).context("it has no place")?;
+        let values = part::put_together(parts, shape, |part| {
+            let tensor = tensors.remove(&part.name);
+            let tensor = tensor.with_context(|| format!("`{}` is missing", part.name))?;
+            ensure!(
+                tensor.shape == part.shape,
+                "`{}` is {:?}, needs {:?}",
+                part.name,
+                tensor.shape,
+                part.shape
+            );
+            tensor.values.read()
+        })?;
+        let rounded = part::put_together(parts, shape, |part| {
+            let values = part.values(ours, shape[shape.len() - 1]);
+            Ok(values.into_iter().map(|value| numbers.rounded(value)).collect())
+        })?;
+        equal += usize::from(values.iter().map(|v| v.to_bits()).eq(rounded.iter().map(|v| v.to_bits())));
+        found.push((path.to_owned(), shape.to_vec(), values));
+        Ok(())
+    })?;
+    if let Some(name) = tensors.keys().next() {
+        anyhow::bail!("`{name}` is not of the model");
+    }
+    let tensors = found.len();
+    let model = weights::assign(Mm1::new(model.config(), 0, &model.device())?, found)?;
+    Ok(ReadBack { model, tensors, equal })
+}
