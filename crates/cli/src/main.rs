@@ -21,6 +21,7 @@ mod plan;
 mod pretrained;
 mod progress;
 mod recipe;
+mod recipe_tokenizer;
 mod run_folder;
 mod run_report;
 mod sources;
@@ -76,7 +77,7 @@ enum Command {
     Score(commands::score::ScoreArgs),
     /// Compare a language model with what another program makes of the same token ids.
     Verify(commands::verify::VerifyModelArgs),
-    /// Write a run's model in the form of other programs: its language model as GGUF.
+    /// Write a run's model in the form of other programs: a folder for transformers, or GGUF for llama.cpp.
     Export(commands::export::ExportArgs),
     /// Download trained networks to begin with: a small language model and a small image encoder.
     Fetch(commands::fetch::FetchModelsArgs),

@@ -1,10 +1,9 @@
 //! The [`Plan`]: a recipe with everything checked and everything derived, before the first step.
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
 use mm1_data::document::Special;
@@ -14,9 +13,8 @@ use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
 #[cfg(feature = "emoji")]
 use mm1_data::source::SourceConfig;
-use mm1_data::source::Split;
 use mm1_data::store::StoreSpec;
-use mm1_data::tokenizer::Tokenizer;
+use mm1_data::tokenizer::{PictureMarks, Tokenizer};
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::adapter::AdapterPart;
@@ -32,13 +30,14 @@ use crate::error::input;
 use crate::evaluation::{rehearse, style_after};
 use crate::local::LocalPrompts;
 use crate::pretrained::{self, CompleteRecipe};
-use crate::recipe::check::{check_stages, positive};
-use crate::recipe::{ChatForm, ObjectiveConfig, Recipe, Stage, TokenizerConfig, TrainStage, WrittenRecipe};
+use crate::recipe::check::check_stages;
+use crate::recipe::export_form;
+use crate::recipe::{ObjectiveConfig, Recipe, Stage, TrainStage, WrittenRecipe};
+use crate::recipe_tokenizer;
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::stage_parameters::{AdapterCounts, StageParameters};
 use crate::tasks::{self, TaskData};
-use crate::tokenizer_file::TokenizerFile;
 
 /// A run as it will be done.
 pub(crate) struct Plan {
@@ -111,13 +110,14 @@ impl Plan {
     fn of_complete(complete: CompleteRecipe, folder: Option<&RunFolder>) -> Result<Self> {
         let CompleteRecipe { mut recipe, encoder, lm: lm_weights } = complete;
         check_stages(&recipe)?;
+        export_form::check(&recipe)?;
         let compute = Compute::new(recipe.device.open()?).with_precision(recipe.precision);
         #[cfg(feature = "emoji")]
         let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
         #[cfg(not(feature = "emoji"))]
         let world = None;
         let sources = Sources::open(&recipe, world, |_| true)?;
-        let tokenizer = Arc::new(tokenizer(&recipe, &sources, folder)?);
+        let tokenizer = Arc::new(recipe_tokenizer::open(&recipe, &sources, folder)?);
         let lm = &mut recipe.model.lm;
         ensure!(
             lm.from.is_some() || lm.vocab.is_none_or(|vocab| vocab == tokenizer.vocab()),
@@ -130,14 +130,15 @@ impl Plan {
         lm.vocab = Some(rows.max(tokenizer.vocab()));
         recipe.model.check()?;
         let derived = Derived::of(&recipe, [encoder, lm_weights], &tokenizer, compute.device())?;
+        let marks = tokenizer.picture_marks().map_or(0, |_| PictureMarks::POSITIONS);
         for stage in &recipe.stage {
             if let Some(s) = stage.training() {
                 ensure!(
-                    s.length > derived.image_tokens + 1,
+                    s.length > derived.image_tokens + marks + 1,
                     "stage.{}.length = {} leaves no room for text beside the {} tokens of one picture",
                     s.name,
                     s.length,
-                    derived.image_tokens
+                    derived.image_tokens + marks
                 );
             }
         }
@@ -324,63 +325,4 @@ pub(crate) fn caption_tokens(tokenizer: &Tokenizer, text: &str) -> Vec<u32> {
     let mut ids = tokenizer.encode(text);
     ids.push(tokenizer.id(Special::End));
     ids
-}
-
-fn tokenizer(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> Result<Tokenizer> {
-    let (vocab, documents) = match &recipe.tokenizer {
-        TokenizerConfig::File { path, chat } => {
-            return tokenizer_of_file(path, *chat, folder)
-                .with_context(|| format!("tokenizer.path = {}", path.display()));
-        }
-        TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
-    };
-    // Before the first step nothing was made with it, and the recipe may be another one now.
-    let begun = folder.filter(|folder| folder.has_results());
-    if let Some(path) = begun.map(RunFolder::tokenizer).filter(|p| p.exists()) {
-        return Tokenizer::load(&path);
-    }
-    positive(&[("tokenizer.documents", documents)])?;
-    let mut texts = Vec::new();
-    for source in sources.iter() {
-        let there = source.len(Split::Train).unwrap_or(u64::MAX).min(documents);
-        // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
-        texts.extend((0..there).filter_map(|i| source.texts(Split::Train, i).ok()).flatten());
-    }
-    let tokenizer = Tokenizer::train(texts.into_iter(), vocab)?;
-    if let Some(folder) = folder {
-        tokenizer.save(&folder.tokenizer())?;
-    }
-    Ok(tokenizer)
-}
-
-/// The tokenizer of the recipe's `[tokenizer]` of kind `file`.
-///
-/// # Errors
-/// A file that can't be read; a tokenizer that is to be trained.
-pub(crate) fn stored_tokenizer(recipe: &Recipe) -> Result<Tokenizer> {
-    let TokenizerConfig::File { path, chat } = &recipe.tokenizer else {
-        bail!("tokenizer.kind is not \"file\"")
-    };
-    tokenizer_of_file(path, *chat, None).with_context(|| path.display().to_string())
-}
-
-/// The tokenizer of another run or program. The run folder keeps it, with the special tokens that it lacked:
-/// whoever talks with the model finds it there.
-fn tokenizer_of_file(path: &Path, chat: ChatForm, folder: Option<&RunFolder>) -> Result<Tokenizer> {
-    let TokenizerFile { json, template } = TokenizerFile::read(path)?;
-    let template = match chat {
-        ChatForm::Own => None,
-        ChatForm::Template => {
-            Some(template.context("it has no chat template: set tokenizer.chat = \"own\"")?)
-        }
-    };
-    let tokenizer = Tokenizer::from_json(&json, template)?;
-    // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
-    if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
-        tokenizer.save(&folder.tokenizer())?;
-        if let Some(template) = tokenizer.chat_template() {
-            template.save(folder.root())?;
-        }
-    }
-    Ok(tokenizer)
 }

@@ -14,7 +14,7 @@ use crate::checkpoints;
 use crate::error::{InputError, input};
 use crate::recipe::{Recipe, Stage, WrittenRecipe, put};
 use crate::stage::model;
-use crate::{plan, pretrained};
+use crate::{pretrained, recipe_tokenizer};
 
 /// The newest model of a run folder.
 pub(crate) struct Trained {
@@ -104,7 +104,9 @@ impl RunModel {
         // A plan that was changed by hand may speak of another model than the weights beside it.
         let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device());
         let model = input(model.with_context(|| format!("--run {}", root.display())))?;
-        let tokenizer = input(Tokenizer::of_run(root))?;
+        let tokenizer = input(
+            Tokenizer::of_run(root).and_then(|found| recipe_tokenizer::for_form(found, recipe.export)),
+        )?;
         let stage = recipe.stage[last].clone();
         Ok(Self { model, tokenizer, compute, recipe, stage })
     }
@@ -139,7 +141,7 @@ impl Trained {
         tree.insert("stage".to_owned(), Value::Array(Vec::new()));
         let complete = pretrained::complete(WrittenRecipe::of_tree(origin, tree, &[])?);
         let mut recipe = complete.with_context(|| format!("--model {}", origin.display()))?.recipe;
-        let tokenizer = input(plan::stored_tokenizer(&recipe).and_then(|tokenizer| {
+        let tokenizer = input(recipe_tokenizer::stored(&recipe).and_then(|tokenizer| {
             tokenizer.chat_template().context("it has no chat template, so nobody can talk with it")?;
             Ok(tokenizer)
         }))?;

@@ -1,10 +1,11 @@
-//! `mm1 verify`: a language model beside what another program makes of the same token ids.
+//! `mm1 verify`: a model beside what another program makes of the same token ids and pictures.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
+use mm1_data::document::Special;
 use mm1_model::Compute;
 use mm1_model::compute::on_pool;
 use mm1_model::device::DeviceKind;
@@ -19,13 +20,14 @@ use crate::error::input;
 use crate::output::print_json;
 use crate::recipe::Recipe;
 use crate::stage::model;
+use crate::trained::RunModel;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyModelArgs {
     /// A Hugging Face folder or a GGUF file of Llama, Mistral, Qwen2 or Qwen3, or a run folder.
     model: PathBuf,
     /// Safetensors file: input_ids [b, t], and logits [b, t, v] or hidden [b, t, d] (behind the last norm);
-    /// attention_mask [b, t] where there is padding.
+    /// attention_mask [b, t] where there is padding; pixel_values [n, 3, s, s] for a run with its encoder.
     #[arg(long, value_name = "FILE")]
     golden: PathBuf,
     /// The largest difference that passes, relative to the largest value of its position.
@@ -48,7 +50,10 @@ pub(crate) fn verify(args: &VerifyModelArgs) -> Result<()> {
     args.threads.start_pool()?;
     let compute = Compute::new(input(args.device.or(DeviceKind::default()).open())?);
     let golden = input(Golden::open(&args.golden))?;
-    let compare = || golden.compare(&compute, &read(&args.model, compute.device())?);
+    let compare = || match golden.has_pictures() {
+        true => compare_seen(args, &golden, &compute),
+        false => golden.compare(&compute, &read(&args.model, compute.device())?),
+    };
     let found = input(on_pool(compare))?;
     let Agreement { positions, max_absolute, max_relative, top1 } = found;
     let passed = max_relative <= args.tolerance;
@@ -74,6 +79,18 @@ pub(crate) fn verify(args: &VerifyModelArgs) -> Result<()> {
         args.tolerance
     );
     Ok(())
+}
+
+/// Compares a run's whole model with a file that has pictures.
+fn compare_seen(args: &VerifyModelArgs, golden: &Golden, compute: &Compute) -> Result<Agreement> {
+    let path = &args.model;
+    ensure!(
+        path.join("plan.toml").exists(),
+        "{}: it has no image encoder, but --golden has pixel_values: give a run folder",
+        path.display()
+    );
+    let RunModel { model, tokenizer, .. } = RunModel::read(path, None, args.device)?;
+    golden.compare_seen(compute, &model, tokenizer.id(Special::Image))
 }
 
 /// The language model at `path`.

@@ -2,6 +2,7 @@
 
 pub(crate) mod built_in;
 pub(crate) mod check;
+pub(crate) mod export_form;
 mod known;
 mod limits;
 mod refusal;
@@ -21,6 +22,7 @@ use mm1_data::text_file;
 use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
 use mm1_model::device::DeviceKind;
+use mm1_model::export::ExportForm;
 use mm1_model::ops::Precision;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -48,6 +50,10 @@ pub(crate) struct Recipe {
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = DeviceKind::default()))]
     pub(crate) device: DeviceKind,
+    /// The form in other programs that the model is trained for. A recipe that can't become it is refused.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = ExportForm::default()))]
+    pub(crate) export: ExportForm,
     /// The built-in world of images, which all `emoji-…` sources and `scene-…` tasks show.
     #[cfg(feature = "emoji")]
     #[serde(default)]

@@ -8,6 +8,7 @@ mod chat;
 mod data;
 mod encoders;
 mod eval;
+mod export;
 mod fetch;
 mod gguf;
 mod html_page;

@@ -1,0 +1,142 @@
+//! The language model of a run as GGUF, and encoder and connector beside it.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use mm1_data::chat;
+use mm1_data::document::Special;
+use mm1_data::gguf_tokenizer::GgufTokenizer;
+use mm1_data::text_file;
+use mm1_data::tokenizer::Tokenizer;
+use mm1_model::compute::on_pool;
+use mm1_model::export::ExportForm;
+use mm1_model::gguf::{
+    GgufLanguageModel, GgufProjector, StoredTokenizer, TensorType, write_language_model, write_projector,
+};
+use serde_json::json;
+
+use super::{ExportArgs, StoredAs};
+use crate::error::input;
+use crate::output::print_json;
+use crate::recipe::Stage;
+use crate::trained::RunModel;
+
+/// An empty line in GPT-2's letters for bytes.
+const EMPTY_LINE: &str = "\u{10a}\u{10a}";
+
+/// What GGUF calls a token that is neither special nor unused.
+const NORMAL: i64 = 1;
+
+/// Writes the file, and the one beside it.
+///
+/// # Errors
+/// See [`super::export`].
+pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
+    let beside = match found.recipe.export {
+        ExportForm::Own => None,
+        ExportForm::Idefics3 => Some(input(projector_file(&args.out))?),
+    };
+    let tokenizer = input(stored(args, found))?;
+    let matrices = tensor_type(args.numbers.unwrap_or(StoredAs::F16));
+    let (lm, config, name) = (&found.model.lm, &found.recipe.model.lm, &found.recipe.name);
+    let model = GgufLanguageModel { lm, config, tokenizer: &tokenizer, name, context, matrices };
+    input(on_pool(|| write_language_model(&args.out, &model)))?;
+    if let Some(path) = &beside {
+        let pixels = [found.recipe.image.mean, found.recipe.image.std];
+        let projector = GgufProjector { model: &found.model, name, pixels, matrices };
+        input(on_pool(|| write_projector(path, &projector)))?;
+    }
+    let bytes = std::fs::metadata(&args.out)?.len();
+    let left_out: &[&str] = if beside.is_some() { &[] } else { &["vision", "connector"] };
+    if args.json {
+        return print_json(&json!({
+            "file": args.out, "projector": beside, "bytes": bytes, "stage": found.stage.name(),
+            "context": context, "left_out": left_out,
+        }));
+    }
+    let (file, stage) = (args.out.display(), found.stage.name());
+    match beside {
+        Some(beside) => println!(
+            "{file}: the language model of stage {stage}, {bytes} bytes\n\
+             {}: its image encoder and connector, for llama.cpp's --mmproj",
+            beside.display()
+        ),
+        None => println!(
+            "{file}: the language model of stage {stage}, {bytes} bytes; image encoder and connector are left out"
+        ),
+    }
+    Ok(())
+}
+
+fn tensor_type(numbers: StoredAs) -> TensorType {
+    match numbers {
+        StoredAs::F32 => TensorType::F32,
+        StoredAs::F16 => TensorType::F16,
+        StoredAs::Bf16 => TensorType::BF16,
+        StoredAs::Q8_0 => TensorType::Q8_0,
+    }
+}
+
+/// Where encoder and connector go beside the file `out`.
+fn projector_file(out: &Path) -> Result<PathBuf> {
+    let name = out.file_name().with_context(|| format!("--out {}: it names no file", out.display()))?;
+    let path = out.with_file_name(format!("mmproj-{}", name.to_string_lossy()));
+    ensure!(!path.exists(), "{}: it is there already", path.display());
+    Ok(path)
+}
+
+/// The tokenizer as the file has it, with what ends an answer, and how conversations are written.
+fn stored(args: &ExportArgs, found: &RunModel) -> Result<StoredTokenizer> {
+    let tokenizer: &Tokenizer = &found.tokenizer;
+    let json = text_file::read(&args.run.join("tokenizer.json"))?;
+    let mut ids = BTreeMap::from([
+        ("eos".to_owned(), tokenizer.turn_end()),
+        ("eot".to_owned(), tokenizer.turn_end()),
+        ("padding".to_owned(), tokenizer.id(Special::Pad)),
+    ]);
+    ids.extend(tokenizer.begin().map(|id| ("bos".to_owned(), id)));
+    let mut stored = GgufTokenizer::of_json(&json, ids).context("tokenizer.json")?;
+    stored.switches.insert("add_bos_token".to_owned(), tokenizer.begin().is_some());
+    stored.chat_template = match tokenizer.chat_template() {
+        Some(template) => Some(template.source().to_owned()),
+        None => matches!(found.stage, Stage::Sft(_)).then(|| chat::TEMPLATE.to_owned()),
+    };
+    if found.recipe.export == ExportForm::Idefics3 {
+        name_empty_line(&mut stored, tokenizer);
+    }
+    Ok(for_file(stored))
+}
+
+/// Between a tile and the whole llama.cpp puts the token of an empty line, and refuses the prompt where there
+/// is none. A vocabulary without one has a token that nothing else uses; text never becomes it, since no
+/// merge makes it.
+fn name_empty_line(stored: &mut GgufTokenizer, tokenizer: &Tokenizer) {
+    let unused = tokenizer.special_ids().get("<end_of_utterance>").map(|&id| id as usize);
+    let Some(unused) = unused.filter(|_| !stored.tokens.iter().any(|token| token == EMPTY_LINE)) else {
+        return;
+    };
+    EMPTY_LINE.clone_into(&mut stored.tokens[unused]);
+    if let Some(kind) = stored.token_types.get_mut(unused) {
+        *kind = NORMAL;
+    }
+}
+
+/// As a GGUF file is written.
+fn for_file(tokenizer: GgufTokenizer) -> StoredTokenizer {
+    let GgufTokenizer { model, pre, tokens, token_types, scores, .. } = tokenizer;
+    let GgufTokenizer { merges, special_ids, switches, chat_template, .. } = tokenizer;
+    let chat_templates = BTreeMap::new();
+    StoredTokenizer {
+        model,
+        pre,
+        tokens,
+        token_types,
+        scores,
+        merges,
+        special_ids,
+        switches,
+        chat_template,
+        chat_templates,
+    }
+}

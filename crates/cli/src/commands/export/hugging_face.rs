@@ -1,0 +1,127 @@
+//! The model of a run as a folder that transformers reads.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use mm1_data::chat;
+use mm1_data::document::Special;
+use mm1_data::tokenizer::Tokenizer;
+use mm1_model::compute::on_pool;
+use mm1_model::export::{
+    ExportForm, ExportedIds, ExportedModel, FloatType, read_back, write_json, write_model,
+};
+use serde_json::json;
+
+use super::card;
+use super::proof::{self, ExportProof};
+use super::{ExportArgs, StoredAs};
+use crate::error::{InputError, input};
+use crate::output::print_json;
+use crate::recipe::Stage;
+use crate::trained::RunModel;
+
+/// Writes the folder, reads it back, and compares what it says with what the run's model does. Only then it
+/// gets its name.
+///
+/// # Errors
+/// See [`super::export`].
+pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
+    let numbers = input(float_type(args.numbers.unwrap_or(StoredAs::F32)))?;
+    let beside = input(beside(&args.out))?;
+    fs::create_dir_all(&beside).map_err(|e| {
+        InputError::new(format!("--out {}: its folder can't be made: {e}", args.out.display()))
+    })?;
+    let written = on_pool(|| {
+        let ids = ids(&found.tokenizer);
+        let form = found.recipe.export;
+        let exported = ExportedModel { model: &found.model, form, numbers, context, ids: &ids };
+        write_model(&beside, &exported)?;
+        write_tokenizer(&beside, found, context)?;
+        let back = read_back(&beside, &exported).context("what was written can't be read again")?;
+        let proof = proof::compare(&found.model, &back, &found.tokenizer, numbers)?;
+        write_text(&beside, "README.md", &card::model_card(&args.run, found, &proof)?)?;
+        fs::rename(&beside, &args.out)
+            .with_context(|| format!("--out {} can't be written", args.out.display()))?;
+        Ok(proof)
+    });
+    // The first error is the one to report.
+    let proof = input(written.inspect_err(|_| drop(fs::remove_dir_all(&beside))))?;
+    tell(args, found, &proof)
+}
+
+fn tell(args: &ExportArgs, found: &RunModel, proof: &ExportProof) -> Result<()> {
+    let (form, stage) = (found.recipe.export, found.stage.name());
+    if args.json {
+        return print_json(&json!({"folder": args.out, "stage": stage, "form": form, "proof": proof}));
+    }
+    let code = match form {
+        ExportForm::Own => "an MM1 with its modelling file, for trust_remote_code=True",
+        ExportForm::Idefics3 => "an Idefics3, which needs no code beside it",
+    };
+    println!("{}: the model of stage {stage} as {code}", args.out.display());
+    println!("{proof}");
+    Ok(())
+}
+
+fn float_type(numbers: StoredAs) -> Result<FloatType> {
+    Ok(match numbers {
+        StoredAs::F32 => FloatType::F32,
+        StoredAs::F16 => FloatType::F16,
+        StoredAs::Bf16 => FloatType::BF16,
+        StoredAs::Q8_0 => {
+            bail!("--type q8_0: safetensors of transformers have f32, f16 or bf16: take one of them")
+        }
+    })
+}
+
+/// Where the folder is written until it is whole.
+fn beside(out: &Path) -> Result<PathBuf> {
+    let name = out.file_name().with_context(|| format!("--out {}: it names no folder", out.display()))?;
+    let path = out.with_file_name(format!(".{}.new", name.to_string_lossy()));
+    if path.exists() {
+        // What a killed export has left.
+        fs::remove_dir_all(&path).with_context(|| format!("{} can't be removed", path.display()))?;
+    }
+    Ok(path)
+}
+
+fn ids(tokenizer: &Tokenizer) -> ExportedIds {
+    let mut ends = vec![tokenizer.turn_end(), tokenizer.id(Special::End)];
+    ends.dedup();
+    ExportedIds {
+        image: tokenizer.id(Special::Image),
+        pad: tokenizer.id(Special::Pad),
+        begin: tokenizer.begin(),
+        ends,
+    }
+}
+
+/// Tokenizer, chat template, and how pictures and prompts are prepared.
+fn write_tokenizer(folder: &Path, found: &RunModel, context: usize) -> Result<()> {
+    let RunModel { tokenizer, recipe, .. } = found;
+    let spec = recipe.image_spec();
+    let (processor, pictures) = match recipe.export {
+        ExportForm::Own => ("Mm1Processor", spec.own_settings()),
+        ExportForm::Idefics3 => ("Idefics3Processor", spec.idefics3_settings()),
+    };
+    let own_template = matches!(found.stage, Stage::Sft(_)).then_some(chat::TEMPLATE);
+    let files = tokenizer.exported(processor, own_template, context)?;
+    write_text(folder, "tokenizer.json", &files.json)?;
+    write_json(folder, "tokenizer_config.json", &files.settings)?;
+    if let Some(template) = &files.template {
+        write_text(folder, "chat_template.jinja", template)?;
+    }
+    write_json(folder, "preprocessor_config.json", &pictures)?;
+    let tokens = recipe.model.connector.tokens();
+    let mut settings = json!({"processor_class": processor, "image_seq_len": tokens});
+    if recipe.export == ExportForm::Own {
+        settings["auto_map"] = json!({"AutoProcessor": "modeling_mm1.Mm1Processor"});
+    }
+    write_json(folder, "processor_config.json", &settings)
+}
+
+fn write_text(folder: &Path, name: &str, text: &str) -> Result<()> {
+    let path = folder.join(name);
+    fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))
+}

@@ -1,0 +1,101 @@
+//! The tokenizer of a recipe: trained on its sources, or of a file; with what the form of its export asks
+//! for.
+
+use std::path::Path;
+
+use anyhow::{Context as _, Result, bail};
+use mm1_data::source::Split;
+use mm1_data::tokenizer::{PictureMarks, Tokenizer};
+use mm1_model::export::ExportForm;
+
+use crate::recipe::check::positive;
+use crate::recipe::{ChatForm, Recipe, TokenizerConfig};
+use crate::run_folder::RunFolder;
+use crate::sources::Sources;
+use crate::tokenizer_file::TokenizerFile;
+
+/// The tokenizer of the recipe. With a `folder` its tokenizer is taken, or trained and kept there.
+///
+/// # Errors
+/// One line with the field: a file that can't be read, a vocabulary that is too small.
+pub(crate) fn open(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> Result<Tokenizer> {
+    let (vocab, documents) = match &recipe.tokenizer {
+        TokenizerConfig::File { path, chat } => {
+            return of_file(path, (*chat, recipe.export), folder)
+                .with_context(|| format!("tokenizer.path = {}", path.display()));
+        }
+        TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
+    };
+    // Before the first step nothing was made with it, and the recipe may be another one now.
+    let begun = folder.filter(|folder| folder.has_results());
+    if let Some(path) = begun.map(RunFolder::tokenizer).filter(|p| p.exists()) {
+        return for_form(Tokenizer::load(&path)?, recipe.export);
+    }
+    positive(&[("tokenizer.documents", documents)])?;
+    let mut texts = Vec::new();
+    for source in sources.iter() {
+        let there = source.len(Split::Train).unwrap_or(u64::MAX).min(documents);
+        // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
+        texts.extend((0..there).filter_map(|i| source.texts(Split::Train, i).ok()).flatten());
+    }
+    let tokenizer = match recipe.export {
+        ExportForm::Own => Tokenizer::train(texts.into_iter(), vocab)?,
+        // They are a part of the vocabulary that was asked for.
+        ExportForm::Idefics3 => Tokenizer::train(texts.into_iter(), vocab.saturating_sub(PictureMarks::NEW))
+            .with_context(|| {
+                format!("tokenizer.vocab = {vocab}, of which {} mark pictures", PictureMarks::NEW)
+            })?,
+    };
+    let tokenizer = for_form(tokenizer, recipe.export)?;
+    if let Some(folder) = folder {
+        tokenizer.save(&folder.tokenizer())?;
+    }
+    Ok(tokenizer)
+}
+
+/// The tokenizer of the recipe's `[tokenizer]` of kind `file`.
+///
+/// # Errors
+/// A file that can't be read; a tokenizer that is to be trained.
+pub(crate) fn stored(recipe: &Recipe) -> Result<Tokenizer> {
+    let TokenizerConfig::File { path, chat } = &recipe.tokenizer else {
+        bail!("tokenizer.kind is not \"file\"")
+    };
+    of_file(path, (*chat, recipe.export), None).with_context(|| path.display().to_string())
+}
+
+/// The tokenizer as a model that is trained for `form` has it.
+///
+/// # Errors
+/// A tokenizer that can't have more tokens.
+pub(crate) fn for_form(tokenizer: Tokenizer, form: ExportForm) -> Result<Tokenizer> {
+    match form {
+        ExportForm::Own => Ok(tokenizer),
+        ExportForm::Idefics3 => tokenizer.with_picture_marks(),
+    }
+}
+
+/// The tokenizer of another run or program. The run folder keeps it, with the special tokens that it lacked:
+/// whoever talks with the model finds it there.
+fn of_file(
+    path: &Path,
+    (chat, form): (ChatForm, ExportForm),
+    folder: Option<&RunFolder>,
+) -> Result<Tokenizer> {
+    let TokenizerFile { json, template } = TokenizerFile::read(path)?;
+    let template = match chat {
+        ChatForm::Own => None,
+        ChatForm::Template => {
+            Some(template.context("it has no chat template: set tokenizer.chat = \"own\"")?)
+        }
+    };
+    let tokenizer = for_form(Tokenizer::from_json(&json, template)?, form)?;
+    // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
+    if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
+        tokenizer.save(&folder.tokenizer())?;
+        if let Some(template) = tokenizer.chat_template() {
+            template.save(folder.root())?;
+        }
+    }
+    Ok(tokenizer)
+}

@@ -1,0 +1,143 @@
+//! `mm1 export --format hf`, and recipes that ask for a stock form.
+
+use std::fs;
+use std::path::Path;
+
+use mm1_model::gguf::{GgufFile, MetadataValue};
+use serde_json::Value;
+
+use crate::{TINY, mm1, run, stderr, succeeds};
+
+/// What makes the tiny recipe an Idefics3, with few steps.
+const STOCK: [&str; 14] = [
+    "--set",
+    "export=idefics3",
+    "--set",
+    "model.vision.activation=gelu-tanh",
+    "--set",
+    "model.connector.bias=false",
+    "--set",
+    "model.vision.image_size=32",
+    "--set",
+    "stage.encoder.steps=1",
+    "--set",
+    "stage.pretrain.steps=1",
+    "--set",
+    "stage.sft.steps=1",
+];
+
+fn json(path: &Path) -> Value {
+    serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap()
+}
+
+fn export(run: &Path, out: &Path, more: &[&str]) -> std::process::Output {
+    let arguments = ["export", run.to_str().unwrap(), "--out", out.to_str().unwrap()];
+    mm1(&arguments).args(more).output().unwrap()
+}
+
+#[test]
+fn a_stock_model_is_written_with_all_that_transformers_reads() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("stock"));
+    succeeds(&run(&root, &STOCK));
+    let done = export(&root, &out, &["--format", "hf", "--json"]);
+    succeeds(&done);
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap();
+    assert_eq!((&said["form"], &said["proof"]["picture"]), (&"idefics3".into(), &0.0.into()), "{said}");
+
+    let config = json(&out.join("config.json"));
+    assert_eq!(config["architectures"][0], "Idefics3ForConditionalGeneration");
+    assert_eq!((&config["scale_factor"], &config["vision_config"]["image_size"]), (&2.into(), &64.into()));
+    let pictures = json(&out.join("preprocessor_config.json"));
+    assert_eq!(
+        (&pictures["do_resize"], &pictures["max_image_size"]["longest_edge"]),
+        (&false.into(), &32.into())
+    );
+    assert_eq!(json(&out.join("processor_config.json"))["image_seq_len"], 4);
+    assert!(!out.join("modeling_mm1.py").exists());
+
+    let tokenizer = json(&out.join("tokenizer.json"));
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    let id =
+        |name: &str| added.iter().find(|token| token["content"] == name).map(|token| token["id"].clone());
+    assert_eq!(id("<image>"), Some(config["image_token_id"].clone()));
+    for mark in ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>"] {
+        // They are a part of the vocabulary of 320 that the recipe asks for.
+        assert!(id(mark).unwrap().as_u64().unwrap() < 320, "{mark}");
+    }
+    assert!(fs::read_to_string(out.join("chat_template.jinja")).unwrap().contains("<|assistant|>"));
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    for part in ["CC-BY 4.0", "scene-vqa", "export = \"idefics3\"", "AutoProcessor"] {
+        assert!(card.contains(part), "{part}: {card}");
+    }
+
+    let again = export(&root, &out, &["--format", "hf"]);
+    assert_eq!(again.status.code(), Some(2));
+    assert!(stderr(&again).contains("it is there already"), "{}", stderr(&again));
+}
+
+#[test]
+fn a_stock_model_in_gguf_has_its_encoder_beside_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("m.gguf"));
+    succeeds(&run(&root, &STOCK));
+    succeeds(&export(&root, &out, &["--format", "gguf", "--type", "f32"]));
+    let beside = GgufFile::open(&dir.path().join("mmproj-m.gguf")).unwrap();
+    assert_eq!(beside.metadata["clip.projector_type"], MetadataValue::Text("idefics3".to_owned()));
+    assert_eq!(beside.metadata["clip.vision.projector.scale_factor"], MetadataValue::u32(2));
+    // Two patches a side become one token: four times the encoder's width of 16.
+    assert_eq!(beside.tensors["mm.model.fc.weight"].shape, [16, 64]);
+    assert_eq!(beside.tensors["v.position_embd.weight"].shape, [16, 16]);
+    let map = beside.tensors["mm.model.fc.weight"].read().unwrap();
+    assert_eq!(map[..16], map[16..32]);
+    assert!(out.exists());
+}
+
+#[test]
+fn any_other_model_has_its_modelling_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("own"));
+    let connector = "model.connector={kind=\"c-abstractor\", tokens=4, dim=24, depth=1}";
+    let edits =
+        ["--set", connector, "--set", "model.vision.class_token=true", "--set", "model.vision.stem=conv"];
+    let steps =
+        ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1", "--unset", "stage.few-shot"];
+    succeeds(&run(&root, &[&edits[..], &steps[..]].concat()));
+    let done = export(&root, &out, &["--format", "hf", "--type", "bf16"]);
+    succeeds(&done);
+    assert!(String::from_utf8_lossy(&done.stdout).contains("trust_remote_code"));
+    let code = fs::read_to_string(out.join("modeling_mm1.py")).unwrap();
+    assert!(code.contains("class CAbstractor"));
+    let config = json(&out.join("config.json"));
+    assert_eq!(config["auto_map"]["AutoConfig"], "modeling_mm1.Mm1Config");
+    assert_eq!(config["connector_config"]["kind"], "c-abstractor");
+    assert!(fs::read_to_string(out.join("README.md")).unwrap().contains("It was not evaluated"));
+    let refused = export(&root, &dir.path().join("q"), &["--format", "hf", "--type", "q8_0"]);
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("--type q8_0"), "{}", stderr(&refused));
+}
+
+#[test]
+fn what_no_idefics3_is_is_refused_when_the_recipe_is_checked() {
+    let cases = [
+        ("model.connector.bias=true", "model.connector.bias"),
+        ("model.connector.tokens=9", "take one of 1, 4, 16"),
+        ("model.connector={kind=\"attention-pool\", tokens=4, heads=4}", "model.connector.kind"),
+        ("model.vision.class_token=true", "model.vision.class_token"),
+        ("model.vision.stem=conv", "model.vision.stem"),
+        ("model.vision.pre_norm=true", "model.vision.pre_norm"),
+        ("model.vision.activation=gelu", "model.vision.activation"),
+        ("model.lm.qkv_bias=true", "model.lm.qkv_bias"),
+        ("model.lm.qk_norm=true", "model.lm.qk_norm"),
+        ("image.mode=pad", "image.mode"),
+        ("image.mean=[0.0, 0.0, 0.0]", "image.mean"),
+        ("tokenizer.vocab=262", "of which 3 mark pictures"),
+    ];
+    for (edit, named) in cases {
+        let refused = mm1(&["plan", TINY]).args(STOCK).args(["--set", edit]).output().unwrap();
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{edit}: {said}");
+        assert!(said.contains(named) && said.lines().count() == 1, "{edit}: {said}");
+    }
+    succeeds(&mm1(&["plan", TINY, "--no-measure"]).args(STOCK).output().unwrap());
+}
