@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::metadata::MetadataValue;
 use super::tensor_type::TensorType;
@@ -30,10 +30,14 @@ pub struct GgufProjector<'a> {
 /// shows the whole after them; here there is one tile, the whole, so the model sees each picture twice.
 ///
 /// # Errors
-/// One line with the setting that Idefics3 has not; as [`write()`].
+/// One line with the setting that Idefics3, or llama.cpp's, has not; as [`write()`].
 pub fn write_projector(path: &Path, projector: &GgufProjector<'_>) -> Result<()> {
     let GgufProjector { model, matrices, .. } = *projector;
     idefics3::check(model.config())?;
+    ensure!(
+        idefics3::pool_side(model.config())? > 1,
+        "model.connector.tokens: llama.cpp's Idefics3 pools 2 x 2 patches or more, not each by itself"
+    );
     let mut places = Places::new();
     for (path, shape) in weights::shapes(model).into_iter().filter(|(path, _)| !path.starts_with("lm.")) {
         let own = idefics3::gguf_places(&path, &shape, model.config());

@@ -10,7 +10,7 @@ use mm1_data::gguf_tokenizer::GgufTokenizer;
 use mm1_data::text_file;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
-use mm1_model::export::ExportForm;
+use mm1_model::export::{ExportForm, idefics3};
 use mm1_model::gguf::{
     GgufLanguageModel, GgufProjector, StoredTokenizer, TensorType, write_language_model, write_projector,
 };
@@ -35,6 +35,8 @@ const NORMAL: i64 = 1;
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
     let beside = match found.recipe.export {
         ExportForm::Own => None,
+        // Of pools of one patch llama.cpp stops.
+        ExportForm::Idefics3 if input(idefics3::pool_side(&found.recipe.model))? == 1 => None,
         ExportForm::Idefics3 => Some(input(projector_file(&args.out))?),
     };
     let tokenizer = input(stored(args, found))?;
