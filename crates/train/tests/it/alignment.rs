@@ -84,7 +84,7 @@ fn the_loss_and_its_gradient_are_those_of_the_definition() {
 
     let mm1_model::connector::Connector::AveragePool(pool) = &model.connector else { panic!("a pool") };
     let grads = loss.backward();
-    let found = numbers(pool.project_bias.val().grad(&grads).unwrap());
+    let found = numbers(pool.project_bias.as_ref().unwrap().val().grad(&grads).unwrap());
     let slopes: Vec<f64> = (0..DIM)
         .map(|j| {
             let moved = |by: f64| -> Vec<f64> {
