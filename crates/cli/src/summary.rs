@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use indicatif::HumanCount;
 use mm1_data::source::Split;
+use mm1_eval::counted::counted;
 use mm1_lab::record::ENOUGH_QUESTIONS;
 
 use crate::memory::MemoryEstimate;
@@ -89,10 +90,10 @@ impl Plan {
                 )
             }
             Stage::Probe(s) => format!(
-                "the encoder's features of {} held-out pictures of {}, judged by {} training pictures",
-                self.probed(s, Split::Test),
+                "the encoder's features of {} of data.{}, judged by {}",
+                counted(self.probed(s, Split::Test), "held-out picture"),
                 s.classes,
-                self.probed(s, Split::Train)
+                counted(self.probed(s, Split::Train), "training picture")
             ),
             Stage::Eval(s) => {
                 format!(

@@ -290,3 +290,26 @@ fn settings_of_encoders_that_are_wrong() {
         assert!(parts.iter().all(|part| line.contains(part)), "{line} lacks one of {parts:?}");
     }
 }
+
+#[test]
+fn a_plan_says_how_few_pictures_a_probe_has() {
+    let classes = tempfile::tempdir().unwrap();
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../recipes/tasks/shop");
+    for (class, part) in [("ball", "train"), ("ball", "test"), ("box", "train"), ("box", "test")] {
+        let folder = classes.path().join(part).join(class);
+        fs::create_dir_all(&folder).unwrap();
+        fs::copy(shop.join(format!("{class}-red.png")), folder.join("a.png")).unwrap();
+    }
+    let source = format!("data.renderings={{kind=\"classes\", path=\"{}\"}}", classes.path().display());
+    let edits =
+        ["plan", ENCODERS, "--no-measure", "--set", &source, "--set", "stage.encoder.mixture={scenes=1.0}"];
+    let shown = mm1(&edits).output().unwrap();
+    succeeds(&shown);
+    let text = String::from_utf8(shown.stdout).unwrap();
+    for words in [
+        "the encoder's features of 2 held-out pictures of data.renderings, judged by 2 training pictures",
+        "warning: with fewer than 200 held-out pictures a score is a rough guess",
+    ] {
+        assert!(text.contains(words), "`{words}` is not in: {text}");
+    }
+}
