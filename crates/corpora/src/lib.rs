@@ -12,6 +12,7 @@ mod emoji;
 mod fetch;
 mod package;
 mod passage;
+mod rcc;
 mod record;
 mod render;
 mod settings;

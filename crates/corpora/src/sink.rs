@@ -44,6 +44,22 @@ impl Sink {
 
     /// Adds a document. Those whose ids are the same before a `#` are held out together, or not at all.
     pub(crate) fn push(&mut self, stream: ShardFolder, document: &Document) -> Result<()> {
+        self.writer(stream)?.push(document)
+    }
+
+    /// Adds a document that has a licence of its own.
+    pub(crate) fn push_licensed(
+        &mut self,
+        stream: ShardFolder,
+        document: &Document,
+        terms: FileTerms,
+    ) -> Result<()> {
+        let FileTerms { licence, attribution } = terms;
+        let origin = Provenance { source: self.origin.source.clone(), licence, attribution };
+        self.writer(stream)?.push_from(document, origin)
+    }
+
+    fn writer(&mut self, stream: ShardFolder) -> Result<&mut ShardWriter> {
         let writer = match self.writers.entry(stream) {
             std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
             std::collections::btree_map::Entry::Vacant(none) => {
@@ -51,7 +67,7 @@ impl Sink {
                 none.insert(ShardWriter::new(&folder, self.stem, self.origin.clone(), SHARD_BYTES)?)
             }
         };
-        writer.push(document)
+        Ok(writer)
     }
 
     /// Adds a page or a part of one where it belongs.
@@ -92,6 +108,13 @@ impl Sink {
         }
         Ok(WrittenShards { streams, skipped: self.skipped, left_out: self.left_out })
     }
+}
+
+/// Under which terms one file may be used, where those of its corpus differ.
+pub(crate) struct FileTerms {
+    pub(crate) licence: String,
+    /// Whom to name.
+    pub(crate) attribution: String,
 }
 
 /// Removes all shards of a corpus.

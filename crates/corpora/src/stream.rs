@@ -20,12 +20,21 @@ pub enum ShardFolder {
     Vqa,
     /// Questions that their authors hold out.
     VqaTest,
+    /// Photographs with titles, to look at and not to train on.
+    PhotosTest,
 }
 
 impl ShardFolder {
     /// Every stream.
-    pub const ALL: [Self; 6] =
-        [Self::Captioned, Self::Synthetic, Self::Interleaved, Self::Text, Self::Vqa, Self::VqaTest];
+    pub const ALL: [Self; 7] = [
+        Self::Captioned,
+        Self::Synthetic,
+        Self::Interleaved,
+        Self::Text,
+        Self::Vqa,
+        Self::VqaTest,
+        Self::PhotosTest,
+    ];
 
     /// The name of its folder.
     pub fn folder(self) -> &'static str {
@@ -36,6 +45,7 @@ impl ShardFolder {
             Self::Text => "text",
             Self::Vqa => "vqa",
             Self::VqaTest => "vqa-test",
+            Self::PhotosTest => "photos-test",
         }
     }
 }

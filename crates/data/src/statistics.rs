@@ -90,7 +90,8 @@ struct Measured {
 }
 
 impl Sums {
-    fn add(&mut self, other: &Self) {
+    /// Adds those of other documents.
+    pub fn add(&mut self, other: &Self) {
         self.documents += other.documents;
         self.images += other.images;
         self.words += other.words;

@@ -1,8 +1,8 @@
-//! Alignment of image tokens with a decoder's token embeddings, before the decoder has read a picture: the
-//! mean image token of a picture is to be the mean embedding of its caption's tokens. It needs no pass through
-//! the decoder, so that a connector from random weights sees many more pictures in the same time. MM1 has no
-//! such stage; BLIP-2 (Li et al. 2023, section 3.2) aligns its connector by a contrast first, with a text
-//! tower in the place of the embeddings.
+//! Alignment of image tokens with a decoder's token embeddings, before the decoder has read a picture:
+//! the mean image token of a picture is to be the mean embedding of its caption's tokens. It needs no
+//! pass through the decoder, so that a connector from random weights sees many more pictures in the same
+//! time. MM1 has no such stage; BLIP-2 (Li et al. 2023, section 3.2) aligns its connector by a contrast
+//! first, with a text tower in the place of the embeddings.
 
 use burn::module::Module;
 use burn::tensor::activation::log_softmax;
@@ -22,8 +22,8 @@ use crate::vision::Vision;
 const SCALE: f64 = 1.0 / 0.07;
 
 /// Weight of the distance beside the contrast.
-// The contrast alone leaves open how long image tokens are: the decoder would meet vectors of another size than
-// those it knows.
+// The contrast alone leaves open how long image tokens are: the decoder would meet vectors of another
+// size than those it knows.
 const DISTANCE: f64 = 0.5;
 
 /// The whole model, of which the decoder gives its embeddings alone.
@@ -71,9 +71,10 @@ impl Alignment {
         Self { vision, connector, lm, weights, centre, spread: squares / table.len() as f64 }
     }
 
-    /// The SUM over the n pictures of their loss, as `[1]`: `[n, s, s, 3]` and n captions. It is CLIP's loss
-    /// (Radford et al. 2021, figure 3) between the means of image tokens and of token embeddings, and half the
-    /// squared distance of each image token from the latter, by the mean square of the embeddings.
+    /// The SUM over the n pictures of their loss, as `[1]`: `[n, s, s, 3]` and n captions. It is CLIP's
+    /// loss (Radford et al. 2021, figure 3) between the means of image tokens and of token embeddings,
+    /// and half the squared distance of each image token from the latter, by the mean square of the
+    /// embeddings.
     pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> Tensor<1> {
         let grid = self.vision.grid(&pixels);
         let tokens = self.connector.forward(compute, self.vision.forward(compute, pixels), grid);

@@ -4,6 +4,7 @@ mod definition;
 mod easy_vqa;
 mod fluent3d;
 mod gallery;
+mod gcompris;
 mod iconify;
 mod manual;
 mod openclipart;
@@ -35,4 +36,5 @@ pub const DESK: &[Corpus] = &[
     stdlib::MOBY_DICK,
     wordnet::WORDNET,
     easy_vqa::EASY_VQA,
+    gcompris::GCOMPRIS,
 ];

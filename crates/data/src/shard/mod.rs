@@ -156,11 +156,23 @@ impl ShardWriter {
         self.push_with(document, None)
     }
 
+    /// Adds a document that is from elsewhere than the others, or has another licence.
+    ///
+    /// # Errors
+    /// As [`ShardWriter::push`].
+    pub fn push_from(&mut self, document: &Document, origin: Provenance) -> Result<()> {
+        self.write(document, origin, None)
+    }
+
     /// Adds a document with the caption that it was made from.
     ///
     /// # Errors
     /// As [`ShardWriter::push`].
     pub fn push_with(&mut self, document: &Document, original: Option<String>) -> Result<()> {
+        self.write(document, self.origin.clone(), original)
+    }
+
+    fn write(&mut self, document: &Document, origin: Provenance, original: Option<String>) -> Result<()> {
         self.close_full()?;
         let (archive, entry) = match &mut self.open {
             Some(open) => open,
@@ -175,7 +187,6 @@ impl ShardWriter {
         };
         let name = format!("{:08}-{:016x}", entry.documents, id_hash(&document.id));
         let (segments, pictures) = stored_segments(document, &name)?;
-        let origin = self.origin.clone();
         let written =
             StoredDocument { id: document.id.clone(), kind: document.kind, segments, origin, original };
         let bytes: u64 = pictures.iter().map(|(_, bytes)| bytes.len() as u64).sum();

@@ -1,5 +1,6 @@
 //! `mm1 data stats`: what is in data, counted.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
@@ -125,10 +126,15 @@ fn table(report: &StatsReport) -> String {
         let name = serde_json::to_value(kind).ok();
         row(&mut text, name.as_ref().and_then(|name| name.as_str()).unwrap_or_default(), sums, None, None);
     }
-    if total.origins.len() > 1 {
+    // Pictures of one source may have a licence each: the table has sources, `--json` has all.
+    let mut by_source = BTreeMap::<&str, Sums>::new();
+    for (origin, sums) in &total.origins {
+        by_source.entry(&origin.source).or_default().add(sums);
+    }
+    if by_source.len() > 1 {
         text.push('\n');
-        for (origin, sums) in &total.origins {
-            row(&mut text, &format!("from {}", printable(&origin.source)), sums, None, None);
+        for (source, sums) in &by_source {
+            row(&mut text, &format!("from {}", printable(source)), sums, None, None);
         }
     }
     for (name, histogram) in [
