@@ -22,6 +22,7 @@ pub struct AveragePoolConfig {
     pub tokens: usize,
     /// Whether the linear map has a bias. Idefics3's has none (`export = "idefics3"`).
     #[serde(default = "default_bias", skip_serializing_if = "is_default_bias")]
+    #[schemars(extend("default" = true))]
     pub bias: bool,
 }
 

@@ -120,7 +120,8 @@ fn sources(recipe: &Recipe) -> Result<String> {
     for (name, from) in origins {
         if let Some(from) = from {
             let file = from.file_name().unwrap_or(from.as_os_str()).to_string_lossy();
-            writeln!(out, "| {name} | {} | see where it came from |", plain(&file))?;
+            let terms = weights_terms(from).unwrap_or_else(|| "not stated".to_owned());
+            writeln!(out, "| {name} | {} | {} |", plain(&file), plain(&terms))?;
         }
     }
     for (name, source) in &recipe.data {
@@ -128,6 +129,16 @@ fn sources(recipe: &Recipe) -> Result<String> {
         writeln!(out, "| {} | {} | {} |", plain(name), plain(&what), plain(&licence))?;
     }
     Ok(out + "\n")
+}
+
+/// Terms and author of the weights at `from`, where `mm1 fetch` has written them beside their folder: a line
+/// with the file, and under it the terms.
+fn weights_terms(from: &Path) -> Option<String> {
+    let folder = if from.is_dir() { from } else { from.parent()? };
+    let text = text_file::read(&folder.parent()?.join("ATTRIBUTION")).ok()?;
+    let file = format!("{}/", folder.file_name()?.to_str()?);
+    let terms = text.lines().skip_while(|line| !line.starts_with(&file)).nth(1)?;
+    Some(terms.trim().to_owned())
 }
 
 /// What a source is, and its terms where they are known.
