@@ -88,8 +88,8 @@ fn settings(projector: &GgufProjector<'_>) -> Result<Vec<(String, MetadataValue)
         ("clip.vision.attention.layer_norm_epsilon", MetadataValue::f32(vision.norm_eps as f32)),
         ("clip.vision.projection_dim", size(config.lm.dim)),
         ("clip.vision.projector.scale_factor", size(idefics3::pool_side(config)?)),
-        ("clip.vision.image_mean", MetadataValue::f32s(mean.into_iter())),
-        ("clip.vision.image_std", MetadataValue::f32s(std.into_iter())),
+        ("clip.vision.image_mean", MetadataValue::f32s(mean)),
+        ("clip.vision.image_std", MetadataValue::f32s(std)),
     ];
     Ok(values.map(|(key, value)| (key.to_owned(), value)).into())
 }
