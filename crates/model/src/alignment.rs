@@ -23,8 +23,9 @@ const SCALE: f64 = 1.0 / 0.07;
 
 /// Weight of the distance beside the contrast.
 // The contrast alone leaves open how long image tokens are: the decoder would meet vectors of another
-// size than those it knows.
-const DISTANCE: f64 = 0.5;
+// size than those it knows. At 0.5 all image tokens of a picture became alike: of a frozen SmolLM2 a caption
+// beside its picture cost 8.08 nats a token in place of 7.87, in a study in PyTorch.
+const DISTANCE: f64 = 0.1;
 
 /// The whole model, of which the decoder gives its embeddings alone.
 #[derive(Module, Debug)]
@@ -71,11 +72,8 @@ impl Alignment {
         Self { vision, connector, lm, weights, centre, spread: squares / table.len() as f64 }
     }
 
-    /// The SUM over the n pictures of their loss, as `[1]`: `[n, s, s, 3]` and n captions. It is CLIP's
-    /// loss (Radford et al. 2021, figure 3) between the means of image tokens and of token embeddings,
-    /// and half the squared distance of each image token from the latter, by the mean square of the
-    /// embeddings.
-    pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> Tensor<1> {
+    /// The SUM over the n pictures of their loss: `[n, s, s, 3]` and n captions.
+    pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> AlignmentLoss {
         let grid = self.vision.grid(&pixels);
         let tokens = self.connector.forward(compute, self.vision.forward(compute, pixels), grid);
         let texts = self.texts(compute, captions);
@@ -86,11 +84,10 @@ impl Alignment {
         let centre = centre.unsqueeze::<2>();
         let pictures = ops::unit(tokens.mean_dim(1).squeeze_dim(1) - centre.clone(), 1);
         let logits = pictures.matmul(ops::unit(texts - centre, 1).transpose()) * SCALE;
-        // Where picture and caption belong together.
-        let own = Tensor::<2>::eye(n, &device);
+        let own = Tensor::<2>::from_data(TensorData::new(belonging(captions), [n, n]), &device);
         let by_picture = (log_softmax(logits.clone(), 1) * own.clone()).sum();
         let by_text = (log_softmax(logits, 0) * own).sum();
-        away * (DISTANCE / self.spread) - (by_picture + by_text) * 0.5
+        AlignmentLoss { contrast: (by_picture + by_text) * -0.5, distance: away * (DISTANCE / self.spread) }
     }
 
     /// The weighted means of the captions' token embeddings `[n, d]`.
@@ -107,6 +104,38 @@ impl Alignment {
         let share = TensorData::new(share, [lens.len(), ids.len()]);
         Tensor::<2>::from_data(share, &embeddings.device()).matmul(embeddings.squeeze_dim(0))
     }
+}
+
+/// The parts of a loss, each `[1]`.
+#[derive(Debug)]
+pub struct AlignmentLoss {
+    /// CLIP's (Radford et al. 2021, figure 3), between the means of image tokens and of token embeddings.
+    pub contrast: Tensor<1>,
+    /// A tenth of the mean squared distance of image tokens from the latter, by the mean square of the
+    /// embeddings.
+    pub distance: Tensor<1>,
+}
+
+/// How much picture i belongs to caption j, `[n, n]`: all to its own, or in equal parts to all of the same
+/// text. The drawings of one emoji by four vendors have one name.
+fn belonging(captions: PackedCaptions<'_>) -> Vec<f32> {
+    let mut rest = captions.ids;
+    let texts: Vec<&[u32]> = captions
+        .lens
+        .iter()
+        .map(|&len| {
+            let (text, after) = rest.split_at(len);
+            rest = after;
+            text
+        })
+        .collect();
+    let mut own = Vec::with_capacity(texts.len() * texts.len());
+    for text in &texts {
+        let same: Vec<f32> = texts.iter().map(|other| f32::from(u8::from(other == text))).collect();
+        let count: f32 = same.iter().sum();
+        own.extend(same.into_iter().map(|one| one / count));
+    }
+    own
 }
 
 /// The weights of a caption's tokens, which sum to 1: each caption counts the same, however long it is.

@@ -8,7 +8,7 @@ use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
-use crate::step::{Objective, Step, StepResult};
+use crate::step::{Loss, Objective, Step, StepResult};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
 impl Objective for Clip {
@@ -100,7 +100,8 @@ impl Objective for Alignment {
         StepResult::of_sums(compute, self, step, |batch| {
             let (ids, lens) = captions(batch)?;
             let pixels = pixels(batch, &self.lm.embedding.lazy_device());
-            Ok(self.loss(compute, pixels, PackedCaptions { ids: &ids, lens: &lens }))
+            let parts = self.loss(compute, pixels, PackedCaptions { ids: &ids, lens: &lens });
+            Ok(Loss { main: parts.contrast, auxiliary: vec![("distance", parts.distance)] })
         })
     }
 }

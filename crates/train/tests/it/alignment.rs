@@ -54,12 +54,14 @@ fn expected(tokens: &[f64], table: &[f64], captions: &[&[u32]]) -> f64 {
     let texts: Vec<_> = texts.iter().map(|text| unit(text)).collect();
     let cosine = |i: usize, j: usize| -> f64 { (0..DIM).map(|d| pictures[i][d] * texts[j][d]).sum() };
     let n = captions.len();
-    let loss = |own: usize, of: &dyn Fn(usize) -> f64| -> f64 {
-        (0..n).map(|other| (of(other) / 0.07).exp()).sum::<f64>().ln() - of(own) / 0.07
+    let loss = |i: usize, of: &dyn Fn(usize) -> f64| -> f64 {
+        let own: Vec<usize> = (0..n).filter(|&other| captions[other] == captions[i]).collect();
+        let logits = own.iter().map(|&other| of(other) / 0.07).sum::<f64>() / own.len() as f64;
+        (0..n).map(|other| (of(other) / 0.07).exp()).sum::<f64>().ln() - logits
     };
     let contrast: f64 =
         (0..n).map(|i| loss(i, &|j| cosine(i, j)) + loss(i, &|j| cosine(j, i))).sum::<f64>() / 2.0;
-    contrast + distance / 2.0
+    contrast + distance / 10.0
 }
 
 /// The bias behind an average pool moves all image tokens: its gradient is that of the definition.
@@ -69,15 +71,17 @@ fn the_loss_and_its_gradient_are_those_of_the_definition() {
     config.connector =
         serde_json::from_value(json!({ "kind": "average-pool", "tokens": IMAGE_TOKENS })).unwrap();
     let model = Alignment::new(Mm1::new(&config, 7, &device()).unwrap(), &counted());
-    let captions: [&[u32]; 3] = [&[4, 9, 9], &[30], &[12, 4]];
-    let values = (0..3 * 16 * 16 * 3).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
-    let pixels = || Tensor::<4>::from_data(TensorData::new(values.clone(), [3, 16, 16, 3]), &device());
+    // Two have the same text.
+    let captions: [&[u32]; 4] = [&[4, 9, 9], &[30], &[12, 4], &[30]];
+    let values = (0..4 * 16 * 16 * 3).map(|i| (i as f32 * 0.37).sin()).collect::<Vec<_>>();
+    let pixels = || Tensor::<4>::from_data(TensorData::new(values.clone(), [4, 16, 16, 3]), &device());
     let table = numbers(model.lm.embedding.val());
     let features = model.vision.forward(&compute(), pixels());
     let tokens = numbers(model.connector.forward(&compute(), features, [4, 4]));
 
     let (ids, lens) = (captions.concat(), captions.map(<[u32]>::len));
-    let loss = model.loss(&compute(), pixels(), PackedCaptions { ids: &ids, lens: &lens });
+    let parts = model.loss(&compute(), pixels(), PackedCaptions { ids: &ids, lens: &lens });
+    let loss = parts.contrast + parts.distance;
     let value = f64::from(loss.clone().into_scalar::<f32>());
     let of = |tokens: &[f64]| expected(tokens, &table, &captions);
     assert!((value / of(&tokens) - 1.0).abs() < 1e-5, "{value} is not {}", of(&tokens));
