@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 9] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 10] = [
     recipe!("ablations/encoder"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),
@@ -28,6 +28,7 @@ pub(crate) const RECIPES: [BuiltInRecipe; 9] = [
     recipe!("own-pictures"),
     recipe!("pretrain/desk"),
     recipe!("pretrain/smol"),
+    recipe!("pretrain/smol-stock"),
     recipe!("quickstart"),
 ];
 
