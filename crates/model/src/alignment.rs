@@ -5,10 +5,9 @@
 //! first, with a text tower in the place of the embeddings.
 
 use burn::module::Module;
-use burn::tensor::activation::log_softmax;
 use burn::tensor::{Tensor, TensorData};
 
-use crate::clip::PackedCaptions;
+use crate::clip::{PackedCaptions, softmax_contrast};
 use crate::compute::Compute;
 use crate::connector::Connector;
 use crate::lm::Lm;
@@ -85,9 +84,7 @@ impl Alignment {
         let pictures = ops::unit(tokens.mean_dim(1).squeeze_dim(1) - centre.clone(), 1);
         let logits = pictures.matmul(ops::unit(texts - centre, 1).transpose()) * SCALE;
         let own = Tensor::<2>::from_data(TensorData::new(belonging(captions), [n, n]), &device);
-        let by_picture = (log_softmax(logits.clone(), 1) * own.clone()).sum();
-        let by_text = (log_softmax(logits, 0) * own).sum();
-        AlignmentLoss { contrast: (by_picture + by_text) * -0.5, distance: away * (DISTANCE / self.spread) }
+        AlignmentLoss { contrast: softmax_contrast(logits, own), distance: away * (DISTANCE / self.spread) }
     }
 
     /// The weighted means of the captions' token embeddings `[n, d]`.

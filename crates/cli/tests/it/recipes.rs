@@ -23,8 +23,10 @@ fn all() -> Vec<(PathBuf, Table)> {
     found.retain(|path| path.extension().is_some_and(|extension| extension == "toml"));
     let read =
         |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap().parse::<Table>().unwrap());
-    let whole =
-        |recipe: &Table| recipe.get("model").is_some_and(|model| model["vision"].get("from").is_none());
+    let whole = |recipe: &Table| {
+        let model = recipe.get("model");
+        model.is_some_and(|model| ["vision", "lm"].iter().all(|part| model[part].get("from").is_none()))
+    };
     found.into_iter().map(read).filter(|(_, recipe)| whole(recipe)).collect()
 }
 

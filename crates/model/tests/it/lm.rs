@@ -243,11 +243,14 @@ fn golden_files_that_can_t_be_compared_are_refused() {
     refuse(&|name, view| Some(same(name, view)).filter(|_| name != "input_ids"), "`input_ids` is missing");
     let texts = |name: &str| name == "input_ids" || name == "attention_mask";
     refuse(&|name, view| Some(same(name, view)).filter(|_| texts(name)), "neither `logits` nor `hidden`");
-    let pixels = |name: &str, view: &TensorView<'_>| {
-        let (old, shape, dtype) = same(name, view);
-        Some((old.replace("attention_mask", "pixel_values"), shape, dtype))
+    let mask_as = |new: &'static str| {
+        move |name: &str, view: &TensorView<'_>| {
+            let (old, shape, dtype) = same(name, view);
+            Some((old.replace("attention_mask", new), shape, dtype))
+        }
     };
-    refuse(&pixels, "`pixel_values` can't be compared: only input_ids, attention_mask, logits and hidden");
+    refuse(&mask_as("position_ids"), "`position_ids` can't be compared: only input_ids, attention_mask, ");
+    refuse(&mask_as("pixel_values"), "`pixel_values` is [2, 9], needs [n, 3, s, s]");
     let flat = |name: &str, view: &TensorView<'_>| {
         let (old, mut shape, dtype) = same(name, view);
         if name == "logits" {

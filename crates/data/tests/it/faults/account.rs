@@ -45,6 +45,10 @@ fn there(root: &Path) -> u64 {
     let mut count = 0;
     for entry in fs::read_dir(root).unwrap() {
         let entry = entry.unwrap();
+        // By which an import has locked the folder: it is empty, and no data.
+        if entry.file_name() == ".lock" && entry.metadata().unwrap().len() == 0 {
+            continue;
+        }
         let hidden = entry.file_name().as_encoded_bytes().starts_with(b".");
         let folder = entry.file_type().unwrap().is_dir() && !hidden;
         count += if folder { there(&entry.path()) } else { 1 };

@@ -347,7 +347,7 @@ pub(super) const IMPORTERS: [Importer; 19] = [
     importer("classes", write_classes, |root| count(root, "jpg"), [5, 4, 4, 0]).said(Some("classes"), &[]),
     importer("MMC4", write_mmc4, lines, [6, 5, 3, 1]).said(None, LEAVE_OUT),
     importer("OBELICS", write_obelics, |root| rows(root, 3), [5, 4, 3, 1]).said(None, LEAVE_OUT).head(0.5),
-    importer("shards", write_shards, samples, [4, 3, 6, 0]),
+    importer("shards", write_shards, samples, [3, 3, 6, 0]),
     importer("WebDataset", write_archive, samples, [1, 1, 5, 5]),
     importer("img2dataset", write_img2dataset, pairs, [11, 6, 3, 0]),
     importer("captioned Parquet", write_captioned_table, |root| rows(root, 4), [1, 1, 4, 0]).head(0.5),
