@@ -10,6 +10,8 @@ use crate::special_token::{self, AddedEntry, SpecialTokens};
 const MAX_FILE: usize = 256 << 20;
 /// The largest id: memory is taken for each up to it.
 const MAX_ID: u64 = 1 << 22;
+/// The longest name of an added token, in bytes. One of 64 KiB took ten seconds, where it is looked for.
+const MAX_NAME: usize = 1024;
 /// The longest pattern by which words are cut.
 const MAX_PATTERN: usize = 10_000;
 
@@ -214,6 +216,8 @@ fn check_added(added: &Value) -> Result<Vec<AddedEntry>> {
     let entry = |token: &Value| {
         let content = token["content"].as_str().context("added_tokens: one without content")?.to_owned();
         ensure!(!content.is_empty(), "added_tokens: one with empty content");
+        let bytes = content.len();
+        ensure!(bytes <= MAX_NAME, "added_tokens: one of {bytes} bytes; the limit is {MAX_NAME}");
         check_id(&content, &token["id"])?;
         let id = token["id"].as_u64().and_then(|id| u32::try_from(id).ok()).unwrap_or_default();
         Ok(AddedEntry { content, id, special: token["special"] == json!(true) })

@@ -245,7 +245,7 @@ fn fault_69_tokenizers_that_change_texts_are_refused_by_field() {
     };
     assert!(foreign(|file| file["pre_tokenizer"] = split("Isolated")).is_ok(), "as Llama 3 and Qwen have it");
     type Change = fn(&mut serde_json::Value);
-    let cases: [(Change, &str); 12] = [
+    let cases: [(Change, &str); 13] = [
         (|file| file["normalizer"] = json!({"type": "Lowercase"}), "normalizer: Lowercase"),
         (
             |file| file["normalizer"] = json!({"type": "Sequence", "normalizers": [{"type": "Replace"}]}),
@@ -263,6 +263,10 @@ fn fault_69_tokenizers_that_change_texts_are_refused_by_field() {
         (|file| file["model"]["vocab"]["x y"] = json!(4_000_000_000_u32), "the limit is"),
         (|file| file["model"]["vocab"]["x y"] = json!(-1), "not a whole number"),
         (|file| file["added_tokens"][0]["id"] = json!(u64::MAX), "the limit is"),
+        (
+            |file| file["added_tokens"][0]["content"] = json!("A".repeat(70_000)),
+            "one of 70000 bytes; the limit",
+        ),
         (|file| *file = json!([1]), "not a JSON object"),
     ];
     for (change, words) in cases {
