@@ -26,7 +26,7 @@ pub struct Batch {
     pub examples: Vec<BatchExample>,
     /// The global views of the pictures as `[images * global, size, size, 3]` (rows from the top, channels
     /// last), normalised: those of the first picture, then those of the second. There is one of each, unless
-    /// training asks for more.
+    /// training asks for more; a tiled picture counts as so many as it has views.
     pub pixels: Vec<f32>,
     /// Side of a global view in pixels.
     pub image_size: usize,
@@ -35,8 +35,8 @@ pub struct Batch {
     pub crops: Vec<f32>,
     /// Side of a local view in pixels; 0 where there are none.
     pub crop_size: usize,
-    /// For each picture the flat position (`row * length + column`) of the first of its image tokens, which
-    /// follow one another.
+    /// For each picture, of a tiled one for each view, the flat position (`row * length + column`) of the
+    /// first of its image tokens, which follow one another.
     pub image_slots: Vec<usize>,
 }
 
@@ -51,8 +51,10 @@ pub struct BatchExample {
     pub start: usize,
     /// Number of positions.
     pub len: usize,
-    /// Which pictures of the batch are its own, by their number.
-    pub pictures: Range<usize>,
+    /// Which of the batch's `image_slots` are its own.
+    pub slots: Range<usize>,
+    /// How many of them each of its pictures has: 1, of a tiled one a slot for each view.
+    pub views: Vec<usize>,
     /// Ids of its learned tokens, in training of an image encoder; empty for a language model, which
     /// learns from `targets`.
     pub caption: Vec<u32>,
@@ -123,10 +125,11 @@ impl Batch {
                 caption.push(example.ids[next]);
             }
         }
-        let first = self.image_slots.len();
+        let (first, mut per_picture) = (self.image_slots.len(), Vec::new());
         for picture in &example.pictures {
             let Some(views) = drawn(picture) else { continue };
-            self.image_slots.push(at + picture.offset);
+            self.image_slots.extend(picture.offsets.iter().map(|offset| at + offset));
+            per_picture.push(picture.offsets.len());
             normalise_into(&views.global, image, &mut self.pixels);
             normalise_into(&views.local, image, &mut self.crops);
         }
@@ -135,7 +138,8 @@ impl Batch {
             row,
             start,
             len,
-            pictures: first..self.image_slots.len(),
+            slots: first..self.image_slots.len(),
+            views: per_picture,
             caption,
             truncated: example.truncated,
         });
@@ -146,9 +150,15 @@ impl Batch {
         self.examples.iter().map(|example| example.sample.as_str())
     }
 
-    /// Number of pictures, however many views there are of each.
+    /// Images of the encoder's size that the decoder reads: of a picture one, of a tiled one as many as it
+    /// has views. The augmented views of an encoder's training are not counted.
     pub fn images(&self) -> usize {
         self.image_slots.len()
+    }
+
+    /// Pictures as their documents have them, tiled or not.
+    pub fn pictures(&self) -> usize {
+        self.examples.iter().map(|example| example.views.len()).sum()
     }
 
     /// Positions inside examples: what a step is said to have seen.

@@ -25,6 +25,7 @@ pub mod mixture;
 mod order;
 pub mod pack;
 pub mod packed_page;
+pub mod picture_tokens;
 pub mod printable;
 pub mod question;
 pub mod recaption;

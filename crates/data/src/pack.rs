@@ -9,9 +9,10 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, anyhow, bail};
 
 use crate::augment::{DrawnViews, PictureViews};
-use crate::document::{Document, DocumentKind, Image, Special};
-use crate::image::{DecodeBudget, ImageSpec, check_decodable};
+use crate::document::{Document, DocumentKind, Image};
+use crate::image::{DecodeBudget, ImageSpec, TileGrid, check_decodable, prepare_views};
 use crate::layout::Laid;
+use crate::picture_tokens::{PictureFormat, PictureTokens};
 use crate::tokenizer::Tokenizer;
 
 /// How documents become examples.
@@ -19,11 +20,12 @@ use crate::tokenizer::Tokenizer;
 pub struct Packing {
     /// Text to ids.
     pub tokenizer: Arc<Tokenizer>,
-    /// What the image encoder takes.
+    /// What the image encoder takes, and into which views of that size a picture is cut.
     pub image: ImageSpec,
-    /// What is shown of each picture: by default the whole, as `image` says.
+    /// What is shown of each picture in an encoder's training: by default the whole, as `image` says. Only
+    /// then a picture may be tiled.
     pub views: PictureViews,
-    /// Image tokens that the connector makes of a picture.
+    /// Image tokens that the connector makes of a view.
     pub image_tokens: usize,
     /// Positions in a row.
     pub length: usize,
@@ -55,7 +57,7 @@ impl RowFill {
 pub struct Example {
     /// The document's id.
     pub id: String,
-    /// Token ids; `image_tokens` times the image token in the place of a picture.
+    /// Token ids; `image_tokens` times the image token in the place of each view of a picture.
     pub ids: Vec<u32>,
     /// For each token whether the loss is taken on predicting it.
     pub learn: Vec<bool>,
@@ -71,8 +73,10 @@ pub struct Example {
 /// A picture of an example.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ExamplePicture {
-    /// The place of its first image token in the example's ids.
-    pub offset: usize,
+    /// For each of its views the place of the first image token in the example's ids.
+    pub offsets: Vec<usize>,
+    /// The tiles that the views show; `None`: all of it in one view.
+    pub grid: Option<TileGrid>,
     /// Its pixels, now or later.
     pub content: PictureContent,
 }
@@ -87,6 +91,11 @@ pub enum PictureContent {
 }
 
 impl Packing {
+    /// How pictures become tokens.
+    pub fn pictures(&self) -> PictureFormat<'_> {
+        PictureFormat { image: &self.image, image_tokens: self.image_tokens }
+    }
+
     /// The examples of a document, its pictures drawn: one, but of a text that is longer than a row as many
     /// as it takes. Each but the first begins with the last token of the one before, so that every token of
     /// the text but its first is learned once. `key` is what views are drawn with ([`crate::augment::key`]).
@@ -157,13 +166,16 @@ impl Packing {
                     example.truncated = ids.len() > room;
                     example.append(&ids[..ids.len().min(room)], learn);
                 }
-                // It ends the example: the text that follows would speak of what is not there.
-                Laid::Picture(_) if self.image_tokens > room => example.truncated = true,
                 Laid::Picture(image) => {
-                    check_decodable(image).with_context(|| document.id.clone())?;
-                    let content = PictureContent::Stored(image.clone(), key);
-                    example.pictures.push(ExamplePicture { offset: example.ids.len(), content });
-                    example.append(&vec![self.tokenizer.id(Special::Image); self.image_tokens], false);
+                    let number = example.pictures.len();
+                    let tokens = self.pictures().tokens(&self.tokenizer, image, number);
+                    let tokens = tokens.with_context(|| document.id.clone())?;
+                    // It ends the example: the text that follows would speak of what is not there.
+                    example.truncated = tokens.ids.len() > room;
+                    if !example.truncated {
+                        check_decodable(image).with_context(|| document.id.clone())?;
+                        example.place(tokens, PictureContent::Stored(image.clone(), key));
+                    }
                 }
             }
             if example.truncated {
@@ -190,7 +202,11 @@ impl Example {
         for (number, picture) in self.pictures.iter_mut().enumerate() {
             let PictureContent::Stored(image, key) = &picture.content else { continue };
             let held = packing.decoding.hold(image);
-            let drawn = packing.views.draw(image, &packing.image, *key, number);
+            let drawn = match picture.grid {
+                None => packing.views.draw(image, &packing.image, *key, number),
+                grid => prepare_views(image, &packing.image, grid)
+                    .map(|global| DrawnViews { global, local: Vec::new() }),
+            };
             drop(held);
             match drawn {
                 Ok(views) => picture.content = PictureContent::Drawn(views),
@@ -201,6 +217,14 @@ impl Example {
                 }
             }
         }
+    }
+
+    /// Appends a picture as a whole.
+    fn place(&mut self, tokens: PictureTokens, content: PictureContent) {
+        let before = self.ids.len();
+        let offsets = tokens.views.iter().map(|offset| before + offset).collect();
+        self.pictures.push(ExamplePicture { offsets, grid: tokens.grid, content });
+        self.append(&tokens.ids, false);
     }
 
     fn append(&mut self, ids: &[u32], learn: bool) {

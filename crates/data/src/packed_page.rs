@@ -26,7 +26,8 @@ impl<'a> PackedPage<'a> {
         let body = format!(
             "<header><h1>{}</h1><p class=\"soft\">Each box is a document. Attention stays inside of it. \
              <span class=\"t learned\">Coloured tokens</span> are learned; <span class=\"t\">the others</span> \
-             are only read. Pictures are shown in the model's resolution.</p></header>\n",
+             are only read. Pictures are shown in the model's resolution, \
+             tiled ones as their views, in the order in which they are read.</p></header>\n",
             escaped(title)
         );
         Self { tokenizer, image, body }
@@ -60,7 +61,7 @@ impl<'a> PackedPage<'a> {
             if example.len == 1 { "position" } else { "positions" }
         );
         let begin = example.row * batch.length + example.start;
-        let mut pictures = example.pictures.clone();
+        let mut pictures = example.slots.clone();
         let image = self.tokenizer.id(Special::Image);
         let mut at = begin;
         while at < begin + example.len {

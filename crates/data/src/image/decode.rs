@@ -61,7 +61,8 @@ impl Decoded<'_> {
     }
 }
 
-fn turned(picture: Picture, orientation: Orientation) -> Result<Picture> {
+/// The picture, upright.
+pub(super) fn turned(picture: Picture, orientation: Orientation) -> Result<Picture> {
     if orientation == Orientation::NoTransforms {
         return Ok(picture);
     }
@@ -123,6 +124,34 @@ pub fn check_decodable(image: &Image) -> Result<()> {
     }
     open_decoder(bytes, format, MAX_SIDE)?;
     if ends(bytes, format) { Ok(()) } else { decode(bytes, MAX_SIDE).map(drop) }
+}
+
+/// Width and height of a picture once it is upright, by its header.
+///
+/// # Errors
+/// As [`decode`], with [`MAX_SIDE`]; what only decoding shows is not found.
+pub fn upright_sides(image: &Image) -> Result<[u32; 2]> {
+    let bytes = match image {
+        Image::Pixels(picture) => return Ok([picture.width, picture.height]),
+        Image::File { bytes, .. } => bytes,
+    };
+    let format = format(bytes)?;
+    let bytes = if format == ImageFormat::Jpeg { jpeg::whole(bytes)? } else { bytes };
+    let jpeg = if format == ImageFormat::Jpeg { jpeg::open(bytes, MAX_SIDE)? } else { None };
+    let (sides, orientation) = if let Some(decoder) = jpeg {
+        (jpeg::sides(&decoder), jpeg::orientation(&decoder))
+    } else {
+        let mut decoder = open_decoder(bytes, format, MAX_SIDE)?;
+        let (width, height) = decoder.dimensions();
+        ([width, height], decoder.orientation().unwrap_or(Orientation::NoTransforms))
+    };
+    Ok(if is_transposed(orientation) { [sides[1], sides[0]] } else { sides })
+}
+
+/// Whether width and height change places once a picture is upright.
+pub(super) fn is_transposed(orientation: Orientation) -> bool {
+    use Orientation::{Rotate90, Rotate90FlipH, Rotate270, Rotate270FlipH};
+    matches!(orientation, Rotate90 | Rotate270 | Rotate90FlipH | Rotate270FlipH)
 }
 
 /// Whether a file ends as its format says.

@@ -65,7 +65,7 @@ pub(super) fn decode<'a>(mut decoder: Decoder, target: &DecodeTarget) -> Result<
     let common = 1 << eighths.trailing_zeros();
     decoder.set_scale(ScalingFactor::try_new(eighths / common, 8 / common).map_err(explain)?);
     decoder.set_output_format(PixelFormat::Rgb);
-    let orientation = decoder.exif_orientation().and_then(Orientation::from_exif);
+    let orientation = orientation(&decoder);
     let image = decoder.decode_image().map_err(explain)?;
     let (width, height) = (image.width as u32, image.height as u32);
     Ok(Decoded {
@@ -73,11 +73,18 @@ pub(super) fn decode<'a>(mut decoder: Decoder, target: &DecodeTarget) -> Result<
         // The last pixels of a row and a column may show less than the others.
         area: sides.map(|side| f64::from(side * eighths) / 8.0),
         sides,
-        orientation: orientation.unwrap_or(Orientation::NoTransforms),
+        orientation,
     })
 }
 
-fn sides(decoder: &Decoder) -> [u32; 2] {
+/// How its pixels are to be rotated or mirrored to be upright.
+pub(super) fn orientation(decoder: &Decoder) -> Orientation {
+    let written = decoder.exif_orientation().and_then(Orientation::from_exif);
+    written.unwrap_or(Orientation::NoTransforms)
+}
+
+/// Width and height as they are stored.
+pub(super) fn sides(decoder: &Decoder) -> [u32; 2] {
     let header = decoder.header();
     [u32::from(header.width), u32::from(header.height)]
 }

@@ -10,6 +10,8 @@ mod processor_settings;
 mod resize;
 mod same_picture;
 mod spec;
+mod tiles;
+mod tiling;
 
 use std::sync::Arc;
 
@@ -17,11 +19,13 @@ use anyhow::Result;
 
 pub use self::budget::{DecodeBudget, DecodeHold};
 pub(crate) use self::decode::opened;
-pub use self::decode::{MAX_SIDE, check_decodable, decode};
+pub use self::decode::{MAX_SIDE, check_decodable, decode, upright_sides};
 pub use self::header::{PictureHeader, read_header};
 pub(crate) use self::resize::needed;
 pub use self::same_picture::{PictureKey, PictureSet};
 pub use self::spec::{Crop, Fit, ImageConfig, ImageSpec, ResizeFilter};
+pub use self::tiles::prepare_views;
+pub use self::tiling::{OverviewPlace, TileCanvas, TileFit, TileGrid, TileIndicators, TileView, Tiling};
 use crate::document::{Image, Picture};
 
 /// The pixels of a picture in its own size, over white.

@@ -32,7 +32,7 @@ pub(super) fn square(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
         }
         Fit::Pad => {
             let inner = scaled(*area, spec);
-            let mean = spec.config.mean.map(|m| (m * 255.0).round() as u8);
+            let mean = spec.mean_colour();
             let [left, top] = inner.map(|side| (size - side) as usize / 2);
             Ok(place(&resize(picture, inner, &all)?, [left, top, inner[0] as usize], mean, spec.size))
         }
@@ -53,6 +53,24 @@ fn middle(decoded: &Decoded, spec: &ImageSpec) -> Result<Vec<u8>> {
     // The odd pixel of black lies on the left and above.
     let [left, top] = visible.map(|side| (spec.size - side as usize).div_ceil(2));
     Ok(place(&inner, [left, top, visible[0] as usize], [0; 3], spec.size))
+}
+
+/// The whole picture in other sides as Pillow resizes it, `[height, width, 3]` bytes.
+///
+/// # Errors
+/// As [`square`].
+pub(super) fn whole(decoded: &Decoded, sides: [u32; 2], filter: ResizeFilter) -> Result<Vec<u8>> {
+    let Decoded { picture, area, .. } = decoded;
+    check(picture)?;
+    if [picture.width, picture.height] == sides && *area == sides.map(f64::from) {
+        return Ok(picture.rgb.clone());
+    }
+    match filter {
+        ResizeFilter::Nearest => Ok(nearest(decoded, sides, sides)),
+        ResizeFilter::Bilinear | ResizeFilter::Bicubic | ResizeFilter::Lanczos => {
+            twice(decoded, sides, sides, &options(filter))
+        }
+    }
 }
 
 /// The `visible` middle of a picture resized to `whole`: a pass along one axis, rounded to bytes, then one

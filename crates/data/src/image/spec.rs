@@ -4,6 +4,8 @@ use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::tiling::Tiling;
+
 /// How an image is prepared, `[image]`; its size is `model.vision.image_size`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -23,12 +25,19 @@ pub struct ImageConfig {
     /// The colour (red, green, blue) under transparent pixels.
     /// Unit: level, 0 to 255.
     pub background: [u8; 3],
+    /// Into which views an image is cut, so that the decoder reads more of it than one image of the
+    /// encoder's size shows. It holds where the decoder reads images; stages that train the encoder alone or
+    /// align it, and probes, see every image as one.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = Tiling::default()))]
+    pub tiling: Tiling,
 }
 
 impl Default for ImageConfig {
     fn default() -> Self {
         let (mode, filter) = (Fit::default(), ResizeFilter::default());
-        Self { mode, filter, mean: [0.5; 3], std: [0.5; 3], background: WHITE }
+        let tiling = Tiling::default();
+        Self { mode, filter, mean: [0.5; 3], std: [0.5; 3], background: WHITE, tiling }
     }
 }
 
@@ -116,6 +125,11 @@ impl ImageSpec {
         ImageConfig { mode, ..self.config.clone() }.of_size(size)
     }
 
+    /// The colour that is 0 once a picture is normalised: what lies beside one that is padded.
+    pub(super) fn mean_colour(&self) -> [u8; 3] {
+        self.config.mean.map(|mean| (mean * 255.0).round() as u8)
+    }
+
     /// Bytes of a prepared picture.
     pub fn bytes(&self) -> usize {
         self.size * self.size * 3
@@ -134,7 +148,7 @@ impl ImageSpec {
         ensure!(mean_ok, "image.mean = {:?}: give three numbers from 0 to 1", self.config.mean);
         let std_ok = self.config.std.iter().all(|s| s.is_finite() && *s > 0.0);
         ensure!(std_ok, "image.std = {:?}: give three numbers above 0", self.config.std);
-        Ok(())
+        self.config.tiling.check(self.size)
     }
 }
 

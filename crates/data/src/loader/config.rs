@@ -89,7 +89,7 @@ impl LoaderConfig {
     /// # Errors
     /// One line that names the field.
     pub(super) fn check(&self) -> Result<()> {
-        let Packing { image_tokens, length, image, views, .. } = &self.packing;
+        let Packing { image_tokens, length, image, views, tokenizer, .. } = &self.packing;
         image.check()?;
         views.check()?;
         ensure!(self.rows >= 1, "rows = {}: a batch has at least 1", self.rows);
@@ -98,9 +98,10 @@ impl LoaderConfig {
         ensure!(self.threads >= 1, "threads = {}: give at least 1", self.threads);
         ensure!(*length >= 2, "length = {length}: a row has at least 2 tokens");
         ensure!(*image_tokens >= 1, "image_tokens = {image_tokens}: give at least 1");
+        let most = self.packing.pictures().most_positions(tokenizer);
         ensure!(
-            image_tokens < length,
-            "length = {length}: a row must hold more than the {image_tokens} tokens of a picture"
+            most < *length,
+            "length = {length}: a row must hold more than the {most} tokens of a picture"
         );
         let share = self.max_skipped_share;
         ensure!(

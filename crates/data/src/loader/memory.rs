@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::config::{BATCHES_AHEAD, LoaderConfig, ROWS_AHEAD, RankShare, prefetch_cost};
 use crate::document::{Document, Image};
-use crate::image::{Fit, read_header};
+use crate::image::{Fit, TileGrid, read_header};
 use crate::layout::Laid;
 use crate::mixture::MixturePart;
 use crate::pack::{Packing, RowFill};
@@ -40,8 +40,8 @@ impl LoaderMemory {
 }
 
 impl LoaderConfig {
-    /// What the loader will hold, with batches of `images` pictures. It reads the first documents of each
-    /// source; what can't be read is left out.
+    /// What the loader will hold, with batches of `images` pictures, of tiled ones their views. It reads the
+    /// first documents of each source; what can't be read is left out.
     pub fn memory(&self, images: usize) -> LoaderMemory {
         let Self { packing, rows, .. } = self;
         let (length, views) = (packing.length, packing.views.bytes(&packing.image));
@@ -77,11 +77,12 @@ struct SourceShape {
     cost: usize,
     tokens: usize,
     most_tokens: usize,
-    pictures: usize,
-    most_pictures: usize,
+    /// Pictures, of a tiled one its views.
+    views: usize,
+    most_views: usize,
     /// Bytes of the files of one document.
     most_bytes: usize,
-    /// Bytes of the pixels of one picture.
+    /// Bytes of the pixels of one picture, with the tiles that are cut.
     most_pixels: usize,
 }
 
@@ -96,15 +97,18 @@ impl SourceShape {
     }
 
     fn add(&mut self, document: &Document, packing: &Packing, fill: RowFill) {
-        let (mut tokens, mut pictures, mut bytes) = (0, 0, 0);
+        let (mut tokens, mut views, mut bytes) = (0, 0, 0);
         // What can't be laid out takes no room: packing refuses it by its reason.
         for laid in packing.tokenizer.lay_out(&document.segments).unwrap_or_default() {
             match laid {
                 Laid::Tokens { ids, .. } => tokens += ids.len(),
-                Laid::Picture(_) if tokens + packing.image_tokens > packing.length => break,
                 Laid::Picture(image) => {
-                    (tokens, pictures) = (tokens + packing.image_tokens, pictures + 1);
-                    self.most_pixels = self.most_pixels.max(pixels(image, packing));
+                    let Ok(own) = packing.pictures().tokens(&packing.tokenizer, image, views) else { break };
+                    if tokens + own.ids.len() > packing.length {
+                        break;
+                    }
+                    (tokens, views) = (tokens + own.ids.len(), views + own.views.len());
+                    self.most_pixels = self.most_pixels.max(pixels(image, own.grid, packing));
                     bytes += image.stored_bytes();
                 }
             }
@@ -114,45 +118,47 @@ impl SourceShape {
         let tokens = tokens.min(packing.length);
         self.tokens += tokens;
         self.cost += prefetch_cost(fill, tokens, packing.length);
-        self.pictures += pictures;
-        self.most_pictures = self.most_pictures.max(pictures);
+        self.views += views;
+        self.most_views = self.most_views.max(views);
         self.most_bytes = self.most_bytes.max(bytes);
     }
 
-    /// Bytes that are held of a picture in an example: its views, or its file where it waits to be known
-    /// whose it is.
-    fn held(&self, views: usize, share: RankShare) -> usize {
-        if share.is_whole() { views } else { views.max(self.most_bytes / self.most_pictures.max(1)) }
+    /// Bytes that are held of a view in an example, or of its file where it waits to be known whose it is;
+    /// `view` are those of its pixels.
+    fn held(&self, view: usize, share: RankShare) -> usize {
+        if share.is_whole() { view } else { view.max(self.most_bytes / self.most_views.max(1)) }
     }
 
-    /// Bytes of the examples that are ready, with the last that did not fit; `views` are those of a picture.
-    fn ready(&self, length: usize, views: usize) -> usize {
+    /// Bytes of the examples that are ready, with the last that did not fit; `view` are those of a view.
+    fn ready(&self, length: usize, view: usize) -> usize {
         let of = |count: usize| count * ROWS_AHEAD * length / self.cost.max(1);
-        (of(self.pictures) + 2 * self.most_pictures) * views
-            + (of(self.tokens) + 2 * self.most_tokens) * TOKEN
+        (of(self.views) + 2 * self.most_views) * view + (of(self.tokens) + 2 * self.most_tokens) * TOKEN
     }
 
     /// Bytes of a document that a thread prepares.
-    fn working(&self, views: usize) -> usize {
-        self.most_bytes + COPIES * self.most_pixels + self.most_pictures * views
+    fn working(&self, view: usize) -> usize {
+        self.most_bytes + COPIES * self.most_pixels + self.most_views * view
     }
 }
 
 /// Bytes of a picture's pixels as it is decoded: a JPEG that is shown as a whole no larger than about twice
-/// of it.
-fn pixels(image: &Image, packing: &Packing) -> usize {
+/// of it; beside it what its tiles are cut from.
+fn pixels(image: &Image, grid: Option<TileGrid>, packing: &Packing) -> usize {
     let Ok(header) = read_header(image) else { return 0 };
     let [width, height] = [header.width, header.height].map(|side| side as usize);
     let (short, long) = (width.min(height), width.max(height));
+    let canvas = grid.map_or([0; 2], |grid| grid.sides(packing.image.size).map(|side| side as usize));
     let edge = match packing.image.config.mode {
+        _ if grid.is_some() => canvas[0].max(canvas[1]),
         _ if packing.views.crop() => short,
         Fit::Middle => short,
         Fit::ShortestEdge(edge) => edge,
         Fit::Squash | Fit::Sides | Fit::CentreCrop | Fit::Pad => packing.image.size,
     };
     let enough = 2 * edge;
-    match header.format {
+    let decoded = match header.format {
         "JPEG" if short > enough => 3 * enough * (long * enough / short),
         _ => 3 * short * long,
-    }
+    };
+    decoded + 3 * canvas[0] * canvas[1]
 }

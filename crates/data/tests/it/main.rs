@@ -21,6 +21,8 @@ mod preprocessor;
 mod recaption;
 mod share;
 mod source;
+mod tiles;
+mod tiling;
 mod tokenizer;
 #[cfg(feature = "emoji")]
 mod world;

@@ -1,5 +1,7 @@
 //! Documents to examples, examples to rows, rows to a batch.
 
+use std::ops::Range;
+
 use mm1_data::augment::{DrawnViews, PictureViews};
 use mm1_data::batch::{Batch, BatchContent, BatchExample};
 use mm1_data::document::{Segment, Special};
@@ -27,7 +29,7 @@ fn example(len: usize, first: u32) -> Example {
 
 fn drawn(offset: usize, global: Vec<u8>) -> ExamplePicture {
     let views = DrawnViews { global, local: Vec::new() };
-    ExamplePicture { offset, content: PictureContent::Drawn(views) }
+    ExamplePicture { offsets: vec![offset], grid: None, content: PictureContent::Drawn(views) }
 }
 
 #[test]
@@ -111,9 +113,10 @@ fn nothing_is_predicted_across_examples() {
     assert_eq!(batch.targets, [51, 52, 0, 0, 0, 103, 0, 0, 71, 72, 73, 0, 0, 0, 0, 0]);
     let weights: Vec<f32> = batch.targets.iter().map(|&t| f32::from(u8::from(t > 0))).collect();
     assert_eq!(batch.weights, weights);
-    let expected = |sample: &str, [row, start, len]: [usize; 3], pictures| {
+    let expected = |sample: &str, [row, start, len]: [usize; 3], slots: Range<usize>| {
         let (sample, caption, truncated) = (sample.to_owned(), Vec::new(), false);
-        BatchExample { sample, row, start, len, pictures, caption, truncated }
+        let views = slots.clone().map(|_| 1).collect();
+        BatchExample { sample, row, start, len, slots, views, caption, truncated }
     };
     let examples =
         [expected("50", [0, 0, 3], 0..0), expected("100", [0, 3, 5], 0..1), expected("70", [1, 0, 4], 1..1)];

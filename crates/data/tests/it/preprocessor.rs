@@ -20,7 +20,7 @@ fn spec(name: &str) -> ImageSpec {
 }
 
 /// The same picture as the script's.
-fn source(width: u32, height: u32) -> Image {
+pub(crate) fn source(width: u32, height: u32) -> Image {
     let pixel = |x: u32, y: u32| {
         let checks = if (x / 5 + y / 7) % 2 == 1 { 255 } else { x * y % 256 };
         [(x * 3 + y * 5) % 256, (x * 255 / width + y * 255 / height) / 2, checks]

@@ -108,8 +108,9 @@ impl Objective for Alignment {
 
 /// Refuses an example that has not one picture.
 pub(super) fn pictures(batch: &Batch) -> Result<()> {
-    for BatchExample { sample, pictures, .. } in &batch.examples {
-        ensure!(pictures.len() == 1, "{sample} has {} pictures; this objective needs one", pictures.len());
+    for BatchExample { sample, slots, .. } in &batch.examples {
+        let pictures = slots.len();
+        ensure!(pictures == 1, "{sample} has {pictures} pictures; this objective needs one");
     }
     Ok(())
 }

@@ -16,7 +16,7 @@ impl MicroBatch for Batch {
     }
 
     fn images(&self) -> usize {
-        self.images()
+        self.pictures()
     }
 
     fn samples(&self) -> impl Iterator<Item = &str> {

@@ -128,17 +128,19 @@ pub(crate) fn batch(seed: usize, rows: std::ops::Range<usize>) -> Batch {
             let at = row * length;
             range.map(|i| at + i).filter(|&i| batch.weights[i] > 0.0).map(|i| batch.targets[i]).collect()
         };
-        let pictures = batch.image_slots.len()..batch.image_slots.len() + 1;
-        let example = |sample: &str, range: std::ops::Range<usize>, pictures| BatchExample {
-            sample: format!("{sample}/{seed}/{index}"),
-            row,
-            start: range.start,
-            len: range.len(),
-            pictures,
-            caption: learned(range),
-            truncated: false,
-        };
-        let examples = [example("picture", 0..14, pictures), example("text", 14..22, 0..0)];
+        let slots = batch.image_slots.len()..batch.image_slots.len() + 1;
+        let example =
+            |sample: &str, range: std::ops::Range<usize>, slots: std::ops::Range<usize>| BatchExample {
+                sample: format!("{sample}/{seed}/{index}"),
+                row,
+                start: range.start,
+                len: range.len(),
+                views: slots.clone().map(|_| 1).collect(),
+                slots,
+                caption: learned(range),
+                truncated: false,
+            };
+        let examples = [example("picture", 0..14, slots), example("text", 14..22, 0..0)];
         batch.examples.extend(examples);
         batch.image_slots.push(row * length);
         batch.pixels.extend((0..16 * 16 * 3).map(|i| (hash(i * 31) % 1000) as f32 / 500.0 - 1.0));
