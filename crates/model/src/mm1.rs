@@ -118,6 +118,19 @@ impl Mm1 {
         Self { vision: self.vision.read_only(ops), lm: self.lm.read_only(ops), ..self }
     }
 
+    /// The same network for pictures of `size` pixels a side: the tables of positions of encoder and
+    /// connector are interpolated (bicubic) and trained on from there.
+    ///
+    /// # Errors
+    /// A size that is not whole patches, or has fewer of them than the connector needs.
+    pub fn with_image_size(mut self, size: usize) -> Result<Self> {
+        self.config.vision.image_size = size;
+        self.config.check()?;
+        let (vision, connector) = (self.vision.with_image_size(size), self.connector);
+        let connector = connector.with_grid(self.config.vision.grid());
+        Ok(Self { vision, connector, ..self })
+    }
+
     /// Its shape.
     pub fn config(&self) -> &Mm1Config {
         &self.config

@@ -3,6 +3,7 @@
 //! numbers of PyTorch's `interpolate(mode="bicubic", align_corners=False, antialias=False)`, which CLIP's,
 //! SigLIP's and DINOv2's code calls.
 
+use burn::module::Param;
 use burn::tensor::{Device, Tensor, TensorData};
 
 /// The parameter of the cubic kernel (Keys 1981): PyTorch's.
@@ -37,6 +38,20 @@ pub fn resize_positions(table: &[f32], from: [usize; 2], to: [usize; 2]) -> Vec<
     assert_eq!(values, h * w * d, "{values} values for a grid of {h}x{w}");
     let table = Tensor::from_data(TensorData::new(table.to_vec(), [h * w, d]), &Device::flex());
     resample(table, from, to).into_data().iter::<f32>().collect()
+}
+
+/// The learned table of a square for a square of `side` rows and columns: the parameter goes on from there.
+pub(crate) fn for_side(table: Param<Tensor<2>>, side: usize) -> Param<Tensor<2>> {
+    let [p, d] = table.lazy_shape().dims();
+    let from = p.isqrt();
+    if from == side {
+        return table;
+    }
+    let values: Vec<f32> = table.val().into_data().iter::<f32>().collect();
+    let values = resize_positions(&values, [from; 2], [side; 2]);
+    let (id, device) = (table.id, table.lazy_device());
+    let values = Tensor::from_data(TensorData::new(values, [side * side, d]), &device);
+    table.transform_for_load(values, id)
 }
 
 /// The weights of `from` places in each of `to`: `[to, from]`.

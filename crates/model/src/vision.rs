@@ -266,6 +266,12 @@ impl Vision {
         }
     }
 
+    /// The same encoder for pictures of `size` pixels a side, whole patches: its table of positions is
+    /// interpolated to their grid, and is trained on from there.
+    pub fn with_image_size(self, size: usize) -> Self {
+        Self { position: positions::for_side(self.position, size / self.pixels_per_patch), ..self }
+    }
+
     /// Width of its features.
     pub fn dim(&self) -> usize {
         self.norm.dim()

@@ -149,6 +149,11 @@ impl CAbstractor {
         }
     }
 
+    /// The same with positions interpolated to a grid of `side` rows and columns.
+    pub(super) fn with_grid(self, side: usize) -> Self {
+        Self { position: positions::for_side(self.position, side), ..self }
+    }
+
     /// `[n, h w, d] -> [n, k, D]` for a `grid` of h rows and w columns; its positions are interpolated where
     /// it is not the table's.
     pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {

@@ -113,6 +113,14 @@ impl Connector {
         }
     }
 
+    /// The same for features of `side` rows and columns of patches: see [`crate::Mm1::with_image_size`].
+    pub(crate) fn with_grid(self, side: usize) -> Self {
+        match self {
+            Self::CAbstractor(connector) => Self::CAbstractor(connector.with_grid(side)),
+            pooled => pooled,
+        }
+    }
+
     /// `[n, h w, d] -> [n, k, D]`, the patches of a `grid` of h rows and w columns, row by row.
     pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         match self {

@@ -243,3 +243,30 @@ fn pictures_that_are_not_whole_patches_are_refused() {
     let vision = Case::new("clip").vision(&Device::flex());
     vision.forward(&case::cpu(), Tensor::zeros([1, 12, 30, 3], &Device::flex()));
 }
+
+/// Tables at another size are the interpolated ones, which the golden file proves, and the network gives what
+/// it gave when it interpolated them for each picture.
+#[test]
+fn a_network_for_another_size_has_interpolated_tables() {
+    let connector = ConnectorConfig::CAbstractor(CAbstractorConfig { tokens: 4, dim: 20, depth: 1 });
+    let model = Mm1::new(&config(Case::new("clip").config.vision, connector), 5, &Device::flex()).unwrap();
+    let side = model.config().vision.grid();
+    let tables = |model: &Mm1| -> Vec<Named> {
+        weights::parameters(model).into_iter().filter(|(path, ..)| path.ends_with("position")).collect()
+    };
+    let resized = model.clone().with_image_size(32).unwrap();
+    assert_eq!(resized.config().vision.image_size, 32);
+    for ((path, _, before), (_, shape, after)) in tables(&model).into_iter().zip(tables(&resized)) {
+        assert_eq!(shape[0], 8 * 8, "{path}");
+        assert_eq!(after, resize_positions(&before, [side; 2], [8; 2]), "{path}");
+    }
+    assert_eq!(tables(&resized).len(), 2);
+    let pixels = Tensor::<1, burn::tensor::Int>::arange(0..32 * 32 * 3, &Device::flex()).float();
+    let pixels = pixels.sin().reshape([1, 32, 32, 3]);
+    let tokens = |model: &Mm1| values(model.image_tokens(&case::cpu(), pixels.clone()));
+    assert!(tokens(&resized) == tokens(&model));
+    let back = weights::parameters(&model.clone().with_image_size(20).unwrap());
+    assert!(back == weights::parameters(&model), "its own size changes nothing");
+    let error = model.with_image_size(33).unwrap_err().to_string();
+    assert!(error.contains("image_size = 33"), "{error}");
+}
