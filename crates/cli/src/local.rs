@@ -116,10 +116,11 @@ impl Model for LocalModel<'_> {
     }
 }
 
-/// Demonstrations whose pictures are encoded in a resolution of their own, the others, and the question.
+/// Demonstrations of whose pictures less is shown, the others, and the question.
 fn parts(prompt: &Prompt) -> [PromptPart<'_>; 3] {
     let (demonstrations, question) = prompt.segments.split_at(prompt.demonstration_segments);
     let (reduced, others) = demonstrations.split_at(prompt.full_resolution_from());
-    let side = prompt.reduced.map(|reduced| reduced.side);
-    [PromptPart { segments: reduced, side }, others.into(), question.into()]
+    let side = prompt.reduced.and_then(|reduced| reduced.side);
+    let overviews = prompt.reduced.is_some_and(|reduced| reduced.overviews);
+    [PromptPart { segments: reduced, side, overviews }, others.into(), question.into()]
 }

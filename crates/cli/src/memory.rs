@@ -30,6 +30,8 @@ const TOKENIZER_BYTES: usize = 600;
 pub(crate) struct MemoryEstimate {
     /// Images of a step, about.
     pub(crate) images: usize,
+    /// Views of a step, about: as many as images, where none is tiled.
+    pub(crate) views: usize,
     /// Memory at the peak in MiB.
     pub(crate) mib: u64,
     /// The loader's part of it.
@@ -70,14 +72,15 @@ impl StageLoad<'_> {
     /// If its data can't be read.
     fn estimate(&self, plan: &Plan) -> Result<MemoryEstimate> {
         let Self { stage, training, config } = self;
-        let images = first_images(config)?;
+        let counts = first_counts(config)?;
         let load = Load {
             positions: training.rows * training.length,
-            images: images.iter().copied().max().unwrap_or(0),
+            images: counts.iter().map(|count| count.views).max().unwrap_or(0),
             recompute: training.activation_checkpointing,
             precision: plan.recipe.precision,
         };
-        let (model, parameters) = (&plan.recipe.model, plan.derived.parameters_of(stage, training));
+        let model = &plan.recipe.as_of(&training.name).model;
+        let parameters = plan.derived.parameters_of(stage, training);
         let activations = match stage {
             Stage::Encoder(_) => model.encoder_bytes(load),
             _ if training.objective == ObjectiveConfig::Align => {
@@ -95,8 +98,12 @@ impl StageLoad<'_> {
         // A checkpoint is written from a copy of weights and moments, where the step has left its memory.
         let tokenizer = (plan.tokenizer.vocab() * TOKENIZER_BYTES) as u64;
         let bytes = state + step.max(state) + batches + loader.total() + tokenizer;
+        let of_step = |of: fn(&PictureCounts) -> usize| {
+            counts.iter().map(of).sum::<usize>() * training.accumulate / LOOKED_AT
+        };
         Ok(MemoryEstimate {
-            images: images.iter().sum::<usize>() * training.accumulate / LOOKED_AT,
+            images: of_step(|count| count.pictures),
+            views: of_step(|count| count.views),
             mib: bytes.div_ceil(1 << 20) + BESIDE_MIB,
             loader_mib: loader.total().div_ceil(1 << 20),
             loader,
@@ -104,10 +111,22 @@ impl StageLoad<'_> {
     }
 }
 
+/// Images of a batch.
+struct PictureCounts {
+    /// As documents have them.
+    pictures: usize,
+    /// As the encoder is given them.
+    views: usize,
+}
+
 /// The numbers of images in the first batches.
-fn first_images(config: &LoaderConfig) -> Result<Vec<usize>> {
+fn first_counts(config: &LoaderConfig) -> Result<Vec<PictureCounts>> {
     let mut loader = Loader::start(LoaderConfig { threads: 1, ..config.clone() }, Cursor::default())?;
-    (0..LOOKED_AT).map(|_| Ok(input(loader.next())?.0.images())).collect()
+    let mut count = || {
+        let (batch, _) = input(loader.next())?;
+        Ok(PictureCounts { pictures: batch.pictures(), views: batch.images() })
+    };
+    (0..LOOKED_AT).map(|_| count()).collect()
 }
 
 /// Refuses a run of which a stage can't fit, before the system ends it in the middle.

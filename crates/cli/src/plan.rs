@@ -7,10 +7,11 @@ use anyhow::{Context, Result, ensure};
 use burn::tensor::Device;
 use mm1_data::batch::BatchContent;
 use mm1_data::document::Special;
-use mm1_data::image::{DecodeBudget, ImageSpec};
+use mm1_data::image::{DecodeBudget, Tiling};
 use mm1_data::loader::{LoaderConfig, RankShare, RowFill};
 use mm1_data::mixture::{Mixture, MixturePart};
 use mm1_data::pack::Packing;
+use mm1_data::picture_tokens::PictureFormat;
 #[cfg(feature = "emoji")]
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
@@ -48,7 +49,6 @@ pub(crate) struct Plan {
     /// The opened sources.
     pub(crate) sources: Sources,
     pub(crate) tokenizer: Arc<Tokenizer>,
-    pub(crate) image: ImageSpec,
     pub(crate) derived: Derived,
 }
 
@@ -71,9 +71,15 @@ impl Worker {
 /// What follows from the recipe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Derived {
-    /// Image tokens for a picture.
+    /// Image tokens for a picture, of a tiled one for each view.
     pub(crate) image_tokens: usize,
+    /// How large pictures are in each training stage that has another size than the model at first, or tiles.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) stage_pictures: BTreeMap<String, StagePictures>,
     pub(crate) parameters: ParameterCounts,
+    /// Those of the stages with pictures of another size, whose tables of positions are longer or shorter.
+    #[serde(skip)]
+    counts: BTreeMap<String, ParameterCounts>,
     /// Of the adapters of each stage that has some.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) adapters: BTreeMap<String, AdapterCounts>,
@@ -95,6 +101,18 @@ pub(crate) struct Derived {
     pub(crate) lr: BTreeMap<String, f64>,
     /// Positions in a step of each training stage.
     pub(crate) positions_per_step: BTreeMap<String, u64>,
+}
+
+/// Pictures as a training stage sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct StagePictures {
+    /// Side of a view in pixels.
+    pub(crate) image_size: usize,
+    /// Tokens of the picture with most views, indicators among them.
+    pub(crate) most_tokens: usize,
+    /// Whether a picture may have several views.
+    #[serde(skip)]
+    pub(crate) tiled: bool,
 }
 
 impl Plan {
@@ -129,32 +147,36 @@ impl Plan {
         let rows = lm.from.as_ref().and(lm.vocab).unwrap_or(0);
         lm.vocab = Some(rows.max(tokenizer.vocab()));
         recipe.model.check()?;
+        recipe.image.tiling.check(recipe.image_spec().size).context("image")?;
+        recipe.image_spec().check()?;
+        check_sizes(&recipe)?;
         let derived = Derived::of(&recipe, [encoder, lm_weights], &tokenizer, compute.device())?;
         let marks = tokenizer.picture_marks().map_or(0, |_| PictureMarks::POSITIONS);
         for stage in &recipe.stage {
             if let Some(s) = stage.training() {
+                let most =
+                    derived.stage_pictures.get(&s.name).map_or(derived.image_tokens, |of| of.most_tokens);
                 ensure!(
-                    s.length > derived.image_tokens + marks + 1,
+                    s.length > most + marks + 1,
                     "stage.{}.length = {} leaves no room for text beside the {} tokens of one picture",
                     s.name,
                     s.length,
-                    derived.image_tokens + marks
+                    most + marks
                 );
             }
         }
-        let image = recipe.image_spec();
-        image.check()?;
-        let plan = Self { compute, sources, tokenizer, image, derived, recipe };
+        let plan = Self { compute, sources, tokenizer, derived, recipe };
         plan.rehearse()?;
         Ok(plan)
     }
 
     /// Finds what the evaluations of the recipe can't ask: before training, not after.
     fn rehearse(&self) -> Result<()> {
-        let Self { recipe, sources, tokenizer, image, derived, .. } = self;
-        let prompts = PromptTokenizer::new(tokenizer.clone(), image.size, derived.image_tokens);
+        let Self { recipe, sources, tokenizer, derived, .. } = self;
         for stage in &recipe.stage {
             let Stage::Eval(stage) = stage else { continue };
+            let image = recipe.as_of(&stage.name).image_spec();
+            let prompts = PromptTokenizer::new(tokenizer.clone(), image, derived.image_tokens);
             let data = TaskData::of_run(recipe, sources, stage.protocol.data.as_deref());
             let names = &stage.protocol.tasks;
             let rehearsed =
@@ -187,7 +209,7 @@ impl Plan {
             mixture: self.mixture(stage)?,
             packing: Packing {
                 tokenizer: self.tokenizer.clone(),
-                image: self.image.clone(),
+                image: self.recipe.pictures_of(stage).image_spec(),
                 // Beside a caption of its own a picture takes no room.
                 image_tokens: if packs { self.derived.image_tokens } else { 1 },
                 views: stage.objective.views().cloned().unwrap_or_default(),
@@ -249,9 +271,10 @@ impl Derived {
     /// How many parameters `stage`, whose settings are `training`, holds and trains.
     pub(crate) fn parameters_of(&self, stage: &Stage, training: &TrainStage) -> StageParameters {
         let adapters = self.adapters.get(&training.name).copied().unwrap_or_default();
+        let counts = self.counts.get(&training.name).unwrap_or(&self.parameters);
         match stage {
-            Stage::Encoder(_) => StageParameters::of_encoder(&self.parameters),
-            _ => StageParameters::of_language(training, &self.parameters, adapters),
+            Stage::Encoder(_) => StageParameters::of_encoder(counts),
+            _ => StageParameters::of_language(training, counts, adapters),
         }
     }
 
@@ -266,9 +289,18 @@ impl Derived {
         let network = Mm1::new(&recipe.model, recipe.seed, device)?;
         let (parameters, mut adapters) = (ParameterCounts::of(&network), BTreeMap::new());
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
+        let (mut stage_pictures, mut counts) = (BTreeMap::new(), BTreeMap::new());
         // Without training there are weights alone.
         let mut state = (size_of::<f32>() * parameters.total()) as u64;
         for stage in &recipe.stage {
+            if let Some(s) = stage.training() {
+                let sized = recipe.as_of(&s.name).model;
+                if sized != recipe.model {
+                    counts
+                        .insert(s.name.clone(), ParameterCounts::of(&Mm1::new(&sized, recipe.seed, device)?));
+                }
+                stage_pictures.extend(pictures_in(recipe, s, tokenizer).map(|of| (s.name.clone(), of)));
+            }
             let (s, of_law, bytes) = match stage {
                 Stage::Pretrain(s) | Stage::Sft(s) => {
                     let own = adapter_counts(&network, s);
@@ -287,7 +319,9 @@ impl Derived {
         }
         Ok(Self {
             image_tokens: recipe.model.connector.tokens(),
+            stage_pictures,
             parameters,
+            counts,
             adapters,
             encoder,
             lm: lm_weights,
@@ -301,6 +335,29 @@ impl Derived {
             positions_per_step,
         })
     }
+}
+
+/// Checks the sizes and tilings of all stages.
+fn check_sizes(recipe: &Recipe) -> Result<()> {
+    for stage in &recipe.stage {
+        let of_stage = recipe.as_of(stage.name());
+        let fits = of_stage.model.check().and_then(|()| of_stage.image_spec().check());
+        fits.with_context(|| format!("stage.{}, image_size = {}", stage.name(), of_stage.image_spec().size))?;
+    }
+    Ok(())
+}
+
+/// What is said of the pictures of a stage; nothing, where they are as `[model.vision]` has them.
+fn pictures_in(recipe: &Recipe, stage: &TrainStage, tokenizer: &Tokenizer) -> Option<StagePictures> {
+    let image = recipe.pictures_of(stage).image_spec();
+    let tiled = image.config.tiling != Tiling::default();
+    let pictures = PictureFormat { image: &image, image_tokens: recipe.model.connector.tokens() };
+    let most_tokens = pictures.most_positions(tokenizer);
+    (tiled || image.size != recipe.model.vision.image_size).then_some(StagePictures {
+        image_size: image.size,
+        most_tokens,
+        tiled,
+    })
 }
 
 /// The parameters of the adapters of `stage` in `network`, if it has some.

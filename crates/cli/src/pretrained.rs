@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use mm1_data::image::ImageSpec;
+use mm1_data::image::{ImageSpec, Tiling};
 use mm1_model::device::DeviceKind;
 use mm1_model::import::lm::{self, ImportedLm};
 use mm1_model::import::{self, ImportedEncoder};
@@ -48,6 +48,9 @@ impl PretrainedEncoder {
     fn of_run(root: &Path) -> Result<Self> {
         let recipe = Recipe::of_run(root)?;
         let last = checkpoints::last_stage(&recipe, root).context("no stage has a checkpoint yet")?;
+        // Tiles are the decoder's matter: another recipe may cut pictures otherwise.
+        let mut recipe = recipe.as_of(last.name());
+        recipe.image.tiling = Tiling::default();
         let file = checkpoints::weights(root, last.name())?;
         let tensors = match last.training().filter(|stage| stage.adapter.is_some()) {
             Some(stage) => {

@@ -69,10 +69,27 @@ impl Plan {
         })
     }
 
+    /// Size and tiles of a stage's pictures, where they are not those of the model at first.
+    fn pictures_line(&self, stage: &str, memory: &BTreeMap<String, MemoryEstimate>) -> String {
+        let Some(of) = self.derived.stage_pictures.get(stage) else { return String::new() };
+        let (size, most, MemoryEstimate { images, views, .. }) =
+            (of.image_size, of.most_tokens, memory[stage]);
+        if !of.tiled {
+            return format!("{size} pixels a side,\n    ");
+        }
+        let mean = views as f64 / images.max(1) as f64;
+        let tokens = mean * self.derived.image_tokens as f64;
+        format!(
+            "{mean:.1} views of {size} pixels a picture ({tokens:.0} image tokens; with most views {most} \
+             tokens),\n    "
+        )
+    }
+
     fn line_of(&self, stage: &Stage, memory: &BTreeMap<String, MemoryEstimate>) -> String {
         match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
                 let MemoryEstimate { images, mib, loader_mib, .. } = memory[&s.name];
+                let pictures = self.pictures_line(&s.name, memory);
                 let positions = HumanCount(self.derived.positions_per_step[&s.name]);
                 let adapters = self.derived.adapters.get(&s.name).map_or(String::new(), |counts| {
                     format!(
@@ -82,7 +99,7 @@ impl Plan {
                 });
                 format!(
                     "{} {} of up to {positions} tokens with about {images} {}, peak lr {:.2e},\n    \
-                     {adapters}about {mib} MiB of memory, of it loader {loader_mib} MiB",
+                     {pictures}{adapters}about {mib} MiB of memory, of it loader {loader_mib} MiB",
                     s.steps,
                     if s.steps == 1 { "step" } else { "steps" },
                     if images == 1 { "picture" } else { "pictures" },

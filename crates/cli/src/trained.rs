@@ -36,15 +36,28 @@ impl Trained {
     /// # Errors
     /// A folder that is no run folder, or has no trained model; a device that was not built in.
     pub(crate) fn load(root: &Path, device: DeviceArgs) -> Result<Self> {
-        Self::of_stage(root, None, device)
+        Self::of_stage(root, None, device, None)
     }
 
-    /// The same of the stage of that name.
+    /// The same of the stage of that name, for pictures of `image_size` pixels a side in place of those that
+    /// it was trained with.
     ///
     /// # Errors
-    /// As [`Self::load`]; a stage that is not there or trains no language model.
-    pub(crate) fn of_stage(root: &Path, name: Option<&str>, device: DeviceArgs) -> Result<Self> {
-        let RunModel { model, tokenizer, compute, recipe, stage } = RunModel::read(root, name, device)?;
+    /// As [`Self::load`]; a stage that is not there or trains no language model; a size that is not whole
+    /// patches.
+    pub(crate) fn of_stage(
+        root: &Path,
+        name: Option<&str>,
+        device: DeviceArgs,
+        image_size: Option<usize>,
+    ) -> Result<Self> {
+        let RunModel { mut model, tokenizer, compute, mut recipe, stage } =
+            RunModel::read(root, name, device)?;
+        if let Some(size) = image_size {
+            recipe = recipe.with_image_size(size);
+            let fits = recipe.image_spec().check().and_then(|()| model.with_image_size(size));
+            model = input(fits.with_context(|| format!("--image-size {size}")))?;
+        }
         Ok(Self {
             generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
             tuned: matches!(stage, Stage::Sft(_)),
@@ -61,6 +74,7 @@ pub(crate) struct RunModel {
     pub(crate) model: Mm1,
     pub(crate) tokenizer: Tokenizer,
     pub(crate) compute: Compute,
+    /// With the size of pictures and the tiling of that stage.
     pub(crate) recipe: Recipe,
     /// The stage that left it.
     pub(crate) stage: Stage,
@@ -108,6 +122,9 @@ impl RunModel {
             Tokenizer::of_run(root).and_then(|found| recipe_tokenizer::for_form(found, recipe.export)),
         )?;
         let stage = recipe.stage[last].clone();
+        let recipe = recipe.as_of(stage.name());
+        // A tiling that was changed by hand.
+        input(recipe.image_spec().check().with_context(|| format!("--run {}", root.display())))?;
         Ok(Self { model, tokenizer, compute, recipe, stage })
     }
 }

@@ -200,7 +200,8 @@ impl<'a> Prompter<'a> {
         prompt.shared_demonstrations = protocol.demonstrations == Selection::Fixed;
         let reduced = demonstrations.len().saturating_sub(protocol.full_resolution_demonstrations);
         let count = demonstrations[..reduced].iter().map(|question| question.pictures.len()).sum();
-        prompt.reduced = protocol.demonstration_size.map(|side| ReducedPictures { side, count });
+        let (side, overviews) = (protocol.demonstration_size, protocol.demonstration_overviews);
+        prompt.reduced = (side.is_some() || overviews).then_some(ReducedPictures { side, overviews, count });
         if self.pass.blind { prompt.blind() } else { Ok(()) }
     }
 

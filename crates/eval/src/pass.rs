@@ -34,6 +34,8 @@ impl EvalPass<'_> {
             chain_of_thought,
             demonstration_size,
             full_resolution_demonstrations,
+            image_size,
+            demonstration_overviews,
             // No answer depends on these: which answers are asked for, how fast, and what stands beside them.
             tasks: _,
             shots: _,
@@ -44,7 +46,7 @@ impl EvalPass<'_> {
             contamination: _,
             data: _,
         } = self.protocol;
-        json!({
+        let mut header = json!({
             "model": model,
             "task": task,
             "shots": self.shots,
@@ -56,6 +58,14 @@ impl EvalPass<'_> {
             "chain_of_thought": chain_of_thought,
             "demonstration_size": demonstration_size,
             "sharp_demonstrations": full_resolution_demonstrations,
-        })
+        });
+        // Newer than the first logs: not there where nothing is asked.
+        if let Some(size) = image_size {
+            header["image_size"] = json!(size);
+        }
+        if *demonstration_overviews {
+            header["demonstration_overviews"] = json!(true);
+        }
+        header
     }
 }

@@ -36,15 +36,17 @@ pub struct Prompt {
     pub demonstration_segments: usize,
     /// Whether these are the same in the prompts of all items.
     pub shared_demonstrations: bool,
-    /// The first pictures, if they are encoded at a lower resolution than the question's.
+    /// The first pictures, if less is shown of them than of the question's.
     pub reduced: Option<ReducedPictures>,
 }
 
-/// Pictures at the beginning of a prompt that are encoded at a lower resolution.
+/// Pictures at the beginning of a prompt of which less is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReducedPictures {
-    /// Pixels a side.
-    pub side: usize,
+    /// Pixels a side; `None`: as many as the question's.
+    pub side: Option<usize>,
+    /// Whether they are shown by their overviews alone, without tiles.
+    pub overviews: bool,
     /// How many these are.
     pub count: usize,
 }

@@ -92,6 +92,16 @@ pub struct Protocol {
     /// scored.
     #[arg(long, help = "Demonstrations show a chain of thought, and the model's conclusion is scored")]
     pub chain_of_thought: bool,
+    /// Side with which images are encoded, in whole patches: the positions of the model are interpolated. By
+    /// default that of its training. Unit: pixels.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1, max = 4096))]
+    #[arg(
+        long,
+        value_name = "PIXELS",
+        help = "Encode images at PIXELS in place of the size of the training"
+    )]
+    pub image_size: Option<usize>,
     /// Side with which the demonstrations' images are encoded, in whole patches; without it at full
     /// resolution, as the question's. Unit: pixels.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -102,7 +112,16 @@ pub struct Protocol {
         help = "Encode the demonstrations' images at PIXELS; the last N at full resolution"
     )]
     pub demonstration_size: Option<usize>,
-    /// The last demonstrations that are encoded at full resolution all the same.
+    /// Whether the demonstrations' images are shown by their overviews alone, where a model's images are
+    /// tiled; the question's images have all their tiles.
+    #[serde(skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = false))]
+    #[arg(
+        long,
+        help = "Show the demonstrations' images by their overviews alone; the last N with all their tiles"
+    )]
+    pub demonstration_overviews: bool,
+    /// The last demonstrations that are encoded at full resolution and with all their tiles all the same.
     /// Unit: demonstrations.
     #[serde(alias = "sharp_demonstrations", skip_serializing_if = "is_default")]
     #[schemars(extend("default" = 0))]
@@ -110,9 +129,9 @@ pub struct Protocol {
         long,
         value_name = "N",
         default_value_t = Self::default().full_resolution_demonstrations,
-        requires = "demonstration_size",
         alias = "sharp-demonstrations",
-        help = "How many of the last demonstrations are encoded at full resolution all the same"
+        help = "How many of the last demonstrations are encoded in full all the same; needs \
+                --demonstration-size or --demonstration-overviews"
     )]
     pub full_resolution_demonstrations: usize,
     /// Training documents of each source with which test items are compared, from the first, to find what
@@ -147,7 +166,9 @@ impl Default for Protocol {
             demonstrations: Selection::default(),
             pool: 1000,
             chain_of_thought: false,
+            image_size: None,
             demonstration_size: None,
+            demonstration_overviews: false,
             full_resolution_demonstrations: 0,
             contamination: 1000,
             data: None,
@@ -216,19 +237,29 @@ impl Protocol {
         ] {
             ensure!(value <= most, "{field} = {value} must be at most {most}");
         }
+        let full = self.full_resolution_demonstrations;
+        ensure!(
+            full == 0 || self.demonstration_size.is_some() || self.demonstration_overviews,
+            "full_resolution_demonstrations = {full}: all are shown in full; set demonstration_size or \
+             demonstration_overviews (--demonstration-size, --demonstration-overviews) for the others"
+        );
         Ok(())
     }
 
-    /// Checks that a model with patches of `patch` pixels a side can encode demonstrations as it is asked to.
+    /// Checks that a model with patches of `patch` pixels a side can encode pictures as it is asked to.
     ///
     /// # Errors
     /// One line that names the field.
     pub fn check_resolution(&self, patch: usize) -> Result<()> {
-        let Some(size) = self.demonstration_size else { return Ok(()) };
-        ensure!(
-            (patch..=MAX_SIDE).contains(&size) && size.is_multiple_of(patch),
-            "demonstration_size = {size}: give {patch} to {MAX_SIDE} pixels in whole patches of {patch}"
-        );
+        for (field, size) in
+            [("image_size", self.image_size), ("demonstration_size", self.demonstration_size)]
+        {
+            let Some(size) = size else { continue };
+            ensure!(
+                (patch..=MAX_SIDE).contains(&size) && size.is_multiple_of(patch),
+                "{field} = {size}: give {patch} to {MAX_SIDE} pixels in whole patches of {patch}"
+            );
+        }
         Ok(())
     }
 }

@@ -209,7 +209,7 @@ fn messages(prompt: &Prompt) -> Result<Vec<Value>> {
             Segment::Text { text, .. } => push(&mut messages, json!({ "type": "text", "text": text })),
             Segment::Image(image) => {
                 let reduced = prompt.reduced.filter(|_| place < full_resolution_from);
-                let longest = reduced.map(|reduced| reduced.side);
+                let longest = reduced.and_then(|reduced| reduced.side);
                 let address = json!({ "url": data_url(image, longest)? });
                 push(&mut messages, json!({ "type": "image_url", "image_url": address }));
             }

@@ -23,6 +23,7 @@ pub(crate) fn header(run: &RunRecords) -> String {
     if let Some(n) = run.planned("image_tokens").and_then(toml::Value::as_integer) {
         facts.push(format!("{n} image tokens a picture"));
     }
+    facts.append(&mut pictures(run));
     if !run.stages.is_empty() {
         facts.append(&mut trained(run));
     }
@@ -39,6 +40,17 @@ pub(crate) fn header(run: &RunRecords) -> String {
         escape(&run.name),
         escape(&verdict(run))
     )
+}
+
+/// The size of pictures in the stages where it is not that of the model at first, and what the largest takes.
+fn pictures(run: &RunRecords) -> Vec<String> {
+    let stages = run.planned("stage_pictures").and_then(toml::Value::as_table).into_iter().flatten();
+    let fact = |(stage, of): (&String, &toml::Value)| {
+        let number = |key: &str| of.get(key).and_then(toml::Value::as_integer);
+        let (size, most) = (number("image_size")?, number("most_tokens")?);
+        Some(format!("{stage}: pictures of {size} pixels a side, at most {most} tokens a picture"))
+    };
+    stages.filter_map(fact).collect()
 }
 
 /// How much was trained.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Tensor, TensorData};
-use mm1_data::document::{Image, Segment, Special};
-use mm1_data::image::{ImageSpec, normalise_into, prepare};
+use mm1_data::document::{Image, Segment};
+use mm1_data::image::{ImageSpec, normalise_into, prepare, prepare_views};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
 use mm1_model::{Cache, Compute, Mm1, Piece, Placed};
@@ -36,7 +36,7 @@ impl Generator {
     /// and range must be those that the model was trained with.
     pub fn new(compute: &Compute, model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
         let model = model.read_only(compute);
-        let prompts = PromptTokenizer::new(tokenizer, image.size, model.config().connector.tokens());
+        let prompts = PromptTokenizer::new(tokenizer, image.clone(), model.config().connector.tokens());
         Self { model, compute: compute.clone(), prompts, image }
     }
 
@@ -152,15 +152,15 @@ impl Generator {
         for segment in &prompt.segments {
             match segment {
                 EncodedSegment::Tokens(ids) => input.ids.extend(ids),
-                EncodedSegment::Picture { image: picture, side, positions } => {
-                    let image = self.image.at(*side);
-                    let (slot, size) = (input.ids.len(), [image.size; 2]);
-                    let placeholder = self.tokenizer().id(Special::Image);
-                    let places = std::iter::repeat_n(placeholder, *positions);
-                    input.ids.extend(places);
-                    let mut pixels = Vec::new();
-                    normalise_into(&prepare(picture, &image)?, &image, &mut pixels);
-                    input.pictures.push(Placed { slot, size, pixels });
+                EncodedSegment::Picture { image: picture, side, tokens } => {
+                    let (image, before) = (self.image.at(*side), input.ids.len());
+                    input.ids.extend(&tokens.ids);
+                    let views = prepare_views(picture, &image, tokens.grid)?;
+                    for (offset, view) in tokens.views.iter().zip(views.chunks(image.bytes())) {
+                        let (slot, size, mut pixels) = (before + offset, [image.size; 2], Vec::new());
+                        normalise_into(view, &image, &mut pixels);
+                        input.pictures.push(Placed { slot, size, pixels });
+                    }
                 }
             }
         }

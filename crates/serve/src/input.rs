@@ -2,6 +2,7 @@
 //! tokens, [`ModelInput`] with its pictures prepared.
 
 use mm1_data::document::{Image, Segment};
+use mm1_data::picture_tokens::PictureTokens;
 use mm1_model::{Piece, Placed};
 
 /// A stretch of a prompt whose pictures are encoded in one resolution.
@@ -11,11 +12,13 @@ pub struct PromptPart<'a> {
     pub segments: &'a [Segment],
     /// Pixels a side of its pictures, whole patches; `None`: as many as the model was trained with.
     pub side: Option<usize>,
+    /// Whether its pictures are shown by their overviews alone, where the model's are tiled.
+    pub overviews: bool,
 }
 
 impl<'a, S: AsRef<[Segment]> + ?Sized> From<&'a S> for PromptPart<'a> {
     fn from(segments: &'a S) -> Self {
-        Self { segments: segments.as_ref(), side: None }
+        Self { segments: segments.as_ref(), side: None, overviews: false }
     }
 }
 
@@ -58,7 +61,7 @@ impl EncodedPrompt {
     pub(crate) fn push(&mut self, segment: EncodedSegment) {
         self.positions += match &segment {
             EncodedSegment::Tokens(ids) => ids.len(),
-            EncodedSegment::Picture { positions, .. } => *positions,
+            EncodedSegment::Picture { tokens, .. } => tokens.ids.len(),
         };
         self.segments.push(segment);
     }
@@ -72,10 +75,10 @@ pub(crate) enum EncodedSegment {
     /// A picture.
     Picture {
         image: Image,
-        /// Pixels a side at which it is encoded.
+        /// Pixels a side at which each of its views is encoded.
         side: usize,
-        /// Positions that it takes.
-        positions: usize,
+        /// What it is read as.
+        tokens: PictureTokens,
     },
 }
 
@@ -84,7 +87,7 @@ pub(crate) enum EncodedSegment {
 pub(crate) struct ModelInput {
     /// With as many placeholders for each picture as it has image tokens.
     pub(crate) ids: Vec<u32>,
-    /// In order; each slot is the index of its first placeholder in `ids`.
+    /// In order, of a tiled one its views; each slot is the index of its first placeholder in `ids`.
     pub(crate) pictures: Vec<Placed>,
 }
 

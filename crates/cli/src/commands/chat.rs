@@ -43,6 +43,9 @@ pub(crate) struct ChatArgs {
     /// Image (JPEG, PNG, WebP, GIF, BMP or TIFF) that the first message is about. May be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
+    /// Side of the images in pixels, whole patches. Default: that of the training.
+    #[arg(long, value_name = "PIXELS", conflicts_with = "model")]
+    image_size: Option<usize>,
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
@@ -78,7 +81,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         (Some(origin), _) => Trained::of_origin(origin, args.device)?,
         (None, run) => {
             let run = run.as_deref().context("--run or --model is needed")?;
-            Trained::of_stage(run, args.stage.as_deref(), args.device)?
+            Trained::of_stage(run, args.stage.as_deref(), args.device, args.image_size)?
         }
     };
     if !model.tuned {

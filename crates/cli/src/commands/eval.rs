@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use clap::{Args, Subcommand};
 use mm1_data::printable::printable;
 use mm1_eval::compare::{self, TaskComparison};
@@ -119,7 +119,8 @@ impl EvalArgs {
 
     fn evaluate_run(&self, run: &Path, folder: &RunFolder) -> Result<()> {
         let Protocol { tasks, data, contamination, batch, .. } = &self.protocol;
-        let model = Trained::of_stage(run, self.stage.as_deref(), self.device)?;
+        let size = self.protocol.image_size;
+        let model = Trained::of_stage(run, self.stage.as_deref(), self.device, size)?;
         input(self.protocol.check_resolution(model.recipe.model.vision.patch))?;
         let stop = stop_flag()?;
         let data = input(TaskData::open(Some(&model.recipe), tasks, data.as_deref(), *contamination > 0))?;
@@ -133,7 +134,13 @@ impl EvalArgs {
     }
 
     fn evaluate_address(&self, address: &str, folder: &RunFolder) -> Result<()> {
-        let Protocol { tasks, data, batch, .. } = &self.protocol;
+        let Protocol { tasks, data, batch, image_size, demonstration_overviews, .. } = &self.protocol;
+        for (flag, given) in
+            [("--image-size", image_size.is_some()), ("--demonstration-overviews", *demonstration_overviews)]
+        {
+            let settled = "a model behind an address has its own size and tiles: leave it out";
+            ensure!(!given, InputError::new(format!("{flag}: {settled}")));
+        }
         let mut remote = input(RemoteModel::new(RemoteSettings {
             address,
             model: &self.model_name,

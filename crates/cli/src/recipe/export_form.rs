@@ -1,7 +1,7 @@
 //! What `export = "…"` asks of a recipe, before anything is trained.
 
 use anyhow::{Context as _, Result, ensure};
-use mm1_data::image::{Fit, ImageConfig};
+use mm1_data::image::{Fit, ImageConfig, Tiling};
 use mm1_model::export::{ExportForm, idefics3};
 
 use super::Recipe;
@@ -15,8 +15,22 @@ pub(crate) fn check(recipe: &Recipe) -> Result<()> {
         ExportForm::Own => Ok(()),
         ExportForm::Idefics3 => idefics3::check(&recipe.model)
             .and_then(|()| check_pictures(&recipe.image))
+            .and_then(|()| recipe.stage.iter().try_for_each(|stage| check_views(&recipe.as_of(stage.name()))))
             .context("export = \"idefics3\""),
     }
+}
+
+/// Refuses what no form of an export has words for: a picture in several views. `recipe` is that of a stage.
+///
+/// # Errors
+/// One line with the field, and the remedy.
+pub(crate) fn check_views(recipe: &Recipe) -> Result<()> {
+    ensure!(
+        recipe.image.tiling == Tiling::default(),
+        "tiling: exported models show an image as one; an export of tiles is not written yet: leave tiling \
+         out, in [image] and in the stages"
+    );
+    Ok(())
 }
 
 /// What Idefics3's processor does with pictures: both sides become the model's, and a picture of zeros alone

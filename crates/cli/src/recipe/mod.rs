@@ -6,6 +6,7 @@ pub(crate) mod export_form;
 mod known;
 mod limits;
 mod refusal;
+mod resolution;
 mod stage;
 mod training;
 mod written;

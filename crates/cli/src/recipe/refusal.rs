@@ -59,6 +59,9 @@ fn in_words(wanted: &str) -> &str {
         "a string" => "a text in quotes",
         "a sequence" => "a list in brackets",
         "a map" => "a table",
+        tagged if tagged.starts_with("internally tagged enum") => {
+            "a table with its kind, such as { kind = \"…\" }"
+        }
         other => other,
     }
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Result, bail, ensure};
 use mm1_data::augment::PictureViews;
+use mm1_data::image::Tiling;
 use mm1_model::adapter::AdapterConfig;
 use mm1_model::aim::AimConfig;
 use mm1_model::clip::Contrast;
@@ -32,6 +33,10 @@ pub(crate) struct TrainStage {
     pub(crate) accumulate: usize,
     /// Positions in a row.
     pub(crate) length: usize,
+    /// Side of the pictures from here on; `None`: as before.
+    pub(crate) image_size: Option<usize>,
+    /// Into which views pictures are cut from here on; `None`: as before.
+    pub(crate) tiling: Option<Tiling>,
     /// Whether blocks are computed again in the backward pass.
     pub(crate) activation_checkpointing: bool,
     /// The adapters that are trained in place of a part's weights, if it has some.
@@ -199,6 +204,7 @@ impl ObjectiveKind {
     "views": { "required": ["objective"], "properties": { "objective": { "not": { "enum": ["language", "align"] } } } },
     "dino": { "required": ["objective"], "properties": { "objective": { "const": "dino" } } },
     "aim": { "required": ["objective"], "properties": { "objective": { "const": "aim" } } },
+    "tiling": { "properties": { "objective": { "const": "language" } } },
     "adapter": { "properties": { "objective": { "const": "language" } } },
 }))]
 struct TrainStageFields {
@@ -233,6 +239,17 @@ struct TrainStageFields {
     /// Unit: tokens.
     #[schemars(range(min = 1))]
     length: usize,
+    /// Side of the images in this stage and those after it: when it begins, the position tables of encoder
+    /// and connector are interpolated (bicubic), and trained on. By default as before; at first
+    /// `model.vision.image_size`.
+    /// Unit: pixels.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 1))]
+    image_size: Option<usize>,
+    /// Into which views images are cut in this stage and those after it; only in stages of kind `pretrain`
+    /// and `sft`. By default as before; at first `image.tiling`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    tiling: Option<Tiling>,
     /// Activation checkpointing (Chen et al. 2016): the backward pass recomputes each block's activations.
     /// The same digits in less memory, for up to a third more time.
     #[serde(default, alias = "recompute_blocks")]
@@ -272,7 +289,8 @@ impl TryFrom<TrainStageFields> for TrainStage {
     fn try_from(fields: TrainStageFields) -> Result<Self> {
         let objective = fields.objective()?;
         let TrainStageFields { name, mixture, steps, rows, accumulate, length, .. } = fields;
-        let TrainStageFields { activation_checkpointing, adapter, optimizer, checkpoint, .. } = fields;
+        let TrainStageFields { image_size, tiling, activation_checkpointing, adapter, .. } = fields;
+        let TrainStageFields { optimizer, checkpoint, .. } = fields;
         Ok(Self {
             name,
             objective,
@@ -281,6 +299,8 @@ impl TryFrom<TrainStageFields> for TrainStage {
             rows,
             accumulate,
             length,
+            image_size,
+            tiling,
             activation_checkpointing,
             adapter,
             optimizer,
@@ -303,6 +323,12 @@ impl TrainStageFields {
                 kind.name()
             );
         }
+        ensure!(
+            self.tiling.is_none() || kind == ObjectiveKind::Language,
+            "stage.{name}.tiling belongs to stages of kind \"pretrain\" and \"sft\", but this stage has \
+             objective = \"{}\", which sees each image as one: leave it out",
+            kind.name()
+        );
         ensure!(
             self.adapter.is_none() || kind == ObjectiveKind::Language,
             "stage.{name}.adapter belongs to stages of kind \"pretrain\" and \"sft\", but this stage has objective = \
@@ -334,7 +360,8 @@ impl From<TrainStage> for TrainStageFields {
     /// same.
     fn from(stage: TrainStage) -> Self {
         let TrainStage { name, objective, mixture, steps, rows, accumulate, length, .. } = stage;
-        let TrainStage { activation_checkpointing, adapter, optimizer, checkpoint, .. } = stage;
+        let TrainStage { image_size, tiling, activation_checkpointing, adapter, .. } = stage;
+        let TrainStage { optimizer, checkpoint, .. } = stage;
         let kind = objective.kind();
         let views = objective.views().filter(|views| !is_default(*views)).cloned();
         let (dino, aim) = match objective {
@@ -350,6 +377,8 @@ impl From<TrainStage> for TrainStageFields {
             rows,
             accumulate,
             length,
+            image_size,
+            tiling,
             activation_checkpointing,
             adapter,
             views,

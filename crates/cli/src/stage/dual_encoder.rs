@@ -117,7 +117,7 @@ impl DualEncoder {
 fn trained(recipe: &Recipe, root: &Path, last: &Stage, device: &Device) -> Result<Option<Clip>> {
     let Stage::Encoder(last) = last else { return Ok(None) };
     let Some(contrast) = last.objective.contrast() else { return Ok(None) };
-    let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
+    let vision = Mm1::encoder(&recipe.as_of(&last.name).model, recipe.seed, device)?;
     let clip = Clip::new(vision, &recipe.model.lm, contrast, recipe.seed)?;
     weights::load(clip, &checkpoints::weights(root, &last.name)?).map(Some)
 }

@@ -21,7 +21,8 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
     let tasks = stage.protocol.tasks.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>()?;
     let root = context.folder.root();
     let model = model::before(&plan.recipe, root, &stage.name, plan.compute.device())?;
-    let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), plan.image.clone());
+    let image = plan.recipe.as_of(&stage.name).image_spec();
+    let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), image);
     let last = plan.recipe.trained_before(&stage.name);
     let evaluation = Evaluation {
         stage,

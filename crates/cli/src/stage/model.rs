@@ -23,33 +23,44 @@ pub(crate) fn to_train(recipe: &Recipe, root: &Path, stage: &TrainStage, device:
     match stage.adapter.as_ref().and(recipe.kept_adapter_before(&stage.name)) {
         // Its adapters have the shapes of this stage's, and go on; the checkpoint has the weights, too.
         Some(before) => {
-            let model = with_adapters(Mm1::new(&recipe.model, recipe.seed, device)?, stage, recipe);
-            weights::load(model, &checkpoints::weights(root, &before.name)?)
+            let shape = recipe.as_of(&before.name).model;
+            let model = with_adapters(Mm1::new(&shape, recipe.seed, device)?, stage, recipe);
+            let model = weights::load(model, &checkpoints::weights(root, &before.name)?)?;
+            model.with_image_size(image_size(recipe, &stage.name))
         }
         None => Ok(with_adapters(before(recipe, root, &stage.name, device)?, stage, recipe)),
     }
 }
 
-/// The model as the stages before `stage` have left it.
+/// Side of the pictures in `stage`.
+fn image_size(recipe: &Recipe, stage: &str) -> usize {
+    recipe.as_of(stage).model.vision.image_size
+}
+
+/// The model as the stages before `stage` have left it, for pictures of the size that `stage` has.
 ///
 /// # Errors
 /// If one of them has no good checkpoint.
 pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Mm1> {
     let end = recipe.stage.iter().position(|s| s.name() == stage).unwrap_or(recipe.stage.len());
-    after(&recipe.stage[..end], recipe, root, device)
+    after(&recipe.stage[..end], recipe, root, device)?.with_image_size(image_size(recipe, stage))
 }
 
-/// The image encoder as the stages before `stage` have left it; the decoder is not made.
+/// The image encoder as the stages before `stage` have left it, for pictures of the size that `stage` has;
+/// the decoder is not made.
 ///
 /// # Errors
 /// If the last of them that trains has no good checkpoint.
 pub(crate) fn encoder_before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Vision> {
-    let vision = Mm1::encoder(&recipe.model, recipe.seed, device)?;
     // Every stage that trains writes the encoder: nothing before the last of them matters.
-    match recipe.trained_before(stage).and_then(Stage::training) {
-        Some(last) => encoder_of(vision, last, &checkpoints::weights(root, &last.name)?),
-        None => from_origin(vision, recipe),
-    }
+    let vision = match recipe.trained_before(stage).and_then(Stage::training) {
+        Some(last) => {
+            let vision = Mm1::encoder(&recipe.as_of(&last.name).model, recipe.seed, device)?;
+            encoder_of(vision, last, &checkpoints::weights(root, &last.name)?)?
+        }
+        None => from_origin(Mm1::encoder(&recipe.model, recipe.seed, device)?, recipe)?,
+    };
+    Ok(vision.with_image_size(image_size(recipe, stage)))
 }
 
 /// The encoder of random weights `vision` with those of the recipe's `model.vision.from`, if it has one.
@@ -70,7 +81,8 @@ fn lm_from_origin(lm: Lm, recipe: &Recipe) -> Result<Lm> {
     }
 }
 
-/// The model as the stages `done` of `recipe` have left it, adapters in its weights.
+/// The model as the stages `done` of `recipe` have left it, adapters in its weights, for pictures of the size
+/// that the last of them had.
 ///
 /// # Errors
 /// If one of them has no good checkpoint.
@@ -85,6 +97,9 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
         model.vision = from_origin(model.vision, recipe)?;
     }
     for stage in &done[last.unwrap_or(0)..] {
+        if stage.training().is_some() {
+            model = model.with_image_size(image_size(recipe, stage.name()))?;
+        }
         match stage {
             Stage::Pretrain(s) | Stage::Sft(s) => {
                 let file = checkpoints::weights(root, &s.name)?;

@@ -55,10 +55,11 @@ pub(super) fn with_model<W: WithModel>(
     work: W,
 ) -> Result<W::Output> {
     let (device, recipe) = (plan.compute.training_device(), &plan.recipe);
+    let shape = recipe.as_of(&stage.name).model;
     let encoder = || -> Result<Vision> {
         match weights {
             InitialWeights::Stages(root) => model::encoder_before(recipe, root, &stage.name, &device),
-            InitialWeights::Random => Ok(Mm1::encoder(&recipe.model, recipe.seed, &device)?),
+            InitialWeights::Random => Ok(Mm1::encoder(&shape, recipe.seed, &device)?),
         }
     };
     let clip = |contrast: Contrast| Clip::new(encoder()?, &recipe.model.lm, contrast, recipe.seed);
@@ -66,7 +67,7 @@ pub(super) fn with_model<W: WithModel>(
         match weights {
             InitialWeights::Stages(root) => model::to_train(recipe, root, stage, &device),
             InitialWeights::Random => {
-                Ok(with_adapters(Mm1::new(&recipe.model, recipe.seed, &device)?, stage, recipe))
+                Ok(with_adapters(Mm1::new(&shape, recipe.seed, &device)?, stage, recipe))
             }
         }
     };

@@ -23,7 +23,7 @@ use crate::error::InputError;
 use crate::evaluation::{replace_scores, scores};
 use crate::output::tell;
 use crate::progress::Progress;
-use crate::recipe::ProbeStage;
+use crate::recipe::{ProbeStage, Recipe};
 use crate::stage::dual_encoder::DualEncoder;
 use crate::stage::model;
 
@@ -40,7 +40,8 @@ pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
         return Ok(());
     }
     let (plan, root) = (&context.plan, context.folder.root());
-    let probe = ProbeRun { context, stage, scores: Vec::new() };
+    let recipe = plan.recipe.as_of(&stage.name);
+    let probe = ProbeRun { context, stage, recipe, scores: Vec::new() };
     let vision = model::encoder_before(&plan.recipe, root, &stage.name, plan.compute.device())?;
     probe.all(&vision)
 }
@@ -68,6 +69,8 @@ struct ProbeScores<'a> {
 struct ProbeRun<'a> {
     context: &'a Context,
     stage: &'a ProbeStage,
+    /// With the size of pictures that the encoder was trained with last.
+    recipe: Recipe,
     scores: Vec<TaskScore>,
 }
 
@@ -88,7 +91,7 @@ impl ProbeRun<'_> {
         let test = self.pictures(source, Split::Test, self.stage.test)?;
         let names = classes(source, [&train, &test]);
         let compute = &plan.compute;
-        let fresh = Mm1::encoder(&plan.recipe.model, plan.recipe.seed, compute.device())?;
+        let fresh = Mm1::encoder(&self.recipe.model, plan.recipe.seed, compute.device())?;
         let representations: [(&str, &Representation<'_>); 3] = [
             ("", &|pictures| self.features(vision, pictures)),
             ("random", &|pictures| self.features(&fresh, pictures)),
@@ -105,7 +108,7 @@ impl ProbeRun<'_> {
             let probe = Probe::linear(compute, &trained, names.len())?;
             push("linear-probe", correct(compute, &probe, &tested));
             if self.stage.attentive {
-                let patches = (plan.image.size / plan.recipe.model.vision.patch).pow(2);
+                let patches = self.recipe.model.vision.grid().pow(2);
                 let trained = features(labelled(of_train.patches, &train, &names)?, patches);
                 let tested = features(labelled(of_test.patches, &test, &names)?, patches);
                 let probe = Probe::attentive(compute, &trained, names.len())?;
@@ -159,7 +162,7 @@ impl ProbeRun<'_> {
         let count = source.len(split).unwrap_or(u64::MAX).min(most);
         let mut progress = Progress::new(&self.stage.name, 0, count);
         let mut pictures = ProbeImages { pixels: Vec::new(), texts: Vec::new() };
-        let image = &self.context.plan.image;
+        let image = &self.recipe.image_spec();
         for index in 0..count {
             self.context.check_stop()?;
             // An image that can't be read is named, and not scored.
@@ -202,8 +205,8 @@ impl ProbeRun<'_> {
 
     /// Their pixels, averaged.
     fn pixels(&self, pictures: &ProbeImages) -> Features {
-        let plan = &self.context.plan;
-        let [side, patch] = [plan.image.size, plan.recipe.model.vision.patch];
+        let vision = &self.recipe.model.vision;
+        let [side, patch] = [vision.image_size, vision.patch];
         let small = |pixels: &Vec<f32>| shrunk(pixels, side, PIXELS);
         let cut = |pixels: &Vec<f32>| patches(pixels, side, patch);
         let attentive = self.stage.attentive;
@@ -216,7 +219,8 @@ impl ProbeRun<'_> {
     /// `n` pictures as one tensor `[n, s, s, 3]` on the run's device.
     fn tensor(&self, pictures: &[Vec<f32>]) -> Tensor<4> {
         let plan = &self.context.plan;
-        let shape = [pictures.len(), plan.image.size, plan.image.size, 3];
+        let side = self.recipe.model.vision.image_size;
+        let shape = [pictures.len(), side, side, 3];
         Tensor::from_data(TensorData::new(pictures.concat(), shape), plan.compute.device())
     }
 

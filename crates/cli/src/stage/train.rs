@@ -77,6 +77,7 @@ fn train<M: Objective<Batch = Batch>>(
         Some(last) => resume(&mut trainer, &last, stage)?,
         None => Cursor::default(),
     };
+    let image_size = context.plan.recipe.as_of(&stage.name).model.vision.image_size;
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
     let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
@@ -99,7 +100,7 @@ fn train<M: Objective<Batch = Batch>>(
         let stop = context.stopped();
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
             metrics.flush()?;
-            let state = json!({ "cursor": cursor, "stage": stage.name });
+            let state = json!({ "cursor": cursor, "stage": stage.name, "image_size": image_size });
             // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
             arena::give_back();
             checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;

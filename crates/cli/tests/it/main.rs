@@ -20,6 +20,7 @@ mod recipes;
 mod reference;
 mod refuse;
 mod report;
+mod resolution;
 mod resume;
 mod road;
 mod score;

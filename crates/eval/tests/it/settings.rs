@@ -201,7 +201,8 @@ fn a_recipe_and_a_command_have_the_same_settings_and_defaults() {
     let tasks = vec!["coco".to_owned(), "gqa".to_owned()];
     assert_eq!(parse(&[]).unwrap(), Protocol { tasks: tasks.clone(), ..Protocol::default() });
     let flags = "--shots 0,2 --questions 7 --batch 3 --no-blind --style chat --demonstrations similar \
-                 --pool 9 --chain-of-thought --demonstration-size 32 --full-resolution-demonstrations 1 \
+                 --pool 9 --chain-of-thought --image-size 64 --demonstration-size 32 \
+                 --demonstration-overviews --full-resolution-demonstrations 1 \
                  --contamination 0 --data sets";
     let written = r#"
         tasks = ["coco", "gqa"]
@@ -213,7 +214,9 @@ fn a_recipe_and_a_command_have_the_same_settings_and_defaults() {
         demonstrations = "similar"
         pool = 9
         chain_of_thought = true
+        image_size = 64
         demonstration_size = 32
+        demonstration_overviews = true
         full_resolution_demonstrations = 1
         contamination = 0
         data = "sets"
@@ -229,7 +232,8 @@ fn a_recipe_and_a_command_have_the_same_settings_and_defaults() {
     assert_eq!(toml::from_str::<Protocol>(&older).unwrap(), all);
     let older = flags.replace("--full-resolution-demonstrations", "--sharp-demonstrations");
     assert_eq!(parse(&older.split_whitespace().collect::<Vec<_>>()).unwrap(), all);
-    let lone = parse(&["--full-resolution-demonstrations", "1"]).unwrap_err().to_string();
+    let lone = parse(&["--full-resolution-demonstrations", "1"]).unwrap();
+    let lone = Protocol { tasks: all.tasks.clone(), ..lone }.check().unwrap_err().to_string();
     assert!(lone.contains("--demonstration-size"), "{lone}");
     let misspelt = toml::from_str::<Protocol>("qestions = 3").unwrap_err().to_string();
     assert!(misspelt.contains("unknown field `qestions`, expected one of `tasks`, `shots`"), "{misspelt}");
@@ -248,6 +252,8 @@ fn settings_out_of_range_are_named() {
         assert!(protocol.check().unwrap_err().to_string().contains(says), "{protocol:?}");
     }
     let reduced = |size| Protocol { demonstration_size: Some(size), ..tasks() }.check_resolution(8);
+    let other = Protocol { image_size: Some(20), ..tasks() }.check_resolution(8).unwrap_err().to_string();
+    assert!(other.contains("image_size = 20: give 8 to 4096"), "{other}");
     assert!(reduced(16).is_ok() && tasks().check_resolution(8).is_ok());
     for size in [0, 4, 12, 8192] {
         let error = reduced(size).unwrap_err().to_string();
@@ -282,4 +288,8 @@ fn the_header_of_a_log_is_what_it_always_was() {
         header.contains(r#""blind":true,"style":"pretrained","seed":7"#) && header.ends_with(last),
         "{header}"
     );
+    // What came later is there only where it is asked for.
+    let later = Protocol { image_size: Some(64), demonstration_overviews: true, ..protocol() };
+    let later = EvalPass { protocol: &later, ..pass() }.log_header("", "").to_string();
+    assert!(later.ends_with(r#""image_size":64,"demonstration_overviews":true}"#), "{later}");
 }

@@ -126,7 +126,7 @@ fn demonstrations_may_have_a_resolution_of_their_own() {
     let generator = case.generator();
     let (shown, prompts) = (vec![picture(4), Segment::prompt("the owl is on the left\n")], prompts());
     let judged = |side: Option<usize>, together: bool| {
-        let shown = PromptPart { segments: &shown, side };
+        let shown = PromptPart { segments: &shown, side, overviews: false };
         let own = |prompt| if together { vec![prompt] } else { vec![shown, prompt] };
         let requests: Vec<_> =
             prompts.iter().map(|prompt| request(&generator, &own(prompt.into()), &texts())).collect();
@@ -140,7 +140,8 @@ fn demonstrations_may_have_a_resolution_of_their_own() {
     assert_eq!(judged(Some(16), false), own);
     assert!(farthest(&small, &own) > 1e-2, "{}", farthest(&small, &own));
     assert!(farthest(&judged(Some(8), true), &small) < 1e-4);
-    let shown = generator.encode(&[PromptPart { segments: &shown, side: Some(9) }]).unwrap();
+    let shown =
+        generator.encode(&[PromptPart { segments: &shown, side: Some(9), overviews: false }]).unwrap();
     let prompt = &encoded(&generator, &prompts[..1])[0];
     let error = generator.generate_after(&shown, &[prompt], &greedy(2), None);
     let error = format!("{:#}", error.unwrap_err());

@@ -5,3 +5,4 @@ mod case;
 mod generate;
 mod likelihood;
 mod session;
+mod tiles;

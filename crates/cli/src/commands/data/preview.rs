@@ -53,6 +53,8 @@ struct PreviewRow {
     samples: Vec<PreviewDocument>,
     tokens: usize,
     images: usize,
+    /// Of the images; as many, where none is tiled.
+    views: usize,
     padding: usize,
 }
 
@@ -62,6 +64,7 @@ struct PreviewDocument {
     id: String,
     tokens: usize,
     images: usize,
+    views: usize,
     truncated: bool,
 }
 
@@ -77,7 +80,7 @@ pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
     let config = LoaderConfig { rows: 1, ..plan.loader(stage, Worker::alone(threads))? };
     let mut loader = input(Loader::start(config.clone(), Cursor::default()))?;
     let title = format!("{}, stage {}", plan.recipe.name, stage.name);
-    let mut page = PackedPage::new(&title, &plan.tokenizer, &plan.image);
+    let mut page = PackedPage::new(&title, &plan.tokenizer, &config.packing.image);
     let mut rows = Vec::new();
     for number in 0..args.rows {
         let (batch, _) = input(loader.next().with_context(|| format!("stage {}", stage.name)))?;
@@ -124,7 +127,8 @@ fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> PreviewRow {
     let sample = |example: &BatchExample| PreviewDocument {
         id: example.sample.clone(),
         tokens: example.len,
-        images: example.pictures.len(),
+        images: example.views.len(),
+        views: example.slots.len(),
         truncated: example.truncated,
     };
     PreviewRow {
@@ -132,7 +136,8 @@ fn row(config: &LoaderConfig, number: u64, batch: &Batch) -> PreviewRow {
         source: config.mixture.parts()[source].name.clone(),
         samples: batch.examples.iter().map(sample).collect(),
         tokens: batch.tokens(),
-        images: batch.images(),
+        images: batch.pictures(),
+        views: batch.images(),
         padding: batch.length - batch.tokens(),
     }
 }
@@ -145,7 +150,7 @@ fn heading(row: &PreviewRow) -> String {
         row.row,
         row.source,
         counted(row.samples.len(), "document"),
-        counted(row.images, "image"),
+        images(row.images, row.views),
         row.tokens,
         100.0 * row.padding as f64 / length as f64
     )
@@ -156,15 +161,22 @@ fn counted(number: usize, of: &str) -> String {
     format!("{number} {of}{}", if number == 1 { "" } else { "s" })
 }
 
+/// `2 images`, `2 images in 10 views`.
+fn images(images: usize, views: usize) -> String {
+    let pictures = counted(images, "image");
+    if views == images { pictures } else { format!("{pictures} in {}", counted(views, "view")) }
+}
+
 /// A row and its documents, a line each.
 fn describe(row: &PreviewRow) -> String {
     use std::fmt::Write as _;
 
     let mut text = heading(row) + "\n";
-    for PreviewDocument { id, tokens, images, truncated } in &row.samples {
+    for PreviewDocument { id, tokens, images, views, truncated } in &row.samples {
         let pictures = if *images == 1 { "image " } else { "images" };
         let cut = if *truncated { "  cut: longer than a row" } else { "" };
-        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} {pictures}  {}{cut}", printable(id));
+        let tiles = if views == images { String::new() } else { format!(" in {views:>3} views") };
+        let _ = writeln!(text, "  {tokens:>6} tokens {images:>4} {pictures}{tiles}  {}{cut}", printable(id));
     }
     text
 }
@@ -179,7 +191,7 @@ fn summary(preview: &Preview, stage: &TrainStage) {
         stage.length,
         100.0 * sum(|row| row.tokens) as f64 / room as f64,
         counted(sum(|row| row.samples.len()), "document"),
-        counted(sum(|row| row.images), "image"),
+        images(sum(|row| row.images), sum(|row| row.views)),
         counted(preview.skipped.len(), "document")
     );
     for SkippedSample { id, reason } in preview.skipped {

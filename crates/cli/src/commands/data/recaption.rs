@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::document::{Document, Image, Picture, Segment};
 use mm1_data::error_line::error_line;
-use mm1_data::image::{ImageSpec, prepare};
+use mm1_data::image::{ImageSpec, Tiling, open, prepare};
 use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
 use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
@@ -244,8 +244,13 @@ fn prompt(tuned: bool, picture: Image, alt_text: &str) -> Result<Vec<Segment>> {
     Ok(segments)
 }
 
-/// The picture as the model's square.
+/// The picture as the model's square. One that is tiled stays as it is, and is decoded once more when the
+/// model reads it: its pixels may be many.
 fn square(image: &Image, spec: &ImageSpec) -> Result<Image> {
+    if spec.config.tiling != Tiling::default() {
+        open(image)?;
+        return Ok(image.clone());
+    }
     let side = u32::try_from(spec.size)?;
     Ok(Arc::new(Picture { width: side, height: side, rgb: prepare(image, spec)? }).into())
 }

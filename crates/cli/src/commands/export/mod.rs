@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::input;
+use crate::recipe::export_form::check_views;
 use crate::trained::RunModel;
 
 #[derive(Debug, Args)]
@@ -76,6 +77,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<()> {
     args.threads.start_pool()?;
     input(check_out(args))?;
     let found = RunModel::read(&args.run, args.stage.as_deref(), DeviceArgs::default())?;
+    input(check_views(&found.recipe))?;
     let lengths = found.recipe.stage.iter().filter_map(|stage| Some(stage.training()?.length));
     let context = args.context.or(lengths.max()).context("no stage of the run trains")?;
     match args.format {
