@@ -59,7 +59,7 @@ impl PromptReader for LocalPrompts<'_> {
     fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<LocalPrompt> {
         let parts = parts(prompt);
         let whole = self.0.encode(&parts)?;
-        let continuations = continuations.iter().map(|text| self.0.encode_text(text)).collect();
+        let continuations = continuations.iter().map(|text| self.0.encode_after(&parts, text)).collect();
         let begins =
             if prompt.shared_demonstrations { self.0.encode(&parts[..2])? } else { EncodedPrompt::default() };
         let (shared, prompt) = match whole.after(&begins) {

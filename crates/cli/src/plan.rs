@@ -126,7 +126,7 @@ impl Plan {
     }
 
     fn of_complete(complete: CompleteRecipe, folder: Option<&RunFolder>) -> Result<Self> {
-        let CompleteRecipe { mut recipe, encoder, lm: lm_weights } = complete;
+        let CompleteRecipe { mut recipe, encoder, lm: lm_weights, tokenizer } = complete;
         check_stages(&recipe)?;
         export_form::check(&recipe)?;
         let compute = Compute::new(recipe.device.open()?).with_precision(recipe.precision);
@@ -135,7 +135,7 @@ impl Plan {
         #[cfg(not(feature = "emoji"))]
         let world = None;
         let sources = Sources::open(&recipe, world, |_| true)?;
-        let tokenizer = Arc::new(recipe_tokenizer::open(&recipe, &sources, folder)?);
+        let tokenizer = Arc::new(recipe_tokenizer::open(&recipe, &sources, folder, tokenizer)?);
         let lm = &mut recipe.model.lm;
         ensure!(
             lm.from.is_some() || lm.vocab.is_none_or(|vocab| vocab == tokenizer.vocab()),

@@ -91,6 +91,8 @@ pub(crate) struct CompleteRecipe {
     pub(crate) encoder: Option<String>,
     /// Hash of the weights of its `model.lm.from`.
     pub(crate) lm: Option<String>,
+    /// The recipe's tokenizer, where it was read to see how the language model writes conversations.
+    pub(crate) tokenizer: Option<TokenizerFile>,
 }
 
 /// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of the
@@ -106,7 +108,8 @@ pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
     if let Some(lm) = &lm {
         input(lm.imported.check(&recipe.model.lm))?;
     }
-    Ok(CompleteRecipe { recipe, encoder, lm: lm.map(|lm| lm.fingerprint) })
+    let (lm, tokenizer) = lm.map_or((None, None), |lm| (Some(lm.fingerprint), lm.tokenizer));
+    Ok(CompleteRecipe { recipe, encoder, lm, tokenizer })
 }
 
 /// A language model as its origin has it.
@@ -114,6 +117,7 @@ struct PretrainedLm {
     imported: ImportedLm,
     /// The same for the same weights.
     fingerprint: String,
+    tokenizer: Option<TokenizerFile>,
 }
 
 /// Where the part `part` of the model comes from, if the recipe says so.
@@ -152,12 +156,13 @@ fn fill_lm(tree: &mut Table) -> Result<Option<PretrainedLm>> {
     let (imported, mut hash) = (open_lm(Path::new(&from))?, Xxh3::new());
     imported.identify(|piece| hash.update(piece))?;
     settle(tree, ("lm", &from), Table::try_from(&imported.config)?, &[])?;
-    fill_tokenizer(tree, &from)?;
-    Ok(Some(PretrainedLm { imported, fingerprint: format!("{:016x}", hash.digest()) }))
+    let tokenizer = fill_tokenizer(tree, &from)?;
+    Ok(Some(PretrainedLm { imported, fingerprint: format!("{:016x}", hash.digest()), tokenizer }))
 }
 
-/// Completes `[tokenizer]` by that of the language model `from`, and says how it writes conversations.
-fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<()> {
+/// Completes `[tokenizer]` by that of the language model `from`, and says how it writes conversations; the
+/// file, where it was read for that.
+fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<Option<TokenizerFile>> {
     if !tree.contains_key("tokenizer") {
         let path = match lm::gguf_file(Path::new(from))? {
             Some(file) => file,
@@ -178,12 +183,13 @@ fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<()> {
          or give its file by kind = \"file\""
     );
     let path = written.get("path").and_then(Value::as_str).map(Path::new);
-    if let Some(path) = path.filter(|path| path.exists() && !written.contains_key("chat")) {
-        let template = TokenizerFile::read(path).context("tokenizer.path")?.template;
-        let form = template.map_or(ChatForm::Own, |_| ChatForm::Template);
-        written.insert("chat".to_owned(), Value::try_from(form)?);
-    }
-    Ok(())
+    let Some(path) = path.filter(|path| path.exists() && !written.contains_key("chat")) else {
+        return Ok(None);
+    };
+    let file = TokenizerFile::read(path).context("tokenizer.path")?;
+    let form = if file.template.is_some() { ChatForm::Template } else { ChatForm::Own };
+    written.insert("chat".to_owned(), Value::try_from(form)?);
+    Ok(Some(file))
 }
 
 /// Reads the language model at `from`, but for its values.

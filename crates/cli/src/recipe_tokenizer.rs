@@ -1,8 +1,6 @@
 //! The tokenizer of a recipe: trained on its sources, or of a file; with what the form of its export asks
 //! for.
 
-use std::path::Path;
-
 use anyhow::{Context as _, Result, bail};
 use mm1_data::source::Split;
 use mm1_data::tokenizer::{PictureMarks, Tokenizer};
@@ -14,15 +12,21 @@ use crate::run_folder::RunFolder;
 use crate::sources::Sources;
 use crate::tokenizer_file::TokenizerFile;
 
-/// The tokenizer of the recipe. With a `folder` its tokenizer is taken, or trained and kept there.
+/// The tokenizer of the recipe; of `read`, if its file was read already. With a `folder` its tokenizer is
+/// taken, or trained and kept there.
 ///
 /// # Errors
 /// One line with the field: a file that can't be read, a vocabulary that is too small.
-pub(crate) fn open(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder>) -> Result<Tokenizer> {
+pub(crate) fn open(
+    recipe: &Recipe,
+    sources: &Sources,
+    folder: Option<&RunFolder>,
+    read: Option<TokenizerFile>,
+) -> Result<Tokenizer> {
     let (vocab, documents) = match &recipe.tokenizer {
-        TokenizerConfig::File { path, chat } => {
-            return of_file(path, (*chat, recipe.export), folder)
-                .with_context(|| format!("tokenizer.path = {}", path.display()));
+        TokenizerConfig::File { path, .. } => {
+            let tokenizer = stored(recipe, folder, read);
+            return tokenizer.with_context(|| format!("tokenizer.path = {}", path.display()));
         }
         TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
     };
@@ -53,17 +57,6 @@ pub(crate) fn open(recipe: &Recipe, sources: &Sources, folder: Option<&RunFolder
     Ok(tokenizer)
 }
 
-/// The tokenizer of the recipe's `[tokenizer]` of kind `file`.
-///
-/// # Errors
-/// A file that can't be read; a tokenizer that is to be trained.
-pub(crate) fn stored(recipe: &Recipe) -> Result<Tokenizer> {
-    let TokenizerConfig::File { path, chat } = &recipe.tokenizer else {
-        bail!("tokenizer.kind is not \"file\"")
-    };
-    of_file(path, (*chat, recipe.export), None).with_context(|| path.display().to_string())
-}
-
 /// The tokenizer as a model that is trained for `form` has it.
 ///
 /// # Errors
@@ -75,21 +68,27 @@ pub(crate) fn for_form(tokenizer: Tokenizer, form: ExportForm) -> Result<Tokeniz
     }
 }
 
-/// The tokenizer of another run or program. The run folder keeps it, with the special tokens that it lacked:
-/// whoever talks with the model finds it there.
-fn of_file(
-    path: &Path,
-    (chat, form): (ChatForm, ExportForm),
+/// The tokenizer of another run or program: of `read`, or else of the recipe's file. The run folder keeps it,
+/// with the special tokens that it lacked: whoever talks with the model finds it there.
+///
+/// # Errors
+/// A file that can't be read; a recipe whose tokenizer is to be trained.
+pub(crate) fn stored(
+    recipe: &Recipe,
     folder: Option<&RunFolder>,
+    read: Option<TokenizerFile>,
 ) -> Result<Tokenizer> {
-    let TokenizerFile { json, template } = TokenizerFile::read(path)?;
+    let TokenizerConfig::File { path, chat } = &recipe.tokenizer else {
+        bail!("tokenizer.kind is not \"file\"")
+    };
+    let TokenizerFile { json, template } = read.map_or_else(|| TokenizerFile::read(path), Ok)?;
     let template = match chat {
         ChatForm::Own => None,
         ChatForm::Template => {
             Some(template.context("it has no chat template: set tokenizer.chat = \"own\"")?)
         }
     };
-    let tokenizer = for_form(Tokenizer::from_json(&json, template)?, form)?;
+    let tokenizer = for_form(Tokenizer::from_json(&json, template)?, recipe.export)?;
     // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
     if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
         tokenizer.save(&folder.tokenizer())?;

@@ -12,6 +12,7 @@ use toml::{Table, Value};
 use crate::arguments::DeviceArgs;
 use crate::checkpoints;
 use crate::error::{InputError, input};
+use crate::pretrained::CompleteRecipe;
 use crate::recipe::{Recipe, Stage, WrittenRecipe, put};
 use crate::stage::model;
 use crate::{pretrained, recipe_tokenizer};
@@ -157,11 +158,13 @@ impl Trained {
         put(&mut tree, "model.lm.from", from)?;
         tree.insert("stage".to_owned(), Value::Array(Vec::new()));
         let complete = pretrained::complete(WrittenRecipe::of_tree(origin, tree, &[])?);
-        let mut recipe = complete.with_context(|| format!("--model {}", origin.display()))?.recipe;
-        let tokenizer = input(recipe_tokenizer::stored(&recipe).and_then(|tokenizer| {
+        let complete = complete.with_context(|| format!("--model {}", origin.display()))?;
+        let CompleteRecipe { mut recipe, tokenizer, .. } = complete;
+        let tokenizer = recipe_tokenizer::stored(&recipe, None, tokenizer).and_then(|tokenizer| {
             tokenizer.chat_template().context("it has no chat template, so nobody can talk with it")?;
             Ok(tokenizer)
-        }))?;
+        });
+        let tokenizer = input(tokenizer.with_context(|| origin.display().to_string()))?;
         let lm = &mut recipe.model.lm;
         lm.vocab = lm.vocab.max(Some(tokenizer.vocab()));
         let compute = Compute::new(input(device.or(recipe.device).open())?);

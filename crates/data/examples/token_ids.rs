@@ -4,7 +4,8 @@
 //!
 //! FOLDER has a `tokenizer.json`, and perhaps a chat template. Each line of standard input is a JSON
 //! object: a `text`, or `messages` with `role` and `content`, and `reply` where the assistant's turn
-//! follows. Printed is, for each, the `ids` and for each whether it is learned (`learn`), or an `error`.
+//! follows. Printed is, for each, the `ids`, for each whether it is learned (`learn`), and their `text`;
+//! or an `error`.
 
 use std::io::{BufRead as _, Write as _};
 use std::path::PathBuf;
@@ -54,7 +55,7 @@ fn main() -> Result<()> {
                 all.extend(ids);
             }
         }
-        writeln!(out, "{}", json!({"ids": all, "learn": learned}))?;
+        writeln!(out, "{}", json!({"text": tokenizer.decode(&all), "ids": all, "learn": learned}))?;
     }
     Ok(())
 }

@@ -88,7 +88,7 @@ impl<'a> PackedPage<'a> {
             } else {
                 let length = self.character(&batch.ids[at..begin + example.len]);
                 let class = if learned { "t learned" } else { "t" };
-                let text = self.tokenizer.decode(&batch.ids[at..at + length]);
+                let text = self.tokenizer.text(&batch.ids[at..at + length]);
                 let _ = write!(html, "<span class=\"{class}\">{}</span>", escaped(&text));
                 at += length;
             }

@@ -47,11 +47,11 @@ fn foreign_names(special: Special) -> &'static [&'static str] {
 }
 
 /// Whether a special token was left for later uses, by its name: `<|reserved_special_token_7|>`, `<unused7>`,
-/// `<|extra_7|>`.
+/// `<|extra_7|>`, `[control_7]`.
 fn is_reserved(name: &str) -> bool {
     let plain = name.trim_matches(['<', '>', '|', '[', ']']);
     let word = plain.trim_end_matches(|c: char| c.is_ascii_digit() || c == '_');
-    word != plain && ["reserved", "reserved_special_token", "unused", "extra"].contains(&word)
+    word != plain && ["control", "reserved", "reserved_special_token", "unused", "extra"].contains(&word)
 }
 
 /// Gives each of [`PICTURE_MARKS`] an id in `file`: its own, that of a token that the file reserves, or a new
@@ -97,7 +97,9 @@ pub(crate) fn assign(file: &mut Value, added: &[AddedEntry], with_roles: bool) -
             let known = |name: &&&str| added.iter().any(|t| t.content == **name && (t.special || !special));
             names.iter().find(known).map(|name| (*name).to_owned())
         };
-        let found = there(&[name], false).or_else(|| there(foreign_names(special), true));
+        let (ours, others) = (there(&[name], false), there(foreign_names(special), true));
+        // Phi-3 ends a turn by `<|end|>`, and a text by `<|endoftext|>`.
+        let found = if special == Special::End && !own { others.or(ours) } else { ours.or(others) };
         if let Some(found) = found {
             mark(file, &found);
             names[special as usize] = Some(found);

@@ -1,25 +1,27 @@
-//! [`Tokenizer`]: byte-level BPE in the standard `tokenizer.json`.
+//! [`Tokenizer`]: byte-level BPE, or that of SentencePiece, in the standard `tokenizer.json`.
+
+mod check;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
+use tokenizers::AddedToken;
 use tokenizers::models::bpe::{BPE, BpeTrainer};
 use tokenizers::models::{ModelWrapper, TrainerWrapper};
 use tokenizers::pre_tokenizers::byte_level::ByteLevel;
-use tokenizers::{AddedToken, NormalizedString, Normalizer as _};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::chat_template::ChatTemplate;
+pub use crate::control_token::ControlToken;
+use crate::control_token::ControlTokens;
 use crate::document::Special;
 use crate::special_token::{PICTURE_MARKS, SPECIALS, SpecialTokens};
+use crate::token_form::{TextPlace, TokenForm};
 use crate::{text_file, tokenizer_file, whole_file};
 
 /// The smallest vocabulary: the special tokens and every byte.
 const LEAST: usize = SPECIALS.len() + 256;
-
-/// A text that comes back as it is, if nothing changes texts: capitals, two kinds of accents, spaces, lines.
-const SAMPLE: &str = " A Caf\u{e9} cafe\u{301},  \u{fb01}ve\n\t\u{1f469}.";
 
 /// Bytes of a long text that are encoded at once.
 // Rejected: whole texts. The library needs a hundred times the memory of a text while it encodes it.
@@ -29,15 +31,16 @@ const BLOCK: usize = 64 << 10;
 /// another program says. Text that spells a special token stays text.
 pub struct Tokenizer {
     inner: tokenizers::Tokenizer,
+    /// How its tokens spell bytes and spaces.
+    form: TokenForm,
     /// In the order of [`Special`].
     specials: [Option<u32>; SPECIALS.len()],
     /// The tokens that no text becomes: those of `specials` and others of the file.
-    controls: Vec<ControlToken>,
+    controls: ControlTokens,
     /// Put before each text, but where a chat template writes it.
     begin: Option<u32>,
-    /// How conversations are written, if not in this program's own form; and the token by which it ends an
-    /// answer.
-    chat: Option<(ChatTemplate, u32)>,
+    /// How conversations are written, if not in this program's own form.
+    chat: Option<TemplatedChat>,
     /// What stands around the image tokens of a picture, if anything does.
     picture_marks: Option<PictureMarks>,
     /// The id of each byte as a token of its own, if it has one.
@@ -64,17 +67,16 @@ impl PictureMarks {
     pub const NEW: usize = PICTURE_MARKS.len();
 }
 
-/// A token that no text becomes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ControlToken {
-    /// As the file spells it.
-    pub name: String,
-    /// Its id.
-    pub id: u32,
-    /// Whether it takes away white space before it, and after it.
-    pub lstrip: bool,
-    /// After it.
-    pub rstrip: bool,
+/// What is known of a chat template and its answers.
+#[derive(Clone, Debug)]
+pub(crate) struct TemplatedChat {
+    pub(crate) template: ChatTemplate,
+    /// The token by which it ends an answer.
+    pub(crate) end: u32,
+    /// White space that it writes between what asks for an answer and the answer; often nothing.
+    pub(crate) lead: String,
+    /// Where an answer stands.
+    pub(crate) place: TextPlace,
 }
 
 impl Tokenizer {
@@ -102,7 +104,7 @@ impl Tokenizer {
             .train(&mut TrainerWrapper::from(trainer), texts)
             .map_err(|e| anyhow!(e).context("tokenizer"))?;
         let names = SPECIALS.map(|(_, name)| Some(name.to_owned()));
-        Self::new(inner, &names)
+        Self::new(inner, TokenForm::ByteLevel, &names)
     }
 
     /// Reads a `tokenizer.json`, of this program or another. Special tokens that it lacks get the id of a
@@ -110,8 +112,9 @@ impl Tokenizer {
     /// written in this program's own form.
     ///
     /// # Errors
-    /// One line that names the file and the field: a tokenizer that is not byte-level BPE, changes texts, or
-    /// lets text become a special token; one of this program that lacks a special token.
+    /// One line that names the file and the field: a tokenizer that is neither a byte-level BPE nor a BPE of
+    /// SentencePiece, changes texts, or lets text become a special token; one of this program that lacks a
+    /// special token.
     pub fn load(path: &Path) -> Result<Self> {
         let read = || Self::read(&text_file::read(path)?, true);
         read().with_context(|| format!("tokenizer {}", path.display()))
@@ -131,13 +134,14 @@ impl Tokenizer {
                 read.map_or_else(|| "none".to_owned(), |id| id.to_string())
             );
         }
-        Ok(Self { begin: file.begin, ..Self::new(inner, &file.specials)? })
+        Ok(Self { begin: file.begin, ..Self::new(inner, file.form, &file.specials)? })
     }
 
-    /// The same with conversations written by `template`, which ends an answer by the token `end`.
-    pub(crate) fn templated(self, template: ChatTemplate, end: u32) -> Self {
-        let all = format!("{}\0{:?}\0{}", self.fingerprint, template.tokens(), template.source());
-        Self { fingerprint: format!("{:016x}", xxh3_64(all.as_bytes())), chat: Some((template, end)), ..self }
+    /// The same with conversations written by a template.
+    pub(crate) fn templated(self, chat: TemplatedChat) -> Self {
+        let (tokens, source) = (chat.template.tokens(), chat.template.source());
+        let all = format!("{}\0{tokens:?}\0{source}", self.fingerprint);
+        Self { fingerprint: format!("{:016x}", xxh3_64(all.as_bytes())), chat: Some(chat), ..self }
     }
 
     /// The same with the tokens by which Idefics3 marks a picture, around the image tokens of each. What is
@@ -148,8 +152,8 @@ impl Tokenizer {
     pub fn with_picture_marks(self) -> Result<Self> {
         let json = self.to_json()?;
         let mut marked = Self::read(&tokenizer_file::with_picture_marks(&json)?, self.chat.is_none())?;
-        if let Some((template, end)) = self.chat {
-            marked = marked.templated(template, end);
+        if let Some(chat) = self.chat {
+            marked = marked.templated(chat);
         }
         let id = |name| marked.inner.token_to_id(name).with_context(|| format!("it lacks {name}"));
         let (around, whole) = (id(PICTURE_MARKS[0])?, id(PICTURE_MARKS[1])?);
@@ -174,7 +178,7 @@ impl Tokenizer {
         self.inner.to_string(true).map_err(|e| anyhow!(e))
     }
 
-    fn new(mut inner: tokenizers::Tokenizer, names: &SpecialTokens) -> Result<Self> {
+    fn new(mut inner: tokenizers::Tokenizer, form: TokenForm, names: &SpecialTokens) -> Result<Self> {
         // Text that spells a special token stays text (invariant 9).
         inner.set_encode_special_tokens(true);
         let fingerprint =
@@ -188,101 +192,96 @@ impl Tokenizer {
                 name.as_deref().unwrap_or("")
             );
         }
-        let mut bytes = Vec::new();
-        let mut vocab: Vec<_> = inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
+        let mut tokenizer = Self {
+            inner,
+            form,
+            specials,
+            controls: ControlTokens::default(),
+            begin: None,
+            chat: None,
+            picture_marks: None,
+            byte_ids: vec![None; 256],
+            bytes: Vec::new(),
+            fingerprint,
+        };
+        tokenizer.list_tokens()?;
+        tokenizer.check()?;
+        Ok(tokenizer)
+    }
+
+    /// Notes for each id what it stands for.
+    fn list_tokens(&mut self) -> Result<()> {
+        let mut vocab: Vec<_> =
+            self.inner.get_vocab(true).into_iter().map(|(token, id)| (id, token)).collect();
         vocab.sort_unstable();
-        let added = inner.get_added_tokens_decoder();
+        let added = self.inner.get_added_tokens_decoder();
         let mut controls = Vec::new();
         for (id, token) in vocab {
-            bytes.resize(id as usize + 1, Vec::new());
-            bytes[id as usize] = match added.get(&id) {
+            let bytes = match added.get(&id) {
                 Some(token) if token.special => {
                     let (name, lstrip, rstrip) = (token.content.clone(), token.lstrip, token.rstrip);
                     controls.push(ControlToken { name, id, lstrip, rstrip });
                     Vec::new()
                 }
-                Some(token) => token.content.clone().into_bytes(),
-                None => bytes_of(&token)?,
+                // As SentencePiece's decoder has it, a `▁` in it is a space too.
+                Some(token) if self.form == TokenForm::ByteLevel => token.content.clone().into_bytes(),
+                _ => self.form.bytes_of(&token)?,
             };
-        }
-        // The longest comes first where one begins another.
-        controls.sort_by(|a, b| (b.name.len(), a.id).cmp(&(a.name.len(), b.id)));
-        // A foreign file may lack bytes: some text would then have no ids, in the middle of a run.
-        let mut byte_ids = vec![None; 256];
-        for (id, token) in bytes.iter().enumerate() {
-            if let [byte] = token.as_slice() {
-                byte_ids[usize::from(*byte)] = Some(id as u32);
+            // A foreign file may lack bytes: some text would then have no ids, in the middle of a run.
+            if let Some(byte) = self.form.byte_of(&token, &bytes) {
+                self.byte_ids[usize::from(byte)] = Some(id);
             }
+            self.bytes.resize(id as usize + 1, Vec::new());
+            self.bytes[id as usize] = bytes;
         }
-        let tokenizer = Self {
-            inner,
-            specials,
-            controls,
-            begin: None,
-            chat: None,
-            picture_marks: None,
-            byte_ids,
-            bytes,
-            fingerprint,
-        };
-        tokenizer.check_bytes()?;
-        tokenizer.check_texts()?;
-        Ok(tokenizer)
-    }
-
-    /// Refuses a tokenizer by which text becomes another text or a special token.
-    fn check_texts(&self) -> Result<()> {
-        for control in &self.controls {
-            let name = &control.name;
-            for text in [name.clone(), format!("a {name} b")] {
-                let ids = self.encode(&text);
-                let spelt = ids.iter().any(|&id| self.control_name(id).is_some());
-                ensure!(!spelt, "text that spells {name} becomes that token: a caption could end a document");
-            }
-        }
-        let mut sample = NormalizedString::from(SAMPLE);
-        if let Some(normalizer) = self.inner.get_normalizer() {
-            normalizer.normalize(&mut sample).map_err(|e| anyhow!(e))?;
-        }
-        let (back, sample) = (self.decode(&self.encode(SAMPLE)), sample.get());
-        ensure!(back == sample, "it changes texts: {SAMPLE:?} comes back as {back:?}");
+        self.controls = ControlTokens::new(controls);
         Ok(())
     }
 
-    /// Every byte of a letter needs a token. SmolLM2 has none for some control characters and for the
-    /// planes of Unicode without letters; such are left out of texts, as by transformers.
-    fn check_bytes(&self) -> Result<()> {
-        let never = |byte: u8| matches!(byte, 0xC0 | 0xC1 | 0xF1 | 0xF2 | 0xF4..) || byte.is_ascii_control();
-        let needed = |byte: &u8| !never(*byte) || byte.is_ascii_whitespace() && *byte != 0x0C;
-        let missing = (0..=u8::MAX).filter(needed).find(|&byte| self.byte_ids[usize::from(byte)].is_none());
-        if let Some(byte) = missing {
-            bail!("not a byte-level BPE: some bytes have no token, such as {byte:#04x}");
-        }
-        Ok(())
-    }
-
-    /// The ids of a text. A long one is taken in blocks, since the library needs a hundred times the memory
-    /// of the text.
+    /// The ids of a text by itself.
     pub fn encode(&self, text: &str) -> Vec<u32> {
+        self.encode_at(text, TextPlace::Start)
+    }
+
+    /// The ids of a text that stands in this place. A long one is taken in blocks, since the library needs a
+    /// hundred times the memory of the text.
+    pub(crate) fn encode_at(&self, text: &str, mut place: TextPlace) -> Vec<u32> {
         let (mut ids, mut rest) = (Vec::new(), text);
         loop {
             let block;
             (block, rest) = rest.split_at(block_end(rest));
-            match self.inner.encode_fast(block, false) {
-                Ok(encoding) => ids.extend_from_slice(encoding.get_ids()),
+            match self.form.encode(&self.inner, block, place) {
+                Ok(encoded) => ids.extend(encoded),
                 // A foreign file's pattern for words gives up on some texts.
                 Err(_) => ids.extend(block.bytes().filter_map(|byte| self.byte_ids[usize::from(byte)])),
             }
             if rest.is_empty() {
                 return ids;
             }
+            place = TextPlace::AfterText;
         }
     }
 
-    /// The text of ids, without the special tokens; U+FFFD where the bytes are no text.
+    /// The text of ids by themselves, without the special tokens; U+FFFD where the bytes are no text. Without
+    /// its first space if [`Self::strips_first_space`].
     pub fn decode(&self, ids: &[u32]) -> String {
+        let text = self.text(ids);
+        match text.strip_prefix(' ').filter(|_| self.strips_first_space()) {
+            Some(rest) => rest.to_owned(),
+            None => text,
+        }
+    }
+
+    /// The text of ids amid others.
+    pub(crate) fn text(&self, ids: &[u32]) -> String {
         let bytes: Vec<u8> = ids.iter().flat_map(|&id| self.bytes(id)).copied().collect();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Whether a text that begins with a space stands for one that does not, as with SentencePiece, which
+    /// puts that space before texts.
+    pub fn strips_first_space(&self) -> bool {
+        self.form.strips()
     }
 
     /// The bytes of a token: often a part of a character only. None for a special token.
@@ -312,14 +311,12 @@ impl Tokenizer {
 
     /// How the file spells a token that no text becomes; `None` for every other.
     pub fn control_name(&self, id: u32) -> Option<&str> {
-        let bytes = self.bytes.get(id as usize)?;
-        let control = || self.controls.iter().find(|control| control.id == id);
-        bytes.is_empty().then(control)?.map(|control| control.name.as_str())
+        self.controls.of_id(id).map(|control| control.name.as_str())
     }
 
     /// The token that no text becomes by which `text` begins.
     pub(crate) fn control_token(&self, text: &str) -> Option<&ControlToken> {
-        self.controls.iter().find(|control| text.starts_with(&control.name))
+        self.controls.first_of(text)
     }
 
     /// The text with the character `mark` inside of everything that spells a token that no text becomes.
@@ -341,12 +338,17 @@ impl Tokenizer {
 
     /// What writes conversations; `None`: this program's own form.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
-        self.chat.as_ref().map(|(template, _)| template)
+        self.chat.as_ref().map(|chat| &chat.template)
+    }
+
+    /// The same with what is known of its answers.
+    pub(crate) fn templated_chat(&self) -> Option<&TemplatedChat> {
+        self.chat.as_ref()
     }
 
     /// The token by which an answer ends.
     pub fn turn_end(&self) -> u32 {
-        self.chat.as_ref().map_or_else(|| self.id(Special::End), |(_, end)| *end)
+        self.chat.as_ref().map_or_else(|| self.id(Special::End), |chat| chat.end)
     }
 
     /// Whether an answer ends with this token: that of a turn or of a text.
@@ -374,17 +376,4 @@ fn block_end(text: &str) -> usize {
     let start = &text.as_bytes()[..BLOCK];
     let cut = start.windows(2).rposition(|pair| pair[0].is_ascii_graphic() && pair[1] == b' ');
     cut.map_or_else(|| text.floor_char_boundary(BLOCK), |before| before + 1)
-}
-
-/// Undoes GPT-2's map of bytes to printable characters.
-fn bytes_of(token: &str) -> Result<Vec<u8>> {
-    let printable = |b: &u8| matches!(b, b'!'..=b'~' | 0xA1..=0xAC | 0xAE..=0xFF);
-    let byte = |c: char| match u32::from(c) {
-        code @ 0..=0xFF => u8::try_from(code).ok().filter(printable),
-        code => (0..=u8::MAX).filter(|b| !printable(b)).nth(code as usize - 0x100),
-    };
-    match token.chars().map(byte).collect() {
-        Some(bytes) => Ok(bytes),
-        None => bail!("not a byte-level BPE: its token {token:?} is not written in GPT-2's bytes"),
-    }
 }

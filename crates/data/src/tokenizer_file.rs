@@ -4,7 +4,10 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::sentence_piece;
 use crate::special_token::{self, AddedEntry, SpecialTokens};
+use crate::token_form::{SpacePrefix, TokenForm};
+use crate::tokenizer_part::{check_cut, kind, steps};
 
 /// The largest file that is read.
 const MAX_FILE: usize = 256 << 20;
@@ -12,13 +15,12 @@ const MAX_FILE: usize = 256 << 20;
 const MAX_ID: u64 = 1 << 22;
 /// The longest name of an added token, in bytes. One of 64 KiB took ten seconds, where it is looked for.
 const MAX_NAME: usize = 1024;
-/// The longest pattern by which words are cut.
-const MAX_PATTERN: usize = 10_000;
 
 /// A file that the library may read.
 pub(crate) struct CleanedFile {
     /// The file without what a training run does for itself: truncation, padding, and the dropout of merges.
     pub(crate) json: Vec<u8>,
+    pub(crate) form: TokenForm,
     pub(crate) specials: SpecialTokens,
     /// The token that the model wants before each text, as Llama 3 does.
     pub(crate) begin: Option<u32>,
@@ -41,8 +43,9 @@ pub(crate) fn with_picture_marks(text: &str) -> Result<String> {
 /// conversations are written in its own form (`with_roles`).
 ///
 /// # Errors
-/// One line that names the field: no JSON, no byte-level BPE, a normaliser other than NFC, a step that drops
-/// or adds text, an id beyond the limit, a tokenizer of this program that lacks a special token.
+/// One line that names the field: no JSON, neither a byte-level BPE nor one of SentencePiece, a normaliser
+/// that changes texts, a step that drops or adds text, an id beyond the limit, a tokenizer of this program
+/// that lacks a special token.
 pub(crate) fn cleaned(text: &str, with_roles: bool) -> Result<CleanedFile> {
     ensure!(text.len() <= MAX_FILE, "a file of {} bytes; the limit is {MAX_FILE}", text.len());
     ensure!(
@@ -56,15 +59,12 @@ pub(crate) fn cleaned(text: &str, with_roles: bool) -> Result<CleanedFile> {
     for field in ["truncation", "padding"] {
         file[field] = Value::Null;
     }
-    clean_normalizer(&mut file["normalizer"])?;
-    check_words(&file["pre_tokenizer"])?;
-    // Ours makes text of tokens by their bytes.
-    if kind(&file["decoder"]) != "ByteLevel" {
-        file["decoder"] =
-            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
-    }
+    let form = match sentence_piece::form(&file)? {
+        Some(form) => form,
+        None => clean_byte_level(&mut file)?,
+    };
     let begin = begin_token(&file["post_processor"])?;
-    if kind(&file["post_processor"]) != "ByteLevel" {
+    if form != TokenForm::ByteLevel || kind(&file["post_processor"]) != "ByteLevel" {
         // What else it would add, this program adds by itself.
         file["post_processor"] = begin.as_ref().map_or(Value::Null, |(name, id)| begins_with(name, *id));
     }
@@ -72,21 +72,48 @@ pub(crate) fn cleaned(text: &str, with_roles: bool) -> Result<CleanedFile> {
     let added = check_added(&file["added_tokens"])?;
     let specials = special_token::assign(&mut file, &added, with_roles)?;
     let added = check_added(&file["added_tokens"])?;
+    if !with_roles {
+        check_found(form, &file["added_tokens"])?;
+    }
     Ok(CleanedFile {
         json: serde_json::to_vec(&file)?,
+        form,
         specials,
         begin: begin.map(|(_, id)| id),
         added: added.into_iter().map(|token| (token.content, token.id)).collect(),
     })
 }
 
+/// Where `▁` is put before each text, a special token that is searched for in the text with it is found
+/// behind a space alone: by transformers a template's tokens would be letters.
+fn check_found(form: TokenForm, added: &Value) -> Result<()> {
+    let TokenForm::SentencePiece { prefix: SpacePrefix::Prepend, .. } = form else { return Ok(()) };
+    let lost = |token: &&Value| token["special"] == json!(true) && token["normalized"] == json!(true);
+    if let Some(token) = added.as_array().into_iter().flatten().find(lost) {
+        bail!(
+            "added_tokens: {} is `normalized`, so that a chat template can't write it: set that to false, or \
+             tokenizer.chat = \"own\"",
+            token["content"]
+        );
+    }
+    Ok(())
+}
+
+/// Checks the parts of a byte-level BPE that make words of texts.
+fn clean_byte_level(file: &mut Value) -> Result<TokenForm> {
+    clean_normalizer(&mut file["normalizer"])?;
+    check_words(&file["pre_tokenizer"])?;
+    // Ours makes text of tokens by their bytes.
+    if kind(&file["decoder"]) != "ByteLevel" {
+        file["decoder"] =
+            json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true});
+    }
+    Ok(TokenForm::ByteLevel)
+}
+
 /// Qwen's normaliser is kept: NFC writes the same text by the same code points. Others change the text.
 fn clean_normalizer(part: &mut Value) -> Result<()> {
-    let steps = match kind(part) {
-        "Sequence" => part["normalizers"].as_array().map_or(&[][..], Vec::as_slice),
-        "nothing" => &[],
-        _ => std::slice::from_ref(&*part),
-    };
+    let steps = steps(part, "normalizers");
     if let Some(other) = steps.iter().find(|step| kind(step) != "NFC") {
         bail!(
             "normalizer: {} changes texts before they are tokenised: take a tokenizer without one, or with NFC",
@@ -99,11 +126,7 @@ fn clean_normalizer(part: &mut Value) -> Result<()> {
 
 /// The token that a post-processor puts before a text.
 fn begin_token(part: &Value) -> Result<Option<(String, u32)>> {
-    let steps = match kind(part) {
-        "Sequence" => part["processors"].as_array().map_or(&[][..], Vec::as_slice),
-        _ => std::slice::from_ref(part),
-    };
-    for step in steps.iter().filter(|step| kind(step) == "TemplateProcessing") {
+    for step in steps(part, "processors").iter().filter(|step| kind(step) == "TemplateProcessing") {
         let Some(name) = step["single"][0]["SpecialToken"]["id"].as_str() else { continue };
         let id = &step["special_tokens"][name]["ids"][0];
         check_id(name, id).context("post_processor")?;
@@ -141,43 +164,22 @@ pub(crate) fn in_words(message: &str) -> String {
     format!("not a tokenizer.json of Hugging Face's library: {what}")
 }
 
-/// What a part of the file is, by its `type`.
-fn kind(part: &Value) -> &str {
-    part["type"].as_str().unwrap_or("nothing")
-}
-
 /// Checks how texts are cut into words: no letter may be dropped or added.
 fn check_words(part: &Value) -> Result<()> {
-    let several = if kind(part) == "Sequence" { part["pretokenizers"].as_array() } else { None };
-    let steps: Vec<&Value> = several.map_or_else(|| vec![part], |steps| steps.iter().collect());
+    let steps = steps(part, "pretokenizers");
     ensure!(
         steps.iter().any(|step| kind(step) == "ByteLevel"),
-        "pre_tokenizer: {}, not a byte-level BPE (ByteLevel)",
+        "pre_tokenizer: {}, neither of a byte-level BPE (ByteLevel) nor of SentencePiece (Metaspace)",
         kind(part)
     );
     for step in steps {
-        match kind(step) {
-            "ByteLevel" => ensure!(
+        if kind(step) == "ByteLevel" {
+            ensure!(
                 step["add_prefix_space"] != json!(true),
                 "pre_tokenizer: add_prefix_space = true puts a space before each text: take a tokenizer without it"
-            ),
-            "Split" => {
-                let pattern = ["Regex", "String"].iter().find_map(|form| step["pattern"][form].as_str());
-                let pattern = pattern.context("pre_tokenizer: Split without a pattern")?;
-                ensure!(
-                    pattern.len() <= MAX_PATTERN,
-                    "pre_tokenizer: a pattern of {} letters; the limit is {MAX_PATTERN}",
-                    pattern.len()
-                );
-                ensure!(
-                    step["behavior"] != json!("Removed"),
-                    "pre_tokenizer: Split with behavior = \"Removed\" drops parts of texts"
-                );
-            }
-            "Digits" => {}
-            other => bail!(
-                "pre_tokenizer: {other} drops or changes parts of texts; Split, Digits and ByteLevel are read"
-            ),
+            );
+        } else {
+            check_cut(step, "Split, Digits and ByteLevel")?;
         }
     }
     Ok(())
@@ -188,13 +190,16 @@ fn clean_model(model: &mut Value) -> Result<()> {
     let merges = model["merges"].is_array() && model["vocab"].is_object();
     ensure!(
         merges && matches!(kind(model), "BPE" | "nothing"),
-        "model: {}, not a byte-level BPE with vocab and merges",
+        "model: {}, not a BPE with vocab and merges",
         kind(model)
     );
     model["dropout"] = Value::Null;
     for field in ["continuing_subword_prefix", "end_of_word_suffix"] {
         let written = model[field].as_str().unwrap_or_default();
-        ensure!(written.is_empty(), "model.{field} = {written:?}: a byte-level BPE has none");
+        ensure!(
+            written.is_empty(),
+            "model.{field} = {written:?}: neither a byte-level BPE nor SentencePiece has one"
+        );
         model[field] = Value::Null;
     }
     let vocab = model["vocab"].as_object().into_iter().flatten();

@@ -15,6 +15,8 @@ pub(crate) struct PartialAnswer {
     pub(crate) unread: ModelInput,
     /// The answer so far.
     pub(crate) text: AnswerText,
+    /// Whether the text has begun.
+    begun: bool,
     sampler: Sampler,
     /// At least 1 until the answer is done.
     tokens_left: usize,
@@ -26,6 +28,7 @@ impl PartialAnswer {
         Ok(Self {
             unread,
             text: AnswerText::new(&options.stop),
+            begun: false,
             sampler: Sampler::new(options.sampling, stream)?,
             tokens_left: options.max_tokens,
         })
@@ -37,12 +40,20 @@ impl PartialAnswer {
         self.tokens_left -= 1;
         let end = tokenizer.is_end(id);
         self.unread = if end { ModelInput::default() } else { ModelInput::token(id) };
-        let stopped = !end && self.text.push(tokenizer.bytes(id));
+        let stopped = !end && self.push(tokenizer.bytes(id), tokenizer.strips_first_space());
         let done = end || stopped || self.tokens_left == 0;
         if done {
             self.text.finish();
         }
         Ok(done)
+    }
+
+    /// Appends the bytes of a token, without a space before all others where those of a text by itself have
+    /// none (`strips`).
+    fn push(&mut self, bytes: &[u8], strips: bool) -> bool {
+        let first = !self.begun && strips;
+        self.begun |= !bytes.is_empty();
+        self.text.push(bytes.strip_prefix(b" ").filter(|_| first).unwrap_or(bytes))
     }
 }
 
@@ -124,6 +135,8 @@ impl AnswerText {
 
 #[cfg(test)]
 mod tests {
+    use mm1_data::document::Segment;
+
     use super::*;
     use crate::sampler::Sampling;
 
@@ -155,6 +168,20 @@ mod tests {
         assert_eq!(answer(&[end], 9, ".", &tokenizer), (vec![true], vec![], String::new()));
         assert_eq!(answer(&[a, b, c], 9, "bc", &tokenizer), (vec![false, false, true], vec![c], "a".into()));
         assert_eq!(answer(&[a, b, c], 3, ".", &tokenizer), (vec![false, false, true], vec![c], "abc".into()));
+    }
+
+    #[test]
+    fn the_first_space_of_sentence_piece_is_no_part_of_an_answer() {
+        let path =
+            concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/import/sentence-piece/tokenizer.json");
+        let tokenizer = Tokenizer::load(std::path::Path::new(path)).unwrap();
+        let end = tokenizer.turn_end();
+        for text in ["the cat", " the cat", "\u{1f600} a"] {
+            let ids = [&tokenizer.encode(text)[..], &[end]].concat();
+            assert_eq!(answer(&ids, 99, "END", &tokenizer).2, text);
+        }
+        let going_on = tokenizer.encode_after([&Segment::text("a")].into_iter(), "cat  cat");
+        assert_eq!(answer(&going_on, 99, "END", &tokenizer).2, "cat  cat");
     }
 
     /// The pieces that are shown, token by token, and the whole text.

@@ -76,9 +76,9 @@ impl PromptTokenizer {
         Ok(encoded)
     }
 
-    /// The ids of a text that may follow a prompt.
-    pub fn encode_text(&self, text: &str) -> Vec<u32> {
-        self.tokenizer.encode(text)
+    /// The ids of a text that may follow the prompt of these parts.
+    pub fn encode_after(&self, parts: &[PromptPart<'_>], text: &str) -> Vec<u32> {
+        self.tokenizer.encode_after(parts.iter().flat_map(|part| part.segments), text)
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

@@ -184,5 +184,9 @@ fn what_llama_cpp_has_no_words_for_is_not_written() {
     refuse(&|file| file["normalizer"] = json!({"type": "Lowercase"}), words);
     refuse(&|file| file["model"]["ignore_merges"] = json!(true), words);
     refuse(&|file| file["model"]["type"] = json!("Unigram"), "model: only a BPE can be written");
+    refuse(
+        &|file| file["model"]["byte_fallback"] = json!(true),
+        "model.byte_fallback: a tokenizer of Sentence",
+    );
     refuse(&|file| file["added_tokens"][0]["id"] = json!(1u64 << 40), "the id 1099511627776 is beyond");
 }

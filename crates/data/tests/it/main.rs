@@ -19,6 +19,7 @@ mod mixed;
 mod pack;
 mod preprocessor;
 mod recaption;
+mod sentence_piece;
 mod share;
 mod source;
 mod tiles;

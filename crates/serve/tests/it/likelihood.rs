@@ -16,7 +16,7 @@ fn encoded(generator: &Generator, prompts: &[Vec<Segment>]) -> Vec<EncodedPrompt
 fn request(generator: &Generator, parts: &[PromptPart<'_>], texts: &[String]) -> LikelihoodRequest {
     LikelihoodRequest {
         prompt: generator.encode(parts).unwrap(),
-        continuations: texts.iter().map(|text| generator.prompts().encode_text(text)).collect(),
+        continuations: texts.iter().map(|text| generator.prompts().encode_after(parts, text)).collect(),
     }
 }
 
