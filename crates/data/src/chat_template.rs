@@ -5,15 +5,18 @@
 //! strings work, `raise_exception` refuses. The clock is not asked (`strftime_now` is undefined), so that a
 //! conversation is the same text tomorrow.
 
+mod guard;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 use minijinja::syntax::SyntaxConfig;
-use minijinja::{Environment, Error, ErrorKind, Value};
+use minijinja::{Environment, Error, ErrorKind, State, Value};
 use minijinja_contrib::pycompat::unknown_method_callback;
 use serde_json::{Map, json};
 
+use self::guard::Guard;
 use crate::{text_file, whole_file};
 
 /// The file of a template by itself, and the settings of a tokenizer, which may hold one.
@@ -24,9 +27,18 @@ const SETTINGS: &str = "tokenizer_config.json";
 const LONGEST: usize = 1 << 20;
 
 /// What a template may do: minijinja counts instructions, and the bytes that it makes.
-const FUEL: u64 = 1 << 20;
-/// For each byte of the conversation besides: real templates cut and join a text a few times.
-const FUEL_PER_BYTE: u64 = 64;
+const FUEL: u64 = 1 << 19;
+/// For each byte of the conversation besides, which pays for 256 bytes: real templates cut and join a text a
+/// few times.
+const FUEL_PER_BYTE: u64 = 4;
+/// What a value that it keeps may hold, in bytes; and for each byte of the conversation besides.
+const MOST_KEPT: usize = 1 << 18;
+const MOST_KEPT_PER_BYTE: usize = 4;
+/// Calls of macros inside each other.
+const DEEPEST_CALLS: usize = 50;
+
+/// Filters that make lists of lists, or of what they do not pay for.
+const UNPAID: [&str; 5] = ["chain", "groupby", "pprint", "sum", "zip"];
 
 /// Tokens that a template may name, as transformers hands them over.
 const TOKENS: [&str; 5] = ["bos_token", "eos_token", "unk_token", "pad_token", "sep_token"];
@@ -56,18 +68,23 @@ impl ChatTemplate {
     /// A template that is too long or no Jinja, with its line.
     pub fn new(source: &str, tokens: BTreeMap<String, String>) -> Result<Self> {
         ensure!(source.len() <= LONGEST, "a chat template of {} bytes; the limit is {LONGEST}", source.len());
-        ensure!(
-            !doubles_a_list(source),
-            "the chat template adds a value to itself, which grows without bound: write it out"
-        );
+        let syntax = SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?;
+        let guarded = guard::guarded(&without_generation_marks(source), syntax.clone())?;
         let mut environment = Environment::new();
-        environment.set_syntax(SyntaxConfig::builder().trim_blocks(true).lstrip_blocks(true).build()?);
-        environment.set_unknown_method_callback(unknown_method_callback);
+        environment.set_syntax(syntax);
+        environment.set_recursion_limit(DEEPEST_CALLS);
+        UNPAID.iter().for_each(|filter| environment.remove_filter(filter));
+        environment.remove_global("debug");
+        environment.set_unknown_method_callback(|state, value, method, arguments| match method {
+            // `{:>1000000000}` takes as many bytes, for which nobody pays.
+            "format" => Err(ErrorKind::UnknownMethod.into()),
+            _ => unknown_method_callback(state, value, method, arguments),
+        });
         environment.add_function("raise_exception", |message: String| -> Result<Value, Error> {
             Err(Error::new(ErrorKind::InvalidOperation, message))
         });
         environment
-            .add_template_owned("chat", without_generation_marks(source))
+            .add_template_owned("chat", guarded)
             .map_err(|error| anyhow!("the chat template is no Jinja that is read: {}", in_words(&error)))?;
         Ok(Self { source: source.to_owned(), tokens, environment })
     }
@@ -131,6 +148,13 @@ impl ChatTemplate {
         let bytes: usize = messages.iter().map(|message| message.content.len()).sum();
         let mut environment = self.environment.clone();
         environment.set_fuel(Some(FUEL + bytes as u64 * FUEL_PER_BYTE));
+        let guard = Guard { most: MOST_KEPT + bytes * MOST_KEPT_PER_BYTE };
+        environment.add_function(guard::KEPT, move |state: &State<'_, '_>, value: Value| {
+            guard.kept(state, value, false)
+        });
+        environment.add_function(guard::NAMED, move |state: &State<'_, '_>, value: Value| {
+            guard.kept(state, value, true)
+        });
         let message = |message: &TemplateMessage| {
             Value::from_pairs([("role", message.role), ("content", message.content.as_str())])
         };
@@ -170,23 +194,6 @@ fn in_words(error: &Error) -> String {
     let line = error.line().map(|line| format!("line {line}: ")).unwrap_or_default();
     let what = error.detail().map_or_else(|| error.kind().to_string(), ToOwned::to_owned);
     format!("{line}{what}")
-}
-
-/// Whether a `set` adds or multiplies its own variable with itself. minijinja 3.1 charges no fuel for
-/// lists that are joined, so a loop of 40 such steps would take all memory; texts are charged.
-fn doubles_a_list(source: &str) -> bool {
-    let tags = source.split("{%").skip(1).filter_map(|tag| tag.split("%}").next());
-    let sets =
-        tags.filter_map(|tag| tag.trim_matches(['-', '+', ' ', '\n']).strip_prefix("set ")?.split_once('='));
-    let name = |c: char| c.is_alphanumeric() || c == '_' || c == '.';
-    sets.into_iter().any(|(target, value)| {
-        let own = |part: &str| part.split(|c| !name(c)).filter(|word| *word == target.trim()).count() > 1;
-        // Of a conditional only one side is taken, and a condition is no part of the value.
-        value
-            .split(" else ")
-            .filter_map(|side| side.split(" if ").next())
-            .any(|side| side.contains(['+', '*']) && own(side))
-    })
 }
 
 /// `{% generation %}` and its end mark answers for transformers; they change nothing of the text.

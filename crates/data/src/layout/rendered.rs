@@ -80,8 +80,8 @@ impl<'a> RenderedConversation<'a> {
         self.text.split_once(self.marks.answer[0]).map(|(before, _)| before)
     }
 
-    /// The text as ids, its pictures in their places. `lead` is the white space before answers that belongs to
-    /// them.
+    /// The text as ids, its pictures in their places. `lead` is the white space before answers that belongs
+    /// to them.
     ///
     /// # Errors
     /// A template that repeats, moves or leaves out pictures and answers, or ends an answer by no special
