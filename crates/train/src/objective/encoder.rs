@@ -63,9 +63,9 @@ impl Objective for Clip {
 
 /// Unit vectors of the pictures and the captions of a micro-batch.
 fn embed(compute: &Compute, model: &Clip, batch: &Batch) -> Result<(Tensor<2>, Tensor<2>)> {
-    let (ids, lens) = captions(batch)?;
+    let captions = BatchCaptions::of(batch)?;
     let pictures = model.embed_pictures(compute, pixels(batch, &model.log_scale.val().device()));
-    Ok((pictures, model.embed_captions(compute, PackedCaptions { ids: &ids, lens: &lens })))
+    Ok((pictures, model.embed_captions(compute, captions.packed())))
 }
 
 /// Classification (Huang et al. 2024).
@@ -78,12 +78,8 @@ impl Objective for SuperClass {
 
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         StepResult::of_sums(compute, self, step, |batch| {
-            let (ids, lens) = captions(batch)?;
-            Ok(self.loss(
-                compute,
-                pixels(batch, &self.head.val().device()),
-                PackedCaptions { ids: &ids, lens: &lens },
-            ))
+            let captions = BatchCaptions::of(batch)?;
+            Ok(self.loss(compute, pixels(batch, &self.head.val().device()), captions.packed()))
         })
     }
 }
@@ -98,9 +94,9 @@ impl Objective for Alignment {
 
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         StepResult::of_sums(compute, self, step, |batch| {
-            let (ids, lens) = captions(batch)?;
+            let captions = BatchCaptions::of(batch)?;
             let pixels = pixels(batch, &self.lm.embedding.lazy_device());
-            let parts = self.loss(compute, pixels, PackedCaptions { ids: &ids, lens: &lens });
+            let parts = self.loss(compute, pixels, captions.packed());
             Ok(Loss { main: parts.contrast, auxiliary: vec![("distance", parts.distance)] })
         })
     }
@@ -116,14 +112,26 @@ pub(super) fn pictures(batch: &Batch) -> Result<()> {
 }
 
 /// The captions of all examples one after another, and the number of tokens in each.
-fn captions(batch: &Batch) -> Result<(Vec<u32>, Vec<usize>)> {
-    pictures(batch)?;
-    let without = batch.examples.iter().find(|example| example.caption.is_empty());
-    if let Some(BatchExample { sample, .. }) = without {
-        bail!("{sample} has no caption that is learned; this objective needs one");
+struct BatchCaptions {
+    ids: Vec<u32>,
+    lens: Vec<usize>,
+}
+
+impl BatchCaptions {
+    /// Of examples with one picture each.
+    fn of(batch: &Batch) -> Result<Self> {
+        pictures(batch)?;
+        let without = batch.examples.iter().find(|example| example.caption.is_empty());
+        if let Some(BatchExample { sample, .. }) = without {
+            bail!("{sample} has no caption that is learned; this objective needs one");
+        }
+        let ids = batch.examples.iter().flat_map(|example| &example.caption).copied().collect();
+        Ok(Self { ids, lens: batch.examples.iter().map(|example| example.caption.len()).collect() })
     }
-    let ids = batch.examples.iter().flat_map(|example| &example.caption).copied().collect();
-    Ok((ids, batch.examples.iter().map(|example| example.caption.len()).collect()))
+
+    fn packed(&self) -> PackedCaptions<'_> {
+        PackedCaptions { ids: &self.ids, lens: &self.lens }
+    }
 }
 
 /// The large views `[n g, s, s, 3]`.
