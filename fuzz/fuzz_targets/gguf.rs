@@ -2,6 +2,8 @@
 #![no_main]
 
 mod source;
+#[path = "../../crates/cli/src/stored_tokenizer.rs"]
+mod stored_tokenizer;
 
 use libfuzzer_sys::fuzz_target;
 use mm1_data::gguf_tokenizer::GgufTokenizer;
@@ -18,20 +20,11 @@ fuzz_target!(|data: &[u8]| {
     for tensor in file.tensors.values() {
         tensor.read().unwrap();
     }
-    let Ok(found) = StoredTokenizer::of(&file) else { return };
-    let StoredTokenizer { model, pre, tokens, token_types, scores, .. } = found;
-    let StoredTokenizer { merges, special_ids, switches, chat_template, .. } = found;
-    let stored = GgufTokenizer {
-        model,
-        pre,
-        tokens,
-        token_types,
-        scores,
-        merges,
-        special_ids,
-        switches,
-        chat_template,
-    };
+    // As the program reads it, and back.
+    let Ok(stored) = stored_tokenizer::of_file(&path) else { return };
+    let found = StoredTokenizer::of(&file).unwrap();
+    let back = stored_tokenizer::for_file(stored.clone());
+    assert!(StoredTokenizer { chat_templates: back.chat_templates.clone(), ..found } == back);
     // A file that is made of it is one that the library reads.
     let Ok(json) = stored.to_json() else { return };
     let byte_level = stored.model == "gpt2";

@@ -1,5 +1,5 @@
 //! Folders of weights: `config.json`, an index of parts and safetensors, as an image encoder, as one with its
-//! text tower and as a language model.
+//! text tower, as a language model and as a whole model.
 #![no_main]
 
 mod source;
@@ -32,6 +32,9 @@ fuzz_target!(|data: &[u8]| {
     let _ = import::towers::open(path);
     if let Ok(lm) = import::lm::open(path) {
         let _ = lm.identify(|_| {});
+    }
+    if let Ok(Some(whole)) = import::exported::open(path) {
+        let _ = whole.connector();
     }
     let _ = weights::read_part(&path.join(name), "vision");
 });

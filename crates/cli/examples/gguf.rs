@@ -15,7 +15,7 @@ use anyhow::{Context as _, Result, bail};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
 use mm1_model::device::DeviceKind;
-use mm1_model::gguf::{GgufFile, GgufLanguageModel, StoredTokenizer, TensorType, write_language_model};
+use mm1_model::gguf::{GgufFile, GgufLanguageModel, TensorType, write_language_model};
 use mm1_model::import::lm;
 use mm1_model::init::Init;
 use mm1_model::lm::{Lm, LmConfig};
@@ -78,7 +78,7 @@ fn ids(file: &str) -> Result<()> {
 
 fn export(file: &str, out: &Path, kind: &str) -> Result<()> {
     let matrices = TensorType::ALL.into_iter().find(|known| known.name() == kind).context("no such type")?;
-    let tokenizer = StoredTokenizer::of(&GgufFile::open(Path::new(file))?)?;
+    let tokenizer = stored_tokenizer::for_file(stored_tokenizer::of_file(Path::new(file))?);
     let (lm, config) = on_pool(|| model(file, &compute()?))?;
     let model = GgufLanguageModel {
         lm: &lm,

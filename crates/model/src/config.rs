@@ -1,6 +1,8 @@
 //! The shape of the whole network, as a recipe writes it and a checkpoint keeps it. The shape of a part
 //! stands beside the part: [`VisionConfig`], [`ConnectorConfig`], [`LmConfig`].
 
+use std::path::PathBuf;
+
 use anyhow::Result;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -8,12 +10,18 @@ use serde::{Deserialize, Serialize};
 use crate::connector::ConnectorConfig;
 use crate::lm::LmConfig;
 use crate::memory::{self, Activations, Load, TrainedParts, Training};
-use crate::vision::VisionConfig;
+use crate::vision::{VisionConfig, required_without_origin};
 
 /// The whole network, `[model]`: image encoder, connector, decoder.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(transform = required_without_origin)]
 pub struct Mm1Config {
+    /// A folder with a whole model, as `mm1 export --format hf` and `mm1 import` write it: encoder, connector
+    /// and decoder begin with its weights, pictures and tokenizer are its own. By default each part has its
+    /// own origin, or is drawn from the seed. It settles the other fields, which may then be left out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<PathBuf>,
     /// The image encoder.
     pub vision: VisionConfig,
     /// The vision-language connector.

@@ -26,9 +26,9 @@ use crate::positions;
 #[serde(deny_unknown_fields)]
 #[schemars(transform = required_without_origin)]
 pub struct VisionConfig {
-    /// Where the initial weights come from: a run folder, a Hugging Face folder of CLIP, SigLIP or DINOv2, or
-    /// an ONNX file. By default they are drawn from the seed. The origin settles the other fields, which may
-    /// then be left out.
+    /// Where the initial weights come from: a run folder, a Hugging Face folder of CLIP, SigLIP, DINOv2
+    /// or of a whole model such as SmolVLM, or an ONNX file. By default they are drawn from the seed. The
+    /// origin settles the other fields, which may then be left out.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<PathBuf>,
     /// Side of the square image that the encoder takes.

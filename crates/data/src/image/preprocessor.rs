@@ -1,6 +1,7 @@
-//! `preprocessor_config.json`: how pictures are prepared for an encoder of Hugging Face's, as the processors
-//! of CLIP, SigLIP, ViT and DINOv2 (BiT) write it. What it says is taken from its fields alone, whatever the
-//! name of the processor; what can't be done, and what is not known, is refused.
+//! `preprocessor_config.json`: how pictures are prepared for an encoder of Hugging Face's, as the
+//! processors of CLIP, SigLIP, ViT, DINOv2 (BiT) and Idefics3 write it, and the one beside an exported
+//! model of ours. What it says is taken from its fields alone, whatever the name of the processor; what
+//! can't be done, and what is not known, is refused.
 
 use std::path::Path;
 
@@ -13,7 +14,7 @@ use super::spec::{Fit, ImageConfig, ImageSpec, ResizeFilter};
 use crate::text_file;
 
 /// Fields that do not change the pixels of a picture of three channels.
-const WITHOUT_EFFECT: [&str; 10] = [
+const WITHOUT_EFFECT: [&str; 11] = [
     "_valid_processor_keys",
     "auto_map",
     "data_format",
@@ -24,6 +25,7 @@ const WITHOUT_EFFECT: [&str; 10] = [
     "image_processor_type",
     "processor_class",
     "return_tensors",
+    "video_sampling",
 ];
 
 /// A size as it is written.
@@ -111,7 +113,16 @@ struct PreprocessorFields(Map<String, Value>);
 
 impl PreprocessorFields {
     fn spec(mut self) -> Result<ImageSpec> {
-        let (mode, size) = self.fit()?;
+        if let Some(config) = self.take::<ImageConfig>("image")? {
+            // As this program writes it.
+            let size = self.take("size")?.context("size is missing")?;
+            self.check_rest()?;
+            return Ok(config.of_size(size));
+        }
+        let (mode, size) = match self.square_of_idefics3()? {
+            Some(side) => (Fit::Sides, side),
+            None => self.fit()?,
+        };
         let filter = self.filter(mode)?;
         let rescaled = self.take("do_rescale")?.unwrap_or(true);
         ensure!(rescaled, "do_rescale = false: levels of 0 to 255 are always divided by 255");
@@ -127,6 +138,22 @@ impl PreprocessorFields {
         };
         self.check_rest()?;
         Ok(ImageConfig { mode, filter, mean, std, ..ImageConfig::default() }.of_size(size))
+    }
+
+    /// The side of Idefics3's square, to which both sides of a picture are resized. The tiles that its
+    /// processor may cut besides, after a resize of its own, are no matter of the encoder: each is such a
+    /// square.
+    fn square_of_idefics3(&mut self) -> Result<Option<usize>> {
+        #[derive(Deserialize)]
+        #[serde(deny_unknown_fields)]
+        struct LongestEdge {
+            longest_edge: usize,
+        }
+        let Some(square) = self.take::<LongestEdge>("max_image_size")? else { return Ok(None) };
+        for field in ["do_resize", "size", "do_image_splitting", "do_pad"] {
+            self.0.remove(field);
+        }
+        Ok(Some(square.longest_edge))
     }
 
     /// How a picture becomes a square, and its side.

@@ -117,6 +117,35 @@ fn older_files_say_the_same_with_numbers() {
     assert_eq!(changed(&same, folder.path()).unwrap().config.mode, Fit::Sides);
 }
 
+/// What `mm1 export` writes beside a model, and an Idefics3 of others.
+#[test]
+fn settings_beside_an_exported_model_are_read_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let read = |settings: &Value| {
+        let path = folder.path().join("preprocessor_config.json");
+        fs::write(&path, settings.to_string()).unwrap();
+        ImageSpec::from_preprocessor(&path).map_err(|e| format!("{e:#}"))
+    };
+    let config = ImageConfig { mode: Fit::Pad, mean: [0.1, 0.2, 0.3], ..ImageConfig::default() };
+    let spec = config.clone().of_size(24);
+    assert_eq!(read(&spec.own_settings()).unwrap(), spec);
+    let stretched = ImageConfig { mode: Fit::Sides, filter: ResizeFilter::Lanczos, ..config }.of_size(24);
+    assert_eq!(read(&stretched.idefics3_settings()).unwrap(), stretched);
+    // SmolVLM's, which cuts tiles too.
+    let mut tiles = stretched.idefics3_settings();
+    tiles["size"] = json!({"longest_edge": 96});
+    for field in ["do_resize", "do_image_splitting"] {
+        tiles[field] = json!(true);
+    }
+    tiles["image_processor_type"] = json!("SmolVLMImageProcessor");
+    assert_eq!(read(&tiles).unwrap(), stretched);
+    tiles["max_image_size"] = json!({"shortest_edge": 24});
+    assert!(read(&tiles).unwrap_err().contains("max_image_size = "));
+    let mut own = spec.own_settings();
+    own["size"] = Value::Null;
+    assert!(read(&own).unwrap_err().contains("size is missing"));
+}
+
 #[test]
 fn what_cannot_be_done_is_refused_in_one_line() {
     let folder = tempfile::tempdir().unwrap();

@@ -12,15 +12,15 @@
 //! boundaries 2i - 1 and 2i + 1, half a patch from both, and every version finds it. `image_size` is doubled
 //! for that. Pictures have the size of the preprocessor's `max_image_size`.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
+use super::connector::{ConnectorNames, pool_side};
 use super::lm::{self, LmForm};
-use super::part::{ExportedPart, ParameterPart};
-use super::vision::VisionNames;
+use super::model_names::ModelNames;
+use super::vision::{PositionTable, SIGLIP, VisionNames};
 use crate::config::Mm1Config;
-use crate::connector::ConnectorConfig;
-use crate::import::lm_names::HUGGING_FACE;
+use crate::import::lm_names::{GGUF, IDEFICS3};
 use crate::lm::LmConfig;
 use crate::vision::{Stem, VisionActivation, VisionConfig};
 
@@ -56,33 +56,6 @@ fn check_vision(vision: &VisionConfig) -> Result<()> {
     Ok(())
 }
 
-/// Patches along a side of those that become one image token.
-///
-/// # Errors
-/// A connector that is no mean of whole squares of patches, or has a bias.
-pub fn pool_side(model: &Mm1Config) -> Result<usize> {
-    let ConnectorConfig::AveragePool(pool) = &model.connector else {
-        bail!(
-            "model.connector.kind: Idefics3 joins squares of patches, which is \"average-pool\" alone: take that, \
-             or export = \"own\""
-        )
-    };
-    ensure!(
-        !pool.bias,
-        "model.connector.bias: the connector of Idefics3 has no bias: set it to false, or take export = \"own\""
-    );
-    let (grid, side) = (model.vision.grid(), pool.tokens.isqrt());
-    let possible = (1..=grid).filter(|side| grid.is_multiple_of(*side)).map(|side| (side * side).to_string());
-    ensure!(
-        grid.is_multiple_of(side),
-        "model.connector.tokens = {}, but Idefics3 pools whole squares of the {grid}x{grid} patches: take one \
-         of {}",
-        pool.tokens,
-        possible.collect::<Vec<_>>().join(", ")
-    );
-    Ok(grid / side)
-}
-
 fn check_lm(lm: &LmConfig) -> Result<()> {
     for (field, set) in [("qkv_bias", lm.qkv_bias), ("qk_norm", lm.qk_norm)] {
         ensure!(
@@ -95,77 +68,34 @@ fn check_lm(lm: &LmConfig) -> Result<()> {
 }
 
 /// Names in transformers.
-const VISION: VisionNames = VisionNames {
-    prefix: "model.vision_model.",
-    patch: "embeddings.patch_embedding",
-    position: "embeddings.position_embedding.weight",
-    blocks: "encoder.layers",
-    norms: ["layer_norm1", "layer_norm2"],
-    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-    out: "self_attn.out_proj",
-    up: "mlp.fc1",
-    down: "mlp.fc2",
-    norm: "post_layernorm",
-    doubled_positions: true,
+pub(crate) const NAMES: ModelNames = ModelNames {
+    vision: VisionNames {
+        prefix: "model.vision_model.",
+        position: PositionTable { name: "embeddings.position_embedding.weight", doubled: true },
+        ..SIGLIP
+    },
+    connector: ConnectorNames::Joined("model.connector.modality_projection.proj.weight"),
+    lm: LmForm { names: &IDEFICS3, pairs: false },
 };
 
-/// Names in llama.cpp.
-const GGUF_VISION: VisionNames = VisionNames {
-    prefix: "v.",
-    patch: "patch_embd",
-    position: "position_embd.weight",
-    blocks: "blk",
-    norms: ["ln1", "ln2"],
-    qkv: ["attn_q", "attn_k", "attn_v"],
-    out: "attn_out",
-    up: "ffn_up",
-    down: "ffn_down",
-    norm: "post_ln",
-    doubled_positions: false,
+/// Names in llama.cpp: of encoder and connector in one file, of the decoder in another.
+pub(crate) const GGUF_NAMES: ModelNames = ModelNames {
+    vision: VisionNames {
+        prefix: "v.",
+        patch: "patch_embd",
+        position: PositionTable { name: "position_embd.weight", doubled: false },
+        blocks: "blk",
+        norms: ["ln1", "ln2"],
+        qkv: ["attn_q", "attn_k", "attn_v"],
+        out: "attn_out",
+        up: "ffn_up",
+        down: "ffn_down",
+        norm: "post_ln",
+        ..SIGLIP
+    },
+    connector: ConnectorNames::Joined("mm.model.fc.weight"),
+    lm: LmForm { names: &GGUF, pairs: true },
 };
-
-/// What the parameter at `path` of this shape becomes in transformers.
-///
-/// # Errors
-/// A parameter that has no place.
-pub(crate) fn places(path: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<ExportedPart>> {
-    let (part, inner) = path.split_once('.').context("it is of no part of the model")?;
-    match part {
-        "vision" => VISION.places(inner, shape, &model.vision),
-        "lm" => {
-            let form = LmForm { names: &HUGGING_FACE, pairs: false };
-            let mut places = form.places(inner, shape, &model.lm)?;
-            for place in &mut places {
-                if let Some(name) = place.name.strip_prefix("model.") {
-                    place.name = format!("model.text_model.{name}");
-                }
-            }
-            Ok(places)
-        }
-        "connector" => pooled("model.connector.modality_projection.proj.weight", shape, model),
-        _ => bail!("it has no place in the file"),
-    }
-}
-
-/// What the parameter at `path`, of encoder or connector, becomes in llama.cpp.
-///
-/// # Errors
-/// A parameter that has no place.
-pub(crate) fn gguf_places(path: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<ExportedPart>> {
-    let (part, inner) = path.split_once('.').context("it is of no part of the model")?;
-    match part {
-        "vision" => GGUF_VISION.places(inner, shape, &model.vision),
-        "connector" => pooled("mm.model.fc.weight", shape, model),
-        _ => bail!("it has no place in the file"),
-    }
-}
-
-/// The connector's map `[d, out]`.
-fn pooled(name: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<ExportedPart>> {
-    let side = pool_side(model)?;
-    let shape = vec![shape[1], side * side * shape[0]];
-    Ok(vec![ExportedPart { name: name.to_owned(), shape, part: ParameterPart::Pooled(side) }])
-}
 
 /// `config.json`, but for what all forms have; `context` is the longest text that it was trained on, in
 /// tokens.

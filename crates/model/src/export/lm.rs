@@ -9,7 +9,7 @@ use crate::lm::LmConfig;
 use crate::rope::RopeScaling;
 
 /// How a file calls the tensors of a decoder and orders them.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct LmForm {
     pub(crate) names: &'static LmNames,
     /// Whether what RoPE turns together follows each other in the maps of queries and keys; ours are half a

@@ -1,8 +1,11 @@
 //! A model of ours in forms of other programs: which of its parameters becomes which of their tensors, and
 //! what their settings say of it. [`write_model`] writes it for transformers, [`read_back`] reads that again.
 
+mod alone;
+pub(crate) mod connector;
 pub mod idefics3;
 pub(crate) mod lm;
+pub(crate) mod model_names;
 mod own;
 pub(crate) mod part;
 mod shards;
@@ -12,15 +15,18 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
+use burn::module::Module;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
+pub use self::alone::{ExportedDecoder, write_decoder, write_encoder};
+pub use self::connector::pool_side;
+use self::model_names::ModelNames;
 use self::part::Places;
-pub use self::shards::FloatType;
-use self::shards::SafetensorsWriter;
-use crate::config::Mm1Config;
-use crate::import::folder;
+pub use self::shards::{FloatType, SHARD_BYTES};
+use self::shards::{LosslessTypes, SafetensorsWriter, ShardFolder};
+use crate::import::files;
 use crate::mm1::Mm1;
 use crate::weights;
 
@@ -38,20 +44,20 @@ pub enum ExportForm {
 }
 
 impl ExportForm {
-    /// What the parameter at `path` of this shape becomes.
-    fn places(self, path: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<part::ExportedPart>> {
+    /// How it calls the tensors of a model.
+    pub(crate) fn names(self) -> &'static ModelNames {
         match self {
-            Self::Own => own::places(path, shape, model),
-            Self::Idefics3 => idefics3::places(path, shape, model),
+            Self::Own => &own::NAMES,
+            Self::Idefics3 => &idefics3::NAMES,
         }
-        .with_context(|| format!("`{path}`"))
     }
 
     fn all_places(self, model: &Mm1) -> Result<Places> {
-        let shapes = weights::shapes(model).into_iter();
+        let (names, shapes) = (self.names(), weights::shapes(model).into_iter());
         shapes
             .map(|(path, shape)| {
-                let places = self.places(&path, &shape, model.config())?;
+                let places = names.places(&path, &shape, model.config());
+                let places = places.with_context(|| format!("`{path}`"))?;
                 Ok((path, places))
             })
             .collect()
@@ -78,8 +84,11 @@ pub struct ExportedModel<'a> {
     pub model: &'a Mm1,
     /// The form.
     pub form: ExportForm,
-    /// How its numbers lie in the files.
-    pub numbers: FloatType,
+    /// How its numbers lie in the files. By default of the smallest type that loses nothing.
+    pub numbers: Option<FloatType>,
+    /// The most bytes of tensors in one file, such as [`SHARD_BYTES`]; of more there are several, with an
+    /// index.
+    pub shard_bytes: usize,
     /// The longest text that it was trained on.
     /// Unit: tokens.
     pub context: usize,
@@ -88,12 +97,12 @@ pub struct ExportedModel<'a> {
 }
 
 /// Writes weights, `config.json` and `generation_config.json` into the folder `folder`, which is there; in
-/// its own form the modelling file too.
+/// its own form the modelling file too. Gives the type of the numbers.
 ///
 /// # Errors
 /// One line: a network that the form is not, a value that the type can't hold, a file that can't be written.
-pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<()> {
-    let ExportedModel { model, form, numbers, context, ids } = *exported;
+pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<FloatType> {
+    let ExportedModel { model, form, context, ids, shard_bytes, .. } = *exported;
     let settings = match form {
         ExportForm::Own => own::settings(model.config(), context)?,
         ExportForm::Idefics3 => {
@@ -102,12 +111,9 @@ pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<()> {
         }
     };
     let places = form.all_places(model)?;
-    let plans = part::in_order(model, &places).into_iter();
-    let plans = plans.map(|part| (part.name.clone(), part.shape.clone())).collect();
-    let mut writer = SafetensorsWriter::new(folder, plans, numbers)?;
-    part::visit(model, &places, |values| writer.put(values))?;
-    writer.finish()?;
-    write_json(folder, "config.json", &with_ids(settings, exported))?;
+    let numbers = exported.numbers.map_or_else(|| smallest_type(model, &places), Ok)?;
+    write_parts(model, &places, ShardFolder { folder, numbers, shard_bytes })?;
+    write_json(folder, "config.json", &with_ids(settings, exported, numbers))?;
     let mut generation = json!({"do_sample": false, "eos_token_id": ids.ends, "pad_token_id": ids.pad});
     if let Some(begin) = ids.begin {
         generation["bos_token_id"] = json!(begin);
@@ -118,12 +124,31 @@ pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<()> {
         let path = folder.join(name);
         fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))?;
     }
-    Ok(())
+    Ok(numbers)
+}
+
+/// Writes the tensors that the parameters of `module` become.
+fn write_parts<M: Module>(module: &M, places: &Places, to: ShardFolder<'_>) -> Result<()> {
+    let plans = part::in_order(module, places).into_iter();
+    let plans = plans.map(|part| (part.name.clone(), part.shape.clone())).collect();
+    let mut writer = SafetensorsWriter::new(to, plans)?;
+    part::visit(module, places, |values| writer.put(values))?;
+    writer.finish()
+}
+
+/// The smallest type that loses nothing of the tensors that the parameters of `module` become.
+fn smallest_type<M: Module>(module: &M, places: &Places) -> Result<FloatType> {
+    let mut lossless = LosslessTypes::default();
+    part::visit(module, places, |values| {
+        lossless.see(values);
+        Ok(())
+    })?;
+    Ok(lossless.smallest())
 }
 
 /// What the settings of all forms have.
-fn with_ids(mut settings: Value, exported: &ExportedModel<'_>) -> Value {
-    let ExportedModel { model, ids, numbers, .. } = *exported;
+fn with_ids(mut settings: Value, exported: &ExportedModel<'_>, numbers: FloatType) -> Value {
+    let ExportedModel { model, ids, .. } = *exported;
     let numbers = numbers.torch_name();
     for (field, value) in [
         ("image_token_id", json!(ids.image)),
@@ -167,15 +192,15 @@ pub struct ReadBack {
     pub equal: usize,
 }
 
-/// Reads what [`write_model`] has written into `folder`, and compares it with the network that was to be
-/// written.
+/// Reads what [`write_model`] has written into `folder` as `numbers`, and compares it with the network
+/// that was to be written.
 ///
 /// # Errors
 /// One line with the tensor that is missing, superfluous, of another shape, or that says different things of
 /// one value.
-pub fn read_back(folder: &Path, exported: &ExportedModel<'_>) -> Result<ReadBack> {
-    let ExportedModel { model, form, numbers, .. } = *exported;
-    let mut tensors = folder::tensors(folder)?;
+pub fn read_back(folder: &Path, exported: &ExportedModel<'_>, numbers: FloatType) -> Result<ReadBack> {
+    let ExportedModel { model, form, .. } = *exported;
+    let mut tensors = files::tensors(folder)?;
     let (mut found, mut equal) = (Vec::new(), 0);
     let places = form.all_places(model)?;
     part::visit_whole(model, |path, shape, ours| {

@@ -7,6 +7,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use half::{bf16, f16};
+use rayon::prelude::*;
 use serde_json::{Map, Value, json};
 
 /// How a number lies in the file.
@@ -61,16 +62,56 @@ impl FloatType {
     }
 }
 
-/// The most bytes of tensors in one file.
-const LARGEST: usize = 5_000_000_000;
+/// The most bytes of tensors in one file, as transformers cuts them.
+pub const SHARD_BYTES: usize = 5_000_000_000;
+
+/// Which of the smaller types hold all values that were seen, each to the bit.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct LosslessTypes {
+    bf16: bool,
+    f16: bool,
+}
+
+impl Default for LosslessTypes {
+    fn default() -> Self {
+        Self { bf16: true, f16: true }
+    }
+}
+
+impl LosslessTypes {
+    pub(super) fn see(&mut self, values: &[f32]) {
+        let exact = |numbers: FloatType| {
+            values.par_iter().all(|value| numbers.rounded(*value).to_bits() == value.to_bits())
+        };
+        self.bf16 = self.bf16 && exact(FloatType::BF16);
+        self.f16 = self.f16 && exact(FloatType::F16);
+    }
+
+    /// The smallest type that loses nothing.
+    pub(super) fn smallest(self) -> FloatType {
+        match self {
+            Self { bf16: true, .. } => FloatType::BF16,
+            Self { f16: true, .. } => FloatType::F16,
+            _ => FloatType::F32,
+        }
+    }
+}
 
 /// A tensor that will be written: its name and its sides.
 pub(super) type TensorPlan = (String, Vec<usize>);
 
+/// Where tensors are written, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ShardFolder<'a> {
+    pub(super) folder: &'a Path,
+    pub(super) numbers: FloatType,
+    /// The most bytes of tensors in one file, unless one tensor has more.
+    pub(super) shard_bytes: usize,
+}
+
 /// Tensors for the files of a folder, in their order.
 pub(super) struct SafetensorsWriter<'a> {
-    folder: &'a Path,
-    numbers: FloatType,
+    to: ShardFolder<'a>,
     /// What is left, by file.
     shards: std::vec::IntoIter<Vec<TensorPlan>>,
     names: std::vec::IntoIter<String>,
@@ -79,16 +120,16 @@ pub(super) struct SafetensorsWriter<'a> {
 }
 
 impl<'a> SafetensorsWriter<'a> {
-    /// Plans the files of `folder`, and writes their index if they are several.
+    /// Plans the files, and writes their index if they are several.
     ///
     /// # Errors
     /// An index that can't be written.
-    pub(super) fn new(folder: &'a Path, tensors: Vec<TensorPlan>, numbers: FloatType) -> Result<Self> {
-        let bytes = |plan: &TensorPlan| plan.1.iter().product::<usize>() * numbers.size();
+    pub(super) fn new(to: ShardFolder<'a>, tensors: Vec<TensorPlan>) -> Result<Self> {
+        let bytes = |plan: &TensorPlan| plan.1.iter().product::<usize>() * to.numbers.size();
         let total: usize = tensors.iter().map(bytes).sum();
         let (mut shards, mut filled) = (vec![Vec::new()], 0);
         for tensor in tensors {
-            if filled > 0 && filled + bytes(&tensor) > LARGEST {
+            if filled > 0 && filled + bytes(&tensor) > to.shard_bytes {
                 shards.push(Vec::new());
                 filled = 0;
             }
@@ -106,11 +147,11 @@ impl<'a> SafetensorsWriter<'a> {
             let map: BTreeMap<&String, &String> =
                 pairs.flat_map(|(shard, file)| shard.iter().map(move |(name, _)| (name, file))).collect();
             let index = json!({"metadata": {"total_size": total}, "weight_map": map});
-            let path = folder.join("model.safetensors.index.json");
+            let path = to.folder.join("model.safetensors.index.json");
             fs::write(&path, serde_json::to_vec_pretty(&index)?)
                 .with_context(|| format!("{} can't be written", path.display()))?;
         }
-        Ok(Self { folder, numbers, shards: shards.into_iter(), names: names.into_iter(), open: None })
+        Ok(Self { to, shards: shards.into_iter(), names: names.into_iter(), open: None })
     }
 
     /// Writes all values of the next tensor, in row-major order.
@@ -126,7 +167,7 @@ impl<'a> SafetensorsWriter<'a> {
         let (name, shape) = left.next().context("values for one tensor too many")?;
         let count: usize = shape.iter().product();
         ensure!(values.len() == count, "the tensor `{name}` has {} values, needs {count}", values.len());
-        let numbers = self.numbers;
+        let numbers = self.to.numbers;
         let lost = values.iter().find(|value| value.is_finite() && numbers.rounded(**value).is_infinite());
         ensure!(
             lost.is_none(),
@@ -154,11 +195,11 @@ impl<'a> SafetensorsWriter<'a> {
 
     fn next_file(&mut self) -> Result<()> {
         let (Some(shard), Some(name)) = (self.shards.next(), self.names.next()) else { return Ok(()) };
-        let path = self.folder.join(name);
+        let path = self.to.folder.join(name);
         let mut file = BufWriter::new(
             File::create(&path).with_context(|| format!("{} can't be written", path.display()))?,
         );
-        file.write_all(&header(&shard, self.numbers)?)?;
+        file.write_all(&header(&shard, self.to.numbers)?)?;
         self.open = Some((file, shard.into_iter()));
         Ok(())
     }

@@ -6,12 +6,15 @@ use super::part::{ExportedPart, ParameterPart, columns, joined, whole};
 use crate::vision::{Stem, VisionConfig};
 
 /// How a file calls the tensors of an image encoder.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct VisionNames {
     /// Before everything.
     pub(crate) prefix: &'static str,
     pub(crate) patch: &'static str,
-    pub(crate) position: &'static str,
+    pub(crate) position: PositionTable,
+    pub(crate) class_token: &'static str,
+    /// Before the first block.
+    pub(crate) pre_norm: &'static str,
     /// Before the number of a block.
     pub(crate) blocks: &'static str,
     /// Before attention, and before the MLP.
@@ -22,9 +25,46 @@ pub(crate) struct VisionNames {
     pub(crate) down: &'static str,
     /// After the last block.
     pub(crate) norm: &'static str,
-    /// Whether the table of positions is one of twice the side ([`ParameterPart::Doubled`]).
-    pub(crate) doubled_positions: bool,
 }
+
+/// The table of positions.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PositionTable {
+    pub(crate) name: &'static str,
+    /// Whether it is one of twice the side ([`ParameterPart::Doubled`]).
+    pub(crate) doubled: bool,
+}
+
+/// Those of SigLIP's image encoder at Hugging Face. Class token and norm before the blocks are CLIP's, which
+/// has the same names otherwise; that one is misspelled there.
+pub(crate) const SIGLIP: VisionNames = VisionNames {
+    prefix: "vision_model.",
+    patch: "embeddings.patch_embedding",
+    position: PositionTable { name: "embeddings.position_embedding.weight", doubled: false },
+    class_token: "embeddings.class_embedding",
+    pre_norm: "pre_layrnorm",
+    blocks: "encoder.layers",
+    norms: ["layer_norm1", "layer_norm2"],
+    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
+    out: "self_attn.out_proj",
+    up: "mlp.fc1",
+    down: "mlp.fc2",
+    norm: "post_layernorm",
+};
+
+/// Those of DINOv2's.
+pub(crate) const DINOV2: VisionNames = VisionNames {
+    prefix: "",
+    patch: "embeddings.patch_embeddings.projection",
+    position: PositionTable { name: "embeddings.position_embeddings", doubled: false },
+    class_token: "embeddings.cls_token",
+    blocks: "encoder.layer",
+    norms: ["norm1", "norm2"],
+    qkv: ["attention.attention.query", "attention.attention.key", "attention.attention.value"],
+    out: "attention.output.dense",
+    norm: "layernorm",
+    ..SIGLIP
+};
 
 impl VisionNames {
     /// What the encoder's parameter at `path` of this shape becomes.
@@ -51,14 +91,14 @@ impl VisionNames {
             }
             "patch" => columns(shape[0], vec![(name(&format!("{}.weight", self.patch)), shape[1], None)]),
             "patch_bias" => whole(name(&format!("{}.bias", self.patch)), shape),
-            "position" if self.doubled_positions => {
-                let (name, shape) = (name(self.position), vec![4 * shape[0], shape[1]]);
+            "position" if self.position.doubled => {
+                let (name, shape) = (name(self.position.name), vec![4 * shape[0], shape[1]]);
                 vec![ExportedPart { name, shape, part: ParameterPart::Doubled }]
             }
-            "position" => whole(name(self.position), shape),
-            "class_token" => whole(name("class_token"), shape),
+            "position" => whole(name(self.position.name), shape),
+            "class_token" => whole(name(self.class_token), shape),
             "norm.gamma" | "norm.beta" => self.norm(self.norm, path, shape)?,
-            "pre_norm.gamma" | "pre_norm.beta" => self.norm("pre_norm", path, shape)?,
+            "pre_norm.gamma" | "pre_norm.beta" => self.norm(self.pre_norm, path, shape)?,
             _ => bail!("it has no place in the file"),
         })
     }

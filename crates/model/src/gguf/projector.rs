@@ -8,8 +8,8 @@ use anyhow::{Context as _, Result, ensure};
 use super::metadata::MetadataValue;
 use super::tensor_type::TensorType;
 use super::writer::{TensorSpec, write};
-use crate::export::idefics3;
 use crate::export::part::{self, ExportedPart, Places};
+use crate::export::{idefics3, pool_side};
 use crate::mm1::Mm1;
 use crate::weights;
 
@@ -35,12 +35,12 @@ pub fn write_projector(path: &Path, projector: &GgufProjector<'_>) -> Result<()>
     let GgufProjector { model, matrices, .. } = *projector;
     idefics3::check(model.config())?;
     ensure!(
-        idefics3::pool_side(model.config())? > 1,
+        pool_side(model.config())? > 1,
         "model.connector.tokens: llama.cpp's Idefics3 pools 2 x 2 patches or more, not each by itself"
     );
     let mut places = Places::new();
     for (path, shape) in weights::shapes(model).into_iter().filter(|(path, _)| !path.starts_with("lm.")) {
-        let own = idefics3::gguf_places(&path, &shape, model.config());
+        let own = idefics3::GGUF_NAMES.places(&path, &shape, model.config());
         places.insert(path.clone(), own.with_context(|| format!("`{path}`"))?);
     }
     let parts = part::in_order(model, &places);
@@ -87,7 +87,7 @@ fn settings(projector: &GgufProjector<'_>) -> Result<Vec<(String, MetadataValue)
         ("clip.vision.attention.head_count", size(vision.heads)),
         ("clip.vision.attention.layer_norm_epsilon", MetadataValue::f32(vision.norm_eps as f32)),
         ("clip.vision.projection_dim", size(config.lm.dim)),
-        ("clip.vision.projector.scale_factor", size(idefics3::pool_side(config)?)),
+        ("clip.vision.projector.scale_factor", size(pool_side(config)?)),
         ("clip.vision.image_mean", MetadataValue::f32s(mean)),
         ("clip.vision.image_std", MetadataValue::f32s(std)),
     ];

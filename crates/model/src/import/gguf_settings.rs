@@ -76,6 +76,12 @@ pub(super) fn read(
     Ok((architecture == "llama", shape))
 }
 
+/// The longest text that the model was trained on, in tokens, if the metadata say so.
+pub(super) fn context(metadata: &BTreeMap<String, MetadataValue>) -> Option<usize> {
+    let architecture = metadata.get("general.architecture")?.text().ok()?;
+    metadata.get(&format!("{architecture}.context_length"))?.size().ok()
+}
+
 /// What is left of an architecture's keys, without its name before them.
 struct OwnKeys<'a> {
     architecture: &'a str,

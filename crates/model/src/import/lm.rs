@@ -1,5 +1,7 @@
 //! Pre-trained language models: Llama, Mistral, Qwen2 and Qwen3 of Hugging Face, and in GGUF.
 //!
+//! Also the language model of a whole model in [`super::exported`]'s forms.
+//!
 //! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
 //! f32, f16 or bf16; or it has one GGUF file. [`open`] looks at names, shapes and types alone; values are
 //! read when a network takes them, one parameter after another and each on all threads.
@@ -11,10 +13,12 @@ use anyhow::{Context as _, Result, ensure};
 use rayon::prelude::*;
 use serde_json::Value;
 
+use super::exported::{self, DecoderFiles};
 use super::gguf_settings::{self, TensorFacts};
 use super::lm_names::{GGUF, HUGGING_FACE, LmNames, ROPE_FACTORS};
-use super::tensors::{ForeignTensor, ForeignTensors, TensorValues};
-use super::{folder, lm_settings};
+use super::tensors::{ForeignTensor, ForeignTensors, TensorAccount, TensorValues};
+use super::{files, lm_settings};
+use crate::export::part;
 use crate::gguf::GgufFile;
 use crate::lm::{Lm, LmConfig};
 use crate::weights::{self, MakeValues};
@@ -26,10 +30,15 @@ const LEFT: &str = "rotary_emb.inv_freq";
 pub struct ImportedLm {
     /// Its shape. The vocabulary is its embedding's.
     pub config: LmConfig,
+    /// The longest text that it was trained on, if its settings say so.
+    /// Unit: tokens.
+    pub context: Option<usize>,
     /// Every parameter of [`Lm`], by its path there.
     tensors: Vec<LmTensor>,
     /// Where it was found.
     from: String,
+    /// What became of the tensors there.
+    account: TensorAccount,
 }
 
 /// One parameter of ours and the tensors that it is made of.
@@ -107,14 +116,28 @@ pub fn gguf_file(path: &Path) -> Result<Option<PathBuf>> {
 }
 
 fn open_folder(path: &Path) -> Result<ImportedLm> {
+    if let Some(whole) = exported::open(path)? {
+        let DecoderFiles { settings, names, tensors } = whole.decoder()?;
+        return of_settings(&path.join("config.json"), &settings, names, tensors);
+    }
     let file = path.join("config.json");
-    let given: Value = folder::json(&file)?;
-    let config = lm_settings::read(&given).with_context(|| file.display().to_string())?;
-    let mut all = folder::tensors(path)?;
+    let given: Value = files::json(&file)?;
+    let foreign = ForeignTensors::new(path.display().to_string(), files::tensors(path)?);
+    of_settings(&file, &given, &HUGGING_FACE, foreign)
+}
+
+/// By the settings of the file `file`.
+fn of_settings(
+    file: &Path,
+    given: &Value,
+    names: &'static LmNames,
+    mut foreign: ForeignTensors,
+) -> Result<ImportedLm> {
+    let config = lm_settings::read(given).with_context(|| file.display().to_string())?;
+    let context = given["max_position_embeddings"].as_u64().and_then(|n| usize::try_from(n).ok());
     // A tied head that was written nonetheless is the embedding again: `transformers` leaves it as well.
-    all.retain(|name, _| !(name.ends_with(LEFT) || config.tied && name == HUGGING_FACE.head));
-    let found = LmFound { config, names: &HUGGING_FACE, order: RowOrder::Own };
-    found.map(ForeignTensors::new(path.display().to_string(), all))
+    foreign.leave_if(|name| name.ends_with(LEFT) || config.tied && name == names.head);
+    LmFound { config, context, names, order: RowOrder::Own }.map(foreign)
 }
 
 fn open_gguf(path: &Path) -> Result<ImportedLm> {
@@ -127,17 +150,21 @@ fn open_gguf(path: &Path) -> Result<ImportedLm> {
     let facts = TensorFacts { vocab, tied: !tensors.contains_key(GGUF.head), rope_factors };
     let (pairs, config) = gguf_settings::read(&metadata, &facts).with_context(|| from.clone())?;
     let order = if pairs { RowOrder::Pairs(config.attention_heads().width) } else { RowOrder::Own };
+    let context = gguf_settings::context(&metadata);
     let foreign = tensors.into_iter().map(|(name, tensor)| {
         let shape = tensor.shape.clone();
         (name, ForeignTensor { shape, transposed: false, values: TensorValues::Gguf(tensor) })
     });
-    LmFound { config, names: &GGUF, order }
-        .map(ForeignTensors::new(from, foreign.collect::<BTreeMap<_, _>>()))
+    let foreign = ForeignTensors::new(from, foreign.collect::<BTreeMap<_, _>>());
+    // The factors of the angles are a setting by now.
+    let factors = facts.rope_factors.map(|_| ROPE_FACTORS.to_owned());
+    LmFound { config, context, names: &GGUF, order }.map(foreign.beside(factors.into_iter().collect()))
 }
 
 /// What is known of a language model before its tensors are looked at.
 struct LmFound {
     config: LmConfig,
+    context: Option<usize>,
     names: &'static LmNames,
     /// Of the maps of queries and keys.
     order: RowOrder,
@@ -147,15 +174,20 @@ impl LmFound {
     /// Gives each of the tensors its place.
     fn map(self, foreign: ForeignTensors) -> Result<ImportedLm> {
         let from = foreign.from().to_owned();
-        let Self { config, names, order } = self;
+        let Self { config, context, names, order } = self;
         let mut mapper = LmMapper { foreign, names, order, found: Vec::new() };
         mapper.all(&config)?;
-        mapper.foreign.finish("language model")?;
-        Ok(ImportedLm { config, tensors: mapper.found, from })
+        let account = mapper.foreign.finish("language model")?;
+        Ok(ImportedLm { config, context, tensors: mapper.found, from, account })
     }
 }
 
 impl ImportedLm {
+    /// What became of the tensors of its files.
+    pub fn account(&self) -> &TensorAccount {
+        &self.account
+    }
+
     /// The values for `lm`, which was made by `config`. That has to be the imported shape, but that its
     /// vocabulary may be larger: new rows of embedding and head are the mean of the others.
     ///
@@ -192,6 +224,27 @@ impl ImportedLm {
             }
         }
         Ok(())
+    }
+
+    /// Of how many parameters the values are those of `lm` to the bit, where these are rounded by
+    /// `rounded`. One parameter is held at a time.
+    ///
+    /// # Errors
+    /// A file that can't be read any more; a parameter that one of both has not.
+    pub fn equal_parameters(self, lm: &Lm, rounded: impl Fn(f32) -> f32 + Sync) -> Result<usize> {
+        let mut tensors: BTreeMap<String, LmTensor> =
+            self.tensors.into_iter().map(|tensor| (tensor.path.clone(), tensor)).collect();
+        let mut equal = 0;
+        part::visit_whole(lm, |path, _, ours| {
+            let LmTensor { shape, parts, .. } = tensors.remove(path).context("it is missing")?;
+            let found = parts.read(&shape)?;
+            let same = found.len() == ours.len()
+                && found.par_iter().zip(ours).all(|(a, &b)| a.to_bits() == rounded(b).to_bits());
+            equal += usize::from(same);
+            Ok(())
+        })?;
+        ensure!(tensors.is_empty(), "{} has {} parameters too many", self.from, tensors.len());
+        Ok(equal)
     }
 
     /// Refuses a shape that is not the imported one, but for the vocabulary.

@@ -1,6 +1,7 @@
 //! How files call the tensors of a decoder.
 
 /// Names of a kind of file.
+#[derive(Debug)]
 pub(crate) struct LmNames {
     pub(crate) embedding: &'static str,
     /// The last norm.
@@ -42,6 +43,23 @@ pub(crate) const HUGGING_FACE: LmNames = LmNames {
     out: "self_attn.o_proj",
     gate_up: ["mlp.gate_proj", "mlp.up_proj"],
     down: "mlp.down_proj",
+};
+
+/// Those of Idefics3, and of SmolVLM.
+pub(crate) const IDEFICS3: LmNames = LmNames {
+    embedding: "model.text_model.embed_tokens.weight",
+    norm: "model.text_model.norm.weight",
+    blocks: "model.text_model.layers",
+    ..HUGGING_FACE
+};
+
+/// Those of a whole language model as a part of a model that has its own form.
+pub(crate) const BELOW_LANGUAGE_MODEL: LmNames = LmNames {
+    embedding: "language_model.model.embed_tokens.weight",
+    norm: "language_model.model.norm.weight",
+    head: "language_model.lm_head.weight",
+    blocks: "language_model.model.layers",
+    ..HUGGING_FACE
 };
 
 /// Those of GGUF.

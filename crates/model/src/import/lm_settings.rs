@@ -70,11 +70,14 @@ const WITHOUT_EFFECT: [&str; 24] = [
 type FixedSetting = (&'static str, fn(&Value) -> bool, &'static str);
 
 /// Settings that are taken as one value only, and that value.
-const FIXED: [FixedSetting; 8] = [
+const FIXED: [FixedSetting; 10] = [
     ("hidden_act", |v| v == "silu", "\"silu\""),
     // Of all four maps: ours has none behind attention.
     ("attention_bias", |v| v == false, "false"),
     ("mlp_bias", |v| v == false, "false"),
+    // Of the decoder of a SmolVLM, which has no such parts.
+    ("qk_layer_norms", |v| v == false, "false"),
+    ("use_resampler", |v| v == false, "false"),
     ("is_encoder_decoder", |v| v == false, "false"),
     ("pretraining_tp", |v| v == 1, "1"),
     ("rope_interleaved", |v| v == false, "false"),
@@ -89,6 +92,11 @@ fn all_full(types: &Value) -> bool {
 /// The largest size that is believed, so that products of sizes stay numbers.
 pub(super) const MOST: usize = 1 << 24;
 
+/// The `model_type` of each family.
+pub(super) fn names() -> [&'static str; 4] {
+    LmFamily::ALL.map(LmFamily::name)
+}
+
 /// Our shape, by `config.json`.
 ///
 /// # Errors
@@ -96,7 +104,7 @@ pub(super) const MOST: usize = 1 << 24;
 pub(super) fn read(config: &Value) -> Result<LmConfig> {
     let kind = config.get("model_type").unwrap_or(&Value::Null);
     let Some(family) = LmFamily::ALL.into_iter().find(|family| kind == family.name()) else {
-        let known = LmFamily::ALL.map(LmFamily::name).join(", ");
+        let known = names().join(", ");
         bail!("model_type = {kind}: only language models of these can be imported: {known}");
     };
     let mut left = Settings::of(config)?;

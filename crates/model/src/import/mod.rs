@@ -6,16 +6,19 @@
 //! | CLIP (Radford et al. 2021) | `clip`, `clip_vision_model` | class token, pre-norm, quick GELU |
 //! | SigLIP (Zhai et al. 2023) | `siglip`, `siglip_vision_model` | tanh GELU, no class token |
 //! | DINOv2 (Oquab et al. 2024) | `dinov2`, or an `.onnx` file with its names | class token |
+//! | Idefics3 (Laurençon et al. 2024) | `idefics3`, `smolvlm` | as SigLIP |
 //!
 //! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
 //! f32, f16 or bf16.
 //!
-//! What [`Vision`](crate::vision::Vision) has no parameter for is computed into what it has, exactly but for
-//! the rounding: the class token's position is added to the class token, a patch map without bias has zeros,
-//! and the factors of LayerScale (Touvron et al. 2021) multiply the weights and biases of the maps before
-//! them. What is no part of it is left: text towers, projections, SigLIP's attention pool, DINOv2's mask
-//! token, an ONNX graph's other parts. Anything else that is missing, superfluous or of another shape is
-//! refused.
+//! What [`Vision`](crate::vision::Vision) has no parameter for is computed into what it has, exactly but
+//! for the rounding: the class token's position is added to the class token, a patch map without bias has
+//! zeros, and the factors of LayerScale (Touvron et al. 2021) multiply the weights and biases of the maps
+//! before them. What is no part of it is left: text towers, projections, SigLIP's attention pool,
+//! DINOv2's mask token, an ONNX graph's other parts, connector and language model of a whole model.
+//! Anything else that is missing, superfluous or of another shape is refused.
+//!
+//! A whole model that this program has written, or transformers, is opened by [`exported`].
 //!
 //! [`towers::open`] reads a folder of `clip` or `siglip` whole, text tower and all, for
 //! [`Towers`](crate::towers::Towers): the map of SigLIP's learned query is computed into the query, and of
@@ -24,8 +27,11 @@
 
 mod clip;
 mod dinov2;
-pub(crate) mod folder;
+pub mod exported;
+pub(crate) mod files;
+mod folder;
 mod gguf_settings;
+mod kind;
 pub mod lm;
 pub(crate) mod lm_names;
 mod lm_settings;
@@ -39,10 +45,15 @@ pub mod towers;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
+use burn::tensor::Device;
 
+use self::exported::ExportedFolder;
+pub use self::kind::OriginKind;
+pub use self::tensors::TensorAccount;
+use crate::mm1::Mm1;
 use crate::positions::resize_positions;
 use crate::vision::VisionConfig;
-use crate::weights::Named;
+use crate::weights::{self, Named};
 
 /// An image encoder as it was found.
 #[derive(Clone, Debug)]
@@ -58,9 +69,12 @@ pub struct ImportedEncoder {
     pub std: [f32; 3],
     /// Where it was found.
     from: String,
+    /// What became of the tensors there.
+    account: TensorAccount,
 }
 
-/// Reads a Hugging Face folder, an `.onnx` file, or a folder with one such file and no `config.json`.
+/// Reads a Hugging Face folder (of an encoder or of a whole model), an `.onnx` file, or a folder with one
+/// such file and no `config.json`.
 ///
 /// # Errors
 /// One line with the file when it can't be read, is of no family above or has settings that
@@ -71,7 +85,10 @@ pub fn open(path: &Path) -> Result<ImportedEncoder> {
     if path.is_dir() {
         match onnx_alone(path)? {
             Some(file) => onnx::open(&file),
-            None => folder::open(path),
+            None => match exported::open(path)? {
+                Some(whole) => whole.vision(),
+                None => folder::open(path),
+            },
         }
     } else if path.extension().is_some_and(|end| end == "onnx") {
         onnx::open(path)
@@ -80,6 +97,19 @@ pub fn open(path: &Path) -> Result<ImportedEncoder> {
         crate::weight_file::open(path)?;
         bail!("{}: neither a Hugging Face folder nor an .onnx file", path.display())
     }
+}
+
+/// The network of a folder with a whole model, on `device`.
+///
+/// # Errors
+/// As [`open`], for each of its parts; a connector that none of ours is.
+pub fn model(whole: &ExportedFolder, device: &Device) -> Result<Mm1> {
+    let config = whole.model_config()?;
+    let mut model = Mm1::new(&config, 0, device)?;
+    model.vision = weights::assign(model.vision, whole.vision()?.fit(&config.vision)?)?;
+    model.connector = whole.connector()?.fit(model.connector)?;
+    model.lm = lm::open(whole.path())?.fit(model.lm, &config.lm)?;
+    Ok(model)
 }
 
 /// The `.onnx` file of a folder without `config.json`; `None` for a Hugging Face folder.
@@ -109,7 +139,13 @@ impl ImportedEncoder {
     /// deviation.
     pub fn new(config: VisionConfig, tensors: Vec<Named>, pixels: [[f32; 3]; 2], from: &Path) -> Self {
         let [mean, std] = pixels;
-        Self { config, tensors, mean, std, from: from.display().to_string() }
+        let account = TensorAccount { found: tensors.len(), left: Vec::new() };
+        Self { config, tensors, mean, std, from: from.display().to_string(), account }
+    }
+
+    /// What became of the tensors of its files.
+    pub fn account(&self) -> &TensorAccount {
+        &self.account
     }
 
     /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for two
@@ -201,8 +237,8 @@ impl Family {
         let mut mapper = mapper::TensorMapper::new(&mut foreign, sizes);
         (self.tensors)(&mut mapper, &config)?;
         let tensors = mapper.finish();
-        foreign.finish(&format!("{} image encoder", self.name))?;
+        let account = foreign.finish(&format!("{} image encoder", self.name))?;
         let [mean, std] = self.pixels;
-        Ok(ImportedEncoder { config, tensors, mean, std, from })
+        Ok(ImportedEncoder { config, tensors, mean, std, from, account })
     }
 }

@@ -5,7 +5,7 @@
 //!
 //! Of the messages (onnx.proto) only the fields are here that are read.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context, Result, bail, ensure};
@@ -82,7 +82,7 @@ pub(super) fn open(file: &Path) -> Result<ImportedEncoder> {
     let graph = model.graph.with_context(|| format!("{name}: there is no graph"))?;
     let graph = Graph::new(&graph).with_context(|| name.clone())?;
     let tensors = graph.tensors().with_context(|| name.clone())?;
-    let foreign = ForeignTensors::new(name.clone(), tensors);
+    let foreign = ForeignTensors::new(name.clone(), tensors).beside(graph.left());
     let config = graph.shape(&foreign).with_context(|| name.clone())?;
     dinov2::FAMILY.read(config, foreign)
 }
@@ -135,6 +135,15 @@ impl<'a> Graph<'a> {
         };
         found.insert("embeddings.position_embeddings".to_owned(), joined(class, patches)?);
         Ok(found)
+    }
+
+    /// Names of the tensors that are not the encoder's.
+    fn left(&self) -> Vec<String> {
+        let taken: BTreeSet<&str> =
+            self.own().flat_map(|(node, _)| self.anonymous(node)).map(|t| t.0).collect();
+        let others = self.initialisers.keys();
+        let others = others.filter(|name| self.name(name).is_none() && !taken.contains(**name));
+        others.map(|name| (*name).to_owned()).collect()
     }
 
     /// The name in the encoder of a tensor of its own that has one.

@@ -12,6 +12,16 @@ use crate::tensor_file::{self, FileTensor};
 pub(super) struct ForeignTensors {
     from: String,
     tensors: BTreeMap<String, ForeignTensor>,
+    account: TensorAccount,
+}
+
+/// What became of the tensors of a model's files.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TensorAccount {
+    /// How many there are.
+    pub found: usize,
+    /// Names of those that have no place in the network, or say again what others say, and are left.
+    pub left: Vec<String>,
 }
 
 /// One tensor.
@@ -35,7 +45,19 @@ pub(crate) enum TensorValues {
 impl ForeignTensors {
     /// Of a model that `from` names in messages.
     pub(super) fn new(from: String, tensors: BTreeMap<String, ForeignTensor>) -> Self {
-        Self { from, tensors }
+        let account = TensorAccount { found: tensors.len(), left: Vec::new() };
+        Self { from, tensors, account }
+    }
+
+    /// The same of a file that has others as well, which were left.
+    pub(super) fn beside(self, left: Vec<String>) -> Self {
+        let found = self.account.found + left.len();
+        Self { account: TensorAccount { found, left }, ..self }
+    }
+
+    /// How many are still there.
+    pub(super) fn len(&self) -> usize {
+        self.tensors.len()
     }
 
     /// What names it in messages.
@@ -90,10 +112,9 @@ impl ForeignTensors {
                 bail!("{}: `{a}{landmark}` and `{b}{landmark}` are two encoders", self.from)
             }
         };
-        let all = std::mem::take(&mut self.tensors);
-        let others =
-            all.into_iter().filter(|(name, _)| !beside.iter().any(|beside| name.starts_with(beside)));
-        self.tensors = others
+        self.leave(beside);
+        let all = std::mem::take(&mut self.tensors).into_iter();
+        self.tensors = all
             .map(|(name, stored)| (name.strip_prefix(&prefix).map_or(name.clone(), str::to_owned), stored))
             .collect();
         Ok(())
@@ -104,7 +125,7 @@ impl ForeignTensors {
         let begins = |name: &str| beginnings.iter().any(|beginning| name.starts_with(beginning));
         let (taken, left) = std::mem::take(&mut self.tensors).into_iter().partition(|(name, _)| begins(name));
         self.tensors = left;
-        Self { from: self.from.clone(), tensors: taken }
+        Self::new(self.from.clone(), taken)
     }
 
     /// Whether there is a tensor whose name begins so.
@@ -114,11 +135,17 @@ impl ForeignTensors {
 
     /// Forgets the tensors whose names begin so.
     pub(super) fn leave(&mut self, beginnings: &[&str]) {
-        self.tensors.retain(|name, _| !beginnings.iter().any(|beginning| name.starts_with(beginning)));
+        self.leave_if(|name| beginnings.iter().any(|beginning| name.starts_with(beginning)));
+    }
+
+    /// Forgets the tensors of such names.
+    pub(super) fn leave_if(&mut self, is_left: impl Fn(&str) -> bool) {
+        self.account.left.extend(self.tensors.keys().filter(|name| is_left(name)).cloned());
+        self.tensors.retain(|name, _| !is_left(name));
     }
 
     /// Refuses what was not taken; `what` says what it has no place in.
-    pub(super) fn finish(self, what: &str) -> Result<()> {
+    pub(super) fn finish(self, what: &str) -> Result<TensorAccount> {
         if let Some((name, stored)) = self.tensors.first_key_value() {
             bail!(
                 "{}: {} tensors have no place in a {what} of its settings, such as `{name}` {:?}",
@@ -127,7 +154,7 @@ impl ForeignTensors {
                 stored.shape
             );
         }
-        Ok(())
+        Ok(self.account)
     }
 }
 

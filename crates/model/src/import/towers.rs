@@ -11,10 +11,10 @@ use serde_json::{Value, json};
 
 use super::ImportedEncoder;
 use super::clip::BLOCK;
-use super::folder;
 use super::mapper::{BlockNames, Sizes, TensorMapper};
 use super::settings::{activation, bounded, settings};
 use super::tensors::ForeignTensors;
+use super::{files, folder};
 use crate::init::Init;
 use crate::towers::{TextConfig, TowerFamily, Towers, TowersConfig};
 use crate::vision::VisionConfig;
@@ -54,14 +54,14 @@ pub fn open(path: &Path) -> Result<Option<ImportedTowers>> {
     if !file.exists() {
         return Ok(None);
     }
-    let given: Value = folder::json(&file)?;
+    let given: Value = files::json(&file)?;
     let read = match given["model_type"].as_str() {
         Some("clip") => clip,
         Some("siglip") => siglip,
         _ => return Ok(None),
     };
     let from = path.display().to_string();
-    let mut foreign = ForeignTensors::new(from.clone(), folder::tensors(path)?).split(&BESIDE);
+    let mut foreign = ForeignTensors::new(from.clone(), files::tensors(path)?).split(&BESIDE);
     if !foreign.has("text_model.") {
         return Ok(None);
     }

@@ -317,3 +317,44 @@ fn wrong_settings_are_refused() {
     }
     assert!(all.check().is_ok());
 }
+
+/// A base and, beside it, peft's files say what the merged weights are: W + alpha / rank * B A.
+#[test]
+fn adapters_kept_beside_in_pefts_format_are_those_that_are_merged() {
+    let case = case::read("average-pool");
+    let config = AdapterConfig { alpha: 6.0, ..everywhere(0.0) };
+    let model = trained(Mm1::new(&case.config, 3, &Device::flex()).unwrap(), &config);
+    let folder = tempfile::tempdir().unwrap();
+    mm1_model::peft::save(&model.lm, &config, "base", folder.path()).unwrap();
+    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
+    let settings: Value = serde_json::from_slice(&read("adapter_config.json")).unwrap();
+    assert_eq!((&settings["r"], &settings["lora_alpha"]), (&json!(3), &json!(6.0)));
+    assert_eq!(settings["base_model_name_or_path"], "base");
+
+    let named = |tensors: Vec<Named>| -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+        tensors.into_iter().map(|(name, shape, values)| (name, (shape, values))).collect()
+    };
+    let files = named(weights::decode(&read("adapter_model.safetensors")).unwrap());
+    assert_eq!(files.len(), 2 * 7 * case.config.lm.layers);
+    let factor = |map: &str, which: &str| {
+        &files[&format!("base_model.model.model.layers.0.{map}.lora_{which}.weight")]
+    };
+    let (before, after) =
+        (named(weights::parameters(&model)), named(weights::parameters(&adapted::merged(model))));
+    // Queries are the first columns of their map, `up` the second half of its.
+    let (attention, mlp) = ("lm.blocks.0.attention.qkv", "lm.blocks.0.mlp.up");
+    for (map, path, first) in [("self_attn.q_proj", attention, 0), ("mlp.up_proj", mlp, case.config.lm.ffn)] {
+        let ((a_shape, a), (b_shape, b), (shape, merged)) =
+            (factor(map, "A"), factor(map, "B"), &after[path]);
+        let (rank, inputs, columns) = (a_shape[0], a_shape[1], shape[1]);
+        assert_eq!((rank, b_shape[1]), (3, 3), "{map}");
+        for (input, output) in
+            (0..inputs).flat_map(|input| (0..b_shape[0]).map(move |output| (input, output)))
+        {
+            let sum: f32 = (0..rank).map(|r| b[output * rank + r] * a[r * inputs + input]).sum();
+            let at = input * columns + first + output;
+            let expected = before[path].1[at] + 6.0 / 3.0 * sum;
+            assert!((merged[at] - expected).abs() <= 1e-6, "{map}: {} {expected}", merged[at]);
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::path::Path;
 
 use mm1_model::config::Mm1Config;
-use mm1_model::export::{ExportForm, ExportedIds, ExportedModel, FloatType, read_back, write_model};
+use mm1_model::export::{
+    ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, read_back, write_model,
+};
+use mm1_model::import::{self, exported};
 use mm1_model::{Mm1, weights};
 use serde_json::{Value, json};
 
@@ -33,9 +36,17 @@ fn stock(tokens: usize) -> Mm1 {
 /// should.
 fn there_and_back(model: &Mm1, form: ExportForm, numbers: FloatType, folder: &Path) -> (Mm1, usize, usize) {
     let ids = ExportedIds { image: 3, pad: 0, begin: None, ends: vec![1] };
-    let exported = ExportedModel { model, form, numbers, context: 64, ids: &ids };
-    write_model(folder, &exported).unwrap();
-    let back = read_back(folder, &exported).unwrap();
+    let numbers = Some(numbers);
+    let exported = ExportedModel { model, form, numbers, shard_bytes: SHARD_BYTES, context: 64, ids: &ids };
+    let numbers = write_model(folder, &exported).unwrap();
+    let back = read_back(folder, &exported, numbers).unwrap();
+    // What a recipe reads of it is the same, where the processor's settings say how large pictures are.
+    let pictures = json!({"max_image_size": {"longest_edge": 24}}).to_string();
+    std::fs::write(folder.join("preprocessor_config.json"), pictures).unwrap();
+    let whole = exported::open(folder).unwrap().unwrap();
+    let again = import::model(&whole, &Device::flex()).unwrap();
+    assert_eq!(weights::parameters(&again), weights::parameters(&back.model));
+    assert_eq!((whole.form, whole.ids().unwrap(), whole.context()), (form, ids, Some(64)));
     (back.model, back.equal, back.tensors)
 }
 
@@ -98,9 +109,9 @@ fn halves_are_rounded_and_what_they_cannot_hold_is_refused_by_name() {
     });
     let large = weights::assign(stock, large.collect()).unwrap();
     let ids = ExportedIds { image: 3, pad: 0, begin: None, ends: vec![1] };
-    let numbers = FloatType::F16;
-    let exported =
-        ExportedModel { model: &large, form: ExportForm::Idefics3, numbers, context: 64, ids: &ids };
+    let (numbers, shard_bytes) = (Some(FloatType::F16), SHARD_BYTES);
+    let form = ExportForm::Idefics3;
+    let exported = ExportedModel { model: &large, form, numbers, shard_bytes, context: 64, ids: &ids };
     let error = format!("{:#}", write_model(folder.path(), &exported).unwrap_err());
     assert!(error.contains("model.text_model.norm.weight") && error.contains("70000"), "{error}");
 }
@@ -125,4 +136,38 @@ fn a_place_of_idefics3_is_found_by_any_rounding() {
             assert_eq!(theirs[there * dim..][..dim], ours[here * dim..][..dim], "{scale}: {y}, {x}");
         }
     }
+}
+
+#[test]
+fn a_model_in_three_files_has_an_index_of_them() {
+    let (stock, folder) = (stock(9), tempfile::tempdir().unwrap());
+    let ids = ExportedIds { image: 3, pad: 0, begin: None, ends: vec![1] };
+    let form = ExportForm::Idefics3;
+    let exported =
+        ExportedModel { model: &stock, form, numbers: None, shard_bytes: 9000, context: 64, ids: &ids };
+    assert_eq!(write_model(folder.path(), &exported).unwrap(), FloatType::F32);
+    let mut files: Vec<String> = std::fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.starts_with("model"))
+        .collect();
+    files.sort();
+    let shard = |i| format!("model-0000{i}-of-00003.safetensors");
+    let index = "model.safetensors.index.json".to_owned();
+    assert_eq!(files, [shard(1), shard(2), shard(3), index.clone()]);
+
+    // The layout that transformers expects: every tensor by its file, and the bytes of all.
+    let index: Value = serde_json::from_slice(&std::fs::read(folder.path().join(index)).unwrap()).unwrap();
+    let map = index["weight_map"].as_object().unwrap();
+    let (mut bytes, mut count) = (0, 0);
+    for file in &files[..3] {
+        let tensors = weights::decode(&std::fs::read(folder.path().join(file)).unwrap()).unwrap();
+        let own: usize = tensors.iter().map(|(_, _, values)| 4 * values.len()).sum();
+        assert!(own <= 9000 || tensors.len() == 1, "{file}: {own}");
+        assert!(tensors.iter().all(|(name, ..)| map[name] == **file), "{file}");
+        (bytes, count) = (bytes + own, count + tensors.len());
+    }
+    assert_eq!((index["metadata"]["total_size"].as_u64(), map.len()), (Some(bytes as u64), count));
+    let back = read_back(folder.path(), &exported, FloatType::F32).unwrap();
+    assert_eq!(weights::parameters(&back.model), weights::parameters(&stock));
 }

@@ -198,7 +198,8 @@ fn settings_that_do_not_fit_are_refused() {
     let config = |name: &str, old: &str, new: &str| Copy::new(name).replace("config.json", old, new);
     config("dinov2", "\"dinov2\"", "\"beit\"").refuse(
         "FOLDER/config.json: model_type = \"beit\"; \
-         known are clip, clip_vision_model, siglip, siglip_vision_model and dinov2",
+         known are clip, clip_vision_model, siglip, siglip_vision_model, dinov2, \
+         and of whole models idefics3, smolvlm, mm1",
     );
     config("dinov2", "\"use_swiglu_ffn\": false", "\"use_swiglu_ffn\": true")
         .refuse("FOLDER/config.json: use_swiglu_ffn = true: only false can be imported");

@@ -21,3 +21,4 @@ mod sums;
 mod towers;
 mod vision;
 mod weights;
+mod whole;

@@ -36,7 +36,7 @@ fn read(name: &str) -> (Vec<Named>, std::collections::HashMap<String, String>) {
 /// A decoder of width 24, which nothing is asked of.
 fn config(vision: VisionConfig, connector: ConnectorConfig) -> Mm1Config {
     let lm = r#"{"vocab": 9, "dim": 24, "layers": 1, "heads": 2, "kv_heads": 1, "ffn": 8}"#;
-    Mm1Config { vision, connector, lm: serde_json::from_str::<LmConfig>(lm).unwrap() }
+    Mm1Config { from: None, vision, connector, lm: serde_json::from_str::<LmConfig>(lm).unwrap() }
 }
 
 impl Case {
@@ -80,7 +80,7 @@ impl Case {
     }
 
     fn connector(&self, device: &Device) -> Connector {
-        let Mm1Config { vision, connector, lm } = &self.config;
+        let Mm1Config { vision, connector, lm, .. } = &self.config;
         let connector = Connector::new(&Init::new(0, device), connector, vision, lm.dim);
         weights::assign(connector, self.under("weights/connector.")).unwrap()
     }

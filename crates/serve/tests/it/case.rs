@@ -37,6 +37,7 @@ impl Case {
         let texts = texts.iter().cycle().take(20).map(|t| (*t).to_string());
         let tokenizer = Tokenizer::train(texts, 290).unwrap();
         let config = Mm1Config {
+            from: None,
             vision: VisionConfig::plain(VisionSizes {
                 image_size: 16,
                 patch: 4,

@@ -1,0 +1,79 @@
+//! The connector in other programs: what its parameters become.
+
+use anyhow::{Result, bail, ensure};
+
+use super::part::{ExportedPart, ParameterPart, columns, whole};
+use super::vision::{kernel, norm_part};
+use crate::config::Mm1Config;
+use crate::connector::ConnectorConfig;
+
+/// How a form calls the tensors of a connector.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum ConnectorNames {
+    /// By the paths of the parameters, each map `[out, in]`.
+    Paths,
+    /// One map of squares of patches side by side, which has this name.
+    Joined(&'static str),
+}
+
+impl ConnectorNames {
+    /// What the connector's parameter at `path` (`connector.project`) of this shape becomes.
+    ///
+    /// # Errors
+    /// A connector that does not pool whole squares, where these are joined.
+    pub(crate) fn places(self, path: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<ExportedPart>> {
+        match self {
+            Self::Paths => Ok(by_path(path, shape)),
+            Self::Joined(name) => {
+                let side = pool_side(model)?;
+                let shape = vec![shape[1], side * side * shape[0]];
+                Ok(vec![ExportedPart { name: name.to_owned(), shape, part: ParameterPart::Pooled(side) }])
+            }
+        }
+    }
+}
+
+fn by_path(path: &str, shape: &[usize]) -> Vec<ExportedPart> {
+    if let (Some(kind), Some((norm, _))) = (norm_part(path), path.rsplit_once('.')) {
+        return whole(format!("{norm}.{kind}"), shape);
+    }
+    if let Some(map) = path.strip_suffix("_bias") {
+        return whole(format!("{map}.bias"), shape);
+    }
+    match path.rsplit('.').next() {
+        // Tables, no maps.
+        Some("queries" | "position") => whole(path.to_owned(), shape),
+        Some("depthwise") => vec![kernel(format!("{path}.weight"), vec![shape[1], 1, 3, 3])],
+        Some("weight") => {
+            columns(shape[0], vec![(path.replace("shortcut.", "shortcut.map."), shape[1], None)])
+        }
+        _ => columns(shape[0], vec![(format!("{path}.weight"), shape[1], None)]),
+    }
+}
+
+/// Patches along a side of those that become one image token of an Idefics3.
+///
+/// # Errors
+/// A connector that is no mean of whole squares of patches, or has a bias.
+pub fn pool_side(model: &Mm1Config) -> Result<usize> {
+    let ConnectorConfig::AveragePool(pool) = &model.connector else {
+        bail!(
+            "model.connector.kind: Idefics3 joins squares of patches, which is \"average-pool\" alone: take that, \
+             or export = \"own\""
+        )
+    };
+    ensure!(
+        !pool.bias,
+        "model.connector.bias: the connector of Idefics3 has no bias: set it to false, or take export = \"own\""
+    );
+    let (grid, side) = (model.vision.grid(), pool.tokens.isqrt());
+    let possible = (1..=grid).filter(|side| grid.is_multiple_of(*side)).map(|side| (side * side).to_string());
+    ensure!(
+        grid.is_multiple_of(side),
+        "model.connector.tokens = {}, but Idefics3 pools whole squares of the {grid}x{grid} patches: take one \
+         of {}",
+        pool.tokens,
+        possible.collect::<Vec<_>>().join(", ")
+    );
+    Ok(grid / side)
+}

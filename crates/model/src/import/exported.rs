@@ -1,0 +1,359 @@
+//! A whole model in a folder: an Idefics3 (which SmolVLM is too) of transformers or of `mm1 export`, or
+//! one in a form of our own. Its parts are read one by one, each strictly.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use burn::module::Module;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use super::lm_names::LmNames;
+use super::settings::{EncoderSettings, HiddenWidth, bounded, settings};
+use super::tensors::{ForeignTensors, TensorAccount};
+use super::{ImportedEncoder, files, lm_settings};
+use crate::config::Mm1Config;
+use crate::connector::{AveragePoolConfig, Connector, ConnectorConfig};
+use crate::device::DeviceKind;
+use crate::export::part::{self, ExportedPart};
+use crate::export::vision::{PositionTable, VisionNames};
+use crate::export::{ExportForm, ExportedIds};
+use crate::init::Init;
+use crate::vision::{Vision, VisionConfig};
+use crate::weights::{self, Named};
+
+/// What `config.json` calls a whole model, and its form.
+const KINDS: [(&str, ExportForm); 3] =
+    [("idefics3", ExportForm::Idefics3), ("smolvlm", ExportForm::Idefics3), ("mm1", ExportForm::Own)];
+
+/// Settings of the decoder of a SmolVLM that change nothing.
+const DECODER_WITHOUT_EFFECT: [&str; 4] =
+    ["_flash_attn_2_enabled", "neftune_noise_alpha", "perceiver_config", "pixel_shuffle_factor"];
+
+/// The largest size that is believed, so that products of sizes stay numbers.
+const MOST: u64 = 1 << 16;
+
+/// A folder with a whole model, of which nothing but the settings were read.
+#[derive(Debug)]
+pub struct ExportedFolder {
+    /// Its form.
+    pub form: ExportForm,
+    path: PathBuf,
+    /// Its `config.json`.
+    config: Value,
+}
+
+/// A part of a model.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum ModelPart {
+    Vision,
+    Connector,
+    Lm,
+}
+
+impl ModelPart {
+    const ALL: [Self; 3] = [Self::Vision, Self::Connector, Self::Lm];
+
+    /// With what the names of its tensors begin.
+    fn beginnings(self, form: ExportForm) -> &'static [&'static str] {
+        match (form, self) {
+            (ExportForm::Own, Self::Vision) => &["vision."],
+            (ExportForm::Own, Self::Connector) => &["connector."],
+            (ExportForm::Own, Self::Lm) => &["language_model."],
+            (ExportForm::Idefics3, Self::Vision) => &["model.vision_model."],
+            (ExportForm::Idefics3, Self::Connector) => &["model.connector."],
+            (ExportForm::Idefics3, Self::Lm) => &["model.text_model.", "lm_head."],
+        }
+    }
+}
+
+/// A decoder that is a part of a whole model.
+pub(super) struct DecoderFiles {
+    /// As the `config.json` of a decoder alone has them.
+    pub(super) settings: Value,
+    pub(super) names: &'static LmNames,
+    pub(super) tensors: ForeignTensors,
+}
+
+/// A connector as it was found.
+#[derive(Clone, Debug)]
+pub struct ImportedConnector {
+    /// Its settings.
+    pub config: ConnectorConfig,
+    /// Every parameter of [`Connector`], by its path there.
+    pub tensors: Vec<Named>,
+    /// What became of the tensors of the whole model; those of the other parts are left.
+    pub account: TensorAccount,
+}
+
+/// What `config.json` calls a whole model.
+pub(super) fn names() -> [&'static str; 3] {
+    KINDS.map(|(name, _)| name)
+}
+
+/// Opens a folder with a whole model; `None` where its `config.json` is of something else, or is not there.
+///
+/// # Errors
+/// A `config.json` that can't be read.
+pub fn open(path: &Path) -> Result<Option<ExportedFolder>> {
+    let file = path.join("config.json");
+    if !file.exists() {
+        return Ok(None);
+    }
+    let config: Value = files::json(&file)?;
+    let form = KINDS.into_iter().find(|(kind, _)| config["model_type"] == **kind);
+    Ok(form.map(|(_, form)| ExportedFolder { form, path: path.to_owned(), config }))
+}
+
+impl ExportedFolder {
+    /// The image encoder.
+    ///
+    /// # Errors
+    /// As [`super::open`].
+    pub fn vision(&self) -> Result<ImportedEncoder> {
+        let (config, doubled) = self.vision_config()?;
+        let mut foreign = self.tensors(ModelPart::Vision)?;
+        self.check_depth("layers", config.layers, &foreign)?;
+        let names = self.form.names().vision;
+        let position = PositionTable { doubled, ..names.position };
+        let names = VisionNames { position, ..names };
+        let vision = Vision::new(&Init::new(0, &DeviceKind::Cpu.open()?), &config);
+        let places = |path: &str, shape: &[usize]| names.places(path, shape, &config);
+        let tensors = read_all(&vision, &mut foreign, places)?;
+        let account = foreign.finish("image encoder")?;
+        let [mean, std] = self.pixels()?;
+        Ok(ImportedEncoder { config, tensors, mean, std, from: self.from(), account })
+    }
+
+    /// The connector.
+    ///
+    /// # Errors
+    /// As [`super::open`]; a connector that none of ours is.
+    pub fn connector(&self) -> Result<ImportedConnector> {
+        let model = self.model_config()?;
+        let mut foreign = self.tensors(ModelPart::Connector)?;
+        if let ConnectorConfig::CAbstractor(connector) = &model.connector {
+            self.check_depth("depth", connector.depth, &foreign)?;
+        }
+        let device = DeviceKind::Cpu.open()?;
+        let init = Init::new(0, &device);
+        let connector = Connector::new(&init, &model.connector, &model.vision, model.lm.dim);
+        let names = &self.form.names().connector;
+        let places = |path: &str, shape: &[usize]| names.places(&format!("connector.{path}"), shape, &model);
+        let tensors = read_all(&connector, &mut foreign, places).with_context(|| match self.form {
+            ExportForm::Own => "its connector can't be read",
+            ExportForm::Idefics3 => {
+                "its connector can't be taken, which here is an average of patches and one map: take its parts by \
+                 [model.vision] from and [model.lm] from, with a new [model.connector]"
+            }
+        })?;
+        let account = foreign.finish("connector")?;
+        Ok(ImportedConnector { config: model.connector, tensors, account })
+    }
+
+    /// Settings and tensors of the decoder.
+    pub(super) fn decoder(&self) -> Result<DecoderFiles> {
+        let tensors = self.tensors(ModelPart::Lm)?;
+        Ok(DecoderFiles { settings: self.decoder_settings(), names: self.form.names().lm.names, tensors })
+    }
+
+    /// The shape of the whole.
+    ///
+    /// # Errors
+    /// One line with the file and the setting that ours has not.
+    pub fn model_config(&self) -> Result<Mm1Config> {
+        let named = || self.path.join("config.json").display().to_string();
+        let (vision, _) = self.vision_config()?;
+        let lm = lm_settings::read(&self.decoder_settings()).with_context(named)?;
+        let connector = match self.form {
+            ExportForm::Own => self.own_part("connector_config")?,
+            ExportForm::Idefics3 => self.pool(&vision).with_context(named)?,
+        };
+        connector.check(&vision).with_context(named)?;
+        Ok(Mm1Config { from: None, vision, connector, lm })
+    }
+
+    /// The token ids that its settings name.
+    ///
+    /// # Errors
+    /// One line with the file and the id that is missing.
+    pub fn ids(&self) -> Result<ExportedIds> {
+        let id = |name: &str| {
+            let found = &self.config[name];
+            let found = if found.is_null() { &self.config["text_config"][name] } else { found };
+            found.as_u64().and_then(|id| u32::try_from(id).ok())
+        };
+        let generation = self.path.join("generation_config.json");
+        let generation: Value = if generation.exists() { files::json(&generation)? } else { Value::Null };
+        let [own, others] = [&self.config["eos_token_id"], &generation["eos_token_id"]];
+        let ends = if own.is_null() { others } else { own };
+        let ends = ends.as_array().cloned().unwrap_or_else(|| vec![ends.clone()]);
+        let ends = ends.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect();
+        let missing = |name| format!("{}: {name} is missing", self.path.join("config.json").display());
+        Ok(ExportedIds {
+            image: id("image_token_id").with_context(|| missing("image_token_id"))?,
+            pad: id("pad_token_id").with_context(|| missing("pad_token_id"))?,
+            begin: id("bos_token_id"),
+            ends,
+        })
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The longest text that it was trained on, in tokens, if its settings say so.
+    pub fn context(&self) -> Option<usize> {
+        usize::try_from(self.config["text_config"]["max_position_embeddings"].as_u64()?).ok()
+    }
+
+    fn from(&self) -> String {
+        self.path.display().to_string()
+    }
+
+    /// The tensors of a part, and what is of none.
+    fn tensors(&self, part: ModelPart) -> Result<ForeignTensors> {
+        let mut foreign = ForeignTensors::new(self.from(), files::tensors(&self.path)?);
+        for other in ModelPart::ALL.into_iter().filter(|other| *other != part) {
+            foreign.leave(other.beginnings(self.form));
+        }
+        Ok(foreign)
+    }
+
+    /// Shape of the encoder, and whether its table of positions is one of twice the side.
+    fn vision_config(&self) -> Result<(VisionConfig, bool)> {
+        let found = match self.form {
+            ExportForm::Own => self.own_part("vision_config").map(|config| (config, false)),
+            ExportForm::Idefics3 => self.idefics3_vision(),
+        };
+        let named = || format!("{}: vision_config", self.path.join("config.json").display());
+        let (config, doubled): (VisionConfig, bool) = found.with_context(named)?;
+        config.check().with_context(named)?;
+        Ok((config, doubled))
+    }
+
+    fn idefics3_vision(&self) -> Result<(VisionConfig, bool)> {
+        let defaults = json!({
+            "hidden_size": 1152,
+            "intermediate_size": 3072,
+            "num_hidden_layers": 12,
+            "num_attention_heads": 16,
+            "num_channels": 3,
+            "image_size": 224,
+            "patch_size": 32,
+            "hidden_act": "gelu_pytorch_tanh",
+            "layer_norm_eps": 1e-6,
+        });
+        let given = &self.config["vision_config"];
+        let hidden: HiddenWidth = settings(given, &defaults)?;
+        bounded(&[("intermediate_size", hidden.intermediate_size)])?;
+        let shape = settings::<EncoderSettings>(given, &defaults)?.shape(hidden.intermediate_size)?;
+        let table = shape.image_size;
+        // Pictures may be smaller than the table; see `export::idefics3` for one of twice the side.
+        let pictures = self.preprocessor()?["max_image_size"]["longest_edge"].as_u64();
+        let side = pictures.map_or(Ok(table), usize::try_from)?;
+        ensure!(
+            side == table || table.is_multiple_of(2) && side == table / 2,
+            "image_size = {table}, but pictures are of {side} pixels by preprocessor_config.json: only the same \
+             and half of it can be imported"
+        );
+        Ok((VisionConfig { image_size: side, ..shape }, side != table))
+    }
+
+    /// The average pool that an Idefics3's map may be.
+    fn pool(&self, vision: &VisionConfig) -> Result<ConnectorConfig> {
+        let factor = self.config["scale_factor"].as_u64().unwrap_or(2);
+        let grid = vision.grid();
+        let side = usize::try_from(factor).ok().filter(|&side| side > 0 && grid.is_multiple_of(side));
+        let side = side.with_context(|| {
+            format!("scale_factor = {factor}: only what divides the {grid}x{grid} patches can be imported")
+        })?;
+        Ok(ConnectorConfig::AveragePool(AveragePoolConfig { tokens: (grid / side).pow(2), bias: false }))
+    }
+
+    /// Settings of a part in our own form, by a recipe's names.
+    fn own_part<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
+        let given = &self.config[name];
+        let large = given
+            .as_object()
+            .into_iter()
+            .flatten()
+            .find(|(_, value)| value.as_u64().is_some_and(|size| size > MOST));
+        if let Some((field, size)) = large {
+            bail!("{field} = {size}: only up to {MOST} can be imported");
+        }
+        serde_json::from_value(given.clone())
+            .with_context(|| format!("{name} is not as this program writes it"))
+    }
+
+    /// Refuses more blocks than there are tensors, before any of them is made.
+    fn check_depth(&self, field: &str, depth: usize, foreign: &ForeignTensors) -> Result<()> {
+        ensure!(
+            depth <= foreign.len(),
+            "{}: {field} = {depth} by its config.json, but there are {} tensors",
+            self.from(),
+            foreign.len()
+        );
+        Ok(())
+    }
+
+    fn decoder_settings(&self) -> Value {
+        let mut text = self.config["text_config"].clone();
+        if let Some(text) = text.as_object_mut() {
+            text.retain(|name, _| !DECODER_WITHOUT_EFFECT.contains(&name.as_str()));
+            // Of the whole, since the head is its own.
+            let tied = self.config["tie_word_embeddings"].as_bool().unwrap_or(false);
+            text.insert("tie_word_embeddings".to_owned(), json!(tied));
+        }
+        text
+    }
+
+    fn preprocessor(&self) -> Result<Value> {
+        let file = self.path.join("preprocessor_config.json");
+        if file.exists() { files::json(&file) } else { Ok(Value::Null) }
+    }
+
+    /// Mean and deviation of the pixels; without a word of them those of Idefics3.
+    fn pixels(&self) -> Result<[[f32; 3]; 2]> {
+        let found = self.preprocessor()?;
+        let three = |named: &Value| serde_json::from_value(named.clone()).unwrap_or([0.5; 3]);
+        Ok(match self.form {
+            ExportForm::Own => [three(&found["image"]["mean"]), three(&found["image"]["std"])],
+            ExportForm::Idefics3 => [three(&found["image_mean"]), three(&found["image_std"])],
+        })
+    }
+}
+
+impl ImportedConnector {
+    /// Its values in `connector`, which was made by its settings.
+    ///
+    /// # Errors
+    /// A parameter that is missing, superfluous, or of another shape.
+    pub fn fit(self, connector: Connector) -> Result<Connector> {
+        weights::assign(connector, self.tensors)
+    }
+}
+
+/// The values of every parameter of `module`, by what `places` says of it.
+fn read_all<M: Module>(
+    module: &M,
+    foreign: &mut ForeignTensors,
+    places: impl Fn(&str, &[usize]) -> Result<Vec<ExportedPart>>,
+) -> Result<Vec<Named>> {
+    let shapes = weights::shapes(module).into_iter();
+    let read = |(path, shape): (String, Vec<usize>)| {
+        let parts = places(&path, &shape)?;
+        // All shapes are compared with the file's before memory is asked for.
+        let stored = parts.iter().map(|part| foreign.take_stored(&part.name, &part.shape));
+        let mut stored = stored.collect::<Result<VecDeque<_>>>()?;
+        let values = part::put_together(&parts, &shape, |part| {
+            let tensor = stored.pop_front().context("a part without a tensor")?;
+            tensor.values.read().with_context(|| format!("`{}` can't be read", part.name))
+        });
+        let values = values.with_context(|| foreign.from().to_owned())?;
+        Ok((path, shape, values))
+    };
+    shapes.map(read).collect()
+}
