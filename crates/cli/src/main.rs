@@ -6,6 +6,7 @@ mod output;
 
 mod adapters;
 mod arguments;
+mod attribution;
 mod checkpoints;
 mod commands;
 mod context;
@@ -17,6 +18,7 @@ mod interrupt;
 mod local;
 mod machine;
 mod memory;
+mod new_folder;
 mod plan;
 mod pretrained;
 mod progress;
@@ -79,6 +81,9 @@ enum Command {
     Verify(commands::verify::VerifyModelArgs),
     /// Write a run's model in the form of other programs: a folder for transformers, or GGUF for llama.cpp.
     Export(commands::export::ExportArgs),
+    /// Write a model of others in the form that recipes and transformers read: from a GGUF or ONNX file,
+    /// a folder of Hugging Face, or a part of a whole model.
+    Import(commands::import::ImportModelArgs),
     /// Download trained networks to begin with: a small language model and a small image encoder.
     Fetch(commands::fetch::FetchModelsArgs),
     /// Download, convert, inspect, count and verify data; preview the packed rows of a recipe.
@@ -135,6 +140,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Score(args) => commands::score::score(&args),
         Command::Verify(args) => commands::verify::verify(&args),
         Command::Export(args) => commands::export::export(&args),
+        Command::Import(args) => commands::import::import(&args),
         Command::Fetch(args) => commands::fetch::fetch(&args),
         Command::Data(command) => commands::data::data(&command),
         Command::Recipes(args) => commands::recipes::recipes(&args),

@@ -30,7 +30,7 @@ use crate::continuation::{ChangedData, Continuation};
 use crate::error::input;
 use crate::evaluation::{rehearse, style_after};
 use crate::local::LocalPrompts;
-use crate::pretrained::{self, CompleteRecipe};
+use crate::pretrained::{self, CompleteRecipe, OriginHashes};
 use crate::recipe::check::check_stages;
 use crate::recipe::export_form;
 use crate::recipe::{ObjectiveConfig, Recipe, Stage, TrainStage, WrittenRecipe};
@@ -86,6 +86,9 @@ pub(crate) struct Derived {
     /// Hash of the weights of `model.vision.from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) encoder: Option<String>,
+    /// Hash of the weights of the connector of `model.from`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) connector: Option<String>,
     /// Hash of the weights of `model.lm.from`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) lm: Option<String>,
@@ -126,7 +129,7 @@ impl Plan {
     }
 
     fn of_complete(complete: CompleteRecipe, folder: Option<&RunFolder>) -> Result<Self> {
-        let CompleteRecipe { mut recipe, encoder, lm: lm_weights, tokenizer } = complete;
+        let CompleteRecipe { mut recipe, weights, tokenizer } = complete;
         check_stages(&recipe)?;
         export_form::check(&recipe)?;
         let compute = Compute::new(recipe.device.open()?).with_precision(recipe.precision);
@@ -150,7 +153,7 @@ impl Plan {
         recipe.image.tiling.check(recipe.image_spec().size).context("image")?;
         recipe.image_spec().check()?;
         check_sizes(&recipe)?;
-        let derived = Derived::of(&recipe, [encoder, lm_weights], &tokenizer, compute.device())?;
+        let derived = Derived::of(&recipe, weights, &tokenizer, compute.device())?;
         let marks = tokenizer.picture_marks().map_or(0, |_| PictureMarks::POSITIONS);
         for stage in &recipe.stage {
             if let Some(s) = stage.training() {
@@ -278,14 +281,8 @@ impl Derived {
         }
     }
 
-    /// `weights` are the hashes of those of encoder and decoder.
-    fn of(
-        recipe: &Recipe,
-        weights: [Option<String>; 2],
-        tokenizer: &Tokenizer,
-        device: &Device,
-    ) -> Result<Self> {
-        let [encoder, lm_weights] = weights;
+    fn of(recipe: &Recipe, weights: OriginHashes, tokenizer: &Tokenizer, device: &Device) -> Result<Self> {
+        let OriginHashes { encoder, connector, lm } = weights;
         let network = Mm1::new(&recipe.model, recipe.seed, device)?;
         let (parameters, mut adapters) = (ParameterCounts::of(&network), BTreeMap::new());
         let (mut lr, mut positions_per_step) = (BTreeMap::new(), BTreeMap::new());
@@ -324,7 +321,8 @@ impl Derived {
             counts,
             adapters,
             encoder,
-            lm: lm_weights,
+            connector,
+            lm,
             tokenizer: tokenizer.fingerprint().to_string(),
             special_tokens: match recipe.model.lm.from {
                 Some(_) => tokenizer.special_ids(),

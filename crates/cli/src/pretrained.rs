@@ -1,14 +1,18 @@
 //! `[model.vision] from`: an image encoder that is there already, of a run of ours, a Hugging Face folder or
-//! an ONNX file; and `[model.lm] from`: a language model of a Hugging Face folder.
+//! an ONNX file; `[model.lm] from`: a language model of a Hugging Face folder; and `[model] from`: a whole
+//! model in such a folder.
 
 use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::{ImageSpec, Tiling};
 use mm1_model::device::DeviceKind;
+use mm1_model::export::ExportForm;
+use mm1_model::import::exported::{self, ImportedConnector};
 use mm1_model::import::lm::{self, ImportedLm};
 use mm1_model::import::{self, ImportedEncoder};
 use mm1_model::vision::VisionConfig;
+use mm1_model::weights::Named;
 use mm1_model::{Mm1, weights};
 use toml::{Table, Value};
 use xxhash_rust::xxh3::Xxh3;
@@ -72,44 +76,101 @@ impl PretrainedEncoder {
         let folder = if path.is_dir() { path } else { path.parent().unwrap_or(Path::new(".")) };
         Ok(Self { encoder, image: ImageSpec::of_encoder(folder)? })
     }
-
-    /// The same for the same weights.
-    fn fingerprint(&self) -> String {
-        let mut hash = Xxh3::new();
-        for (path, _, values) in &self.encoder.tensors {
-            hash.update(path.as_bytes());
-            values.iter().for_each(|value| hash.update(&value.to_le_bytes()));
-        }
-        format!("{:016x}", hash.digest())
-    }
 }
 
 /// A recipe with nothing left out.
 pub(crate) struct CompleteRecipe {
     pub(crate) recipe: Recipe,
-    /// Hash of the weights of its `model.vision.from`.
-    pub(crate) encoder: Option<String>,
-    /// Hash of the weights of its `model.lm.from`.
-    pub(crate) lm: Option<String>,
+    /// Hashes of the weights that it begins with.
+    pub(crate) weights: OriginHashes,
     /// The recipe's tokenizer, where it was read to see how the language model writes conversations.
     pub(crate) tokenizer: Option<TokenizerFile>,
 }
 
-/// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of the
-/// encoder and its pictures, and `model.lm.from` of the decoder and its tokenizer. This is the first moment
-/// that weights are opened.
+/// Hashes of the weights of origins: the same for the same weights.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct OriginHashes {
+    /// Of `model.vision.from`.
+    pub(crate) encoder: Option<String>,
+    /// Of the connector of `model.from`.
+    pub(crate) connector: Option<String>,
+    /// Of `model.lm.from`.
+    pub(crate) lm: Option<String>,
+}
+
+/// The recipe as it is written, and where it leaves something out, what its `model.vision.from` says of
+/// the encoder and its pictures, `model.lm.from` of the decoder and its tokenizer, and `model.from` of
+/// all of them. This is the first moment that weights are opened.
 ///
 /// # Errors
 /// [`crate::error::InputError`]: a field that is unknown or of another type, a setting that differs from the
 /// origin's, an origin that can't be opened.
 pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
-    let (encoder, lm) = written.change(|tree| Ok((fill(tree)?, fill_lm(tree)?)))?;
+    let mut weights = OriginHashes::default();
+    let lm = written.change(|tree| {
+        weights.connector = fill_whole(tree)?;
+        weights.encoder = fill(tree)?;
+        fill_lm(tree)
+    })?;
     let recipe = written.parse()?;
-    if let Some(lm) = &lm {
+    let mut tokenizer = None;
+    if let Some(lm) = lm {
         input(lm.imported.check(&recipe.model.lm))?;
+        weights.lm = Some(lm.fingerprint);
+        tokenizer = lm.tokenizer;
     }
-    let (lm, tokenizer) = lm.map_or((None, None), |lm| (Some(lm.fingerprint), lm.tokenizer));
-    Ok(CompleteRecipe { recipe, encoder, lm, tokenizer })
+    Ok(CompleteRecipe { recipe, weights, tokenizer })
+}
+
+/// Reads form and connector of the whole model in the folder `from`.
+///
+/// # Errors
+/// A folder without one; a connector that none of ours is.
+pub(crate) fn open_whole(from: &Path) -> Result<(ExportForm, ImportedConnector)> {
+    let read = || -> Result<_> {
+        let whole = exported::open(from)?.context(
+            "no whole model: it needs the config.json of an Idefics3, a SmolVLM, or an MM1 as `mm1 export --format \
+             hf` writes it",
+        )?;
+        Ok((whole.form, whole.connector()?))
+    };
+    read().with_context(|| format!("model.from = \"{}\"", from.display()))
+}
+
+/// Takes the parts of the recipe's `model.from` for its parts, and settles its connector and its form.
+/// The hash of the connector's weights, where there is such a model.
+fn fill_whole(tree: &mut Table) -> Result<Option<String>> {
+    let model = tree.get_mut("model").and_then(Value::as_table_mut);
+    let Some((model, from)) = model.and_then(|model| model.get("from").cloned().map(|from| (model, from)))
+    else {
+        return Ok(None);
+    };
+    let Value::String(from) = from else { bail!("model.from is a {}, not a path", from.type_str()) };
+    let (form, connector) = open_whole(Path::new(&from))?;
+    for part in ["vision", "lm", "connector"] {
+        let section = model.entry(part).or_insert_with(|| Value::Table(Table::new()));
+        let section = section.as_table_mut().with_context(|| format!("model.{part} is not a table"))?;
+        if part != "connector" {
+            let own = section.entry("from").or_insert_with(|| Value::from(from.clone()));
+            ensure!(
+                own.as_str() == Some(&from),
+                "model.{part}.from = {own}, but model.from = \"{from}\" is a whole model: leave one of both out"
+            );
+        }
+    }
+    settle(tree, ("connector", &from), Table::try_from(&connector.config)?, &[])?;
+    tree.entry("export").or_insert(Value::try_from(form)?);
+    Ok(Some(fingerprint(&connector.tensors)))
+}
+
+/// The same for the same weights.
+fn fingerprint(tensors: &[Named]) -> String {
+    let mut hash = Xxh3::new();
+    for (path, _, values) in tensors {
+        hash.update(path.as_bytes());
+        values.iter().for_each(|value| hash.update(&value.to_le_bytes()));
+    }
+    format!("{:016x}", hash.digest())
 }
 
 /// A language model as its origin has it.
@@ -205,8 +266,8 @@ fn fill(tree: &mut Table) -> Result<Option<String>> {
     let Some(from) = origin(tree, "vision")? else { return Ok(None) };
     let sized = tree["model"]["vision"].get("image_size").is_some();
     let origin = PretrainedEncoder::open(Path::new(&from))?;
-    let fingerprint = origin.fingerprint();
     let PretrainedEncoder { encoder, image } = origin;
+    let fingerprint = fingerprint(&encoder.tensors);
     settle(tree, ("vision", &from), Table::try_from(&encoder.config)?, &FREE)?;
     let own_size = encoder.config.image_size;
     if let Some(image) = image.as_ref().filter(|image| !sized && image.size != own_size) {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use mm1_data::tokenizer::Tokenizer;
+use mm1_model::import::exported;
 use mm1_model::{Compute, Mm1};
 use mm1_serve::generate::Generator;
 use toml::{Table, Value};
@@ -130,10 +131,14 @@ impl RunModel {
     }
 }
 
+/// A recipe for what is there, but for its `from`.
+const NOTHING_TO_TRAIN: &str = "name = \"origin\"\nstage = []\n[model]\n[data]\n";
+
 /// What a model of ours has beside a language model: the smallest of each, and no prompt with a picture
 /// comes to them.
 const BLIND: &str = r#"
-name = "language-model"
+name = "origin"
+stage = []
 [model.vision]
 image_size = 8
 patch = 8
@@ -148,15 +153,15 @@ tokens = 1
 "#;
 
 impl Trained {
-    /// The language model of others at `origin`, by itself.
+    /// The whole model in the folder `origin`, or the language model there, by itself.
     ///
     /// # Errors
     /// What can't be imported; a tokenizer without a chat template.
     pub(crate) fn of_origin(origin: &Path, device: DeviceArgs) -> Result<Self> {
-        let mut tree: Table = BLIND.parse()?;
-        let from = Value::from(origin.display().to_string());
-        put(&mut tree, "model.lm.from", from)?;
-        tree.insert("stage".to_owned(), Value::Array(Vec::new()));
+        let sees = input(exported::open(origin))?.is_some();
+        let (recipe, field) = if sees { (NOTHING_TO_TRAIN, "model.from") } else { (BLIND, "model.lm.from") };
+        let mut tree: Table = recipe.parse()?;
+        put(&mut tree, field, Value::from(origin.display().to_string()))?;
         let complete = pretrained::complete(WrittenRecipe::of_tree(origin, tree, &[])?);
         let complete = complete.with_context(|| format!("--model {}", origin.display()))?;
         let CompleteRecipe { mut recipe, tokenizer, .. } = complete;
@@ -172,7 +177,7 @@ impl Trained {
         Ok(Self {
             generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
             tuned: true,
-            sees: false,
+            sees,
             id: origin.display().to_string(),
             stage: "origin".to_owned(),
             recipe,

@@ -33,9 +33,9 @@ pub(crate) struct ChatArgs {
     /// Run folder of the model.
     #[arg(long, value_name = "DIR", required_unless_present = "model")]
     run: Option<PathBuf>,
-    /// Instead of a run a language model of others, which sees no pictures: a Hugging Face folder or a
-    /// GGUF file with a chat template.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "stage", "images"])]
+    /// Instead of a run a model of others with a chat template: a language model in a Hugging Face folder or
+    /// a GGUF file, which sees no pictures, or a folder of `mm1 export --format hf`.
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "stage"])]
     model: Option<PathBuf>,
     /// The model as this stage of the run has left it. Default: the last that has a checkpoint.
     #[arg(long)]
@@ -84,6 +84,11 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
             Trained::of_stage(run, args.stage.as_deref(), args.device, args.image_size)?
         }
     };
+    if !model.sees && !pictures.is_empty() {
+        let model = model.id.as_str();
+        let refusal = format!("--image: {model} is a language model alone, which sees nothing");
+        return Err(InputError::new(refusal).into());
+    }
     if !model.tuned {
         tell(format_args!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage));
     }

@@ -7,6 +7,7 @@ pub(crate) mod data;
 pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod fetch;
+pub(crate) mod import;
 pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod recipes;

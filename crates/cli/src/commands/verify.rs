@@ -2,14 +2,14 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use burn::tensor::Device;
 use clap::Args;
 use mm1_data::document::Special;
 use mm1_model::Compute;
 use mm1_model::compute::on_pool;
 use mm1_model::device::DeviceKind;
-use mm1_model::import::lm;
+use mm1_model::import::{self, exported, lm};
 use mm1_model::init::Init;
 use mm1_model::lm::Lm;
 use mm1_model::verify::{Agreement, Golden};
@@ -24,10 +24,11 @@ use crate::trained::RunModel;
 
 #[derive(Debug, Args)]
 pub(crate) struct VerifyModelArgs {
-    /// A Hugging Face folder or a GGUF file of Llama, Mistral, Qwen2 or Qwen3, or a run folder.
+    /// A Hugging Face folder or a GGUF file of Llama, Mistral, Qwen2 or Qwen3, a folder of `mm1 export`, or a
+    /// run folder.
     model: PathBuf,
     /// Safetensors file: input_ids [b, t], and logits [b, t, v] or hidden [b, t, d] (behind the last norm);
-    /// attention_mask [b, t] where there is padding; pixel_values [n, 3, s, s] for a run with its encoder.
+    /// attention_mask [b, t] where there is padding; pixel_values [n, 3, s, s] for a model with its encoder.
     #[arg(long, value_name = "FILE")]
     golden: PathBuf,
     /// The largest difference that passes, relative to the largest value of its position.
@@ -81,16 +82,21 @@ pub(crate) fn verify(args: &VerifyModelArgs) -> Result<()> {
     Ok(())
 }
 
-/// Compares a run's whole model with a file that has pictures.
+/// Compares a whole model with a file that has pictures.
 fn compare_seen(args: &VerifyModelArgs, golden: &Golden, compute: &Compute) -> Result<Agreement> {
     let path = &args.model;
-    ensure!(
-        path.join("plan.toml").exists(),
-        "{}: it has no image encoder, but --golden has pixel_values: give a run folder",
-        path.display()
-    );
-    let RunModel { model, tokenizer, .. } = RunModel::read(path, None, args.device)?;
-    golden.compare_seen(compute, &model, tokenizer.id(Special::Image))
+    if path.join("plan.toml").exists() {
+        let RunModel { model, tokenizer, .. } = RunModel::read(path, None, args.device)?;
+        return golden.compare_seen(compute, &model, tokenizer.id(Special::Image));
+    }
+    let whole = exported::open(path)?.with_context(|| {
+        format!(
+            "{}: it has no image encoder, but --golden has pixel_values: give a run folder, or one of `mm1 export \
+             --format hf`",
+            path.display()
+        )
+    })?;
+    golden.compare_seen(compute, &import::model(&whole, compute.device())?, whole.ids()?.image)
 }
 
 /// The language model at `path`.

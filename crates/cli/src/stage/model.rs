@@ -5,6 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use burn::tensor::Device;
 use mm1_model::adapted;
+use mm1_model::connector::Connector;
 use mm1_model::lm::Lm;
 use mm1_model::vision::Vision;
 use mm1_model::{Mm1, weights};
@@ -12,7 +13,7 @@ use mm1_model::{Mm1, weights};
 use crate::adapters::{encoder_of, with_adapters};
 use crate::checkpoints;
 use crate::error::input;
-use crate::pretrained::{PretrainedEncoder, open_lm};
+use crate::pretrained::{PretrainedEncoder, open_lm, open_whole};
 use crate::recipe::{Recipe, Stage, TrainStage};
 
 /// The model that `stage` begins to train: as the stages before have left it, with its adapters.
@@ -81,6 +82,14 @@ fn lm_from_origin(lm: Lm, recipe: &Recipe) -> Result<Lm> {
     }
 }
 
+/// The connector of random weights `connector` with those of the recipe's `model.from`, if it has one.
+fn connector_from_origin(connector: Connector, recipe: &Recipe) -> Result<Connector> {
+    match &recipe.model.from {
+        Some(from) => input(open_whole(from).and_then(|(_, imported)| imported.fit(connector))),
+        None => Ok(connector),
+    }
+}
+
 /// The model as the stages `done` of `recipe` have left it, adapters in its weights, for pictures of the size
 /// that the last of them had.
 ///
@@ -92,6 +101,7 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     let mut model = Mm1::new(&recipe.model, recipe.seed, device)?;
     if last.is_none() {
         model.lm = lm_from_origin(model.lm, recipe)?;
+        model.connector = connector_from_origin(model.connector, recipe)?;
     }
     if done.iter().all(|stage| stage.training().is_none()) {
         model.vision = from_origin(model.vision, recipe)?;

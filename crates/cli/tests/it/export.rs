@@ -76,6 +76,126 @@ fn a_stock_model_is_written_with_all_that_transformers_reads() {
     assert!(stderr(&again).contains("it is there already"), "{}", stderr(&again));
 }
 
+/// The tiny recipe from `[model] from`, without what that settles.
+fn recipe_from(model: &Path, file: &Path) {
+    let mut tree: toml::Table = fs::read_to_string(TINY).unwrap().parse().unwrap();
+    tree.remove("tokenizer");
+    let from = toml::Value::from(model.to_str().unwrap());
+    tree.insert("model".to_owned(), toml::Table::from_iter([("from".to_owned(), from)]).into());
+    fs::write(file, toml::to_string(&tree).unwrap()).unwrap();
+}
+
+#[test]
+fn what_was_exported_goes_back_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let own = ["--set", "model.connector={kind=\"c-abstractor\", tokens=4, dim=16, depth=1}"];
+    let steps = ["--set", "stage.sft.steps=40", "--unset", "stage.few-shot", "--unset", "stage.encoder"];
+    let picture = dir.path().join("picture.png");
+    crate::picture(picture.clone(), 32, [200, 40, 40]);
+    for (name, form) in [("stock", &STOCK[..8]), ("own", &own[..])] {
+        let (root, out) = (dir.path().join(format!("{name}-run")), dir.path().join(name));
+        succeeds(&run(&root, &[form, &steps[..]].concat()));
+        succeeds(&export(&root, &out, &["--format", "hf"]));
+
+        // Its model answers with the same words, about a picture and without one.
+        let answer = |from: [&str; 2], more: &[&str]| {
+            let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
+            let done = mm1(&talk).args(more).arg("what is it?").output().unwrap();
+            succeeds(&done);
+            let text = String::from_utf8_lossy(&done.stdout).into_owned();
+            serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()["answer"].clone()
+        };
+        let [run_folder, folder] = [&root, &out].map(|path| path.to_str().unwrap());
+        for more in [&[][..], &["--image", picture.to_str().unwrap()]] {
+            assert_eq!(answer(["--model", folder], more), answer(["--run", run_folder], more), "{name}");
+        }
+
+        // Imported and exported once more it has the same files.
+        let imported = dir.path().join(format!("{name}-imported"));
+        let done =
+            mm1(&["import", folder, "--out", imported.to_str().unwrap(), "--type", "f32"]).output().unwrap();
+        succeeds(&done);
+        for file in ["model.safetensors", "config.json", "tokenizer.json", "preprocessor_config.json"] {
+            let read = |folder: &Path| fs::read(folder.join(file)).unwrap();
+            assert!(read(&out) == read(&imported), "{name}: {file}");
+        }
+
+        // A recipe goes on from it, and says what it began with.
+        let (recipe, on) = (dir.path().join(format!("{name}.toml")), dir.path().join(format!("{name}-on")));
+        recipe_from(&imported, &recipe);
+        let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
+        let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
+        succeeds(&mm1(&start).args(few).args(&steps[2..]).output().unwrap());
+        let plan: toml::Table = fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap();
+        let (settled, derived) = (&plan["settled"]["recipe"], &plan["settled"]["derived"]);
+        assert_eq!(settled["model"]["connector"]["tokens"].as_integer(), Some(4), "{plan}");
+        assert_eq!(derived["connector"].as_str().unwrap().len(), 16);
+        assert_eq!(settled.get("export").is_some(), name == "stock", "{plan}");
+        let exported_again = dir.path().join(format!("{name}-exported-again"));
+        succeeds(&export(&on, &exported_again, &["--format", "hf"]));
+
+        // A part that is from elsewhere, and another connector.
+        for (edit, says) in [
+            ("model.lm.from=/elsewhere", "is a whole model: leave one of both out"),
+            ("model.connector.tokens=9", "model.connector.tokens = 9, but"),
+            ("model.from=/nowhere", "model.from = \"/nowhere\": no whole model"),
+        ] {
+            let refused = mm1(&["plan", recipe.to_str().unwrap(), "--set", edit]).output().unwrap();
+            let line = stderr(&refused);
+            assert!(refused.status.code() == Some(2) && line.contains(says), "{edit}: {line}");
+        }
+    }
+}
+
+#[test]
+fn adapters_are_a_part_of_what_is_exported() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("out"));
+    let adapter = "stage.sft.adapter={rank=2,targets=[\"q\",\"up\"]}";
+    succeeds(&run(&root, &[&STOCK[..], &["--set", adapter, "--set", "stage.sft.steps=3"]].concat()));
+    let done = export(&root, &out, &["--format", "hf"]);
+    succeeds(&done);
+    // The model without its last stage has other weights at the places of adapters, and only there.
+    let before = dir.path().join("before");
+    succeeds(&export(&root, &before, &["--format", "hf", "--stage", "pretrain"]));
+    let tensors = |folder: &Path| {
+        let bytes = fs::read(folder.join("model.safetensors")).unwrap();
+        mm1_model::weights::decode(&bytes).unwrap()
+    };
+    let changed: Vec<String> = tensors(&out)
+        .into_iter()
+        .zip(tensors(&before))
+        .filter(|(after, before)| {
+            after != before && !after.0.contains("vision") && !after.0.contains("connector")
+        })
+        .map(|(after, _)| after.0)
+        .collect();
+    let layer = "model.text_model.layers.0";
+    assert_eq!(changed, [format!("{layer}.mlp.up_proj.weight"), format!("{layer}.self_attn.q_proj.weight")]);
+    let proof = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(proof.contains("tensors with the same bits"), "{proof}");
+}
+
+#[test]
+fn the_card_has_the_terms_of_weights_that_were_fetched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (model, recipe) = crate::backbones::recipe(dir.path(), "qwen3");
+    fs::write(
+        dir.path().join("ATTRIBUTION"),
+        "other/model.gguf: another\n  MIT; nobody\nqwen3/model.gguf: a Qwen\n  CC0-1.0; somebody | else\n",
+    )
+    .unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("out"));
+    let steps = ["stage.encoder.steps=1", "stage.pretrain.steps=1", "stage.sft.steps=1"];
+    let edits = steps.into_iter().flat_map(|edit| ["--set", edit]).collect::<Vec<_>>();
+    let start = ["run", recipe.to_str().unwrap(), "--out", root.to_str().unwrap()];
+    succeeds(&mm1(&start).args(edits).args(["--unset", "stage.few-shot"]).output().unwrap());
+    succeeds(&export(&root, &out, &["--format", "hf"]));
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(card.contains("| language model | qwen3 | CC0-1.0; somebody   else |"), "{model:?}: {card}");
+    assert!(!card.contains("MIT; nobody"), "{card}");
+}
+
 #[test]
 fn a_stock_model_in_gguf_has_its_encoder_beside_it() {
     let dir = tempfile::tempdir().unwrap();

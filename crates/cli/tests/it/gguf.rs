@@ -7,8 +7,9 @@ use mm1_model::gguf::{self, GgufFile, GgufTensor, MetadataValue, TensorSpec, Ten
 
 use crate::{TINY, mm1, succeeds};
 
-/// A GGUF file of the reference's tiny Qwen3 with a tokenizer of more ids than it has rows.
-fn gguf_file(folder: &Path) -> PathBuf {
+/// A GGUF file of the reference's tiny Qwen3 with a tokenizer of more ids than it has rows. Matrices are of
+/// the type `matrices`, where their rows are of whole blocks.
+pub(crate) fn gguf_file(folder: &Path, matrices: TensorType) -> PathBuf {
     let reference = |name: &str| {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../testdata/import/gguf");
         GgufFile::open(&folder.join(name)).unwrap()
@@ -23,7 +24,10 @@ fn gguf_file(folder: &Path) -> PathBuf {
     let spec = |(name, tensor): (&String, &GgufTensor)| TensorSpec {
         name: name.clone(),
         shape: tensor.shape.clone(),
-        tensor_type: TensorType::F32,
+        tensor_type: match tensor.shape[..] {
+            [_, row] if row.is_multiple_of(matrices.block()) => matrices,
+            _ => TensorType::F32,
+        },
     };
     let specs: Vec<_> = tensors.iter().map(spec).collect();
     let path = folder.join("model.gguf");
@@ -37,7 +41,7 @@ fn gguf_file(folder: &Path) -> PathBuf {
 #[test]
 fn a_run_begins_with_a_gguf_file_its_tokenizer_and_its_template() {
     let dir = tempfile::tempdir().unwrap();
-    let (model, run) = (gguf_file(dir.path()), dir.path().join("run"));
+    let (model, run) = (gguf_file(dir.path(), TensorType::F32), dir.path().join("run"));
     let tiny = fs::read_to_string(TINY).unwrap();
     let own = "[tokenizer]\nkind = \"bpe\"\nvocab = 320\ndocuments = 40\n";
     let shape = "[model.lm]\ndim = 16\nlayers = 1\nheads = 2\nkv_heads = 1\nffn = 32\n";

@@ -12,6 +12,7 @@ mod export;
 mod fetch;
 mod gguf;
 mod html_page;
+mod import;
 mod machine;
 mod memory;
 mod own_pictures;

@@ -13,6 +13,7 @@ use mm1_lab::record::ScoreRecord;
 use mm1_model::export::ExportForm;
 
 use super::proof::ExportProof;
+use crate::attribution::weights_terms;
 use crate::recipe::{Recipe, Stage};
 use crate::trained::RunModel;
 
@@ -129,16 +130,6 @@ fn sources(recipe: &Recipe) -> Result<String> {
         writeln!(out, "| {} | {} | {} |", plain(name), plain(&what), plain(&licence))?;
     }
     Ok(out + "\n")
-}
-
-/// Terms and author of the weights at `from`, where `mm1 fetch` has written them beside their folder: a line
-/// with the file, and under it the terms.
-fn weights_terms(from: &Path) -> Option<String> {
-    let folder = if from.is_dir() { from } else { from.parent()? };
-    let text = text_file::read(&folder.parent()?.join("ATTRIBUTION")).ok()?;
-    let file = format!("{}/", folder.file_name()?.to_str()?);
-    let terms = text.lines().skip_while(|line| !line.starts_with(&file)).nth(1)?;
-    Some(terms.trim().to_owned())
 }
 
 /// What a source is, and its terms where they are known.

@@ -10,7 +10,7 @@ use mm1_data::gguf_tokenizer::GgufTokenizer;
 use mm1_data::text_file;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
-use mm1_model::export::{ExportForm, idefics3};
+use mm1_model::export::{ExportForm, pool_side};
 use mm1_model::gguf::{
     GgufLanguageModel, GgufProjector, StoredTokenizer, TensorType, write_language_model, write_projector,
 };
@@ -20,6 +20,7 @@ use super::{ExportArgs, StoredAs};
 use crate::error::input;
 use crate::output::print_json;
 use crate::recipe::Stage;
+use crate::stored_tokenizer;
 use crate::trained::RunModel;
 
 /// An empty line in GPT-2's letters for bytes.
@@ -36,7 +37,7 @@ pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Res
     let beside = match found.recipe.export {
         ExportForm::Own => None,
         // Of pools of one patch llama.cpp stops.
-        ExportForm::Idefics3 if input(idefics3::pool_side(&found.recipe.model))? == 1 => None,
+        ExportForm::Idefics3 if input(pool_side(&found.recipe.model))? == 1 => None,
         ExportForm::Idefics3 => Some(input(projector_file(&args.out))?),
     };
     let tokenizer = input(stored(args, found))?;
@@ -107,7 +108,7 @@ fn stored(args: &ExportArgs, found: &RunModel) -> Result<StoredTokenizer> {
     if found.recipe.export == ExportForm::Idefics3 {
         name_empty_line(&mut stored, tokenizer);
     }
-    Ok(for_file(stored))
+    Ok(stored_tokenizer::for_file(stored))
 }
 
 /// Between a tile and the whole llama.cpp puts the token of an empty line, and refuses the prompt where there
@@ -121,24 +122,5 @@ fn name_empty_line(stored: &mut GgufTokenizer, tokenizer: &Tokenizer) {
     EMPTY_LINE.clone_into(&mut stored.tokens[unused]);
     if let Some(kind) = stored.token_types.get_mut(unused) {
         *kind = NORMAL;
-    }
-}
-
-/// As a GGUF file is written.
-fn for_file(tokenizer: GgufTokenizer) -> StoredTokenizer {
-    let GgufTokenizer { model, pre, tokens, token_types, scores, .. } = tokenizer;
-    let GgufTokenizer { merges, special_ids, switches, chat_template, .. } = tokenizer;
-    let chat_templates = BTreeMap::new();
-    StoredTokenizer {
-        model,
-        pre,
-        tokens,
-        token_types,
-        scores,
-        merges,
-        special_ids,
-        switches,
-        chat_template,
-        chat_templates,
     }
 }

@@ -1,22 +1,21 @@
 //! The model of a run as a folder that transformers reads.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail};
 use mm1_data::chat;
 use mm1_data::document::Special;
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::compute::on_pool;
 use mm1_model::export::{
-    ExportForm, ExportedIds, ExportedModel, FloatType, read_back, write_json, write_model,
+    ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, read_back, write_json, write_model,
 };
 use serde_json::json;
 
 use super::card;
 use super::proof::{self, ExportProof};
 use super::{ExportArgs, StoredAs};
-use crate::error::{InputError, input};
+use crate::error::input;
+use crate::new_folder::{self, write_text};
 use crate::output::print_json;
 use crate::recipe::Stage;
 use crate::trained::RunModel;
@@ -28,25 +27,18 @@ use crate::trained::RunModel;
 /// See [`super::export`].
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
     let numbers = input(float_type(args.numbers.unwrap_or(StoredAs::F32)))?;
-    let beside = input(beside(&args.out))?;
-    fs::create_dir_all(&beside).map_err(|e| {
-        InputError::new(format!("--out {}: its folder can't be made: {e}", args.out.display()))
-    })?;
-    let written = on_pool(|| {
+    let proof = new_folder::write(&args.out, |beside| {
         let ids = ids(&found.tokenizer);
         let form = found.recipe.export;
-        let exported = ExportedModel { model: &found.model, form, numbers, context, ids: &ids };
-        write_model(&beside, &exported)?;
-        write_tokenizer(&beside, found, context)?;
-        let back = read_back(&beside, &exported).context("what was written can't be read again")?;
+        let (model, shard_bytes) = (&found.model, SHARD_BYTES);
+        let exported = ExportedModel { model, form, numbers: Some(numbers), shard_bytes, context, ids: &ids };
+        write_model(beside, &exported)?;
+        write_tokenizer(beside, found, context)?;
+        let back = read_back(beside, &exported, numbers).context("what was written can't be read again")?;
         let proof = proof::compare(&found.model, &back, &found.tokenizer, numbers)?;
-        write_text(&beside, "README.md", &card::model_card(&args.run, found, &proof)?)?;
-        fs::rename(&beside, &args.out)
-            .with_context(|| format!("--out {} can't be written", args.out.display()))?;
+        write_text(beside, "README.md", &card::model_card(&args.run, found, &proof)?)?;
         Ok(proof)
-    });
-    // The first error is the one to report.
-    let proof = input(written.inspect_err(|_| drop(fs::remove_dir_all(&beside))))?;
+    })?;
     tell(args, found, &proof)
 }
 
@@ -73,17 +65,6 @@ fn float_type(numbers: StoredAs) -> Result<FloatType> {
             bail!("--type q8_0: safetensors of transformers have f32, f16 or bf16: take one of them")
         }
     })
-}
-
-/// Where the folder is written until it is whole.
-fn beside(out: &Path) -> Result<PathBuf> {
-    let name = out.file_name().with_context(|| format!("--out {}: it names no folder", out.display()))?;
-    let path = out.with_file_name(format!(".{}.new", name.to_string_lossy()));
-    if path.exists() {
-        // What a killed export has left.
-        fs::remove_dir_all(&path).with_context(|| format!("{} can't be removed", path.display()))?;
-    }
-    Ok(path)
 }
 
 fn ids(tokenizer: &Tokenizer) -> ExportedIds {
@@ -119,9 +100,4 @@ fn write_tokenizer(folder: &Path, found: &RunModel, context: usize) -> Result<()
         settings["auto_map"] = json!({"AutoProcessor": "modeling_mm1.Mm1Processor"});
     }
     write_json(folder, "processor_config.json", &settings)
-}
-
-fn write_text(folder: &Path, name: &str, text: &str) -> Result<()> {
-    let path = folder.join(name);
-    fs::write(&path, text).with_context(|| format!("{} can't be written", path.display()))
 }

@@ -12,6 +12,7 @@ use clap::{Args, ValueEnum};
 
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::input;
+use crate::new_folder;
 use crate::recipe::export_form::check_views;
 use crate::trained::RunModel;
 
@@ -87,7 +88,7 @@ pub(crate) fn export(args: &ExportArgs) -> Result<()> {
 }
 
 fn check_out(args: &ExportArgs) -> Result<()> {
-    ensure!(!args.out.exists(), "--out {}: it is there already", args.out.display());
+    new_folder::check(&args.out)?;
     ensure!(args.context != Some(0), "--context 0: give at least 1 token");
     Ok(())
 }
