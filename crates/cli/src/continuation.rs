@@ -107,8 +107,8 @@ impl Continuation<'_> {
                 bail!(self.refused(
                     folder,
                     &format!(
-                        "this folder belongs to another run ({difference}): stage {name} can't have more steps, since \
-                         stage {} was trained after it",
+                        "this folder belongs to another run ({difference}): stage {name} can't have more \
+                         steps, since stage {} was trained after it",
                         later.name()
                     )
                 ));
@@ -125,8 +125,8 @@ impl Continuation<'_> {
             }
         }
         tell(format_args!(
-            "more steps for {}: the schedule of the learning rate is that of all steps, so a run that had them \
-             from its start gives other digits; what was measured is measured again",
+            "more steps for {}: the schedule of the learning rate is that of all steps, so a run that had \
+             them from its start gives other digits; what was measured is measured again",
             stages.join(", ")
         ));
         Ok(())
@@ -161,8 +161,8 @@ impl Continuation<'_> {
             Some(last) if last == now => {}
             Some(last) => {
                 tell(format_args!(
-                    "mm1: warning: this run was computed with the instruction set {last} and goes on with {now}: \
-                     its last digits differ from those of one machine (MM1_ISA chooses the set)"
+                    "mm1: warning: this run was computed with the instruction set {last} and goes on with \
+                     {now}: its last digits differ from those of one machine (MM1_ISA chooses the set)"
                 ));
                 sets.push(now.clone());
             }
@@ -250,7 +250,8 @@ mod tests {
     fn more_steps_and_nothing_else_are_more_steps() {
         let plan = |a: u64, b: u64, rows: u64| {
             value(&format!(
-                "[[recipe.stage]]\nname = \"a\"\nsteps = {a}\n[[recipe.stage]]\nname = \"b\"\nsteps = {b}\nrows = {rows}"
+                "[[recipe.stage]]\nname = \"a\"\nsteps = {a}\n[[recipe.stage]]\nname = \"b\"\nsteps = \
+                 {b}\nrows = {rows}"
             ))
         };
         assert_eq!(more_steps(&plan(4, 4, 1), &plan(4, 6, 1)), Some(vec!["b".to_owned()]));

@@ -130,8 +130,8 @@ impl RunEstimate {
     fn busy_warning(&self) -> String {
         match self.taken_by_others {
             Some(share) if share > BUSY => format!(
-                "      warning: other programs took {:.0}% of the processors meanwhile; without them it takes \
-                 less\n",
+                "      warning: other programs took {:.0}% of the processors meanwhile; without them it \
+                 takes less\n",
                 100.0 * share
             ),
             _ => String::new(),

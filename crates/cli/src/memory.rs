@@ -145,8 +145,8 @@ pub(crate) fn check_room(stages: &BTreeMap<String, MemoryEstimate>) -> Result<()
     };
     match stages.iter().find(|(_, estimate)| estimate.mib > there) {
         Some((stage, estimate)) => Err(InputError::new(format!(
-            "stage.{stage} needs about {} MiB of memory, this machine has {there}: take fewer rows, a shorter \
-             length or a smaller model, or activation_checkpointing = true",
+            "stage.{stage} needs about {} MiB of memory, this machine has {there}: take fewer rows, a \
+             shorter length or a smaller model, or activation_checkpointing = true",
             estimate.mib
         ))
         .into()),

@@ -129,8 +129,8 @@ pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
 pub(crate) fn open_whole(from: &Path) -> Result<(ExportForm, ImportedConnector)> {
     let read = || -> Result<_> {
         let whole = exported::open(from)?.context(
-            "no whole model: it needs the config.json of an Idefics3, a SmolVLM, or an MM1 as `mm1 export --format \
-             hf` writes it",
+            "no whole model: it needs the config.json of an Idefics3, a SmolVLM, or an MM1 as `mm1 export \
+             --format hf` writes it",
         )?;
         Ok((whole.form, whole.connector()?))
     };
@@ -154,7 +154,8 @@ fn fill_whole(tree: &mut Table) -> Result<Option<String>> {
             let own = section.entry("from").or_insert_with(|| Value::from(from.clone()));
             ensure!(
                 own.as_str() == Some(&from),
-                "model.{part}.from = {own}, but model.from = \"{from}\" is a whole model: leave one of both out"
+                "model.{part}.from = {own}, but model.from = \"{from}\" is a whole model: leave one of both \
+                 out"
             );
         }
     }
@@ -240,8 +241,8 @@ fn fill_tokenizer(tree: &mut Table, from: &str) -> Result<Option<TokenizerFile>>
         tree.get_mut("tokenizer").and_then(Value::as_table_mut).context("tokenizer is not a table")?;
     ensure!(
         written.get("kind").and_then(Value::as_str) == Some("file"),
-        "tokenizer: the ids of model.lm.from = \"{from}\" are those of its own tokenizer: leave [tokenizer] out, \
-         or give its file by kind = \"file\""
+        "tokenizer: the ids of model.lm.from = \"{from}\" are those of its own tokenizer: leave [tokenizer] \
+         out, or give its file by kind = \"file\""
     );
     let path = written.get("path").and_then(Value::as_str).map(Path::new);
     let Some(path) = path.filter(|path| path.exists() && !written.contains_key("chat")) else {
@@ -272,8 +273,8 @@ fn fill(tree: &mut Table) -> Result<Option<String>> {
     let own_size = encoder.config.image_size;
     if let Some(image) = image.as_ref().filter(|image| !sized && image.size != own_size) {
         bail!(
-            "model.vision.from = \"{from}\": its pictures are of {} pixels by its preprocessor's settings, and of \
-             {own_size} by its config.json: set model.vision.image_size to the one that is meant",
+            "model.vision.from = \"{from}\": its pictures are of {} pixels by its preprocessor's settings, \
+             and of {own_size} by its config.json: set model.vision.image_size to the one that is meant",
             image.size
         );
     }
@@ -293,8 +294,8 @@ fn fill_image(tree: &mut Table, from: &str, said: Option<ImageSpec>) -> Result<(
         let missing: Vec<_> = ASKED.iter().filter(|field| !section.contains_key(**field)).collect();
         ensure!(
             missing.is_empty(),
-            "model.vision.from = \"{from}\" has no preprocessor_config.json and no processor_config.json: put it \
-             there, or set {} as the encoder was trained",
+            "model.vision.from = \"{from}\" has no preprocessor_config.json and no processor_config.json: \
+             put it there, or set {} as the encoder was trained",
             missing.iter().map(|field| format!("image.{field}")).collect::<Vec<_>>().join(", ")
         );
         return Ok(());

@@ -63,7 +63,8 @@ impl Plan {
         let held_out = self.sources.named(tasks::held_out(task)?).len(Split::Test)?;
         (held_out < ENOUGH_QUESTIONS).then(|| {
             format!(
-                "{task} has {held_out} test {};\n    with fewer than {ENOUGH_QUESTIONS} a score is a rough guess",
+                "{task} has {held_out} test {};\n    with fewer than {ENOUGH_QUESTIONS} a score is a rough \
+                 guess",
                 if held_out == 1 { "item" } else { "items" }
             )
         })

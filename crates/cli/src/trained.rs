@@ -102,8 +102,8 @@ impl RunModel {
         };
         let last = last.ok_or_else(|| match (name, encoder()) {
             (None, Some(encoder)) => InputError::new(format!(
-                "--run {}: it has an image encoder alone (stage {encoder}), which answers nothing: a stage of \
-                 kind pretrain or sft makes a language model",
+                "--run {}: it has an image encoder alone (stage {encoder}), which answers nothing: a stage \
+                 of kind pretrain or sft makes a language model",
                 root.display()
             )),
             (None, None) => missing(&"no stage has a checkpoint yet"),

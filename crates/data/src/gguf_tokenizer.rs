@@ -300,7 +300,8 @@ impl GgufTokenizer {
         ensure!(model["type"] == "BPE" || model["type"].is_null(), "model: only a BPE can be written");
         ensure!(
             model["byte_fallback"] != json!(true),
-            "model.byte_fallback: a tokenizer of SentencePiece can't be written to GGUF, only a byte-level BPE"
+            "model.byte_fallback: a tokenizer of SentencePiece can't be written to GGUF, only a byte-level \
+             BPE"
         );
         let words = GgufWords::of_file(&file).with_context(|| {
             format!("pre_tokenizer: llama.cpp has no name for these words; known are {}", gguf_words::known())

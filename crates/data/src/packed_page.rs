@@ -25,8 +25,8 @@ impl<'a> PackedPage<'a> {
     pub fn new(title: &str, tokenizer: &'a Tokenizer, image: &'a ImageSpec) -> Self {
         let body = format!(
             "<header><h1>{}</h1><p class=\"soft\">Each box is a document. Attention stays inside of it. \
-             <span class=\"t learned\">Coloured tokens</span> are learned; <span class=\"t\">the others</span> \
-             are only read. Pictures are shown in the model's resolution, \
+             <span class=\"t learned\">Coloured tokens</span> are learned; <span class=\"t\">the \
+             others</span> are only read. Pictures are shown in the model's resolution, \
              tiled ones as their views, in the order in which they are read.</p></header>\n",
             escaped(title)
         );

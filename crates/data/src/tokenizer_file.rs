@@ -116,7 +116,8 @@ fn clean_normalizer(part: &mut Value) -> Result<()> {
     let steps = steps(part, "normalizers");
     if let Some(other) = steps.iter().find(|step| kind(step) != "NFC") {
         bail!(
-            "normalizer: {} changes texts before they are tokenised: take a tokenizer without one, or with NFC",
+            "normalizer: {} changes texts before they are tokenised: take a tokenizer without one, or with \
+             NFC",
             kind(other)
         );
     }
@@ -176,7 +177,8 @@ fn check_words(part: &Value) -> Result<()> {
         if kind(step) == "ByteLevel" {
             ensure!(
                 step["add_prefix_space"] != json!(true),
-                "pre_tokenizer: add_prefix_space = true puts a space before each text: take a tokenizer without it"
+                "pre_tokenizer: add_prefix_space = true puts a space before each text: take a tokenizer \
+                 without it"
             );
         } else {
             check_cut(step, "Split, Digits and ByteLevel")?;

@@ -222,8 +222,8 @@ impl<'a> Prompter<'a> {
         if tokens.saturating_add(answer) > context {
             bail!(Refusal::new(format!(
                 "task {}: the prompt of {} with {} and all their pictures takes {tokens} tokens and the \
-                 answer up to {answer}, but the context has {context}: ask for fewer shots, fewer image tokens \
-                 or shorter answers",
+                 answer up to {answer}, but the context has {context}: ask for fewer shots, fewer image \
+                 tokens or shorter answers",
                 self.task.name(),
                 prompt.id,
                 counted(self.pass.shots as u64, "demonstration"),

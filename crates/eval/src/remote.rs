@@ -183,7 +183,8 @@ impl Model for RemoteModel {
 
     fn likelihoods(&mut self, _: &[Prompt]) -> Result<Vec<Vec<Likelihood>>> {
         bail!(Refusal::new(format!(
-            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in words",
+            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in \
+             words",
             self.address()
         )))
     }

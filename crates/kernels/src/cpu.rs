@@ -167,7 +167,8 @@ pub fn chunks<T: Send>(data: &mut [T], piece: usize, f: impl Fn(usize, &mut [T])
 macro_rules! tiered {
     ($(#[$meta:meta])* $vis:vis fn $name:ident $(<$($kind:ident: $bound:ident),+>)? ($($arg:tt: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$meta])*
-        #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls code for the detected instruction set"))]
+        #[cfg_attr(target_arch = "x86_64", expect(unsafe_code, reason = "calls code for the detected \
+            instruction set"))]
         $vis fn $name $(<$($kind: $bound),+>)? ($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
             fn plain $(<$($kind: $bound),+>)? ($($arg: $type),*) $(-> $out)? $body

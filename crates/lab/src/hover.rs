@@ -38,7 +38,8 @@ pub(crate) fn strips(
         let _ = write!(
             svg,
             "<g class=\"at\"><rect x=\"{left:.1}\" y=\"{top:.0}\" width=\"{:.1}\" height=\"{:.0}\"/>\
-             <path d=\"M{at:.1},{top:.0}V{bottom:.0}\"/><text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"end\">{text}\
+             <path d=\"M{at:.1},{top:.0}V{bottom:.0}\"/><text x=\"{:.0}\" y=\"{:.0}\" \
+             text-anchor=\"end\">{text}\
              </text></g>",
             (right - left).max(0.1),
             bottom - top,

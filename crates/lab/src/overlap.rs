@@ -25,8 +25,8 @@ pub(crate) fn overlap(run: &RunRecords) -> String {
          <th scope=\"col\">Picture alike</th><th scope=\"col\">Text in common</th></tr></thead>\
          <tbody>{rows}</tbody></table></div>\n\
          <p class=\"caption\">Questions of a test that the first documents of training show too. <em>Same \
-         picture</em>: the same pixels; <em>picture alike</em>: nearly the same by a perceptual hash, the same \
-         ones among them; <em>text in common</em>: 13 words in a row.</p>\n"
+         picture</em>: the same pixels; <em>picture alike</em>: nearly the same by a perceptual hash, the \
+         same ones among them; <em>text in common</em>: 13 words in a row.</p>\n"
     )
 }
 

@@ -20,13 +20,15 @@ pub(crate) fn scores(run: &RunRecords) -> String {
     let few = scores.iter().any(|s| s.n.is_some_and(|n| n < ENOUGH_QUESTIONS));
     let few = if few {
         format!(
-            " With fewer than {ENOUGH_QUESTIONS} questions the intervals are wide: small differences say nothing."
+            " With fewer than {ENOUGH_QUESTIONS} questions the intervals are wide: small differences say \
+             nothing."
         )
     } else {
         String::new()
     };
     format!(
-        "{}<p class=\"caption\">In brackets: 95% interval; {explained}<i>n</i>: number of questions.{few}</p>\n\
+        "{}<p class=\"caption\">In brackets: 95% interval; {explained}<i>n</i>: number of \
+         questions.{few}</p>\n\
          <div class=\"plots\">{plots}</div>\n",
         table(&scores)
     )

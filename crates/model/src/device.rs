@@ -41,7 +41,8 @@ impl DeviceKind {
             Self::Cuda => Ok(Device::cuda(0)),
             #[cfg(not(feature = "cuda"))]
             Self::Cuda => bail!(
-                "device cuda: this program was built without it; build with `--features cuda`, or take the device cpu"
+                "device cuda: this program was built without it; build with `--features cuda`, or take the \
+                 device cpu"
             ),
         }
     }

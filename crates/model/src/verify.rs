@@ -83,7 +83,8 @@ impl Golden {
         let pictures = tensors.remove("pixel_values").map(|tensor| pictures(&tensor)).transpose()?;
         if let Some(name) = tensors.keys().next() {
             bail!(
-                "`{name}` can't be compared: only input_ids, attention_mask, pixel_values, logits and hidden can"
+                "`{name}` can't be compared: only input_ids, attention_mask, pixel_values, logits and hidden \
+                 can"
             );
         }
         let ids = ids.context("`input_ids` has a number that is no token id")?;

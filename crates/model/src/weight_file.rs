@@ -53,8 +53,8 @@ fn check_start(path: &Path, start: &[u8]) -> Result<()> {
         || (start.first() == Some(&0x80) && start.get(1).is_some_and(|v| (2..=5).contains(v)))
     {
         bail!(
-            "{shown}: a PyTorch checkpoint (a pickle), which is not read, since it can run code: convert it to \
-             safetensors, as {CONVERT}"
+            "{shown}: a PyTorch checkpoint (a pickle), which is not read, since it can run code: convert it \
+             to safetensors, as {CONVERT}"
         )
     }
     if begins("version https://git-lfs.github.com/spec/") {
@@ -62,12 +62,14 @@ fn check_start(path: &Path, start: &[u8]) -> Result<()> {
     }
     if begins("<!doctype html") || begins("<html") {
         bail!(
-            "{shown}: an HTML page, as servers send it in place of a file: download it again, signed in if need be"
+            "{shown}: an HTML page, as servers send it in place of a file: download it again, signed in if \
+             need be"
         )
     }
     Ok(())
 }
 
 /// How a checkpoint of PyTorch becomes safetensors.
-pub(crate) const CONVERT: &str = "`python -c \"import torch, safetensors.torch as s; s.save_file({k: v.contiguous() \
-     for k, v in torch.load('pytorch_model.bin', weights_only=True).items()}, 'model.safetensors')\"`";
+pub(crate) const CONVERT: &str = "`python -c \"import torch, safetensors.torch as s; s.save_file({k: \
+     v.contiguous() for k, v in torch.load('pytorch_model.bin', weights_only=True).items()}, \
+     'model.safetensors')\"`";

@@ -173,8 +173,8 @@ impl OptimizerConfig {
             ensure!(lr.is_finite() && lr > 0.0, "optimizer.lr = {lr} must be above 0, or \"law\"");
             ensure!(
                 lr <= HIGHEST_LR,
-                "optimizer.lr = {lr} must be {HIGHEST_LR} at most: AdamW moves every weight by about that much \
-                 in a step, and 1e-5 to 1e-2 are usual"
+                "optimizer.lr = {lr} must be {HIGHEST_LR} at most: AdamW moves every weight by about that \
+                 much in a step, and 1e-5 to 1e-2 are usual"
             );
         }
         for (field, value) in [

@@ -188,7 +188,8 @@ impl Conversation<'_> {
                     self.take(text.trim())
                 }
                 ReadLine::TooLong(kib) => Err(InputError::new(format!(
-                    "a message of more than {kib} KiB: shorten it, or give it by a pipe (at most {LONGEST} KiB)"
+                    "a message of more than {kib} KiB: shorten it, or give it by a pipe (at most {LONGEST} \
+                     KiB)"
                 ))
                 .into()),
                 ReadLine::Interrupted => {

@@ -91,8 +91,8 @@ fn compare_seen(args: &VerifyModelArgs, golden: &Golden, compute: &Compute) -> R
     }
     let whole = exported::open(path)?.with_context(|| {
         format!(
-            "{}: it has no image encoder, but --golden has pixel_values: give a run folder, or one of `mm1 export \
-             --format hf`",
+            "{}: it has no image encoder, but --golden has pixel_values: give a run folder, or one of `mm1 \
+             export --format hf`",
             path.display()
         )
     })?;

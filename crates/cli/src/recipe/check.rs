@@ -82,8 +82,8 @@ fn check_adapter(recipe: &Recipe, s: &TrainStage) -> Result<()> {
         ensure!(rank <= dim, "adapter.rank = {rank} must be at most model.{name}.dim = {dim}");
         ensure!(
             !s.optimizer.freeze.contains(&group),
-            "optimizer.freeze and adapter.parts both have \"{name}\": an adapter freezes the rest of its part by \
-             itself; take it out of one of them"
+            "optimizer.freeze and adapter.parts both have \"{name}\": an adapter freezes the rest of its \
+             part by itself; take it out of one of them"
         );
     }
     let Some(before) = recipe.kept_adapter_before(&s.name) else { return Ok(()) };
@@ -91,8 +91,8 @@ fn check_adapter(recipe: &Recipe, s: &TrainStage) -> Result<()> {
     ensure!(
         (kept.rank, kept.alpha, &kept.targets, &kept.parts)
             == (adapter.rank, adapter.alpha, &adapter.targets, &adapter.parts),
-        "adapter: stage.{} keeps its adapters for this stage (merge = false): take its rank, alpha, targets and \
-         parts, or set merge = true there",
+        "adapter: stage.{} keeps its adapters for this stage (merge = false): take its rank, alpha, targets \
+         and parts, or set merge = true there",
         before.name
     );
     Ok(())
@@ -102,8 +102,8 @@ fn check_adapter(recipe: &Recipe, s: &TrainStage) -> Result<()> {
 fn check_align(s: &TrainStage) -> Result<()> {
     ensure!(
         s.objective != ObjectiveConfig::Align || s.optimizer.freeze.contains(&ParameterGroup::Lm),
-        "objective \"align\" trains image tokens towards the decoder's embeddings and leaves the decoder as it is: \
-         say optimizer.freeze = [\"lm\"], or [\"vision\", \"lm\"] for the connector alone"
+        "objective \"align\" trains image tokens towards the decoder's embeddings and leaves the decoder as \
+         it is: say optimizer.freeze = [\"lm\"], or [\"vision\", \"lm\"] for the connector alone"
     );
     Ok(())
 }
@@ -137,8 +137,8 @@ fn check_encoder(recipe: &Recipe, s: &TrainStage) -> Result<()> {
         aim.check()?;
         ensure!(
             vision.stem == Stem::Patch && !vision.class_token,
-            "objective \"aim\" needs model.vision.stem = \"patch\" and class_token = false: convolutions and a class \
-             token would show a patch what it is to predict"
+            "objective \"aim\" needs model.vision.stem = \"patch\" and class_token = false: convolutions and \
+             a class token would show a patch what it is to predict"
         );
     }
     Ok(())

@@ -46,8 +46,8 @@ fn check_pictures(image: &ImageConfig) -> Result<()> {
     };
     ensure!(
         !image.mean.iter().all(mid),
-        "image.mean = {:?}: a picture of this colour would be all zeros, which Idefics3 leaves out: take means \
-         between two of the 256 levels, such as 0.5",
+        "image.mean = {:?}: a picture of this colour would be all zeros, which Idefics3 leaves out: take \
+         means between two of the 256 levels, such as 0.5",
         image.mean
     );
     Ok(())

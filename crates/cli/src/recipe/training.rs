@@ -318,8 +318,8 @@ impl TrainStageFields {
         ] {
             ensure!(
                 !written || kind == owner,
-                "stage.{name}.{table} belongs to objective = \"{table}\", but this stage has objective = \"{}\": \
-                 leave the table out, or change the objective",
+                "stage.{name}.{table} belongs to objective = \"{table}\", but this stage has objective = \
+                 \"{}\": leave the table out, or change the objective",
                 kind.name()
             );
         }
@@ -331,15 +331,15 @@ impl TrainStageFields {
         );
         ensure!(
             self.adapter.is_none() || kind == ObjectiveKind::Language,
-            "stage.{name}.adapter belongs to stages of kind \"pretrain\" and \"sft\", but this stage has objective = \
-             \"{}\": leave the table out",
+            "stage.{name}.adapter belongs to stages of kind \"pretrain\" and \"sft\", but this stage has \
+             objective = \"{}\": leave the table out",
             kind.name()
         );
         let views = self.views.clone().unwrap_or_default();
         Ok(match kind {
             ObjectiveKind::Language | ObjectiveKind::Align if self.views.is_some() => bail!(
-                "stage.{name}.views belongs to a stage of kind \"encoder\"; objective \"{}\" sees whole images: \
-                 leave the table out",
+                "stage.{name}.views belongs to a stage of kind \"encoder\"; objective \"{}\" sees whole \
+                 images: leave the table out",
                 kind.name()
             ),
             ObjectiveKind::Language => ObjectiveConfig::Language,

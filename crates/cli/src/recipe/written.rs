@@ -119,7 +119,8 @@ fn check_no_filter(tree: &Table) -> Result<()> {
     let written = tree.get("filter").map(|_| "filter".to_owned());
     match written.or_else(|| sources.find_map(in_source)) {
         Some(field) => anyhow::bail!(
-            "{field}: a recipe has no filters; data is filtered when it is imported: `mm1 data import` writes what stays as shards"
+            "{field}: a recipe has no filters; data is filtered when it is imported: `mm1 data import` \
+             writes what stays as shards"
         ),
         None => Ok(()),
     }

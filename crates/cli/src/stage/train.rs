@@ -121,8 +121,8 @@ fn report_missing(context: &Context, stage: &TrainStage) {
     if missing > 0 {
         let path = context.folder.metrics();
         tell(format_args!(
-            "mm1: warning: {} lacks the figures of {missing} of the {} steps of {}: they were lost, as in a loss of \
-             power",
+            "mm1: warning: {} lacks the figures of {missing} of the {} steps of {}: they were lost, as in a \
+             loss of power",
             path.display(),
             stage.steps,
             stage.name

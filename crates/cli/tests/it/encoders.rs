@@ -13,7 +13,8 @@ use crate::{losses, mm1, stderr, succeeds};
 const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/encoders.toml");
 
 /// Two large views and one small one.
-const VIEWS: &str = "stage.encoder.views={ global = [{ scale = [0.5, 1.0], flip = 0.5 }, { solarise = 0.5 }], local = { views = 1, size = 8 } }";
+const VIEWS: &str = "stage.encoder.views={ global = [{ scale = [0.5, 1.0], flip = 0.5 }, { solarise = 0.5 \
+                     }], local = { views = 1, size = 8 } }";
 /// A head as small as the encoder.
 const DINO: &str = "stage.encoder.dino={ prototypes = 24, hidden = 16, bottleneck = 8, ibot = 1.0 }";
 
@@ -216,7 +217,12 @@ fn an_imported_pair_is_measured_as_one_of_ours() {
 fn an_ablation_is_one_table() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("ablation.toml");
-    let axes = "\n[[ablation.axis]]\nname = \"encoder\"\nvalue = [\n  { name = \"CLIP\", set = { \"stage.encoder.objective\" = \"clip\" } },\n  { name = \"AIM\", set = { \"stage.encoder.objective\" = \"aim\" } },\n]\n[[ablation.axis]]\nname = \"px\"\nvalue = [{ name = \"8\", set = { \"model.vision.image_size\" = 8 } }, { name = \"16\", set = {} }]\n[ablation.paper]\ntitle = \"Paper\"\ncolumns = [\"encoder\", \"0-shot\"]\nrows = [[\"ViT-L\", \"36.9\"]]\n";
+    let axes = "\n[[ablation.axis]]\nname = \"encoder\"\nvalue = [\n  { name = \"CLIP\", set = { \
+                \"stage.encoder.objective\" = \"clip\" } },\n  { name = \"AIM\", set = { \
+                \"stage.encoder.objective\" = \"aim\" } },\n]\n[[ablation.axis]]\nname = \"px\"\nvalue = [{ \
+                name = \"8\", set = { \"model.vision.image_size\" = 8 } }, { name = \"16\", set = {} \
+                }]\n[ablation.paper]\ntitle = \"Paper\"\ncolumns = [\"encoder\", \"0-shot\"]\nrows = \
+                [[\"ViT-L\", \"36.9\"]]\n";
     fs::write(&file, fs::read_to_string(ENCODERS).unwrap() + axes).unwrap();
     let (file, out) = (file.to_str().unwrap(), dir.path().join("out"));
     let alone = mm1(&["run", file, "--out", out.to_str().unwrap()]).output().unwrap();

@@ -143,7 +143,8 @@ fn a_model_behind_an_address_is_asked_a_task_of_ones_own() {
         "name = \"mine\"\nmetric = \"exact-match\"\ndata.test = \"mine.jsonl\"\n",
     )
     .unwrap();
-    let items = "{\"question\": \"The sky?\", \"answers\": \"blue\"}\n{\"question\": \"Grass?\", \"answers\": \"green\"}\n";
+    let items = "{\"question\": \"The sky?\", \"answers\": \"blue\"}\n{\"question\": \"Grass?\", \
+                 \"answers\": \"green\"}\n";
     fs::write(dir.path().join("mine.jsonl"), items).unwrap();
     let task = dir.path().join("mine.toml");
     let ask = |task: &str, shots: &str| {

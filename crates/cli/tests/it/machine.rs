@@ -38,8 +38,8 @@ fn limited(out: &Path, bytes: u64, beyond: Beyond) -> Output {
     };
     // The shell counts blocks of 512 bytes, or of 1,024.
     let script = format!(
-        "{ignore} if command -v prlimit >/dev/null; then exec prlimit --core=0 --fsize={bytes} -- \"$0\" \"$@\"; fi; \
-         ulimit -f {}; exec \"$0\" \"$@\"",
+        "{ignore} if command -v prlimit >/dev/null; then exec prlimit --core=0 --fsize={bytes} -- \"$0\" \
+         \"$@\"; fi; ulimit -f {}; exec \"$0\" \"$@\"",
         bytes / 512
     );
     let mut command = Command::new("sh");
@@ -507,7 +507,8 @@ fn a_plan_with_the_old_names_of_fields_continues_the_run() {
 fn import_into(disk: &Path, pages: u64, texts: &Path) -> Option<(Output, Vec<String>)> {
     let script = format!(
         "mount -t tmpfs -o size={} tmpfs \"$1\" && echo mounted >&2 || exit 77
-         import() {{ \"$0\" data import \"$2\" --to \"$1\" --no-filter >&2; echo $?; ls -A \"$1\" | tr '\\n' ' '; echo; }}
+         import() {{ \"$0\" data import \"$2\" --to \"$1\" --no-filter >&2; echo $?; ls -A \"$1\" | tr '\\n' \
+         ' '; echo; }}
          import \"$@\"; mount -o remount,size=1m \"$1\"; import \"$@\"",
         pages * 4096
     );

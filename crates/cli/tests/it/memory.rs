@@ -52,7 +52,8 @@ fn recipe_of_pictures(folder: &std::path::Path) -> std::path::PathBuf {
         .unwrap()
         .replace("image_size = 16\npatch = 8", "image_size = 224\npatch = 56");
     let stage = format!(
-        "[data.captioned]\nkind = \"folder\"\npath = {pictures:?}\n[[stage]]\nname = \"pretrain\"\nkind = \"pretrain\"\n\
+        "[data.captioned]\nkind = \"folder\"\npath = {pictures:?}\n[[stage]]\nname = \"pretrain\"\nkind = \
+         \"pretrain\"\n\
          mixture = {{ captioned = 1.0 }}\nsteps = 30\nrows = 8\nlength = 192\n"
     );
     let file = folder.join("pictures.toml");

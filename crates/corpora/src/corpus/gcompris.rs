@@ -128,14 +128,16 @@ mod tests {
 
     #[test]
     fn titles_and_terms_are_those_of_the_pictures() {
-        let board = "QtObject {\n    property var tab: [\n        {\n            \"image\": \"qrc:/a/key.svg\",\n            \
-                     \"title\": qsTr(\"Taj Mahal\"),\n            \"text\": qsTr(\"In Agra: \\\"a\\\"\"),\n            \
-                     \"image2\": \"qrc:/a/b/taj.webp\",\n            \"text2\": qsTr(\"Taj Mahal\")\n        }\n    ]\n}";
+        let board = "QtObject {\n    property var tab: [\n        {\n            \"image\": \
+                     \"qrc:/a/key.svg\",\n            \"title\": qsTr(\"Taj Mahal\"),\n            \"text\": \
+                     qsTr(\"In Agra: \\\"a\\\"\"),\n            \"image2\": \
+                     \"qrc:/a/b/taj.webp\",\n            \"text2\": qsTr(\"Taj Mahal\")\n        }\n    ]\n}";
         let found = titled_pictures(board);
         assert_eq!(found, [TitledPicture { title: "Taj Mahal".into(), path: "a/b/taj.webp".into() }]);
         let terms = terms_of_files(
             "a/README",
-            "Copyright: Yann\r\nLicense: CC-BY-SA 4.0\r\nSource: https://example.org/Taj\r\nFiles:\r\nb/taj.webp\r\n\r\n\
+            "Copyright: Yann\r\nLicense: CC-BY-SA 4.0\r\nSource: \
+             https://example.org/Taj\r\nFiles:\r\nb/taj.webp\r\n\r\n\
              Copyright: Nobody\nFiles:\nc.webp\n",
         );
         assert_eq!(terms.len(), 1, "what has no licence has no terms");

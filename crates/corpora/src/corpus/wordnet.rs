@@ -81,8 +81,8 @@ mod tests {
 
     #[test]
     fn an_entry_is_its_words_and_its_gloss() {
-        let line = "00002684 03 n 02 object 0 physical_object 0 002 @ 00001930 n 0000 + 00533687 v 0105 | a tangible \
-                    and visible entity; \"it was full of rackets\"  ";
+        let line = "00002684 03 n 02 object 0 physical_object 0 002 @ 00001930 n 0000 + 00533687 v 0105 | a \
+                    tangible and visible entity; \"it was full of rackets\"  ";
         let said = "object, physical object: a tangible and visible entity; \"it was full of rackets\"";
         assert_eq!(entry(line).as_deref(), Some(said));
         assert_eq!(

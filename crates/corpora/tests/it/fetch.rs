@@ -242,7 +242,8 @@ const CLIP: &str = r##"<svg xmlns="http://www.w3.org/2000/svg" xmlns:rdf="r" xml
 
 /// A package of a library of two pieces, one without its picture.
 fn furniture() -> Vec<u8> {
-    let list = "name#1=Armchair\ntags#1=Lib, Seat\ncategory#1=Office\nicon#1=/lib/chair.png\nname#2=No picture\nicon#2=/none.png\n";
+    let list = "name#1=Armchair\ntags#1=Lib, Seat\ncategory#1=Office\nicon#1=/lib/chair.png\nname#2=No \
+                picture\nicon#2=/none.png\n";
     let library = zip(&[
         ("PluginFurnitureCatalog.properties", list.into()),
         ("lib/chair.png", png(7, [9, 9, 9])),
@@ -273,7 +274,8 @@ fn clip_art_stamps_and_furniture_are_read() {
     let stamps = "./usr/share/tuxpaint/stamps/animals/birds";
     let names = ["magpie.png", "magpie.txt", "magpie_desc.ogg", "owl.svg", "owl.txt", "lost.txt"]
         .map(|n| format!("{stamps}/{n}"));
-    let square = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 4 4\"><rect width=\"4\" height=\"4\"/></svg>";
+    let square = "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 4 4\"><rect width=\"4\" \
+                  height=\"4\"/></svg>";
     let bytes: [Vec<u8>; 6] = [
         png(9, [1, 2, 3]),
         "A magpie.\nde.utf8=Eine Elster.\n".into(),

@@ -63,8 +63,8 @@ impl ImageSpec {
             (Some(own), Some(nested)) => {
                 ensure!(
                     own == nested,
-                    "{}: preprocessor_config.json and processor_config.json prepare pictures in different ways: \
-                     take the wrong one out",
+                    "{}: preprocessor_config.json and processor_config.json prepare pictures in different \
+                     ways: take the wrong one out",
                     folder.display()
                 );
                 Ok(Some(own))

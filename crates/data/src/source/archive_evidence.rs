@@ -58,8 +58,8 @@ fn of_samples(file: &Blob, given: &SourceFields, records: &[IndexEntry]) -> Resu
     match caption(&pictured) {
         Some(caption) => Ok(Evidence::of("webdataset").with("caption", caption)),
         None => bail!(
-            "no member of its samples is known as a caption (they have {}): add --set caption=MEMBER, such as \
-             json.FIELD",
+            "no member of its samples is known as a caption (they have {}): add --set caption=MEMBER, such \
+             as json.FIELD",
             extensions(&pictured)
         ),
     }

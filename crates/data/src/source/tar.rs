@@ -111,8 +111,8 @@ impl ClosedSamples {
             let first = *self.keys.entry(hash).or_insert(start);
             ensure!(
                 known || first == start,
-                "the members of sample {key:?} are not adjacent (one is at byte {first}, {:?} at byte {start}): \
-                 sort the archive by name, as with `tar --sort=name`",
+                "the members of sample {key:?} are not adjacent (one is at byte {first}, {:?} at byte \
+                 {start}): sort the archive by name, as with `tar --sort=name`",
                 member.name
             );
             self.open = hash;

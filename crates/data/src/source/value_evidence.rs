@@ -121,8 +121,8 @@ fn text(values: &[&Value]) -> Result<Evidence> {
     // What is never a caption is no text to learn either.
     match not_captions(&texts).filter(|told| *told != "empty") {
         Some(told) => bail!(
-            "its field `text` holds {told}, not text: add --set text=FIELD, or --set text=text to learn it all \
-             the same"
+            "its field `text` holds {told}, not text: add --set text=FIELD, or --set text=text to learn it \
+             all the same"
         ),
         None => Ok(Evidence::of("json-text")),
     }
@@ -132,9 +132,9 @@ fn unknown(value: &Value) -> String {
     let fields = value.as_object().into_iter().flatten().filter(|(_, value)| value.is_string());
     let fields: Vec<&str> = fields.map(|(field, _)| field.as_str()).collect();
     format!(
-        "its values have neither `text`, turns in `messages` or `conversations`, `text_list` with `image_info`, \
-         nor the path of a picture with its caption; --kind fits: json-text with --set text=FIELD (texts are \
-         in: {}), conversations, mmc4",
+        "its values have neither `text`, turns in `messages` or `conversations`, `text_list` with \
+         `image_info`, nor the path of a picture with its caption; --kind fits: json-text with --set \
+         text=FIELD (texts are in: {}), conversations, mmc4",
         if fields.is_empty() { "none".to_owned() } else { fields.join(", ") }
     )
 }

@@ -119,8 +119,8 @@ fn a_language_is_told_from_enough_text() {
              so.",
         ),
         text(
-            "Der schnelle braune Fuchs springt über den faulen Hund, und niemand im ganzen Dorf weiß, warum er \
-             das tut.",
+            "Der schnelle braune Fuchs springt über den faulen Hund, und niemand im ganzen Dorf weiß, warum \
+             er das tut.",
         ),
         text("ok"),
         text(&"ü".repeat(5000)),

@@ -74,8 +74,8 @@ fn words_are_known_by_every_name_and_told_apart() {
     let error = with("gemma4").to_json().unwrap_err();
     assert_eq!(
         format!("{error:#}"),
-        "tokenizer.ggml.pre = \"gemma4\": only words of these can be read: gpt-2, smollm, llama-bpe, qwen2, tekken, \
-         default"
+        "tokenizer.ggml.pre = \"gemma4\": only words of these can be read: gpt-2, smollm, llama-bpe, qwen2, \
+         tekken, default"
     );
 }
 

@@ -146,11 +146,14 @@ fn templates_that_cannot_be_learned_from_are_refused() {
 fn a_template_that_loops_or_grows_without_bound_is_stopped() {
     for source in [
         "{% for a in range(9999) %}{% for b in range(9999) %}{% endfor %}{% endfor %}",
-        "{% set n = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor %}{{ n.x }}",
+        "{% set n = namespace(x='aaaaaaaa') %}{% for a in range(60) %}{% set n.x = n.x ~ n.x %}{% endfor \
+         %}{{ n.x }}",
         "{{ 'a' * 1000000000000 }}",
         "{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}",
-        "{% set n = namespace(x=messages) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ n.x }}",
-        "{% set n = namespace(x=['ab']) %}{% for a in range(40) %}{% set n.x = [n.x | join(n.x | string), n.x] %}\
+        "{% set n = namespace(x=messages) %}{% for i in range(40) %}{% set n.x = n.x + n.x %}{% endfor %}{{ \
+         n.x }}",
+        "{% set n = namespace(x=['ab']) %}{% for a in range(40) %}{% set n.x = [n.x | join(n.x | string), \
+         n.x] %}\
          {% endfor %}{{ n.x }}",
     ] {
         let error = chatml_error(&format!("{source}{CHATML}"));
@@ -212,8 +215,9 @@ fn values_that_a_template_keeps_are_what_they_were() {
         {% set a, b = 1, 'b' if messages else 'c' %}{% set gone = nothing %}\
         {%- macro part(x, y='|') -%}  {{ x }}{{ y }}  {%- endmacro -%}\n\
         {%+ macro open(x) %}\n {{ x.text }}\n{% endmacro %}\
-        {{ n.all | map(attribute='role') | join(',') }} {{ n.text }} {{ a }}{{ b }} {{ 'is' if gone is defined else 'no' }} \
-        {{ part([1, (2, 3)]) }}{{ open(n) }}{% for k, v in {'p': 1, 'q': 2} | items %}{{ k }}{{ v }}{% endfor %}";
+        {{ n.all | map(attribute='role') | join(',') }} {{ n.text }} {{ a }}{{ b }} {{ 'is' if gone is \
+        defined else 'no' }} {{ part([1, (2, 3)]) }}{{ open(n) }}{% for k, v in {'p': 1, 'q': 2} | items \
+        %}{{ k }}{{ v }}{% endfor %}";
     let template = ChatTemplate::new(source, BTreeMap::new()).unwrap();
     let said = |role, content: &str| TemplateMessage { role, content: content.to_owned() };
     let messages = [said("user", "a|b"), said("assistant", "c|d"), said("user", "e")];

@@ -336,7 +336,10 @@ fn one_sentence_says_what_came_out() {
     });
     folder.put("eval.json", &json!([score]).to_string());
     let page = folder.report();
-    assert!(page.contains("texts scores 9.0 (perplexity, lower is better) with 0 shots, not clearly different from constant (11.0)."));
+    assert!(page.contains(
+        "texts scores 9.0 (perplexity, lower is better) with 0 shots, not clearly \
+                           different from constant (11.0)."
+    ));
     assert!(page.contains("With fewer than 200 questions the intervals are wide"));
 }
 

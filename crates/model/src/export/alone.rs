@@ -115,8 +115,8 @@ impl EncoderForm {
             (true, false) => Ok(Self::Dinov2),
             (false, false) => Ok(Self::Siglip),
             (false, true) => bail!(
-                "no image encoder of transformers has a norm before the first block and no class token: only the \
-                 whole model can be written"
+                "no image encoder of transformers has a norm before the first block and no class token: only \
+                 the whole model can be written"
             ),
         }
     }

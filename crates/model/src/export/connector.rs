@@ -58,20 +58,21 @@ fn by_path(path: &str, shape: &[usize]) -> Vec<ExportedPart> {
 pub fn pool_side(model: &Mm1Config) -> Result<usize> {
     let ConnectorConfig::AveragePool(pool) = &model.connector else {
         bail!(
-            "model.connector.kind: Idefics3 joins squares of patches, which is \"average-pool\" alone: take that, \
-             or export = \"own\""
+            "model.connector.kind: Idefics3 joins squares of patches, which is \"average-pool\" alone: take \
+             that, or export = \"own\""
         )
     };
     ensure!(
         !pool.bias,
-        "model.connector.bias: the connector of Idefics3 has no bias: set it to false, or take export = \"own\""
+        "model.connector.bias: the connector of Idefics3 has no bias: set it to false, or take export = \
+         \"own\""
     );
     let (grid, side) = (model.vision.grid(), pool.tokens.isqrt());
     let possible = (1..=grid).filter(|side| grid.is_multiple_of(*side)).map(|side| (side * side).to_string());
     ensure!(
         grid.is_multiple_of(side),
-        "model.connector.tokens = {}, but Idefics3 pools whole squares of the {grid}x{grid} patches: take one \
-         of {}",
+        "model.connector.tokens = {}, but Idefics3 pools whole squares of the {grid}x{grid} patches: take \
+         one of {}",
         pool.tokens,
         possible.collect::<Vec<_>>().join(", ")
     );

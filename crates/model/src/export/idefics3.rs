@@ -38,7 +38,8 @@ fn check_vision(vision: &VisionConfig) -> Result<()> {
     let remedy = "; another encoder, or export = \"own\", does as well";
     ensure!(
         !vision.class_token,
-        "model.vision.class_token = true, but the encoder of Idefics3 has no class token: set it to false{remedy}"
+        "model.vision.class_token = true, but the encoder of Idefics3 has no class token: set it to \
+         false{remedy}"
     );
     ensure!(
         vision.stem == Stem::Patch,
@@ -46,7 +47,8 @@ fn check_vision(vision: &VisionConfig) -> Result<()> {
     );
     ensure!(
         !vision.pre_norm,
-        "model.vision.pre_norm = true, but Idefics3 has no norm before the first block: set it to false{remedy}"
+        "model.vision.pre_norm = true, but Idefics3 has no norm before the first block: set it to \
+         false{remedy}"
     );
     let activation = serde_json::to_value(vision.activation)?;
     ensure!(
@@ -60,8 +62,8 @@ fn check_lm(lm: &LmConfig) -> Result<()> {
     for (field, set) in [("qkv_bias", lm.qkv_bias), ("qk_norm", lm.qk_norm)] {
         ensure!(
             !set,
-            "model.lm.{field} = true, but the decoder of Idefics3 is a Llama, which has none: take a Llama, or \
-             export = \"own\""
+            "model.lm.{field} = true, but the decoder of Idefics3 is a Llama, which has none: take a Llama, \
+             or export = \"own\""
         );
     }
     Ok(())

@@ -151,7 +151,8 @@ fn check_places(tensors: &mut [TensorEntry], alignment: u64, len: u64) -> Result
         let expected = end.next_multiple_of(alignment);
         ensure!(
             *offset == expected,
-            "the tensor `{name}` begins {offset} bytes behind the header, not {expected}, where the one before it ends"
+            "the tensor `{name}` begins {offset} bytes behind the header, not {expected}, where the one \
+             before it ends"
         );
         // Of two tensors of one place, the second is refused here: each has at least a byte.
         end = offset.checked_add(*bytes).filter(|&end| end <= len).with_context(|| {

@@ -144,8 +144,8 @@ impl ExportedFolder {
         let tensors = read_all(&connector, &mut foreign, places).with_context(|| match self.form {
             ExportForm::Own => "its connector can't be read",
             ExportForm::Idefics3 => {
-                "its connector can't be taken, which here is an average of patches and one map: take its parts by \
-                 [model.vision] from and [model.lm] from, with a new [model.connector]"
+                "its connector can't be taken, which here is an average of patches and one map: take its \
+                 parts by [model.vision] from and [model.lm] from, with a new [model.connector]"
             }
         })?;
         let account = foreign.finish("connector")?;
@@ -256,8 +256,8 @@ impl ExportedFolder {
         let side = pictures.map_or(Ok(table), usize::try_from)?;
         ensure!(
             side == table || table.is_multiple_of(2) && side == table / 2,
-            "image_size = {table}, but pictures are of {side} pixels by preprocessor_config.json: only the same \
-             and half of it can be imported"
+            "image_size = {table}, but pictures are of {side} pixels by preprocessor_config.json: only the \
+             same and half of it can be imported"
         );
         Ok((VisionConfig { image_size: side, ..shape }, side != table))
     }

@@ -25,7 +25,8 @@ pub(crate) fn tensors(folder: &Path) -> Result<BTreeMap<String, ForeignTensor>> 
         let pickled = pickled.into_iter().find(|name| folder.join(name).exists());
         if let Some(name) = pickled {
             bail!(
-                "{}: it has {name}, a PyTorch checkpoint (a pickle), and no model.safetensors: convert it, as {}",
+                "{}: it has {name}, a PyTorch checkpoint (a pickle), and no model.safetensors: convert it, \
+                 as {}",
                 folder.display(),
                 weight_file::CONVERT
             );

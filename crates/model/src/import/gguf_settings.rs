@@ -99,7 +99,8 @@ impl<'a> OwnKeys<'a> {
                 let parts = metadata.get("split.count").map_or(Ok(1), MetadataValue::size).unwrap_or(0);
                 ensure!(
                     parts <= 1,
-                    "it is one of {parts} parts: join them by `llama-gguf-split --merge`, which is llama.cpp's"
+                    "it is one of {parts} parts: join them by `llama-gguf-split --merge`, which is \
+                     llama.cpp's"
                 );
                 continue;
             }
@@ -211,8 +212,8 @@ impl<'a> OwnKeys<'a> {
                 Some(factor.with_context(|| format!("{named}.rope.scaling.factor is missing"))?)
             }
             Some(other) => bail!(
-                "{named}.rope.scaling.type = {other:?}: only \"none\" and \"linear\" can be imported, and Llama 3's \
-                 by its tensor"
+                "{named}.rope.scaling.type = {other:?}: only \"none\" and \"linear\" can be imported, and \
+                 Llama 3's by its tensor"
             ),
         };
         // As llama.cpp: 0 and 1 are none.

@@ -246,7 +246,8 @@ fn settings_that_are_unknown_or_not_ours_are_refused_by_name() {
     assert_eq!(set("llama.expert_count", MetadataValue::u32(0)), "it was imported");
     assert_eq!(
         set("general.architecture", text("gemma3")),
-        "FILE: general.architecture = \"gemma3\": only language models of these can be imported: llama, qwen2, qwen3"
+        "FILE: general.architecture = \"gemma3\": only language models of these can be imported: llama, \
+         qwen2, qwen3"
     );
     assert_eq!(
         set("llama.attn_logit_softcapping", MetadataValue::f32(50.0)),
@@ -262,8 +263,8 @@ fn settings_that_are_unknown_or_not_ours_are_refused_by_name() {
     );
     assert_eq!(
         set("llama.rope.scaling.type", text("yarn")),
-        "FILE: llama.rope.scaling.type = \"yarn\": only \"none\" and \"linear\" can be imported, and Llama 3's by its \
-         tensor"
+        "FILE: llama.rope.scaling.type = \"yarn\": only \"none\" and \"linear\" can be imported, and Llama \
+         3's by its tensor"
     );
     assert_eq!(
         set("llama.rope.dimension_count", MetadataValue::u32(4)),

@@ -121,7 +121,8 @@ fn whole_models_that_are_wrong_are_refused_by_name() {
                     tensors.iter_mut().find(|(name, ..)| name == out).unwrap().1 = vec![6, 24];
                 });
             }),
-            "`model.vision_model.encoder.layers.1.self_attn.out_proj.weight` is [6, 24], but by its settings [12, 12]",
+            "`model.vision_model.encoder.layers.1.self_attn.out_proj.weight` is [6, 24], but by its settings \
+             [12, 12]",
         ),
         (
             Box::new(|path| {

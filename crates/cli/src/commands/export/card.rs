@@ -27,8 +27,8 @@ pub(super) fn model_card(run: &Path, found: &RunModel, proof: &ExportProof) -> R
     writeln!(card, "# {}\n", plain(&recipe.name))?;
     writeln!(
         card,
-        "A multimodal language model by the recipe of [MM1](https://arxiv.org/abs/2403.09611), as stage `{}` has \
-         left it. {}\n",
+        "A multimodal language model by the recipe of [MM1](https://arxiv.org/abs/2403.09611), as stage `{}` \
+         has left it. {}\n",
         found.stage.name(),
         shape(recipe)
     )?;
@@ -71,7 +71,8 @@ fn usage(form: ExportForm, stage: &Stage) -> String {
          processor = AutoProcessor.from_pretrained(\".\"{trust})\n\
          model = AutoModelForImageTextToText.from_pretrained(\".\"{trust})\n\
          {prompt}\
-         inputs = processor(text=text, images=[Image.open(\"picture.png\").convert(\"RGB\")], return_tensors=\"pt\")\n\
+         inputs = processor(text=text, images=[Image.open(\"picture.png\").convert(\"RGB\")], \
+         return_tensors=\"pt\")\n\
          new = model.generate(**inputs, max_new_tokens=64)[0, inputs[\"input_ids\"].shape[1] :]\n\
          print(processor.decode(new, skip_special_tokens=True))\n"
     )
@@ -86,8 +87,9 @@ fn scores(run: &Path, stage: &Stage) -> Result<String> {
     let scores: Vec<ScoreRecord> = serde_json::from_str(&text_file::read(&path)?)
         .with_context(|| format!("{}: not as this program writes it", path.display()))?;
     let mut out = format!(
-        "## Scores\n\nOn held-out data, with 95% intervals. Rows of evaluations after other stages than `{}` are \
-         of the model as it was then.\n\n| evaluation | task | shots | metric | score | n | blind | constant |\n\
+        "## Scores\n\nOn held-out data, with 95% intervals. Rows of evaluations after other stages than `{}` \
+         are of the model as it was then.\n\n| evaluation | task | shots | metric | score | n | blind | \
+         constant |\n\
          |---|---|---|---|---|---|---|---|\n",
         stage.name()
     );

@@ -66,7 +66,8 @@ pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Res
             beside.display()
         ),
         None => println!(
-            "{file}: the language model of stage {stage}, {bytes} bytes; image encoder and connector are left out"
+            "{file}: the language model of stage {stage}, {bytes} bytes; image encoder and connector are \
+             left out"
         ),
     }
     Ok(())

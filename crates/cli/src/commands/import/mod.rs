@@ -90,8 +90,8 @@ fn wanted(args: &ImportModelArgs) -> Result<OriginKind> {
     let source = args.source.display();
     ensure!(
         !args.source.join("plan.toml").exists(),
-        "{source}: a run folder, not a model of others: recipes take its encoder by [model.vision] from, and `mm1 \
-         export` writes its model for other programs"
+        "{source}: a run folder, not a model of others: recipes take its encoder by [model.vision] from, and \
+         `mm1 export` writes its model for other programs"
     );
     let kind = OriginKind::of(&args.source)?;
     match (kind, args.part) {

@@ -10,9 +10,11 @@ pub(super) fn markdown() -> String {
     collect(&[], &mut pages);
     let mut text = String::from(
         "# Commands\n\n\
-         <!-- Written by `MM1_UPDATE=1 cargo test --release -p mm1 --test it reference`: change the program. -->\n\n\
+         <!-- Written by `MM1_UPDATE=1 cargo test --release -p mm1 --test it reference`: change the program. \
+         -->\n\n\
          What `mm1 COMMAND --help` prints, for every command. `-h` prints less.\n\
-         What commands write, and their exit codes: [files](files.md). The fields of recipes: [recipe](recipe.md).\n\n",
+         What commands write, and their exit codes: [files](files.md). The fields of recipes: \
+         [recipe](recipe.md).\n\n",
     );
     for (words, _) in &pages {
         let indent = "  ".repeat(words.len() - 1);

@@ -41,7 +41,8 @@ fn text_and_pictures_come_in_reading_order() {
 
 #[test]
 fn highlighted_code_keeps_its_spaces_and_lines() {
-    let html = "<p>Code</p><pre><span></span><span>for</span><span class=\"w\"> </span><span>a</span> <span>in</span> b:\n\
+    let html = "<p>Code</p><pre><span></span><span>for</span><span class=\"w\"> </span><span>a</span> \
+                <span>in</span> b:\n\
         <span>    </span><span>c</span><span>(</span>1)\n\n<span>d</span>\n</pre><p>After</p>";
     assert_eq!(page(html), ["Code\nfor a in b:\n    c(1)\n\nd\nAfter<end>"]);
 }
