@@ -144,8 +144,8 @@ impl ExportedFolder {
         let tensors = read_all(&connector, &mut foreign, places).with_context(|| match self.form {
             ExportForm::Own => "its connector can't be read",
             ExportForm::Idefics3 => {
-                "its connector can't be taken, which here is an average of patches and one map: take its \
-                 parts by [model.vision] from and [model.lm] from, with a new [model.connector]"
+                "its connector can't be taken, as ours is an average of patches and one map: take the other \
+                 parts alone, by [model.vision] from and [model.lm] from, or by --part of `mm1 import`"
             }
         })?;
         let account = foreign.finish("connector")?;

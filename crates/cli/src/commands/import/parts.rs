@@ -110,7 +110,7 @@ pub(super) fn encoder(source: &Path, to: &Path, numbers: Option<FloatType>) -> R
 pub(super) fn whole(source: &Path, to: &Path, numbers: Option<FloatType>) -> Result<Imported> {
     let missing = || format!("{}: it has no whole model", source.display());
     let found = exported::open(source)?.with_context(missing)?;
-    let connector = found.connector().context("--part lm or --part vision takes one part")?.account;
+    let connector = found.connector()?.account;
     let model = import::model(&found, &DeviceKind::Cpu.open()?)?;
     // What one part takes the others leave: what all leave was left.
     let [vision, lm] = [found.vision()?.account().clone(), lm::open(source)?.account().clone()];
