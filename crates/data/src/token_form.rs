@@ -94,14 +94,6 @@ impl TokenForm {
         matches!(self, Self::SentencePiece { strips: true, .. })
     }
 
-    /// The byte that a token stands for by itself, and for nothing else.
-    pub(crate) fn byte_of(self, token: &str, bytes: &[u8]) -> Option<u8> {
-        match self {
-            Self::ByteLevel => <[u8; 1]>::try_from(bytes).ok().map(|[byte]| byte),
-            Self::SentencePiece { .. } => byte_token(token),
-        }
-    }
-
     /// Whether texts need a token for this byte. SmolLM2 has none for some control characters and for the
     /// planes of Unicode without letters; such are left out of texts, as by transformers.
     pub(crate) fn needs(self, byte: u8) -> bool {

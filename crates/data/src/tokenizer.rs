@@ -228,8 +228,8 @@ impl Tokenizer {
                 _ => self.form.bytes_of(&token)?,
             };
             // A foreign file may lack bytes: some text would then have no ids, in the middle of a run.
-            if let Some(byte) = self.form.byte_of(&token, &bytes) {
-                self.byte_ids[usize::from(byte)] = Some(id);
+            if let [byte] = bytes.as_slice() {
+                self.byte_ids[usize::from(*byte)] = Some(id);
             }
             self.bytes.resize(id as usize + 1, Vec::new());
             self.bytes[id as usize] = bytes;
