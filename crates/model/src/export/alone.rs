@@ -8,10 +8,9 @@ use serde_json::{Map, Value, json};
 
 use super::lm::{self, LmForm};
 use super::part::{ExportedPart, Places};
-use super::shards::{FloatType, LosslessTypes, SHARD_BYTES, SafetensorsWriter, ShardFolder};
+use super::shards::{FloatType, LosslessTypes, SHARD_BYTES, SafetensorsWriter, TensorFolder};
 use super::vision::{DINOV2, SIGLIP, VisionNames};
 use super::{smallest_type, write_json, write_parts};
-use crate::import::ImportedEncoder;
 use crate::import::lm_names::HUGGING_FACE;
 use crate::lm::{Lm, LmConfig};
 use crate::vision::{Stem, VisionActivation, VisionConfig};
@@ -52,7 +51,7 @@ pub fn write_decoder(
         places.insert(path, own);
     }
     let numbers = numbers.map_or_else(|| smallest_type(lm, &places), Ok)?;
-    write_parts(lm, &places, ShardFolder { folder, numbers, shard_bytes: SHARD_BYTES })?;
+    write_parts(lm, &places, TensorFolder { folder, numbers, shard_bytes: SHARD_BYTES })?;
     if let Some(settings) = settings.as_object_mut() {
         if context.is_none() {
             settings.remove("max_position_embeddings");
@@ -73,8 +72,8 @@ enum EncoderForm {
 }
 
 /// Writes weights and `config.json` of an image encoder into the folder `folder`, which is there, as a
-/// CLIP, a SigLIP or a DINOv2, whichever has its parts. Numbers are as [`write_decoder`] says. Gives the
-/// type.
+/// CLIP, a SigLIP or a DINOv2, whichever has its parts: its shape, and its parameters by their paths in
+/// [`Vision`](crate::vision::Vision). Numbers are as [`write_decoder`] says. Gives the type.
 ///
 /// What was computed into other parameters on the way in stands beside them so that it changes no bit: the
 /// position of the class token is a negative zero, the factors of LayerScale are 1.
@@ -83,22 +82,22 @@ enum EncoderForm {
 /// As [`write_decoder`].
 pub fn write_encoder(
     folder: &Path,
-    encoder: &ImportedEncoder,
+    (config, parameters): (&VisionConfig, &[weights::Named]),
     numbers: Option<FloatType>,
 ) -> Result<FloatType> {
-    let form = EncoderForm::of(&encoder.config)?;
-    let tensors = form.tensors(encoder)?;
+    let form = EncoderForm::of(config)?;
+    let tensors = form.tensors(config, parameters)?;
     let numbers = numbers.unwrap_or_else(|| {
         let mut lossless = LosslessTypes::default();
         tensors.iter().for_each(|(_, _, values)| lossless.see(values));
         lossless.smallest()
     });
     let plans = tensors.iter().map(|(name, shape, _)| (name.clone(), shape.clone())).collect();
-    let to = ShardFolder { folder, numbers, shard_bytes: SHARD_BYTES };
+    let to = TensorFolder { folder, numbers, shard_bytes: SHARD_BYTES };
     let mut writer = SafetensorsWriter::new(to, plans)?;
     tensors.iter().try_for_each(|(_, _, values)| writer.put(values))?;
     writer.finish()?;
-    let mut settings = form.settings(&encoder.config);
+    let mut settings = form.settings(config);
     settings["torch_dtype"] = json!(numbers.torch_name());
     write_json(folder, "config.json", &settings)?;
     Ok(numbers)
@@ -129,9 +128,9 @@ impl EncoderForm {
     }
 
     /// Every tensor of the file: name, shape, values.
-    fn tensors(self, encoder: &ImportedEncoder) -> Result<Vec<weights::Named>> {
-        let (names, config, mut found) = (self.names(), &encoder.config, Vec::new());
-        for (path, shape, values) in &encoder.tensors {
+    fn tensors(self, config: &VisionConfig, parameters: &[weights::Named]) -> Result<Vec<weights::Named>> {
+        let (names, mut found) = (self.names(), Vec::new());
+        for (path, shape, values) in parameters {
             if self == Self::Clip && path == "patch_bias" {
                 let none = values.iter().all(|value| value.to_bits() == 0);
                 ensure!(none, "the patches of a CLIP have no bias: only the whole model can be written");

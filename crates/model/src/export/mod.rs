@@ -25,7 +25,7 @@ pub use self::connector::pool_side;
 use self::model_names::ModelNames;
 use self::part::Places;
 pub use self::shards::{FloatType, SHARD_BYTES};
-use self::shards::{LosslessTypes, SafetensorsWriter, ShardFolder};
+use self::shards::{LosslessTypes, SafetensorsWriter, TensorFolder};
 use crate::import::files;
 use crate::mm1::Mm1;
 use crate::weights;
@@ -112,7 +112,7 @@ pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<FloatT
     };
     let places = form.all_places(model)?;
     let numbers = exported.numbers.map_or_else(|| smallest_type(model, &places), Ok)?;
-    write_parts(model, &places, ShardFolder { folder, numbers, shard_bytes })?;
+    write_parts(model, &places, TensorFolder { folder, numbers, shard_bytes })?;
     write_json(folder, "config.json", &with_ids(settings, exported, numbers))?;
     let mut generation = json!({"do_sample": false, "eos_token_id": ids.ends, "pad_token_id": ids.pad});
     if let Some(begin) = ids.begin {
@@ -128,7 +128,7 @@ pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<FloatT
 }
 
 /// Writes the tensors that the parameters of `module` become.
-fn write_parts<M: Module>(module: &M, places: &Places, to: ShardFolder<'_>) -> Result<()> {
+fn write_parts<M: Module>(module: &M, places: &Places, to: TensorFolder<'_>) -> Result<()> {
     let plans = part::in_order(module, places).into_iter();
     let plans = plans.map(|part| (part.name.clone(), part.shape.clone())).collect();
     let mut writer = SafetensorsWriter::new(to, plans)?;

@@ -102,7 +102,7 @@ pub(super) type TensorPlan = (String, Vec<usize>);
 
 /// Where tensors are written, and how.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ShardFolder<'a> {
+pub(super) struct TensorFolder<'a> {
     pub(super) folder: &'a Path,
     pub(super) numbers: FloatType,
     /// The most bytes of tensors in one file, unless one tensor has more.
@@ -111,7 +111,7 @@ pub(super) struct ShardFolder<'a> {
 
 /// Tensors for the files of a folder, in their order.
 pub(super) struct SafetensorsWriter<'a> {
-    to: ShardFolder<'a>,
+    to: TensorFolder<'a>,
     /// What is left, by file.
     shards: std::vec::IntoIter<Vec<TensorPlan>>,
     names: std::vec::IntoIter<String>,
@@ -124,7 +124,7 @@ impl<'a> SafetensorsWriter<'a> {
     ///
     /// # Errors
     /// An index that can't be written.
-    pub(super) fn new(to: ShardFolder<'a>, tensors: Vec<TensorPlan>) -> Result<Self> {
+    pub(super) fn new(to: TensorFolder<'a>, tensors: Vec<TensorPlan>) -> Result<Self> {
         let bytes = |plan: &TensorPlan| plan.1.iter().product::<usize>() * to.numbers.size();
         let total: usize = tensors.iter().map(bytes).sum();
         let (mut shards, mut filled) = (vec![Vec::new()], 0);

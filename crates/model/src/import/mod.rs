@@ -39,6 +39,7 @@ mod mapper;
 mod onnx;
 mod settings;
 mod siglip;
+mod tensor_parts;
 mod tensors;
 pub mod towers;
 

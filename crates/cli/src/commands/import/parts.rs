@@ -80,7 +80,7 @@ pub(super) fn encoder(source: &Path, to: &Path, numbers: Option<FloatType>) -> R
     let found = import::open(source)?;
     let beside = if source.is_dir() { source } else { source.parent().unwrap_or(Path::new(".")) };
     let pictures = ImageSpec::of_encoder(beside)?;
-    let numbers = write_encoder(to, &found, numbers)?;
+    let numbers = write_encoder(to, (&found.config, &found.tensors), numbers)?;
     let files = SourceFiles::take_over(source, to, Parts { text: false, pictures: true })?;
     let again = import::open(to).context(AGAIN)?;
     ensure!(again.config == found.config, "{AGAIN}: its settings differ");
