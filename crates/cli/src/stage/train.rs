@@ -57,6 +57,17 @@ impl WithModel for StageTraining<'_> {
     }
 }
 
+/// What a checkpoint says beside weights and moments: where the run is in its data, and the size of pictures
+/// where it is not that of the model at first.
+fn checkpoint_state(context: &Context, stage: &TrainStage, cursor: &Cursor) -> Value {
+    let mut state = json!({ "cursor": cursor, "stage": stage.name });
+    // Checkpoints of other runs stay the same byte by byte.
+    if let Some(pictures) = context.plan.derived.stage_pictures.get(&stage.name) {
+        state["image_size"] = json!(pictures.image_size);
+    }
+    state
+}
+
 /// Where a checkpoint's run was in its data.
 fn cursor(state: &Value) -> Result<Cursor> {
     serde_json::from_value(state["cursor"].clone()).context("the checkpoint's cursor")
@@ -77,7 +88,6 @@ fn train<M: Objective<Batch = Batch>>(
         Some(last) => resume(&mut trainer, &last, stage)?,
         None => Cursor::default(),
     };
-    let image_size = context.plan.recipe.as_of(&stage.name).model.vision.image_size;
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
     let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
@@ -100,7 +110,7 @@ fn train<M: Objective<Batch = Batch>>(
         let stop = context.stopped();
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
             metrics.flush()?;
-            let state = json!({ "cursor": cursor, "stage": stage.name, "image_size": image_size });
+            let state = checkpoint_state(context, stage, &cursor);
             // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
             arena::give_back();
             checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;

@@ -66,7 +66,7 @@ fn stages_of_two_sizes_with_tiles_killed_at_any_moment_give_the_same_digits() {
         serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
     };
     assert_eq!(state("sft", "step-00000006")["image_size"], 32);
-    assert_eq!(state("pretrain", "step-00000012")["image_size"], 16);
+    assert_eq!(state("pretrain", "step-00000012")["image_size"], Value::Null);
 
     // Another size is another run.
     let other = [&edits[..], &["--set", "stage.sft.image_size=48"]].concat();
@@ -99,6 +99,42 @@ fn asked_at_other_sizes(run: &Path, folder: &Path) {
     let lone = eval("lone", &["--full-resolution-demonstrations", "1"]);
     refused(&lone, &["full_resolution_demonstrations = 1", "--demonstration-overviews"]);
     refused(&eval("wrong", &["--image-size", "20"]), &["--image-size 20"]);
+    // Captions are written of tiled pictures, too; a damaged one is left out.
+    let (pictures, captions) = (folder.join("pictures"), folder.join("captions"));
+    fs::create_dir(&pictures).unwrap();
+    for (name, side) in [("a", 20), ("b", 90), ("c", 40)] {
+        crate::picture(pictures.join(format!("{name}.png")), side, [0, 90, 200]);
+        fs::write(pictures.join(format!("{name}.txt")), "a thing").unwrap();
+    }
+    let whole = fs::read(pictures.join("b.png")).unwrap();
+    fs::write(pictures.join("b.png"), &whole[..whole.len() / 2]).unwrap();
+    let folders = [&pictures, &captions].map(|path| path.to_str().unwrap());
+    let written = mm1(&["data", "recaption", "--run", run, folders[0], "--to", folders[1]])
+        .args(["--max-tokens", "4", "--max-skipped-share", "0.5"])
+        .output()
+        .unwrap();
+    succeeds(&written);
+    let told = String::from_utf8(written.stdout).unwrap();
+    assert!(told.contains("2 captions") && told.contains("1 documents skipped"), "{told}");
+}
+
+/// The size follows an encoder's training and its measures, and adapters that a stage keeps for the next.
+#[test]
+fn encoders_and_kept_adapters_go_with_a_change_of_size() {
+    let dir = tempfile::tempdir().unwrap();
+    let kept = "stage.pretrain.adapter={rank=2,targets=[\"q\",\"up\"],parts=[\"vision\",\"lm\"],merge=false}";
+    let adapter = "stage.sft.adapter={rank=2,targets=[\"q\",\"up\"],parts=[\"vision\",\"lm\"]}";
+    let sizes = ["stage.encoder.image_size=32", "stage.pretrain.image_size=24", "stage.sft.image_size=16"];
+    succeeds(&run(dir.path(), &set(&[&sizes[..], &[kept, adapter]].concat())));
+    for (stage, grid) in [("encoder", 4), ("pretrain", 3), ("sft", 2)] {
+        assert_eq!(parameter(dir.path(), stage, "vision.position").0[0], grid * grid, "{stage}");
+    }
+    // A probe sees pictures as the stage before it did.
+    let probed = dir.path().join("probed");
+    let edits = ["stage.encoder.image_size=32", "stage.encoder.steps=2", "stage.probe.attentive=true"];
+    succeeds(&crate::encoders::run(&probed, &edits));
+    assert_eq!(parameter(&probed, "encoder", "vision.position").0[0], 8 * 8);
+    assert!(probed.join("eval.json").exists());
 }
 
 #[test]

@@ -108,6 +108,8 @@ fn pixels_are_those_of_the_reference() {
     assert!(off * 50 < bytes, "{off} of {bytes} bytes differ");
 }
 
+const DYNAMIC: &str = r#"{"kind": "dynamic", "min_tiles": 2, "max_tiles": 6}"#;
+
 fn tiling(text: &str) -> Tiling {
     serde_json::from_str(text).unwrap()
 }
@@ -135,7 +137,7 @@ fn a_rotated_picture_is_tiled_upright() {
     let file: Image = fs::read(testdata("image/rotated.jpg")).unwrap().into();
     let upright = Image::Pixels(open(&file).unwrap());
     assert_eq!(upright_sides(&file).unwrap(), upright_sides(&upright).unwrap());
-    let spec = spec(r#"{"kind": "dynamic", "min_tiles": 2, "max_tiles": 6}"#, 8);
+    let spec = spec(DYNAMIC, 8);
     let ((ours, count), (theirs, of_upright)) = (views(&file, &spec), views(&upright, &spec));
     assert_eq!(count, of_upright);
     let sum: u64 = ours.iter().zip(&theirs).map(|(&a, &b)| u64::from(a.abs_diff(b))).sum();
@@ -168,6 +170,25 @@ fn extreme_pictures_and_damaged_ones() {
         let wrong = Arc::new(Picture { width: 40, height: 40, rgb: vec![0; 47] });
         let grid = spec.config.tiling.grid([40, 40], 8);
         assert!(prepare_views(&wrong.into(), &spec, grid).unwrap_err().to_string().contains("40x40"));
+    }
+}
+
+#[test]
+fn damaged_bytes_never_panic_and_sides_are_those_of_the_pixels() {
+    let spec = spec(DYNAMIC, 8);
+    for name in ["rgb.jpg", "rotated.jpg", "cmyk.jpg", "palette.png", "animated.gif", "lossless.webp"] {
+        let whole = fs::read(testdata("image").join(name)).unwrap();
+        let file: Image = whole.clone().into();
+        let pixels = open(&file).unwrap();
+        assert_eq!(upright_sides(&file).unwrap(), [pixels.width, pixels.height], "{name}");
+        for at in 0..whole.len().min(400) {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0xFF;
+            let image = Image::from(damaged);
+            let Ok(sides) = upright_sides(&image) else { continue };
+            let grid = spec.config.tiling.grid(sides, spec.size);
+            let (Ok(_) | Err(_)) = prepare_views(&image, &spec, grid);
+        }
     }
 }
 
