@@ -61,7 +61,7 @@ impl<'a> PackedPage<'a> {
             if example.len == 1 { "position" } else { "positions" }
         );
         let begin = example.row * batch.length + example.start;
-        let mut pictures = example.slots.clone();
+        let mut pictures = example.slots.clone().zip(view_names(&example.views));
         let image = self.tokenizer.id(Special::Image);
         let mut at = begin;
         while at < begin + example.len {
@@ -70,15 +70,15 @@ impl<'a> PackedPage<'a> {
             let id = batch.ids[at];
             if id == image {
                 let picture = pictures.next();
-                let next = picture.and_then(|n| batch.image_slots.get(n + 1)).copied();
+                let next = picture.as_ref().and_then(|(n, _)| batch.image_slots.get(n + 1)).copied();
                 let end = next.filter(|next| *next < begin + example.len).unwrap_or(begin + example.len);
                 let tokens = batch.ids[at..end].iter().take_while(|&&id| id == image).count();
-                picture.into_iter().for_each(|n| self.picture(&mut html, batch, n));
-                let _ = write!(
-                    html,
-                    "<span class=\"token\">{tokens} image {}</span>",
-                    if tokens == 1 { "token" } else { "tokens" }
-                );
+                let name = picture.map_or(String::new(), |(n, name)| {
+                    self.picture(&mut html, batch, n);
+                    name
+                });
+                let unit = if tokens == 1 { "image token" } else { "image tokens" };
+                let _ = write!(html, "<span class=\"token\">{name}{tokens} {unit}</span>");
                 at += tokens;
             } else if let Some(name) = self.tokenizer.control_name(id) {
                 let class = if learned { "token learned" } else { "token" };
@@ -124,6 +124,17 @@ impl<'a> PackedPage<'a> {
             );
         }
     }
+}
+
+/// What each slot of pictures with so many views is called: nothing where there is one view.
+fn view_names(views: &[usize]) -> impl Iterator<Item = String> {
+    let of_picture = |&count: &usize| {
+        (1..=count).map(move |view| match count {
+            1 => String::new(),
+            _ => format!("view {view} of {count}: "),
+        })
+    };
+    views.iter().flat_map(of_picture)
 }
 
 /// The picture of normalised values `[size, size, 3]`.

@@ -62,6 +62,7 @@ fn a_tiled_picture_has_placeholders_and_pixels_for_each_view() {
     page.row("row", &batch);
     let page = page.finish("t");
     assert_eq!((page.matches("<img").count(), page.matches("4 image tokens").count()), (5, 5));
+    assert!(page.contains(">view 2 of 5: 4 image tokens<"));
 }
 
 /// The picture's tokens as text, `*` for a view.
