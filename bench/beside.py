@@ -49,12 +49,15 @@ def quickstart_model():
 class Side:
     """A child process that answers a line with a line of JSON."""
 
-    def __init__(self, command, threads, environment=None):
+    def __init__(self, command, threads, environment=None, cores=None):
         # One thread pool each, and no spinning while the other side computes.
         names = ("RAYON_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")
         env = os.environ | {name: str(threads) for name in names} | {"OMP_WAIT_POLICY": "PASSIVE"}
         env |= environment or {}
         self.child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=env)
+        if cores:
+            # Before the child has threads, which have the cores of the one that starts them.
+            os.sched_setaffinity(self.child.pid, cores)
 
     def ask(self, question=""):
         try:
