@@ -105,11 +105,13 @@ pub fn open(path: &Path) -> Result<ImportedEncoder> {
 /// # Errors
 /// As [`open`], for each of its parts; a connector that none of ours is.
 pub fn model(whole: &ExportedFolder, device: &Device) -> Result<Mm1> {
+    // Settings are believed once all tensors fit them: a network of a million blocks would take long to make.
+    let (vision, connector, decoder) = (whole.vision()?, whole.connector()?, lm::open(whole.path())?);
     let config = whole.model_config()?;
     let mut model = Mm1::new(&config, 0, device)?;
-    model.vision = weights::assign(model.vision, whole.vision()?.fit(&config.vision)?)?;
-    model.connector = whole.connector()?.fit(model.connector)?;
-    model.lm = lm::open(whole.path())?.fit(model.lm, &config.lm)?;
+    model.vision = weights::assign(model.vision, vision.fit(&config.vision)?)?;
+    model.connector = connector.fit(model.connector)?;
+    model.lm = decoder.fit(model.lm, &config.lm)?;
     Ok(model)
 }
 
