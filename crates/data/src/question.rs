@@ -11,6 +11,9 @@ pub struct Question {
     pub id: String,
     /// The kind of question, for scores by kind: `what`, `colour`, `count`, `where`, `yes-no`, `caption`, …
     pub category: String,
+    /// Further kinds by which its score is reported, such as how tall its letters are; of most there are
+    /// none.
+    pub further_categories: Vec<String>,
     /// The pictures it is about, in order.
     pub pictures: Vec<Image>,
     /// The question; empty for captioning. `<image>` in it stands for the pictures, once for each; where

@@ -35,6 +35,11 @@ pub enum SourceConfig {
     EmojiRenderings {},
     /// Built in: as `emoji-renderings`, on white.
     EmojiStickers {},
+    /// Built in: streets, receipts, tables, maps, charts and crowds of any sides, with small letters and
+    /// things, and a description or a question; as large as `world.detail_size`.
+    EmojiDetail {},
+    /// Built in: conversations about the images of `emoji-detail`, for supervised fine-tuning.
+    EmojiDetailChat {},
     /// Images in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg`
     /// with `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
     Classes {
@@ -313,6 +318,8 @@ impl SourceConfig {
                 | Self::EmojiSigns {}
                 | Self::EmojiRenderings {}
                 | Self::EmojiStickers {}
+                | Self::EmojiDetail {}
+                | Self::EmojiDetailChat {}
         )
     }
 }

@@ -153,6 +153,8 @@ impl SourceConfig {
             Self::EmojiSigns {} => WorldStream::Signs,
             Self::EmojiRenderings {} => WorldStream::Renderings,
             Self::EmojiStickers {} => WorldStream::Stickers,
+            Self::EmojiDetail {} => WorldStream::Detail,
+            Self::EmojiDetailChat {} => WorldStream::DetailChat,
             _ => bail!("source `{name}` is not of the built-in world"),
         };
         let world =

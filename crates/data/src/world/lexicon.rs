@@ -5,6 +5,7 @@ use image::ImageFormat;
 use twemoji_assets::png::PngTwemojiAsset;
 
 use super::draw::Sprite;
+use super::svg::drawing;
 
 /// Side of a Twemoji picture in pixels.
 const SPRITE: u32 = 72;
@@ -67,6 +68,8 @@ pub struct Emoji {
     /// What sort of thing it is.
     pub class: Class,
     pub(super) sprite: Sprite,
+    /// The same as a drawing.
+    pub(super) svg: &'static str,
 }
 
 /// Number of emoji to choose from.
@@ -113,7 +116,8 @@ fn decode(class: Class, symbol: char) -> Result<Emoji> {
             *channel = ((u16::from(*channel) * alpha + 127) / 255) as u8;
         }
     }
-    Ok(Emoji { name, class, sprite: Sprite { width, height, rgba } })
+    let svg = drawing(&symbol).with_context(|| format!("emoji {name} has no drawing"))?;
+    Ok(Emoji { name, class, sprite: Sprite { width, height, rgba }, svg })
 }
 
 /// The background colours: name and middle shade. Apart from one another, and from the usual shades of

@@ -1,5 +1,4 @@
-//! The built-in world: all of MM1's streams from 72-pixel Twemoji pictures and their CLDR names, without
-//! files.
+//! The built-in world: all of MM1's streams from Twemoji pictures and their CLDR names, without files.
 //!
 //! Everything is a pure function of (configuration, seed, split, index) and has no end. The seed also draws
 //! the split, so runs that are to share a test side share a seed. A text after a picture starts directly with
@@ -10,6 +9,7 @@ mod binding;
 mod captioned;
 mod comparisons;
 mod conversations;
+mod detail;
 mod draw;
 mod interleaved;
 mod lexicon;
@@ -19,28 +19,33 @@ mod questions;
 mod renderings;
 mod scene;
 mod signs;
+mod stream;
+mod svg;
 mod words;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::{Result, ensure};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
+use resvg::usvg::Tree;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::binding::{BOUND, Binding};
 pub use self::comparisons::{ComparedScenes, Comparison};
+pub use self::detail::{Area, DetailCategory, DetailKind, DetailPicture, DetailQuestion, LetterHeight};
 pub use self::lexicon::{COLOURS, Class, Emoji, available};
 pub use self::questions::{Category, SceneQuestion};
 pub use self::renderings::{Pattern, Pose, Rendering};
 pub use self::scene::{Object, ObjectPlace, ObjectSize, Scene};
 pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
+pub use self::stream::WorldStream;
 
 use self::author::Author;
 use self::pairs::{FEWEST, Pairs};
-use crate::document::{Document, DocumentKind, Picture, Segment, Special};
+use crate::document::{Document, Picture, Segment, Special};
 use crate::source::interface::{Source, Split};
 
 /// Size of the built-in world, `[world]`: Twemoji images and the scenes, pages and conversations made of
@@ -60,80 +65,16 @@ pub struct WorldConfig {
     /// Unit: fraction.
     #[schemars(range(min = 0.1, max = 0.9))]
     pub test_share: f64,
+    /// Longer side of the largest images of `emoji-detail` and `emoji-detail-chat` and of the task
+    /// `scene-detail`. The same compositions at every size.
+    /// Unit: pixels.
+    #[schemars(range(min = 32, max = 1344))]
+    pub detail_size: u32,
 }
 
 impl Default for WorldConfig {
     fn default() -> Self {
-        Self { emoji: 120, picture_size: 64, test_share: 0.2 }
-    }
-}
-
-/// A stream of documents.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WorldStream {
-    /// One emoji with a short, noisy text: MM1's captioned data.
-    Captioned,
-    /// Scenes with a full description: MM1's synthetic captions.
-    Scenes,
-    /// Pages with several pictures.
-    Interleaved,
-    /// Prose without pictures.
-    Text,
-    /// Conversations for tuning.
-    Chat,
-    /// Questions about two pictures.
-    Pairs,
-    /// New words, bound to pictures and used at once.
-    Binding,
-    /// Signs and what they say.
-    Signs,
-    /// One emoji in any pose and light before any ground, and its name.
-    Renderings,
-    /// The same on white.
-    Stickers,
-}
-
-impl WorldStream {
-    /// Every stream.
-    pub const ALL: [Self; 10] = [
-        Self::Captioned,
-        Self::Scenes,
-        Self::Interleaved,
-        Self::Text,
-        Self::Chat,
-        Self::Pairs,
-        Self::Binding,
-        Self::Signs,
-        Self::Renderings,
-        Self::Stickers,
-    ];
-
-    /// As sample ids write it.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Captioned => "emoji-captioned",
-            Self::Scenes => "emoji-scenes",
-            Self::Interleaved => "emoji-interleaved",
-            Self::Text => "emoji-text",
-            Self::Chat => "emoji-chat",
-            Self::Pairs => "emoji-pairs",
-            Self::Binding => "emoji-binding",
-            Self::Signs => "emoji-signs",
-            Self::Renderings => "emoji-renderings",
-            Self::Stickers => "emoji-stickers",
-        }
-    }
-
-    /// The kind of its documents.
-    pub fn kind(self) -> DocumentKind {
-        match self {
-            Self::Captioned | Self::Signs | Self::Renderings | Self::Stickers => DocumentKind::Captioned,
-            Self::Scenes => DocumentKind::Synthetic,
-            Self::Interleaved | Self::Pairs | Self::Binding => DocumentKind::Interleaved,
-            Self::Text => DocumentKind::TextOnly,
-            Self::Chat => DocumentKind::Conversation,
-        }
+        Self { emoji: 120, picture_size: 64, test_share: 0.2, detail_size: 672 }
     }
 }
 
@@ -146,6 +87,8 @@ pub struct World {
     emoji: Vec<Emoji>,
     /// By place.
     pairs: [Pairs; 5],
+    /// The emoji as shapes, read when the first detailed picture is drawn.
+    trees: OnceLock<Vec<Tree>>,
 }
 
 impl World {
@@ -154,7 +97,7 @@ impl World {
     /// # Errors
     /// A number out of its range.
     pub fn new(config: &WorldConfig, seed: u64) -> Result<Arc<Self>> {
-        let WorldConfig { emoji, picture_size, test_share } = *config;
+        let WorldConfig { emoji, picture_size, test_share, detail_size } = *config;
         let (least, most) = (2 * FEWEST, available());
         ensure!(
             (least..=most).contains(&emoji),
@@ -165,6 +108,10 @@ impl World {
             "world.picture_size = {picture_size}: give 16 to 1024 pixels"
         );
         ensure!(
+            (32..=1344).contains(&detail_size),
+            "world.detail_size = {detail_size}: give 32 to 1344 pixels"
+        );
+        ensure!(
             (0.1..=0.9).contains(&test_share),
             "world.test_share = {test_share}: give 0.1 to 0.9, so that each emoji has one of the {} \
              colours on both sides in each place",
@@ -172,7 +119,7 @@ impl World {
         );
         let emoji = lexicon::emoji(emoji)?;
         let pairs = ObjectPlace::ALL.map(|place| Pairs::new(&emoji, place, test_share, seed));
-        Ok(Arc::new(Self { config: config.clone(), seed, emoji, pairs }))
+        Ok(Arc::new(Self { config: config.clone(), seed, emoji, pairs, trees: OnceLock::new() }))
     }
 
     /// The documents of a stream, without end.
@@ -184,6 +131,12 @@ impl World {
     pub fn scenes(&self, stream: WorldStream, split: Split, index: u64) -> Vec<Scene> {
         let scene = |shown| if let Depiction::Scene(scene) = shown { Some(scene) } else { None };
         self.page(stream, split, index).shown.into_iter().filter_map(scene).collect()
+    }
+
+    /// The detailed pictures of a document of `stream`, in order.
+    pub fn details(&self, stream: WorldStream, split: Split, index: u64) -> Vec<DetailPicture> {
+        let detail = |shown| if let Depiction::Detail(picture) = shown { Some(*picture) } else { None };
+        self.page(stream, split, index).shown.into_iter().filter_map(detail).collect()
     }
 
     /// Its emoji; [`Object::emoji`] counts in this list.
@@ -214,6 +167,8 @@ impl World {
             WorldStream::Signs => signs::page(&mut author),
             WorldStream::Renderings => renderings::page(&mut author),
             WorldStream::Stickers => renderings::sticker(&mut author),
+            WorldStream::Detail => detail::page(&mut author),
+            WorldStream::DetailChat => detail::conversation(&mut author),
         }
     }
 
@@ -266,6 +221,7 @@ enum Depiction {
     Scene(Scene),
     Sign(Sign),
     Rendering(Rendering),
+    Detail(Box<DetailPicture>),
 }
 
 /// A document being written, and what it shows.
@@ -331,6 +287,11 @@ impl<'a> WorldPage<'a> {
         self.show(Depiction::Rendering(rendering));
     }
 
+    /// Adds a detailed picture.
+    fn detail(&mut self, picture: DetailPicture) {
+        self.show(Depiction::Detail(Box::new(picture)));
+    }
+
     fn show(&mut self, shown: Depiction) {
         let empty = Picture { width: 0, height: 0, rgb: Vec::new() };
         self.segments.push(Segment::Image(Arc::new(empty).into()));
@@ -349,6 +310,7 @@ impl<'a> WorldPage<'a> {
                 Depiction::Scene(scene) => world.picture(scene).into(),
                 Depiction::Sign(sign) => world.sign_picture(sign).into(),
                 Depiction::Rendering(rendering) => Arc::new(world.draw(rendering)).into(),
+                Depiction::Detail(picture) => world.detail_picture(picture).into(),
             };
         }
         segments

@@ -59,9 +59,12 @@ impl Author<'_> {
             let letters = self.pick(&[4, 5]);
             let letter = |i| if i % 2 == 0 { self.pick(&CONSONANTS) } else { self.pick(&VOWELS) };
             let word: String = (0..letters).map(letter).collect();
-            let known = ENGLISH.split_whitespace().any(|w| w == word)
-                || self.world.emoji.iter().any(|e| e.name.split(' ').any(|w| w == word));
-            if !known && self.world.side(&word) == self.split {
+            let known = || {
+                ENGLISH.split_whitespace().any(|w| w == word)
+                    || self.world.emoji.iter().any(|e| e.name.split(' ').any(|w| w == word))
+            };
+            // The split first: the hash takes less than the look-up.
+            if self.world.side(&word) == self.split && !known() {
                 return word;
             }
         }

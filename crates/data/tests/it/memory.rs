@@ -101,7 +101,9 @@ fn texts_are_those_of_the_documents() {
     #[cfg(feature = "emoji")]
     {
         use mm1_data::world::{World, WorldConfig, WorldStream};
-        let world = World::new(&WorldConfig { picture_size: 16, ..WorldConfig::default() }, 3).unwrap();
+        let world =
+            World::new(&WorldConfig { picture_size: 16, detail_size: 32, ..WorldConfig::default() }, 3);
+        let world = world.unwrap();
         WorldStream::ALL.into_iter().for_each(|stream| same(world.source(stream), 200));
     }
 }

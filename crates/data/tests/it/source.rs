@@ -139,6 +139,8 @@ fn every_kind_refuses_the_settings_of_the_others() {
         "emoji-signs",
         "emoji-renderings",
         "emoji-stickers",
+        "emoji-detail",
+        "emoji-detail-chat",
     ];
     let all = json!({
         "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i",

@@ -2,6 +2,7 @@
 //! `truth`.
 
 mod binding;
+mod detail;
 mod pairs;
 mod renderings;
 mod signs;
@@ -20,7 +21,7 @@ const SPLITS: [Split; 2] = [Split::Train, Split::Test];
 
 /// A world whose pictures are small, so that its texts come fast.
 fn world() -> Arc<World> {
-    World::new(&WorldConfig { picture_size: 16, ..WorldConfig::default() }, 7).unwrap()
+    World::new(&WorldConfig { picture_size: 16, detail_size: 32, ..WorldConfig::default() }, 7).unwrap()
 }
 
 fn documents(world: &Arc<World>, stream: WorldStream, split: Split, number: u64) -> Vec<Document> {
@@ -75,7 +76,14 @@ fn every_composition_belongs_to_one_split_and_both_splits_have_all_colours_and_e
 fn no_scene_and_no_text_states_a_composition_of_the_other_split() {
     let world = world();
     let mut seen = SPLITS.map(|_| BTreeSet::new());
-    let sceneless = [WorldStream::Signs, WorldStream::Renderings, WorldStream::Stickers];
+    let sceneless = [
+        WorldStream::Signs,
+        WorldStream::Renderings,
+        WorldStream::Stickers,
+        // Of these the words are split: `detail::no_word_and_no_crowd_of_the_test_is_in_training`.
+        WorldStream::Detail,
+        WorldStream::DetailChat,
+    ];
     for stream in WorldStream::ALL {
         for (split, seen) in SPLITS.into_iter().zip(&mut seen) {
             let (mut scenes, mut stated) = (0, 0);
@@ -124,7 +132,7 @@ fn a_sample_is_a_pure_function_of_seed_split_and_index() {
     let (world, again, other) = (
         world(),
         world(),
-        World::new(&WorldConfig { picture_size: 16, ..WorldConfig::default() }, 8).unwrap(),
+        World::new(&WorldConfig { picture_size: 16, detail_size: 32, ..WorldConfig::default() }, 8).unwrap(),
     );
     for stream in WorldStream::ALL {
         let expected = documents(&world, stream, Split::Train, 60);
@@ -390,7 +398,7 @@ fn documents_end_with_a_learned_end_and_texts_begin_without_space() {
 fn the_vocabulary_is_small() {
     let world = world();
     let mut words = BTreeSet::new();
-    let made_up = [WorldStream::Binding, WorldStream::Signs];
+    let made_up = [WorldStream::Binding, WorldStream::Signs, WorldStream::Detail, WorldStream::DetailChat];
     for stream in WorldStream::ALL.into_iter().filter(|s| !made_up.contains(s)) {
         for document in documents(&world, stream, Split::Train, 3000) {
             for word in document.texts().flat_map(str::split_whitespace) {
@@ -454,7 +462,8 @@ fn numbers_out_of_range_are_refused_with_the_range() {
 #[test]
 fn the_smallest_world_has_all_streams() {
     for test_share in [0.1, 0.9] {
-        let world = World::new(&WorldConfig { emoji: 10, picture_size: 16, test_share }, 3).unwrap();
+        let world =
+            World::new(&WorldConfig { emoji: 10, picture_size: 16, test_share, detail_size: 32 }, 3).unwrap();
         for (stream, split) in WorldStream::ALL.into_iter().flat_map(|s| SPLITS.map(|split| (s, split))) {
             for i in 0..300 {
                 assert!(world.scenes(stream, split, i).iter().all(|s| s.belongs(&world, split)));

@@ -46,6 +46,7 @@ impl Toy {
         Ok(Question {
             id: format!("toy/{split}/{index}"),
             category: if caption { "caption" } else { kind }.into(),
+            further_categories: Vec::new(),
             pictures: (0..self.pictures).map(picture).collect(),
             text: if caption { String::new() } else { format!("What is thing {index}?") },
             answers: match (caption, kind) {
