@@ -74,8 +74,8 @@ pub fn baselines(task: &dyn Task, items: &[ItemResult], seed: u64) -> Result<Bas
 fn sample(task: &dyn Task, seed: u64, skipped: &mut SkippedItems) -> Vec<Question> {
     let mut training = Vec::new();
     for index in DistinctIndices::new(rng(seed, RandomStream::Baseline, 0), task.demonstrations()) {
-        match task.demonstration(index) {
-            Ok(question) => training.push(Question { pictures: Vec::new(), ..question }),
+        match task.blind_demonstration(index) {
+            Ok(question) => training.push(question),
             Err(e) => skipped.add(task.name(), "train", index, &e),
         }
         if training.len() == task.baseline_items() {

@@ -241,6 +241,7 @@ impl<'a> Prompter<'a> {
         Ok(ItemResult {
             id: question.id.clone(),
             category: question.category.clone(),
+            further_categories: question.further_categories.clone(),
             question: question.text.clone(),
             prompt: prompt.text(),
             answers: question.answers.clone(),

@@ -12,6 +12,9 @@ pub struct ItemResult {
     pub id: String,
     /// Its kind of question.
     pub category: String,
+    /// Further kinds by which scores are reported.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub further_categories: Vec<String>,
     /// The question; empty for captioning.
     pub question: String,
     /// The whole prompt, pictures written `<image>` and special tokens by name.
@@ -42,6 +45,13 @@ pub struct ItemResult {
     /// The pictures of the test item as the model saw them; for the first items only, else empty.
     #[serde(default)]
     pub pictures: Vec<Png>,
+}
+
+impl ItemResult {
+    /// Every kind by which its score is reported: its category, then the further ones.
+    pub fn categories(&self) -> impl Iterator<Item = &str> {
+        [&self.category].into_iter().chain(&self.further_categories).map(String::as_str)
+    }
 }
 
 fn is_zero(number: &usize) -> bool {

@@ -96,7 +96,9 @@ pub fn task_scores(
     let mut scores = vec![task_score(outcome.task.clone(), &outcome.score, &|_| true)];
     if outcome.by_category.len() > 1 {
         scores.extend(outcome.by_category.iter().map(|(category, score)| {
-            task_score(format!("{}/{category}", outcome.task), score, &|item| item.category == *category)
+            task_score(format!("{}/{category}", outcome.task), score, &|item| {
+                item.categories().any(|name| name == category)
+            })
         }));
     }
     scores[0].also = further_figures(outcome);

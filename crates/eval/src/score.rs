@@ -101,8 +101,8 @@ pub(crate) fn summary(metric: Metric, items: &[ItemResult], seed: u64) -> (Score
         bootstrap::mean(&items.iter().map(|item| item.score).collect::<Vec<_>>(), seed)
     };
     let mut categories: BTreeMap<String, Vec<&ItemResult>> = BTreeMap::new();
-    for item in items {
-        categories.entry(item.category.clone()).or_default().push(item);
+    for (item, category) in items.iter().flat_map(|item| item.categories().map(move |name| (item, name))) {
+        categories.entry(category.to_owned()).or_default().push(item);
     }
     let by_category = categories.iter().map(|(name, items)| (name.clone(), score(items)));
     (score(&items.iter().collect::<Vec<_>>()), by_category.collect())

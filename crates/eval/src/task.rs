@@ -37,6 +37,14 @@ pub trait Task: Send + Sync {
     /// A damaged item; it is skipped and listed.
     fn demonstration(&self, index: u64) -> Result<Question>;
 
+    /// The same without its pictures, for baselines that see none.
+    ///
+    /// # Errors
+    /// A damaged item; it is skipped and listed.
+    fn blind_demonstration(&self, index: u64) -> Result<Question> {
+        Ok(Question { pictures: Vec::new(), ..self.demonstration(index)? })
+    }
+
     /// The most tokens that an answer may take.
     fn max_tokens(&self) -> usize;
 

@@ -1,12 +1,12 @@
-//! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words and
-//! signs. Test items use compositions and words that no training item has.
+//! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words,
+//! signs and detailed pictures. Test items use compositions and words that no training item has.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use mm1_data::question::Question;
 use mm1_data::source::Split;
-use mm1_data::world::{BOUND, Category, Comparison, Lettering, World};
+use mm1_data::world::{BOUND, Category, Comparison, DetailCategory, Lettering, World};
 
 use crate::metric::Metric;
 use crate::task::Task;
@@ -22,14 +22,19 @@ pub struct SceneTask {
     name: &'static str,
     metric: Metric,
     max_tokens: usize,
-    item: fn(&World, Split, u64) -> Question,
+    item: ItemOf,
+    /// Without its pictures, where that is faster.
+    blind: ItemOf,
 }
+
+/// An item of a split by its number.
+type ItemOf = fn(&World, Split, u64) -> Question;
 
 impl SceneTask {
     /// `scene-captions`: CIDEr of full descriptions.
     pub fn captions(world: Arc<World>) -> Self {
-        let (metric, item) = (Metric::Cider, World::caption_question);
-        Self { world, name: "scene-captions", metric, max_tokens: 96, item }
+        let item: ItemOf = World::caption_question;
+        Self { world, name: "scene-captions", metric: Metric::Cider, max_tokens: 96, item, blind: item }
     }
 
     /// `scene-vqa`: VQA accuracy over the five categories in turn, so `n` should be a multiple of 5;
@@ -68,8 +73,23 @@ impl SceneTask {
         })
     }
 
-    fn questions(world: Arc<World>, name: &'static str, item: fn(&World, Split, u64) -> Question) -> Self {
-        Self { world, name, metric: Metric::VqaAccuracy, max_tokens: 16, item }
+    /// `scene-detail`: VQA accuracy over the eleven categories of questions about detailed pictures in turn,
+    /// so `n` should be a multiple of 11. Scores are also by what is needed, `detail` or `whole`, and by the
+    /// height of the letters that have to be read.
+    pub fn detail(world: Arc<World>) -> Self {
+        let drawn = Self::questions(world, "scene-detail", |world, split, index| {
+            let (category, index) = turn(&DetailCategory::ALL, index);
+            world.detail_question(split, category, index)
+        });
+        let blind = |world: &World, split, index| {
+            let (category, index) = turn(&DetailCategory::ALL, index);
+            world.detail_question_undrawn(split, category, index)
+        };
+        Self { blind, ..drawn }
+    }
+
+    fn questions(world: Arc<World>, name: &'static str, item: ItemOf) -> Self {
+        Self { world, name, metric: Metric::VqaAccuracy, max_tokens: 16, item, blind: item }
     }
 }
 
@@ -102,6 +122,10 @@ impl Task for SceneTask {
 
     fn demonstration(&self, index: u64) -> Result<Question> {
         Ok((self.item)(&self.world, Split::Train, index))
+    }
+
+    fn blind_demonstration(&self, index: u64) -> Result<Question> {
+        Ok(Question { pictures: Vec::new(), ..(self.blind)(&self.world, Split::Train, index) })
     }
 
     fn max_tokens(&self) -> usize {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use mm1_data::image::open;
-use mm1_data::world::{World, WorldConfig};
+use mm1_data::question::Question;
+use mm1_data::world::{LetterHeight, World, WorldConfig};
 use mm1_eval::prompt::{Prompt, Style};
 use mm1_eval::protocol::Protocol;
 use mm1_eval::run::EvalPass;
@@ -13,12 +14,19 @@ use mm1_eval::tasks::scenes::SceneTask;
 use crate::toy::{answer_by_prompt, evaluate, pass, pictures, protocol};
 
 fn world() -> std::sync::Arc<World> {
-    World::new(&WorldConfig::default(), 3).unwrap()
+    World::new(&WorldConfig { detail_size: 64, ..WorldConfig::default() }, 3).unwrap()
 }
 
 /// Every task.
-fn all(world: std::sync::Arc<World>) -> [SceneTask; 5] {
-    let tasks = [SceneTask::captions, SceneTask::vqa, SceneTask::pairs, SceneTask::binding, SceneTask::ocr];
+fn all(world: std::sync::Arc<World>) -> [SceneTask; 6] {
+    let tasks = [
+        SceneTask::captions,
+        SceneTask::vqa,
+        SceneTask::pairs,
+        SceneTask::binding,
+        SceneTask::ocr,
+        SceneTask::detail,
+    ];
     tasks.map(|task| task(world.clone()))
 }
 
@@ -95,13 +103,38 @@ fn demonstrations_never_come_from_the_test_side() {
 
 #[test]
 fn kinds_of_the_further_tasks_take_turns() {
-    let [_, _, pairs, binding, ocr] = all(world());
+    let [_, _, pairs, binding, ocr, detail] = all(world());
     let kinds = |task: &SceneTask| [0, 1, 2, 3].map(|i| task.test(i).unwrap().category);
     assert_eq!(kinds(&pairs), ["which", "more", "changed", "which"]);
     assert_eq!(kinds(&binding), ["two-words", "three-words", "four-words", "two-words"]);
     assert_eq!(kinds(&ocr), ["large", "medium", "small", "large"]);
-    for task in [pairs, binding, ocr] {
+    assert_eq!(kinds(&detail), ["sign", "price", "item", "cell"]);
+    for task in [pairs, binding, ocr, detail] {
         let ids: BTreeSet<_> = (0..300).map(|i| task.test(i).unwrap().id).collect();
         assert_eq!(ids.len(), 300, "{}", task.name());
+    }
+}
+
+#[test]
+fn detailed_pictures_are_scored_by_what_is_needed_and_by_the_height_of_letters_too() {
+    let task = SceneTask::detail(world());
+    let asked: Vec<_> = (0..110).map(|i| task.test(i).unwrap()).collect();
+    let outcome = evaluate(
+        &task,
+        &mut answer_by_prompt,
+        &EvalPass { protocol: &Protocol { questions: 110, ..protocol() }, shots: 0, ..pass() },
+    )
+    .unwrap();
+    let n = |name: &str| outcome.by_category.get(name).map_or(0, |score| score.n);
+    assert_eq!((n("price"), n("yes-no"), n("whole"), n("detail")), (10, 10, 30, 80));
+    for class in LetterHeight::CLASSES {
+        let expected = asked.iter().filter(|q| q.further_categories.iter().any(|c| c == class)).count();
+        assert!(expected > 0 && n(class) == expected, "{class}: {} of {expected}", n(class));
+    }
+    // A blind demonstration is the same item.
+    for index in 0..22 {
+        let whole = task.demonstration(index).unwrap();
+        assert_eq!(whole.pictures.len(), 1);
+        assert_eq!(Question { pictures: Vec::new(), ..whole }, task.blind_demonstration(index).unwrap());
     }
 }
