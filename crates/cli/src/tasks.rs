@@ -19,8 +19,8 @@ use crate::recipe::{Recipe, Stage};
 use crate::sources::Sources;
 
 /// Tasks that need no files.
-pub(crate) const BUILT_IN: [&str; 5] =
-    ["scene-captions", "scene-vqa", "scene-pairs", "scene-binding", "scene-ocr"];
+pub(crate) const BUILT_IN: [&str; 6] =
+    ["scene-captions", "scene-vqa", "scene-pairs", "scene-binding", "scene-ocr", "scene-detail"];
 
 /// The longest caption of a source's picture.
 const CAPTION_TOKENS: usize = 96;
@@ -214,6 +214,7 @@ impl TaskData {
                 "scene-pairs" => SceneTask::pairs,
                 "scene-binding" => SceneTask::binding,
                 "scene-ocr" => SceneTask::ocr,
+                "scene-detail" => SceneTask::detail,
                 _ => SceneTask::vqa,
             };
             return Ok(Box::new(task(world.clone())));

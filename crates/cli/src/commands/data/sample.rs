@@ -4,10 +4,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use mm1_data::show;
 use mm1_data::source::Split;
-use mm1_data::world::{World, WorldConfig};
+use mm1_data::world::{DetailKind, World, WorldConfig};
 use serde_json::json;
 
 use crate::error::{InputError, input};
@@ -15,6 +15,16 @@ use crate::output::{print_json, tell};
 
 /// Different emoji: few, so that a small model can learn all of them from a few hundred pictures.
 const EMOJI: usize = 12;
+
+/// What the pictures show.
+#[derive(Clone, Copy, Debug, PartialEq, ValueEnum)]
+enum SampleKind {
+    /// One emoji on a coloured background.
+    Emoji,
+    /// Streets, receipts, tables, maps, charts and crowds in turn, with small letters and things. Their
+    /// questions stand in questions.jsonl.
+    Detail,
+}
 
 #[derive(Debug, Args)]
 pub(crate) struct SampleArgs {
@@ -24,6 +34,12 @@ pub(crate) struct SampleArgs {
     /// Number of pictures.
     #[arg(long, value_name = "N", default_value_t = 300, value_parser = clap::value_parser!(u64).range(1..=100_000))]
     number: u64,
+    /// What the pictures show.
+    #[arg(long, value_enum, default_value_t = SampleKind::Emoji)]
+    kind: SampleKind,
+    /// Longer side of the largest pictures of the kind detail, in pixels.
+    #[arg(long, value_name = "PIXELS", default_value_t = WorldConfig::default().detail_size, value_parser = clap::value_parser!(u32).range(32..=1344))]
+    detail_size: u32,
     /// From which the pictures follow.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -42,6 +58,19 @@ pub(crate) fn sample(args: &SampleArgs) -> Result<()> {
     ensure!(empty, InputError::new(format!("--to {shown}: not empty; give a new folder")));
     fs::create_dir_all(&args.to)
         .map_err(|e| InputError::new(format!("--to {shown}: the folder can't be made: {e}")))?;
+    match args.kind {
+        SampleKind::Emoji => emoji(args)?,
+        SampleKind::Detail => detail(args)?,
+    }
+    let pictures = if args.number == 1 { "picture" } else { "pictures" };
+    tell(format_args!("{} {pictures} with captions in {shown}", args.number));
+    if args.json {
+        print_json(&json!({ "to": args.to, "pictures": args.number }))?;
+    }
+    Ok(())
+}
+
+fn emoji(args: &SampleArgs) -> Result<()> {
     let world = input(World::new(&WorldConfig { emoji: EMOJI, ..WorldConfig::default() }, args.seed))?;
     // Of one emoji each: their captions are short.
     let simple = |index: &u64| world.caption_scene(Split::Train, *index).objects.len() == 1;
@@ -53,12 +82,34 @@ pub(crate) fn sample(args: &SampleArgs) -> Result<()> {
         put(&name.with_extension("png"), &show::png(picture)?)?;
         put(&name.with_extension("txt"), format!("{caption}\n").as_bytes())?;
     }
-    let pictures = if args.number == 1 { "picture" } else { "pictures" };
-    tell(format_args!("{} {pictures} with captions in {shown}", args.number));
-    if args.json {
-        print_json(&json!({ "to": args.to, "pictures": args.number }))?;
-    }
     Ok(())
+}
+
+/// Each kind in turn, and a line for each question in the form of a task file's items.
+fn detail(args: &SampleArgs) -> Result<()> {
+    let config = WorldConfig { detail_size: args.detail_size, ..WorldConfig::default() };
+    let world = input(World::new(&config, args.seed))?;
+    let kinds = DetailKind::ALL.len() as u64;
+    let mut questions = String::new();
+    for at in 0..args.number {
+        let kind = DetailKind::ALL[(at % kinds) as usize];
+        let shown = world.detail(Split::Train, kind, at / kinds);
+        let name = format!("{:03}", at + 1);
+        let picture = world.detail_picture(&shown).into();
+        put(&args.to.join(format!("{name}.png")), &show::png(&picture)?)?;
+        put(&args.to.join(format!("{name}.txt")), format!("{}\n", shown.caption).as_bytes())?;
+        for (asked, question) in (1..).zip(&shown.questions) {
+            let line = json!({
+                "id": format!("{name}-{asked}"), "image": format!("{name}.png"), "question": question.text,
+                "answers": question.answers, "category": question.category.name(),
+                "letters": question.letters.map(|letters| json!({
+                    "pixels": letters.pixels, "share": letters.share, "class": letters.class(),
+                })),
+            });
+            questions.push_str(&format!("{line}\n"));
+        }
+    }
+    put(&args.to.join("questions.jsonl"), questions.as_bytes())
 }
 
 /// Writes a file of the folder.
