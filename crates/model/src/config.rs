@@ -57,11 +57,12 @@ impl Mm1Config {
     /// Where [`Self::check`] fails.
     pub fn alignment_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
         let [vision, connector] = self.picture_activations(load, trained);
-        let image_tokens = load.images * self.connector.tokens() * self.lm.dim;
-        // The embeddings of all captions and each one's shares of them; image tokens beside their distances.
-        let texts = load.positions * (self.lm.dim + load.images);
-        let loss = Activations { saved: texts + 2 * image_tokens, temporary: 2 * image_tokens };
-        memory::peak_bytes([vision, connector, loss])
+        let image_tokens = load.images * self.connector.tokens();
+        let words = memory::cross_entropy(image_tokens, [self.lm.dim, self.lm.vocab()], trained.lm);
+        // Image tokens, those scaled to logits, and their distances from the embeddings.
+        let floats = image_tokens * self.lm.dim;
+        let distance = Activations { saved: 3 * floats, temporary: floats };
+        memory::peak_bytes([vision, connector, words, distance])
     }
 
     /// Those of the parts that pictures go through before the decoder.

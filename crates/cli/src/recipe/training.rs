@@ -158,7 +158,7 @@ pub(crate) enum ObjectiveKind {
     /// Cross-entropy of the next token.
     #[default]
     Language,
-    /// The mean image token near the mean embedding of the caption's tokens, by a contrast and a distance.
+    /// The image tokens near the embeddings of the caption's tokens, one by one.
     /// For a first `pretrain` stage behind an imported language model, which stays frozen: the connector sees
     /// many more images in the same time, as nothing goes through the decoder's blocks.
     Align,

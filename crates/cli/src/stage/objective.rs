@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::Result;
 use mm1_data::batch::Batch;
+use mm1_data::document::Special;
 use mm1_data::source::Split;
 use mm1_model::Mm1;
 use mm1_model::aim::Aim;
@@ -73,7 +74,7 @@ pub(super) fn with_model<W: WithModel>(
     };
     match &stage.objective {
         ObjectiveConfig::Language => work.with(whole()?),
-        ObjectiveConfig::Align => work.with(Alignment::new(whole()?, &first_captions(plan, stage))),
+        ObjectiveConfig::Align => work.with(Alignment::new(whole()?, plan.tokenizer.id(Special::End))),
         ObjectiveConfig::Clip { .. } => work.with(clip(Contrast::Softmax)?),
         ObjectiveConfig::Siglip { .. } => work.with(clip(Contrast::Sigmoid)?),
         ObjectiveConfig::Dino { dino, .. } => {

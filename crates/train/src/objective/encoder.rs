@@ -84,7 +84,7 @@ impl Objective for SuperClass {
     }
 }
 
-/// Alignment of image tokens with token embeddings. Pairs are contrasted within a micro-batch.
+/// Alignment of image tokens with token embeddings.
 impl Objective for Alignment {
     type Batch = Batch;
 
@@ -97,7 +97,7 @@ impl Objective for Alignment {
             let captions = BatchCaptions::of(batch)?;
             let pixels = pixels(batch, &self.lm.embedding.lazy_device());
             let parts = self.loss(compute, pixels, captions.packed());
-            Ok(Loss { main: parts.contrast, auxiliary: vec![("distance", parts.distance)] })
+            Ok(Loss { main: parts.words, auxiliary: vec![("distance", parts.distance)] })
         })
     }
 }

@@ -147,7 +147,7 @@ fn every_objective_resumes_bit_for_bit() {
     let [whole, parts] = resumed(aim, of(pairs));
     assert_eq!(whole, parts);
     let align = || {
-        let model = Alignment::new(crate::toy::model(), &[vec![3, 7], vec![3]]);
+        let model = Alignment::new(crate::toy::model(), 3);
         Trainer::new(&compute(), model, OptimizerConfig::default()).unwrap()
     };
     let [whole, parts] = resumed(align, of(pairs));
