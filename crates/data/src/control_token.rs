@@ -1,6 +1,6 @@
 //! [`ControlTokens`]: the tokens that no text becomes, found by name and by id.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// A token that no text becomes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,12 +23,12 @@ pub(crate) struct ControlTokens {
     by_name: HashMap<String, usize>,
     /// Lengths of names in bytes, by the byte that they begin with, the longest first.
     // Rejected: an automaton of all names. Names are of few lengths, and most letters begin none.
-    lengths: HashMap<u8, Vec<usize>>,
+    lengths: BTreeMap<u8, Vec<usize>>,
 }
 
 impl ControlTokens {
     pub(crate) fn new(tokens: Vec<ControlToken>) -> Self {
-        let mut lengths: HashMap<u8, Vec<usize>> = HashMap::new();
+        let mut lengths: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
         for name in tokens.iter().map(|token| token.name.as_bytes()) {
             name.first().into_iter().for_each(|first| lengths.entry(*first).or_default().push(name.len()));
         }

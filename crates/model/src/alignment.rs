@@ -44,9 +44,8 @@ impl Alignment {
     /// Of `model`, whose documents end with token `end`.
     pub fn new(model: Mm1, end: u32) -> Self {
         let Mm1 { vision, connector, lm, .. } = model;
-        let table = lm.embedding.val().into_data();
-        let squares: f64 = table.iter::<f32>().map(|x| f64::from(x).powi(2)).sum();
-        Self { vision, connector, lm, spread: squares / table.num_elements() as f64, end }
+        let spread = lm.embedding_spread();
+        Self { vision, connector, lm, spread, end }
     }
 
     /// The SUM over the n pictures of their loss: `[n, s, s, 3]` and n captions, each of one token or more.

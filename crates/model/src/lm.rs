@@ -317,6 +317,12 @@ impl Lm {
         rope
     }
 
+    /// The mean square of the entries of the token embeddings.
+    pub fn embedding_spread(&self) -> f64 {
+        let table = self.embedding.val().into_data();
+        table.iter::<f32>().map(|x| f64::from(x).powi(2)).sum::<f64>() / table.num_elements() as f64
+    }
+
     /// The output head.
     fn output(&self) -> Weight {
         match &self.head {

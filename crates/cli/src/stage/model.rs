@@ -82,10 +82,12 @@ fn lm_from_origin(lm: Lm, recipe: &Recipe) -> Result<Lm> {
     }
 }
 
-/// The connector of random weights `connector` with those of the recipe's `model.from`, if it has one.
-fn connector_from_origin(connector: Connector, recipe: &Recipe) -> Result<Connector> {
+/// The connector of random weights `connector` with those of the recipe's `model.from`, if it has one; before
+/// a decoder of others `lm` with image tokens about as long as the embeddings that it knows.
+fn connector_from_origin(connector: Connector, lm: &Lm, recipe: &Recipe) -> Result<Connector> {
     match &recipe.model.from {
         Some(from) => input(open_whole(from).and_then(|(_, imported)| imported.fit(connector))),
+        None if recipe.model.lm.from.is_some() => Ok(connector.scaled(lm.embedding_spread().sqrt())),
         None => Ok(connector),
     }
 }
@@ -101,7 +103,7 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     let mut model = Mm1::new(&recipe.model, recipe.seed, device)?;
     if last.is_none() {
         model.lm = lm_from_origin(model.lm, recipe)?;
-        model.connector = connector_from_origin(model.connector, recipe)?;
+        model.connector = connector_from_origin(model.connector, &model.lm, recipe)?;
     }
     if done.iter().all(|stage| stage.training().is_none()) {
         model.vision = from_origin(model.vision, recipe)?;

@@ -1,7 +1,7 @@
 //! Initial values.
 
-use burn::tensor::Device;
-use mm1_model::connector::{AttentionPoolConfig, ConnectorConfig};
+use burn::tensor::{Device, Tensor, TensorData};
+use mm1_model::connector::{AttentionPoolConfig, Connector, ConnectorConfig};
 use mm1_model::{Mm1, weights};
 
 use crate::case;
@@ -77,5 +77,27 @@ fn values_have_the_written_spread() {
         // No two parameters are drawn alike.
         firsts.sort_by(f64::total_cmp);
         assert!(firsts.windows(2).all(|pair| pair[1] - pair[0] > 1e-6), "{name}: two parameters alike");
+    }
+}
+
+/// Before a decoder of others image tokens begin as long as its embeddings.
+#[test]
+fn a_scaled_connector_makes_tokens_that_are_scaled() {
+    let device = Device::flex();
+    for name in ["average-pool", "attention-pool", "c-abstractor"] {
+        let model = Mm1::new(&case::read(name).config, 1, &device).unwrap();
+        let side = model.config().vision.grid();
+        let features: Vec<f32> =
+            (0..side * side * model.config().vision.dim).map(|i| (i as f32 * 0.7).sin()).collect();
+        let features = TensorData::new(features, [1, side * side, model.config().vision.dim]);
+        let tokens = |connector: &Connector| -> Vec<f32> {
+            let features = Tensor::from_data(features.clone(), &device);
+            connector.forward(&case::cpu(), features, [side; 2]).into_data().iter::<f32>().collect()
+        };
+        let whole = tokens(&model.connector);
+        let scaled = model.connector.clone().scaled(0.125);
+        // A power of two: every product and sum is rounded alike.
+        assert_eq!(tokens(&scaled), whole.iter().map(|x| x * 0.125).collect::<Vec<_>>(), "{name}");
+        assert!(whole.iter().any(|x| x.abs() > 0.1), "{name}: {whole:?}");
     }
 }
