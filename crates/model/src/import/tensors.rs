@@ -148,7 +148,7 @@ impl ForeignTensors {
     pub(super) fn finish(self, what: &str) -> Result<TensorAccount> {
         if let Some((name, stored)) = self.tensors.first_key_value() {
             bail!(
-                "{}: {} tensors have no place in a {what} of its settings, such as `{name}` {:?}",
+                "{}: {} tensors have no place in the {what} of its settings, such as `{name}` {:?}",
                 self.from,
                 self.tensors.len(),
                 stored.shape

@@ -293,8 +293,8 @@ fn tensors_that_do_not_fit_are_refused_with_both_shapes() {
     assert_eq!(missing, "FILE: `blk.1.attn_k.weight` [16, 32] is missing");
     let extra =
         changed(|_, tensors| drop(tensors.insert("blk.0.attn_q.bias".to_owned(), (vec![32], vec![0.0; 32]))));
-    let says =
-        "FILE: 1 tensors have no place in a language model of its settings, such as `blk.0.attn_q.bias` [32]";
+    let says = "FILE: 1 tensors have no place in the language model of its settings, \
+         such as `blk.0.attn_q.bias` [32]";
     assert_eq!(extra, says);
     let other = changed(|_, tensors| {
         drop(tensors.insert("blk.0.ffn_up.weight".to_owned(), (vec![16, 64], vec![0.0; 1024])));

@@ -173,7 +173,7 @@ fn tensors_that_do_not_fit_are_refused() {
     Copy::new("dinov2")
         .tensors(|name, view| same(&name.replace("mask_token", "register_tokens"), view))
         .refuse(
-            "FOLDER: 1 tensors have no place in a DINOv2 image encoder of its settings, \
+            "FOLDER: 1 tensors have no place in the DINOv2 image encoder of its settings, \
              such as `embeddings.register_tokens` [1, 16]",
         );
     Copy::new("dinov2")
@@ -213,7 +213,7 @@ fn settings_that_do_not_fit_are_refused() {
     config("siglip", "\"image_size\": 20", "\"image_size\": 24")
         .refuse("`embeddings.position_embedding.weight` is [25, 16], but by its settings [36, 16]");
     config("siglip", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1").refuse(
-        "FOLDER: 16 tensors have no place in a SigLIP image encoder of its settings, \
+        "FOLDER: 16 tensors have no place in the SigLIP image encoder of its settings, \
              such as `encoder.layers.1.",
     );
     config("siglip", "\"image_size\": 20", "\"image_size\": 4294967296")

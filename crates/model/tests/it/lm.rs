@@ -171,7 +171,7 @@ fn tensors_that_do_not_fit_are_refused_with_both_shapes() {
     let missing = qwen2().tensors(|name, view| same(name, view).filter(|_| name != bias));
     refuse(&missing, "FOLDER: `model.layers.1.self_attn.k_proj.bias` [12] is missing");
     let fewer = qwen2().replace("config.json", "\"num_hidden_layers\": 2", "\"num_hidden_layers\": 1");
-    let extra = "FOLDER: 12 tensors have no place in a language model of its settings, such as \
+    let extra = "FOLDER: 12 tensors have no place in the language model of its settings, such as \
                  `model.layers.1.input_layernorm.weight` [24]";
     refuse(&fewer, extra);
     let other = qwen2().tensors(|name, view| {

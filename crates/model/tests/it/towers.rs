@@ -146,7 +146,7 @@ fn tensors_that_do_not_fit_are_refused() {
         .tensors(|name, view| same(&name.replace("logit_scale", "text_model.scale"), view));
     refuse(
         &renamed,
-        "FOLDER: 1 tensors have no place in a SigLIP model of its settings, such as `text_model.scale` [1]",
+        "FOLDER: 1 tensors have no place in the SigLIP model of its settings, such as `text_model.scale` [1]",
     );
     let reshaped = Copy::new("siglip-pair").tensors(|name, view| {
         let shape = if name == "text_model.head.bias" { vec![2, 8] } else { view.shape().to_vec() };

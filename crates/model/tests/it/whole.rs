@@ -92,68 +92,73 @@ fn a_connector_that_is_no_average_leaves_the_parts() {
     lm::open(copy.folder()).unwrap();
 }
 
+/// What is changed among tensors, given a name of one.
+type Change = fn(&mut Vec<Named>, &str);
+
+/// What reading all of a changed copy of the Idefics3 is refused with.
+fn refusal(change: impl Fn(&Path)) -> String {
+    let copy = Copy::new("idefics3");
+    change(copy.folder());
+    format!("{:#}", import::model(&opened(copy.folder()), &Device::flex()).unwrap_err())
+}
+
 #[test]
-fn whole_models_that_are_wrong_are_refused_by_name() {
-    let fails = |change: &dyn Fn(&Path)| {
-        let copy = Copy::new("idefics3");
-        change(copy.folder());
-        let error = import::model(&opened(copy.folder()), &Device::flex()).unwrap_err();
-        format!("{error:#}")
-    };
-    let config = |pointer: &'static str, value: Value| {
-        move |folder: &Path| set(folder, "config.json", pointer, value.clone())
-    };
+fn whole_models_with_wrong_tensors_are_refused_by_name() {
     let out = "model.vision_model.encoder.layers.1.self_attn.out_proj.weight";
-    let cases: Vec<(Box<dyn Fn(&Path)>, &str)> = vec![
+    let cases: [(Change, &str); 4] = [
         (
-            Box::new(move |path| edit(path, |tensors| tensors.retain(|(name, ..)| name != out))),
+            |tensors, out| tensors.retain(|(name, ..)| name != out),
             "`model.vision_model.encoder.layers.1.self_attn.out_proj.weight` [12, 12] is missing",
         ),
         (
-            Box::new(|path| {
-                edit(path, |tensors| tensors.push(("model.other.weight".to_owned(), vec![2], vec![0.0; 2])));
-            }),
-            "1 tensors have no place in a image encoder of its settings, such as `model.other.weight` [2]",
+            |tensors, _| tensors.push(("model.other.weight".to_owned(), vec![2], vec![0.0; 2])),
+            "1 tensors have no place in the image encoder of its settings, such as `model.other.weight` [2]",
         ),
         (
-            Box::new(move |path| {
-                edit(path, |tensors| {
-                    tensors.iter_mut().find(|(name, ..)| name == out).unwrap().1 = vec![6, 24];
-                });
-            }),
+            |tensors, out| tensors.iter_mut().find(|(name, ..)| name == out).unwrap().1 = vec![6, 24],
             "`model.vision_model.encoder.layers.1.self_attn.out_proj.weight` is [6, 24], but by its settings \
              [12, 12]",
         ),
         (
-            Box::new(|path| {
-                edit(path, |tensors| {
-                    let table =
-                        tensors.iter_mut().find(|(name, ..)| name.ends_with("position_embedding.weight"));
-                    table.unwrap().2[12] += 1.0;
-                });
-            }),
+            |tensors, _| {
+                let table = tensors.iter_mut().find(|(name, ..)| name.ends_with("position_embedding.weight"));
+                table.unwrap().2[12] += 1.0;
+            },
             "values that stand for one of ours differ",
-        ),
-        (Box::new(config("/scale_factor", json!(3))), "scale_factor = 3: only what divides the 4x4 patches"),
-        (
-            Box::new(config("/vision_config/image_size", json!(40))),
-            "image_size = 40, but pictures are of 16 pixels by preprocessor_config.json",
-        ),
-        (
-            Box::new(config("/vision_config/num_hidden_layers", json!(60_000))),
-            "layers = 60000 by its config.json, but there are",
-        ),
-        (
-            Box::new(config("/vision_config/num_hidden_layers", json!(1_u64 << 40))),
-            "num_hidden_layers = 1099511627776: only up to 65536",
-        ),
-        (
-            Box::new(config("/text_config/model_type", json!("gemma"))),
-            "model_type = \"gemma\": only language models of these can be imported",
         ),
     ];
     for (change, says) in cases {
-        let error = fails(&*change);
+        let error = refusal(|folder| edit(folder, |tensors| change(tensors, out)));
+        assert!(error.contains(says), "{error}\nwithout\n{says}");
+    }
+}
+
+#[test]
+fn whole_models_with_wrong_settings_are_refused_by_name() {
+    for (pointer, value, says) in [
+        ("/scale_factor", json!(3), "scale_factor = 3: only what divides the 4x4 patches"),
+        (
+            "/vision_config/image_size",
+            json!(40),
+            "image_size = 40, but pictures are of 16 pixels by preprocessor_config.json",
+        ),
+        (
+            "/vision_config/num_hidden_layers",
+            json!(60_000),
+            "layers = 60000 by its config.json, but there are",
+        ),
+        (
+            "/vision_config/num_hidden_layers",
+            json!(1_u64 << 40),
+            "num_hidden_layers = 1099511627776: only up to 65536",
+        ),
+        (
+            "/text_config/model_type",
+            json!("gemma"),
+            "model_type = \"gemma\": only language models of these can be imported",
+        ),
+    ] {
+        let error = refusal(|folder| set(folder, "config.json", pointer, value.clone()));
         assert!(error.contains(says), "{error}\nwithout\n{says}");
     }
 }
