@@ -50,7 +50,7 @@ fn stages_of_two_sizes_with_tiles_killed_at_any_moment_give_the_same_digits() {
     let eval = |out: &Path| fs::read_to_string(out.join("eval.json")).unwrap();
     assert_eq!(eval(&killed), eval(&whole));
 
-    // What a person is told of it: before, in the plan, in the report, in the checkpoint.
+    // What is said of it: before, in the plan, in the report, in the checkpoint.
     let told = stderr(&done);
     assert!(told.contains("5.0 views of 32 pixels a picture (20 image tokens"), "{told}");
     let plan: toml::Table = fs::read_to_string(whole.join("plan.toml")).unwrap().parse().unwrap();

@@ -16,7 +16,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{SPLITS, pixel};
 
-/// A world whose detailed pictures have at most so many pixels a side.
+/// A world whose detailed pictures have at most `detail_size` pixels a side.
 fn world(detail_size: u32) -> Arc<World> {
     World::new(&WorldConfig { detail_size, ..WorldConfig::default() }, 7).unwrap()
 }
