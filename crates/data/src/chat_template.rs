@@ -32,7 +32,7 @@ const FUEL: u64 = 1 << 19;
 /// few times.
 const FUEL_PER_BYTE: u64 = 4;
 /// What a value that it keeps may hold, in bytes; and for each byte of the conversation besides.
-const MOST_KEPT: usize = 1 << 18;
+const MOST_KEPT: usize = 1 << 16;
 const MOST_KEPT_PER_BYTE: usize = 4;
 /// Calls of macros inside each other.
 const DEEPEST_CALLS: usize = 50;

@@ -20,7 +20,7 @@ const LONGEST_TAG: usize = 2000;
 /// The most `elif` of a template: each takes a frame too.
 const MOST_BRANCHES: usize = 500;
 /// How deep a value may be.
-const DEEPEST: usize = 16;
+const DEEPEST: usize = 8;
 /// Parts of a value for which one unit of fuel pays.
 const PARTS_PER_FUEL: usize = 4;
 
