@@ -8,6 +8,25 @@ use anyhow::{Context as _, Result};
 use mm1_data::gguf_tokenizer::GgufTokenizer;
 use mm1_model::gguf::{GgufFile, StoredTokenizer};
 
+/// The struct `$into` with the fields of `$found` that both forms have, and `$own` besides.
+macro_rules! same_fields {
+    ($found:expr => $into:ident $(, $own:ident: $value:expr)?) => {{
+        let found = $found;
+        $into {
+            model: found.model,
+            pre: found.pre,
+            tokens: found.tokens,
+            token_types: found.token_types,
+            scores: found.scores,
+            merges: found.merges,
+            special_ids: found.special_ids,
+            switches: found.switches,
+            chat_template: found.chat_template,
+            $($own: $value,)?
+        }
+    }};
+}
+
 /// The tokenizer of a GGUF file.
 ///
 /// # Errors
@@ -15,36 +34,10 @@ use mm1_model::gguf::{GgufFile, StoredTokenizer};
 /// another type.
 pub(crate) fn of_file(file: &Path) -> Result<GgufTokenizer> {
     let found = StoredTokenizer::of(&GgufFile::open(file)?).with_context(|| file.display().to_string())?;
-    let StoredTokenizer { model, pre, tokens, token_types, scores, .. } = found;
-    let StoredTokenizer { merges, special_ids, switches, chat_template, .. } = found;
-    Ok(GgufTokenizer {
-        model,
-        pre,
-        tokens,
-        token_types,
-        scores,
-        merges,
-        special_ids,
-        switches,
-        chat_template,
-    })
+    Ok(same_fields!(found => GgufTokenizer))
 }
 
 /// The inverse of [`of_file`]: as a file is given it. There is one chat template.
 pub(crate) fn for_file(tokenizer: GgufTokenizer) -> StoredTokenizer {
-    let GgufTokenizer { model, pre, tokens, token_types, scores, .. } = tokenizer;
-    let GgufTokenizer { merges, special_ids, switches, chat_template, .. } = tokenizer;
-    let chat_templates = BTreeMap::new();
-    StoredTokenizer {
-        model,
-        pre,
-        tokens,
-        token_types,
-        scores,
-        merges,
-        special_ids,
-        switches,
-        chat_template,
-        chat_templates,
-    }
+    same_fields!(tokenizer => StoredTokenizer, chat_templates: BTreeMap::new())
 }

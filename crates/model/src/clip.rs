@@ -125,7 +125,11 @@ impl Clip {
         // Where picture and caption belong together.
         let own = Tensor::<2>::eye(n, &logits.device());
         match &self.bias {
-            None => softmax_contrast(logits, own),
+            None => {
+                let by_picture = (log_softmax(logits.clone(), 1) * own.clone()).sum();
+                let by_text = (log_softmax(logits, 0) * own).sum();
+                (by_picture + by_text) * -0.5
+            }
             Some(bias) => {
                 let signs = own * 2.0 - 1.0;
                 -log_sigmoid((logits + bias.val().unsqueeze::<2>()) * signs).sum()
@@ -141,15 +145,6 @@ impl Clip {
             self.log_scale.map(|scale| keeping(&scale.clone(), scale.clamp(0.0, MAX_SCALE.ln())));
         self
     }
-}
-
-/// The SUM over pictures and captions of CLIP's loss (figure 3), as `[1]`: the mean of both directions'
-/// cross-entropy, from logits `[pictures, captions]` and how much of each belongs to each, which sums to 1 in
-/// both directions.
-pub(crate) fn softmax_contrast(logits: Tensor<2>, own: Tensor<2>) -> Tensor<1> {
-    let by_picture = (log_softmax(logits.clone(), 1) * own.clone()).sum();
-    let by_text = (log_softmax(logits, 0) * own).sum();
-    (by_picture + by_text) * -0.5
 }
 
 /// `new` in the place of the parameter `old`: outside of any graph, and trained if that was.

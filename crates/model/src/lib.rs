@@ -10,6 +10,7 @@ pub mod adapter;
 pub mod aim;
 pub mod alignment;
 pub mod attention;
+mod block_names;
 pub mod cache;
 pub mod clip;
 pub mod compute;

@@ -1,6 +1,7 @@
 //! [`Author`]: what writing a document of the world takes.
 
 use rand::Rng as _;
+use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use super::{World, WorldPage};
@@ -18,6 +19,13 @@ pub(super) struct Author<'a> {
 impl<'a> Author<'a> {
     pub(super) fn pick<T: Copy>(&mut self, items: &[T]) -> T {
         items[self.rng.random_range(0..items.len())]
+    }
+
+    /// The items in an order that is drawn.
+    pub(super) fn shuffled<T>(&mut self, items: impl IntoIterator<Item = T>) -> Vec<T> {
+        let mut items: Vec<T> = items.into_iter().collect();
+        items.shuffle(&mut self.rng);
+        items
     }
 
     pub(super) fn chance(&mut self, probability: f64) -> bool {

@@ -143,12 +143,12 @@ impl EncoderForm {
                 self.with_class_token(path, part, values, width)
             }));
         }
-        if self == Self::Dinov2 {
-            for (layer, scale) in (0..config.layers).flat_map(|layer| [(layer, 1), (layer, 2)]) {
-                let name = format!("{}.{layer}.layer_scale{scale}.lambda1", names.blocks);
-                found.push((name, vec![config.dim], vec![1.0; config.dim]));
-            }
-        }
+        let (block, dim) = (names.block, config.dim);
+        let scales = |layer| {
+            let named = move |scale| format!("{}.{layer}.{scale}", block.blocks);
+            block.scales.into_iter().flatten().map(named)
+        };
+        found.extend((0..config.layers).flat_map(scales).map(|name| (name, vec![dim], vec![1.0; dim])));
         Ok(found)
     }
 

@@ -19,6 +19,7 @@ use super::connector::{ConnectorNames, pool_side};
 use super::lm::{self, LmForm};
 use super::model_names::ModelNames;
 use super::vision::{PositionTable, SIGLIP, VisionNames};
+use crate::block_names;
 use crate::config::Mm1Config;
 use crate::import::lm_names::{GGUF, IDEFICS3};
 use crate::lm::LmConfig;
@@ -86,12 +87,7 @@ pub(crate) const GGUF_NAMES: ModelNames = ModelNames {
         prefix: "v.",
         patch: "patch_embd",
         position: PositionTable { name: "position_embd.weight", doubled: false },
-        blocks: "blk",
-        norms: ["ln1", "ln2"],
-        qkv: ["attn_q", "attn_k", "attn_v"],
-        out: "attn_out",
-        up: "ffn_up",
-        down: "ffn_down",
+        block: block_names::GGUF,
         norm: "post_ln",
         ..SIGLIP
     },

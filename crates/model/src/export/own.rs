@@ -8,6 +8,7 @@ use super::connector::ConnectorNames;
 use super::lm::{self, LmForm};
 use super::model_names::ModelNames;
 use super::vision::{PositionTable, VisionNames};
+use crate::block_names;
 use crate::config::Mm1Config;
 use crate::import::lm_names::BELOW_LANGUAGE_MODEL;
 
@@ -22,12 +23,7 @@ pub(crate) const NAMES: ModelNames = ModelNames {
         position: PositionTable { name: "position", doubled: false },
         class_token: "class_token",
         pre_norm: "pre_norm",
-        blocks: "blocks",
-        norms: ["norm1", "norm2"],
-        qkv: ["attention.q", "attention.k", "attention.v"],
-        out: "attention.out",
-        up: "mlp.up",
-        down: "mlp.down",
+        block: block_names::OWN,
         norm: "norm",
     },
     connector: ConnectorNames::Paths,

@@ -3,6 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 
 use super::part::{ExportedPart, ParameterPart, columns, joined, whole};
+use crate::block_names::{self, BlockNames};
 use crate::vision::{Stem, VisionConfig};
 
 /// How a file calls the tensors of an image encoder.
@@ -15,14 +16,7 @@ pub(crate) struct VisionNames {
     pub(crate) class_token: &'static str,
     /// Before the first block.
     pub(crate) pre_norm: &'static str,
-    /// Before the number of a block.
-    pub(crate) blocks: &'static str,
-    /// Before attention, and before the MLP.
-    pub(crate) norms: [&'static str; 2],
-    pub(crate) qkv: [&'static str; 3],
-    pub(crate) out: &'static str,
-    pub(crate) up: &'static str,
-    pub(crate) down: &'static str,
+    pub(crate) block: BlockNames,
     /// After the last block.
     pub(crate) norm: &'static str,
 }
@@ -43,12 +37,7 @@ pub(crate) const SIGLIP: VisionNames = VisionNames {
     position: PositionTable { name: "embeddings.position_embedding.weight", doubled: false },
     class_token: "embeddings.class_embedding",
     pre_norm: "pre_layrnorm",
-    blocks: "encoder.layers",
-    norms: ["layer_norm1", "layer_norm2"],
-    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-    out: "self_attn.out_proj",
-    up: "mlp.fc1",
-    down: "mlp.fc2",
+    block: block_names::CLIP,
     norm: "post_layernorm",
 };
 
@@ -58,10 +47,7 @@ pub(crate) const DINOV2: VisionNames = VisionNames {
     patch: "embeddings.patch_embeddings.projection",
     position: PositionTable { name: "embeddings.position_embeddings", doubled: false },
     class_token: "embeddings.cls_token",
-    blocks: "encoder.layer",
-    norms: ["norm1", "norm2"],
-    qkv: ["attention.attention.query", "attention.attention.key", "attention.attention.value"],
-    out: "attention.output.dense",
+    block: block_names::DINOV2,
     norm: "layernorm",
     ..SIGLIP
 };
@@ -78,7 +64,7 @@ impl VisionNames {
         config: &VisionConfig,
     ) -> Result<Vec<ExportedPart>> {
         if let Some((layer, rest)) = path.strip_prefix("blocks.").and_then(|rest| rest.split_once('.')) {
-            return self.places_in_block(&format!("{}.{layer}", self.blocks), rest, shape);
+            return self.places_in_block(&format!("{}.{layer}", self.block.blocks), rest, shape);
         }
         if let Some((stage, rest)) = path.strip_prefix("stem.").and_then(|rest| rest.split_once('.')) {
             return self.places_in_stem(&format!("stem.{stage}"), rest, shape);
@@ -107,22 +93,22 @@ impl VisionNames {
         let name = |part: &str, kind: &str| format!("{}{block}.{part}.{kind}", self.prefix);
         let part = match path.trim_end_matches("_bias") {
             "attention.norm.gamma" | "attention.norm.beta" => {
-                return self.norm(&format!("{block}.{}", self.norms[0]), path, shape);
+                return self.norm(&format!("{block}.{}", self.block.norms[0]), path, shape);
             }
             "mlp.norm.gamma" | "mlp.norm.beta" => {
-                return self.norm(&format!("{block}.{}", self.norms[1]), path, shape);
+                return self.norm(&format!("{block}.{}", self.block.norms[1]), path, shape);
             }
             "attention.qkv" if path.ends_with("_bias") => {
                 let vector = |part| (name(part, "bias"), shape[0] / 3);
-                return Ok(joined(self.qkv.map(vector).into()));
+                return Ok(joined(self.block.qkv.map(vector).into()));
             }
             "attention.qkv" => {
                 let map = |part| (name(part, "weight"), shape[1] / 3, None);
-                return Ok(columns(shape[0], self.qkv.map(map).into()));
+                return Ok(columns(shape[0], self.block.qkv.map(map).into()));
             }
-            "attention.out" => self.out,
-            "mlp.up" => self.up,
-            "mlp.down" => self.down,
+            "attention.out" => self.block.out,
+            "mlp.up" => self.block.up,
+            "mlp.down" => self.block.down,
             _ => bail!("it has no place in the file"),
         };
         Ok(match path.ends_with("_bias") {

@@ -4,8 +4,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Family;
-use super::mapper::{BlockNames, TensorMapper};
+use super::mapper::TensorMapper;
 use super::settings::{EncoderSettings, HiddenWidth, settings};
+use crate::block_names;
 use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
@@ -17,17 +18,6 @@ pub(super) const FAMILY: Family = Family {
     pixels: [[0.481_454_66, 0.457_827_5, 0.408_210_73], [0.268_629_54, 0.261_302_6, 0.275_777_1]],
     settings: shape,
     tensors,
-};
-
-/// A block's parts in the files of CLIP and SigLIP.
-pub(super) const BLOCK: BlockNames = BlockNames {
-    blocks: "encoder.layers",
-    norms: ["layer_norm1", "layer_norm2"],
-    qkv: ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"],
-    out: "self_attn.out_proj",
-    up: "mlp.fc1",
-    down: "mlp.fc2",
-    scales: None,
 };
 
 fn shape(given: &Value) -> Result<VisionConfig> {
@@ -53,6 +43,6 @@ fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     mapper.class_positions(token, table, config.grid().pow(2))?;
     // Misspelled there.
     mapper.norm("pre_norm", "pre_layrnorm")?;
-    mapper.blocks(&BLOCK)?;
+    mapper.blocks(&block_names::CLIP)?;
     mapper.norm("norm", "post_layernorm")
 }

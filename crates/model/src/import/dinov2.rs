@@ -6,8 +6,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Family;
-use super::mapper::{BlockNames, TensorMapper};
+use super::mapper::TensorMapper;
 use super::settings::{EncoderSettings, settings};
+use crate::block_names;
 use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
@@ -18,16 +19,6 @@ pub(super) const FAMILY: Family = Family {
     pixels: [[0.485, 0.456, 0.406], [0.229, 0.224, 0.225]],
     settings: shape,
     tensors,
-};
-
-const BLOCK: BlockNames = BlockNames {
-    blocks: "encoder.layer",
-    norms: ["norm1", "norm2"],
-    qkv: ["attention.attention.query", "attention.attention.key", "attention.attention.value"],
-    out: "attention.output.dense",
-    up: "mlp.fc1",
-    down: "mlp.fc2",
-    scales: Some(["layer_scale1.lambda1", "layer_scale2.lambda1"]),
 };
 
 #[derive(Deserialize)]
@@ -64,6 +55,6 @@ fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     let patch = "embeddings.patch_embeddings.projection";
     mapper.patch(config.patch, &format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
     mapper.class_positions("embeddings.cls_token", "embeddings.position_embeddings", config.grid().pow(2))?;
-    mapper.blocks(&BLOCK)?;
+    mapper.blocks(&block_names::DINOV2)?;
     mapper.norm("norm", "layernorm")
 }

@@ -3,6 +3,7 @@
 use anyhow::Result;
 
 use super::tensors::ForeignTensors;
+use crate::block_names::BlockNames;
 use crate::weights::Named;
 
 /// Takes foreign tensors and gives ours.
@@ -18,20 +19,6 @@ pub(super) struct Sizes {
     pub(super) dim: usize,
     pub(super) ffn: usize,
     pub(super) layers: usize,
-}
-
-/// The names of the parts of a block, below its number.
-pub(super) struct BlockNames {
-    /// What is before the number.
-    pub(super) blocks: &'static str,
-    pub(super) norms: [&'static str; 2],
-    /// Queries, keys, values.
-    pub(super) qkv: [&'static str; 3],
-    pub(super) out: &'static str,
-    pub(super) up: &'static str,
-    pub(super) down: &'static str,
-    /// The factors of LayerScale, after `out` and after `down`.
-    pub(super) scales: Option<[&'static str; 2]>,
 }
 
 impl<'a> TensorMapper<'a> {

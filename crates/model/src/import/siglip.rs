@@ -5,9 +5,9 @@ use anyhow::Result;
 use serde_json::{Value, json};
 
 use super::Family;
-use super::clip::BLOCK;
 use super::mapper::TensorMapper;
 use super::settings::{EncoderSettings, HiddenWidth, settings};
+use crate::block_names;
 use crate::vision::VisionConfig;
 
 pub(super) const FAMILY: Family = Family {
@@ -40,6 +40,6 @@ fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     let bias = Some("embeddings.patch_embedding.bias");
     mapper.patch(config.patch, "embeddings.patch_embedding.weight", bias)?;
     mapper.table("position", "embeddings.position_embedding.weight", config.grid().pow(2))?;
-    mapper.blocks(&BLOCK)?;
+    mapper.blocks(&block_names::CLIP)?;
     mapper.norm("norm", "post_layernorm")
 }

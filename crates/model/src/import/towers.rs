@@ -10,11 +10,11 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
 use super::ImportedEncoder;
-use super::clip::BLOCK;
-use super::mapper::{BlockNames, Sizes, TensorMapper};
+use super::mapper::{Sizes, TensorMapper};
 use super::settings::{activation, bounded, settings};
 use super::tensors::ForeignTensors;
 use super::{files, folder};
+use crate::block_names::{self, BlockNames};
 use crate::init::Init;
 use crate::towers::{TextConfig, TowerFamily, Towers, TowersConfig};
 use crate::vision::VisionConfig;
@@ -240,7 +240,7 @@ fn image_head(foreign: &mut ForeignTensors, config: &TowersConfig) -> Result<Vec
 
 /// The text tower.
 fn text(foreign: &mut ForeignTensors, config: &TowersConfig) -> Result<Vec<Named>> {
-    const TEXT: BlockNames = BlockNames { blocks: "text_model.encoder.layers", ..BLOCK };
+    const TEXT: BlockNames = BlockNames { blocks: "text_model.encoder.layers", ..block_names::CLIP };
     let (TextConfig { vocab, length, dim, layers, ffn, .. }, space) = (config.text.clone(), config.space);
     let mut mapper = TensorMapper::new(foreign, Sizes { dim, ffn, layers });
     mapper.table("embedding", "text_model.embeddings.token_embedding.weight", vocab)?;

@@ -1,7 +1,6 @@
 //! A bar chart with names under its bars and numbers on its axis.
 
 use rand::Rng as _;
-use rand::seq::SliceRandom as _;
 
 use super::drawing::{Area, Drawing};
 use super::format::Proportions;
@@ -37,10 +36,8 @@ pub(super) fn compose(author: &mut Author) -> DetailPicture {
     let letters = height.share;
     let number = author.rng.random_range(3..=(slots(sides.0, letters) as usize).min(8));
     // Without white, which is the paper's.
-    let mut colours: Vec<usize> = (0..COLOURS.len() - 1).collect();
-    let mut heights: Vec<u32> = (1..=2 * STEPS).collect();
-    colours.shuffle(&mut author.rng);
-    heights.shuffle(&mut author.rng);
+    let colours = author.shuffled(0..COLOURS.len() - 1);
+    let heights = author.shuffled(1..=2 * STEPS);
     let names = author.detail_words(number).into_iter();
     let bars = names.zip(colours).zip(heights);
     let bars: Vec<Bar> = bars.map(|((name, colour), units)| Bar { name, colour, units }).collect();

@@ -1,7 +1,6 @@
 //! A street: small signs, each in a colour of its own, among large things.
 
 use rand::Rng as _;
-use rand::seq::SliceRandom as _;
 
 use super::drawing::{Area, Drawing, ink_on, word_width};
 use super::format::Proportions;
@@ -55,8 +54,7 @@ pub(super) fn compose(author: &mut Author) -> DetailPicture {
 /// Two to four signs beside one another's.
 fn boards(author: &mut Author, picture: Area, letters: f64) -> Vec<Board> {
     let number = author.rng.random_range(2..=4);
-    let mut colours: Vec<usize> = (0..COLOURS.len()).collect();
-    colours.shuffle(&mut author.rng);
+    let colours = author.shuffled(0..COLOURS.len());
     let mut out: Vec<Board> = Vec::new();
     for (word, colour) in author.detail_words(number).into_iter().zip(colours) {
         let width = word_width(&word, letters) + (1.0 + 2.0 * RIM + 0.4) * letters;
@@ -118,7 +116,7 @@ fn questions(author: &mut Author, boards: &[Board], letters: LetterHeight) -> Ve
         );
         out.push(DetailQuestion::reading(DetailCategory::Sign, text, board.word.clone(), letters));
     }
-    out.shuffle(&mut author.rng);
+    let mut out = author.shuffled(out);
     let there = author.chance(0.5);
     let absent = author.detail_word_beside(|word| boards.iter().any(|board| board.word == word));
     let word = if there { author.one_of(boards).word.clone() } else { absent };
