@@ -15,7 +15,7 @@ use mm1_data::picture_tokens::PictureFormat;
 #[cfg(feature = "emoji")]
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
-use mm1_data::tokenizer::{PictureMarks, Tokenizer};
+use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::adapter::AdapterPart;
@@ -154,19 +154,14 @@ impl Plan {
         recipe.image_spec().check()?;
         check_sizes(&recipe)?;
         let derived = Derived::of(&recipe, weights, &tokenizer, compute.device())?;
-        let marks = tokenizer.picture_marks().map_or(0, |_| PictureMarks::POSITIONS);
-        for stage in &recipe.stage {
-            if let Some(s) = stage.training() {
-                let most =
-                    derived.stage_pictures.get(&s.name).map_or(derived.image_tokens, |of| of.most_tokens);
-                ensure!(
-                    s.length > most + marks + 1,
-                    "stage.{}.length = {} leaves no room for text beside the {} tokens of one picture",
-                    s.name,
-                    s.length,
-                    most + marks
-                );
-            }
+        for s in recipe.stage.iter().filter_map(Stage::training) {
+            let most = most_positions(&recipe, s, &tokenizer);
+            ensure!(
+                s.length > most + 1,
+                "stage.{}.length = {} leaves no room for text beside the {most} tokens of one picture",
+                s.name,
+                s.length
+            );
         }
         let plan = Self { compute, sources, tokenizer, derived, recipe };
         plan.rehearse()?;
@@ -349,13 +344,19 @@ fn check_sizes(recipe: &Recipe) -> Result<()> {
 fn pictures_in(recipe: &Recipe, stage: &TrainStage, tokenizer: &Tokenizer) -> Option<StagePictures> {
     let image = recipe.pictures_of(stage).image_spec();
     let tiled = image.config.tiling != Tiling::default();
-    let pictures = PictureFormat { image: &image, image_tokens: recipe.model.connector.tokens() };
-    let most_tokens = pictures.most_positions(tokenizer);
+    let most_tokens = most_positions(recipe, stage, tokenizer);
     (tiled || image.size != recipe.model.vision.image_size).then_some(StagePictures {
         image_size: image.size,
         most_tokens,
         tiled,
     })
+}
+
+/// Positions of the largest picture of a stage, with what is written around its views.
+fn most_positions(recipe: &Recipe, stage: &TrainStage, tokenizer: &Tokenizer) -> usize {
+    let image = recipe.pictures_of(stage).image_spec();
+    let pictures = PictureFormat { image: &image, image_tokens: recipe.model.connector.tokens() };
+    pictures.most_positions(tokenizer)
 }
 
 /// The parameters of the adapters of `stage` in `network`, if it has some.

@@ -137,7 +137,8 @@ pub(crate) fn open_whole(from: &Path) -> Result<(ExportForm, ImportedConnector)>
     read().with_context(|| format!("model.from = \"{}\"", from.display()))
 }
 
-/// Takes the parts of the recipe's `model.from` for its parts, and settles its connector and its form.
+/// Takes the parts of the recipe's `model.from` for its parts, and settles its connector, its form and into
+/// which tiles it cuts pictures.
 /// The hash of the connector's weights, where there is such a model.
 fn fill_whole(tree: &mut Table) -> Result<Option<String>> {
     let model = tree.get_mut("model").and_then(Value::as_table_mut);
@@ -161,6 +162,14 @@ fn fill_whole(tree: &mut Table) -> Result<Option<String>> {
     }
     settle(tree, ("connector", &from), Table::try_from(&connector.config)?, &[])?;
     tree.entry("export").or_insert(Value::try_from(form)?);
+    if form == ExportForm::Idefics3 {
+        let tiling = Tiling::of_idefics3(Path::new(&from))?;
+        let image = tree.entry("image").or_insert_with(|| Value::Table(Table::new()));
+        let image = image.as_table_mut().context("image is not a table")?;
+        if tiling != Tiling::default() {
+            image.entry("tiling").or_insert(Value::try_from(tiling)?);
+        }
+    }
     Ok(Some(fingerprint(&connector.tensors)))
 }
 

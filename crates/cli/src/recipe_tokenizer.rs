@@ -3,10 +3,10 @@
 
 use anyhow::{Context as _, Result, bail};
 use mm1_data::source::Split;
-use mm1_data::tokenizer::{PictureMarks, Tokenizer};
-use mm1_model::export::ExportForm;
+use mm1_data::tokenizer::Tokenizer;
 
 use crate::recipe::check::positive;
+use crate::recipe::export_form::picture_marks;
 use crate::recipe::{ChatForm, Recipe, TokenizerConfig};
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
@@ -33,7 +33,7 @@ pub(crate) fn open(
     // Before the first step nothing was made with it, and the recipe may be another one now.
     let begun = folder.filter(|folder| folder.has_results());
     if let Some(path) = begun.map(RunFolder::tokenizer).filter(|p| p.exists()) {
-        return for_form(Tokenizer::load(&path)?, recipe.export);
+        return marked(Tokenizer::load(&path)?, recipe);
     }
     positive(&[("tokenizer.documents", documents)])?;
     let mut texts = Vec::new();
@@ -42,29 +42,29 @@ pub(crate) fn open(
         // A damaged sample teaches the tokenizer nothing; the loader counts and lists it.
         texts.extend((0..there).filter_map(|i| source.texts(Split::Train, i).ok()).flatten());
     }
-    let tokenizer = match recipe.export {
-        ExportForm::Own => Tokenizer::train(texts.into_iter(), vocab)?,
+    let tokenizer = match picture_marks(recipe) {
+        None => Tokenizer::train(texts.into_iter(), vocab)?,
         // They are a part of the vocabulary that was asked for.
-        ExportForm::Idefics3 => Tokenizer::train(texts.into_iter(), vocab.saturating_sub(PictureMarks::NEW))
+        Some(marks) => Tokenizer::train(texts.into_iter(), vocab.saturating_sub(marks.most_new()))
             .with_context(|| {
-                format!("tokenizer.vocab = {vocab}, of which {} mark pictures", PictureMarks::NEW)
+                format!("tokenizer.vocab = {vocab}, of which {} mark pictures", marks.most_new())
             })?,
     };
-    let tokenizer = for_form(tokenizer, recipe.export)?;
+    let tokenizer = marked(tokenizer, recipe)?;
     if let Some(folder) = folder {
         tokenizer.save(&folder.tokenizer())?;
     }
     Ok(tokenizer)
 }
 
-/// The tokenizer as a model that is trained for `form` has it.
+/// The tokenizer with the marks around pictures that the form of the recipe's export asks for.
 ///
 /// # Errors
 /// A tokenizer that can't have more tokens.
-pub(crate) fn for_form(tokenizer: Tokenizer, form: ExportForm) -> Result<Tokenizer> {
-    match form {
-        ExportForm::Own => Ok(tokenizer),
-        ExportForm::Idefics3 => tokenizer.with_picture_marks(),
+pub(crate) fn marked(tokenizer: Tokenizer, recipe: &Recipe) -> Result<Tokenizer> {
+    match picture_marks(recipe) {
+        None => Ok(tokenizer),
+        Some(marks) => tokenizer.with_picture_marks(marks),
     }
 }
 
@@ -88,7 +88,7 @@ pub(crate) fn stored(
             Some(template.context("it has no chat template: set tokenizer.chat = \"own\"")?)
         }
     };
-    let tokenizer = for_form(Tokenizer::from_json(&json, template)?, recipe.export)?;
+    let tokenizer = marked(Tokenizer::from_json(&json, template)?, recipe)?;
     // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
     if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
         tokenizer.save(&folder.tokenizer())?;

@@ -120,9 +120,8 @@ impl RunModel {
         // A plan that was changed by hand may speak of another model than the weights beside it.
         let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device());
         let model = input(model.with_context(|| format!("--run {}", root.display())))?;
-        let tokenizer = input(
-            Tokenizer::of_run(root).and_then(|found| recipe_tokenizer::for_form(found, recipe.export)),
-        )?;
+        let tokenizer =
+            input(Tokenizer::of_run(root).and_then(|found| recipe_tokenizer::marked(found, &recipe)))?;
         let stage = recipe.stage[last].clone();
         let recipe = recipe.as_of(stage.name());
         // A tiling that was changed by hand.

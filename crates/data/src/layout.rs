@@ -29,7 +29,7 @@ use crate::chat_template::ChatTemplate;
 use crate::document::{Image, Segment, Special};
 use crate::text_file;
 use crate::token_form::TextPlace;
-use crate::tokenizer::{PictureMarks, TemplatedChat, Tokenizer};
+use crate::tokenizer::{TemplatedChat, Tokenizer};
 
 /// A stretch of a document in the model's terms.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,10 +93,7 @@ impl Tokenizer {
             let turns = Turns::of(&segments[lead..])?;
             RenderedConversation::of(&turns, &chat.template, self)?.read(self, &chat.lead, &mut laid)?;
         }
-        Ok(match self.picture_marks() {
-            None => laid.stretches,
-            Some(marks) => laid.stretches.into_iter().flat_map(|laid| with_marks(laid, marks)).collect(),
-        })
+        Ok(laid.stretches)
     }
 
     /// The ids of a text that follows `segments`, as if it were one of them.
@@ -189,17 +186,6 @@ fn probe(tokenizer: &Tokenizer, template: ChatTemplate) -> Result<TemplatedChat>
         place = laid.place;
     }
     Ok(TemplatedChat { template, end, lead, place })
-}
-
-/// A stretch, and if it is a picture what stands around it. Nobody learns to write that.
-fn with_marks<'a>(laid: Laid<'a>, marks: PictureMarks) -> Vec<Laid<'a>> {
-    match laid {
-        Laid::Tokens { .. } => vec![laid],
-        Laid::Picture(_) => {
-            let [before, after] = [marks.before.to_vec(), vec![marks.after]];
-            vec![Laid::Tokens { ids: before, learn: false }, laid, Laid::Tokens { ids: after, learn: false }]
-        }
-    }
 }
 
 fn check_bare(token: Special) -> Result<()> {

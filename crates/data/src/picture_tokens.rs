@@ -1,16 +1,18 @@
-//! [`PictureTokens`]: a picture as the decoder reads it, image tokens for each of its views and what is
-//! written between them.
+//! [`PictureTokens`]: a picture as the decoder reads it, image tokens for each of its views, and what is
+//! written around and between them. It is said here alone, of pictures of one view and of many.
 
 use anyhow::{Context as _, Result};
 
 use crate::document::{Image, Special};
 use crate::image::{ImageSpec, TileGrid, TileIndicators, TileView, upright_sides};
+use crate::special_token::tile_mark;
+use crate::token_form::TextPlace;
 use crate::tokenizer::Tokenizer;
 
 /// A picture among tokens. It is never cut: all of it fits into a row, or nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PictureTokens {
-    /// Placeholders of image tokens, and the indicators of its views.
+    /// Placeholders of image tokens, and what tells its views apart. Nobody learns to write that.
     pub ids: Vec<u32>,
     /// For each view the index into `ids` of the first of its image tokens.
     pub views: Vec<usize>,
@@ -65,15 +67,21 @@ impl PictureFormat<'_> {
         let (tiling, mut tokens) =
             (&self.image.config.tiling, PictureTokens { ids: Vec::new(), views: Vec::new(), grid });
         let placeholder = tokenizer.id(Special::Image);
-        let indicators = Indicators { kind: tiling.indicators(), grid, number };
+        let kind = match tokenizer.marks_pictures() {
+            true => TileIndicators::RowsColumns,
+            false => tiling.indicators(),
+        };
+        let indicators = Indicators { kind, grid, number };
         let mut last = None;
         for view in tiling.views(grid) {
-            tokens.ids.extend(tokenizer.encode_with_controls(&indicators.before(view, last)));
+            let place = if last.is_some() { TextPlace::AfterToken } else { TextPlace::Start };
+            tokens.ids.extend(tokenizer.encode_with_controls(&indicators.before(view, last), place));
             tokens.views.push(tokens.ids.len());
             tokens.ids.extend(std::iter::repeat_n(placeholder, self.image_tokens));
             last = Some(view);
         }
-        tokens.ids.extend(tokenizer.encode_with_controls(&indicators.after(last)));
+        let after = indicators.after(last);
+        tokens.ids.extend(tokenizer.encode_with_controls(&after, TextPlace::AfterToken));
         tokens
     }
 }
@@ -115,7 +123,7 @@ impl Indicators {
             TileView::Overview => format!("{AROUND}{WHOLE}"),
             TileView::Tile { row, column } => {
                 let line = if column == 0 && end_of_tiles { "\n" } else { "" };
-                format!("{line}{AROUND}<row_{}_col_{}>", row + 1, column + 1)
+                format!("{line}{AROUND}{}", tile_mark(row + 1, column + 1))
             }
         }
     }
@@ -140,19 +148,20 @@ fn separator(view: TileView, last: Option<TileView>) -> &'static str {
 }
 
 impl Tokenizer {
-    /// The ids of a text of this program's own, in which the names of control tokens stand for them.
-    fn encode_with_controls(&self, text: &str) -> Vec<u32> {
+    /// The ids of a text of this program's own in this place, in which the names of control tokens stand for
+    /// them.
+    fn encode_with_controls(&self, text: &str, mut place: TextPlace) -> Vec<u32> {
         let (mut ids, mut plain) = (Vec::new(), 0);
-        for (place, _) in text.match_indices('<') {
-            let Some(token) = self.control_token(&text[place..]) else { continue };
-            if place > plain {
-                ids.extend(self.encode(&text[plain..place]));
+        for (at, _) in text.match_indices('<') {
+            let Some(token) = self.control_token(&text[at..]) else { continue };
+            if at > plain {
+                ids.extend(self.encode_at(&text[plain..at], place));
             }
             ids.push(token.id);
-            plain = place + token.name.len();
+            (plain, place) = (at + token.name.len(), TextPlace::AfterToken);
         }
         if plain < text.len() {
-            ids.extend(self.encode(&text[plain..]));
+            ids.extend(self.encode_at(&text[plain..], place));
         }
         ids
     }

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
 use crate::document::Special;
+use crate::image::Tiling;
 
 /// The special tokens as `tokenizer.json` spells them; a trained tokenizer gives them the first ids, in this
 /// order.
@@ -20,10 +21,47 @@ pub(crate) const SPECIALS: [(Special, &str); 6] = [
 /// role where a chat template writes conversations.
 pub(crate) type SpecialTokens = [Option<String>; SPECIALS.len()];
 
-/// The tokens by which Idefics3's processor marks a picture: around it, and before the view of the whole. It
-/// adds the third by itself where it is missing, so it must have a row too.
+/// The tokens by which Idefics3's processor marks a picture: around each view, and before that of the whole.
+/// It adds the third by itself where it is missing, so it must have a row too.
 pub(crate) const PICTURE_MARKS: [&str; 3] =
     ["<fake_token_around_image>", "<global-img>", "<end_of_utterance>"];
+
+/// How a byte-level BPE spells an empty line.
+pub const EMPTY_LINE: &str = "\u{10a}\u{10a}";
+/// The same of the end of a line.
+const LINE_END: &str = "\u{10a}";
+
+/// The tokens by which Idefics3's processor marks pictures whose tiles lie in so many rows and columns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PictureMarks {
+    /// The most tiles along a side of a picture; 0, where none is cut.
+    pub most_tiles: u32,
+}
+
+impl PictureMarks {
+    /// Those of the pictures that `tiling` cuts into tiles of `size` pixels a side.
+    pub fn of(tiling: &Tiling, size: usize) -> Self {
+        let sides = tiling.grids(size).into_iter().map(|grid| grid.rows.max(grid.columns));
+        Self { most_tiles: sides.max().unwrap_or(0) }
+    }
+
+    /// How many tokens a vocabulary may have to be given for them.
+    pub fn most_new(self) -> usize {
+        self.names().len() + usize::from(self.most_tiles > 0)
+    }
+
+    /// By their names, but for the empty line before the view of the whole.
+    fn names(self) -> Vec<String> {
+        let sides = 1..=self.most_tiles;
+        let tiles = sides.clone().flat_map(|row| sides.clone().map(move |column| tile_mark(row, column)));
+        PICTURE_MARKS.map(ToOwned::to_owned).into_iter().chain(tiles).collect()
+    }
+}
+
+/// The mark before the tile in this row and column, from 1.
+pub(crate) fn tile_mark(row: u32, column: u32) -> String {
+    format!("<row_{row}_col_{column}>")
+}
 
 /// How the processors of transformers spell the image token.
 pub(crate) const IMAGE_ELSEWHERE: &str = "<image>";
@@ -54,24 +92,51 @@ fn is_reserved(name: &str) -> bool {
     word != plain && ["control", "reserved", "reserved_special_token", "unused", "extra"].contains(&word)
 }
 
-/// Gives each of [`PICTURE_MARKS`] an id in `file`: its own, that of a token that the file reserves, or a new
-/// one behind all others.
+/// Gives each of `marks` an id in `file`: its own, that of a token that the file reserves, or a new one
+/// behind all others.
 ///
 /// # Errors
-/// An id beyond all limits.
-pub(crate) fn add_picture_marks(file: &mut Value, added: &[AddedEntry]) -> Result<()> {
+/// An id beyond all limits; as [`add_empty_line`].
+pub(crate) fn add_picture_marks(file: &mut Value, added: &[AddedEntry], marks: PictureMarks) -> Result<()> {
+    if marks.most_tiles > 0 {
+        add_empty_line(file, added)?;
+    }
     let mut new = largest(file, added)? + 1..;
     let mut reserved = added.iter().filter(|token| token.special && is_reserved(&token.content));
-    for name in PICTURE_MARKS {
+    for name in marks.names() {
         if added.iter().any(|token| token.content == name) {
-            mark(file, name);
+            mark(file, &name);
             continue;
         }
         match reserved.next() {
-            Some(token) => rename(file, &token.content, name),
-            None => append(file, name, new.next().context("its ids are too large")?),
+            Some(token) => rename(file, &token.content, &name),
+            None => append(file, &name, new.next().context("its ids are too large")?),
         }
     }
+    Ok(())
+}
+
+/// Behind the tiles of a picture is an empty line, which llama.cpp looks for as one token. A byte-level BPE
+/// without one learns it from two ends of lines, which text becomes too. SentencePiece has none.
+///
+/// # Errors
+/// A vocabulary that can't be longer, since added tokens have the ids behind it.
+fn add_empty_line(file: &mut Value, added: &[AddedEntry]) -> Result<()> {
+    let largest = largest(file, added)?;
+    let model = &mut file["model"];
+    let there = |token: &str| !model["vocab"][token].is_null();
+    if there(EMPTY_LINE) || !there(LINE_END) {
+        return Ok(());
+    }
+    let ids = model["vocab"].as_object().into_iter().flatten().filter_map(|(_, id)| id.as_u64());
+    ensure!(
+        ids.max() == Some(largest),
+        "it has no token of an empty line, which stands behind the tiles of a picture, and can't get one: \
+         take another tokenizer, or leave tiling out"
+    );
+    model["vocab"][EMPTY_LINE] = json!(largest + 1);
+    let merges = model["merges"].as_array_mut().context("model.merges is missing")?;
+    merges.push(json!([LINE_END, LINE_END]));
     Ok(())
 }
 

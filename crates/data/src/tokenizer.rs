@@ -16,6 +16,7 @@ use crate::chat_template::ChatTemplate;
 pub use crate::control_token::ControlToken;
 use crate::control_token::ControlTokens;
 use crate::document::Special;
+pub use crate::special_token::{EMPTY_LINE, PictureMarks};
 use crate::special_token::{PICTURE_MARKS, SPECIALS, SpecialTokens};
 use crate::token_form::{TextPlace, TokenForm};
 use crate::{text_file, tokenizer_file, whole_file};
@@ -41,30 +42,14 @@ pub struct Tokenizer {
     begin: Option<u32>,
     /// How conversations are written, if not in this program's own form.
     chat: Option<TemplatedChat>,
-    /// What stands around the image tokens of a picture, if anything does.
-    picture_marks: Option<PictureMarks>,
+    /// Whether pictures stand between Idefics3's marks.
+    marks_pictures: bool,
     /// The id of each byte as a token of its own, if it has one.
     byte_ids: Vec<Option<u32>>,
     /// The bytes of each id; none for a special token and for an id that is not in use.
     bytes: Vec<Vec<u8>>,
     /// Of the whole file as the library writes it, and of the chat template.
     fingerprint: String,
-}
-
-/// The ids around the image tokens of a picture, as Idefics3's processor writes them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PictureMarks {
-    /// `<fake_token_around_image><global-img>`
-    pub before: [u32; 2],
-    /// `<fake_token_around_image>`
-    pub after: u32,
-}
-
-impl PictureMarks {
-    /// Positions that they take around each picture.
-    pub const POSITIONS: usize = 3;
-    /// Tokens that a vocabulary has for them: both, and `<end_of_utterance>`, which that processor wants.
-    pub const NEW: usize = PICTURE_MARKS.len();
 }
 
 /// What is known of a chat template and its answers.
@@ -144,21 +129,18 @@ impl Tokenizer {
         Self { fingerprint: format!("{:016x}", xxh3_64(all.as_bytes())), chat: Some(chat), ..self }
     }
 
-    /// The same with the tokens by which Idefics3 marks a picture, around the image tokens of each. What is
-    /// missing gets the id of a reserved token, or a new one.
+    /// The same with the tokens by which Idefics3 marks pictures, among the image tokens of each
+    /// ([`crate::picture_tokens`]). What is missing gets the id of a reserved token, or a new one.
     ///
     /// # Errors
     /// A tokenizer that can't have more tokens.
-    pub fn with_picture_marks(self) -> Result<Self> {
-        let json = self.to_json()?;
-        let mut marked = Self::read(&tokenizer_file::with_picture_marks(&json)?, self.chat.is_none())?;
+    pub fn with_picture_marks(self, marks: PictureMarks) -> Result<Self> {
+        let json = tokenizer_file::with_picture_marks(&self.to_json()?, marks)?;
+        let mut marked = Self::read(&json, self.chat.is_none())?;
         if let Some(chat) = self.chat {
             marked = marked.templated(chat);
         }
-        let id = |name| marked.inner.token_to_id(name).with_context(|| format!("it lacks {name}"));
-        let (around, whole) = (id(PICTURE_MARKS[0])?, id(PICTURE_MARKS[1])?);
-        let picture_marks = Some(PictureMarks { before: [around, whole], after: around });
-        Ok(Self { picture_marks, ..marked })
+        Ok(Self { marks_pictures: true, ..marked })
     }
 
     /// Writes a `tokenizer.json`: whole, or not at all.
@@ -199,7 +181,7 @@ impl Tokenizer {
             controls: ControlTokens::default(),
             begin: None,
             chat: None,
-            picture_marks: None,
+            marks_pictures: false,
             byte_ids: vec![None; 256],
             bytes: Vec::new(),
             fingerprint,
@@ -300,13 +282,13 @@ impl Tokenizer {
     /// The ids of the special tokens that this program uses, by its own names.
     pub fn special_ids(&self) -> BTreeMap<&'static str, u32> {
         let own = SPECIALS.iter().zip(&self.specials).filter_map(|((_, name), id)| Some((*name, (*id)?)));
-        let marks = self.picture_marks.iter().flat_map(|_| PICTURE_MARKS);
+        let marks = PICTURE_MARKS.into_iter().filter(|_| self.marks_pictures);
         own.chain(marks.filter_map(|name| Some((name, self.inner.token_to_id(name)?)))).collect()
     }
 
-    /// What stands around the image tokens of a picture; `None`: nothing.
-    pub fn picture_marks(&self) -> Option<PictureMarks> {
-        self.picture_marks
+    /// Whether pictures stand between Idefics3's marks.
+    pub fn marks_pictures(&self) -> bool {
+        self.marks_pictures
     }
 
     /// How the file spells a token that no text becomes; `None` for every other.

@@ -5,7 +5,7 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
 use crate::sentence_piece;
-use crate::special_token::{self, AddedEntry, SpecialTokens};
+use crate::special_token::{self, AddedEntry, PictureMarks, SpecialTokens};
 use crate::token_form::{SpacePrefix, TokenForm};
 use crate::tokenizer_part::{check_cut, kind, steps};
 
@@ -28,14 +28,14 @@ pub(crate) struct CleanedFile {
     pub(crate) added: Vec<(String, u32)>,
 }
 
-/// The `tokenizer.json` `text`, which was cleaned, with the tokens that mark pictures.
+/// The `tokenizer.json` `text`, as the library writes it, with the tokens that mark pictures.
 ///
 /// # Errors
-/// As [`cleaned`].
-pub(crate) fn with_picture_marks(text: &str) -> Result<String> {
+/// As [`cleaned`]; as [`special_token::add_picture_marks`].
+pub(crate) fn with_picture_marks(text: &str, marks: PictureMarks) -> Result<String> {
     let mut file: Value = serde_json::from_str(text)?;
     let added = check_added(&file["added_tokens"])?;
-    special_token::add_picture_marks(&mut file, &added)?;
+    special_token::add_picture_marks(&mut file, &added, marks)?;
     Ok(file.to_string())
 }
 

@@ -50,6 +50,13 @@ pub fn merged_encoder(mut vision: Vision) -> Vision {
     vision
 }
 
+/// `model` without its adapters: the weights that they stand beside.
+pub fn base(mut model: Mm1) -> Mm1 {
+    model.lm.blocks = model.lm.blocks.into_iter().map(Block::without_adapters).collect();
+    model.vision.blocks = model.vision.blocks.into_iter().map(Block::without_adapters).collect();
+    model
+}
+
 /// Whether the parameter at `path` of `model` is trained: in a part with adapters they alone are.
 pub fn trains(model: &Mm1, path: &str) -> bool {
     let part = match path.split_once('.') {

@@ -162,6 +162,13 @@ impl Block {
         Self { attention: self.attention.merged(), mlp: self.mlp.merged() }
     }
 
+    /// The same without its adapters.
+    pub(crate) fn without_adapters(self) -> Self {
+        let Self { mut attention, mut mlp } = self;
+        (attention.adapter, mlp.adapter) = Default::default();
+        Self { attention, mlp }
+    }
+
     /// Whether a map has an adapter.
     pub(crate) fn has_adapters(&self) -> bool {
         let (attention, mlp) = (&self.attention.adapter, &self.mlp.adapter);

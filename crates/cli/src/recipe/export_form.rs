@@ -1,7 +1,8 @@
 //! What `export = "…"` asks of a recipe, before anything is trained.
 
-use anyhow::{Context as _, Result, ensure};
-use mm1_data::image::{Fit, ImageConfig, Tiling};
+use anyhow::{Context as _, Result, bail, ensure};
+use mm1_data::image::{Fit, ImageConfig, OverviewPlace, TileIndicators, Tiling};
+use mm1_data::tokenizer::PictureMarks;
 use mm1_model::export::{ExportForm, idefics3};
 
 use super::Recipe;
@@ -15,22 +16,64 @@ pub(crate) fn check(recipe: &Recipe) -> Result<()> {
         ExportForm::Own => Ok(()),
         ExportForm::Idefics3 => idefics3::check(&recipe.model)
             .and_then(|()| check_pictures(&recipe.image))
-            .and_then(|()| recipe.stage.iter().try_for_each(|stage| check_views(&recipe.as_of(stage.name()))))
+            .and_then(|()| {
+                let mut tilings = recipe.stage.iter().map(|stage| recipe.as_of(stage.name()).image.tiling);
+                tilings.try_for_each(|tiling| check_idefics3(&tiling))
+            })
             .context("export = \"idefics3\""),
     }
 }
 
-/// Refuses what no form of an export has words for: a picture in several views. `recipe` is that of a stage.
+/// Refuses tiles that the processor beside a model of the form can't cut.
 ///
 /// # Errors
 /// One line with the field, and the remedy.
-pub(crate) fn check_views(recipe: &Recipe) -> Result<()> {
-    ensure!(
-        recipe.image.tiling == Tiling::default(),
-        "tiling: exported models show an image as one; an export of tiles is not written yet: leave tiling \
-         out, in [image] and in the stages"
-    );
+pub(crate) fn check_tiling(form: ExportForm, tiling: &Tiling) -> Result<()> {
+    match form {
+        ExportForm::Own => ensure!(
+            *tiling == Tiling::default(),
+            "tiling: the processor of a model in its own form shows a picture as one: leave tiling out, or \
+             train with export = \"idefics3\" and tiling.kind = \"idefics3\""
+        ),
+        ExportForm::Idefics3 => check_idefics3(tiling)?,
+    }
     Ok(())
+}
+
+/// Refuses tiles that are not Idefics3's.
+fn check_idefics3(tiling: &Tiling) -> Result<()> {
+    match tiling {
+        Tiling::Whole {} => {}
+        Tiling::Idefics3 { overview, indicators, .. } => {
+            ensure!(
+                *overview == OverviewPlace::Last,
+                "tiling.overview = \"first\", but Idefics3 shows the overview behind the tiles: leave it out"
+            );
+            ensure!(
+                *indicators == TileIndicators::RowsColumns,
+                "tiling.indicators: Idefics3 has marks of its own between the views: leave it out"
+            );
+        }
+        Tiling::Mm1 { .. } | Tiling::Dynamic { .. } | Tiling::Anyres { .. } => bail!(
+            "tiling.kind: Idefics3 cuts pictures by a rule of its own: set it to \"idefics3\", or leave \
+             tiling out, in [image] and in the stages"
+        ),
+    }
+    Ok(())
+}
+
+/// The marks around pictures that the form of the recipe's export asks for, in all of its stages.
+pub(crate) fn picture_marks(recipe: &Recipe) -> Option<PictureMarks> {
+    let marks = |recipe: &Recipe| {
+        let image = recipe.image_spec();
+        PictureMarks::of(&image.config.tiling, image.size)
+    };
+    let of_stages = recipe.stage.iter().map(|stage| marks(&recipe.as_of(stage.name())));
+    let largest = of_stages.chain([marks(recipe)]).max_by_key(|marks| marks.most_tiles);
+    match recipe.export {
+        ExportForm::Own => None,
+        ExportForm::Idefics3 => largest,
+    }
 }
 
 /// What Idefics3's processor does with pictures: both sides become the model's, and a picture of zeros alone

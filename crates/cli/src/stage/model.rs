@@ -33,6 +33,15 @@ pub(crate) fn to_train(recipe: &Recipe, root: &Path, stage: &TrainStage, device:
     }
 }
 
+/// The model as `stage` has left it, its adapters beside its weights.
+///
+/// # Errors
+/// If it has no good checkpoint.
+pub(crate) fn unmerged(recipe: &Recipe, root: &Path, stage: &TrainStage, device: &Device) -> Result<Mm1> {
+    let model = Mm1::new(&recipe.as_of(&stage.name).model, recipe.seed, device)?;
+    weights::load(with_adapters(model, stage, recipe), &checkpoints::weights(root, &stage.name)?)
+}
+
 /// Side of the pictures in `stage`.
 fn image_size(recipe: &Recipe, stage: &str) -> usize {
     recipe.as_of(stage).model.vision.image_size

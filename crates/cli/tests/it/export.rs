@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use mm1_model::gguf::{GgufFile, MetadataValue};
+use mm1_model::weights::Named;
 use serde_json::Value;
 
 use crate::{TINY, mm1, run, stderr, succeeds};
@@ -74,6 +75,57 @@ fn a_stock_model_is_written_with_all_that_transformers_reads() {
     let again = export(&root, &out, &["--format", "hf"]);
     assert_eq!(again.status.code(), Some(2));
     assert!(stderr(&again).contains("it is there already"), "{}", stderr(&again));
+}
+
+/// What transformers and llama.cpp cut and write is what training saw.
+#[test]
+fn a_stock_model_with_tiles_goes_out_and_back_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("stock"));
+    let tiles = ["--set", "stage.sft.tiling={kind=\"idefics3\",longest=2}", "--set", "stage.sft.steps=20"];
+    succeeds(&run(&root, &[&STOCK[..], &tiles].concat()));
+    succeeds(&export(&root, &out, &["--format", "hf"]));
+    let pictures = json(&out.join("preprocessor_config.json"));
+    assert_eq!(
+        [&pictures["do_resize"], &pictures["do_image_splitting"], &pictures["size"]["longest_edge"]],
+        [&Value::from(true), &true.into(), &64.into()]
+    );
+    let tokenizer = json(&out.join("tokenizer.json"));
+    let added = tokenizer["added_tokens"].as_array().unwrap();
+    assert!(added.iter().any(|token| token["content"] == "<row_2_col_2>" && token["special"] == true));
+    assert!(tokenizer["model"]["vocab"]["\u{10a}\u{10a}"].is_number());
+    let card = fs::read_to_string(out.join("README.md")).unwrap();
+    assert!(card.contains("tiles of 32x32 pixels, 2 along its longer side"), "{card}");
+    let gguf = dir.path().join("m.gguf");
+    succeeds(&export(&root, &gguf, &["--format", "gguf"]));
+    let beside = GgufFile::open(&dir.path().join("mmproj-m.gguf")).unwrap();
+    assert_eq!(beside.metadata["clip.vision.preproc_image_size"], MetadataValue::u32(64));
+
+    // Read again it cuts the same tiles: its answers are those of the run.
+    let picture = dir.path().join("picture.png");
+    crate::picture(picture.clone(), 90, [200, 40, 40]);
+    let answer = |from: [&str; 2]| {
+        let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
+        let done = mm1(&talk).args(["--image", picture.to_str().unwrap(), "what is it?"]).output().unwrap();
+        succeeds(&done);
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let said: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        said["answer"].clone()
+    };
+    let [root_name, folder] = [&root, &out].map(|path| path.to_str().unwrap());
+    assert_eq!(answer(["--model", folder]), answer(["--run", root_name]));
+    let (recipe, on) = (dir.path().join("on.toml"), dir.path().join("on"));
+    recipe_from(&out, &recipe);
+    let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
+    let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
+    let rest = ["--unset", "stage.few-shot", "--unset", "stage.encoder"];
+    succeeds(&mm1(&start).args(few).args(rest).output().unwrap());
+    let plan: toml::Table = fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap();
+    assert_eq!(plan["settled"]["recipe"]["image"]["tiling"]["longest"].as_integer(), Some(2), "{plan}");
+    // The stage before saw each picture as one.
+    let before = dir.path().join("before");
+    succeeds(&export(&root, &before, &["--format", "hf", "--stage", "pretrain"]));
+    assert_eq!(json(&before.join("preprocessor_config.json"))["do_image_splitting"], false);
 }
 
 /// The tiny recipe from `[model] from`, without what that settles.
@@ -174,6 +226,52 @@ fn adapters_are_a_part_of_what_is_exported() {
     assert_eq!(changed, [format!("{layer}.mlp.up_proj.weight"), format!("{layer}.self_attn.q_proj.weight")]);
     let proof = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(proof.contains("tensors with the same bits"), "{proof}");
+    beside_a_model(&root, dir.path(), &tensors(&out), &tensors(&before));
+}
+
+/// Kept beside, the adapters of a run say with its base what is merged otherwise.
+fn beside_a_model(run: &Path, folder: &Path, merged: &[Named], before: &[Named]) {
+    let out = folder.join("beside");
+    let beside = ["--adapters", "beside"];
+    succeeds(&export(run, &out, &[&["--format", "hf"][..], &beside].concat()));
+    let read = |file: &str| mm1_model::weights::decode(&fs::read(out.join(file)).unwrap()).unwrap();
+    let (base, adapters) = (read("model.safetensors"), read("adapter/adapter_model.safetensors"));
+    let settings = json(&out.join("adapter/adapter_config.json"));
+    let layer = r"model\.text_model\.layers\.\d+";
+    assert_eq!(
+        settings["target_modules"],
+        format!(r"{layer}\.mlp\.up_proj|{layer}\.self_attn\.q_proj"),
+        "{settings}"
+    );
+    assert!(fs::read_to_string(out.join("README.md")).unwrap().contains("PeftModel.from_pretrained"));
+    let factor = |map: &str, which: &str| {
+        let name = format!("base_model.model.model.text_model.layers.0.{map}.lora_{which}.weight");
+        adapters.iter().find(|tensor| tensor.0 == name).unwrap_or_else(|| panic!("{name}"))
+    };
+    assert_eq!(adapters.len(), 2 * 2);
+    for ((after, base), before) in merged.iter().zip(&base).zip(before) {
+        let map = after.0.strip_prefix("model.text_model.layers.0.").and_then(|n| n.strip_suffix(".weight"));
+        let Some(map) = map.filter(|map| ["mlp.up_proj", "self_attn.q_proj"].contains(map)) else {
+            assert!(after == base, "{}", after.0);
+            continue;
+        };
+        // Of what has an adapter the weight is that of the stage before.
+        assert!(base == before, "{map}");
+        let ([(_, shape, a), (_, _, b)], inputs) = (["A", "B"].map(|which| factor(map, which)), base.1[1]);
+        assert_eq!(*shape, [2, inputs]);
+        for (i, (after, base)) in after.2.iter().zip(&base.2).enumerate() {
+            let (row, column) = (i / inputs, i % inputs);
+            let sum: f32 = (0..2).map(|r| b[row * 2 + r] * a[r * inputs + column]).sum();
+            assert!((after - base - 16.0 / 2.0 * sum).abs() < 1e-6, "{map}: {after} {base}");
+        }
+    }
+    for (more, says) in [
+        (["--format", "gguf", "--stage", "sft"], "a GGUF file has adapters in its weights"),
+        (["--format", "hf", "--stage", "pretrain"], "stage pretrain has no adapters"),
+    ] {
+        let refused = export(run, &folder.join("no"), &[&more[..], &beside].concat());
+        assert!(refused.status.code() == Some(2) && stderr(&refused).contains(says), "{}", stderr(&refused));
+    }
 }
 
 #[test]
@@ -251,6 +349,10 @@ fn what_no_idefics3_is_is_refused_when_the_recipe_is_checked() {
         ("model.lm.qk_norm=true", "model.lm.qk_norm"),
         ("image.mode=pad", "image.mode"),
         ("image.mean=[0.0, 0.0, 0.0]", "image.mean"),
+        ("image.tiling={kind=\"mm1\"}", "tiling.kind"),
+        ("stage.sft.tiling={kind=\"anyres\"}", "tiling.kind"),
+        ("image.tiling={kind=\"idefics3\",overview=\"first\"}", "tiling.overview"),
+        ("image.tiling={kind=\"idefics3\",indicators=\"none\"}", "tiling.indicators"),
         ("tokenizer.vocab=262", "of which 3 mark pictures"),
     ];
     for (edit, named) in cases {

@@ -201,4 +201,7 @@ fn sizes_and_tiles_that_are_wrong_are_refused() {
     let run = dir.path().to_str().unwrap();
     let export = mm1(&["export", run, "--format", "hf", "--out", out.to_str().unwrap()]).output().unwrap();
     refused(&export, &["tiling", "leave tiling out"]);
+    // A language model alone sees no pictures.
+    let alone = dir.path().join("lm.gguf");
+    succeeds(&mm1(&["export", run, "--format", "gguf", "--out", alone.to_str().unwrap()]).output().unwrap());
 }

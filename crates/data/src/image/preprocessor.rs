@@ -11,6 +11,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use super::spec::{Fit, ImageConfig, ImageSpec, ResizeFilter};
+use super::tiling::{OverviewPlace, TileIndicators, Tiling};
 use crate::text_file;
 
 /// Fields that do not change the pixels of a picture of three channels.
@@ -47,6 +48,13 @@ enum SizeField {
     },
 }
 
+/// A length as Idefics3's processor has it.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LongestEdge {
+    longest_edge: usize,
+}
+
 impl ImageSpec {
     /// What an encoder's folder says of its pictures: its `preprocessor_config.json`, or the part
     /// `image_processor` of its `processor_config.json`, as transformers 5 writes it; `None`, where it has
@@ -76,10 +84,8 @@ impl ImageSpec {
     /// The part `image_processor` of a `processor_config.json`; one without it says nothing of pictures.
     fn from_processor(path: &Path) -> Result<Option<Self>> {
         let read = || -> Result<Option<Self>> {
-            let mut fields = object(path)?;
-            let Some(part) = fields.remove("image_processor") else { return Ok(None) };
-            let Value::Object(part) = part else { bail!("image_processor is no JSON object") };
-            let spec = PreprocessorFields(part).spec().context("image_processor")?;
+            let Some(fields) = image_processor(path)? else { return Ok(None) };
+            let spec = fields.spec().context("image_processor")?;
             spec.check()?;
             Ok(Some(spec))
         };
@@ -99,6 +105,34 @@ impl ImageSpec {
             Ok(spec)
         };
         read().with_context(|| path.display().to_string())
+    }
+}
+
+impl Tiling {
+    /// The tiles that the processor of the whole Idefics3 in `folder` cuts. What else it says is
+    /// [`ImageSpec::of_encoder`]'s, which sees each tile as a picture.
+    ///
+    /// # Errors
+    /// One line that names the file and the field: tiles that are cut in another way than ours.
+    pub fn of_idefics3(folder: &Path) -> Result<Self> {
+        let [own, shared] =
+            ["preprocessor_config.json", "processor_config.json"].map(|name| folder.join(name));
+        let (path, fields) = match own.exists() {
+            true => (own.clone(), Some(PreprocessorFields(object(&own)?))),
+            false if shared.exists() => (shared.clone(), image_processor(&shared)?),
+            false => return Ok(Self::default()),
+        };
+        let tiles = fields.map_or_else(|| Ok(Self::default()), PreprocessorFields::tiles_of_idefics3);
+        tiles.with_context(|| path.display().to_string())
+    }
+}
+
+/// The fields of the part `image_processor` of a `processor_config.json`, if it has one.
+fn image_processor(path: &Path) -> Result<Option<PreprocessorFields>> {
+    match object(path)?.remove("image_processor") {
+        None => Ok(None),
+        Some(Value::Object(part)) => Ok(Some(PreprocessorFields(part))),
+        Some(_) => bail!("image_processor is no JSON object"),
     }
 }
 
@@ -140,15 +174,33 @@ impl PreprocessorFields {
         Ok(ImageConfig { mode, filter, mean, std, ..ImageConfig::default() }.of_size(size))
     }
 
+    /// The tiles of Idefics3's processor: squares, so many of them along the longer side of a picture.
+    fn tiles_of_idefics3(mut self) -> Result<Tiling> {
+        if !self.take::<bool>("do_image_splitting")?.unwrap_or(false) {
+            return Ok(Tiling::default());
+        }
+        let [square, size] = ["max_image_size", "size"].map(|field| self.take::<LongestEdge>(field));
+        let (Some(square), Some(size)) = (square?, size?) else {
+            bail!("do_image_splitting = true, but max_image_size or size is missing")
+        };
+        let [tile, side] = [square, size].map(|edge| edge.longest_edge);
+        let resized = self.take::<bool>("do_resize")?.unwrap_or(true);
+        let longest = u32::try_from(side.checked_div(tile).unwrap_or(0))?;
+        ensure!(
+            resized && tile * longest as usize == side,
+            "do_image_splitting = true: only a picture whose longer side is resized to whole tiles can be \
+             cut, but it is size = {side} with max_image_size = {tile}, do_resize = {resized}"
+        );
+        let (overview, indicators) = (OverviewPlace::Last, TileIndicators::RowsColumns);
+        let tiling = Tiling::Idefics3 { longest, overview, indicators };
+        tiling.check(tile)?;
+        Ok(tiling)
+    }
+
     /// The side of Idefics3's square, to which both sides of a picture are resized. The tiles that its
     /// processor may cut besides, after a resize of its own, are no matter of the encoder: each is such a
     /// square.
     fn square_of_idefics3(&mut self) -> Result<Option<usize>> {
-        #[derive(Deserialize)]
-        #[serde(deny_unknown_fields)]
-        struct LongestEdge {
-            longest_edge: usize,
-        }
         let Some(square) = self.take::<LongestEdge>("max_image_size")? else { return Ok(None) };
         for field in ["do_resize", "size", "do_image_splitting", "do_pad"] {
             self.0.remove(field);

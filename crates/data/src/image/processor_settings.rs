@@ -3,20 +3,26 @@
 use serde_json::{Value, json};
 
 use super::spec::{ImageSpec, ResizeFilter};
+use super::tiling::Tiling;
 
 impl ImageSpec {
-    /// For the processor of Idefics3: it stretches both sides of a picture to the square, once.
+    /// For the processor of Idefics3. Without tiles it stretches both sides of a picture to the square, once;
+    /// of other tilings than its own it knows nothing.
     pub fn idefics3_settings(&self) -> Value {
         let Self { size, config } = self;
+        let tiles = match config.tiling {
+            Tiling::Idefics3 { longest, .. } => longest as usize,
+            _ => 1,
+        };
         json!({
             "image_processor_type": "Idefics3ImageProcessor",
             "processor_class": "Idefics3Processor",
             "do_convert_rgb": true,
-            // It is the first of two steps, and keeps the ratio of the sides: pixels would be resampled
-            // twice.
-            "do_resize": false,
-            "size": {"longest_edge": size},
-            "do_image_splitting": false,
+            // It is the first of two steps, and keeps the ratio of the sides: pixels that are not cut would
+            // be resampled twice.
+            "do_resize": tiles > 1,
+            "size": {"longest_edge": tiles * size},
+            "do_image_splitting": tiles > 1,
             "max_image_size": {"longest_edge": size},
             "resample": pillow_number(config.filter),
             "do_rescale": true,

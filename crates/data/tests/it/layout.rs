@@ -6,8 +6,10 @@ use minijinja::Value as Jinja;
 use mm1_data::chat::{self, Role, Turn};
 use mm1_data::chat_template::{ChatTemplate, TemplateMessage};
 use mm1_data::document::{Segment, Special};
+use mm1_data::image::ImageSpec;
 use mm1_data::layout::Laid;
-use mm1_data::tokenizer::Tokenizer;
+use mm1_data::picture_tokens::PictureFormat;
+use mm1_data::tokenizer::{PictureMarks, Tokenizer};
 use serde_json::{Value, json};
 
 use crate::tokenizer;
@@ -50,13 +52,18 @@ fn chatml(source: &str) -> anyhow::Result<Tokenizer> {
 fn shown(tokenizer: &Tokenizer, segments: &[Segment]) -> String {
     let mut out = String::new();
     for laid in tokenizer.lay_out(segments).unwrap() {
-        let Laid::Tokens { ids, learn } = laid else {
-            out += "(picture)";
-            continue;
+        let image = ImageSpec::new(8);
+        let format = PictureFormat { image: &image, image_tokens: 1 };
+        let (ids, learn) = match laid {
+            Laid::Tokens { ids, learn } => (ids, learn),
+            Laid::Picture(picture) => (format.tokens(tokenizer, picture, 0).unwrap().ids, false),
         };
         let text: String = ids
             .iter()
-            .map(|&id| tokenizer.control_name(id).map_or_else(|| tokenizer.decode(&[id]), ToOwned::to_owned))
+            .map(|&id| match tokenizer.control_name(id) {
+                _ if id == tokenizer.id(Special::Image) => "(picture)".to_owned(),
+                name => name.map_or_else(|| tokenizer.decode(&[id]), ToOwned::to_owned),
+            })
             .collect();
         out += &if learn { format!("[{text}]") } else { text };
     }
@@ -338,7 +345,7 @@ fn our_own_form_as_a_template_is_our_own_form() {
 
 #[test]
 fn marks_stand_around_every_picture_and_nobody_learns_them() {
-    let marked = chatml(CHATML).unwrap().with_picture_marks().unwrap();
+    let marked = chatml(CHATML).unwrap().with_picture_marks(PictureMarks::default()).unwrap();
     let picture = || Segment::Image(crate::plain(8, 8, [9, 9, 9]).into());
     let spelt = "and <global-img>";
     let user = Turn::user(vec![picture(), Segment::prompt(spelt), picture()]);
@@ -351,12 +358,34 @@ fn marks_stand_around_every_picture_and_nobody_learns_them() {
     );
     assert_eq!(shown(&marked, &[picture(), Segment::text(" A cat")]), format!("{around}[ A cat]"));
     // Text stays text, and the tokens have ids behind all others, once.
-    let marks = marked.picture_marks().unwrap();
-    assert!(!marked.encode(spelt).contains(&marks.before[1]));
+    let ids = marked.special_ids();
+    assert!(!marked.encode(spelt).contains(&ids["<global-img>"]));
     let vocab = marked.vocab();
-    assert_eq!(marked.special_ids()["<end_of_utterance>"] as usize, vocab - 1);
-    let again = marked.with_picture_marks().unwrap();
-    assert_eq!((again.vocab(), again.picture_marks()), (vocab, Some(marks)));
+    assert_eq!(ids["<end_of_utterance>"] as usize, vocab - 1);
+    let again = marked.with_picture_marks(PictureMarks::default()).unwrap();
+    assert_eq!((again.vocab(), again.special_ids()), (vocab, ids));
+}
+
+#[test]
+fn tiles_have_marks_and_an_empty_line_of_one_token() {
+    let (marks, line) = (PictureMarks { most_tiles: 2 }, "\n\n");
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    tokenizer().save(&path).unwrap();
+    let plain = Tokenizer::load(&path).unwrap();
+    assert_eq!((marks.most_new(), plain.encode(line).len()), (3 + 4 + 1, 2));
+    let vocab = plain.vocab();
+    let marked = plain.with_picture_marks(marks).unwrap();
+    assert_eq!(marked.vocab(), vocab + marks.most_new());
+    // Before the marks, and of text as well.
+    assert_eq!(marked.encode(line), [vocab as u32]);
+    let last = vocab as u32 + marks.most_new() as u32 - 1;
+    assert_eq!(marked.control_name(last), Some("<row_2_col_2>"));
+    let again = marked.with_picture_marks(marks).unwrap();
+    assert_eq!((again.vocab(), again.encode(line)), (last as usize + 1, vec![vocab as u32]));
+    // Behind the vocabulary of merges are ids of other tokens.
+    let refused = chatml(CHATML).unwrap().with_picture_marks(marks).err().unwrap();
+    assert!(refused.to_string().contains("no token of an empty line"), "{refused}");
 }
 
 #[test]

@@ -6,7 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mm1_data::document::{Image, Picture};
-use mm1_data::image::{Fit, ImageConfig, ImageSpec, MAX_SIDE, ResizeFilter, decode, normalise_into, prepare};
+use mm1_data::image::{
+    Fit, ImageConfig, ImageSpec, MAX_SIDE, ResizeFilter, Tiling, decode, normalise_into, prepare,
+};
 use serde_json::{Value, json};
 
 use crate::testdata;
@@ -131,14 +133,22 @@ fn settings_beside_an_exported_model_are_read_again() {
     assert_eq!(read(&spec.own_settings()).unwrap(), spec);
     let stretched = ImageConfig { mode: Fit::Sides, filter: ResizeFilter::Lanczos, ..config }.of_size(24);
     assert_eq!(read(&stretched.idefics3_settings()).unwrap(), stretched);
-    // SmolVLM's, which cuts tiles too.
-    let mut tiles = stretched.idefics3_settings();
-    tiles["size"] = json!({"longest_edge": 96});
-    for field in ["do_resize", "do_image_splitting"] {
-        tiles[field] = json!(true);
-    }
+    // Tiles, which SmolVLM cuts too, are the whole model's matter.
+    let tiling: Tiling = serde_json::from_value(json!({"kind": "idefics3", "longest": 4})).unwrap();
+    let mut tiled = stretched.clone();
+    tiled.config.tiling = tiling.clone();
+    let of_model = || Tiling::of_idefics3(folder.path()).map_err(|e| format!("{e:#}"));
+    assert_eq!(of_model().unwrap(), Tiling::default());
+    let mut tiles = tiled.idefics3_settings();
+    assert_eq!((&tiles["size"], &tiles["do_resize"]), (&json!({"longest_edge": 96}), &json!(true)));
     tiles["image_processor_type"] = json!("SmolVLMImageProcessor");
-    assert_eq!(read(&tiles).unwrap(), stretched);
+    assert_eq!((read(&tiles).unwrap(), of_model().unwrap()), (stretched, tiling));
+    for (field, value) in [("size", json!({"longest_edge": 97})), ("do_resize", json!(false))] {
+        let mut other = tiles.clone();
+        other[field] = value;
+        read(&other).unwrap();
+        assert!(of_model().unwrap_err().contains("resized to whole tiles"), "{field}");
+    }
     tiles["max_image_size"] = json!({"shortest_edge": 24});
     assert!(read(&tiles).unwrap_err().contains("max_image_size = "));
     let mut own = spec.own_settings();

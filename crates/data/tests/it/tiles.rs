@@ -15,6 +15,7 @@ use mm1_data::pack::{PackedRow, Packing};
 use mm1_data::packed_page::PackedPage;
 use mm1_data::picture_tokens::PictureFormat;
 use mm1_data::source::{Source, Split};
+use mm1_data::tokenizer::{PictureMarks, Tokenizer};
 
 use crate::preprocessor::source;
 use crate::{document, end, tokenizer};
@@ -67,17 +68,25 @@ fn a_tiled_picture_has_placeholders_and_pixels_for_each_view() {
 
 /// The picture's tokens as text, `*` for a view.
 fn written(tiling: &str, picture: &Image, number: usize) -> String {
-    let (image, tokenizer) = (image(tiling), tokenizer());
-    let tokens =
-        PictureFormat { image: &image, image_tokens: 3 }.tokens(&tokenizer, picture, number).unwrap();
+    written_by(&tokenizer(), tiling, picture, number)
+}
+
+/// The same by another tokenizer.
+fn written_by(tokenizer: &Tokenizer, tiling: &str, picture: &Image, number: usize) -> String {
+    let image = image(tiling);
+    let tokens = PictureFormat { image: &image, image_tokens: 3 }.tokens(tokenizer, picture, number).unwrap();
+    let named = |ids: &[u32]| -> String {
+        let name = |&id: &u32| tokenizer.control_name(id).map(ToOwned::to_owned);
+        ids.iter().map(|id| name(id).unwrap_or_else(|| tokenizer.decode(&[*id]))).collect()
+    };
     let (mut text, mut at) = (String::new(), 0);
     for &view in &tokens.views {
         assert!(tokens.ids[view..view + 3].iter().all(|&id| id == tokenizer.id(Special::Image)));
-        text += &tokenizer.decode(&tokens.ids[at..view]);
+        text += &named(&tokens.ids[at..view]);
         text.push('*');
         at = view + 3;
     }
-    text + &tokenizer.decode(&tokens.ids[at..])
+    text + &named(&tokens.ids[at..])
 }
 
 #[test]
@@ -104,8 +113,30 @@ fn indicators_tell_the_views_apart() {
     let row = |r: u32| (1..=3).map(|c| format!("{around}<row_{r}_col_{c}>*")).collect::<String>();
     let whole = format!("{around}<global-img>*{around}");
     let rows_columns = with("rows-columns", "last");
-    assert_eq!(written(&rows_columns, &large, 0), format!("{}\n{}\n\n{whole}", row(1), row(2)));
+    let tiled = format!("{}\n{}\n\n{whole}", row(1), row(2));
+    assert_eq!(written(&rows_columns, &large, 0), tiled);
     assert_eq!(written(&rows_columns, &small, 0), whole);
+    // A tokenizer that has the marks writes them whatever the indicators: each is a token.
+    let marked = || Tokenizer::from_json(&saved(&tokenizer()), None).unwrap();
+    let marked = marked().with_picture_marks(PictureMarks { most_tiles: 6 }).unwrap();
+    let none = with("none", "last");
+    assert_eq!(written_by(&marked, &none, &large, 0), tiled);
+    let image = image(&none);
+    let format = PictureFormat { image: &image, image_tokens: 3 };
+    let ids = format.tokens(&marked, &large, 0).unwrap().ids;
+    assert_eq!(ids.len(), 6 * (2 + 3) + 2 + (2 + 3) + 1, "{ids:?}");
+    // Six rows of one tile.
+    assert_eq!(format.most_positions(&marked), ids.len() + 4);
+    assert_eq!(written_by(&marked, r#"{"kind": "whole"}"#, &large, 0), whole);
+    assert_eq!(format.overview(&marked, 1).ids.len(), 2 + 3 + 1);
+}
+
+/// The text of its `tokenizer.json`.
+fn saved(tokenizer: &Tokenizer) -> String {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tokenizer.json");
+    tokenizer.save(&path).unwrap();
+    std::fs::read_to_string(path).unwrap()
 }
 
 #[test]

@@ -22,12 +22,15 @@ pub struct GgufProjector<'a> {
     pub name: &'a str,
     /// Mean and deviation of pixels between 0 and 1.
     pub pixels: [[f32; 3]; 2],
+    /// To what the longer side of a picture is resized before tiles of the encoder's size are cut.
+    /// Unit: pixels.
+    pub longest_side: usize,
     /// How its matrices lie in the file; see [`super::GgufLanguageModel`]. Patches and positions are F32.
     pub matrices: TensorType,
 }
 
 /// Writes encoder and connector in llama.cpp's form of Idefics3. llama.cpp cuts a picture into tiles and
-/// shows the whole after them; here there is one tile, the whole, so the model sees each picture twice.
+/// shows the whole after them. Where one tile shows all, the model sees each picture twice.
 ///
 /// # Errors
 /// One line with the setting that Idefics3, or llama.cpp's, has not; as [`write()`].
@@ -63,7 +66,7 @@ fn spec(part: &ExportedPart, matrices: TensorType) -> TensorSpec {
 }
 
 fn settings(projector: &GgufProjector<'_>) -> Result<Vec<(String, MetadataValue)>> {
-    let GgufProjector { model, name, pixels: [mean, std], matrices } = *projector;
+    let GgufProjector { model, name, pixels: [mean, std], longest_side, matrices } = *projector;
     let config = model.config();
     let vision = &config.vision;
     let size = |value: usize| MetadataValue::u32(u32::try_from(value).unwrap_or(u32::MAX));
@@ -78,8 +81,7 @@ fn settings(projector: &GgufProjector<'_>) -> Result<Vec<(String, MetadataValue)
         // llama.cpp calls the approximation by tanh so.
         ("clip.use_gelu", MetadataValue::Bool(true)),
         ("clip.vision.image_size", size(vision.image_size)),
-        // The longest side before tiles are cut: one tile.
-        ("clip.vision.preproc_image_size", size(vision.image_size)),
+        ("clip.vision.preproc_image_size", size(longest_side)),
         ("clip.vision.patch_size", size(vision.patch)),
         ("clip.vision.embedding_length", size(vision.dim)),
         ("clip.vision.feed_forward_length", size(vision.ffn)),

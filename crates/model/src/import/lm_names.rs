@@ -20,7 +20,12 @@ pub(crate) struct LmNames {
 }
 
 impl LmNames {
-    /// The weight of `part` in block `layer`.
+    /// The module `part` in block `layer`.
+    pub(crate) fn module(&self, layer: usize, part: &str) -> String {
+        format!("{}.{layer}.{part}", self.blocks)
+    }
+
+    /// Its weight.
     pub(crate) fn weight(&self, layer: usize, part: &str) -> String {
         format!("{}.{layer}.{part}.weight", self.blocks)
     }

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use mm1_data::image::Tiling;
 use mm1_data::shard::{MANIFEST, Provenance, ShardManifest};
 use mm1_data::source::SourceConfig;
 use mm1_data::text_file;
@@ -13,6 +14,7 @@ use mm1_lab::record::ScoreRecord;
 use mm1_model::export::ExportForm;
 
 use super::proof::ExportProof;
+use super::{ADAPTER, AdapterPlace, ExportArgs};
 use crate::attribution::weights_terms;
 use crate::recipe::{Recipe, Stage};
 use crate::trained::RunModel;
@@ -21,7 +23,7 @@ use crate::trained::RunModel;
 ///
 /// # Errors
 /// Scores or shards that can't be read.
-pub(super) fn model_card(run: &Path, found: &RunModel, proof: &ExportProof) -> Result<String> {
+pub(super) fn model_card(args: &ExportArgs, found: &RunModel, proof: &ExportProof) -> Result<String> {
     let recipe = &found.recipe;
     let mut card = String::from("---\nlibrary_name: transformers\npipeline_tag: image-text-to-text\n---\n\n");
     writeln!(card, "# {}\n", plain(&recipe.name))?;
@@ -33,8 +35,18 @@ pub(super) fn model_card(run: &Path, found: &RunModel, proof: &ExportProof) -> R
         shape(recipe)
     )?;
     writeln!(card, "```python\n{}```\n", usage(recipe.export, &found.stage))?;
+    if args.adapters == AdapterPlace::Beside {
+        writeln!(
+            card,
+            "What stage `{}` has trained of image encoder and language model is in adapters. The weights \
+             are those without:\n\n\
+             ```python\nfrom peft import PeftModel\n\n\
+             model = PeftModel.from_pretrained(model, \"./{ADAPTER}\")\n```\n",
+            found.stage.name()
+        )?;
+    }
     writeln!(card, "Written by `mm1 export`; {proof}.\n")?;
-    card += &scores(run, &found.stage)?;
+    card += &scores(&args.run, &found.stage)?;
     card += &sources(recipe)?;
     let mut written = recipe.clone();
     written.store = mm1_data::store::StoreSpec::default();
@@ -44,11 +56,14 @@ pub(super) fn model_card(run: &Path, found: &RunModel, proof: &ExportProof) -> R
 
 fn shape(recipe: &Recipe) -> String {
     let model = &recipe.model;
-    format!(
-        "It sees a picture of {0}x{0} pixels as {1} image tokens.",
-        model.vision.image_size,
-        model.connector.tokens()
-    )
+    let (side, tokens) = (model.vision.image_size, model.connector.tokens());
+    match recipe.image.tiling {
+        Tiling::Idefics3 { longest, .. } => format!(
+            "It sees a picture as tiles of {side}x{side} pixels, {longest} along its longer side, and as a \
+             whole of that size. Each is {tokens} image tokens."
+        ),
+        _ => format!("It sees a picture of {side}x{side} pixels as {tokens} image tokens."),
+    }
 }
 
 /// How it is asked.

@@ -7,8 +7,9 @@ use anyhow::{Context as _, Result, ensure};
 use mm1_data::chat;
 use mm1_data::document::Special;
 use mm1_data::gguf_tokenizer::GgufTokenizer;
+use mm1_data::image::Tiling;
 use mm1_data::text_file;
-use mm1_data::tokenizer::Tokenizer;
+use mm1_data::tokenizer::{EMPTY_LINE, Tokenizer};
 use mm1_model::compute::on_pool;
 use mm1_model::export::{ExportForm, pool_side};
 use mm1_model::gguf::{
@@ -22,9 +23,6 @@ use crate::output::print_json;
 use crate::recipe::Stage;
 use crate::stored_tokenizer;
 use crate::trained::RunModel;
-
-/// An empty line in GPT-2's letters for bytes.
-const EMPTY_LINE: &str = "\u{10a}\u{10a}";
 
 /// What GGUF calls a token that is neither special nor unused.
 const NORMAL: i64 = 1;
@@ -47,7 +45,8 @@ pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Res
     input(on_pool(|| write_language_model(&args.out, &model)))?;
     if let Some(path) = &beside {
         let pixels = [found.recipe.image.mean, found.recipe.image.std];
-        let projector = GgufProjector { model: &found.model, name, pixels, matrices };
+        let longest_side = longest_side(found);
+        let projector = GgufProjector { model: &found.model, name, pixels, longest_side, matrices };
         input(on_pool(|| write_projector(path, &projector)))?;
     }
     let bytes = std::fs::metadata(&args.out)?.len();
@@ -71,6 +70,16 @@ pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Res
         ),
     }
     Ok(())
+}
+
+/// The side of a picture before tiles are cut, in pixels. llama.cpp always cuts some: of a model that was
+/// trained without, one that shows all.
+fn longest_side(found: &RunModel) -> usize {
+    let image = found.recipe.image_spec();
+    match image.config.tiling {
+        Tiling::Idefics3 { longest, .. } => longest as usize * image.size,
+        _ => image.size,
+    }
 }
 
 fn tensor_type(numbers: StoredAs) -> TensorType {

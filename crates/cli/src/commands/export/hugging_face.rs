@@ -6,18 +6,22 @@ use anyhow::{Context as _, Result, bail};
 use mm1_data::chat;
 use mm1_data::document::Special;
 use mm1_data::tokenizer::Tokenizer;
+use mm1_model::adapter::AdapterConfig;
 use mm1_model::export::{
     ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, read_back, write_json, write_model,
 };
+use mm1_model::{Mm1, adapted, peft};
 use serde_json::json;
 
 use super::card;
 use super::proof::{self, ExportProof};
-use super::{ExportArgs, StoredAs};
+use super::{ADAPTER, AdapterPlace, ExportArgs, StoredAs};
 use crate::error::input;
 use crate::new_folder::{self, write_text};
 use crate::output::print_json;
 use crate::recipe::Stage;
+use crate::recipe::export_form::check_tiling;
+use crate::stage::model;
 use crate::trained::RunModel;
 
 /// Writes the folder, reads it back, and compares what it says with what the run's model does. Only then it
@@ -26,20 +30,50 @@ use crate::trained::RunModel;
 /// # Errors
 /// See [`super::export`].
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
+    input(check_tiling(found.recipe.export, &found.recipe.image.tiling))?;
     let numbers = input(float_type(args.numbers.unwrap_or(StoredAs::F32)))?;
-    let proof = new_folder::write(&args.out, |beside| {
+    let base = match args.adapters {
+        AdapterPlace::Merged => None,
+        AdapterPlace::Beside => Some(ModelBeside::read(args, found)?),
+    };
+    let model = base.as_ref().map_or(&found.model, |beside| &beside.base);
+    let proof = new_folder::write(&args.out, |folder| {
         let ids = ids(&found.tokenizer);
-        let form = found.recipe.export;
-        let (model, shard_bytes) = (&found.model, SHARD_BYTES);
+        let (form, shard_bytes) = (found.recipe.export, SHARD_BYTES);
         let exported = ExportedModel { model, form, numbers: Some(numbers), shard_bytes, context, ids: &ids };
-        write_model(beside, &exported)?;
-        write_tokenizer(beside, found, context)?;
-        let back = read_back(beside, &exported, numbers).context("what was written can't be read again")?;
-        let proof = proof::compare(&found.model, &back, &found.tokenizer, numbers)?;
-        write_text(beside, "README.md", &card::model_card(&args.run, found, &proof)?)?;
+        write_model(folder, &exported)?;
+        write_tokenizer(folder, found, context)?;
+        if let Some(beside) = &base {
+            beside.write_adapters(folder, form, &args.out)?;
+        }
+        let back = read_back(folder, &exported, numbers).context("what was written can't be read again")?;
+        let proof = proof::compare(model, &back, &found.tokenizer, numbers)?;
+        write_text(folder, "README.md", &card::model_card(args, found, &proof)?)?;
         Ok(proof)
     })?;
     tell(args, found, &proof)
+}
+
+/// The model without its adapters, and with them.
+struct ModelBeside<'a> {
+    base: Mm1,
+    adapted: Mm1,
+    config: &'a AdapterConfig,
+}
+
+impl<'a> ModelBeside<'a> {
+    fn read(args: &ExportArgs, found: &'a RunModel) -> Result<Self> {
+        let stage = found.stage.training().context("the stage trains nothing")?;
+        let config = stage.adapter.as_ref().context("the stage has no adapters")?;
+        let adapted = model::unmerged(&found.recipe, &args.run, stage, found.compute.device())?;
+        Ok(Self { base: adapted::base(adapted.clone()), adapted, config })
+    }
+
+    /// Writes the adapters beside the model in `folder`, which will be called `out`.
+    fn write_adapters(&self, folder: &Path, form: ExportForm, out: &Path) -> Result<()> {
+        let base = out.to_string_lossy();
+        peft::save_whole(&self.adapted, self.config, form, &base, &folder.join(ADAPTER))
+    }
 }
 
 fn tell(args: &ExportArgs, found: &RunModel, proof: &ExportProof) -> Result<()> {
@@ -52,6 +86,9 @@ fn tell(args: &ExportArgs, found: &RunModel, proof: &ExportProof) -> Result<()> 
         ExportForm::Idefics3 => "an Idefics3, which needs no code beside it",
     };
     println!("{}: the model of stage {stage} as {code}", args.out.display());
+    if args.adapters == AdapterPlace::Beside {
+        println!("{}: its adapters, for peft", args.out.join(ADAPTER).display());
+    }
     println!("{proof}");
     Ok(())
 }

@@ -13,8 +13,11 @@ use clap::{Args, ValueEnum};
 use crate::arguments::{DeviceArgs, ThreadsArgs};
 use crate::error::input;
 use crate::new_folder;
-use crate::recipe::export_form::check_views;
+use crate::recipe::Stage;
 use crate::trained::RunModel;
+
+/// The folder of adapters that are kept beside the weights.
+const ADAPTER: &str = "adapter";
 
 #[derive(Debug, Args)]
 pub(crate) struct ExportArgs {
@@ -35,6 +38,9 @@ pub(crate) struct ExportArgs {
     /// The longest text that readers should give the model. Default: the longest row of its training.
     #[arg(long, value_name = "TOKENS")]
     context: Option<usize>,
+    /// Where the adapters (LoRA) of the stage go; in GGUF they are always in the weights.
+    #[arg(long, value_name = "WHERE", default_value = "merged")]
+    adapters: AdapterPlace,
     #[command(flatten)]
     threads: ThreadsArgs,
     /// Print one JSON document as the last line of standard output.
@@ -53,6 +59,16 @@ enum ExportFormat {
     /// whose recipe has `export = "idefics3"`, image encoder and connector are written beside it, as
     /// mmproj-FILE; of any other they are left out.
     Gguf,
+}
+
+/// Where adapters go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum AdapterPlace {
+    /// Into the weights.
+    Merged,
+    /// Into the folder `adapter` of the export, in the format of peft. The weights beside it are those
+    /// without.
+    Beside,
 }
 
 /// How a number is stored.
@@ -78,13 +94,29 @@ pub(crate) fn export(args: &ExportArgs) -> Result<()> {
     args.threads.start_pool()?;
     input(check_out(args))?;
     let found = RunModel::read(&args.run, args.stage.as_deref(), DeviceArgs::default())?;
-    input(check_views(&found.recipe))?;
+    if args.adapters == AdapterPlace::Beside {
+        input(check_beside(args, &found.stage))?;
+    }
     let lengths = found.recipe.stage.iter().filter_map(|stage| Some(stage.training()?.length));
     let context = args.context.or(lengths.max()).context("no stage of the run trains")?;
     match args.format {
         ExportFormat::Hf => hugging_face::export(args, &found, context),
         ExportFormat::Gguf => gguf::export(args, &found, context),
     }
+}
+
+/// Refuses what has no adapters to be kept beside.
+fn check_beside(args: &ExportArgs, stage: &Stage) -> Result<()> {
+    ensure!(
+        matches!(args.format, ExportFormat::Hf),
+        "--adapters beside: a GGUF file has adapters in its weights: leave it out, or take --format hf"
+    );
+    ensure!(
+        stage.training().is_some_and(|stage| stage.adapter.is_some()),
+        "--adapters beside: stage {} has no adapters: leave it out",
+        stage.name()
+    );
+    Ok(())
 }
 
 fn check_out(args: &ExportArgs) -> Result<()> {
