@@ -1,5 +1,5 @@
-//! Memory of training steps: one range of addresses whose free parts join, so that gradients lie where
-//! activations lay.
+//! Memory of steps, of training or of reading: one range of addresses whose free parts join, so that
+//! gradients lie where activations lay.
 //!
 //! What goes back to the system is cleared page by page when it comes again, and a pool of vectors keeps what
 //! no later one fits into. Here a step finds the pages of the last one, whatever their sizes were.

@@ -7,7 +7,9 @@ use burn::tensor::Tensor;
 use crate::adapter::{self, AdapterConfig, AttentionAdapters};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{Activation, Affine, CachedLayer, Heads, Layout, Norm, Operations, QkNorm, Rope};
+use crate::ops::{
+    Activation, Affine, CachedLayer, Heads, Layout, Norm, Operations, QkNorm, Rope, WeightFormat,
+};
 use crate::weight::LinearWeight;
 
 /// The parameters of a norm: RMSNorm where there is no `beta`, else LayerNorm.
@@ -144,8 +146,8 @@ impl Attention {
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
-        Self { qkv: self.qkv.read_only(ops), out: self.out.read_only(ops), ..self }
+    pub(crate) fn read_only(self, ops: &dyn Operations, format: WeightFormat) -> Self {
+        Self { qkv: self.qkv.read_only(ops, format), out: self.out.read_only(ops, format), ..self }
     }
 
     /// Queries, keys and values: `[b, t, d] -> [b, t, (h + 2g) c]`.

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mm1_kernels::arena;
 
-use crate::ops::{self, Composed, Dropout, Fused, GradientSums, Operations, Precision};
+use crate::ops::{self, Composed, Dropout, Fused, GradientSums, Operations, Precision, WeightFormat};
 
 /// Where and how everything is computed: the device, the operations for it, their precision, and what a
 /// training step saves for backward. It is made once and passed to whatever computes; nothing of it is
@@ -18,6 +18,7 @@ pub struct Compute {
     /// Those for the device.
     ops: Arc<dyn Operations>,
     checkpointing: bool,
+    weight_format: WeightFormat,
     /// Step and micro-batch, by which dropout draws; nothing is dropped without.
     draw: Option<[u64; 2]>,
 }
@@ -32,7 +33,7 @@ impl Compute {
         } else {
             Arc::new(Composed::new(Precision::F32))
         };
-        Self { device, ops, checkpointing: false, draw: None }
+        Self { device, ops, checkpointing: false, weight_format: WeightFormat::default(), draw: None }
     }
 
     /// The same with other operations, which must be of its device: [`Composed`] ones are of all.
@@ -48,6 +49,16 @@ impl Compute {
     /// The same with activation checkpointing by transformer blocks, or without: see [`Self::checkpointed`].
     pub fn with_checkpointing(&self, checkpointing: bool) -> Self {
         Self { checkpointing, ..self.clone() }
+    }
+
+    /// The same with the weights of decoders that are only read in another format, where the device has it.
+    pub fn with_weight_format(&self, weight_format: WeightFormat) -> Self {
+        Self { weight_format, ..self.clone() }
+    }
+
+    /// The format of the weights of decoders that are only read.
+    pub fn weight_format(&self) -> WeightFormat {
+        self.weight_format
     }
 
     /// The same in micro-batch `part` of a training step: dropout draws by both. Without, nothing is dropped.
@@ -96,15 +107,16 @@ impl Compute {
         }
     }
 
-    /// Inside of a [`Self::training_step`] the sums of gradients that backward passes add to; none where
-    /// operations leave that to the engine.
+    /// Inside of a [`Self::step`] the sums of gradients that backward passes add to; none where operations
+    /// leave that to the engine.
     pub fn gradient_sums(&self) -> Option<&GradientSums> {
         self.ops.memory()?.gradient_sums()
     }
 
-    /// Runs `step`, a step of training, with a `Compute` whose operations work in the memory that the step
-    /// before has left, and leave it to the next step.
-    pub fn training_step<R>(&self, step: impl FnOnce(&Self) -> R) -> R {
+    /// Runs `step`, one of training or of reading, with a `Compute` whose operations work in the memory that
+    /// the step before has left, and leave it to the next step. (Reading 512 tokens in memory that the system
+    /// clears for each operation took a tenth longer, docs/LOG.md, 2026-11-29.)
+    pub fn step<R>(&self, step: impl FnOnce(&Self) -> R) -> R {
         let result = step(&Self { ops: self.ops.in_step(), ..self.clone() });
         arena::end_step();
         result

@@ -16,7 +16,7 @@ use crate::compute::Compute;
 use crate::init::{Init, Initializer};
 use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight};
+use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight, WeightFormat};
 use crate::rope::RopeScaling;
 use crate::vision::required_without_origin;
 use crate::weight::LinearWeight;
@@ -296,14 +296,14 @@ impl Lm {
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
+    pub(crate) fn read_only(self, ops: &dyn Operations, format: WeightFormat) -> Self {
         // An embedding that is the head stays beside its packed form: single rows of it are read.
-        let tied = self.head.is_none().then(|| ops.packed(self.output()));
+        let tied = self.head.is_none().then(|| ops.packed(self.output(), format));
         let head = match tied {
             Some(Weight::Packed(packed)) => Some(LinearWeight::ReadOnly(packed)),
-            _ => self.head.map(|head| head.read_only(ops)),
+            _ => self.head.map(|head| head.read_only(ops, format)),
         };
-        let blocks = self.blocks.into_iter().map(|block| block.read_only(ops)).collect();
+        let blocks = self.blocks.into_iter().map(|block| block.read_only(ops, format)).collect();
         Self { blocks, head, ..self }
     }
 

@@ -8,7 +8,7 @@ use crate::adapter::{self, AdapterConfig, MlpAdapters};
 use crate::attention::{Attention, NormWeights};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{Activation, Affine, CachedLayer, Layout, Operations, Rope};
+use crate::ops::{Activation, Affine, CachedLayer, Layout, Operations, Rope, WeightFormat};
 use crate::weight::LinearWeight;
 
 /// `x + activation(norm(x) up) down`: a GELU with biases in the encoder, SwiGLU without in the decoder.
@@ -77,8 +77,8 @@ impl Mlp {
         Self { up, down, adapter: MlpAdapters::default(), ..self }
     }
 
-    fn read_only(self, ops: &dyn Operations) -> Self {
-        Self { up: self.up.read_only(ops), down: self.down.read_only(ops), ..self }
+    fn read_only(self, ops: &dyn Operations, format: WeightFormat) -> Self {
+        Self { up: self.up.read_only(ops, format), down: self.down.read_only(ops, format), ..self }
     }
 }
 
@@ -176,7 +176,7 @@ impl Block {
     }
 
     /// See [`crate::Mm1::read_only`].
-    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
-        Self { attention: self.attention.read_only(ops), mlp: self.mlp.read_only(ops) }
+    pub(crate) fn read_only(self, ops: &dyn Operations, format: WeightFormat) -> Self {
+        Self { attention: self.attention.read_only(ops, format), mlp: self.mlp.read_only(ops, format) }
     }
 }

@@ -112,10 +112,15 @@ impl Mm1 {
     /// blocks and its head are packed once, as products of `compute` take them, instead of every time. In
     /// bfloat16 that is half of their memory where the CPU has products of it; an embedding that is the head
     /// as well stays beside its packed form. With a [`Compute`] of the same precision the results are the
-    /// same bits. It has no loss, and those weights are no parameters any more: it is not to be saved.
+    /// same bits, unless the decoder's weights are in another [`crate::ops::WeightFormat`]. It has no loss,
+    /// and those weights are no parameters any more: it is not to be saved.
     pub fn read_only(self, compute: &Compute) -> Self {
         let ops = compute.ops();
-        Self { vision: self.vision.read_only(ops), lm: self.lm.read_only(ops), ..self }
+        Self {
+            vision: self.vision.read_only(ops),
+            lm: self.lm.read_only(ops, compute.weight_format()),
+            ..self
+        }
     }
 
     /// The same network for pictures of `size` pixels a side: the tables of positions of encoder and
@@ -219,7 +224,9 @@ impl Mm1 {
             end.saturating_sub(1)
         };
         let ends: Vec<u32> = pieces.iter().map(last).collect();
-        Ok(rows(self.lm.finish(compute, self.read(compute, pieces, cache, Some(&ends))?)))
+        compute.step(|compute| {
+            Ok(rows(self.lm.finish(compute, self.read(compute, pieces, cache, Some(&ends))?)))
+        })
     }
 
     /// Reads as [`Self::extend`] and gives the logits of EVERY new token, piece after piece: `[n, v]`.
@@ -232,7 +239,7 @@ impl Mm1 {
         pieces: &[Piece<'_>],
         cache: &mut Cache,
     ) -> Result<Tensor<2>> {
-        Ok(rows(self.lm.finish(compute, self.read(compute, pieces, cache, None)?)))
+        compute.step(|compute| Ok(rows(self.lm.finish(compute, self.read(compute, pieces, cache, None)?))))
     }
 
     /// New tokens through all blocks, `[1, n, d]`; or of them the `wanted` positions.

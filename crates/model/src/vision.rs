@@ -18,7 +18,7 @@ use crate::compute::Compute;
 use crate::init::{Init, Initializer, POSITION, STD};
 use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Affine, Heads, Layout, Operations, Sight};
+use crate::ops::{self, Activation, Affine, Heads, Layout, Operations, Sight, WeightFormat};
 use crate::positions;
 
 /// The image encoder, `[model.vision]`: a vision transformer with pre-norm blocks (LayerNorm, GELU).
@@ -284,8 +284,8 @@ impl Vision {
 
     /// See [`crate::Mm1::read_only`].
     pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
-        let blocks = self.blocks.into_iter().map(|block| block.read_only(ops)).collect();
-        Self { blocks, ..self }
+        let packed = |block: Block| block.read_only(ops, WeightFormat::Precision);
+        Self { blocks: self.blocks.into_iter().map(packed).collect(), ..self }
     }
 
     /// What the connector takes: features of the patches, row by row, without the class token's:

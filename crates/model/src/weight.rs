@@ -3,7 +3,7 @@
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
 
-use crate::ops::{Operations, PackedWeight, Weight};
+use crate::ops::{Operations, PackedWeight, Weight, WeightFormat};
 
 /// The weight `[i, o]` of a linear map.
 #[derive(Module, Debug)]
@@ -16,8 +16,8 @@ pub enum LinearWeight {
 
 impl LinearWeight {
     /// The same for reading only, where `ops` have a layout for that.
-    pub(crate) fn read_only(self, ops: &dyn Operations) -> Self {
-        match ops.packed((&self).into()) {
+    pub(crate) fn read_only(self, ops: &dyn Operations, format: WeightFormat) -> Self {
+        match ops.packed((&self).into(), format) {
             Weight::Packed(packed) => Self::ReadOnly(packed),
             _ => self,
         }

@@ -3,7 +3,7 @@
 //!
 //!     bench_generate DIR init          writes DIR/weights.safetensors
 //!     bench_generate DIR f32|bf16      starts from it
-//!     bench_generate MODEL f32|bf16    starts from a language model in GGUF
+//!     bench_generate MODEL f32|bf16|q8_0    starts from a language model in GGUF
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe. A line is `BATCH PROMPT NEW PICTURES`: sequences,
 //! tokens of each prompt, tokens of each answer, pictures spread evenly over each prompt. Token j of prompt i
@@ -22,7 +22,7 @@ use mm1_model::device::DeviceKind;
 use mm1_model::import::lm;
 use mm1_model::init::Init;
 use mm1_model::lm::Lm;
-use mm1_model::ops::Precision;
+use mm1_model::ops::{Precision, WeightFormat};
 use mm1_model::{Cache, Compute, Mm1, Mm1Config, Piece, Placed, weights};
 use serde_json::json;
 
@@ -34,20 +34,21 @@ fn main() -> Result<()> {
     mm1_kernels::allocator::give_back_after(mm1_kernels::allocator::ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(path), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_generate DIR|MODEL init|f32|bf16");
+        bail!("usage: bench_generate DIR|MODEL init|f32|bf16|q8_0");
     };
     let compute = Compute::new(DeviceKind::Cpu.open()?);
-    let precision = match mode.as_str() {
+    let (precision, format) = match mode.as_str() {
         "init" => return weights::save(&new(&path, &compute)?, &path.join(WEIGHTS)),
-        "f32" => Precision::F32,
-        "bf16" => Precision::Bf16,
-        other => bail!("{other}: need init, f32 or bf16"),
+        "f32" => (Precision::F32, WeightFormat::Precision),
+        "bf16" => (Precision::Bf16, WeightFormat::Precision),
+        "q8_0" => (Precision::F32, WeightFormat::Q8_0),
+        other => bail!("{other}: need init, f32, bf16 or q8_0"),
     };
     let model = match path.extension() {
         Some(_) => imported(&path, &compute)?,
         None => weights::load(new(&path, &compute)?, &path.join(WEIGHTS))?,
     };
-    let compute = compute.with_precision(precision);
+    let compute = compute.with_precision(precision).with_weight_format(format);
     let model = model.read_only(&compute);
     on_pool(|| serve(&compute, &model))
 }

@@ -212,7 +212,7 @@ impl<M: Objective> Trainer<M> {
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
     pub fn step(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
         let compute = self.compute.clone();
-        compute.training_step(|compute| self.step_over(compute, batches, lr))
+        compute.step(|compute| self.step_over(compute, batches, lr))
     }
 
     fn step_over(&mut self, compute: &Compute, batches: &[M::Batch], lr: f64) -> Result<StepReport> {

@@ -7,57 +7,77 @@ use super::{Heads, RopeTable, rope};
 use crate::buffer::{RowsMut, Scratch, Shared};
 use crate::cpu::{self, tiered};
 use crate::gemm::{Kernel, Matrix, Precision};
+use crate::number::Stored;
 
-/// Keys and values of one layer and one sequence; they grow in place.
+/// Keys and values of one layer and one sequence. They grow by blocks, which never move: copying them to a
+/// longer vector took as long as three tokens.
 #[derive(Clone, Debug)]
 pub struct KvCache {
-    /// For each key head `[len, c]`, turned by their positions.
-    keys: Vec<Vec<f32>>,
-    /// For each key head `[len, c]`: as many as keys.
-    values: Vec<Vec<f32>>,
+    /// Of each key head.
+    blocks: Vec<Vec<TokenBlock>>,
+    len: usize,
     /// Of a head: `c`.
     width: usize,
+}
+
+/// Tokens of a block: keys of 16 KB stay in the first cache while all heads read them.
+const TOKENS: usize = 64;
+
+/// Keys and values of some tokens of a head; behind the last one are any values.
+#[derive(Clone, Debug)]
+struct TokenBlock {
+    /// `[c, TOKENS]`, turned by their positions: keys lie side by side, so that a query meets many of them in
+    /// one vector, and no sum is taken across a vector.
+    keys: Box<[f32]>,
+    /// `[TOKENS, c]`
+    values: Box<[f32]>,
+}
+
+impl TokenBlock {
+    fn new(width: usize) -> Self {
+        let zeros = || vec![0.0; TOKENS * width].into_boxed_slice();
+        Self { keys: zeros(), values: zeros() }
+    }
+
+    /// Sets keys from token `first` on, of rows `[n, c]`.
+    fn set_keys(&mut self, first: usize, rows: &[f32], width: usize) {
+        for (j, keys) in self.keys.chunks_exact_mut(TOKENS).enumerate() {
+            for (key, row) in keys[first..].iter_mut().zip(rows.chunks_exact(width)) {
+                *key = row[j];
+            }
+        }
+    }
+
+    /// The first keys as rows `[n, c]`.
+    fn read_keys(&self, rows: &mut [f32], width: usize) {
+        for (token, row) in rows.chunks_exact_mut(width).enumerate() {
+            for (x, keys) in row.iter_mut().zip(self.keys.chunks_exact(TOKENS)) {
+                *x = keys[token];
+            }
+        }
+    }
 }
 
 impl KvCache {
     /// An empty one.
     pub fn new(heads: Heads) -> Self {
-        let none = vec![Vec::new(); heads.kv_heads];
-        Self { keys: none.clone(), values: none, width: heads.width }
+        Self { blocks: vec![Vec::new(); heads.kv_heads], len: 0, width: heads.width }
     }
 
     /// Number of tokens.
     pub fn len(&self) -> usize {
-        self.keys.first().map_or(0, |keys| keys.len() / self.width)
+        self.len
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len == 0
     }
 
     /// Forgets all tokens from `len` on.
     pub fn truncate(&mut self, len: usize) {
-        for side in self.keys.iter_mut().chain(&mut self.values) {
-            side.truncate(len * self.width);
-        }
-    }
-
-    /// Appends rows `[new, (h + 2 g) c]`.
-    fn append(&mut self, heads: Heads, rope: Option<&RopeTable>, qkv: &[f32]) {
-        let (c, stride, before) = (heads.width, heads.qkv_width(), self.len());
-        if qkv.is_empty() {
-            return;
-        }
-        let table = rope.map_or(&[][..], |rope| rope.from(before));
-        let end = (before + qkv.len() / stride) * c;
-        for (kv, (keys, values)) in self.keys.iter_mut().zip(&mut self.values).enumerate() {
-            for (side, start, table) in [(keys, heads.key(kv), table), (values, heads.value(kv), &[][..])] {
-                side.resize(end, 0.0);
-                let rows = StridedRows { values: &qkv[start..], stride };
-                rope::rotate(rows, &mut side[before * c..], c, table, 1.0);
-            }
-        }
+        self.len = self.len.min(len);
+        self.blocks.iter_mut().for_each(|blocks| blocks.truncate(self.len.div_ceil(TOKENS)));
     }
 }
 
@@ -72,13 +92,16 @@ pub struct CachedAttention<'a> {
     pub precision: Precision,
 }
 
-/// The new rows of one sequence.
-#[derive(Clone, Copy)]
-struct NewRows<'a> {
-    /// `[new, (h + 2 g) c]`
-    qkv: &'a [f32],
-    /// The first one's row of the output.
+/// What one task does: the new tokens of one sequence, for one key head.
+struct HeadTask<'a> {
+    kv: usize,
+    blocks: &'a mut Vec<TokenBlock>,
+    /// Cached tokens.
+    before: usize,
+    /// The first new one's row of input and output.
     first: usize,
+    /// New tokens, at least one.
+    new: usize,
 }
 
 /// New tokens up to which keys are read where they are instead of being packed.
@@ -93,104 +116,179 @@ impl CachedAttention<'_> {
     ///
     /// # Panics
     /// If lengths do not fit, or a sequence becomes longer than the rotation's table.
-    pub fn attend(&self, qkv: &[f32], steps: &mut [(&mut KvCache, usize)], out: &mut [f32]) {
-        let (heads, stride) = (self.heads, self.heads.qkv_width());
+    pub fn attend<T: Stored>(&self, qkv: &[T], steps: &mut [(&mut KvCache, usize)], out: &mut [T]) {
+        let heads = self.heads;
         heads.check(self.rope);
-        // All keys are appended before any head attends, so that the tasks below only read the caches.
         let n: usize = steps.iter().map(|step| step.1).sum();
-        assert_eq!(qkv.len(), n * stride, "{heads:?}: the input is not the steps' {n} rows");
+        assert_eq!(qkv.len(), n * heads.qkv_width(), "{heads:?}: the input is not the steps' {n} rows");
         assert_eq!(out.len(), n * heads.out_width(), "{heads:?}: the output is not the steps' {n} rows");
-        let mut first = 0;
-        let mut firsts = Vec::with_capacity(steps.len());
-        for (cache, new) in steps.iter_mut() {
-            assert!(
-                cache.width == heads.width && cache.keys.len() == heads.kv_heads,
-                "a cache of other heads"
-            );
-            let most = self.rope.map_or(usize::MAX, RopeTable::positions);
-            assert!(cache.len() + *new <= most, "a sequence is longer than the rotation's {most} positions");
-            cache.append(heads, self.rope, &qkv[first * stride..(first + *new) * stride]);
-            firsts.push(first);
-            first += *new;
+        let (mut tasks, mut first) = (Vec::with_capacity(steps.len() * heads.kv_heads), 0);
+        for (cache, new) in steps.iter_mut().map(|(cache, new)| (&mut **cache, *new)) {
+            let fits = cache.width == heads.width && cache.blocks.len() == heads.kv_heads;
+            assert!(fits, "a cache of other heads");
+            let (before, most) = (cache.len, self.rope.map_or(usize::MAX, RopeTable::positions));
+            cache.len += new;
+            assert!(cache.len <= most, "a sequence is longer than the rotation's {most} positions");
+            let of_head = |(kv, blocks)| HeadTask { kv, blocks, before, first, new };
+            tasks.extend(cache.blocks.iter_mut().enumerate().map(of_head).filter(|task| task.new > 0));
+            first += new;
         }
-        let (steps, out) = (&*steps, Shared::new(out));
-        cpu::rows(steps.len() * heads.kv_heads, 1, |task| {
-            let (step, kv) = (task.start / heads.kv_heads, task.start % heads.kv_heads);
-            let (cache, new) = (&*steps[step].0, steps[step].1);
-            let rows = &qkv[firsts[step] * stride..(firsts[step] + new) * stride];
-            self.task(cache, kv, NewRows { qkv: rows, first: firsts[step] }, out);
-        });
+        let out = Shared::new(out);
+        cpu::chunks(&mut tasks, 1, |_, tasks| tasks.iter_mut().for_each(|task| self.task(qkv, task, out)));
     }
 
-    /// New rows of one sequence, for one key head.
-    fn task(&self, cache: &KvCache, kv: usize, new: NewRows<'_>, out: Shared<'_, f32>) {
-        let NewRows { qkv, first } = new;
-        let (heads, c, total) = (self.heads, self.heads.width, cache.len());
-        let (new, width) = (qkv.len() / heads.qkv_width(), heads.out_width());
-        if new == 0 {
-            return;
-        }
-        let table = self.rope.map_or(&[][..], |rope| rope.from(total - new));
-        let visible = VisibleKeys::Causal(total - new + 1);
-        let (keys, values) = (&cache.keys[kv][..], &cache.values[kv][..]);
-        let mut q = Scratch::new(new * c);
+    fn task<T: Stored>(&self, qkv: &[T], task: &mut HeadTask<'_>, out: Shared<'_, T>) {
+        let (heads, c, few) = (self.heads, self.heads.width, task.new <= FEW);
+        let (width, total) = (heads.out_width(), task.before + task.new);
+        // Many queries read keys as rows, also those that were there.
+        let mut keys = Scratch::new(if few { task.new } else { total } * c);
+        let keys = keys.floats();
+        self.append(qkv, task, &mut keys[if few { 0 } else { task.before * c }..]);
+        let of_group = task.kv * heads.group()..(task.kv + 1) * heads.group();
+        let mut q = Scratch::new(heads.group() * task.new * c);
         let q = q.floats();
-        let kernel = Kernel::of(self.precision);
+        for (head, q) in of_group.clone().zip(q.chunks_exact_mut(task.new * c)) {
+            self.rotate(task.rows(qkv, heads, head * c), q, task.before, heads.scale());
+        }
+        // SAFETY: each sequence has its rows and each head its task, so these rows are this one's alone.
+        let rows_of = |head: usize| unsafe { RowsMut::new(out, task.first * width + head * c, width, c) };
+        let visible = VisibleKeys::Causal(task.before + 1);
+        if few {
+            let mut out: Vec<_> = of_group.map(rows_of).collect();
+            return QueryGroup { q, new: task.new, blocks: task.blocks, width: c }.attend(visible, &mut out);
+        }
+        let (kernel, mut values) = (Kernel::of(self.precision), Scratch::new(total * c));
+        let values = values.floats();
+        read_rows(task.blocks, &mut keys[..task.before * c], values, c);
         // Packing reads keys and values once and writes them once: it pays where enough queries read them
         // again.
-        let panels = (new > FEW)
-            .then(|| ForwardPanels::new(kernel, Matrix::new(keys, total, c), Matrix::new(values, total, c)));
-        for head in kv * heads.group()..(kv + 1) * heads.group() {
-            let rows = StridedRows { values: &qkv[head * c..], stride: heads.qkv_width() };
-            rope::rotate(rows, q, c, table, heads.scale());
-            // SAFETY: each sequence has its rows and each head its task, so these rows are this one's alone.
-            let mut out = unsafe { RowsMut::new(out, first * width + head * c, width, c) };
-            match &panels {
-                Some(panels) => {
-                    let mut lse = Scratch::new(new);
-                    let output = HeadOutput { out: &mut out, lse: lse.floats() };
-                    head::attend(kernel, Matrix::new(q, new, c), panels, visible, output);
+        let panels = ForwardPanels::new(kernel, Matrix::new(keys, total, c), Matrix::new(values, total, c));
+        for (head, q) in of_group.zip(q.chunks_exact(task.new * c)) {
+            let mut lse = Scratch::new(task.new);
+            let output = HeadOutput { out: &mut rows_of(head), lse: lse.floats() };
+            head::attend(kernel, Matrix::new(q, task.new, c), &panels, visible, output);
+        }
+    }
+
+    /// Appends the new tokens' keys and values; the keys also to the rows `keys` `[new, c]`.
+    fn append<T: Stored>(&self, qkv: &[T], task: &mut HeadTask<'_>, keys: &mut [f32]) {
+        let (c, end) = (self.heads.width, task.before + task.new);
+        self.rotate(task.rows(qkv, self.heads, self.heads.key(task.kv)), keys, task.before, 1.0);
+        let values = task.rows(qkv, self.heads, self.heads.value(task.kv));
+        task.blocks.resize_with(end.div_ceil(TOKENS), || TokenBlock::new(c));
+        for (i, block) in task.blocks.iter_mut().enumerate().skip(task.before / TOKENS) {
+            let first = (i * TOKENS).max(task.before);
+            let (at, new, n) = (first % TOKENS, first - task.before, ((i + 1) * TOKENS).min(end) - first);
+            block.set_keys(at, &keys[new * c..(new + n) * c], c);
+            let rows = StridedRows { values: &values.values[new * values.stride..], ..values };
+            rope::rotate(rows, &mut block.values[at * c..(at + n) * c], c, &[], 1.0);
+        }
+    }
+
+    /// Rows `[n, c]` turned by their positions, the first of which is given, and scaled.
+    fn rotate<T: Stored>(&self, rows: StridedRows<'_, T>, to: &mut [f32], position: usize, scale: f32) {
+        let table = self.rope.map_or(&[][..], |rope| rope.from(position));
+        rope::rotate(rows, to, self.heads.width, table, scale);
+    }
+}
+
+impl HeadTask<'_> {
+    /// The new tokens' rows of a head whose first value is at `start` of a row.
+    fn rows<'b, T>(&self, qkv: &'b [T], heads: Heads, start: usize) -> StridedRows<'b, T> {
+        let stride = heads.qkv_width();
+        StridedRows { values: &qkv[self.first * stride + start..], stride }
+    }
+}
+
+/// The first tokens' keys, and values, as rows `[n, c]`.
+fn read_rows(blocks: &[TokenBlock], keys: &mut [f32], values: &mut [f32], width: usize) {
+    for (block, keys) in blocks.iter().zip(keys.chunks_mut(TOKENS * width)) {
+        block.read_keys(keys, width);
+    }
+    for (block, values) in blocks.iter().zip(values.chunks_mut(TOKENS * width)) {
+        values.copy_from_slice(&block.values[..values.len()]);
+    }
+}
+
+/// A few queries of the heads that share keys, and their keys and values where they lie.
+struct QueryGroup<'a> {
+    /// `[heads, new, c]`
+    q: &'a [f32],
+    new: usize,
+    blocks: &'a [TokenBlock],
+    /// `c`
+    width: usize,
+}
+
+impl QueryGroup<'_> {
+    /// Writes a row of each head's `out` for each new token.
+    fn attend<T: Stored>(&self, visible: VisibleKeys, out: &mut [RowsMut<'_, T>]) {
+        let (heads, c) = (out.len(), self.width);
+        let mut memory = Scratch::new(heads * (c + 2));
+        let (sums, statistics) = memory.floats().split_at_mut(heads * c);
+        let (inverse, lse) = statistics.split_at_mut(heads);
+        for i in 0..self.new {
+            let seen = visible.keys(i);
+            let stride = seen.next_multiple_of(LANES);
+            let mut scores = Scratch::new(heads * stride);
+            let scores = scores.floats();
+            scores.fill(0.0);
+            // A block of keys or values is read by all heads while the first cache holds it.
+            for (first, block) in (0..seen).step_by(TOKENS).zip(self.blocks) {
+                let end = (first + TOKENS).min(stride);
+                for (head, scores) in scores.chunks_exact_mut(stride).enumerate() {
+                    let q = &self.q[(head * self.new + i) * c..][..c];
+                    add_weighted(q, (&block.keys, TOKENS), &mut scores[first..end]);
                 }
-                None => few(q, (keys, values), visible, &mut out),
+            }
+            softmax::exponentiate(scores, stride, VisibleKeys::All(seen), (&mut *inverse, &mut *lse));
+            sums.fill(0.0);
+            for (first, block) in (0..seen).step_by(TOKENS).zip(self.blocks) {
+                let values = &block.values[..TOKENS.min(seen - first) * c];
+                for (scores, sums) in scores.chunks_exact(stride).zip(sums.chunks_exact_mut(c)) {
+                    add_weighted(&scores[first..], (values, c), sums);
+                }
+            }
+            for (head, out) in out.iter_mut().enumerate() {
+                softmax::scale_rows(&sums[head * c..][..c], &inverse[head..=head], (out, i));
             }
         }
     }
 }
 
-/// Attention of a few queries, keys and values being read in their order.
-fn few(q: &[f32], (keys, values): (&[f32], &[f32]), visible: VisibleKeys, out: &mut RowsMut<'_>) {
-    let c = out.row(0).len();
-    let mut scores = Scratch::new((keys.len() / c).next_multiple_of(LANES));
-    for (i, q) in q.chunks_exact(c).enumerate() {
-        let seen = visible.keys(i);
-        let scores = &mut scores.floats()[..seen.next_multiple_of(LANES)];
-        products(q, &keys[..seen * c], scores);
-        let (mut inverse, mut lse) = ([0.0], [0.0]);
-        softmax::exponentiate(scores, scores.len(), VisibleKeys::All(seen), (&mut inverse, &mut lse));
-        blend(&scores[..seen], &values[..seen * c], inverse[0], out.row(i));
-    }
-}
-
 tiered! {
-    /// The product of `q` `[c]` with each row of `keys`.
-    fn products(q: &[f32], keys: &[f32], out: &mut [f32]) {
-        for (key, out) in keys.chunks_exact(q.len()).zip(out) {
-            *out = softmax::dot(q, key);
+    /// Adds rows, each times its weight, to `out` `[n]`: the first n of so many columns of `rows`.
+    fn add_weighted(weights: &[f32], (rows, columns): (&[f32], usize), out: &mut [f32]) {
+        let n = out.len();
+        let (wide, rest) = out.as_chunks_mut::<64>();
+        for (i, out) in wide.iter_mut().enumerate() {
+            add_columns(weights, (rows, columns), i * 64, out);
+        }
+        let done = n - rest.len();
+        let (narrow, rest) = rest.as_chunks_mut::<LANES>();
+        for (i, out) in narrow.iter_mut().enumerate() {
+            add_columns(weights, (rows, columns), done + i * LANES, out);
+        }
+        let done = n - rest.len();
+        for (i, out) in rest.iter_mut().enumerate() {
+            add_columns(weights, (rows, columns), done + i, std::array::from_mut(out));
         }
     }
 }
 
-tiered! {
-    /// The rows of `values` `[weights, c]`, weighed, times `scale`.
-    fn blend(weights: &[f32], values: &[f32], scale: f32, out: &mut [f32]) {
-        out.fill(0.0);
-        for (&weight, row) in weights.iter().zip(values.chunks_exact(out.len())) {
-            for (out, &x) in out.iter_mut().zip(row) {
-                *out += weight * x;
-            }
-        }
-        for out in out {
-            *out *= scale;
+/// The same for some columns, whose sums stay in registers.
+#[inline(always)]
+fn add_columns<const N: usize>(
+    weights: &[f32],
+    (rows, columns): (&[f32], usize),
+    column: usize,
+    out: &mut [f32; N],
+) {
+    let mut sums = *out;
+    for (&weight, row) in weights.iter().zip(rows.chunks_exact(columns)) {
+        for (sum, &x) in sums.iter_mut().zip(&row[column..column + N]) {
+            *sum += weight * x;
         }
     }
+    *out = sums;
 }

@@ -33,6 +33,8 @@ pub(crate) struct Kernel {
     pub(super) block: usize,
     /// Whether it multiplies faster than memory is read.
     pub(super) fast: bool,
+    /// The same for a single row of A, whose words then lie side by side.
+    pub(super) single: Option<&'static Self>,
     product: ProductFn,
     pack_left: PackFn,
     pack_right: PackFn,
@@ -66,6 +68,11 @@ impl Kernel {
             (_, Precision::F32) => &PLAIN,
             (_, Precision::Bf16) => &PLAIN_ROUNDED,
         }
+    }
+
+    /// The one to use for so many rows of A, with the same panels of B and the same sums.
+    pub(super) fn for_rows(&'static self, rows: usize) -> &'static Self {
+        self.single.filter(|_| rows == 1).unwrap_or(self)
     }
 
     /// Terms of a block of k.
@@ -122,8 +129,14 @@ impl Kernel {
 
 /// The microkernels for a vector, compiled with its features.
 macro_rules! kernel {
-    ($name:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, pair: $pair:literal
+    ($name:ident and $single:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, pair: $pair:literal
      $(, #[$features:meta])?) => {
+        kernel!($name, $vector, rows: [$($m)*] of $rows, pair: $pair, single: Some(&$single)
+            $(, #[$features])?);
+        kernel!($single, $vector, rows: [1] of 1, pair: $pair, single: None $(, #[$features])?);
+    };
+    ($name:ident, $vector:ty, rows: [$($m:literal)*] of $rows:literal, pair: $pair:literal,
+     single: $single:expr $(, #[$features:meta])?) => {
         static $name: Kernel = {
             $(#[$features])?
             unsafe fn tile_with<const M: usize, const N: usize>(t: &Tile) {
@@ -157,6 +170,7 @@ macro_rules! kernel {
                 step: 1,
                 block: KC,
                 fast: false,
+                single: $single,
                 product,
                 pack_left: pack_with,
                 pack_right: pack_with,
@@ -165,22 +179,24 @@ macro_rules! kernel {
     };
 }
 
-kernel!(PLAIN, Plain<false>, rows: [1 2 3 4 5 6] of 6, pair: 1);
-kernel!(PLAIN_ROUNDED, Plain<true>, rows: [1 2 3 4 5 6] of 6, pair: 1);
+kernel!(PLAIN and PLAIN_SINGLE, Plain<false>, rows: [1 2 3 4 5 6] of 6, pair: 1);
+kernel!(PLAIN_ROUNDED and PLAIN_ROUNDED_SINGLE, Plain<true>, rows: [1 2 3 4 5 6] of 6, pair: 1);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2, Avx2<false>, rows: [1 2 3 4 5 6] of 6, pair: 1,
+kernel!(AVX2 and AVX2_SINGLE, Avx2<false>, rows: [1 2 3 4 5 6] of 6, pair: 1,
     #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX2_ROUNDED, Avx2<true>, rows: [1 2 3 4 5 6] of 6, pair: 1,
+kernel!(AVX2_ROUNDED and AVX2_ROUNDED_SINGLE, Avx2<true>, rows: [1 2 3 4 5 6] of 6, pair: 1,
     #[target_feature(enable = "avx2,fma")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512, Avx512<false>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1,
+kernel!(AVX512 and AVX512_SINGLE, Avx512<false>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512_ROUNDED, Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1,
+kernel!(AVX512_ROUNDED and AVX512_ROUNDED_SINGLE,
+    Avx512<true>, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 1,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq")]);
 #[cfg(target_arch = "x86_64")]
-kernel!(AVX512_BF16, Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 2,
+kernel!(AVX512_BF16 and AVX512_BF16_SINGLE,
+    Avx512Bf16, rows: [1 2 3 4 5 6 7 8 9 10 11 12 13 14] of 14, pair: 2,
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512dq,avx512bf16")]);
 
 #[cfg(target_arch = "x86_64")]
@@ -196,6 +212,7 @@ pub(super) const fn of_tiles<T: TileRegisters>() -> Kernel {
         step: amx::SIDE,
         block: amx::BLOCK,
         fast: true,
+        single: None,
         product: amx::product::<T>,
         pack_left: amx::pack_left,
         pack_right: amx::pack_right,

@@ -22,6 +22,7 @@ mod operand;
 mod pack;
 mod panel;
 mod plan;
+mod q8_0;
 mod tile;
 mod vector;
 #[cfg(target_arch = "x86_64")]
@@ -37,6 +38,7 @@ pub(crate) use matrix::SumRows;
 pub use matrix::{Matrix, MatrixMut};
 use operand::Operands;
 pub use operand::{PackedB, Right};
+pub use q8_0::{Q8Block, Q8Matrix};
 
 /// What the inputs of matrix products are rounded to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

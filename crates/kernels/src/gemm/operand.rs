@@ -93,6 +93,7 @@ impl<'a> Operands<'a> {
 
     /// Those of one kernel, by which `b` was packed if it is.
     pub(super) fn by(kernel: &'static Kernel, precision: Precision, a: Matrix<'a>, b: Right<'a>) -> Self {
+        let kernel = kernel.for_rows(a.rows());
         let b = match b {
             Right::View(b) => PanelOperand::view(kernel, b.transposed(), OperandSide::Right),
             Right::Packed(b) => {

@@ -56,7 +56,14 @@ unsafe fn pack_from<V: Vector, E: Element, const PAIR: usize, const STEP: usize>
                 out.add(panel * stride + words * height).write_bytes(0, lacking);
             }
         }
-        if view.is_across() {
+        if height == 1 {
+            // Others write whole vectors, of which the next word overwrites what is too much.
+            if view.col_stride() == 1 {
+                single::<V, E, PAIR>(view, out);
+            } else {
+                gather::<V, E, PAIR>(view, height, out);
+            }
+        } else if view.is_across() {
             across::<V, E, PAIR>(view, target);
         } else {
             for first in (0..view.rows()).step_by(height) {
@@ -68,6 +75,19 @@ unsafe fn pack_from<V: Vector, E: Element, const PAIR: usize, const STEP: usize>
                     gather::<V, E, PAIR>(view.row_range(some), height, out);
                 }
             }
+        }
+    }
+}
+
+/// A single row that lies along k: its words as they are.
+#[inline(always)]
+unsafe fn single<V: Vector, E: Element, const PAIR: usize>(view: Matrix<'_>, out: *mut u32) {
+    let (data, words) = (E::of(view.data()).as_ptr(), view.cols().div_ceil(PAIR));
+    for word in (0..words).step_by(V::LANES) {
+        // SAFETY: `load_along` reads to the end of the row, at most; the words are inside of the panel.
+        unsafe {
+            let some: V = E::load_along(data.add(word * PAIR), view.cols() - word * PAIR);
+            some.store_masked(out.add(word).cast(), V::mask(words - word));
         }
     }
 }

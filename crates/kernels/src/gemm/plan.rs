@@ -94,7 +94,7 @@ fn shifted(panels: &Range<usize>, part: &Range<usize>) -> Range<usize> {
 }
 
 /// Threads for a product of so many terms.
-fn threads(terms: usize) -> usize {
+pub(super) fn threads(terms: usize) -> usize {
     if terms < SERIAL { 1 } else { rayon::current_num_threads() }
 }
 

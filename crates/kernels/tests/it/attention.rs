@@ -337,8 +337,48 @@ fn a_cached_sequence_has_the_same_bits_in_any_batch() {
         }
     }
     assert_eq!(caches.iter().map(KvCache::len).collect::<Vec<_>>(), [22, 16, 1, 11]);
-    caches[0].truncate(5);
-    assert_eq!(caches[0].len(), 5);
+}
+
+#[test]
+fn a_truncated_cache_goes_on_as_if_nothing_had_followed() {
+    let heads = Heads { heads: 4, kv_heads: 2, width: 16 };
+    let (wide, narrow, n) = (heads.qkv_width(), heads.out_width(), 150);
+    let rope = RopeTable::new(10_000.0, 16, n);
+    let attention = CachedAttention { heads, rope: Some(&rope), precision: Precision::F32 };
+    let qkv = numbers(65, n * wide);
+    let read = |cache: &mut KvCache, new: usize| {
+        let (at, mut out) = (cache.len(), vec![0.0; new * narrow]);
+        attention.attend(&qkv[at * wide..(at + new) * wide], &mut [(cache, new)], &mut out);
+        out
+    };
+    // In a block, at its end, and before all.
+    for kept in [70, 64, 0] {
+        let (mut cache, mut other) = (KvCache::new(heads), KvCache::new(heads));
+        read(&mut cache, 140);
+        cache.truncate(kept);
+        read(&mut other, kept);
+        assert_eq!((cache.len(), other.len()), (kept, kept));
+        for new in [1, 20, 3] {
+            assert_eq!(read(&mut cache, new), read(&mut other, new), "{new} after {kept}");
+        }
+    }
+}
+
+/// What comes in bfloat16 is computed as the floats that it stands for, and rounded once.
+#[test]
+fn cached_tokens_in_bfloat16_are_those_of_floats_rounded() {
+    let heads = Heads { heads: 6, kv_heads: 2, width: 32 };
+    let rope = RopeTable::new(10_000.0, 32, 40);
+    let attention = CachedAttention { heads, rope: Some(&rope), precision: Precision::Bf16 };
+    let (mut cache, mut wide) = (KvCache::new(heads), KvCache::new(heads));
+    for (seed, new) in [(66, 20), (67, 1)] {
+        let qkv = rounded(&numbers(seed, new * heads.qkv_width()));
+        let mut out = rounded(&vec![0.0; new * heads.out_width()]);
+        attention.attend(&qkv, &mut [(&mut cache, new)], &mut out);
+        let mut exact = vec![0.0; out.len()];
+        attention.attend(&floats(&qkv), &mut [(&mut wide, new)], &mut exact);
+        assert_eq!(out, rounded(&exact));
+    }
 }
 
 #[test]

@@ -14,4 +14,5 @@ mod gemm;
 mod head_norm;
 mod loss;
 mod norm;
+mod q8_0;
 mod rows;

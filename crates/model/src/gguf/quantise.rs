@@ -2,6 +2,7 @@
 
 use anyhow::{Result, bail, ensure};
 use half::{bf16, f16};
+use mm1_kernels::gemm::Q8Block;
 
 use super::tensor_type::TensorType;
 
@@ -21,7 +22,7 @@ pub(super) fn quantise(kind: TensorType, values: &[f32], bytes: &mut Vec<u8>) ->
             }
         }
         TensorType::Q8_0 => {
-            for values in values.chunks_exact(kind.block()) {
+            for values in values.as_chunks().0 {
                 q8_0(values, bytes)?;
             }
         }
@@ -41,12 +42,11 @@ fn half(kind: TensorType, value: f32) -> Result<f16> {
     Ok(half)
 }
 
-/// The scale is the largest magnitude / 127; halves are rounded away from zero, as `quantize_row_q8_0_ref`.
-fn q8_0(values: &[f32], bytes: &mut Vec<u8>) -> Result<()> {
+fn q8_0(values: &[f32; 32], bytes: &mut Vec<u8>) -> Result<()> {
     ensure!(values.iter().all(|value| value.is_finite()), "a value is no number: take F32");
-    let d = values.iter().fold(0.0f32, |most, value| most.max(value.abs())) / 127.0;
-    let inverse = if d == 0.0 { 0.0 } else { d.recip() };
-    bytes.extend(half(TensorType::Q8_0, d)?.to_le_bytes());
-    bytes.extend(values.iter().map(|value| ((value * inverse).round() as i8).cast_unsigned()));
+    let Q8Block { scale, values } = Q8Block::new(values);
+    ensure!(scale.is_finite(), "a scale is beyond {}: take BF16 or F32", TensorType::Q8_0.name());
+    bytes.extend(scale.to_le_bytes());
+    bytes.extend(values.map(i8::cast_unsigned));
     Ok(())
 }

@@ -24,7 +24,7 @@ pub use mm1_kernels::attention::{Heads, RopeTable as Rope};
 pub use mm1_kernels::dropout::Dropout;
 pub use mm1_kernels::gemm::Precision;
 pub use norm::{Norm, QkNorm};
-pub use weight::{Affine, PackedWeight, Weight};
+pub use weight::{Affine, PackedWeight, Weight, WeightFormat};
 
 /// The new tokens of one sequence among the new tokens of all that are in one row.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +46,17 @@ pub struct CachedLayer<'a> {
     pub cache: &'a mut [KvCache],
 }
 
+impl<'a> CachedLayer<'a> {
+    /// The cache and the number of new tokens of each sequence that has some.
+    fn steps(self) -> Vec<(&'a mut KvCache, usize)> {
+        let mut caches: Vec<Option<&mut KvCache>> = self.cache.iter_mut().map(Some).collect();
+        let take = |new: &NewTokens| {
+            (caches[new.sequence].take().expect("a sequence comes once in a step"), new.len)
+        };
+        self.new.iter().map(take).collect()
+    }
+}
+
 /// The operations of a network, with their backward passes.
 ///
 /// Shapes are those of the crate's legend. In mixed precision the inputs of matrix products are rounded;
@@ -60,7 +71,8 @@ pub trait Operations: Debug + Send + Sync {
     /// The same operations with products in `precision`.
     fn with_precision(&self, precision: Precision) -> Arc<dyn Operations>;
 
-    /// The same operations working in the memory of one training step, where there is such a memory.
+    /// The same operations working in the memory of one [`crate::Compute::step`], where there is such a
+    /// memory.
     fn in_step(&self) -> Arc<dyn Operations>;
 
     /// The memory they work in, of operations with backward passes of their own. Activation checkpointing and
@@ -70,9 +82,9 @@ pub trait Operations: Debug + Send + Sync {
         None
     }
 
-    /// A weight for reading only, laid out as products of this precision take it: they give the same bits. As
-    /// it is where the device has no such layout.
-    fn packed(&self, weight: Weight) -> Weight {
+    /// A weight for reading only, laid out as products of this precision take it, which give the same bits,
+    /// or in another format. As it is where the device has no such layout.
+    fn packed(&self, weight: Weight, _format: WeightFormat) -> Weight {
         weight
     }
 
@@ -181,19 +193,14 @@ pub trait Operations: Debug + Send + Sync {
     ///
     /// `layer` says whose the `n` tokens are. The new tokens of a sequence follow its cached ones, at
     /// positions from the length of its cache on; their keys and values are appended in place. A sequence's
-    /// result does not depend on the others.
+    /// result does not depend on the others. The result may be in the precision of products, as that of
+    /// [`Self::attention`].
     fn attention_cached(&self, qkv: Tensor<3>, heads: Heads, layer: CachedLayer<'_>) -> Tensor<3> {
         let ([_, n, _], device) = (qkv.dims(), qkv.device());
-        let CachedLayer { rope, new, cache } = layer;
-        let mut caches: Vec<Option<&mut KvCache>> = cache.iter_mut().map(Some).collect();
-        let mut take = |new: &NewTokens| {
-            (caches[new.sequence].take().expect("a sequence comes once in a step"), new.len)
-        };
-        let mut sequences: Vec<(&mut KvCache, usize)> = new.iter().map(&mut take).collect();
+        let attention = CachedAttention { heads, rope: Some(layer.rope), precision: self.precision() };
         let qkv: Vec<f32> = qkv.into_data().convert::<f32>().try_into_vec().expect("they are f32 now");
         let mut out = vec![0.0; n * heads.out_width()];
-        let attention = CachedAttention { heads, rope: Some(rope), precision: self.precision() };
-        attention.attend(&qkv, &mut sequences, &mut out);
+        attention.attend(&qkv, &mut layer.steps(), &mut out);
         Tensor::from_data(TensorData::new(out, [1, n, heads.out_width()]), &device)
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use burn::module::{Module, Param};
 use burn::tensor::Tensor;
-use mm1_kernels::gemm::PackedB;
+use mm1_kernels::gemm::{PackedB, Q8Matrix};
 
 /// The weight of a linear map of `i` inputs and `o` outputs.
 #[derive(Clone, Debug)]
@@ -17,21 +17,38 @@ pub enum Weight {
     Packed(PackedWeight),
 }
 
-/// A weight laid out as the CPU's matrix products take it, in the precision it was packed for. It has no
-/// gradient.
+/// How the weights of a language model that is only read are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum WeightFormat {
+    /// As products of the precision in use take them: the results are the same bits.
+    #[default]
+    Precision,
+    /// In 8 bits, in the layout of llama.cpp's Q8_0: less to read for each token, and other results.
+    Q8_0,
+}
+
+/// A weight laid out as the CPU's matrix products take it, in the precision or format it was packed for. It
+/// has no gradient.
 #[derive(Module, Debug)]
 pub struct PackedWeight {
     #[module(skip)]
-    panels: Arc<PackedB>,
+    matrix: Arc<PackedMatrix>,
+}
+
+/// The forms of a [`PackedWeight`].
+#[derive(Debug)]
+pub(super) enum PackedMatrix {
+    Panels(PackedB),
+    Bytes(Q8Matrix),
 }
 
 impl PackedWeight {
-    pub(super) fn new(panels: PackedB) -> Self {
-        Self { panels: Arc::new(panels) }
+    pub(super) fn new(matrix: PackedMatrix) -> Self {
+        Self { matrix: Arc::new(matrix) }
     }
 
-    pub(super) fn panels(&self) -> &PackedB {
-        &self.panels
+    pub(super) fn matrix(&self) -> &PackedMatrix {
+        &self.matrix
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reading piece by piece with a cache computes what a whole forward pass does.
 
 use burn::tensor::Device;
-use mm1_model::ops::{Layout, Precision, Sight};
+use mm1_model::ops::{Layout, Precision, Sight, WeightFormat};
 use mm1_model::{Input, Mm1, Piece, Placed, weights};
 
 use crate::case::{self, Case, difference, values};
@@ -135,6 +135,32 @@ fn packed_weights_give_the_same_bits() {
         let left = weights::shapes(&packed);
         assert!(left.iter().all(|(path, _)| !path.ends_with("qkv") && path != "lm.head"), "{left:?}");
         assert!(logits(&packed) == logits(&model), "{precision:?}, tied: {tied}");
+    }
+}
+
+/// With weights in 8 bits a sequence's logits are close, and the same in any company, on any threads.
+#[test]
+fn weights_in_8_bits_give_nearly_the_same() {
+    let case = case::read("c-abstractor");
+    let (model, v) = (case.model(&Device::flex()), case.config.lm.vocab());
+    let compute = case::cpu().with_weight_format(WeightFormat::Q8_0);
+    let packed = model.clone().read_only(&compute);
+    let pieces = [&[3, 9, 4, 4][..], &[5], &[7, 2]];
+    let pieces: Vec<Piece<'_>> =
+        (0..).zip(pieces).map(|(sequence, ids)| Piece { sequence, ids, pictures: &[] }).collect();
+    let exact = values(model.extend(&compute, &pieces, &mut model.cache(3)).unwrap());
+    let close = values(packed.extend(&compute, &pieces, &mut packed.cache(3)).unwrap());
+    let largest = exact.iter().fold(0.0f32, |most, x| most.max(x.abs()));
+    let error = exact.iter().zip(&close).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+    assert!(error > 0.0 && error < 0.03 * largest, "{error} of {largest}");
+    for threads in [1, 2] {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let again = pool.install(|| packed.extend(&compute, &pieces, &mut packed.cache(3)).unwrap());
+        assert!(values(again) == close, "{threads} threads");
+    }
+    for (piece, together) in pieces.iter().zip(close.chunks(v)) {
+        let alone = Piece { sequence: 0, ..*piece };
+        assert!(values(packed.extend(&compute, &[alone], &mut packed.cache(1)).unwrap()) == together);
     }
 }
 

@@ -391,7 +391,7 @@ fn bfloat16_stays_near_and_is_used_in_the_backward_pass() {
 fn exact_and_rounded<R>(run: impl Fn(&dyn Operations) -> R) -> (R, R) {
     let compute = Compute::new(Device::flex());
     let rounded = compute.with_precision(Precision::Bf16);
-    (run(compute.ops()), rounded.training_step(|compute| run(compute.ops())))
+    (run(compute.ops()), rounded.step(|compute| run(compute.ops())))
 }
 
 #[test]

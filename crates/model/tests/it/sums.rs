@@ -19,7 +19,7 @@ fn the_backward_pass_adds_to_the_sum_that_was_handed_over() {
     let (used, unused) = (leaf([1.0, 2.0, 3.0, 4.0], &device), leaf([0.0; 4], &device));
     let x = Tensor::<3>::from_data(TensorData::new(vec![1.0f32, 10.0], [1, 1, 2]), &device);
     let compute = case::cpu();
-    compute.training_step(|compute| {
+    compute.step(|compute| {
         let sums = compute.gradient_sums().unwrap();
         let weight = || Weight::Matrix(used.clone());
         let backward = || compute.ops().linear(x.clone(), weight().into()).sum().backward();
@@ -35,7 +35,7 @@ fn the_backward_pass_adds_to_the_sum_that_was_handed_over() {
         sums.insert(used.clone(), Tensor::<1>::full([4], 7.0, &Device::flex()));
     });
     assert!(compute.gradient_sums().is_none(), "there are no sums outside of a step");
-    compute.training_step(|compute| {
+    compute.step(|compute| {
         assert!(compute.gradient_sums().unwrap().take(used.clone()).is_none(), "a step leaves no sums");
     });
 }

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
+use burn::backend::Flex;
 use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
-use mm1_kernels::attention::{AttentionSpan, Cross, CrossSaved, Saved, SequenceAttention};
+use mm1_kernels::attention::{AttentionSpan, CachedAttention, Cross, CrossSaved, Saved, SequenceAttention};
 use mm1_kernels::gemm::Precision;
 
-use super::memory::{Number as _, with_number};
+use super::memory::{Number as _, precision_of, with_number};
 use super::record::{BackwardPass, Operation, record};
 use super::{Fused, Operand, floats, shape, tensor};
-use crate::ops::{Heads, Layout, Rope};
+use crate::ops::{CachedLayer, Heads, Layout, Rope};
 
 /// See [`crate::ops::Operations::attention`].
 pub(super) fn attention(
@@ -82,6 +83,23 @@ impl Operation<1> for SelfAttention {
             })
         });
     }
+}
+
+/// See [`crate::ops::Operations::attention_cached`].
+pub(super) fn attention_cached(
+    fused: &Fused,
+    qkv: Tensor<3>,
+    heads: Heads,
+    layer: CachedLayer<'_>,
+) -> Tensor<3> {
+    let ([_, n, _], width) = (qkv.dims(), heads.out_width());
+    let qkv = Operand::new(qkv).value;
+    let attention = CachedAttention { heads, rope: Some(layer.rope), precision: fused.precision };
+    Tensor::from_primitive::<Flex>(with_number!(precision_of(&qkv), T => {
+        let mut out = fused.memory.uninitialised::<T>(n * width);
+        attention.attend(T::of(&qkv), &mut layer.steps(), &mut out);
+        tensor(out, [1, n, width])
+    }))
 }
 
 /// See [`crate::ops::Operations::cross_attention`].

@@ -3,20 +3,26 @@
 use burn::backend::autodiff::ops::NodeGuard;
 use burn_flex::FlexTensor;
 use mm1_kernels::Stored;
-use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, gemm};
+use mm1_kernels::gemm::{Elements, Matrix, MatrixMut, PackedB, Precision, Q8Matrix, gemm};
 use mm1_kernels::rows::column_sums;
 
 use super::memory::{Number, Values};
 use super::{Fused, Operand, StepMemory, floats, shape, tensor};
-use crate::ops::{PackedWeight, Weight};
+use crate::ops::weight::PackedMatrix;
+use crate::ops::{PackedWeight, Weight, WeightFormat};
 
 /// See [`crate::ops::Operations::packed`].
-pub(super) fn packed(fused: &Fused, weight: Weight) -> Weight {
+pub(super) fn packed(fused: &Fused, weight: Weight, format: WeightFormat) -> Weight {
     match weight {
         Weight::Packed(_) => weight,
         weight => {
             let (linear, _) = Linear::new(fused, weight);
-            Weight::Packed(PackedWeight::new(PackedB::new(fused.precision, linear.matrix())))
+            Weight::Packed(PackedWeight::new(match format {
+                WeightFormat::Precision => {
+                    PackedMatrix::Panels(PackedB::new(fused.precision, linear.matrix()))
+                }
+                WeightFormat::Q8_0 => PackedMatrix::Bytes(Q8Matrix::new(linear.matrix())),
+            }))
         }
     }
 }
@@ -49,7 +55,11 @@ impl Linear {
     pub(super) fn precision(&self) -> Precision {
         match self {
             Self::Matrix { precision, .. } => *precision,
-            Self::Packed(packed) => packed.panels().precision(),
+            Self::Packed(packed) => match packed.matrix() {
+                PackedMatrix::Panels(panels) => panels.precision(),
+                // It rounds its input itself.
+                PackedMatrix::Bytes(_) => Precision::F32,
+            },
         }
     }
 
@@ -57,7 +67,10 @@ impl Linear {
     pub(super) fn dims(&self) -> [usize; 2] {
         match self {
             Self::Matrix { .. } => [self.matrix().rows(), self.matrix().cols()],
-            Self::Packed(packed) => packed.panels().dims(),
+            Self::Packed(packed) => match packed.matrix() {
+                PackedMatrix::Panels(panels) => panels.dims(),
+                PackedMatrix::Bytes(bytes) => bytes.dims(),
+            },
         }
     }
 
@@ -78,7 +91,10 @@ impl Linear {
         let (x, y) = (Matrix::of(x, n, i), MatrixMut::of(Y::elements_mut(y), n, o));
         match self {
             Self::Matrix { .. } => gemm(self.precision(), x, self.matrix(), y, add),
-            Self::Packed(packed) => gemm(self.precision(), x, packed.panels(), y, add),
+            Self::Packed(packed) => match packed.matrix() {
+                PackedMatrix::Panels(panels) => gemm(self.precision(), x, panels, y, add),
+                PackedMatrix::Bytes(bytes) => bytes.multiply(x, y, add),
+            },
         }
     }
 

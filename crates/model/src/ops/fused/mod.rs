@@ -31,7 +31,10 @@ use burn_flex::{FlexTensor, Layout as TensorLayout};
 pub use checkpointed::checkpointed;
 pub use step_memory::{GradientSums, StepMemory};
 
-use super::{Activation, Affine, Heads, Layout, LowRank, Norm, Operations, Precision, QkNorm, Rope, Weight};
+use super::{
+    Activation, Affine, CachedLayer, Heads, Layout, LowRank, Norm, Operations, Precision, QkNorm, Rope,
+    Weight, WeightFormat,
+};
 use memory::{Number, Values};
 
 /// Operations whose forward and backward pass are one kernel of `mm1_kernels` each.
@@ -42,7 +45,7 @@ pub struct Fused {
 }
 
 impl Fused {
-    /// With products in `precision`, outside of a training step.
+    /// With products in `precision`, outside of a step.
     pub fn new(precision: Precision) -> Self {
         Self { precision, memory: StepMemory::default() }
     }
@@ -65,8 +68,8 @@ impl Operations for Fused {
         Some(&self.memory)
     }
 
-    fn packed(&self, weight: Weight) -> Weight {
-        linear::packed(self, weight)
+    fn packed(&self, weight: Weight, format: WeightFormat) -> Weight {
+        linear::packed(self, weight, format)
     }
 
     fn norm_activation(&self, x: Tensor<3>, norm: &Norm, activation: Activation) -> Tensor<3> {
@@ -95,6 +98,10 @@ impl Operations for Fused {
 
     fn attention(&self, qkv: Tensor<3>, heads: Heads, layout: &Layout, rope: Option<&Rope>) -> Tensor<3> {
         attention::attention(self, qkv, heads, layout, rope)
+    }
+
+    fn attention_cached(&self, qkv: Tensor<3>, heads: Heads, layer: CachedLayer<'_>) -> Tensor<3> {
+        attention::attention_cached(self, qkv, heads, layer)
     }
 
     fn cross_attention(&self, q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {

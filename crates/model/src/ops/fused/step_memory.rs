@@ -1,4 +1,5 @@
-//! The memory of a training step: the arena for large values, and the gradients of the micro-batches before.
+//! The memory of a step, of training or of reading: the arena for large values, and the gradients of the
+//! micro-batches before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,7 +12,7 @@ use mm1_kernels::rows;
 
 use super::{Operand, floats, shape, tensor};
 
-/// What fused operations work in: outside of a training step the allocator's memory; inside of one the
+/// What fused operations work in: outside of a step the allocator's memory; inside of one the
 /// arena's, with the step's [`GradientSums`].
 ///
 /// A backward pass gets nothing from the engine but what its operation saved, so each saves a handle to this.
