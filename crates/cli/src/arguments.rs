@@ -3,12 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
+use clap::{Args, ValueEnum};
 use mm1_model::device::DeviceKind;
+use mm1_model::ops::WeightFormat;
 use toml::Table;
 
 use crate::continuation::ChangedData;
+use crate::error::InputError;
 use crate::recipe::{self, WrittenRecipe};
 
 /// A recipe and what is changed of it.
@@ -100,6 +102,32 @@ impl DeviceArgs {
     /// What was asked for, or else `recipe`'s.
     pub(crate) fn or(self, recipe: DeviceKind) -> DeviceKind {
         self.device.unwrap_or(recipe)
+    }
+}
+
+/// How the language model's weights are kept while it answers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Weights {
+    #[default]
+    Precision,
+    #[value(name = "q8_0")]
+    Q8_0,
+}
+
+impl Weights {
+    /// The format, on a device of that kind.
+    ///
+    /// # Errors
+    /// A device without products of it.
+    pub(crate) fn on(self, device: DeviceKind) -> Result<WeightFormat> {
+        match (self, device) {
+            (Self::Precision, _) => Ok(WeightFormat::Precision),
+            (Self::Q8_0, DeviceKind::Cpu) => Ok(WeightFormat::Q8_0),
+            (Self::Q8_0, DeviceKind::Cuda) => Err(InputError::new(
+                "--weights q8_0: only the CPU multiplies with them: take --device cpu, or leave it out",
+            )
+            .into()),
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use mm1_model::{Compute, Mm1};
 use mm1_serve::generate::Generator;
 use toml::{Table, Value};
 
-use crate::arguments::DeviceArgs;
+use crate::arguments::{DeviceArgs, Weights};
 use crate::checkpoints;
 use crate::error::{InputError, input};
 use crate::pretrained::CompleteRecipe;
@@ -38,11 +38,11 @@ impl Trained {
     /// # Errors
     /// A folder that is no run folder, or has no trained model; a device that was not built in.
     pub(crate) fn load(root: &Path, device: DeviceArgs) -> Result<Self> {
-        Self::of_stage(root, None, device, None)
+        Self::of_stage(root, None, device, None, Weights::default())
     }
 
     /// The same of the stage of that name, for pictures of `image_size` pixels a side in place of those that
-    /// it was trained with.
+    /// it was trained with, its language model's weights kept as `weights` says.
     ///
     /// # Errors
     /// As [`Self::load`]; a stage that is not there or trains no language model; a size that is not whole
@@ -52,9 +52,12 @@ impl Trained {
         name: Option<&str>,
         device: DeviceArgs,
         image_size: Option<usize>,
+        weights: Weights,
     ) -> Result<Self> {
         let RunModel { mut model, tokenizer, compute, mut recipe, stage } =
             RunModel::read(root, name, device)?;
+        let compute = compute.with_weight_format(weights.on(device.or(recipe.device))?);
+        let id = checkpoints::identity(root, stage.name())?;
         if let Some(size) = image_size {
             recipe = recipe.with_image_size(size);
             let fits = recipe.image_spec().check().and_then(|()| model.with_image_size(size));
@@ -64,7 +67,10 @@ impl Trained {
             generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
             tuned: matches!(stage, Stage::Sft(_)),
             sees: true,
-            id: checkpoints::identity(root, stage.name())?,
+            id: match weights {
+                Weights::Precision => id,
+                Weights::Q8_0 => format!("{id} in q8_0"),
+            },
             stage: stage.name().to_owned(),
             recipe,
         })
@@ -156,7 +162,7 @@ impl Trained {
     ///
     /// # Errors
     /// What can't be imported; a tokenizer without a chat template.
-    pub(crate) fn of_origin(origin: &Path, device: DeviceArgs) -> Result<Self> {
+    pub(crate) fn of_origin(origin: &Path, device: DeviceArgs, weights: Weights) -> Result<Self> {
         let sees = input(exported::open(origin))?.is_some();
         let (recipe, field) = if sees { (NOTHING_TO_TRAIN, "model.from") } else { (BLIND, "model.lm.from") };
         let mut tree: Table = recipe.parse()?;
@@ -171,7 +177,8 @@ impl Trained {
         let tokenizer = input(tokenizer.with_context(|| origin.display().to_string()))?;
         let lm = &mut recipe.model.lm;
         lm.vocab = lm.vocab.max(Some(tokenizer.vocab()));
-        let compute = Compute::new(input(device.or(recipe.device).open())?);
+        let device = device.or(recipe.device);
+        let compute = Compute::new(input(device.open())?).with_weight_format(weights.on(device)?);
         let model = model::after(&[], &recipe, origin, compute.device())?;
         Ok(Self {
             generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use self::lines::{LONGEST, Lines, ReadLine};
 use self::slash::{HELP, SlashCommand};
-use crate::arguments::{DeviceArgs, ThreadsArgs};
+use crate::arguments::{DeviceArgs, ThreadsArgs, Weights};
 use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
 use crate::trained::Trained;
@@ -58,6 +58,10 @@ pub(crate) struct ChatArgs {
     /// Seed of the sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How the language model's weights are kept: in the precision of the run, or in 8 bits, which is faster
+    /// and less exact.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
+    weights: Weights,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -78,10 +82,10 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let pictures = args.images.iter().map(|file| picture("--image", file)).collect::<Result<Vec<_>>>()?;
     args.threads.start_pool()?;
     let model = match (&args.model, &args.run) {
-        (Some(origin), _) => Trained::of_origin(origin, args.device)?,
+        (Some(origin), _) => Trained::of_origin(origin, args.device, args.weights)?,
         (None, run) => {
             let run = run.as_deref().context("--run or --model is needed")?;
-            Trained::of_stage(run, args.stage.as_deref(), args.device, args.image_size)?
+            Trained::of_stage(run, args.stage.as_deref(), args.device, args.image_size, args.weights)?
         }
     };
     if !model.sees && !pictures.is_empty() {

@@ -14,7 +14,7 @@ use mm1_eval::protocol::Protocol;
 use mm1_eval::remote::{RemoteModel, RemoteSettings};
 use serde_json::json;
 
-use crate::arguments::{DeviceArgs, ThreadsArgs};
+use crate::arguments::{DeviceArgs, ThreadsArgs, Weights};
 use crate::error::{InputError, input};
 use crate::evaluation::{Evaluation, scores};
 use crate::interrupt::stop_flag;
@@ -80,6 +80,10 @@ struct EvalArgs {
     /// From which demonstrations and intervals follow.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// How the language model's weights are kept: in the precision of the run, or in 8 bits, which is faster
+    /// and less exact.
+    #[arg(long, value_name = "FORM", value_enum, default_value_t, conflicts_with = "model")]
+    weights: Weights,
     #[command(flatten)]
     device: DeviceArgs,
     #[command(flatten)]
@@ -120,7 +124,7 @@ impl EvalArgs {
     fn evaluate_run(&self, run: &Path, folder: &RunFolder) -> Result<()> {
         let Protocol { tasks, data, contamination, batch, .. } = &self.protocol;
         let size = self.protocol.image_size;
-        let model = Trained::of_stage(run, self.stage.as_deref(), self.device, size)?;
+        let model = Trained::of_stage(run, self.stage.as_deref(), self.device, size, self.weights)?;
         input(self.protocol.check_resolution(model.recipe.model.vision.patch))?;
         let stop = stop_flag()?;
         let data = input(TaskData::open(Some(&model.recipe), tasks, data.as_deref(), *contamination > 0))?;

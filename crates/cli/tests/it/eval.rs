@@ -50,9 +50,11 @@ fn scores_depend_on_no_batch_no_thread_and_no_interrupt() {
     }
     assert!(kills > 2 && scores(&out("killed")) == whole, "after {kills} kills");
     // Everything that an answer depends on is part of it.
-    let other = eval(&model, &out("one"), &["--seed", "2"]).output().unwrap();
-    assert_eq!(other.status.code(), Some(2));
-    assert!(stderr(&other).contains("holds answers to something else"), "{}", stderr(&other));
+    for more in [["--seed", "2"], ["--weights", "q8_0"]] {
+        let other = eval(&model, &out("one"), &more).output().unwrap();
+        assert_eq!(other.status.code(), Some(2));
+        assert!(stderr(&other).contains("holds answers to something else"), "{}", stderr(&other));
+    }
 
     let record: Vec<Value> = serde_json::from_slice(&whole).unwrap();
     assert_eq!(record[0]["contamination"]["items"], 12);
@@ -77,6 +79,7 @@ fn demonstrations_can_be_fixed_or_similar_and_a_stage_chosen() {
         ("fixed", &["--demonstrations", "fixed"][..]),
         ("similar", &["--demonstrations", "similar", "--no-blind"]),
         ("pretrain", &["--stage", "pretrain", "--no-blind"]),
+        ("q8_0", &["--weights", "q8_0", "--no-blind"]),
         ("small", &["--demonstration-size", "8", "--sharp-demonstrations", "1", "--no-blind"]),
     ] {
         let out = dir.path().join(name);
