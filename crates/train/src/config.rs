@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::law;
+use crate::layer_decay::LayerDecay;
 use crate::moments::MomentFormat;
 use crate::schedule::Schedule;
 
@@ -51,6 +52,10 @@ pub struct OptimizerConfig {
     pub moments: MomentFormat,
     /// Factors on the learning rate, for each part of the model.
     pub scale: GroupScale,
+    /// Layer-wise decay of the learning rate: the first layers learn the slowest.
+    #[serde(skip_serializing_if = "is_flat")]
+    #[schemars(extend("default" = LayerDecay::default()))]
+    pub layer_decay: LayerDecay,
     /// Frozen parts of the model: they get no gradient, no update and no moments.
     pub freeze: Vec<ParameterGroup>,
 }
@@ -68,6 +73,7 @@ impl Default for OptimizerConfig {
             clip_norm: 1.0,
             moments: MomentFormat::F32,
             scale: GroupScale::default(),
+            layer_decay: LayerDecay::default(),
             freeze: Vec::new(),
         }
     }
@@ -89,6 +95,9 @@ fn is_eps(eps: &f64) -> bool {
 }
 fn is_f32(moments: &MomentFormat) -> bool {
     *moments == MomentFormat::F32
+}
+fn is_flat(layer_decay: &LayerDecay) -> bool {
+    *layer_decay == LayerDecay::default()
 }
 
 /// A learning rate: a number or `"law"`.
@@ -150,7 +159,7 @@ impl OptimizerConfig {
         Schedule { peak, warmup_steps: self.warmup_steps, steps }
     }
 
-    /// The factor on the learning rate of the parameter at `path`.
+    /// The factor that the part of the parameter at `path` has on the learning rate.
     pub fn scale_of(&self, path: &str) -> f64 {
         match ParameterGroup::of(path).unwrap_or(ParameterGroup::Lm) {
             ParameterGroup::Vision => self.scale.vision,
@@ -197,6 +206,6 @@ impl OptimizerConfig {
                 "optimizer.{field} = {value} must be at least 0 and below 1"
             );
         }
-        Ok(())
+        self.layer_decay.check()
     }
 }

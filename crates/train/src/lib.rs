@@ -3,6 +3,7 @@
 pub mod checkpoint;
 pub mod config;
 pub mod law;
+pub mod layer_decay;
 pub mod moments;
 pub mod objective;
 pub mod optim;
@@ -13,6 +14,7 @@ mod tensors;
 
 pub use checkpoint::{Checkpoint, Snapshot};
 pub use config::{GroupScale, OptimizerConfig};
+pub use layer_decay::LayerDecay;
 pub use moments::MomentFormat;
 pub use schedule::Schedule;
 pub use step::{Figures, Loss, MicroBatch, Objective, Step, StepReport, StepResult, Trainer};

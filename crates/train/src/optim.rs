@@ -19,8 +19,17 @@ pub type Gradients = BTreeMap<String, Tensor<1>>;
 #[derive(Debug)]
 pub(crate) struct AdamW {
     config: OptimizerConfig,
-    /// By path of the parameter, with its shape.
-    moments: BTreeMap<String, (Vec<usize>, Moments)>,
+    /// By path of the parameter.
+    trained: BTreeMap<String, TrainedParameter>,
+}
+
+/// What is kept of a trained parameter.
+#[derive(Debug)]
+struct TrainedParameter {
+    shape: Vec<usize>,
+    /// The factor on the learning rate.
+    scale: f64,
+    moments: Moments,
 }
 
 /// The numbers of one update.
@@ -36,17 +45,19 @@ pub(crate) struct Update {
 impl AdamW {
     /// With moments of 0 for every trained parameter.
     pub(crate) fn new<M: Module>(config: OptimizerConfig, model: &M) -> Self {
-        let trained = parameters::collect(model).into_iter().filter(|(_, p)| p.trained);
-        let moments = trained.map(|(path, p)| {
-            let count = p.shape.iter().product();
-            (path, (p.shape, Moments::zeros(config.moments, count, &p.values.device())))
+        let all = parameters::collect(model);
+        let decay = config.layer_decay.factors(all.keys());
+        let trained = all.into_iter().filter(|(_, p)| p.trained).map(|(path, p)| {
+            let moments = Moments::zeros(config.moments, p.shape.iter().product(), &p.values.device());
+            let scale = config.scale_of(&path) * decay[&path];
+            (path, TrainedParameter { shape: p.shape, scale, moments })
         });
-        let moments = moments.collect();
-        Self { config, moments }
+        let trained = trained.collect();
+        Self { config, trained }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.moments.is_empty()
+        self.trained.is_empty()
     }
 
     /// Updates every trained parameter; one without a gradient (the encoder's, in a step without pictures)
@@ -54,10 +65,10 @@ impl AdamW {
     pub(crate) fn update<M: Module>(&mut self, model: M, mut grads: Gradients, update: Update) -> M {
         let clip = (self.config.clip_norm / (update.norm + 1e-6)).min(1.0);
         parameters::map(model, |path, shape, values| {
-            let Some((_, moments)) = self.moments.get_mut(path) else { return values };
+            let Some(trained) = self.trained.get_mut(path) else { return values };
             let grad = grads.remove(path).unwrap_or_else(|| values.zeros_like());
             let rule = adamw::AdamWStep {
-                lr: (update.lr * self.config.scale_of(path)) as f32,
+                lr: (update.lr * trained.scale) as f32,
                 beta1: self.config.beta1 as f32,
                 beta2: self.config.beta2 as f32,
                 eps: self.config.eps as f32,
@@ -65,28 +76,28 @@ impl AdamW {
                 time: update.time,
                 grad_scale: clip as f32,
             };
-            moments.step(&rule, values, grad)
+            trained.moments.step(&rule, values, grad)
         })
     }
 
     /// The moments as they are kept, named by the parameter's path and `.m`, `.v` or `.scales`.
     pub(crate) fn export(&self) -> BTreeMap<String, TensorData> {
-        let of = |(path, (shape, moments)): (&String, &(Vec<usize>, Moments))| {
-            let tensors = moments.export(shape).into_iter();
+        let of = |(path, trained): (&String, &TrainedParameter)| {
+            let tensors = trained.moments.export(&trained.shape).into_iter();
             tensors.map(|(name, data)| (format!("{path}.{name}"), data)).collect::<Vec<_>>()
         };
-        self.moments.iter().flat_map(of).collect()
+        self.trained.iter().flat_map(of).collect()
     }
 
     /// Takes the moments that [`AdamW::export`] gave; they must be those of the same parameters.
     pub(crate) fn import(&mut self, tensors: BTreeMap<String, TensorData>, device: &Device) -> Result<()> {
-        let expected = self.moments.iter().flat_map(|(path, (shape, moments))| {
-            let layout = moments.layout(shape).into_iter();
+        let expected = self.trained.iter().flat_map(|(path, trained)| {
+            let layout = trained.moments.layout(&trained.shape).into_iter();
             layout.map(move |(name, shape, dtype)| (format!("{path}.{name}"), shape, dtype))
         });
         let mut loaded = parameters::check(tensors, expected)?;
-        for (path, (_, moments)) in &mut self.moments {
-            moments.import(|name| loaded.remove(&format!("{path}.{name}")), device)?;
+        for (path, trained) in &mut self.trained {
+            trained.moments.import(|name| loaded.remove(&format!("{path}.{name}")), device)?;
         }
         Ok(())
     }

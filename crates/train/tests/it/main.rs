@@ -7,6 +7,7 @@ mod checkpoint;
 mod encoder;
 mod golden;
 mod law;
+mod layer_decay;
 mod optim;
 mod schedule;
 mod step;
