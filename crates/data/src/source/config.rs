@@ -40,6 +40,15 @@ pub enum SourceConfig {
     EmojiDetail {},
     /// Built in: conversations about the images of `emoji-detail`, for supervised fine-tuning.
     EmojiDetailChat {},
+    /// Built in: requests to describe a scene, for supervised fine-tuning: captions as instructions, in the
+    /// words of the task `scene-captions`.
+    EmojiDescriptions {},
+    /// Built in: questions about a scene, for supervised fine-tuning. Neither a question nor what was said
+    /// before it tells the answer, and a prompt may ask for a word or a sentence.
+    EmojiVqa {},
+    /// Built in: conversations about several images, for supervised fine-tuning: two that are compared, new
+    /// words, and answers in two steps; half of them with a chain of thought.
+    EmojiReasoning {},
     /// Images in a folder for each class, whose name is their text: `CLASS/*.jpg`, or `train/CLASS/*.jpg`
     /// with `test/CLASS/*.jpg` or `val/CLASS/*.jpg`.
     Classes {
@@ -255,6 +264,26 @@ pub enum SourceConfig {
         #[schemars(length(min = 1))]
         requests: Vec<String>,
     },
+    /// Conversations with demonstrations in them, to tune on: documents of another source of conversations,
+    /// `shots + 1` after one another as one conversation, so that a tuned model still learns from examples
+    /// in its prompt. Every answer is learned: the first has no demonstration before it, the last `shots`.
+    FewShot {
+        /// The source of conversations, by its name in the recipe.
+        of: String,
+        /// Documents before the last one of a conversation. A conversation that is longer than a row loses
+        /// its end.
+        /// Unit: demonstrations.
+        #[serde(default = "default_shots")]
+        #[schemars(range(min = 1, max = MOST_SHOTS))]
+        shots: usize,
+    },
+}
+
+/// More demonstrations than any row holds.
+pub(super) const MOST_SHOTS: usize = 1000;
+
+fn default_shots() -> usize {
+    8
 }
 
 fn default_requests() -> Vec<String> {
@@ -299,7 +328,7 @@ impl SourceConfig {
     /// The name of the source that it is made of, where it is made of another one.
     pub fn made_of(&self) -> Option<&str> {
         match self {
-            Self::Instructions { of, .. } => Some(of),
+            Self::Instructions { of, .. } | Self::FewShot { of, .. } => Some(of),
             _ => None,
         }
     }
@@ -320,6 +349,9 @@ impl SourceConfig {
                 | Self::EmojiStickers {}
                 | Self::EmojiDetail {}
                 | Self::EmojiDetailChat {}
+                | Self::EmojiDescriptions {}
+                | Self::EmojiVqa {}
+                | Self::EmojiReasoning {}
         )
     }
 }

@@ -14,6 +14,7 @@ mod config;
 pub mod conversation;
 pub mod detect;
 mod evidence;
+pub mod few_shot;
 mod file_kind;
 pub mod files;
 pub mod folder;

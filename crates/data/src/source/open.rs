@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, bail};
 use super::album::{Album, MissingPicture};
 use super::config::SourceConfig;
 use super::conversation::{Conversations, ParquetConversations};
+use super::few_shot::FewShotConversations;
 use super::files::{Files, Format, Opening};
 use super::folder::PictureFolder;
 use super::html::Html;
@@ -56,7 +57,7 @@ impl SourceConfig {
             Self::Classes { path, test_share } => {
                 Ok(Arc::new(PictureFolder::of_classes(name, path, *test_share, seed)?))
             }
-            Self::Instructions { of, .. } => {
+            Self::Instructions { of, .. } | Self::FewShot { of, .. } => {
                 bail!("source `{name}` is made of source `{of}`, which a recipe has to have")
             }
             _ if self.is_built_in() => self.open_world(name, world),
@@ -87,6 +88,10 @@ impl SourceConfig {
         match self {
             Self::Instructions { requests, .. } => {
                 let source = CaptionInstructions::new(inner, requests, seed);
+                Ok(Arc::new(source.with_context(|| format!("source `{name}`"))?))
+            }
+            Self::FewShot { shots, .. } => {
+                let source = FewShotConversations::new(inner, *shots);
                 Ok(Arc::new(source.with_context(|| format!("source `{name}`"))?))
             }
             _ => bail!("source `{name}` is made of no other source"),
@@ -155,6 +160,9 @@ impl SourceConfig {
             Self::EmojiStickers {} => WorldStream::Stickers,
             Self::EmojiDetail {} => WorldStream::Detail,
             Self::EmojiDetailChat {} => WorldStream::DetailChat,
+            Self::EmojiDescriptions {} => WorldStream::Descriptions,
+            Self::EmojiVqa {} => WorldStream::Vqa,
+            Self::EmojiReasoning {} => WorldStream::Reasoning,
             _ => bail!("source `{name}` is not of the built-in world"),
         };
         let world =

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use rand::Rng as _;
 
 use super::author::Author;
-use super::lexicon::number;
+use super::lexicon::{number, with_article};
 use super::scene::Scene;
 use super::{World, WorldPage};
 use crate::question::Question;
@@ -49,6 +49,7 @@ impl World {
             pictures: binding.scenes.iter().map(|scene| self.picture(scene).into()).collect(),
             text: binding.text(),
             answers: vec![binding.words[binding.queried].clone()],
+            reasoning: binding.reasoning(self),
             ..Question::default()
         }
     }
@@ -62,14 +63,20 @@ impl World {
 
 impl Binding {
     /// "<image>This is a dako. <image>This is a fipol. <image>Which is this?"
-    fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         let bound: String = self.words.iter().map(|word| format!("<image>This is a {word}. ")).collect();
         bound + "<image>Which is this?"
+    }
+
+    /// A chain of thought: "The last picture shows a dog face. This is the dako."
+    pub(super) fn reasoning(&self, world: &World) -> String {
+        let name = world.emoji[self.scenes[self.queried].objects[0].emoji].name;
+        format!("The last picture shows {}. This is the {}.", with_article(name), self.words[self.queried])
     }
 }
 
 impl Author<'_> {
-    fn binding(&mut self, number: usize) -> Binding {
+    pub(super) fn binding(&mut self, number: usize) -> Binding {
         let mut words: Vec<String> = Vec::new();
         while words.len() < number {
             let word = self.new_word();

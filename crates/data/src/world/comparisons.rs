@@ -6,7 +6,8 @@ use super::author::Author;
 use super::conversations::{two_scenes, which};
 use super::lexicon::with_article;
 use super::questions::Category;
-use super::scene::{Object, ObjectPlace, Scene};
+use super::scene::{Object, ObjectPlace, Scene, Wording};
+use super::steps::numbers_of;
 use super::{World, WorldPage};
 use crate::question::Question;
 use crate::source::interface::Split;
@@ -33,6 +34,19 @@ impl Comparison {
             Self::Which => "which",
             Self::More => "more",
             Self::Changed => "changed",
+        }
+    }
+
+    /// A chain of thought: what the pictures show of that in which they are compared.
+    pub(super) fn reasoning(self, world: &World, scenes: &[Scene; 2]) -> String {
+        let shown = |wording: Wording| {
+            let [first, second] = scenes.each_ref().map(|scene| scene.description(world, wording));
+            format!("The first picture shows {first}. The second picture shows {second}.")
+        };
+        match self {
+            Self::More => numbers_of(scenes),
+            Self::Which => shown(Wording { sizeless: true, placeless: true, ..Wording::default() }),
+            Self::Changed => shown(Wording { sizeless: true, ..Wording::default() }),
         }
     }
 }
@@ -77,6 +91,7 @@ impl World {
     pub fn comparison_question(&self, split: Split, kind: Comparison, index: u64) -> Question {
         let ComparedScenes { scenes, text, answers } = self.compared(split, kind, index);
         Question {
+            reasoning: kind.reasoning(self, &scenes),
             id: format!("pairs-{}/{}/{index}", kind.name(), split.name()),
             category: kind.name().to_owned(),
             pictures: scenes.iter().map(|scene| self.picture(scene).into()).collect(),
@@ -94,7 +109,7 @@ impl World {
 }
 
 impl Author<'_> {
-    fn compared(&mut self, kind: Comparison) -> ComparedScenes {
+    pub(super) fn compared(&mut self, kind: Comparison) -> ComparedScenes {
         let respect = match kind {
             Comparison::Which => Category::What,
             Comparison::More => Category::Count,

@@ -9,6 +9,7 @@ mod binding;
 mod captioned;
 mod comparisons;
 mod conversations;
+mod descriptions;
 mod detail;
 mod draw;
 mod interleaved;
@@ -16,11 +17,14 @@ mod lexicon;
 mod pairs;
 mod prose;
 mod questions;
+mod reasoning;
 mod renderings;
 mod scene;
 mod signs;
+mod steps;
 mod stream;
 mod svg;
+mod vqa;
 mod words;
 
 use std::sync::{Arc, OnceLock};
@@ -41,6 +45,7 @@ pub use self::questions::{Category, SceneQuestion};
 pub use self::renderings::{Pattern, Pose, Rendering};
 pub use self::scene::{Object, ObjectPlace, ObjectSize, Scene};
 pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
+pub use self::steps::{CountedScenes, SecondStep};
 pub use self::stream::WorldStream;
 
 use self::author::Author;
@@ -169,6 +174,9 @@ impl World {
             WorldStream::Stickers => renderings::sticker(&mut author),
             WorldStream::Detail => detail::page(&mut author),
             WorldStream::DetailChat => detail::conversation(&mut author),
+            WorldStream::Descriptions => descriptions::page(&mut author),
+            WorldStream::Vqa => vqa::page(&mut author),
+            WorldStream::Reasoning => reasoning::page(&mut author),
         }
     }
 

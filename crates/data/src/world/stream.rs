@@ -32,11 +32,17 @@ pub enum WorldStream {
     Detail,
     /// Conversations about detailed pictures.
     DetailChat,
+    /// Requests for descriptions of scenes, for tuning.
+    Descriptions,
+    /// Questions about one picture, for tuning, whose words do not tell the answer.
+    Vqa,
+    /// Questions about several pictures, for tuning, half of them with a chain of thought.
+    Reasoning,
 }
 
 impl WorldStream {
     /// Every stream.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Captioned,
         Self::Scenes,
         Self::Interleaved,
@@ -49,6 +55,9 @@ impl WorldStream {
         Self::Stickers,
         Self::Detail,
         Self::DetailChat,
+        Self::Descriptions,
+        Self::Vqa,
+        Self::Reasoning,
     ];
 
     /// As sample ids write it.
@@ -66,6 +75,9 @@ impl WorldStream {
             Self::Stickers => "emoji-stickers",
             Self::Detail => "emoji-detail",
             Self::DetailChat => "emoji-detail-chat",
+            Self::Descriptions => "emoji-descriptions",
+            Self::Vqa => "emoji-vqa",
+            Self::Reasoning => "emoji-reasoning",
         }
     }
 
@@ -76,7 +88,9 @@ impl WorldStream {
             Self::Scenes | Self::Detail => DocumentKind::Synthetic,
             Self::Interleaved | Self::Pairs | Self::Binding => DocumentKind::Interleaved,
             Self::Text => DocumentKind::TextOnly,
-            Self::Chat | Self::DetailChat => DocumentKind::Conversation,
+            Self::Chat | Self::DetailChat | Self::Descriptions | Self::Vqa | Self::Reasoning => {
+                DocumentKind::Conversation
+            }
         }
     }
 }

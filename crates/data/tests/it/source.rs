@@ -1,6 +1,7 @@
 //! Sources as a recipe writes them, and one module for each format.
 
 mod conversation;
+mod few_shot;
 mod html;
 mod instructions;
 mod interleaved;
@@ -141,10 +142,13 @@ fn every_kind_refuses_the_settings_of_the_others() {
         "emoji-stickers",
         "emoji-detail",
         "emoji-detail-chat",
+        "emoji-descriptions",
+        "emoji-vqa",
+        "emoji-reasoning",
     ];
     let all = json!({
         "path": "p", "test_share": 0.2, "caption": "txt", "image": "i", "text": "t", "images": "i",
-        "texts": "t", "turns": "c", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "of": "s", "requests": ["r"], "size": 3, "weight": 1.0,
+        "texts": "t", "turns": "c", "pictures": "p", "missing": "refuse", "memory_mib": 8, "documents": "file", "of": "s", "requests": ["r"], "shots": 4, "size": 3, "weight": 1.0,
     });
     let own: Vec<(&str, &[&str])> = [
         ("classes", &["path", "test_share"][..]),
@@ -160,6 +164,7 @@ fn every_kind_refuses_the_settings_of_the_others() {
         ("parquet-text", &["path", "test_share", "text", "memory_mib"]),
         ("conversations", &["path", "test_share", "pictures"]),
         ("instructions", &["of", "requests"]),
+        ("few-shot", &["of", "shots"]),
         ("parquet-conversations", &["path", "test_share", "turns", "images", "pictures", "memory_mib"]),
     ]
     .into_iter()

@@ -6,7 +6,9 @@ mod detail;
 mod pairs;
 mod renderings;
 mod signs;
+mod steps;
 mod truth;
+mod vqa;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -398,7 +400,13 @@ fn documents_end_with_a_learned_end_and_texts_begin_without_space() {
 fn the_vocabulary_is_small() {
     let world = world();
     let mut words = BTreeSet::new();
-    let made_up = [WorldStream::Binding, WorldStream::Signs, WorldStream::Detail, WorldStream::DetailChat];
+    let made_up = [
+        WorldStream::Binding,
+        WorldStream::Signs,
+        WorldStream::Detail,
+        WorldStream::DetailChat,
+        WorldStream::Reasoning,
+    ];
     for stream in WorldStream::ALL.into_iter().filter(|s| !made_up.contains(s)) {
         for document in documents(&world, stream, Split::Train, 3000) {
             for word in document.texts().flat_map(str::split_whitespace) {
