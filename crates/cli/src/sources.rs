@@ -1,10 +1,10 @@
 //! [`Sources`]: the data of a recipe, opened.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mm1_corpora::ShardFolder;
 #[cfg(not(feature = "emoji"))]
 use mm1_data::source::World;
@@ -35,26 +35,10 @@ impl Sources {
         wanted: impl Fn(&str) -> bool,
     ) -> Result<Self> {
         let store = Store::new(recipe.store.clone())?;
-        // What a wanted source is made of is opened with it.
-        let under: BTreeSet<&str> =
-            recipe.data.iter().filter(|(name, _)| wanted(name)).filter_map(|(_, c)| c.made_of()).collect();
-        let needed = |name: &str| wanted(name) || under.contains(name);
-        let open = |(name, config): (&String, &SourceConfig)| -> Result<(String, Arc<dyn Source>)> {
-            let source = config.open_with(name, recipe.seed, world.as_ref(), &store);
-            Ok((name.clone(), source.with_context(|| format!("data.{name}{}", remedy(config)))?))
-        };
-        let (over, own): (Vec<_>, Vec<_>) =
-            recipe.data.iter().filter(|(name, _)| needed(name)).partition(|(_, c)| c.made_of().is_some());
-        let mut by_name: BTreeMap<String, Arc<dyn Source>> =
-            own.into_iter().map(open).collect::<Result<_>>()?;
-        for (name, config) in over {
-            let of = config.made_of().unwrap_or_default();
-            recipe.check_source(&format!("data.{name}.of"), of)?;
-            let inner = by_name.get(of).with_context(|| {
-                format!("data.{name}.of = \"{of}\": that source is itself made of another one")
-            })?;
-            let source = config.open_over(name, recipe.seed, inner.clone());
-            by_name.insert(name.clone(), source.with_context(|| format!("data.{name}"))?);
+        let opening = SourceOpening { recipe, world: world.as_ref(), store: &store };
+        let mut by_name = BTreeMap::new();
+        for name in recipe.data.keys().filter(|name| wanted(name)) {
+            opening.open(name, &mut Vec::new(), &mut by_name)?;
         }
         Ok(Self {
             by_name,
@@ -84,6 +68,45 @@ impl Sources {
     /// All of them, in the order of their names.
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<dyn Source>> {
         self.by_name.values()
+    }
+}
+
+/// What opening a source takes.
+struct SourceOpening<'a> {
+    recipe: &'a Recipe,
+    world: Option<&'a Arc<World>>,
+    store: &'a Store,
+}
+
+impl<'a> SourceOpening<'a> {
+    /// The source `name`, opened once and put into `by_name` with all that it is made of. `over` are those
+    /// that are made of it.
+    fn open(
+        &self,
+        name: &'a str,
+        over: &mut Vec<&'a str>,
+        by_name: &mut BTreeMap<String, Arc<dyn Source>>,
+    ) -> Result<Arc<dyn Source>> {
+        if let Some(open) = by_name.get(name) {
+            return Ok(open.clone());
+        }
+        let (config, seed) = (&self.recipe.data[name], self.recipe.seed);
+        let source = match config.made_of() {
+            None => config
+                .open_with(name, seed, self.world, self.store)
+                .with_context(|| format!("data.{name}{}", remedy(config)))?,
+            Some(of) => {
+                let field = format!("data.{name}.of");
+                self.recipe.check_source(&field, of)?;
+                over.push(name);
+                ensure!(!over.contains(&of), "{field} = \"{of}\": that source is made of {name} itself");
+                let inner = self.open(of, over, by_name)?;
+                over.pop();
+                config.open_over(name, seed, inner).with_context(|| format!("data.{name}"))?
+            }
+        };
+        by_name.insert(name.to_owned(), source.clone());
+        Ok(source)
     }
 }
 

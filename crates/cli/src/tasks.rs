@@ -19,8 +19,15 @@ use crate::recipe::{Recipe, Stage};
 use crate::sources::Sources;
 
 /// Tasks that need no files.
-pub(crate) const BUILT_IN: [&str; 6] =
-    ["scene-captions", "scene-vqa", "scene-pairs", "scene-binding", "scene-ocr", "scene-detail"];
+pub(crate) const BUILT_IN: [&str; 7] = [
+    "scene-captions",
+    "scene-vqa",
+    "scene-pairs",
+    "scene-binding",
+    "scene-steps",
+    "scene-ocr",
+    "scene-detail",
+];
 
 /// The longest caption of a source's picture.
 const CAPTION_TOKENS: usize = 96;
@@ -151,11 +158,7 @@ impl TaskData {
         let wanted: BTreeSet<&str> = wanted.union(&trained).copied().collect();
         #[cfg(feature = "emoji")]
         let world = {
-            let built_in = |recipe: &Recipe, name: &str| {
-                let source = &recipe.data[name];
-                let of = source.made_of().and_then(|of| recipe.data.get(of));
-                source.is_built_in() || of.is_some_and(|of| of.is_built_in())
-            };
+            let built_in = |recipe: &Recipe, name: &str| recipe.made_of(name).any(|of| of.is_built_in());
             let of_source = |name: &&str| recipe.is_some_and(|recipe| built_in(recipe, name));
             let needed = tasks.iter().any(|task| is_built_in(task)) || wanted.iter().any(of_source);
             let make = || {
@@ -214,6 +217,7 @@ impl TaskData {
                 "scene-pairs" => SceneTask::pairs,
                 "scene-binding" => SceneTask::binding,
                 "scene-ocr" => SceneTask::ocr,
+                "scene-steps" => SceneTask::steps,
                 "scene-detail" => SceneTask::detail,
                 _ => SceneTask::vqa,
             };

@@ -1,4 +1,5 @@
-//! Two models on the same questions: the paired test of every evaluation that both folders hold.
+//! Two models on the same questions, or one after more and fewer demonstrations: the paired test of every
+//! evaluation that both folders, or one, hold.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +18,8 @@ const SEED: u64 = 1;
 /// One evaluation of both.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct TaskComparison {
-    /// `STAGE/TASK-K-shot`, or without the stage where each folder has one of its own.
+    /// `STAGE/TASK-K-shot`, or without the stage where each folder has one of its own; of one folder
+    /// `STAGE/TASK, K − J shots`.
     pub task: String,
     /// Questions that both were asked.
     pub n: usize,
@@ -59,6 +61,36 @@ pub fn folders(a: &Path, b: &Path) -> Result<Vec<TaskComparison>> {
          and --seed",
         a.display(),
         b.display()
+    );
+    Ok(compared)
+}
+
+/// Compares the answers of one folder with one another: those after more demonstrations (the first of the
+/// comparison) with those after the fewest, for each stage and task.
+///
+/// # Errors
+/// A folder without answers, or with one number of demonstrations of each task.
+pub fn shots(root: &Path) -> Result<Vec<TaskComparison>> {
+    let mut by_task = BTreeMap::<String, BTreeMap<usize, Vec<ItemResult>>>::new();
+    for ([stage, name], items) in evaluations(root)? {
+        let numbered = name.strip_suffix("-shot").and_then(|name| name.rsplit_once('-'));
+        if let Some((task, Ok(shots))) = numbered.map(|(task, shots)| (task, shots.parse())) {
+            by_task.entry(format!("{stage}/{task}")).or_default().insert(shots, items);
+        }
+    }
+    let mut compared = Vec::new();
+    for (task, mut by_shots) in by_task {
+        let Some((fewest, fewer)) = by_shots.pop_first() else { continue };
+        let more = by_shots.into_iter();
+        compared.extend(
+            more.filter_map(|(k, items)| pair(format!("{task}, {k} − {fewest} shots"), items, &fewer)),
+        );
+    }
+    ensure!(
+        !compared.is_empty(),
+        "{}: each task was asked with one number of demonstrations: evaluate with two, as in --shots 0,4, or \
+         give a second folder",
+        root.display()
     );
     Ok(compared)
 }

@@ -94,7 +94,7 @@ impl<'a, M: Model> Examiner<'a, M> {
     ) -> Result<()> {
         let Prompter { task, pass, .. } = self.prompter;
         let stop: Vec<String> = task.stop().iter().map(|s| (*s).to_string()).collect();
-        let limits = AnswerLimits { max_tokens: task.max_tokens(), stop };
+        let limits = AnswerLimits { max_tokens: self.prompter.answer_tokens(), stop };
         let mut replies = 0;
         self.model.generate(prompts, &limits, &mut |i, reply| {
             let mut item = std::mem::take(items.get_mut(i).context("a reply to no prompt")?);
@@ -127,6 +127,12 @@ pub(crate) struct Prompter<'a> {
 }
 
 impl<'a> Prompter<'a> {
+    /// The most tokens that a reply may take.
+    fn answer_tokens(&self) -> usize {
+        let reasoning = if self.pass.protocol.chain_of_thought { self.task.reasoning_tokens() } else { 0 };
+        self.task.max_tokens() + reasoning
+    }
+
     pub(crate) fn new(task: &'a dyn Task, pass: &'a EvalPass<'a>) -> Self {
         let shots = Shots::new(task, pass.protocol, pass.style, pass.shots, pass.seed);
         Self { task, template: task.template(), pass, shots }
@@ -218,7 +224,7 @@ impl<'a> Prompter<'a> {
         let encoded = reader.encode(prompt, continuations)?;
         let Some(lengths) = reader.lengths(&encoded) else { return Ok(encoded) };
         let Lengths { prompt: tokens, continuation, context } = lengths;
-        let answer = continuation.unwrap_or(self.task.max_tokens());
+        let answer = continuation.unwrap_or(self.answer_tokens());
         if tokens.saturating_add(answer) > context {
             bail!(Refusal::new(format!(
                 "task {}: the prompt of {} with {} and all their pictures takes {tokens} tokens and the \

@@ -48,6 +48,12 @@ pub trait Task: Send + Sync {
     /// The most tokens that an answer may take.
     fn max_tokens(&self) -> usize;
 
+    /// The most tokens that a chain of thought before the answer may take, where `max_tokens` does not count
+    /// them.
+    fn reasoning_tokens(&self) -> usize {
+        0
+    }
+
     /// How an item is written.
     fn template(&self) -> Template {
         self.metric().template()

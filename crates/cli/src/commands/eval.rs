@@ -38,12 +38,12 @@ pub(crate) struct EvalCommand {
 #[derive(Debug, Subcommand)]
 enum Compare {
     /// Two folders that hold scores: the differences on the questions that both were asked, with paired
-    /// tests.
+    /// tests. Or one: each number of demonstrations beside the fewest.
     Compare {
         /// A run folder, or the --out of `mm1 eval`.
         a: PathBuf,
-        /// Another one.
-        b: PathBuf,
+        /// Another one. Default: none; numbers of demonstrations are compared.
+        b: Option<PathBuf>,
         /// Print one JSON document as the last line.
         #[arg(long)]
         json: bool,
@@ -103,7 +103,7 @@ struct EvalArgs {
 /// A folder without a model, a task that can't be asked, an interrupt.
 pub(crate) fn eval(command: &EvalCommand) -> Result<()> {
     match &command.compare {
-        Some(Compare::Compare { a, b, json }) => compare(a, b, *json),
+        Some(Compare::Compare { a, b, json }) => compare(a, b.as_deref(), *json),
         None => command.args.run(),
     }
 }
@@ -206,16 +206,16 @@ struct AskedModel<'a> {
     id: &'a str,
 }
 
-fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
-    let compared = input(compare::folders(a, b))?;
+fn compare(a: &Path, b: Option<&Path>, json: bool) -> Result<()> {
+    let compared = input(b.map_or_else(|| compare::shots(a), |b| compare::folders(a, b)))?;
     println!(
-        "{:<32} {:>5} {:>8} {:>8} {:>8}  {:<18} {:>8}",
+        "{:<40} {:>5} {:>8} {:>8} {:>8}  {:<18} {:>8}",
         "task", "n", "A", "B", "A − B", "95% interval", "p"
     );
     for TaskComparison { task, n, a, b, difference, .. } in &compared {
         let [low, high] = difference.ci95;
         println!(
-            "{:<32} {n:>5} {a:>8.2} {b:>8.2} {:>8.2}  {:<18} {:>8.4}",
+            "{:<40} {n:>5} {a:>8.2} {b:>8.2} {:>8.2}  {:<18} {:>8.4}",
             printable(task),
             difference.value,
             format!("[{low:.2}, {high:.2}]"),

@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 10] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 12] = [
     recipe!("ablations/encoder"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),
@@ -30,6 +30,8 @@ pub(crate) const RECIPES: [BuiltInRecipe; 10] = [
     recipe!("pretrain/smol"),
     recipe!("pretrain/smol-stock"),
     recipe!("quickstart"),
+    recipe!("sft/mixture"),
+    recipe!("sft/reasoning"),
 ];
 
 impl BuiltInRecipe {

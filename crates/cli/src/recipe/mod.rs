@@ -140,6 +140,13 @@ impl Recipe {
         Ok(())
     }
 
+    /// The source `name`, the one that it is made of, the one that this is made of, and so on; a circle is
+    /// followed once.
+    pub(crate) fn made_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a SourceConfig> {
+        let next = |source: &&'a SourceConfig| source.made_of().and_then(|of| self.data.get(of));
+        std::iter::successors(self.data.get(name), next).take(self.data.len())
+    }
+
     /// The last stage before `stage` that trains.
     pub(crate) fn trained_before(&self, stage: &str) -> Option<&Stage> {
         let before = self.stage.iter().take_while(|s| s.name() != stage);

@@ -137,13 +137,39 @@ fn a_plan_says_minutes_and_disk() {
 fn a_source_that_is_made_of_nothing_is_refused_by_its_field() {
     let dir = tempfile::tempdir().unwrap();
     shapes(dir.path());
-    for (of, reason) in [("nothing", "no [data.nothing]"), ("instructions", "is itself made of another one")]
+    for (of, reason) in
+        [("nothing", "no [data.nothing]"), ("instructions", "that source is made of instructions itself")]
     {
         let refused = own("plan", dir.path(), &["--set", &format!("data.instructions.of={of}")]);
         assert_eq!(refused.status.code(), Some(2));
         let said = stderr(&refused);
         assert!(said.contains("data.instructions.of") && said.contains(reason), "{said}");
     }
+}
+
+#[test]
+fn demonstrations_are_made_of_instructions_that_are_made_of_pictures() {
+    let dir = tempfile::tempdir().unwrap();
+    let (pictures, page) = (dir.path().join("shapes"), dir.path().join("page.html"));
+    shapes(&pictures);
+    let path = format!("data.pictures.path={}", pictures.display());
+    let shots = r#"data.shots={ kind = "few-shot", of = "instructions", shots = 4 }"#;
+    let preview = mm1(&["data", "preview", RECIPE, "--set", &path, "--stage", "sft", "--rows", "1"])
+        .args(["--set", shots, "--set", "stage.sft.mixture={ shots = 1.0 }"])
+        .args(["--html", page.to_str().unwrap()])
+        .output()
+        .unwrap();
+    succeeds(&preview);
+    let page = fs::read_to_string(page).unwrap();
+    // Two conversations of five pictures and five captions fill a row.
+    let learned = text_of(&page, "<span class=\"t learned\">");
+    assert!(learned.matches("on white.").count() >= 10, "{learned}");
+    let [a, b] = ["b", "a"].map(|of| format!(r#"={{ kind = "few-shot", of = "{of}" }}"#));
+    let circle = ["--set", &format!("data.a{a}"), "--set", &format!("data.b{b}")];
+    let refused = own("plan", &pictures, &circle);
+    assert_eq!(refused.status.code(), Some(2));
+    let said = stderr(&refused);
+    assert!(said.contains("data.b.of = \"a\": that source is made of b itself"), "{said}");
 }
 
 #[test]

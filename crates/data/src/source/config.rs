@@ -40,6 +40,8 @@ pub enum SourceConfig {
     EmojiDetail {},
     /// Built in: conversations about the images of `emoji-detail`, for supervised fine-tuning.
     EmojiDetailChat {},
+    /// Built in: a scene and questions with short answers as a page, for pre-training: those of `emoji-vqa`.
+    EmojiQuiz {},
     /// Built in: requests to describe a scene, for supervised fine-tuning: captions as instructions, in the
     /// words of the task `scene-captions`.
     EmojiDescriptions {},
@@ -349,6 +351,7 @@ impl SourceConfig {
                 | Self::EmojiStickers {}
                 | Self::EmojiDetail {}
                 | Self::EmojiDetailChat {}
+                | Self::EmojiQuiz {}
                 | Self::EmojiDescriptions {}
                 | Self::EmojiVqa {}
                 | Self::EmojiReasoning {}

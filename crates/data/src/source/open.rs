@@ -160,6 +160,7 @@ impl SourceConfig {
             Self::EmojiStickers {} => WorldStream::Stickers,
             Self::EmojiDetail {} => WorldStream::Detail,
             Self::EmojiDetailChat {} => WorldStream::DetailChat,
+            Self::EmojiQuiz {} => WorldStream::Quiz,
             Self::EmojiDescriptions {} => WorldStream::Descriptions,
             Self::EmojiVqa {} => WorldStream::Vqa,
             Self::EmojiReasoning {} => WorldStream::Reasoning,

@@ -175,6 +175,7 @@ impl World {
             WorldStream::Detail => detail::page(&mut author),
             WorldStream::DetailChat => detail::conversation(&mut author),
             WorldStream::Descriptions => descriptions::page(&mut author),
+            WorldStream::Quiz => vqa::quiz(&mut author),
             WorldStream::Vqa => vqa::page(&mut author),
             WorldStream::Reasoning => reasoning::page(&mut author),
         }

@@ -32,6 +32,8 @@ pub enum WorldStream {
     Detail,
     /// Conversations about detailed pictures.
     DetailChat,
+    /// Pages of one picture and questions whose words do not tell the answer.
+    Quiz,
     /// Requests for descriptions of scenes, for tuning.
     Descriptions,
     /// Questions about one picture, for tuning, whose words do not tell the answer.
@@ -42,7 +44,7 @@ pub enum WorldStream {
 
 impl WorldStream {
     /// Every stream.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Captioned,
         Self::Scenes,
         Self::Interleaved,
@@ -55,6 +57,7 @@ impl WorldStream {
         Self::Stickers,
         Self::Detail,
         Self::DetailChat,
+        Self::Quiz,
         Self::Descriptions,
         Self::Vqa,
         Self::Reasoning,
@@ -75,6 +78,7 @@ impl WorldStream {
             Self::Stickers => "emoji-stickers",
             Self::Detail => "emoji-detail",
             Self::DetailChat => "emoji-detail-chat",
+            Self::Quiz => "emoji-quiz",
             Self::Descriptions => "emoji-descriptions",
             Self::Vqa => "emoji-vqa",
             Self::Reasoning => "emoji-reasoning",
@@ -86,7 +90,7 @@ impl WorldStream {
         match self {
             Self::Captioned | Self::Signs | Self::Renderings | Self::Stickers => DocumentKind::Captioned,
             Self::Scenes | Self::Detail => DocumentKind::Synthetic,
-            Self::Interleaved | Self::Pairs | Self::Binding => DocumentKind::Interleaved,
+            Self::Interleaved | Self::Pairs | Self::Binding | Self::Quiz => DocumentKind::Interleaved,
             Self::Text => DocumentKind::TextOnly,
             Self::Chat | Self::DetailChat | Self::Descriptions | Self::Vqa | Self::Reasoning => {
                 DocumentKind::Conversation

@@ -1,4 +1,5 @@
-//! Visual question answering for tuning: questions about one picture whose answers the words do not tell.
+//! Visual question answering: questions about one picture whose answers the words do not tell, as conversations
+//! for tuning and as pages for pre-training.
 //!
 //! Neither a question nor what was said before it makes one answer likelier: "yes" is right in half of the
 //! questions, also after the picture's objects were named, and a number or a place is asked for before
@@ -61,6 +62,19 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     }
     page.segments = render(&turns);
     page
+}
+
+/// A page of pre-training: a picture and one to five questions with short answers, a line each, in the form of
+/// the evaluation. All of it is learned: to expect what can be asked for is to see what is there.
+pub(super) fn quiz<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
+    let mut page = author.page();
+    let (scene, questions) = author.balanced();
+    page.picture(&scene);
+    for (number, SceneQuestion { text, answers, .. }) in questions.iter().enumerate() {
+        let line = if number == 0 { "" } else { "\n" };
+        page.text(format!("{line}Question: {text} Short answer: {}", answers[0]));
+    }
+    page.end()
 }
 
 impl Author<'_> {

@@ -142,6 +142,7 @@ fn every_kind_refuses_the_settings_of_the_others() {
         "emoji-stickers",
         "emoji-detail",
         "emoji-detail-chat",
+        "emoji-quiz",
         "emoji-descriptions",
         "emoji-vqa",
         "emoji-reasoning",

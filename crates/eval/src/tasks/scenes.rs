@@ -1,12 +1,13 @@
 //! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words,
-//! signs and detailed pictures. Test items use compositions and words that no training item has.
+//! signs and detailed pictures. Test items use compositions and words that no training item has. Items about
+//! several pictures have a chain of thought.
 
 use std::sync::Arc;
 
 use anyhow::Result;
 use mm1_data::question::Question;
 use mm1_data::source::Split;
-use mm1_data::world::{BOUND, Category, Comparison, DetailCategory, Lettering, World};
+use mm1_data::world::{BOUND, Category, Comparison, DetailCategory, Lettering, SecondStep, World};
 
 use crate::metric::Metric;
 use crate::task::Task;
@@ -15,6 +16,8 @@ use crate::task::Task;
 const TESTS: u64 = 10_000;
 /// Training items that demonstrations and baselines are drawn from.
 const DEMONSTRATIONS: u64 = 100_000;
+/// Two descriptions of four objects each, in tokens of a small vocabulary.
+const REASONING_TOKENS: usize = 160;
 
 /// A task about the built-in world.
 pub struct SceneTask {
@@ -62,6 +65,16 @@ impl SceneTask {
         Self::questions(world, "scene-binding", |world, split, index| {
             let (words, index) = turn(&BOUND, index);
             world.binding_question(split, words, index)
+        })
+    }
+
+    /// `scene-steps`: VQA accuracy of answers in two steps: count here, count there, and then in turn which
+    /// picture has more or fewer objects (chance is 50%), how many there are together (14%), and by how many
+    /// they differ (33%).
+    pub fn steps(world: Arc<World>) -> Self {
+        Self::questions(world, "scene-steps", |world, split, index| {
+            let (step, index) = turn(&SecondStep::ALL, index);
+            world.steps_question(split, step, index)
         })
     }
 
@@ -130,5 +143,9 @@ impl Task for SceneTask {
 
     fn max_tokens(&self) -> usize {
         self.max_tokens
+    }
+
+    fn reasoning_tokens(&self) -> usize {
+        REASONING_TOKENS
     }
 }

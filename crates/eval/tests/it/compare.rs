@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use mm1_eval::compare::folders;
+use mm1_eval::compare::{folders, shots};
 use mm1_eval::log::Log;
 use mm1_eval::prompt::Prompt;
 use mm1_eval::protocol::Protocol;
@@ -54,4 +54,23 @@ fn the_questions_of_both_are_compared_one_by_one() {
     assert!(
         folders(a.path(), empty.path()).unwrap_err().to_string().contains("no answers; give a run folder")
     );
+}
+
+#[test]
+fn one_folder_compares_more_demonstrations_with_the_fewest() {
+    let root = tempfile::tempdir().unwrap();
+    let mut yes = |prompts: &[Prompt]| Ok(vec!["yes".to_string(); prompts.len()]);
+    let mut no = |prompts: &[Prompt]| Ok(vec!["no".to_string(); prompts.len()]);
+    keep(root.path(), "sft", "toy-0-shot.jsonl", &mut yes, 20);
+    let error = shots(root.path()).unwrap_err().to_string();
+    assert!(error.contains("one number of demonstrations") && error.contains("--shots 0,4"), "{error}");
+    keep(root.path(), "sft", "toy-10-shot.jsonl", &mut no, 20);
+    keep(root.path(), "sft", "toy-4-shot.jsonl", &mut yes, 12);
+    keep(root.path(), "sft", "toy-4-shot-blind.jsonl", &mut no, 20);
+    let compared = shots(root.path()).unwrap();
+    let names: Vec<_> = compared.iter().map(|one| (one.task.as_str(), one.n)).collect();
+    assert_eq!(names, [("sft/toy, 4 − 0 shots", 12), ("sft/toy, 10 − 0 shots", 20)]);
+    assert_eq!((compared[0].difference.value, compared[0].difference.p), (0.0, 1.0));
+    assert_eq!((compared[1].a, compared[1].b, compared[1].difference.value), (0.0, 50.0, -50.0));
+    assert!(compared[1].difference.ci95[1] < 0.0);
 }

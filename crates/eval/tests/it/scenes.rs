@@ -18,12 +18,13 @@ fn world() -> std::sync::Arc<World> {
 }
 
 /// Every task.
-fn all(world: std::sync::Arc<World>) -> [SceneTask; 6] {
+fn all(world: std::sync::Arc<World>) -> [SceneTask; 7] {
     let tasks = [
         SceneTask::captions,
         SceneTask::vqa,
         SceneTask::pairs,
         SceneTask::binding,
+        SceneTask::steps,
         SceneTask::ocr,
         SceneTask::detail,
     ];
@@ -76,7 +77,7 @@ fn demonstrations_never_come_from_the_test_side() {
             for prompt in prompts {
                 let shown = pictures(prompt);
                 let own = match task.name() {
-                    "scene-pairs" => 2..=2,
+                    "scene-pairs" | "scene-steps" => 2..=2,
                     "scene-binding" => 3..=5,
                     _ => 1..=1,
                 };
@@ -103,13 +104,14 @@ fn demonstrations_never_come_from_the_test_side() {
 
 #[test]
 fn kinds_of_the_further_tasks_take_turns() {
-    let [_, _, pairs, binding, ocr, detail] = all(world());
+    let [_, _, pairs, binding, steps, ocr, detail] = all(world());
     let kinds = |task: &SceneTask| [0, 1, 2, 3].map(|i| task.test(i).unwrap().category);
     assert_eq!(kinds(&pairs), ["which", "more", "changed", "which"]);
     assert_eq!(kinds(&binding), ["two-words", "three-words", "four-words", "two-words"]);
+    assert_eq!(kinds(&steps), ["more", "together", "difference", "more"]);
     assert_eq!(kinds(&ocr), ["large", "medium", "small", "large"]);
     assert_eq!(kinds(&detail), ["sign", "price", "item", "cell"]);
-    for task in [pairs, binding, ocr, detail] {
+    for task in [pairs, binding, steps, ocr, detail] {
         let ids: BTreeSet<_> = (0..300).map(|i| task.test(i).unwrap().id).collect();
         assert_eq!(ids.len(), 300, "{}", task.name());
     }

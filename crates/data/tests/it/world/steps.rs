@@ -7,9 +7,8 @@ use mm1_data::document::{Segment, Special};
 use mm1_data::source::Split;
 use mm1_data::world::{BOUND, Comparison, CountedScenes, SecondStep, WorldStream};
 
-use super::{SPLITS, documents, truth, world};
-
-const NUMBERS: [&str; 9] = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight"];
+use super::truth::{self, NUMBERS};
+use super::{SPLITS, documents, world};
 
 #[test]
 fn the_answer_follows_from_the_numbers_and_each_is_as_frequent_as_another() {

@@ -15,7 +15,7 @@ enum Word {
     Other(String),
 }
 
-const NUMBERS: [&str; 13] = [
+pub(super) const NUMBERS: [&str; 13] = [
     "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve",
 ];
 

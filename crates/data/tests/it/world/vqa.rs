@@ -184,3 +184,29 @@ fn descriptions_are_those_of_the_captioning_task() {
     assert_eq!(begins.len(), 6);
     assert!(begins[&("Describe the picture.".to_owned(), false)] > 100, "{begins:?}");
 }
+
+#[test]
+fn a_page_of_questions_has_the_form_of_the_evaluation_and_true_answers() {
+    let world = world();
+    for index in 0..1000 {
+        let texts = world.source(WorldStream::Quiz).texts(Split::Train, index).unwrap();
+        let ([text], [scene]) = (&texts[..], &world.scenes(WorldStream::Quiz, Split::Train, index)[..])
+        else {
+            panic!("{texts:?}")
+        };
+        let mut asked = BTreeSet::new();
+        for line in text.split('\n') {
+            let (question, answer) =
+                line.strip_prefix("Question: ").unwrap().split_once(" Short answer: ").unwrap();
+            assert!(asked.insert(question), "{text}");
+            let named = truth::named(&world, question).0;
+            let there = named.first().map(|&emoji| scene.find(emoji).is_some());
+            assert_eq!(there.unwrap_or(true), answer != "no", "{line}");
+            assert!(
+                kind(question) != Some("count") || answer == truth::NUMBERS[scene.objects.len()],
+                "{line}"
+            );
+        }
+        assert!(asked.len() <= 5);
+    }
+}
