@@ -8,9 +8,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Layer-wise decay of the learning rate, `optimizer.layer_decay` (BEiT, Bao et al. 2021; timm's
-/// `layer_decay`). A parameter's rate is multiplied by `decay^(depth + 1 - layer)`: the last norm and the head
-/// keep the rate, block i of `depth`, counted from 1, is layer i, and what comes before the first block is
-/// layer 0.
+/// `layer_decay`). A parameter's rate is multiplied by `decay^(depth + 1 - layer)`: the last norm and the
+/// head keep the rate, block i of `depth`, counted from 1, is layer i, and what comes before the first block
+/// is layer 0.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct LayerDecay {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use burn::tensor::Device;
 use mm1_model::group::ParameterCounts;
 use mm1_model::{Mm1, Mm1Config, weights};
-use toml::Table;
+use toml::{Table, Value};
 
 use crate::{mm1, succeeds};
 
@@ -25,7 +25,8 @@ fn all() -> Vec<(PathBuf, Table)> {
         |path: PathBuf| (path.clone(), std::fs::read_to_string(path).unwrap().parse::<Table>().unwrap());
     let whole = |recipe: &Table| {
         let model = recipe.get("model");
-        model.is_some_and(|model| ["vision", "lm"].iter().all(|part| model[part].get("from").is_none()))
+        let own = |part: &Value| part.get("from").is_none();
+        model.is_some_and(|model| ["vision", "lm"].iter().all(|part| model.get(part).is_some_and(own)))
     };
     found.into_iter().map(read).filter(|(_, recipe)| whole(recipe)).collect()
 }

@@ -1,5 +1,5 @@
-//! Visual question answering: questions about one picture whose answers the words do not tell, as conversations
-//! for tuning and as pages for pre-training.
+//! Visual question answering: questions about one picture whose answers the words do not tell, as
+//! conversations for tuning and as pages for pre-training.
 //!
 //! Neither a question nor what was said before it makes one answer likelier: "yes" is right in half of the
 //! questions, also after the picture's objects were named, and a number or a place is asked for before
@@ -64,8 +64,8 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     page
 }
 
-/// A page of pre-training: a picture and one to five questions with short answers, a line each, in the form of
-/// the evaluation. All of it is learned: to expect what can be asked for is to see what is there.
+/// A page of pre-training: a picture and one to five questions with short answers, a line each, in the form
+/// of the evaluation. All of it is learned: to expect what can be asked for is to see what is there.
 pub(super) fn quiz<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
     let mut page = author.page();
     let (scene, questions) = author.balanced();
