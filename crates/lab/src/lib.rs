@@ -1,8 +1,11 @@
-//! Reports: a run folder becomes one HTML file with curves, tables and pictures. No tensor engine.
+//! Reports: a run folder becomes one HTML file with curves, tables and pictures. Studies: what settings
+//! score apart ([`study`]), and how the best learning rate follows the size ([`law`]). No tensor engine.
 
 pub mod ablation;
 mod axis;
+pub mod estimate;
 mod hover;
+pub mod law;
 mod number;
 mod overlap;
 pub mod plot;
@@ -12,4 +15,5 @@ pub mod report;
 mod result;
 pub mod run;
 mod section;
+pub mod study;
 mod verdict;
