@@ -14,6 +14,7 @@ Shapes: n pictures, t tokens of an encoder, p patches, k image tokens, d the enc
 
 import numpy as np
 import torch
+import transformers
 from PIL import Image
 from torch import nn
 from torch.nn import functional as F
@@ -267,7 +268,10 @@ class Mm1ForConditionalGeneration(PreTrainedModel, GenerationMixin):
     config_class = Mm1Config
     main_input_name = "input_ids"
     _supports_sdpa = True
+    # A list before version 5, as in all models there: peft does not mix both.
     _tied_weights_keys = {"language_model.lm_head.weight": "language_model.model.embed_tokens.weight"}
+    if int(transformers.__version__.split(".")[0]) < 5:
+        _tied_weights_keys = list(_tied_weights_keys)
 
     def __init__(self, config):
         super().__init__(config)

@@ -38,8 +38,7 @@ pub(super) fn model_card(args: &ExportArgs, found: &RunModel, proof: &ExportProo
     if args.adapters == AdapterPlace::Beside {
         writeln!(
             card,
-            "What stage `{}` has trained of image encoder and language model is in adapters. The weights \
-             are those without:\n\n\
+            "The adapters of stage `{}` are kept apart; the weights are those without them:\n\n\
              ```python\nfrom peft import PeftModel\n\n\
              model = PeftModel.from_pretrained(model, \"./{ADAPTER}\")\n```\n",
             found.stage.name()
