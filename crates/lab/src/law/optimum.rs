@@ -48,9 +48,9 @@ struct CurvePoint {
 }
 
 impl SizeOptimum {
-    /// Fits a parabola in the logarithm to the runs of one size, by least squares, with a level for each seed:
-    /// a seed's data and initial weights are the same at every setting, and what they do to all is no
-    /// noise. The error is that of a ratio by the delta method.
+    /// Fits a parabola in the logarithm to the runs of one size, by least squares, with a level for each
+    /// seed: its data and initial weights are the same at every setting, and what they do to all is no noise.
+    /// The error is that of a ratio by the delta method.
     ///
     /// # Errors
     /// One line that names the size and what to add: an optimum at the edge of the settings, a curve
@@ -162,7 +162,7 @@ impl SizeCurve {
         Ok(())
     }
 
-    /// The mean of each setting, in ascending order; of seeds that all have it would be fairer, and they have.
+    /// Each setting with the mean of its runs that did not diverge, in ascending order.
     fn means(&self) -> Vec<(f64, f64)> {
         let mut points = self.points.clone();
         points.sort_by(|a, b| a.x.total_cmp(&b.x));

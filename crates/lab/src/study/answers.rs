@@ -69,8 +69,8 @@ impl RunAnswers {
         }
         ensure!(
             !tasks.is_empty(),
-            "{}: stage {stage} has no answers with {shots} shots whose mean is a score of eval.json; evaluate \
-             again",
+            "{}: stage {stage} has no answers with {shots} shots whose mean is a score of eval.json; \
+             evaluate again",
             folder.display()
         );
         Ok(Self { scored: ScoredRun { seed, tasks }, left_out })

@@ -107,14 +107,14 @@ impl SettingScores {
     }
 
     /// Each of `others` less `base`, seed by seed and example by example: what both share, such as
-    /// the difficulty of an example or the order of the data, drops out. Seeds that one of them lacks are left
-    /// out.
+    /// the difficulty of an example or the order of the data, drops out. Seeds that one of them lacks are
+    /// left out.
     ///
     /// How much trainings differ by chance is learned from all settings together, as in the analysis of
     /// variance of Hillis (above): of three seeds and four settings with 6 degrees of freedom in place of 2,
     /// which makes intervals a third shorter. It takes for granted that chance does as much in each of them:
-    /// in simulations 93 to 95% of the intervals held the truth, and 89% for a setting whose seeds vary three
-    /// times as much as the others'.
+    /// in simulations 94 to 96% of the intervals held the truth, but about 90% of a setting whose seeds vary
+    /// three times as much as the others' (docs/LOG.md).
     ///
     /// # Errors
     /// Other examples, or no seed in common.
