@@ -67,8 +67,8 @@ impl PowerLaw {
     ///
     /// Its errors are the larger of two. From the optima's errors alone, as if all lay on a line but for
     /// noise; and from how they scatter around the line, with Student's t. The first alone held the truth in
-    /// 79% of simulated laws from four sizes that lie off the line by as much as their errors, in place of 95%
-    /// (docs/LOG.md); the second alone is too narrow where four points happen to lie on a line.
+    /// 79% of simulated laws from four sizes that lie off the line by as much as their errors, in place of
+    /// 95% (docs/LOG.md); the second alone is too narrow where four points happen to lie on a line.
     ///
     /// # Errors
     /// Fewer than three sizes.
