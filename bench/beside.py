@@ -139,14 +139,15 @@ def fastest_mode(start, precision, seconds_of):
 
 
 def write_batches(folder, config, steps):
-    """Random pictures and tokens. Every step has the same lengths in another order, so that nothing is
-    compiled twice.
+    """Random pictures, each of `tiles` views one behind the other, and tokens. Every step has the same
+    lengths in another order, so that nothing is compiled twice.
     """
     import torch
     from safetensors.torch import save_file
 
     model, rows, length = config["model"], config["rows"], config["length"]
-    image_tokens = model["connector"]["tokens"] if config["pictures"] else 0
+    tokens, views = model["connector"]["tokens"], config.get("tiles", 1) if config["pictures"] else 0
+    image_tokens = views * tokens
     size, rng = model["vision"]["image_size"], random.Random(0)
     layouts = []
     for _ in range(rows):
@@ -164,7 +165,7 @@ def write_batches(folder, config, steps):
         weights = torch.zeros(rows, length)
         for row, start, span in spans:
             weights[row, start + max(image_tokens - 1, 0) : start + span - 1] = 1
-        slots = [row * length + start for row, start, _ in spans] if image_tokens else []
+        slots = [row * length + start + i * tokens for row, start, _ in spans for i in range(views)]
         tensors = {
             "ids": ids,
             "targets": ids.roll(-1, 1) * (weights > 0),
