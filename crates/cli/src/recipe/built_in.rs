@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 12] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 13] = [
     recipe!("ablations/encoder"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),
@@ -32,6 +32,7 @@ pub(crate) const RECIPES: [BuiltInRecipe; 12] = [
     recipe!("quickstart"),
     recipe!("sft/mixture"),
     recipe!("sft/reasoning"),
+    recipe!("sft/smol"),
 ];
 
 impl BuiltInRecipe {
