@@ -12,13 +12,13 @@ use mm1_eval::task::Task;
 #[cfg(feature = "emoji")]
 use mm1_eval::tasks::scenes::SceneTask;
 use mm1_eval::tasks::source::SourceTask;
-use mm1_eval::tasks::{SETS, own};
+use mm1_eval::tasks::{SETS, facts, own};
 
 use crate::error::input;
 use crate::recipe::{Recipe, Stage};
 use crate::sources::Sources;
 
-/// Tasks that need no files.
+/// Tasks about the built-in pictures.
 pub(crate) const BUILT_IN: [&str; 7] = [
     "scene-captions",
     "scene-vqa",
@@ -96,12 +96,14 @@ pub(crate) fn check(task: &str) -> Result<()> {
     ensure!(
         SourceTaskName::parse(task).is_some()
             || is_built_in(task)
+            || task == facts::NAME
             || is_task_file(task)
             || on_disk().any(|name| name == task),
-        "tasks: unknown task \"{task}\"; known: {}, captions:SOURCE, vqa:SOURCE, vqa:SOURCE/DEMONSTRATIONS, \
-         perplexity:SOURCE; with a folder of data {}; or a task file of your own, as \
-         docs/guide/evaluation.md says",
+        "tasks: unknown task \"{task}\"; known: {}, {}, captions:SOURCE, vqa:SOURCE, \
+         vqa:SOURCE/DEMONSTRATIONS, perplexity:SOURCE; with a folder of data {}; or a task file of your \
+         own, as docs/guide/evaluation.md says",
         BUILT_IN.join(", "),
+        facts::NAME,
         on_disk().collect::<Vec<_>>().join(", ")
     );
     Ok(())
@@ -201,6 +203,9 @@ impl TaskData {
                 return Ok(Box::new(SourceTask::questions(name, held_out, training, ANSWER_TOKENS)));
             }
             None => {}
+        }
+        if name == facts::NAME {
+            return Ok(Box::new(facts::task()));
         }
         if is_task_file(name) {
             return Ok(Box::new(own::open(Path::new(name))?));

@@ -36,8 +36,9 @@ pub struct Protocol {
         required = true,
         value_delimiter = ',',
         help = "Tasks, joined by commas: scene-captions, scene-vqa, scene-pairs, scene-binding, \
-                scene-steps, scene-ocr, scene-detail; captions:SOURCE, vqa:SOURCE, perplexity:SOURCE of the \
-                run's recipe; the name of a test set in --data; or a task file of your own"
+                scene-steps, scene-ocr, scene-detail; facts; captions:SOURCE, vqa:SOURCE, \
+                perplexity:SOURCE of the run's recipe; the name of a test set in --data; or a task file of \
+                your own"
     )]
     pub tasks: Vec<String>,
     /// Numbers of demonstrations (shots) with which each task is asked.

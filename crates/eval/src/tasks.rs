@@ -1,6 +1,7 @@
 //! The benchmarks, one file each: [`SETS`] by name, and tasks of a user's own ([`own`]).
 
 pub mod benchmark;
+pub mod facts;
 mod harness;
 mod json;
 pub mod own;

@@ -4,6 +4,7 @@
 mod benchmarks;
 mod compare;
 mod contamination;
+mod facts;
 mod goldens;
 mod own;
 mod probe;
