@@ -1,5 +1,5 @@
-//! Answers in two steps and conversations with a chain of thought: true, balanced, and learned where their
-//! form is told.
+//! Answers in two steps and conversations with a chain of thought: true, balanced, and learned where the
+//! request names their form.
 
 use std::collections::BTreeMap;
 
