@@ -173,16 +173,21 @@ impl Continuation<'_> {
 }
 
 /// The instruction sets that a run was computed with, in this order.
-const SETS: &str = "instruction_sets";
+pub(crate) const SETS: &str = "instruction_sets";
 /// What the files of the sources were like when the run was begun.
-const DATA: &str = "data";
+pub(crate) const DATA: &str = "data";
 /// What a plan says of memory.
 const ESTIMATE: &str = "state_mib";
 
 /// An old settled part as this version would write it: fields that are new or have another name since then do
-/// not make it another run. Nor does an estimate of memory, which a version may make otherwise.
+/// not make it another run. Nor does an estimate of memory, which a version may make otherwise, nor what the
+/// run is called: two studies may have it in common.
 fn reread(settled: &Value, now: &Value) -> Value {
     let mut settled = settled.clone();
+    let name = |settled: &Value| settled.get("recipe").and_then(|recipe| recipe.get("name")).cloned();
+    if let (Some(old), Some(new)) = (settled.get_mut("recipe").and_then(|r| r.get_mut("name")), name(now)) {
+        *old = new;
+    }
     if let Some(recipe) = settled.get_mut("recipe")
         && let Ok(reread) = Recipe::reread(recipe)
     {

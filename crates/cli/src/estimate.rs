@@ -176,7 +176,7 @@ fn reads_addresses(plan: &Plan) -> bool {
 }
 
 /// `40 s`, `3 min`, `2 h 5 min`: no finer than such an estimate is.
-fn duration(seconds: f64) -> String {
+pub(crate) fn duration(seconds: f64) -> String {
     let minutes = (seconds / 60.0).round() as u64;
     match (minutes / 60, minutes % 60) {
         _ if seconds < 99.5 => format!("{:.0} s", seconds.max(1.0)),

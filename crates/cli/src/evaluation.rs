@@ -3,6 +3,7 @@
 
 use std::cell::RefCell;
 use std::fs;
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Result;
@@ -23,7 +24,7 @@ use crate::error::input;
 use crate::output::tell;
 use crate::progress::Progress;
 use crate::recipe::{EvalStage, Stage};
-use crate::run_folder::RunFolder;
+use crate::run_folder::{self, RunFolder};
 
 /// Items of each evaluation whose pictures go into the report.
 const REPORTED_ITEMS: usize = 24;
@@ -42,14 +43,14 @@ pub(crate) struct Evaluation<'a> {
     pub(crate) training: &'a [Arc<dyn Source>],
 }
 
-/// The scores so far.
-pub(crate) fn scores(folder: &RunFolder) -> Result<Vec<TaskScore>> {
-    Ok(folder.read_json("eval.json")?.unwrap_or_default())
+/// The scores so far of the run folder `root`.
+pub(crate) fn scores(root: &Path) -> Result<Vec<TaskScore>> {
+    Ok(run_folder::read_json(&root.join("eval.json"))?.unwrap_or_default())
 }
 
 /// Puts the scores of `stage` in the place of those it had; what other stages have left stays.
 pub(crate) fn replace_scores(folder: &RunFolder, stage: &str, scores: Vec<TaskScore>) -> Result<()> {
-    let mut all = self::scores(folder)?;
+    let mut all = self::scores(folder.root())?;
     all.retain(|score| score.stage != stage);
     all.extend(scores);
     folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)

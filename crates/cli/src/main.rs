@@ -24,12 +24,15 @@ mod pretrained;
 mod progress;
 mod recipe;
 mod recipe_tokenizer;
+mod reuse;
 mod run_folder;
 mod run_report;
 mod sources;
 mod stage;
+mod stage_key;
 mod stage_parameters;
 mod stored_tokenizer;
+mod study;
 mod summary;
 mod tasks;
 mod tokenizer_file;
@@ -67,6 +70,9 @@ enum Command {
     /// Run a recipe with every combination of the settings in its `ablation` table, and print one table of
     /// their scores.
     Ablate(commands::ablate::AblateArgs),
+    /// Fit how the best learning rate follows the decoder's size: to the runs of a recipe over sizes and
+    /// rates, which are done first, or to those of a study's folder in its place.
+    Law(commands::law::LawArgs),
     /// Check a recipe and show its parameters, steps, learning rates and memory, without running it.
     Plan(commands::plan::PlanArgs),
     /// Chat with a run's model: one answer to PROMPT, or a conversation without it.
@@ -133,6 +139,7 @@ fn execute(command: Command) -> Result<()> {
     match command {
         Command::Run(args) => commands::run::run(&args),
         Command::Ablate(args) => commands::ablate::ablate(&args),
+        Command::Law(args) => commands::law::law(&args),
         Command::Plan(args) => commands::plan::plan(&args),
         Command::Chat(args) => commands::chat::chat(&args),
         Command::Eval(command) => commands::eval::eval(&command),

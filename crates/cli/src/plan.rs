@@ -134,7 +134,8 @@ impl Plan {
         export_form::check(&recipe)?;
         let compute = Compute::new(recipe.device.open()?).with_precision(recipe.precision);
         #[cfg(feature = "emoji")]
-        let world = recipe.needs_world().then(|| World::new(&recipe.world, recipe.seed)).transpose()?;
+        let world =
+            recipe.needs_world().then(|| World::new(&recipe.world, recipe.data_seed())).transpose()?;
         #[cfg(not(feature = "emoji"))]
         let world = None;
         let sources = Sources::open(&recipe, world, |_| true)?;
@@ -180,7 +181,7 @@ impl Plan {
             let rehearsed =
                 names.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>().and_then(|tasks| {
                     let style = style_after(recipe.trained_before(&stage.name));
-                    rehearse(stage, style, recipe.seed, &tasks, &LocalPrompts(&prompts))
+                    rehearse(stage, style, recipe.data_seed(), &tasks, &LocalPrompts(&prompts))
                 });
             rehearsed.with_context(|| format!("stage.{}", stage.name))?;
         }
@@ -306,7 +307,8 @@ impl Derived {
                 Stage::Probe(_) | Stage::Eval(_) => continue,
             };
             state = state.max(bytes);
-            lr.insert(s.name.clone(), s.optimizer.peak(of_law));
+            let peak = s.optimizer.peak(of_law, &recipe.law).with_context(|| format!("stage.{}", s.name))?;
+            lr.insert(s.name.clone(), peak);
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
         }
         Ok(Self {

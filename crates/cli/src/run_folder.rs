@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, ensure};
 use mm1_data::whole_file;
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 use toml::{Table, Value};
 
 use crate::error::InputError;
@@ -16,8 +17,11 @@ use crate::output::tell;
 /// The file with all settings of a run.
 pub(crate) const PLAN: &str = "plan.toml";
 
+/// What the runs of a study have told.
+pub(crate) const LOG: &str = "log.txt";
+
 /// What a run or an evaluation leaves, and what a disk has of its own.
-const OURS: [&str; 11] = [
+const OURS: [&str; 12] = [
     PLAN,
     "processes.json",
     "tokenizer.json",
@@ -28,6 +32,7 @@ const OURS: [&str; 11] = [
     "eval.json",
     "samples.json",
     "report.html",
+    LOG,
     "lost+found",
 ];
 
@@ -46,22 +51,26 @@ impl RunFolder {
     /// # Errors
     /// Another process runs in it, it is not a folder, it holds something else, or it can't be written.
     pub(crate) fn open(root: &Path) -> Result<Self> {
-        let shown = root.display();
+        let busy =
+            || InputError::new(format!("--out {}: another mm1 is running in this folder", root.display()));
+        Ok(Self::try_open(root)?.ok_or_else(busy)?)
+    }
+
+    /// The same; `None` where another process runs in it.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub(crate) fn try_open(root: &Path) -> Result<Option<Self>> {
         check_ours(root)?;
-        fs::create_dir_all(root)
-            .map_err(|e| InputError::new(format!("--out {shown}: the run folder can't be made: {e}")))?;
-        let path = root.join(".lock");
-        let lock =
-            OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| {
-                InputError::new(format!("--out {shown}: the run folder can't be written: {e}"))
-            })?;
-        match lock.try_lock() {
-            Ok(()) => Ok(Self { root: root.to_path_buf(), _lock: lock }),
-            Err(TryLockError::WouldBlock) => {
-                Err(InputError::new(format!("--out {shown}: another mm1 is running in this folder")).into())
-            }
-            Err(TryLockError::Error(e)) => Err(e).context(format!("locking {}", path.display())),
-        }
+        fs::create_dir_all(root).map_err(|e| {
+            InputError::new(format!("--out {}: the run folder can't be made: {e}", root.display()))
+        })?;
+        Ok(lock(root)?.map(|lock| Self { root: root.to_path_buf(), _lock: lock }))
+    }
+
+    /// Whether a process runs in the folder.
+    pub(crate) fn is_busy(root: &Path) -> bool {
+        root.is_dir() && lock(root).is_ok_and(|lock| lock.is_none())
     }
 
     pub(crate) fn root(&self) -> &Path {
@@ -119,15 +128,8 @@ impl RunFolder {
     }
 
     /// A JSON file of the folder; `None` where it is not there yet.
-    pub(crate) fn read_json<T: serde::de::DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
-        let path = self.root.join(name);
-        match fs::read(&path) {
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|e| InputError::new(format!("{}: damaged ({e}); remove it", path.display())).into()),
-            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
-        }
+    pub(crate) fn read_json<T: DeserializeOwned>(&self, name: &str) -> Result<Option<T>> {
+        read_json(&self.root.join(name))
     }
 
     /// Opens `metrics.jsonl` for the lines after `step` of `stage`: lines that a killed run wrote beyond its
@@ -193,6 +195,33 @@ fn check_ours(root: &Path) -> Result<()> {
     }
 }
 
+/// A JSON file; `None` where it is not there.
+///
+/// # Errors
+/// [`InputError`]: a file that is damaged. One that can't be read.
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes)
+            .map(Some)
+            .map_err(|e| InputError::new(format!("{}: damaged ({e}); remove it", path.display())).into()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(e).with_context(|| format!("reading {}", path.display())),
+    }
+}
+
+/// The lock of a folder; `None` where another process holds it.
+fn lock(root: &Path) -> Result<Option<File>> {
+    let path = root.join(".lock");
+    let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| {
+        InputError::new(format!("--out {}: the run folder can't be written: {e}", root.display()))
+    })?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(e)) => Err(e).context(format!("locking {}", path.display())),
+    }
+}
+
 /// `metrics.jsonl`, one object a step.
 #[derive(Debug)]
 pub(crate) struct MetricsLog {
@@ -205,6 +234,11 @@ impl MetricsLog {
     pub(crate) fn push(&mut self, metrics: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(metrics)? + "\n";
         self.file.write_all(line.as_bytes()).with_context(|| format!("writing {}", self.path.display()))
+    }
+
+    /// Appends a line of another run as it is, its end included.
+    pub(crate) fn push_line(&mut self, line: &[u8]) -> Result<()> {
+        self.file.write_all(line).with_context(|| format!("writing {}", self.path.display()))
     }
 
     /// Waits until all lines are on the disk: a checkpoint never knows of steps that have none.

@@ -90,7 +90,7 @@ impl<'a> SourceOpening<'a> {
         if let Some(open) = by_name.get(name) {
             return Ok(open.clone());
         }
-        let (config, seed) = (&self.recipe.data[name], self.recipe.seed);
+        let (config, seed) = (&self.recipe.data[name], self.recipe.data_seed());
         let source = match config.made_of() {
             None => config
                 .open_with(name, seed, self.world, self.store)

@@ -164,8 +164,10 @@ impl TaskData {
             let of_source = |name: &&str| recipe.is_some_and(|recipe| built_in(recipe, name));
             let needed = tasks.iter().any(|task| is_built_in(task)) || wanted.iter().any(of_source);
             let make = || {
-                recipe
-                    .map_or_else(|| World::new(&WorldConfig::default(), 1), |r| World::new(&r.world, r.seed))
+                recipe.map_or_else(
+                    || World::new(&WorldConfig::default(), 1),
+                    |r| World::new(&r.world, r.data_seed()),
+                )
             };
             needed.then(make).transpose()?
         };

@@ -91,21 +91,21 @@ impl AblationTable {
     pub fn markdown(&self) -> String {
         let mut text = String::new();
         let heads: Vec<&str> = self.axes.iter().chain(&self.columns).map(String::as_str).collect();
-        line(&mut text, heads.iter().copied());
-        line(&mut text, heads.iter().map(|_| "---"));
+        markdown_line(&mut text, heads.iter().copied());
+        markdown_line(&mut text, heads.iter().map(|_| "---"));
         for row in &self.rows {
             let scores = row.scores.iter().map(|score| match score {
                 Some((value, [low, high])) if low < high => format!("{value:.1} [{low:.1}, {high:.1}]"),
                 Some((value, _)) => format!("**{value:.1}**"),
                 None => "–".to_owned(),
             });
-            line(&mut text, row.names.iter().cloned().chain(scores));
+            markdown_line(&mut text, row.names.iter().cloned().chain(scores));
         }
         if let Some(paper) = &self.paper {
             let _ = writeln!(text, "\n{}:\n", paper.title);
-            line(&mut text, paper.columns.iter());
-            line(&mut text, paper.columns.iter().map(|_| "---"));
-            paper.rows.iter().for_each(|row| line(&mut text, row.iter()));
+            markdown_line(&mut text, paper.columns.iter());
+            markdown_line(&mut text, paper.columns.iter().map(|_| "---"));
+            paper.rows.iter().for_each(|row| markdown_line(&mut text, row.iter()));
         }
         text
     }
@@ -138,7 +138,7 @@ fn of_run(scores: &[ScoreRecord]) -> Vec<(String, (f64, [f64; 2]))> {
     columns
 }
 
-fn line(text: &mut String, cells: impl Iterator<Item = impl AsRef<str>>) {
+pub(crate) fn markdown_line(text: &mut String, cells: impl Iterator<Item = impl AsRef<str>>) {
     let _ = writeln!(
         text,
         "| {} |",

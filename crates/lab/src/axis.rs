@@ -38,6 +38,19 @@ impl PlotAxis {
         Self { low: 10f64.powi(first), high: 10f64.powi(last), log: true, ticks }
     }
 
+    /// Logarithmic, from the tick below the positive `values` to the tick above them; ticks at 1, 2 and 5.
+    pub(crate) fn log(values: impl Iterator<Item = f64>) -> Self {
+        let (low, high) = bounds(values.filter(|value| *value > 0.0));
+        let (first, last) = (low.log10().floor() as i32, high.log10().ceil() as i32);
+        let fine = (first..=last).flat_map(|e| [1.0, 2.0, 5.0].map(|m| m * 10f64.powi(e)));
+        let all: Vec<f64> = fine.collect();
+        // A tick is as good as the value that is it but for its last bits.
+        let from = all.iter().rposition(|t| *t <= low * (1.0 + 1e-9)).unwrap_or(0);
+        let to = all.iter().position(|t| *t >= high * (1.0 - 1e-9)).unwrap_or(all.len() - 1);
+        let ticks = all[from..=to.max(from + 1).min(all.len() - 1)].to_vec();
+        Self { low: ticks[0], high: ticks[ticks.len() - 1], log: true, ticks }
+    }
+
     /// 0 at the low end, 1 at the high end.
     pub(crate) fn at(&self, value: f64) -> f64 {
         if self.log {
@@ -50,7 +63,7 @@ impl PlotAxis {
     /// The text of each tick, with as many digits as the distance of the ticks needs.
     pub(crate) fn labels(&self) -> Vec<String> {
         if self.log {
-            return self.ticks.iter().map(|t| power(t.log10().round() as i32)).collect();
+            return self.ticks.iter().map(|t| scientific(*t)).collect();
         }
         let (unit, suffix) = match self.exponent() {
             small @ ..=-3 => (10f64.powi(small), ""),
@@ -107,6 +120,15 @@ fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
         [1.0, 2.0, 5.0, 10.0].into_iter().map(|m| m * decade).find(|s| *s >= raw * 0.999).unwrap_or(raw);
     let (first, last) = ((low / step + 1e-9).floor() as i64, (high / step - 1e-9).ceil() as i64);
     (first..=last).map(|i| i as f64 * step).collect()
+}
+
+/// `10⁻³`, `2·10⁻³`.
+fn scientific(tick: f64) -> String {
+    let exponent = (tick.log10() + 1e-9).floor() as i32;
+    match (tick / 10f64.powi(exponent)).round() as i32 {
+        1 => power(exponent),
+        digit => format!("{digit}·{}", power(exponent)),
+    }
 }
 
 /// `10^exponent` as people write it.

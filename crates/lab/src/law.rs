@@ -7,6 +7,8 @@
 
 pub mod observation;
 pub mod optimum;
+pub mod page;
+pub mod reading;
 
 use std::collections::BTreeMap;
 
@@ -16,6 +18,9 @@ use serde::Serialize;
 use self::observation::{LawAxis, LawObservation, LawTarget};
 use self::optimum::SizeOptimum;
 use crate::estimate::Estimate;
+
+/// The paper's a and b (section 3).
+pub const PAPER: [f64; 2] = [-0.4214, -0.5535];
 
 /// Sizes that a line with an error needs.
 const FEWEST_SIZES: usize = 3;
@@ -37,6 +42,11 @@ pub struct PowerLaw {
     pub scatter: f64,
     /// The best setting of each size, in ascending order of sizes.
     pub optima: Vec<SizeOptimum>,
+}
+
+/// A number with the sign that is no hyphen.
+fn minus(number: String) -> String {
+    number.replace('-', "−")
 }
 
 impl PowerLaw {
@@ -109,6 +119,25 @@ impl PowerLaw {
             scatter,
             optima,
         })
+    }
+
+    /// The law and its intervals in a sentence, beside the paper's exponent.
+    pub fn sentence(&self) -> String {
+        let (a, b) = (&self.a, &self.b);
+        let [low, high] = a.ci95();
+        let of_paper = PAPER[0];
+        let place = if (low..=high).contains(&of_paper) { "inside" } else { "outside" };
+        format!(
+            "ln η = {} ln N {} {}: the exponent is {} ± {}; the paper's {} lies {place} of [{}, {}]",
+            minus(format!("{:.4}", a.value)),
+            if b.value < 0.0 { "−" } else { "+" },
+            format!("{:.4}", b.value.abs()),
+            minus(format!("{:.3}", a.value)),
+            minus(format!("{:.3}", a.half_width())),
+            minus(of_paper.to_string()),
+            minus(format!("{low:.3}")),
+            minus(format!("{high:.3}")),
+        )
     }
 
     /// The setting that it says for `parameters` = N, the decoder's parameters without embedding and head.

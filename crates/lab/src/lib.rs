@@ -4,6 +4,7 @@
 pub mod ablation;
 mod axis;
 pub mod estimate;
+pub mod grid;
 mod hover;
 pub mod law;
 mod number;

@@ -195,16 +195,22 @@ fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     extremes.collect()
 }
 
-fn across(share: f64) -> f64 {
+pub(crate) fn across(share: f64) -> f64 {
     LEFT + share * (WIDTH - LEFT - RIGHT)
 }
 
-fn up(share: f64) -> f64 {
+pub(crate) fn up(share: f64) -> f64 {
     HEIGHT - BOTTOM - share * (HEIGHT - TOP - BOTTOM)
 }
 
 /// The opened `<svg>` with grid, ticks and labels. `ticks` are shares of the width with their text.
-fn frame(title: &str, ticks: &[(f64, String)], x_label: &str, y: &PlotAxis, y_label: &str) -> String {
+pub(crate) fn frame(
+    title: &str,
+    ticks: &[(f64, String)],
+    x_label: &str,
+    y: &PlotAxis,
+    y_label: &str,
+) -> String {
     let title = escape(title);
     let mut svg =
         format!(r#"<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{title}">"#);
@@ -241,7 +247,7 @@ fn frame(title: &str, ticks: &[(f64, String)], x_label: &str, y: &PlotAxis, y_la
 }
 
 /// A polyline; it breaks where a point is not finite, and a lone point is a dot.
-fn path(svg: &mut String, class: &str, points: &[(f64, f64)]) {
+pub(crate) fn path(svg: &mut String, class: &str, points: &[(f64, f64)]) {
     let _ = write!(svg, r#"<path class="{class}" d=""#);
     let mut drawing = false;
     for &(x, y) in points {

@@ -16,12 +16,19 @@ const STYLE: &str = include_str!("report.css");
 /// # Errors
 /// `run` is not a folder, or the file can't be written.
 pub fn write(run: &Path, author: ReportAuthor) -> Result<PathBuf> {
-    let html = page(&RunRecords::read(run)?);
+    put(run, &page(&RunRecords::read(run)?), author)
+}
+
+/// Writes the page `html` into `folder`, as a whole.
+///
+/// # Errors
+/// A folder that can't be written.
+pub(crate) fn put(folder: &Path, html: &str, author: ReportAuthor) -> Result<PathBuf> {
     let name = match author {
         ReportAuthor::Run => ".report.html.new".to_owned(),
         ReportAuthor::Reader => format!(".report.html.{}.new", std::process::id()),
     };
-    let (path, beside) = (run.join("report.html"), run.join(name));
+    let (path, beside) = (folder.join("report.html"), folder.join(name));
     let put = || std::fs::write(&beside, html).and_then(|()| std::fs::rename(&beside, &path));
     put()
         .inspect_err(|_| drop(std::fs::remove_file(&beside)))
@@ -41,7 +48,6 @@ pub enum ReportAuthor {
 
 /// The whole page. Everything that comes from the run is escaped.
 pub fn page(run: &RunRecords) -> String {
-    let name = escape(&run.name);
     let sections: Vec<ReportSection> = [
         ("scores", "Scores", result::scores(run)),
         ("categories", "Scores by category", result::categories(run)),
@@ -57,6 +63,12 @@ pub fn page(run: &RunRecords) -> String {
     .collect();
     let shown: String = sections.iter().map(ReportSection::shown).collect();
     let body = [section::header(run), section::notes(run), contents(&sections), shown].concat();
+    document(&run.name, &body)
+}
+
+/// A page with our style; `title` is escaped, `body` is not.
+pub(crate) fn document(title: &str, body: &str) -> String {
+    let name = escape(title);
     format!(
         r#"<!DOCTYPE html>
 <html lang="en">

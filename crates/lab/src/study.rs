@@ -8,6 +8,9 @@
 
 pub mod answers;
 pub mod comparison;
+pub mod findings;
 pub mod holm;
+pub mod page;
+pub mod record;
 pub mod scores;
 pub mod sentence;

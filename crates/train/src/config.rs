@@ -5,7 +5,7 @@ use mm1_model::group::ParameterGroup;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::law;
+use crate::law::{self, HIGHEST_RATE, LearningRateLaw};
 use crate::layer_decay::LayerDecay;
 use crate::moments::MomentFormat;
 use crate::schedule::Schedule;
@@ -14,7 +14,7 @@ use crate::schedule::Schedule;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimizerConfig {
-    /// Peak learning rate: a number, or `"law"` for the paper's law (section 3.3).
+    /// Peak learning rate: a number, or `"law"` for that of `[law]`, by default the paper's (section 3.3).
     /// Unit: none.
     pub lr: LearningRate,
     /// Linear warm-up; a cosine to a tenth of the peak follows.
@@ -114,7 +114,7 @@ pub enum LearningRate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Law {
-    /// η = exp(-0.4214 ln N - 0.5535), with N the number of trained parameters.
+    /// η = exp(a ln N + b), with a and b of `[law]`.
     Law,
 }
 
@@ -142,15 +142,15 @@ impl Default for GroupScale {
     }
 }
 
-/// The highest peak learning rate. Initial weights are about 0.02: a rate of 10 is a slip of the pen.
-const HIGHEST_LR: f64 = 1.0;
-
 impl OptimizerConfig {
-    /// The peak learning rate for so many trained `parameters`.
-    pub fn peak(&self, parameters: usize) -> f64 {
+    /// The peak learning rate for so many trained `parameters`, by `law` where it is not a number.
+    ///
+    /// # Errors
+    /// As [`LearningRateLaw::learning_rate`].
+    pub fn peak(&self, parameters: usize, law: &LearningRateLaw) -> Result<f64> {
         match self.lr {
-            LearningRate::Value(lr) => lr,
-            LearningRate::Law(Law::Law) => law::learning_rate(parameters),
+            LearningRate::Value(lr) => Ok(lr),
+            LearningRate::Law(Law::Law) => law.learning_rate(parameters),
         }
     }
 
@@ -181,8 +181,8 @@ impl OptimizerConfig {
         if let LearningRate::Value(lr) = self.lr {
             ensure!(lr.is_finite() && lr > 0.0, "optimizer.lr = {lr} must be above 0, or \"law\"");
             ensure!(
-                lr <= HIGHEST_LR,
-                "optimizer.lr = {lr} must be {HIGHEST_LR} at most: AdamW moves every weight by about that \
+                lr <= HIGHEST_RATE,
+                "optimizer.lr = {lr} must be {HIGHEST_RATE} at most: AdamW moves every weight by about that \
                  much in a step, and 1e-5 to 1e-2 are usual"
             );
         }

@@ -179,7 +179,7 @@ impl EvalArgs {
         evaluation.run(&tasks, model)?;
         tell(format_args!("scores in {}", folder.root().join("eval.json").display()));
         if self.json {
-            print_json(&json!({ "out": folder.root(), "eval": scores(folder)? }))?;
+            print_json(&json!({ "out": folder.root(), "eval": scores(folder.root())? }))?;
         }
         Ok(())
     }

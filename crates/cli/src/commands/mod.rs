@@ -8,6 +8,7 @@ pub(crate) mod eval;
 pub(crate) mod export;
 pub(crate) mod fetch;
 pub(crate) mod import;
+pub(crate) mod law;
 pub(crate) mod man;
 pub(crate) mod plan;
 pub(crate) mod recipes;

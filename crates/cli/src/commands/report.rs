@@ -1,22 +1,33 @@
-//! `mm1 report`: the report of a run folder, made again.
+//! `mm1 report`: the report of a run folder or of a study, made again.
 
 use std::path::PathBuf;
 
 use anyhow::{Result, ensure};
 use clap::Args;
+use mm1_data::printable::printable_lines;
 use mm1_lab::report::ReportAuthor;
+use mm1_lab::study::findings::StudyFindings;
+use mm1_lab::study::page;
+use mm1_lab::study::record::{self, RunState, StudyRecord, StudyRun};
 use serde_json::json;
 
 use crate::error::{InputError, input};
-use crate::output::{print_json, tell};
+use crate::output::{self, print_json, tell};
+use crate::study::table_of;
 
 /// The files of which a report shows something; a folder with none of them is no run folder.
 const SHOWN: [&str; 3] = ["plan.toml", "metrics.jsonl", "eval.json"];
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Run folder, or the --out of `mm1 eval`. A run may be working in it.
+    /// Run folder, the --out of `mm1 eval`, or the folder of a study. A run may be working in it.
     run: PathBuf,
+    /// Print the scores, and what a study has shown, as Markdown.
+    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    md: bool,
+    /// Print a line for each score, as CSV.
+    #[arg(long, conflicts_with = "json")]
+    csv: bool,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -27,20 +38,48 @@ pub(crate) struct ReportArgs {
 /// # Errors
 /// A folder that is no run folder or can't be written.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
+    let is_study = args.run.join(record::FILE).exists();
     let there = |name: &&str| args.run.join(name).exists();
     ensure!(
-        SHOWN.iter().any(there),
+        is_study || SHOWN.iter().any(there),
         InputError::new(format!(
-            "{}: not a run folder: it has none of {}; give the --out of `mm1 run` or `mm1 eval`",
+            "{}: not a run folder: it has none of {}; give the --out of `mm1 run` or `mm1 eval`, or \
+             the folder of a study in the --out of `mm1 ablate`",
             args.run.display(),
             SHOWN.join(", ")
         ))
     );
-    let report = input(mm1_lab::report::write(&args.run, ReportAuthor::Reader))?;
+    if args.md || args.csv {
+        return printed(args, is_study);
+    }
+    let report = if is_study {
+        input(page::write(&args.run))?
+    } else {
+        input(mm1_lab::report::write(&args.run, ReportAuthor::Reader))?
+    };
     if args.json {
         print_json(&json!({ "run": args.run, "report": report }))?;
     } else {
         tell(format_args!("open {}", report.display()));
     }
     Ok(())
+}
+
+/// Prints the scores as they were asked for. A run is a study of one.
+fn printed(args: &ReportArgs, is_study: bool) -> Result<()> {
+    let folder = args.run.as_path();
+    let study = if is_study {
+        input(StudyRecord::read(folder))?
+    } else {
+        let run = StudyRun { names: Vec::new(), folder: PathBuf::from("."), state: RunState::Done };
+        StudyRecord { name: folder.display().to_string(), axes: Vec::new(), runs: vec![run], paper: None }
+    };
+    let text = if args.csv {
+        input(page::csv(&study, folder))?
+    } else {
+        let findings = input(StudyFindings::of(&study, folder))?;
+        page::markdown(&study, &findings, &table_of(&study, folder)?.markdown())
+    };
+    // As it is: in pieces it would be no table.
+    output::print(printable_lines(&text).as_bytes())
 }

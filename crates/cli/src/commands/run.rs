@@ -2,10 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
-use std::time::Instant;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use std::{io, thread};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_eval::result::TaskScore;
 use mm1_kernels::allocator::give_back_now;
@@ -14,7 +15,7 @@ use serde_json::json;
 
 use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::context::Context;
-use crate::continuation::ChangedData;
+use crate::error::Interrupted;
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
@@ -22,6 +23,7 @@ use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 use crate::progress::clock;
 use crate::recipe::{Stage, WrittenRecipe};
+use crate::reuse;
 use crate::run_folder::RunFolder;
 use crate::run_report::RunReport;
 use crate::stage;
@@ -39,19 +41,27 @@ pub(crate) struct RunArgs {
     threads: ThreadsArgs,
     #[command(flatten)]
     changed_data: ChangedDataArgs,
+    /// Take the first stages of this run folder as far as they are done there and come to the same digits:
+    /// same seed, data, tokenizer and settings. What is not sure to be the same is done here.
+    #[arg(long, value_name = "DIR")]
+    reuse: Option<PathBuf>,
+    /// A study has started this process: it waits for a folder in which another process runs, and stops with
+    /// a checkpoint when its standard input ends.
+    #[arg(long, hide = true)]
+    of_study: bool,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
 }
 
 /// What a run has left.
-pub(crate) struct FinishedRun {
+struct FinishedRun {
     /// The page for people.
-    pub(crate) report: PathBuf,
+    report: PathBuf,
     /// The scores of all stages.
-    pub(crate) scores: Vec<TaskScore>,
+    scores: Vec<TaskScore>,
     /// The most memory of a stage in MiB, where the system says.
-    pub(crate) peak_mib: Option<u64>,
+    peak_mib: Option<u64>,
 }
 
 /// Runs the recipe in the run folder.
@@ -62,8 +72,14 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
     let recipe = args.device.put(args.recipe.read()?);
     let worker = Worker::alone(args.threads.start_pool()?);
-    let FinishedRun { report, scores, peak_mib } =
-        stages(recipe, &args.out, worker, &stop_flag()?, args.changed_data.choice())?;
+    let stop = stop_flag()?;
+    let folder = if args.of_study {
+        stop_at_end_of_input(&stop);
+        open_when_free(&args.out, &stop)?
+    } else {
+        RunFolder::open(&args.out)?
+    };
+    let FinishedRun { report, scores, peak_mib } = stages(args, recipe, folder, worker, stop)?;
     let seconds = started.elapsed().as_secs_f64();
     tell(format_args!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display()));
     if args.json {
@@ -75,32 +91,57 @@ pub(crate) fn run(args: &RunArgs) -> Result<()> {
     Ok(())
 }
 
-/// Does all stages of a recipe in the folder `out`; those that are done there are not done again.
-///
-/// # Errors
-/// As [`run`].
-pub(crate) fn stages(
+/// The run folder `out`, as soon as no other process runs in it.
+fn open_when_free(out: &Path, stop: &AtomicBool) -> Result<RunFolder> {
+    let mut told = false;
+    loop {
+        if let Some(folder) = RunFolder::try_open(out)? {
+            return Ok(folder);
+        }
+        ensure!(!stop.load(Ordering::Relaxed), Interrupted);
+        if !told {
+            tell(format_args!("waiting for another mm1 that is running in {}", out.display()));
+            told = true;
+        }
+        thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// Asks the run to stop when nobody writes to its standard input any more: the study was ended.
+fn stop_at_end_of_input(stop: &Arc<AtomicBool>) {
+    let stop = stop.clone();
+    thread::spawn(move || {
+        // An input that can't be read has ended, too.
+        let _ = io::copy(&mut io::stdin().lock(), &mut io::sink());
+        stop.store(true, Ordering::Relaxed);
+    });
+}
+
+/// Does all stages of a recipe in its folder; those that are done there are not done again.
+fn stages(
+    args: &RunArgs,
     recipe: WrittenRecipe,
-    out: &Path,
+    folder: RunFolder,
     worker: Worker,
-    stop: &Arc<AtomicBool>,
-    changed_data: ChangedData,
+    stop: Arc<AtomicBool>,
 ) -> Result<FinishedRun> {
-    let folder = RunFolder::open(out)?;
     let plan = Plan::resolve(recipe, Some(&folder))?;
-    plan.settle(&folder, changed_data)?;
+    plan.settle(&folder, args.changed_data.choice())?;
+    if let Some(from) = &args.reuse {
+        reuse::take_over(&plan, &folder, from)?;
+    }
     let memory = plan.memory(worker)?;
     eprint!("{}", plan.summary(&memory));
     memory::check_room(&memory)?;
     let report = RunReport::begin(&folder, worker.threads)?;
-    let context = Context { plan, folder, report, worker, stop: stop.clone() };
+    let context = Context { plan, folder, report, worker, stop };
     let done = in_order(&context);
     let report = context.report.end(&context.folder, done.as_ref().err());
     if let (Err(_), Ok(report)) = (&done, &report) {
         tell(format_args!("what there is so far: open {}", report.display()));
     }
     done?;
-    let (scores, peak_mib) = (evaluation::scores(&context.folder)?, context.report.peak_mib());
+    let (scores, peak_mib) = (evaluation::scores(context.folder.root())?, context.report.peak_mib());
     Ok(FinishedRun { report: report?, scores, peak_mib })
 }
 

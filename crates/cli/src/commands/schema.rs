@@ -1,12 +1,12 @@
 //! `mm1 schema`: the JSON Schema of recipes, from the very types that read them.
 
 use anyhow::Result;
+use mm1_lab::grid::Ablation;
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
 use serde_json::{Value, json};
 
-use super::ablate::Ablation;
 use crate::output;
 use crate::recipe::Recipe;
 

@@ -19,8 +19,11 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 13] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 16] = [
+    recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
+    recipe!("ablations/law"),
+    recipe!("ablations/mixture"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),
     recipe!("encoder/dino-quick"),

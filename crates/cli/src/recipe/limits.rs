@@ -9,6 +9,7 @@ use toml::{Table, Value};
 const LIMITS: &[(&str, u64)] = &[
     // Numbers of nothing that is held.
     ("seed", u64::MAX),
+    ("data_seed", u64::MAX),
     ("steps", 1_000_000_000),
     ("warmup_steps", 1_000_000_000),
     ("teacher_warmup_steps", 1_000_000_000),

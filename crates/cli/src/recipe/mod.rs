@@ -25,6 +25,8 @@ use mm1_model::config::Mm1Config;
 use mm1_model::device::DeviceKind;
 use mm1_model::export::ExportForm;
 use mm1_model::ops::Precision;
+use mm1_train::OptimizerConfig;
+use mm1_train::law::LearningRateLaw;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
@@ -43,6 +45,13 @@ pub(crate) struct Recipe {
     /// Unit: none.
     #[serde(default = "one")]
     pub(crate) seed: u64,
+    /// Seed of what there is to see and to be asked: the built-in images, the order inside of each
+    /// source, the demonstrations of an evaluation. Runs that differ in `seed` alone then learn from the
+    /// same documents and answer the same questions; initial weights, the draw among sources and
+    /// augmentations differ. By default it is `seed`.
+    /// Unit: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    data_seed: Option<u64>,
     /// Precision of matrix products. In training, weights, sums, norms, softmax and loss are always f32
     /// (mixed precision).
     #[serde(default)]
@@ -66,6 +75,10 @@ pub(crate) struct Recipe {
     pub(crate) image: ImageConfig,
     /// The network.
     pub(crate) model: Mm1Config,
+    /// The law of the learning rate for stages with `optimizer.lr = "law"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    #[schemars(extend("default" = LearningRateLaw::default()))]
+    pub(crate) law: LearningRateLaw,
     /// How files are reached and kept. No digit depends on it, so a run may be continued with another one.
     #[serde(default, skip_serializing)]
     #[schemars(extend("default" = {}))]
@@ -125,6 +138,27 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
 }
 
 impl Recipe {
+    /// The seed of what there is to see and to be asked.
+    pub(crate) fn data_seed(&self) -> u64 {
+        self.data_seed.unwrap_or(self.seed)
+    }
+
+    /// The recipe as far as the work of its steps depends on it: the same for runs that differ in seeds,
+    /// rates and numbers of steps.
+    pub(crate) fn shape(&self) -> Self {
+        let mut shape = self.clone();
+        (shape.name, shape.seed, shape.data_seed) = (String::new(), 1, None);
+        shape.law = LearningRateLaw::default();
+        for stage in &mut shape.stage {
+            if let Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) = stage {
+                let OptimizerConfig { freeze, moments, .. } = s.optimizer.clone();
+                s.optimizer = OptimizerConfig { freeze, moments, ..OptimizerConfig::default() };
+                s.steps = 1;
+            }
+        }
+        shape
+    }
+
     /// How pictures are prepared for the model.
     pub(crate) fn image_spec(&self) -> ImageSpec {
         self.image.clone().of_size(self.model.vision.image_size)

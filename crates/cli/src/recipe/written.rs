@@ -50,6 +50,11 @@ impl WrittenRecipe {
         self
     }
 
+    /// As it stands.
+    pub(crate) fn tree(&self) -> &Table {
+        &self.tree
+    }
+
     /// Lets `change` edit the recipe; what it refuses is said with the file's name.
     ///
     /// # Errors

@@ -13,7 +13,7 @@ use crate::tasks::TaskData;
 
 /// Evaluates the model; a stage whose scores are in `eval.json` is not done again.
 pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
-    if scores(&context.folder)?.iter().any(|score| score.stage == stage.name) {
+    if scores(context.folder.root())?.iter().any(|score| score.stage == stage.name) {
         return Ok(());
     }
     let plan = &context.plan;
@@ -27,7 +27,7 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
     let evaluation = Evaluation {
         stage,
         trained_style: style_after(last),
-        seed: plan.recipe.seed,
+        seed: plan.recipe.data_seed(),
         model_id: &last
             .map_or(Ok("untrained".to_owned()), |last| checkpoints::identity(root, last.name()))?,
         folder: &context.folder,

@@ -36,7 +36,7 @@ const PATCH: usize = 8;
 
 /// Measures the encoder; a stage whose scores are in `eval.json` is not done again.
 pub(crate) fn run(context: &Context, stage: &ProbeStage) -> Result<()> {
-    if scores(&context.folder)?.iter().any(|score| score.stage == stage.name) {
+    if scores(context.folder.root())?.iter().any(|score| score.stage == stage.name) {
         return Ok(());
     }
     let (plan, root) = (&context.plan, context.folder.root());

@@ -25,6 +25,7 @@ mod resolution;
 mod resume;
 mod road;
 mod score;
+mod study;
 mod terminal;
 
 use std::path::{Path, PathBuf};

@@ -2,8 +2,11 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod findings;
+mod grid;
 mod html;
 mod law;
+mod law_folders;
 mod random;
 mod report;
 mod study;

@@ -1,0 +1,135 @@
+//! `mm1 law`: how the best learning rate follows the size of the decoder.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+use mm1_data::whole_file;
+use mm1_lab::law::observation::LawAxis;
+use mm1_lab::law::page;
+use mm1_lab::law::reading::{LawMeasure, LawRuns, run_folders};
+use mm1_lab::law::{PAPER, PowerLaw};
+use serde_json::json;
+
+use crate::arguments::RecipeArgs;
+use crate::error::{InputError, input};
+use crate::output::{print_json, tell};
+use crate::study::{Study, StudyArgs};
+
+/// Below this p the runs of a size are no parabola.
+const NO_PARABOLA: f64 = 0.01;
+
+#[derive(Debug, Args)]
+pub(crate) struct LawArgs {
+    // Or the folder of a study.
+    #[command(flatten)]
+    recipe: RecipeArgs,
+    /// Folder of studies, as of `mm1 ablate`; needed with a recipe, whose runs are done there first.
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// By what runs are judged: loss, that of held-out texts where an evaluation has a perplexity, else that
+    /// of training; or the score of a task with its number of shots, such as scene-vqa:8.
+    #[arg(long, default_value = "loss", value_name = "loss|TASK:SHOTS")]
+    target: LawMeasure,
+    #[command(flatten)]
+    study: StudyArgs,
+    /// Print one JSON document as the last line of standard output.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Does the runs of a recipe, or reads those of a folder, and fits the law to them.
+///
+/// # Errors
+/// As `mm1 ablate`; a size whose best rate the runs don't enclose, with the rate to add.
+pub(crate) fn law(args: &LawArgs) -> Result<()> {
+    let given = args.recipe.path();
+    let folder = if given.is_dir() { given.to_owned() } else { done_study(args)? };
+    if args.study.is_bill() {
+        return Ok(());
+    }
+    let folders = input(run_folders(&folder))?;
+    let runs = input(LawRuns::read(&folders, &args.target))?;
+    for note in &runs.notes {
+        tell(format_args!("mm1: warning: {note}"));
+    }
+    let fitted = PowerLaw::fit(LawAxis::LearningRate, runs.target, &runs.observations());
+    let why = fitted.as_ref().err().map(|e| format!("{e:#}")).unwrap_or_default();
+    let page = page::page("The law of the learning rate", &runs, fitted.as_ref().map_err(|_| why.as_str()));
+    put(&folder, "law.html", page.as_bytes())?;
+    let page = folder.join("law.html");
+    let law = fitted.map_err(|e| {
+        InputError::new(format!("{}: {e:#}; the curves: {}", folder.display(), page.display()))
+    })?;
+    put(&folder, "law.svg", page::svg(&law).as_bytes())?;
+    let document = json!({
+        "measured": runs.measured, "target": runs.target, "law": law, "paper": { "a": PAPER[0], "b": PAPER[1] },
+        "runs": runs.runs, "notes": runs.notes,
+    });
+    put(&folder, "law.json", &serde_json::to_vec_pretty(&document)?)?;
+    if args.json {
+        print_json(&document)?;
+    } else {
+        print_law(&runs, &law);
+    }
+    tell(format_args!("open {}", page.display()));
+    Ok(())
+}
+
+/// The folder of the recipe's study, when its runs are done.
+fn done_study(args: &LawArgs) -> Result<PathBuf> {
+    let out = args.out.as_deref();
+    let out = out.ok_or_else(|| {
+        InputError::new("law: give --out for the runs of a recipe, or the folder of a study that is done")
+    })?;
+    let outcome = Study::read(&args.recipe, &args.study)?.run(&args.study, out)?;
+    let failed = outcome.record.runs.iter().filter(|run| run.failure().is_some()).count();
+    if failed > 0 {
+        tell(format_args!(
+            "{failed} of {} runs failed: those that diverged count as such",
+            outcome.record.runs.len()
+        ));
+    }
+    Ok(outcome.folder)
+}
+
+fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {
+    let path = folder.join(name);
+    ensure!(!fs::metadata(&path).is_ok_and(|there| there.is_dir()), "{} is a folder", path.display());
+    whole_file::replace(&path, bytes).with_context(|| format!("writing {}", path.display()))
+}
+
+/// The best rate of each size, the law, and the lines for a recipe.
+fn print_law(runs: &LawRuns, law: &PowerLaw) {
+    println!("{}", runs.measured);
+    println!(
+        "{:>12} {:>10}  {:<22} {:>10} {:>5} {:>9}",
+        "size", "best rate", "95% interval", "the paper", "runs", "diverged"
+    );
+    for of in &law.optima {
+        let [low, high] = of.ln.ci95().map(f64::exp);
+        let paper = (PAPER[0] * (of.parameters as f64).ln() + PAPER[1]).exp();
+        println!(
+            "{:>12} {:>10.2e}  {:<22} {paper:>10.2e} {:>5} {:>9}",
+            of.parameters,
+            of.best,
+            format!("[{low:.2e}, {high:.2e}]"),
+            of.runs,
+            of.diverged
+        );
+        if of.parabola_p.is_some_and(|p| p < NO_PARABOLA) {
+            tell(format_args!(
+                "mm1: warning: size {}: the results are no parabola (p {:.1e}): the best rate is rough; \
+                 take rates nearer to it",
+                of.parameters,
+                of.parabola_p.unwrap_or_default()
+            ));
+        }
+    }
+    println!("{}", law.sentence());
+    println!(
+        "for a recipe whose stages have lr = \"law\":\n\n[law]\na = {:.4}\nb = {:.4}",
+        law.a.value, law.b.value
+    );
+}

@@ -1,0 +1,166 @@
+//! [`Bill`]: what a study will take, before its first step.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use anyhow::Result;
+use indicatif::{HumanBytes, HumanCount};
+use mm1_lab::study::record::RunState;
+use serde_json::Value;
+
+use super::child;
+use super::folder::StudyFolder;
+use super::job::Jobs;
+use super::{Study, StudyArgs};
+use crate::estimate::duration;
+use crate::output::tell;
+use crate::recipe::Stage;
+use crate::stage_key::run_key;
+
+/// What all jobs take that are not done yet.
+pub(super) struct Bill {
+    /// By job; 0 of what is done.
+    jobs: Vec<JobBill>,
+    /// Runs side by side.
+    at_once: usize,
+    /// Threads of each.
+    threads: usize,
+}
+
+/// What one job takes.
+#[derive(Clone, Copy, Debug, Default)]
+struct JobBill {
+    /// Positions of its steps.
+    tokens: u64,
+    /// Of its steps; `None` where none was measured.
+    seconds: Option<f64>,
+    /// The most memory of a stage.
+    mib: u64,
+}
+
+impl Bill {
+    /// Plans one run of each kind, by which work alone is meant: seeds, rates and numbers of steps don't
+    /// matter.
+    ///
+    /// # Errors
+    /// What is wrong with a recipe or its data.
+    pub(super) fn of(study: &Study, args: &StudyArgs, jobs: &Jobs, folder: &StudyFolder) -> Result<Self> {
+        let mut plans: BTreeMap<String, Value> = BTreeMap::new();
+        let mut bills = Vec::new();
+        for (job, state) in jobs.all.iter().zip(jobs.states()) {
+            if state == RunState::Done {
+                bills.push(JobBill::default());
+                continue;
+            }
+            let cell = &study.cells[job.cell];
+            let shape = run_key(&cell.recipe.shape())?;
+            if !plans.contains_key(&shape) {
+                let file = folder.recipe(jobs.of_cell[job.cell]);
+                tell(format_args!("planning {}", cell.names.join(", ")));
+                plans.insert(shape.clone(), child::plan(args, file)?);
+            }
+            let own = cell.recipe.stage.iter().filter(|stage| job.own.iter().any(|own| own == stage.name()));
+            bills.push(JobBill::of(&plans[&shape], own, args.no_measure));
+        }
+        let at_once = usize::from(args.jobs);
+        Ok(Self { jobs: bills, at_once, threads: child::threads(args) })
+    }
+
+    /// As a person reads it.
+    pub(super) fn summary(&self, study: &Study, jobs: &Jobs) -> String {
+        let states = jobs.states();
+        let left = |shared: bool| {
+            let of =
+                |&place: &usize| (jobs.all[place].shared_by > 0) == shared && states[place] != RunState::Done;
+            (0..jobs.all.len()).filter(of).collect::<Vec<_>>()
+        };
+        let (shared, runs) = (left(true), left(false));
+        let axes: Vec<String> =
+            study.grid.axes.iter().map(|axis| format!("{} {}", axis.values.len(), axis.name)).collect();
+        let distinct = jobs.all.iter().filter(|job| job.shared_by == 0).count();
+        let mut text = format!(
+            "study {}: {} combinations ({}), {} to do, {} done before\n",
+            study.name,
+            study.cells.len(),
+            axes.join(" × "),
+            runs.len(),
+            distinct - runs.len()
+        );
+        if distinct < study.cells.len() {
+            let _ = writeln!(
+                text,
+                "  {} combinations come to the same run as another and are done once",
+                study.cells.len() - distinct
+            );
+        }
+        let tokens = |places: &[usize]| places.iter().map(|&place| self.jobs[place].tokens).sum::<u64>();
+        if !shared.is_empty() {
+            let _ = writeln!(
+                text,
+                "  first stages that several runs have in common are done once: {}",
+                shared.len()
+            );
+        }
+        let _ = writeln!(
+            text,
+            "  tokens of training: up to {} in stages of single runs, {} in shared ones",
+            HumanCount(tokens(&runs)),
+            HumanCount(tokens(&shared))
+        );
+        let mib = self.jobs.iter().map(|job| job.mib).max().unwrap_or(0);
+        let _ = writeln!(
+            text,
+            "  memory: about {} for each of {} side by side",
+            HumanBytes(mib << 20),
+            self.at_once
+        );
+        text += &self.time();
+        if study.grid.repeats() {
+            text += "  all seeds see the same pictures and answer the same questions (data_seed)\n";
+        }
+        text
+    }
+
+    fn time(&self) -> String {
+        let seconds: Option<f64> = self.jobs.iter().filter(|job| job.tokens > 0).map(|job| job.seconds).sum();
+        match seconds {
+            Some(seconds) => format!(
+                "  time: about {} of training with {} at a time on {} {} each, by one measured step of \
+                 each kind;\n        evaluation comes on top\n",
+                duration(seconds / self.at_once as f64),
+                self.at_once,
+                self.threads,
+                if self.threads == 1 { "thread" } else { "threads" }
+            ),
+            None => "  time: not measured\n".to_owned(),
+        }
+    }
+
+    /// Seconds that are left while jobs are in `states`, where `spent` seconds went into those that were done
+    /// in this process; `None` where there is nothing to tell by.
+    pub(super) fn left(&self, states: &[RunState], spent: &BTreeMap<usize, f64>) -> Option<f64> {
+        let weight = |place: usize| self.jobs[place].seconds.unwrap_or(self.jobs[place].tokens as f64);
+        let sum = |places: &mut dyn Iterator<Item = usize>| places.map(weight).sum::<f64>();
+        // A bill knows nothing of evaluation: the runs that are done say what all takes.
+        let billed = sum(&mut spent.keys().copied());
+        let open = |&place: &usize| matches!(states[place], RunState::Waiting | RunState::Running);
+        let left = sum(&mut (0..states.len()).filter(open));
+        (billed > 0.0).then(|| spent.values().sum::<f64>() / billed * left / self.at_once as f64)
+    }
+}
+
+impl JobBill {
+    /// Of the stages `own` by what `plan` says of them.
+    fn of<'a>(plan: &Value, own: impl Iterator<Item = &'a Stage>, no_measure: bool) -> Self {
+        let mut bill = Self { seconds: (!no_measure).then_some(0.0), ..Self::default() };
+        for stage in own.filter_map(Stage::training) {
+            let name = stage.name.as_str();
+            let positions = plan["settled"]["derived"]["positions_per_step"][name].as_u64().unwrap_or(0);
+            let seconds = plan["estimate"]["step_seconds"][name].as_f64();
+            bill.tokens += positions * stage.steps;
+            bill.seconds = bill.seconds.zip(seconds).map(|(sum, of)| sum + of * stage.steps as f64);
+            bill.mib = bill.mib.max(plan["memory"][name]["mib"].as_u64().unwrap_or(0));
+        }
+        bill
+    }
+}

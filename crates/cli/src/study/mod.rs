@@ -1,0 +1,187 @@
+//! [`Study`]: the many runs of a recipe with an `[ablation]` table. What they have in common is done once:
+//! equal runs of several studies, and equal first stages of several runs. Every run is an `mm1 run` of its
+//! own, in a process of its own, so that what ends one of them ends no other.
+
+mod bill;
+mod child;
+mod folder;
+mod job;
+mod schedule;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use mm1_lab::grid::{Ablation, Combination, Grid};
+use mm1_lab::study::record::{RunState, StudyRecord};
+use toml::{Table, Value};
+
+pub(crate) use self::folder::table_of;
+
+use self::bill::Bill;
+use self::folder::StudyFolder;
+use self::job::Jobs;
+use self::schedule::Schedule;
+use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
+use crate::error::{InputError, input};
+use crate::interrupt::stop_flag;
+use crate::output::tell;
+use crate::pretrained;
+use crate::recipe::check::check_stages;
+use crate::recipe::{Recipe, WrittenRecipe, put};
+use crate::stage_key::run_key;
+
+/// How the runs of a study are done.
+#[derive(Debug, Args)]
+pub(crate) struct StudyArgs {
+    #[command(flatten)]
+    device: DeviceArgs,
+    #[command(flatten)]
+    threads: ThreadsArgs,
+    #[command(flatten)]
+    changed_data: ChangedDataArgs,
+    /// Runs side by side; the threads are divided among them.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
+    /// Print the bill and do nothing: runs, shared and own stages, tokens, time and memory.
+    #[arg(long)]
+    bill: bool,
+    /// Do no step for the bill, which then says nothing of time. Two steps of each kind of training stage are
+    /// done otherwise.
+    #[arg(long)]
+    no_measure: bool,
+}
+
+impl StudyArgs {
+    /// Whether nothing is to be done but the bill.
+    pub(crate) fn is_bill(&self) -> bool {
+        self.bill
+    }
+}
+
+/// A recipe with its combinations.
+pub(crate) struct Study {
+    /// The recipe's file, as refusals name it.
+    shown: String,
+    name: String,
+    grid: Grid,
+    /// One for each combination.
+    cells: Vec<StudyCell>,
+}
+
+/// The run of one combination.
+struct StudyCell {
+    names: Vec<String>,
+    recipe: Recipe,
+    /// The recipe as `mm1 run` takes it.
+    text: String,
+    /// The same for runs that come to the same digits.
+    key: String,
+}
+
+/// What came of a study.
+pub(crate) struct StudyOutcome {
+    /// Its folder, with `study.json`, the tables and the page.
+    pub(crate) folder: PathBuf,
+    pub(crate) record: StudyRecord,
+}
+
+impl Study {
+    /// Reads the recipe and checks every run as far as it can be without its data.
+    ///
+    /// # Errors
+    /// [`InputError`] with the file, the field and the remedy.
+    pub(crate) fn read(recipe: &RecipeArgs, args: &StudyArgs) -> Result<Self> {
+        let (shown, mut tree) = (recipe.path().display().to_string(), recipe.tree()?);
+        let ablation = tree.remove("ablation").ok_or_else(|| {
+            InputError::new(format!("{shown} has no [ablation] table; a single run is done by `mm1 run`"))
+        })?;
+        let grid = input(grid_of(ablation).with_context(|| format!("{shown}: ablation")))?;
+        let name = tree.get("name").and_then(Value::as_str).unwrap_or("study").to_owned();
+        let mut study = Self { shown, name, grid, cells: Vec::new() };
+        for combination in &study.grid.combinations {
+            study.cells.push(study.cell(recipe, args, &tree, combination)?);
+        }
+        Ok(study)
+    }
+
+    /// The run of a combination: the recipe `tree` with its settings, checked.
+    fn cell(
+        &self,
+        recipe: &RecipeArgs,
+        args: &StudyArgs,
+        tree: &Table,
+        combination: &Combination,
+    ) -> Result<StudyCell> {
+        let names = self.grid.names(combination);
+        let place = || format!("{}: ablation: {}", self.shown, names.join(", "));
+        let mut tree = tree.clone();
+        if self.grid.repeats() && !tree.contains_key("data_seed") {
+            // All seeds see the same pictures and answer the same questions.
+            let seed = tree.get("seed").cloned().unwrap_or(Value::Integer(1));
+            tree.insert("data_seed".to_owned(), seed);
+        }
+        for (path, setting) in self.grid.settings(combination) {
+            let put = put(&mut tree, path, setting.clone());
+            input(put.with_context(|| format!("{}: {path}", place())))?;
+        }
+        tree.insert("name".to_owned(), Value::String(format!("{}: {}", self.name, names.join(", "))));
+        let written = args.device.put(recipe.edited(tree)?);
+        let recipe = input(pretrained::complete(written.clone()).with_context(place))?.recipe;
+        input(check_stages(&recipe).with_context(place))?;
+        input(recipe.device.open())?;
+        Ok(StudyCell { key: run_key(&recipe)?, text: written.text()?, names, recipe })
+    }
+
+    /// Does all runs in `out`, or says what they would take.
+    ///
+    /// # Errors
+    /// What is wrong with the recipe or its data; an interrupt; runs that failed, when all others are done.
+    pub(crate) fn run(&self, args: &StudyArgs, out: &Path) -> Result<StudyOutcome> {
+        let stop = stop_flag()?;
+        let jobs = Jobs::of(self, out)?;
+        let folder = StudyFolder::make(self, &jobs, out)?;
+        let bill = Bill::of(self, args, &jobs, &folder)?;
+        eprint!("{}", bill.summary(self, &jobs));
+        if args.bill {
+            let record = folder.record(self, &jobs, &jobs.states());
+            return Ok(StudyOutcome { folder: folder.root().to_owned(), record });
+        }
+        let changed = |states: &[RunState]| folder.write(&folder.record(self, &jobs, states));
+        let (jobs, folder, bill) = (&jobs, &folder, &bill);
+        let states = Schedule { args, jobs, folder, bill, stop: &stop, changed: &changed }.run()?;
+        let record = folder.record(self, jobs, &states);
+        Ok(StudyOutcome { folder: folder.root().to_owned(), record })
+    }
+
+    /// Refuses a study of which runs have failed, when all that could be done is done.
+    ///
+    /// # Errors
+    /// How many, and where their reasons are.
+    pub(crate) fn check_failures(outcome: &StudyOutcome) -> Result<()> {
+        let failed: Vec<_> =
+            outcome.record.runs.iter().filter_map(|run| Some((run, run.failure()?))).collect();
+        for (run, reason) in &failed {
+            tell(format_args!("failed: {}: {reason}", run.names.join(", ")));
+        }
+        if !failed.is_empty() {
+            let (count, all) = (failed.len(), outcome.record.runs.len());
+            bail!("{count} of {all} runs failed, for the reasons above; the same command does them again");
+        }
+        Ok(())
+    }
+}
+
+/// The combinations of an `[ablation]` table.
+fn grid_of(ablation: Value) -> Result<Grid> {
+    let ablation: Ablation =
+        ablation.try_into().map_err(|e: toml::de::Error| anyhow::anyhow!("{}", e.message()))?;
+    ablation.grid()
+}
+
+impl WrittenRecipe {
+    /// As a file has it.
+    fn text(&self) -> Result<String> {
+        Ok(toml::to_string(self.tree())?)
+    }
+}

@@ -1,0 +1,166 @@
+//! `law.html` and `law.svg`: the law beside the paper's, and the curve of each size.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use super::optimum::SizeOptimum;
+use super::reading::LawRuns;
+use super::{PAPER, PowerLaw};
+use crate::axis::PlotAxis;
+use crate::number::count;
+use crate::plot::{across, escape, frame, path, up};
+use crate::report::document;
+
+/// The whole page. Without a law it shows the curves, and why there is none.
+pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String {
+    let head = match law {
+        Ok(law) => format!(
+            "<p class=\"verdict\">{}</p>\n<figure>{}<ul class=\"legend\"><li><svg class=\"key\" viewBox=\"0 \
+             0 30 14\" aria-hidden=\"true\"><path class=\"line c0\" d=\"M1,7H29\"/></svg>ours</li><li><svg \
+             class=\"key\" viewBox=\"0 0 30 14\" aria-hidden=\"true\"><path class=\"line dashed c1\" \
+             d=\"M1,7H29\"/></svg>MM1 (arXiv 2403.09611, section 3)</li></ul></figure>\n{}",
+            escape(&law.sentence()),
+            svg(law),
+            table(law)
+        ),
+        Err(why) => format!("<p class=\"verdict\">No law: {}</p>\n", escape(why)),
+    };
+    let notes: String = runs.notes.iter().map(|note| format!("<li>{}</li>", escape(note))).collect();
+    let notes = if notes.is_empty() {
+        notes
+    } else {
+        format!(
+            "<aside class=\"notes\" role=\"note\"><h2>Runs that are left out</h2><ul>{notes}</ul></aside>\n"
+        )
+    };
+    let optima: BTreeMap<u64, &SizeOptimum> =
+        law.iter().flat_map(|law| &law.optima).map(|of| (of.parameters, of)).collect();
+    let sizes: std::collections::BTreeSet<u64> =
+        runs.runs.iter().map(|run| run.observation.parameters).collect();
+    let curves: String =
+        sizes.into_iter().map(|size| curve(runs, size, optima.get(&size).copied())).collect();
+    let body = format!(
+        "<header>\n<h1>{}</h1>\n{head}</header>\n{notes}<section><h2>Each size</h2>\n<p \
+         class=\"caption\">{}. A dot is a run, the line goes through the means over seeds; the upright line \
+         is the best rate with its 95% interval.</p>\n<div class=\"plots\">{curves}</div></section>\n",
+        escape(title),
+        escape(&capital(&runs.measured))
+    );
+    document(title, &body)
+}
+
+/// The best rates over sizes with their intervals, our line and the paper's.
+pub fn svg(law: &PowerLaw) -> String {
+    let ends = |of: &SizeOptimum| of.ln.ci95().map(f64::exp);
+    let sizes: Vec<f64> = law.optima.iter().map(|of| of.parameters as f64).collect();
+    let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
+    let paper = |n: f64| (PAPER[0] * n.ln() + PAPER[1]).exp();
+    let all = law
+        .optima
+        .iter()
+        .flat_map(ends)
+        .chain([first, last].map(paper))
+        .chain([first, last].map(|n| law.at(n)));
+    let y = PlotAxis::log(all);
+    // Some room beside the outer sizes.
+    let room = (last / first).powf(0.08);
+    let (low, high) = ((first / room).ln(), (last * room).ln());
+    let x = |n: f64| (n.ln() - low) / (high - low);
+    let ticks: Vec<(f64, String)> = sizes.iter().map(|&n| (x(n), count(n))).collect();
+    let title = "best learning rate over the size of the decoder";
+    let mut svg = frame(title, &ticks, "decoder's parameters N, logarithmic", &y, "best peak learning rate");
+    let line = |at: &dyn Fn(f64) -> f64| [low.exp(), high.exp()].map(|n| (across(x(n)), up(y.at(at(n)))));
+    path(&mut svg, "line dashed c1", &line(&paper));
+    path(&mut svg, "line c0", &line(&|n| law.at(n)));
+    for of in &law.optima {
+        let ([low, high], at) = (ends(of), across(x(of.parameters as f64)));
+        let (top, bottom, middle) = (up(y.at(high)), up(y.at(low)), up(y.at(of.best)));
+        let hint = format!("{}: {:.2e} [{low:.2e}, {high:.2e}]", count(of.parameters as f64), of.best);
+        let _ = write!(
+            svg,
+            "<g><title>{}</title><path class=\"bar c0\" d=\"M{at:.1},{bottom:.1}V{top:.1}\"/><circle \
+             class=\"mark c0\" cx=\"{at:.1}\" cy=\"{middle:.1}\" r=\"4.2\"/></g>",
+            escape(&hint)
+        );
+    }
+    svg + "</svg>"
+}
+
+/// Results over the rate, of one size.
+fn curve(runs: &LawRuns, size: u64, optimum: Option<&SizeOptimum>) -> String {
+    let of_size = || runs.runs.iter().map(|run| &run.observation).filter(|of| of.parameters == size);
+    let mut means: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
+    for of in of_size() {
+        // Rates are above 0, so their bits are in their order.
+        means.entry(of.learning_rate.to_bits()).or_default().extend(of.result);
+    }
+    let rates: Vec<f64> = means.keys().map(|bits| f64::from_bits(*bits)).collect();
+    let (first, last) = (rates[0], rates[rates.len() - 1]);
+    let room = (last / first).powf(0.06).max(1.05);
+    let (low, high) = ((first / room).ln(), (last * room).ln());
+    let x = |rate: f64| across((rate.ln() - low) / (high - low));
+    let y = PlotAxis::rounded(of_size().filter_map(|of| of.result));
+    let ticks: Vec<(f64, String)> =
+        rates.iter().map(|&rate| ((rate.ln() - low) / (high - low), short(rate))).collect();
+    let title = format!("results of size {} over the learning rate", count(size as f64));
+    let mut svg = frame(&title, &ticks, "peak learning rate, logarithmic", &y, "result");
+    if let Some(of) = optimum {
+        let [left, right] = of.ln.ci95().map(|ln| x(ln.exp().clamp(low.exp(), high.exp())));
+        let (top, bottom, best) = (up(1.0), up(0.0), x(of.best));
+        let _ = write!(
+            svg,
+            "<g><title>best {:.2e}</title><path class=\"line dashed c1\" \
+             d=\"M{best:.1},{top:.1}V{bottom:.1}\"/><path class=\"bar c1\" \
+             d=\"M{left:.1},{:.1}H{right:.1}\"/></g>",
+            of.best,
+            bottom - 4.0
+        );
+    }
+    let mean = |of: &Vec<f64>| of.iter().sum::<f64>() / of.len() as f64;
+    let line: Vec<(f64, f64)> =
+        means.iter().map(|(bits, of)| (x(f64::from_bits(*bits)), up(y.at(mean(of))))).collect();
+    path(&mut svg, "line c0", &line);
+    for of in of_size() {
+        let Some(result) = of.result.filter(|result| result.is_finite()) else { continue };
+        let hint = format!("rate {:.3e}, seed {}: {result:.4}", of.learning_rate, of.seed);
+        let _ = write!(
+            svg,
+            "<g><title>{hint}</title><circle class=\"mark c0\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/></g>",
+            x(of.learning_rate),
+            up(y.at(result))
+        );
+    }
+    format!("<figure><figcaption>{}</figcaption>{svg}</svg></figure>\n", escape(&count(size as f64)))
+}
+
+/// The best rate of each size.
+fn table(law: &PowerLaw) -> String {
+    let row = |of: &SizeOptimum| {
+        let [low, high] = of.ln.ci95().map(f64::exp);
+        format!(
+            "<tr><th scope=\"row\">{}</th><td>{:.2e}</td><td>[{low:.2e}, \
+             {high:.2e}]</td><td>{:.2e}</td><td>{}</td><td>{}</td></tr>",
+            count(of.parameters as f64),
+            of.best,
+            (PAPER[0] * (of.parameters as f64).ln() + PAPER[1]).exp(),
+            of.runs,
+            of.diverged
+        )
+    };
+    let rows: String = law.optima.iter().map(row).collect();
+    format!(
+        "<div class=\"scroll\"><table><thead><tr><th>Size</th><th>Best rate</th><th>95% \
+         interval</th><th>The paper's \
+         law</th><th>Runs</th><th>Diverged</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
+    )
+}
+
+/// `4e-3`, `1.6e-2`.
+fn short(rate: f64) -> String {
+    format!("{rate:.1e}").replace(".0e", "e")
+}
+
+fn capital(text: &str) -> String {
+    let mut letters = text.chars();
+    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
+}

@@ -1,0 +1,237 @@
+//! [`StudyFindings`]: what the runs of a study show, setting by setting and axis by axis.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use anyhow::Result;
+use serde::Serialize;
+
+use super::answers::RunAnswers;
+use super::comparison::{AxisClaim, AxisComparison, correct};
+use super::record::{RunState, StudyAxis, StudyRecord, StudyRun};
+use super::scores::{MeanEstimate, ScoredRun, SettingScores};
+use super::sentence::sentence;
+use crate::run::RunRecords;
+
+/// What a study has shown so far.
+#[derive(Clone, Debug, Serialize)]
+pub struct StudyFindings {
+    /// One for each evaluation and number of demonstrations.
+    pub outcomes: Vec<StudyOutcomeFindings>,
+    /// What could not be compared, and why: one sentence each.
+    pub notes: Vec<String>,
+}
+
+/// The mean score over the tasks of one evaluation with one number of demonstrations.
+#[derive(Clone, Debug, Serialize)]
+pub struct StudyOutcomeFindings {
+    /// The stage that evaluates.
+    pub stage: String,
+    /// Demonstrations.
+    pub shots: u64,
+    /// The tasks of which it is the mean.
+    pub tasks: Vec<String>,
+    /// The mean score of each setting, in the order of the study.
+    pub settings: Vec<SettingMean>,
+    /// Each axis with more than one value, but for repeats.
+    pub axes: Vec<AxisComparison>,
+    /// The mean score of each value of these axes, whatever the others have.
+    pub means: Vec<AxisMeans>,
+    /// What each axis has shown, in words.
+    pub sentences: Vec<String>,
+}
+
+/// The mean score of one setting.
+#[derive(Clone, Debug, Serialize)]
+pub struct SettingMean {
+    /// Its value on each axis but repeats.
+    pub names: Vec<String>,
+    /// Over its seeds and examples.
+    pub mean: MeanEstimate,
+}
+
+/// The mean scores of an axis' values.
+#[derive(Clone, Debug, Serialize)]
+pub struct AxisMeans {
+    /// What is changed.
+    pub axis: String,
+    /// Each value with its mean over the combinations of the other axes that have all values.
+    pub values: Vec<(String, MeanEstimate)>,
+}
+
+/// A setting's values on all axes but repeats, as places.
+type Setting = Vec<usize>;
+
+impl StudyFindings {
+    /// What the runs of `study` that are done have left in the folders beside the study's `folder`.
+    ///
+    /// # Errors
+    /// Never for want of scores: what can't be compared is a note.
+    pub fn of(study: &StudyRecord, folder: &Path) -> Result<Self> {
+        let mut found = Self { outcomes: Vec::new(), notes: Vec::new() };
+        let open = study.runs.iter().filter(|run| run.state != RunState::Done).count();
+        if open > 0 {
+            found.note(format!("{open} of {} runs are not done and not in these figures.", study.runs.len()));
+        }
+        if !study.axes.iter().any(|axis| axis.repeats) {
+            found.note(
+                "Every setting was trained with one seed: intervals hold the chance of the questions alone, \
+                 and another training may differ by more. An axis path = \"seed\" with three values or more \
+                 tells."
+                    .to_owned(),
+            );
+        }
+        for (stage, shots) in evaluations(study, folder) {
+            if let Some(outcome) = found.outcome(study, folder, &stage, shots) {
+                found.outcomes.push(outcome);
+            }
+        }
+        if found.outcomes.is_empty() && open < study.runs.len() {
+            found.note("No run has answers whose mean is a score: there is nothing to compare.".to_owned());
+        }
+        // All comparisons of a study are corrected together.
+        let mut all: Vec<AxisComparison> = found.outcomes.iter().flat_map(|of| of.axes.clone()).collect();
+        correct(&mut all);
+        let mut corrected = all.into_iter();
+        for outcome in &mut found.outcomes {
+            outcome.axes = corrected.by_ref().take(outcome.axes.len()).collect();
+            outcome.sentences = outcome.axes.iter().map(sentence).collect();
+        }
+        Ok(found)
+    }
+
+    fn note(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+
+    /// One evaluation with one number of shots; `None` where no run has answers to it.
+    fn outcome(
+        &mut self,
+        study: &StudyRecord,
+        folder: &Path,
+        stage: &str,
+        shots: u64,
+    ) -> Option<StudyOutcomeFindings> {
+        let mut runs: BTreeMap<Setting, Vec<ScoredRun>> = BTreeMap::new();
+        for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
+            match RunAnswers::read(&folder.join(&run.folder), stage, shots) {
+                Ok(RunAnswers { scored, left_out }) => {
+                    for task in left_out {
+                        self.note(format!(
+                            "{task}: its score is no mean over questions, and is not compared."
+                        ));
+                    }
+                    runs.entry(setting(study, run)).or_default().push(scored);
+                }
+                Err(e) => self.note(format!("{}: left out: {e:#}", run.names.join(", "))),
+            }
+        }
+        let mut scores: BTreeMap<Setting, SettingScores> = BTreeMap::new();
+        for (setting, runs) in &runs {
+            match SettingScores::new(runs) {
+                Ok(of_setting) => drop(scores.insert(setting.clone(), of_setting)),
+                Err(e) => self.note(format!("{}: left out: {e:#}", names(study, setting).join(", "))),
+            }
+        }
+        let mean = |(setting, of): (&Setting, &SettingScores)| SettingMean {
+            names: names(study, setting),
+            mean: of.estimate(),
+        };
+        let tasks = runs.values().flatten().next()?.tasks.keys().cloned().collect();
+        let settings = scores.iter().map(mean).collect();
+        let (axes, means) = self.axes(study, &scores).into_iter().unzip();
+        let (stage, sentences) = (stage.to_owned(), Vec::new());
+        Some(StudyOutcomeFindings { stage, shots, tasks, settings, axes, means, sentences })
+    }
+
+    /// Each axis: the mean over whatever the other axes have, value by value.
+    fn axes(
+        &mut self,
+        study: &StudyRecord,
+        scores: &BTreeMap<Setting, SettingScores>,
+    ) -> Vec<(AxisComparison, AxisMeans)> {
+        let mut found = Vec::new();
+        let settings = study.axes.iter().filter(|axis| !axis.repeats);
+        for (place, axis) in settings.enumerate().filter(|(_, axis)| axis.values.len() > 1) {
+            match compared(place, axis, scores) {
+                Ok(Some(comparison)) => found.push(comparison),
+                Ok(None) => self.note(format!(
+                    "{}: no combination of the other axes is done with all its values: nothing to compare.",
+                    axis.name
+                )),
+                Err(e) => self.note(format!("{e:#}.")),
+            }
+        }
+        found
+    }
+}
+
+/// The values of the axis in `place` beside its base, over the combinations of the other axes that have all
+/// of them.
+fn compared(
+    place: usize,
+    axis: &StudyAxis,
+    scores: &BTreeMap<Setting, SettingScores>,
+) -> Result<Option<(AxisComparison, AxisMeans)>> {
+    let with = |setting: &Setting, value: usize| {
+        let mut other = setting.clone();
+        other[place] = value;
+        scores.get(&other)
+    };
+    let base = axis.values.iter().position(|value| *value == axis.base).unwrap_or(0);
+    let whole: Vec<&Setting> = scores
+        .keys()
+        .filter(|setting| {
+            setting[place] == base && (0..axis.values.len()).all(|value| with(setting, value).is_some())
+        })
+        .collect();
+    if whole.is_empty() {
+        return Ok(None);
+    }
+    let mean = |value: usize| {
+        let of_value: Vec<&SettingScores> = whole.iter().filter_map(|setting| with(setting, value)).collect();
+        SettingScores::mean_of(&of_value)
+    };
+    let means = (0..axis.values.len()).map(mean).collect::<Result<Vec<_>>>()?;
+    let others: Vec<(&str, &SettingScores)> = axis
+        .values
+        .iter()
+        .zip(&means)
+        .enumerate()
+        .filter(|(value, _)| *value != base)
+        .map(|(_, (name, scores))| (name.as_str(), scores))
+        .collect();
+    let claim = axis.margin.map_or(AxisClaim::Differs, AxisClaim::EquivalentWithin);
+    let comparison = AxisComparison::new(axis.name.clone(), (&axis.base, &means[base]), &others, claim)?;
+    let values = axis.values.iter().cloned().zip(means.iter().map(SettingScores::estimate)).collect();
+    Ok(Some((comparison, AxisMeans { axis: axis.name.clone(), values })))
+}
+
+/// The evaluations of all runs that are done: their stages and numbers of shots.
+fn evaluations(study: &StudyRecord, folder: &Path) -> Vec<(String, u64)> {
+    let mut found = Vec::new();
+    for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
+        let Ok(records) = RunRecords::read(&folder.join(&run.folder)) else { continue };
+        for score in records.scores.iter().filter(|score| !score.is_of_encoder()) {
+            let of = (score.stage.clone(), score.shots);
+            if !found.contains(&of) {
+                found.push(of);
+            }
+        }
+    }
+    found
+}
+
+/// The setting of a run: its places on all axes but repeats.
+fn setting(study: &StudyRecord, run: &StudyRun) -> Setting {
+    let places = study.axes.iter().zip(&run.names).filter(|(axis, _)| !axis.repeats);
+    places.map(|(axis, name)| axis.values.iter().position(|value| value == name).unwrap_or(0)).collect()
+}
+
+/// The names of a setting's values.
+fn names(study: &StudyRecord, setting: &Setting) -> Vec<String> {
+    let axes = study.axes.iter().filter(|axis| !axis.repeats);
+    axes.zip(setting).map(|(axis, &place)| axis.values[place].clone()).collect()
+}

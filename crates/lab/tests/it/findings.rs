@@ -1,0 +1,121 @@
+//! What the runs of a study show, read from folders with known answers.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mm1_lab::study::findings::StudyFindings;
+use mm1_lab::study::page;
+use mm1_lab::study::record::{FILE, RunState, StudyAxis, StudyRecord, StudyRun};
+use serde_json::json;
+
+use crate::html::elements;
+use crate::random::Random;
+
+const QUESTIONS: usize = 200;
+
+/// A run folder with the answers to one task: right with probability `right`.
+fn run(folder: &Path, seed: u64, right: f64, random: &mut Random) {
+    let stage = folder.join("eval/few-shot");
+    fs::create_dir_all(&stage).unwrap();
+    fs::write(folder.join("plan.toml"), format!("[settled.recipe]\nseed = {seed}\n")).unwrap();
+    let mut lines = json!({"about": {"task": "vqa", "shots": 0, "blind": false}}).to_string() + "\n";
+    let mut sum = 0.0;
+    for i in 0..QUESTIONS {
+        let score = if random.uniform() < right { 100.0 } else { 0.0 };
+        sum += score;
+        lines += &(json!({"id": format!("{i:03}"), "score": score}).to_string() + "\n");
+    }
+    fs::write(stage.join("vqa-0-shot.jsonl"), lines).unwrap();
+    let score = json!([{"stage": "few-shot", "task": "vqa", "shots": 0, "metric": "vqa-accuracy",
+                        "value": sum / QUESTIONS as f64, "ci95": [0.0, 100.0], "n": QUESTIONS}]);
+    fs::write(folder.join("eval.json"), score.to_string()).unwrap();
+}
+
+fn axis(name: &str, values: &[&str], repeats: bool, margin: Option<f64>) -> StudyAxis {
+    let values: Vec<String> = values.iter().map(ToString::to_string).collect();
+    StudyAxis { name: name.to_owned(), base: values[0].clone(), values, repeats, margin }
+}
+
+/// Tokens matter by 30 points, the kind by nothing.
+fn study(root: &Path, seeds: &[&str]) -> StudyRecord {
+    let axes = vec![
+        axis("connector kind", &["average-pool", "c-abstractor"], false, Some(20.0)),
+        axis("tokens", &["16", "64"], false, None),
+        axis("seed", seeds, true, None),
+    ];
+    let (mut runs, mut random) = (Vec::new(), Random::new(5));
+    for kind in &axes[0].values {
+        for tokens in &axes[1].values {
+            for seed in seeds {
+                let names = vec![kind.clone(), tokens.clone(), (*seed).to_owned()];
+                let folder = PathBuf::from(names.join("_"));
+                let right = if tokens == "64" { 0.7 } else { 0.4 };
+                run(&root.join(&folder), seed.parse().unwrap(), right, &mut random);
+                runs.push(StudyRun { names, folder, state: RunState::Done });
+            }
+        }
+    }
+    let study = StudyRecord { name: "a <study>".to_owned(), axes, runs, paper: None };
+    fs::write(root.join(FILE), serde_json::to_vec(&study).unwrap()).unwrap();
+    study
+}
+
+#[test]
+fn what_matters_is_found_and_what_does_not_is_within_its_margin() {
+    let root = tempfile::tempdir().unwrap();
+    let study = study(root.path(), &["1", "2", "3"]);
+    assert_eq!(StudyRecord::read(root.path()).unwrap(), study);
+    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    assert_eq!(findings.notes, [""; 0]);
+    let [outcome] = &findings.outcomes[..] else { panic!("{findings:?}") };
+    assert_eq!((outcome.stage.as_str(), outcome.shots, outcome.settings.len()), ("few-shot", 0, 4));
+    assert!(outcome.settings.iter().all(|of| (of.mean.seeds, of.mean.examples) == (3, QUESTIONS)));
+    let [kind, tokens] = &outcome.sentences[..] else { panic!("{outcome:?}") };
+    assert!(kind.starts_with("connector kind: equivalent within ± 20 ("), "{kind}");
+    assert!(tokens.starts_with("tokens 16 → 64: +"), "{tokens}");
+    let difference = outcome.axes[1].differences[0].difference.estimate;
+    let [low, high] = difference.ci95();
+    assert!(low < 30.0 && 30.0 < high && high - low < 25.0, "{difference:?}");
+    assert_eq!(outcome.axes[1].differences[0].comparisons, 2);
+}
+
+#[test]
+fn one_seed_says_what_it_can_not_say_and_open_runs_are_counted() {
+    let root = tempfile::tempdir().unwrap();
+    let mut study = study(root.path(), &["1"]);
+    study.axes[2].repeats = true;
+    study.runs[3].state = RunState::Failed("no room".to_owned());
+    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    assert!(findings.notes.iter().any(|note| note.starts_with("1 of 4 runs are not done")), "{findings:?}");
+    let sentences = &findings.outcomes[0].sentences;
+    assert!(
+        sentences.iter().all(|s| s.ends_with("of one seed: the chance of another training is not in it"))
+    );
+    study.axes.pop();
+    study.runs.iter_mut().for_each(|run| drop(run.names.pop()));
+    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    assert!(findings.notes.iter().any(|note| note.starts_with("Every setting was trained with one seed")));
+}
+
+#[test]
+fn the_page_the_markdown_and_the_csv_have_all_of_it() {
+    let root = tempfile::tempdir().unwrap();
+    let study = study(root.path(), &["1", "2", "3"]);
+    fs::write(root.path().join("average-pool_16_1/report.html"), "").unwrap();
+    let path = page::write(root.path()).unwrap();
+    let html = fs::read_to_string(path).unwrap();
+    let names = elements(&html);
+    assert_eq!(names.iter().filter(|name| *name == "svg").count(), 2 + 2);
+    assert!(html.contains("a &lt;study&gt;") && html.contains("tokens 16 → 64: +"), "{html}");
+    assert!(html.contains("<a href=\"average-pool_16_1/report.html\">its page</a>"), "{html}");
+    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let markdown = page::markdown(&study, &findings, "| table |\n");
+    assert!(
+        markdown.contains("## few-shot, 0 shots\n\n- connector kind: ") && markdown.ends_with("| table |\n")
+    );
+    let csv = page::csv(&study, root.path()).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(lines.len(), 13);
+    assert_eq!(lines[0], "connector kind,tokens,seed,stage,task,shots,metric,value,low,high,n,run");
+    assert!(lines[1].starts_with("average-pool,16,1,few-shot,vqa,0,vqa-accuracy,"), "{}", lines[1]);
+}
