@@ -146,7 +146,10 @@ def write_batches(folder, config, steps):
     from safetensors.torch import save_file
 
     model, rows, length = config["model"], config["rows"], config["length"]
-    tokens, views = model["connector"]["tokens"], config.get("tiles", 1) if config["pictures"] else 0
+    # Where the connector does not say it, an image token is a patch.
+    patches = (model["vision"]["image_size"] // model["vision"]["patch"]) ** 2
+    tokens = model["connector"].get("tokens", patches)
+    views = config.get("tiles", 1) if config["pictures"] else 0
     image_tokens = views * tokens
     size, rng = model["vision"]["image_size"], random.Random(0)
     layouts = []

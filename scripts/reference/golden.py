@@ -78,6 +78,12 @@ CASES = {
         ),
     },
 }
+# 2x2 patches, each an image token, of an encoder without a norm at its end.
+CASES["mlp"] = {
+    "vision": vision(image_size=8, class_token=True, last_norm=False),
+    "connector": {"kind": "mlp"},
+    "lm": lm(vocab=35),
+}
 SPANS = [[0, 0, 13], [0, 13, 9], [1, 0, 7], [1, 7, 1], [1, 8, 18]]
 SLOTS = [2, 15, LENGTH + 11]
 

@@ -165,7 +165,7 @@ class Vision(nn.Module):
             Block(dim, heads, heads, config["ffn"], eps, True, activation)
             for _ in range(config.get("feature_block") or config["layers"])
         )
-        self.norm = Norm(dim, eps, True)
+        self.norm = Norm(dim, eps, True) if config.get("last_norm", True) else nn.Identity()
 
     def forward(self, pixels):
         """[n, h, w, 3] -> [n, p, d]"""
@@ -297,7 +297,24 @@ class CAbstractor(nn.Module):
         return linear(x, self.project, self.project_bias)
 
 
-CONNECTORS = {"average-pool": AveragePool, "attention-pool": AttentionPool, "c-abstractor": CAbstractor}
+class MlpConnector(nn.Module):
+    """LLaVA-1.5's: an image token of each patch."""
+
+    def __init__(self, config, vision, out):
+        super().__init__()
+        self.hidden, self.hidden_bias = matrix(vision["dim"], out), matrix(out)
+        self.project, self.project_bias = matrix(out, out), matrix(out)
+
+    def forward(self, x, grid=None):
+        return linear(F.gelu(linear(x, self.hidden, self.hidden_bias)), self.project, self.project_bias)
+
+
+CONNECTORS = {
+    "average-pool": AveragePool,
+    "attention-pool": AttentionPool,
+    "c-abstractor": CAbstractor,
+    "mlp": MlpConnector,
+}
 
 
 def scaled(frequencies, scaling):

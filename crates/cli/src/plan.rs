@@ -71,7 +71,7 @@ impl Worker {
 /// What follows from the recipe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Derived {
-    /// Image tokens for a picture, of a tiled one for each view.
+    /// Image tokens for a picture of the model's size, of a tiled one for each view.
     pub(crate) image_tokens: usize,
     /// How large pictures are in each training stage that has another size than the model at first, or tiles.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -113,6 +113,9 @@ pub(crate) struct StagePictures {
     pub(crate) image_size: usize,
     /// Tokens of the picture with most views, indicators among them.
     pub(crate) most_tokens: usize,
+    /// Image tokens of each view.
+    #[serde(skip)]
+    pub(crate) image_tokens: usize,
     /// Whether a picture may have several views.
     #[serde(skip)]
     pub(crate) tiled: bool,
@@ -171,11 +174,12 @@ impl Plan {
 
     /// Finds what the evaluations of the recipe can't ask: before training, not after.
     fn rehearse(&self) -> Result<()> {
-        let Self { recipe, sources, tokenizer, derived, .. } = self;
+        let Self { recipe, sources, tokenizer, .. } = self;
         for stage in &recipe.stage {
             let Stage::Eval(stage) = stage else { continue };
-            let image = recipe.as_of(&stage.name).image_spec();
-            let prompts = PromptTokenizer::new(tokenizer.clone(), image, derived.image_tokens);
+            let of_stage = recipe.as_of(&stage.name);
+            let image = of_stage.image_spec();
+            let prompts = PromptTokenizer::new(tokenizer.clone(), image, of_stage.model.image_tokens());
             let data = TaskData::of_run(recipe, sources, stage.protocol.data.as_deref());
             let names = &stage.protocol.tasks;
             let rehearsed =
@@ -203,14 +207,14 @@ impl Plan {
 
     /// The loader of a training stage, for `worker`.
     pub(crate) fn loader(&self, stage: &TrainStage, worker: Worker) -> Result<LoaderConfig> {
-        let packs = stage.objective.packs();
+        let (packs, of_stage) = (stage.objective.packs(), self.recipe.pictures_of(stage));
         Ok(LoaderConfig {
             mixture: self.mixture(stage)?,
             packing: Packing {
                 tokenizer: self.tokenizer.clone(),
-                image: self.recipe.pictures_of(stage).image_spec(),
+                image: of_stage.image_spec(),
                 // Beside a caption of its own a picture takes no room.
-                image_tokens: if packs { self.derived.image_tokens } else { 1 },
+                image_tokens: if packs { of_stage.model.image_tokens() } else { 1 },
                 views: stage.objective.views().cloned().unwrap_or_default(),
                 length: stage.length,
                 decoding: DecodeBudget::default(),
@@ -312,7 +316,7 @@ impl Derived {
             positions_per_step.insert(s.name.clone(), (s.rows * s.accumulate * s.length) as u64);
         }
         Ok(Self {
-            image_tokens: recipe.model.connector.tokens(),
+            image_tokens: recipe.model.image_tokens(),
             stage_pictures,
             parameters,
             counts,
@@ -344,20 +348,23 @@ fn check_sizes(recipe: &Recipe) -> Result<()> {
 
 /// What is said of the pictures of a stage; nothing, where they are as `[model.vision]` has them.
 fn pictures_in(recipe: &Recipe, stage: &TrainStage, tokenizer: &Tokenizer) -> Option<StagePictures> {
-    let image = recipe.pictures_of(stage).image_spec();
+    let of_stage = recipe.pictures_of(stage);
+    let image = of_stage.image_spec();
     let tiled = image.config.tiling != Tiling::default();
     let most_tokens = most_positions(recipe, stage, tokenizer);
     (tiled || image.size != recipe.model.vision.image_size).then_some(StagePictures {
         image_size: image.size,
         most_tokens,
+        image_tokens: of_stage.model.image_tokens(),
         tiled,
     })
 }
 
 /// Positions of the largest picture of a stage, with what is written around its views.
 fn most_positions(recipe: &Recipe, stage: &TrainStage, tokenizer: &Tokenizer) -> usize {
-    let image = recipe.pictures_of(stage).image_spec();
-    let pictures = PictureFormat { image: &image, image_tokens: recipe.model.connector.tokens() };
+    let of_stage = recipe.pictures_of(stage);
+    let image = of_stage.image_spec();
+    let pictures = PictureFormat { image: &image, image_tokens: of_stage.model.image_tokens() };
     pictures.most_positions(tokenizer)
 }
 

@@ -24,7 +24,7 @@ use crate::recipe::{ChatForm, Recipe, TokenizerConfig, WrittenRecipe};
 use crate::tokenizer_file::TokenizerFile;
 
 /// Settings that may differ from those of the encoder's origin.
-const FREE: [&str; 2] = ["image_size", "feature_block"];
+const FREE: [&str; 3] = ["image_size", "feature_block", "last_norm"];
 
 /// Fields of `[image]` that are asked for where an encoder does not say how it takes pictures.
 const ASKED: [&str; 3] = ["mode", "mean", "std"];
@@ -129,8 +129,8 @@ pub(crate) fn complete(mut written: WrittenRecipe) -> Result<CompleteRecipe> {
 pub(crate) fn open_whole(from: &Path) -> Result<(ExportForm, ImportedConnector)> {
     let read = || -> Result<_> {
         let whole = exported::open(from)?.context(
-            "no whole model: it needs the config.json of an Idefics3, a SmolVLM, or an MM1 as `mm1 export \
-             --format hf` writes it",
+            "no whole model: it needs the config.json of an Idefics3, a SmolVLM, a LLaVA, or an MM1 as `mm1 \
+             export --format hf` writes it",
         )?;
         Ok((whole.form, whole.connector()?))
     };

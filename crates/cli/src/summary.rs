@@ -76,10 +76,14 @@ impl Plan {
         let (size, most, MemoryEstimate { images, views, .. }) =
             (of.image_size, of.most_tokens, memory[stage]);
         if !of.tiled {
-            return format!("{size} pixels a side,\n    ");
+            let tokens = match of.image_tokens {
+                same if same == self.derived.image_tokens => String::new(),
+                other => format!(" ({other} image tokens)"),
+            };
+            return format!("{size} pixels a side{tokens},\n    ");
         }
         let mean = views as f64 / images.max(1) as f64;
-        let tokens = mean * self.derived.image_tokens as f64;
+        let tokens = mean * of.image_tokens as f64;
         format!(
             "{mean:.1} views of {size} pixels a picture ({tokens:.0} image tokens; with most views {most} \
              tokens),\n    "

@@ -1,9 +1,10 @@
 //! Alignment of image tokens with a decoder's token embeddings, before the decoder has read a picture:
 //! the image tokens of a picture are to be the embeddings of its caption's tokens, in their order, so
-//! that the decoder finds words where pictures will be. What a short caption leaves over is free. It
-//! needs no pass through the decoder: a connector from random weights sees many more pictures in the same
-//! time. MM1 has no such stage; BLIP-2 (Li et al. 2023, section 3.2) prepares its connector with a text
-//! tower in the place of the embeddings.
+//! that the decoder finds words where pictures will be. What a short caption leaves over is free. Where
+//! image tokens are patches, each row of them is to say the caption: behind LLaVA's connector all rows have
+//! the same weights, and none is left to chance. It needs no pass through the decoder: a connector from
+//! random weights sees many more pictures in the same time. MM1 has no such stage; BLIP-2 (Li et al. 2023,
+//! section 3.2) prepares its connector with a text tower in the place of the embeddings.
 // A contrast of mean image tokens with mean embeddings was here first. A frozen SmolLM2 can't read such a
 // mean: captions cost 7.24 nats a token behind nothing, 9.17 behind their mean embedding and 2.43 behind
 // their embeddings one by one (docs/LOG.md).
@@ -53,7 +54,8 @@ impl Alignment {
         let grid = self.vision.grid(&pixels);
         let tokens = self.connector.forward(compute, self.vision.forward(compute, pixels), grid);
         let [n, k, width] = tokens.dims();
-        let (targets, weights) = targets(captions, k, self.end);
+        let lines = self.connector.lines(grid);
+        let (targets, weights) = targets(captions, [lines, k / lines], self.end);
         let table = self.lm.embedding.val();
         let embeddings = compute.ops().embedding(&table, &targets, n, k);
         let share = Tensor::<3>::from_data(TensorData::new(weights.clone(), [n, k, 1]), &table.device());
@@ -76,19 +78,20 @@ pub struct AlignmentLoss {
     pub distance: Tensor<1>,
 }
 
-/// The token that each of `k` image tokens of each picture is to be, and the weights of these. The words
-/// of a caption come in their order: those after the first k have no image token, and of a shorter
-/// caption the last image tokens weigh nothing. Each picture counts the same.
+/// The token that each image token of each picture, `k` in each of some lines, is to be, and the weights of
+/// these. The words of a caption come in their order, and in each line anew: those after the first k have no
+/// image token, and of a shorter caption the last image tokens weigh nothing. Each picture counts the same.
 // To begin anew where a caption ends gave each image token words of all places: which, hung on the length.
-fn targets(captions: PackedCaptions<'_>, k: usize, end: u32) -> (Vec<u32>, Vec<f32>) {
+fn targets(captions: PackedCaptions<'_>, [lines, k]: [usize; 2], end: u32) -> (Vec<u32>, Vec<f32>) {
     let (mut rest, mut targets, mut weights) = (captions.ids, Vec::new(), Vec::new());
     for &len in captions.lens {
         let (caption, after) = rest.split_at(len);
-        let first = targets.len();
-        targets.extend(caption.iter().filter(|&&id| id != end).take(k));
-        let words = targets.len() - first;
-        targets.resize(first + k, 0);
-        weights.extend((0..k).map(|j| if j < words { 1.0 / words as f32 } else { 0.0 }));
+        let mut line: Vec<u32> = caption.iter().copied().filter(|&id| id != end).take(k).collect();
+        let words = line.len();
+        line.resize(k, 0);
+        let weight = |j: usize| if j < words { 1.0 / (lines * words) as f32 } else { 0.0 };
+        targets.extend(std::iter::repeat_n(line, lines).flatten());
+        weights.extend((0..lines).flat_map(|_| (0..k).map(weight)));
         rest = after;
     }
     (targets, weights)

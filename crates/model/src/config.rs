@@ -41,6 +41,16 @@ impl Mm1Config {
         self.connector.check(&self.vision)
     }
 
+    /// Image tokens for a picture of the model's size.
+    pub fn image_tokens(&self) -> usize {
+        self.connector.tokens([self.vision.grid(); 2])
+    }
+
+    /// Image tokens for a picture of this height and width in pixels, whole patches.
+    pub fn image_tokens_of(&self, size: [usize; 2]) -> usize {
+        self.connector.tokens(size.map(|side| side / self.vision.patch))
+    }
+
     /// Bytes of activations in a training step of the whole model, at its peak.
     ///
     /// # Panics
@@ -57,7 +67,7 @@ impl Mm1Config {
     /// Where [`Self::check`] fails.
     pub fn alignment_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
         let [vision, connector] = self.picture_activations(load, trained);
-        let image_tokens = load.images * self.connector.tokens();
+        let image_tokens = load.images * self.image_tokens();
         let words = memory::cross_entropy(image_tokens, [self.lm.dim, self.lm.vocab()], trained.lm);
         // Image tokens, those scaled to logits, and their distances from the embeddings.
         let floats = image_tokens * self.lm.dim;

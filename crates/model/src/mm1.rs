@@ -69,6 +69,13 @@ pub struct Placed {
     pub pixels: Vec<f32>,
 }
 
+/// The places of a picture's image tokens among those of a row, or of all rows.
+#[derive(Clone, Copy)]
+struct ImageSlot {
+    start: usize,
+    tokens: usize,
+}
+
 /// SameSizePictures of one size, and the flat positions of the first image token of each.
 struct SameSizePictures<'a> {
     size: [usize; 2],
@@ -273,10 +280,12 @@ impl Mm1 {
                 new.iter().all(|new: &NewTokens| new.sequence != sequence),
                 "sequence {sequence} comes twice in one call"
             );
-            let slots: Vec<usize> = piece.pictures.iter().map(|picture| picture.slot).collect();
-            self.check_slots(&slots, (1, piece.ids.len()))?;
-            for Placed { slot, size, pixels } in piece.pictures {
+            for Placed { size, pixels, .. } in piece.pictures {
                 self.check_pixels(pixels.len(), 1, *size)?;
+            }
+            let slots = piece.pictures.iter().map(|picture| self.slot(picture.slot, picture.size));
+            check_slots(slots.collect(), (1, piece.ids.len()))?;
+            for Placed { slot, size, pixels } in piece.pictures {
                 let of_size: &mut (Vec<f32>, Vec<usize>) = pictures.entry(*size).or_default();
                 of_size.0.extend_from_slice(pixels);
                 of_size.1.push(ids.len() + slot);
@@ -302,8 +311,10 @@ impl Mm1 {
         pictures: &[SameSizePictures<'_>],
     ) -> Result<Tensor<3>> {
         self.check_ids(ids, "token")?;
-        let slots: Vec<usize> = pictures.iter().flat_map(|of_size| of_size.slots.iter().copied()).collect();
-        self.check_slots(&slots, (rows, length))?;
+        let slots = pictures
+            .iter()
+            .flat_map(|of_size| of_size.slots.iter().map(|&start| self.slot(start, of_size.size)));
+        check_slots(slots.collect(), (rows, length))?;
         let mut embeds = self.lm.embed(compute, ids, rows, length);
         for SameSizePictures { size: [h, w], pixels, slots } in pictures {
             // Without pictures there is no vision work, and its parameters get no gradient: the optimizer
@@ -338,31 +349,33 @@ impl Mm1 {
         Ok(())
     }
 
-    /// The image tokens stay in their row and do not overlap.
-    fn check_slots(&self, slots: &[usize], (rows, length): (usize, usize)) -> Result<()> {
-        let tokens = self.config.connector.tokens();
-        for &slot in slots {
-            ensure!(
-                slot < rows * length && slot % length + tokens <= length,
-                "a picture's {tokens} image tokens from position {} of row {} on leave its {length} \
-                 positions",
-                slot % length.max(1),
-                slot / length.max(1)
-            );
-        }
-        // Neighbours in order are enough: who overlaps a later picture overlaps the next one.
-        let mut sorted = slots.to_vec();
-        sorted.sort_unstable();
-        for pair in sorted.windows(2) {
-            ensure!(
-                pair[0] + tokens <= pair[1],
-                "pictures at flat positions {} and {} overlap: each takes {tokens} image tokens",
-                pair[0],
-                pair[1]
-            );
-        }
-        Ok(())
+    /// The image tokens from `start` on of a picture of this height and width.
+    fn slot(&self, start: usize, size: [usize; 2]) -> ImageSlot {
+        ImageSlot { start, tokens: self.config.image_tokens_of(size) }
     }
+}
+
+/// Image tokens stay in their row and do not overlap.
+fn check_slots(mut slots: Vec<ImageSlot>, (rows, length): (usize, usize)) -> Result<()> {
+    for &ImageSlot { start, tokens } in &slots {
+        ensure!(
+            start < rows * length && start % length + tokens <= length,
+            "a picture's {tokens} image tokens from position {} of row {} on leave its {length} positions",
+            start % length.max(1),
+            start / length.max(1)
+        );
+    }
+    // Neighbours in order are enough: who overlaps a later picture overlaps the next one.
+    slots.sort_unstable_by_key(|slot| slot.start);
+    for pair in slots.windows(2) {
+        let [ImageSlot { start, tokens }, next] = [pair[0], pair[1]];
+        ensure!(
+            start + tokens <= next.start,
+            "pictures at flat positions {start} and {} overlap: the first takes {tokens} image tokens",
+            next.start
+        );
+    }
+    Ok(())
 }
 
 /// `[1, n, v] -> [n, v]`

@@ -47,7 +47,7 @@ pub fn save_whole(
     base: &str,
     folder: &Path,
 ) -> Result<()> {
-    let names = form.names();
+    let names = form.names(&model.config().vision)?;
     let mut adapters = of_decoder(&model.lm, names.lm.names);
     let block = names.vision.block;
     for (layer, (target, adapter)) in of_blocks(&model.vision.blocks) {

@@ -110,7 +110,7 @@ impl Golden {
     /// # Errors
     /// As [`Self::compare`]; pictures of another size; more or fewer image tokens than the pictures have.
     pub fn compare_seen(&self, compute: &Compute, model: &Mm1, image: u32) -> Result<Agreement> {
-        let (tokens, side) = (model.config().connector.tokens(), model.config().vision.image_size);
+        let (tokens, side) = (model.config().image_tokens(), model.config().vision.image_size);
         let (pixels, given) =
             self.pictures.as_ref().map_or((&[][..], side), |(pixels, side)| (pixels, *side));
         ensure!(

@@ -77,6 +77,11 @@ pub struct VisionConfig {
     /// Unit: number of a block.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub feature_block: Option<usize>,
+    /// Whether a LayerNorm comes after the last block. LLaVA takes features as the block leaves them
+    /// (`export = "llava"`); the norm of an encoder that is there already is then left out.
+    #[serde(default = "default_last_norm", skip_serializing_if = "is_default_last_norm")]
+    #[schemars(extend("default" = true))]
+    pub last_norm: bool,
 }
 
 /// The sizes that every image encoder has: see [`VisionConfig`].
@@ -120,6 +125,13 @@ pub(crate) fn required_without_origin(schema: &mut Schema) {
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
+fn default_last_norm() -> bool {
+    true
+}
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands over a reference")]
+fn is_default_last_norm(last_norm: &bool) -> bool {
+    *last_norm == default_last_norm()
+}
 fn default_norm_eps() -> f64 {
     1e-6
 }
@@ -142,6 +154,7 @@ impl VisionConfig {
             activation: VisionActivation::default(),
             pre_norm: false,
             feature_block: None,
+            last_norm: default_last_norm(),
         }
     }
 
@@ -226,8 +239,8 @@ pub struct Vision {
     pub pre_norm: Option<NormWeights>,
     /// The transformer, up to the feature block.
     pub blocks: Vec<Block>,
-    /// After the last block.
-    pub norm: NormWeights,
+    /// After the last block, where the encoder ends in one.
+    pub norm: Option<NormWeights>,
     /// Along a side; with convolutions two to the power of their number.
     #[module(skip)]
     pixels_per_patch: usize,
@@ -260,7 +273,7 @@ impl Vision {
                 .then(|| init.param("class_token", [1, dim], Initializer::Normal(STD))),
             pre_norm: config.pre_norm.then(|| NormWeights::layer(&init.at("pre_norm"), dim, config.norm_eps)),
             blocks: blocks.collect(),
-            norm: norm(init),
+            norm: config.last_norm.then(|| norm(init)),
             pixels_per_patch: patch,
             stem,
         }
@@ -274,7 +287,7 @@ impl Vision {
 
     /// Width of its features.
     pub fn dim(&self) -> usize {
-        self.norm.dim()
+        self.patch_bias.lazy_shape().num_elements()
     }
 
     /// Where its parameters are.
@@ -302,7 +315,10 @@ impl Vision {
     /// there is one.
     pub fn encode(&self, compute: &Compute, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
         let x = self.blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, None));
-        compute.ops().norm(x, &self.norm.norm())
+        match &self.norm {
+            None => x,
+            Some(norm) => compute.ops().norm(x, &norm.norm()),
+        }
     }
 
     /// The states of all tokens, the class token's first where there is one: `[n, h, w, 3] -> [n, t, d]`.

@@ -48,10 +48,11 @@ fn check_start(path: &Path, start: &[u8]) -> Result<()> {
     let begins = |words: &str| {
         text.get(..words.len()).is_some_and(|first| first.eq_ignore_ascii_case(words.as_bytes()))
     };
-    // `torch.save` writes a zip archive with a pickle; before PyTorch 1.6 it wrote the pickle itself.
-    if start.starts_with(b"PK\x03\x04")
-        || (start.first() == Some(&0x80) && start.get(1).is_some_and(|v| (2..=5).contains(v)))
-    {
+    // `torch.save` writes a zip archive with a pickle; before PyTorch 1.6 it wrote the pickle itself. The
+    // length of a safetensors header may have the same first bytes, but the header itself follows it.
+    let pickle = start.first() == Some(&0x80) && start.get(1).is_some_and(|v| (2..=5).contains(v));
+    let header = start.get(8) == Some(&b'{');
+    if start.starts_with(b"PK\x03\x04") || (pickle && !header) {
         bail!(
             "{shown}: a PyTorch checkpoint (a pickle), which is not read, since it can run code: convert it \
              to safetensors, as {CONVERT}"

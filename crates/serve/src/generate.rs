@@ -36,7 +36,7 @@ impl Generator {
     /// and range must be those that the model was trained with.
     pub fn new(compute: &Compute, model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
         let model = model.read_only(compute);
-        let prompts = PromptTokenizer::new(tokenizer, image.clone(), model.config().connector.tokens());
+        let prompts = PromptTokenizer::new(tokenizer, image.clone(), model.config().image_tokens());
         Self { model, compute: compute.clone(), prompts, image }
     }
 

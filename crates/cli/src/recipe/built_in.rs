@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 16] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 17] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
     recipe!("ablations/law"),
@@ -31,6 +31,7 @@ pub(crate) const RECIPES: [BuiltInRecipe; 16] = [
     recipe!("own-pictures"),
     recipe!("pretrain/desk"),
     recipe!("pretrain/smol"),
+    recipe!("pretrain/smol-llava"),
     recipe!("pretrain/smol-stock"),
     recipe!("quickstart"),
     recipe!("sft/mixture"),

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::{Fit, ImageConfig, OverviewPlace, TileIndicators, Tiling};
 use mm1_data::tokenizer::PictureMarks;
-use mm1_model::export::{ExportForm, idefics3};
+use mm1_model::export::{ExportForm, idefics3, llava};
 
 use super::Recipe;
 
@@ -16,12 +16,18 @@ pub(crate) fn check(recipe: &Recipe) -> Result<()> {
         ExportForm::Own => Ok(()),
         ExportForm::Idefics3 => idefics3::check(&recipe.model)
             .and_then(|()| check_pictures(&recipe.image))
-            .and_then(|()| {
-                let mut tilings = recipe.stage.iter().map(|stage| recipe.as_of(stage.name()).image.tiling);
-                tilings.try_for_each(|tiling| check_idefics3(&tiling))
-            })
+            .and_then(|()| tilings(recipe).try_for_each(|tiling| check_idefics3(&tiling)))
             .context("export = \"idefics3\""),
+        ExportForm::Llava => llava::check(&recipe.model)
+            .and_then(|()| check_processor_of_llava(&recipe.image))
+            .and_then(|()| tilings(recipe).try_for_each(|tiling| check_untiled(&tiling)))
+            .context("export = \"llava\""),
     }
+}
+
+/// The tilings of all stages.
+fn tilings(recipe: &Recipe) -> impl Iterator<Item = Tiling> {
+    recipe.stage.iter().map(|stage| recipe.as_of(stage.name()).image.tiling)
 }
 
 /// Refuses tiles that the processor beside a model of the form can't cut.
@@ -36,7 +42,17 @@ pub(crate) fn check_tiling(form: ExportForm, tiling: &Tiling) -> Result<()> {
              train with export = \"idefics3\" and tiling.kind = \"idefics3\""
         ),
         ExportForm::Idefics3 => check_idefics3(tiling)?,
+        ExportForm::Llava => check_untiled(tiling)?,
     }
+    Ok(())
+}
+
+/// Refuses tiles of any kind.
+fn check_untiled(tiling: &Tiling) -> Result<()> {
+    ensure!(
+        *tiling == Tiling::default(),
+        "tiling: LLaVA sees a picture as one: leave tiling out, in [image] and in the stages"
+    );
     Ok(())
 }
 
@@ -71,9 +87,23 @@ pub(crate) fn picture_marks(recipe: &Recipe) -> Option<PictureMarks> {
     let of_stages = recipe.stage.iter().map(|stage| marks(&recipe.as_of(stage.name())));
     let largest = of_stages.chain([marks(recipe)]).max_by_key(|marks| marks.most_tiles);
     match recipe.export {
-        ExportForm::Own => None,
+        ExportForm::Own | ExportForm::Llava => None,
         ExportForm::Idefics3 => largest,
     }
+}
+
+/// What LLaVA's processor, which is CLIP's, does with pictures.
+fn check_processor_of_llava(image: &ImageConfig) -> Result<()> {
+    let done = match image.mode {
+        Fit::Squash | Fit::Sides | Fit::ShortestEdge(_) | Fit::Middle => true,
+        Fit::CentreCrop | Fit::Pad => false,
+    };
+    ensure!(
+        done,
+        "image.mode: the processor of LLaVA stretches pictures to a square, or resizes the short side and \
+         cuts the middle out: set it to \"sides\", or to {{ shortest-edge = N }}"
+    );
+    Ok(())
 }
 
 /// What Idefics3's processor does with pictures: both sides become the model's, and a picture of zeros alone

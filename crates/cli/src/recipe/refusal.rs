@@ -200,6 +200,7 @@ fn unknown_field(tree: &Value, place: &FieldPlace, field: &str, known: &[&str]) 
     }
     let kind = table.of(tree).and_then(|table| table.get("kind")).and_then(Value::as_str);
     match kind {
+        Some(kind) if known.is_empty() => anyhow!("{path}: {kind} has no such setting; it has none"),
         Some(kind) => anyhow!("{path}: {kind} has no such setting; it has: {}", known.join(", ")),
         None => anyhow!("{path}: unknown field `{field}`; there are: {}", known.join(", ")),
     }

@@ -311,6 +311,131 @@ fn a_stock_model_in_gguf_has_its_encoder_beside_it() {
     assert!(out.exists());
 }
 
+/// What makes the tiny recipe a LLaVA of a SigLIP.
+const LLAVA: [&str; 12] = [
+    "--set",
+    "export=llava",
+    "--set",
+    "model.connector={kind=\"mlp\"}",
+    "--set",
+    "model.vision.last_norm=false",
+    "--set",
+    "stage.encoder.steps=1",
+    "--set",
+    "stage.pretrain.steps=1",
+    "--set",
+    "stage.sft.steps=1",
+];
+
+#[test]
+fn a_llava_is_written_with_all_that_transformers_reads_and_goes_back_in() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("llava"));
+    let clip = ["--set", "model.vision.class_token=true", "--set", "model.vision.pre_norm=true"];
+    let crop = ["--set", "image.mode={shortest-edge=20}"];
+    succeeds(&run(&root, &[&LLAVA[..], &clip, &crop].concat()));
+    let done = export(&root, &out, &["--format", "hf", "--json"]);
+    succeeds(&done);
+    let said: Value = serde_json::from_slice(&done.stdout).unwrap();
+    // The bias of the patches is rounded into the positions.
+    assert!(said["proof"]["picture"].as_f64().unwrap() < 1e-5, "{said}");
+    assert_eq!((&said["form"], &said["proof"]["text"]), (&"llava".into(), &0.0.into()), "{said}");
+    let config = json(&out.join("config.json"));
+    assert_eq!(config["architectures"][0], "LlavaForConditionalGeneration");
+    assert_eq!(config["vision_config"]["model_type"], "clip_vision_model");
+    assert_eq!(config["image_token_id"], config["image_token_index"]);
+    let pictures = json(&out.join("preprocessor_config.json"));
+    assert_eq!(pictures["image_processor_type"], "CLIPImageProcessor");
+    assert_eq!(
+        (&pictures["size"]["shortest_edge"], &pictures["crop_size"]["height"]),
+        (&20.into(), &16.into())
+    );
+    let processor = json(&out.join("processor_config.json"));
+    assert_eq!(processor["processor_class"], "LlavaProcessor");
+    assert_eq!((&processor["patch_size"], &processor["num_additional_image_tokens"]), (&8.into(), &1.into()));
+    assert!(!out.join("modeling_mm1.py").exists());
+
+    // llama.cpp has no such encoder, and that is said.
+    let gguf = dir.path().join("m.gguf");
+    let done = export(&root, &gguf, &["--format", "gguf"]);
+    succeeds(&done);
+    assert!(String::from_utf8_lossy(&done.stdout).contains("takes the class token for a patch"));
+    assert!(!dir.path().join("mmproj-m.gguf").exists());
+
+    // Read again it is asked as the run is, and a recipe goes on from it.
+    let picture = dir.path().join("picture.png");
+    crate::picture(picture.clone(), 30, [200, 40, 40]);
+    let answer = |from: [&str; 2]| {
+        let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
+        let done = mm1(&talk).args(["--image", picture.to_str().unwrap(), "what is it?"]).output().unwrap();
+        succeeds(&done);
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        let said: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+        said["answer"].clone()
+    };
+    let [root_name, folder] = [&root, &out].map(|path| path.to_str().unwrap());
+    assert_eq!(answer(["--model", folder]), answer(["--run", root_name]));
+    let (recipe, on) = (dir.path().join("on.toml"), dir.path().join("on"));
+    recipe_from(&out, &recipe);
+    let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
+    let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
+    let rest = ["--unset", "stage.few-shot", "--unset", "stage.encoder"];
+    succeeds(&mm1(&start).args(few).args(rest).output().unwrap());
+    let plan: toml::Table = fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap();
+    let settled = &plan["settled"]["recipe"];
+    assert_eq!(settled["export"].as_str(), Some("llava"), "{plan}");
+    assert_eq!(settled["model"]["connector"]["kind"].as_str(), Some("mlp"), "{plan}");
+    assert_eq!(settled["model"]["vision"]["last_norm"].as_bool(), Some(false), "{plan}");
+}
+
+#[test]
+fn llama_cpp_has_the_encoder_of_a_llava_without_class_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, out) = (dir.path().join("run"), dir.path().join("m.gguf"));
+    succeeds(&run(&root, &[&LLAVA[..], &["--set", "model.vision.activation=gelu-tanh"]].concat()));
+    succeeds(&export(&root, &out, &["--format", "gguf", "--type", "f32"]));
+    let beside = GgufFile::open(&dir.path().join("mmproj-m.gguf")).unwrap();
+    assert_eq!(beside.metadata["clip.projector_type"], MetadataValue::Text("mlp".to_owned()));
+    assert_eq!(beside.metadata["clip.vision.feature_layer"], MetadataValue::i32s([1]));
+    assert_eq!(beside.tensors["mm.0.weight"].shape, [16, 16]);
+    assert_eq!(beside.tensors["mm.2.bias"].shape, [16]);
+    assert!(!beside.tensors.keys().any(|name| name.starts_with("v.post_ln")));
+}
+
+#[test]
+fn what_no_llava_is_is_refused_when_the_recipe_is_checked() {
+    let cases = [
+        ("model.connector={kind=\"average-pool\", tokens=4}", "model.connector.kind"),
+        ("model.vision.last_norm=true", "model.vision.last_norm"),
+        ("model.vision.stem=conv", "model.vision.stem"),
+        ("model.vision.pre_norm=true", "model.vision.pre_norm"),
+        (
+            "model.lm={dim=16,layers=1,heads=2,kv_heads=1,ffn=32,qkv_bias=true,qk_norm=true}",
+            "model.lm.qk_norm",
+        ),
+        ("image.mode=pad", "image.mode"),
+        ("image.mode=centre-crop", "image.mode"),
+        ("image.tiling={kind=\"mm1\"}", "tiling"),
+        ("stage.sft.tiling={kind=\"idefics3\",longest=2}", "tiling"),
+    ];
+    for (edit, named) in cases {
+        let refused = mm1(&["plan", TINY]).args(LLAVA).args(["--set", edit]).output().unwrap();
+        let said = stderr(&refused);
+        assert_eq!(refused.status.code(), Some(2), "{edit}: {said}");
+        assert!(said.contains(named) && said.lines().count() == 1, "{edit}: {said}");
+    }
+    succeeds(&mm1(&["plan", TINY, "--no-measure"]).args(LLAVA).output().unwrap());
+    // A stage with larger pictures has more image tokens, and room for them is asked for.
+    let larger = ["--set", "stage.sft.image_size=32"];
+    let done = mm1(&["plan", TINY, "--no-measure"]).args(LLAVA).args(larger).output().unwrap();
+    succeeds(&done);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains("32 pixels a side (16 image tokens)"), "{said}");
+    let tight = ["--set", "stage.sft.image_size=128"];
+    let refused = mm1(&["plan", TINY, "--no-measure"]).args(LLAVA).args(tight).output().unwrap();
+    assert!(stderr(&refused).contains("the 256 tokens of one picture"), "{}", stderr(&refused));
+}
+
 #[test]
 fn any_other_model_has_its_modelling_file() {
     let dir = tempfile::tempdir().unwrap();

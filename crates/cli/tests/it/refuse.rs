@@ -36,6 +36,10 @@ fn settings_that_are_wrong() {
         &set(&["model.connector.kind=attention-pool", "model.connector.dim=16"]),
         &["model.connector.dim: attention-pool has no such setting; it has: tokens, heads"],
     );
+    refused(
+        &set(&["model.connector.kind=mlp"]),
+        &["model.connector.tokens: mlp has no such setting; it has none"],
+    );
     refused(&set(&["model.connector.token=4"]), &["unknown field `token`", "did you mean `tokens`"]);
     refused(&set(&["model.lm.vocab=0"]), &["model.lm.vocab = 0 but the tokenizer has"]);
     refused(&set(&["stage.nope.steps=4"]), &["no [[stage]] is named \"nope\""]);

@@ -9,14 +9,15 @@ use crate::{mm1, picture, run, stderr, succeeds};
 #[test]
 fn every_connector_objective_and_precision_takes_the_whole_road() {
     for (kind, settings, objective, precision, moments) in [
-        ("average-pool", "", "clip", "f32", "f32"),
-        ("attention-pool", ", heads = 2", "superclass", "bf16", "8bit"),
-        ("c-abstractor", ", dim = 16, depth = 1", "superclass", "f32", "f32"),
+        ("average-pool", ", tokens = 4", "clip", "f32", "f32"),
+        ("attention-pool", ", tokens = 4, heads = 2", "superclass", "bf16", "8bit"),
+        ("c-abstractor", ", tokens = 4, dim = 16, depth = 1", "superclass", "f32", "f32"),
+        ("mlp", "", "clip", "f32", "f32"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("run");
         let edits = [
-            format!("model.connector={{kind = \"{kind}\", tokens = 4{settings}}}"),
+            format!("model.connector={{kind = \"{kind}\"{settings}}}"),
             format!("stage.encoder.objective={objective}"),
             format!("precision={precision}"),
             format!("stage.pretrain.optimizer.moments={moments}"),

@@ -1,8 +1,9 @@
 //! The settings by which programs of others prepare pictures as this one: `preprocessor_config.json`.
 
+use anyhow::{Result, bail};
 use serde_json::{Value, json};
 
-use super::spec::{ImageSpec, ResizeFilter};
+use super::spec::{Fit, ImageSpec, ResizeFilter};
 use super::tiling::Tiling;
 
 impl ImageSpec {
@@ -32,6 +33,38 @@ impl ImageSpec {
             "image_std": config.std,
             "do_pad": true,
         })
+    }
+
+    /// For the processor of LLaVA, whose pictures CLIP's prepares.
+    ///
+    /// # Errors
+    /// One line with the mode that it has not.
+    pub fn llava_settings(&self) -> Result<Value> {
+        let Self { size, config } = self;
+        let square = json!({"height": size, "width": size});
+        let (resized, cropped, to) = match config.mode {
+            Fit::Squash | Fit::Sides => (true, false, square.clone()),
+            Fit::ShortestEdge(edge) => (true, true, json!({"shortest_edge": edge})),
+            Fit::Middle => (false, true, square.clone()),
+            Fit::CentreCrop | Fit::Pad => {
+                bail!("image.mode: the processor of LLaVA neither cuts squares of any size nor fills them")
+            }
+        };
+        Ok(json!({
+            "image_processor_type": "CLIPImageProcessor",
+            "processor_class": "LlavaProcessor",
+            "do_convert_rgb": true,
+            "do_resize": resized,
+            "size": to,
+            "do_center_crop": cropped,
+            "crop_size": square,
+            "resample": pillow_number(config.filter),
+            "do_rescale": true,
+            "rescale_factor": 1.0 / 255.0,
+            "do_normalize": true,
+            "image_mean": config.mean,
+            "image_std": config.std,
+        }))
     }
 
     /// For the processor in our own modelling file.

@@ -55,7 +55,7 @@ impl AttentionPoolConfig {
 }
 
 /// One pre-norm cross-attention layer of the encoder's width. The queries need no norm, being parameters, and
-/// the features none, the encoder ending in one; the MLP's hidden layer is four times the width.
+/// the features none where the encoder ends in one; the MLP's hidden layer is four times the width.
 #[derive(Module, Debug)]
 pub struct AttentionPool {
     /// Learned queries `[k, d]`.

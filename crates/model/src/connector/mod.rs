@@ -1,10 +1,10 @@
-//! The vision-language connectors of the paper (section 3.1): patch features in, a fixed number of image
-//! tokens of the decoder's width out. The settings, the forward pass and the memory formula of each stand in
-//! one file.
+//! The vision-language connectors of the paper (section 3.1) and LLaVA's: patch features in, image tokens of
+//! the decoder's width out. The settings, the forward pass and the memory formula of each stand in one file.
 
 mod attention_pool;
 mod average_pool;
 mod c_abstractor;
+mod mlp_connector;
 
 use anyhow::{Result, ensure};
 use burn::module::Module;
@@ -15,13 +15,14 @@ use serde::{Deserialize, Serialize};
 pub use self::attention_pool::{AttentionPool, AttentionPoolConfig};
 pub use self::average_pool::{AveragePool, AveragePoolConfig};
 pub use self::c_abstractor::{Abstraction, CAbstractor, CAbstractorConfig, Shortcut};
+pub use self::mlp_connector::{MlpConnector, MlpConnectorConfig};
 use crate::compute::Compute;
 use crate::init::Init;
 use crate::memory::{Activations, Load};
 use crate::vision::VisionConfig;
 
-/// The vision-language connector, `[model.connector]`: the paper's are in its section 3.1. Each gives
-/// `tokens` image tokens of the decoder's width.
+/// The vision-language connector, `[model.connector]`: the paper's are in its section 3.1. Each of them gives
+/// `tokens` image tokens of the decoder's width; `mlp`, which is LLaVA's, one for each patch.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ConnectorConfig {
@@ -31,15 +32,20 @@ pub enum ConnectorConfig {
     AttentionPool(AttentionPoolConfig),
     /// Honeybee's convolutional abstractor (Cha et al. 2023).
     CAbstractor(CAbstractorConfig),
+    /// Each patch by itself through two linear maps with a GELU between them: LLaVA-1.5's projector (Liu et
+    /// al. 2023). It has no settings: image tokens are as many as patches, `(image_size / patch)²`, and the
+    /// hidden layer has the decoder's width.
+    Mlp(MlpConnectorConfig),
 }
 
 impl ConnectorConfig {
-    /// Image tokens for a picture.
-    pub fn tokens(&self) -> usize {
+    /// Image tokens for a picture of h rows and w columns of patches.
+    pub fn tokens(&self, [h, w]: [usize; 2]) -> usize {
         match self {
             Self::AveragePool(config) => config.tokens,
             Self::AttentionPool(config) => config.tokens,
             Self::CAbstractor(config) => config.tokens,
+            Self::Mlp(_) => h * w,
         }
     }
 
@@ -48,11 +54,12 @@ impl ConnectorConfig {
     /// # Errors
     /// One line that names the field and what it must be.
     pub fn check(&self, vision: &VisionConfig) -> Result<()> {
-        ensure!(self.tokens() > 0, "model.connector.tokens must be at least 1");
+        ensure!(self.tokens([vision.grid(); 2]) > 0, "model.connector.tokens must be at least 1");
         match self {
             Self::AveragePool(config) => config.check(),
             Self::AttentionPool(config) => config.check(vision),
             Self::CAbstractor(config) => config.check(),
+            Self::Mlp(MlpConnectorConfig {}) => Ok(()),
         }
     }
 
@@ -62,6 +69,7 @@ impl ConnectorConfig {
             Self::AveragePool(config) => config.activations(vision, out),
             Self::AttentionPool(config) => config.activations(vision),
             Self::CAbstractor(config) => config.activations(vision, out),
+            Self::Mlp(MlpConnectorConfig {}) => MlpConnectorConfig::activations(vision, out),
         }
     }
 }
@@ -85,7 +93,7 @@ impl PictureActivations {
     }
 }
 
-/// The parameters of one of the three.
+/// The parameters of one of them.
 #[derive(Module, Debug)]
 #[expect(clippy::large_enum_variant, reason = "a network has one")]
 pub enum Connector {
@@ -95,6 +103,8 @@ pub enum Connector {
     AttentionPool(AttentionPool),
     /// C-Abstractor.
     CAbstractor(CAbstractor),
+    /// LLaVA's.
+    Mlp(MlpConnector),
 }
 
 impl Connector {
@@ -110,6 +120,7 @@ impl Connector {
             ConnectorConfig::CAbstractor(config) => {
                 Self::CAbstractor(CAbstractor::new(init, config, vision, out))
             }
+            ConnectorConfig::Mlp(MlpConnectorConfig {}) => Self::Mlp(MlpConnector::new(init, vision, out)),
         }
     }
 
@@ -118,7 +129,8 @@ impl Connector {
     pub fn scaled(mut self, factor: f64) -> Self {
         let (Self::AveragePool(AveragePool { project, .. })
         | Self::AttentionPool(AttentionPool { project, .. })
-        | Self::CAbstractor(CAbstractor { project, .. })) = &mut self;
+        | Self::CAbstractor(CAbstractor { project, .. })
+        | Self::Mlp(MlpConnector { project, .. })) = &mut self;
         let values: Vec<f32> = project.val().into_data().iter::<f64>().map(|x| (x * factor) as f32).collect();
         let values = TensorData::new(values, project.lazy_shape());
         let values = Tensor::from_data(values, &project.lazy_device());
@@ -130,7 +142,7 @@ impl Connector {
     pub(crate) fn with_grid(self, side: usize) -> Self {
         match self {
             Self::CAbstractor(connector) => Self::CAbstractor(connector.with_grid(side)),
-            pooled => pooled,
+            without_positions => without_positions,
         }
     }
 
@@ -140,6 +152,16 @@ impl Connector {
             Self::AveragePool(connector) => connector.forward(compute, features, grid),
             Self::AttentionPool(connector) => connector.forward(compute, features),
             Self::CAbstractor(connector) => connector.forward(compute, features, grid),
+            Self::Mlp(connector) => connector.forward(compute, features),
+        }
+    }
+
+    /// How many times the image tokens of a `grid` of h rows and w columns can say the same. Where they are
+    /// patches, those of each row can; where they are pooled, all of them together once.
+    pub(crate) fn lines(&self, [h, _]: [usize; 2]) -> usize {
+        match self {
+            Self::AveragePool(_) | Self::AttentionPool(_) | Self::CAbstractor(_) => 1,
+            Self::Mlp(_) => h,
         }
     }
 }

@@ -14,6 +14,8 @@ pub(crate) enum ConnectorNames {
     Paths,
     /// One map of squares of patches side by side, which has this name.
     Joined(&'static str),
+    /// The two maps of a perceptron, which have these names.
+    Mlp([&'static str; 2]),
 }
 
 impl ConnectorNames {
@@ -24,6 +26,17 @@ impl ConnectorNames {
     pub(crate) fn places(self, path: &str, shape: &[usize], model: &Mm1Config) -> Result<Vec<ExportedPart>> {
         match self {
             Self::Paths => Ok(by_path(path, shape)),
+            Self::Mlp([hidden, project]) => match path {
+                "connector.hidden" => {
+                    Ok(columns(shape[0], vec![(format!("{hidden}.weight"), shape[1], None)]))
+                }
+                "connector.hidden_bias" => Ok(whole(format!("{hidden}.bias"), shape)),
+                "connector.project" => {
+                    Ok(columns(shape[0], vec![(format!("{project}.weight"), shape[1], None)]))
+                }
+                "connector.project_bias" => Ok(whole(format!("{project}.bias"), shape)),
+                _ => bail!("it has no place in the file"),
+            },
             Self::Joined(name) => {
                 let side = pool_side(model)?;
                 let shape = vec![shape[1], side * side * shape[0]];

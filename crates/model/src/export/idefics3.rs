@@ -77,6 +77,7 @@ pub(crate) const NAMES: ModelNames = ModelNames {
         position: PositionTable { name: "embeddings.position_embedding.weight", doubled: true },
         ..SIGLIP
     },
+    encoder: None,
     connector: ConnectorNames::Joined("model.connector.modality_projection.proj.weight"),
     lm: LmForm { names: &IDEFICS3, pairs: false },
 };
@@ -91,6 +92,7 @@ pub(crate) const GGUF_NAMES: ModelNames = ModelNames {
         norm: "post_ln",
         ..SIGLIP
     },
+    encoder: None,
     connector: ConnectorNames::Joined("mm.model.fc.weight"),
     lm: LmForm { names: &GGUF, pairs: true },
 };

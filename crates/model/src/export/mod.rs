@@ -3,7 +3,9 @@
 
 mod alone;
 pub(crate) mod connector;
+pub(crate) mod encoder_form;
 pub mod idefics3;
+pub mod llava;
 pub(crate) mod lm;
 pub(crate) mod model_names;
 mod own;
@@ -22,12 +24,14 @@ use serde_json::{Value, json};
 
 pub use self::alone::{ExportedDecoder, write_decoder, write_encoder};
 pub use self::connector::pool_side;
+use self::lm::LmForm;
 use self::model_names::ModelNames;
 use self::part::Places;
 pub use self::shards::{FloatType, SHARD_BYTES};
 use self::shards::{LosslessTypes, SafetensorsWriter, TensorFolder};
 use crate::import::files;
 use crate::mm1::Mm1;
+use crate::vision::VisionConfig;
 use crate::weights;
 
 /// The form that a trained model is to have in other programs.
@@ -41,19 +45,46 @@ pub enum ExportForm {
     /// Idefics3, which SmolVLM is too: transformers and llama.cpp read it as it is. What it can't be is
     /// refused when the recipe is checked, and pictures stand between its marker tokens.
     Idefics3,
+    /// LLaVA: transformers and llama.cpp read it as it is. What it can't be is refused when the recipe is
+    /// checked; a picture in a prompt is its image tokens alone.
+    Llava,
 }
 
 impl ExportForm {
-    /// How it calls the tensors of a model.
-    pub(crate) fn names(self) -> &'static ModelNames {
+    /// How it calls the tensors of a model with this encoder.
+    ///
+    /// # Errors
+    /// An encoder that the form has not.
+    pub(crate) fn names(self, vision: &VisionConfig) -> Result<ModelNames> {
         match self {
-            Self::Own => &own::NAMES,
-            Self::Idefics3 => &idefics3::NAMES,
+            Self::Own => Ok(own::NAMES),
+            Self::Idefics3 => Ok(idefics3::NAMES),
+            Self::Llava => llava::names(vision),
+        }
+    }
+
+    /// How it calls the tensors of a decoder.
+    pub(crate) fn lm(self) -> LmForm {
+        match self {
+            Self::Own => own::NAMES.lm,
+            Self::Idefics3 => idefics3::NAMES.lm,
+            Self::Llava => llava::LM,
+        }
+    }
+
+    /// The same model with parameters that the form has a place for, which differs by rounding alone.
+    ///
+    /// # Errors
+    /// A model that the form is not.
+    pub fn prepared(self, model: &Mm1) -> Result<Mm1> {
+        match self {
+            Self::Own | Self::Idefics3 => Ok(model.clone()),
+            Self::Llava => llava::prepared(model),
         }
     }
 
     fn all_places(self, model: &Mm1) -> Result<Places> {
-        let (names, shapes) = (self.names(), weights::shapes(model).into_iter());
+        let (names, shapes) = (self.names(&model.config().vision)?, weights::shapes(model).into_iter());
         shapes
             .map(|(path, shape)| {
                 let places = names.places(&path, &shape, model.config());
@@ -80,7 +111,7 @@ pub struct ExportedIds {
 /// What is written.
 #[derive(Clone, Copy, Debug)]
 pub struct ExportedModel<'a> {
-    /// The network, without adapters of its own.
+    /// The network, without adapters of its own, and [`ExportForm::prepared`].
     pub model: &'a Mm1,
     /// The form.
     pub form: ExportForm,
@@ -108,6 +139,10 @@ pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<FloatT
         ExportForm::Idefics3 => {
             idefics3::check(model.config())?;
             idefics3::settings(model.config(), context)?
+        }
+        ExportForm::Llava => {
+            llava::check(model.config())?;
+            llava::settings(model.config(), context, ids.image)?
         }
     };
     let places = form.all_places(model)?;

@@ -125,7 +125,7 @@ class Vision(nn.Module):
         self.class_token = nn.Parameter(torch.zeros(1, dim)) if config["class_token"] else None
         self.pre_norm = nn.LayerNorm(dim, eps=eps) if config["pre_norm"] else nn.Identity()
         self.blocks = nn.ModuleList(Block(config) for _ in range(config["layers"]))
-        self.norm = nn.LayerNorm(dim, eps=eps)
+        self.norm = nn.LayerNorm(dim, eps=eps) if config.get("last_norm", True) else nn.Identity()
 
     def forward(self, x):
         for stage in self.stem:
@@ -258,7 +258,23 @@ class CAbstractor(nn.Module):
         return self.project(F.silu(self.readout(x)))
 
 
-CONNECTORS = {"average-pool": AveragePool, "attention-pool": AttentionPool, "c-abstractor": CAbstractor}
+class MlpConnector(nn.Module):
+    """LLaVA-1.5's (Liu et al. 2023): each patch by itself through two linear maps."""
+
+    def __init__(self, config, vision, out):
+        super().__init__()
+        self.hidden, self.project = nn.Linear(vision["dim"], out), nn.Linear(out, out)
+
+    def forward(self, x):
+        return self.project(F.gelu(self.hidden(x)))
+
+
+CONNECTORS = {
+    "average-pool": AveragePool,
+    "attention-pool": AttentionPool,
+    "c-abstractor": CAbstractor,
+    "mlp": MlpConnector,
+}
 
 
 # The model

@@ -26,6 +26,7 @@ pub(crate) const NAMES: ModelNames = ModelNames {
         block: block_names::OWN,
         norm: "norm",
     },
+    encoder: None,
     connector: ConnectorNames::Paths,
     lm: LmForm { names: &BELOW_LANGUAGE_MODEL, pairs: false },
 };
@@ -44,6 +45,7 @@ pub(crate) fn settings(model: &Mm1Config, context: usize) -> Result<Value> {
         fields.insert("layers".to_owned(), json!(model.vision.blocks()));
         fields.insert("activation".to_owned(), serde_json::to_value(model.vision.activation)?);
         fields.insert("pre_norm".to_owned(), json!(model.vision.pre_norm));
+        fields.insert("last_norm".to_owned(), json!(model.vision.last_norm));
     }
     Ok(json!({
         "model_type": "mm1",

@@ -38,6 +38,11 @@ pub(crate) enum ParameterPart {
     /// A table `[g g, d]` of the places of a square as one of twice the side, `[2g 2g, d]`, in which the rows
     /// and columns 2i - 1 and 2i are ours of number i.
     Doubled,
+    /// A table behind one row of negative zeros: of all numbers these alone change no bit of what they are
+    /// added to.
+    BehindRow,
+    /// This number everywhere, and none of ours.
+    Constant(f32),
 }
 
 impl ExportedPart {
@@ -46,7 +51,10 @@ impl ExportedPart {
         let mut values = vec![0.0; self.shape.iter().product()];
         values.par_chunks_mut(PIECE).enumerate().for_each(|(piece, values)| {
             for (i, value) in values.iter_mut().enumerate() {
-                *value = ours[self.place(piece * PIECE + i, width)] / self.divisor();
+                *value = match self.source(piece * PIECE + i, width) {
+                    ValueSource::Ours(at) => ours[at] / self.divisor(),
+                    ValueSource::Constant(constant) => constant,
+                };
             }
         });
         values
@@ -55,13 +63,27 @@ impl ExportedPart {
     /// Puts its values into the parameter `ours`, and says whether all that stand for one value are the same.
     pub(crate) fn put_back(&self, values: &[f32], ours: &mut [f32], width: usize) -> bool {
         for (i, value) in values.iter().enumerate() {
-            ours[self.place(i, width)] = value * self.divisor();
+            if let ValueSource::Ours(at) = self.source(i, width) {
+                ours[at] = value * self.divisor();
+            }
         }
-        let same = |(i, value): (usize, &f32)| ours[self.place(i, width)] == value * self.divisor();
+        let same = |(i, value): (usize, &f32)| match self.source(i, width) {
+            ValueSource::Ours(at) => ours[at] == value * self.divisor(),
+            ValueSource::Constant(constant) => value.to_bits() == constant.to_bits(),
+        };
         values.par_iter().enumerate().all(same)
     }
 
-    /// The place among our values of its value number `i`.
+    /// What its value number `i` is.
+    fn source(&self, i: usize, width: usize) -> ValueSource {
+        match self.part {
+            ParameterPart::Constant(constant) => ValueSource::Constant(constant),
+            ParameterPart::BehindRow if i < width => ValueSource::Constant(-0.0),
+            _ => ValueSource::Ours(self.place(i, width)),
+        }
+    }
+
+    /// The place among our values of its value number `i`, which is one of ours.
     fn place(&self, i: usize, width: usize) -> usize {
         let inputs = self.shape[1..].iter().product::<usize>().max(1);
         let (row, column) = (i / inputs, i % inputs);
@@ -80,6 +102,9 @@ impl ExportedPart {
                 let [y, x] = [row / doubled, row % doubled].map(|at| at.div_ceil(2).min(own - 1));
                 (y * own + x) * width + column
             }
+            ParameterPart::BehindRow => i - width,
+            // It has none of ours.
+            ParameterPart::Constant(_) => 0,
         }
     }
 
@@ -91,6 +116,14 @@ impl ExportedPart {
     }
 }
 
+/// What a value in a file is.
+enum ValueSource {
+    /// The one at this place of ours, divided.
+    Ours(usize),
+    /// The same in every model.
+    Constant(f32),
+}
+
 /// Where number `row` of heads of `width` is in a file whose pairs follow each other, among ours, where the
 /// second half follows the first.
 fn half_split(row: usize, width: usize) -> usize {
@@ -100,6 +133,11 @@ fn half_split(row: usize, width: usize) -> usize {
 /// A parameter of this shape as it is.
 pub(crate) fn whole(name: String, shape: &[usize]) -> Vec<ExportedPart> {
     vec![ExportedPart { name, shape: shape.to_vec(), part: ParameterPart::Values(0) }]
+}
+
+/// A vector that has the same number everywhere, and none of ours.
+pub(crate) fn constant(name: String, width: usize, value: f32) -> ExportedPart {
+    ExportedPart { name, shape: vec![width], part: ParameterPart::Constant(value) }
 }
 
 /// Maps of `inputs` inputs that lie side by side: names, outputs, and the width of heads that are turned.

@@ -34,7 +34,7 @@ mod writer;
 pub use file::{GgufFile, GgufTensor};
 pub use language_model::{GgufLanguageModel, write_language_model};
 pub use metadata::{MetadataValue, NumberType, PackedNumbers};
-pub use projector::{GgufProjector, write_projector};
+pub use projector::{GgufProjector, ProjectorForm, write_projector};
 pub use tensor_type::TensorType;
 pub use tokenizer::StoredTokenizer;
 pub use writer::{TensorSpec, TensorWriter, write};

@@ -44,5 +44,5 @@ fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     // Misspelled there.
     mapper.norm("pre_norm", "pre_layrnorm")?;
     mapper.blocks(&block_names::CLIP)?;
-    mapper.norm("norm", "post_layernorm")
+    mapper.last_norm(config, "post_layernorm")
 }

@@ -56,5 +56,5 @@ fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     mapper.patch(config.patch, &format!("{patch}.weight"), Some(&format!("{patch}.bias")))?;
     mapper.class_positions("embeddings.cls_token", "embeddings.position_embeddings", config.grid().pow(2))?;
     mapper.blocks(&block_names::DINOV2)?;
-    mapper.norm("norm", "layernorm")
+    mapper.last_norm(config, "layernorm")
 }

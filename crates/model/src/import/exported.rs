@@ -1,5 +1,5 @@
-//! A whole model in a folder: an Idefics3 (which SmolVLM is too) of transformers or of `mm1 export`, or
-//! one in a form of our own. Its parts are read one by one, each strictly.
+//! A whole model in a folder: an Idefics3 (which SmolVLM is too) or a LLaVA of transformers or of `mm1
+//! export`, or one in a form of our own. Its parts are read one by one, each strictly.
 
 use std::collections::VecDeque;
 use std::path::{Path, PathBuf};
@@ -9,12 +9,13 @@ use burn::module::Module;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::llava::{self, LlavaEncoder};
 use super::lm_names::LmNames;
 use super::settings::{EncoderSettings, HiddenWidth, bounded, settings};
 use super::tensors::{ForeignTensors, TensorAccount};
-use super::{ImportedEncoder, files, lm_settings};
+use super::{ImportedEncoder, files, folder, lm_settings};
 use crate::config::Mm1Config;
-use crate::connector::{AveragePoolConfig, Connector, ConnectorConfig};
+use crate::connector::{AveragePoolConfig, Connector, ConnectorConfig, MlpConnectorConfig};
 use crate::device::DeviceKind;
 use crate::export::part::{self, ExportedPart};
 use crate::export::vision::{PositionTable, VisionNames};
@@ -24,8 +25,12 @@ use crate::vision::{Vision, VisionConfig};
 use crate::weights::{self, Named};
 
 /// What `config.json` calls a whole model, and its form.
-const KINDS: [(&str, ExportForm); 3] =
-    [("idefics3", ExportForm::Idefics3), ("smolvlm", ExportForm::Idefics3), ("mm1", ExportForm::Own)];
+const KINDS: [(&str, ExportForm); 4] = [
+    ("idefics3", ExportForm::Idefics3),
+    ("smolvlm", ExportForm::Idefics3),
+    ("llava", ExportForm::Llava),
+    ("mm1", ExportForm::Own),
+];
 
 /// Settings of the decoder of a SmolVLM that change nothing.
 const DECODER_WITHOUT_EFFECT: [&str; 4] =
@@ -64,6 +69,9 @@ impl ModelPart {
             (ExportForm::Idefics3, Self::Vision) => &["model.vision_model."],
             (ExportForm::Idefics3, Self::Connector) => &["model.connector."],
             (ExportForm::Idefics3, Self::Lm) => &["model.text_model.", "lm_head."],
+            (ExportForm::Llava, Self::Vision) => &["model.vision_tower."],
+            (ExportForm::Llava, Self::Connector) => &["model.multi_modal_projector."],
+            (ExportForm::Llava, Self::Lm) => &["model.language_model.", "lm_head."],
         }
     }
 }
@@ -88,7 +96,7 @@ pub struct ImportedConnector {
 }
 
 /// What `config.json` calls a whole model.
-pub(super) fn names() -> [&'static str; 3] {
+pub(super) fn names() -> [&'static str; 4] {
     KINDS.map(|(name, _)| name)
 }
 
@@ -112,10 +120,13 @@ impl ExportedFolder {
     /// # Errors
     /// As [`super::open`].
     pub fn vision(&self) -> Result<ImportedEncoder> {
+        if self.form == ExportForm::Llava {
+            return self.llava_vision();
+        }
         let (config, doubled) = self.vision_config()?;
         let mut foreign = self.tensors(ModelPart::Vision)?;
         self.check_depth("layers", config.layers, &foreign)?;
-        let names = self.form.names().vision;
+        let names = self.form.names(&config)?.vision;
         let position = PositionTable { doubled, ..names.position };
         let names = VisionNames { position, ..names };
         let vision = Vision::new(&Init::new(0, &DeviceKind::Cpu.open()?), &config);
@@ -124,6 +135,22 @@ impl ExportedFolder {
         let account = foreign.finish("image encoder")?;
         let [mean, std] = self.pixels()?;
         Ok(ImportedEncoder { config, tensors, mean, std, from: self.from(), account })
+    }
+
+    /// The encoder of a LLaVA, which is one of the families that come alone.
+    fn llava_vision(&self) -> Result<ImportedEncoder> {
+        let LlavaEncoder { family, config, left } = self.llava_encoder()?;
+        let mut foreign = self.tensors(ModelPart::Vision)?;
+        self.check_depth("layers", config.layers, &foreign)?;
+        foreign.leave(&left.iter().map(String::as_str).collect::<Vec<_>>());
+        foreign.narrow(family.landmark, &[])?;
+        let mut imported = family.read(config, foreign)?;
+        folder::apply_preprocessor(&self.path, &mut imported)?;
+        Ok(imported)
+    }
+
+    fn llava_encoder(&self) -> Result<LlavaEncoder> {
+        llava::encoder(&self.config).with_context(|| self.path.join("config.json").display().to_string())
     }
 
     /// The connector.
@@ -139,10 +166,10 @@ impl ExportedFolder {
         let device = DeviceKind::Cpu.open()?;
         let init = Init::new(0, &device);
         let connector = Connector::new(&init, &model.connector, &model.vision, model.lm.dim);
-        let names = &self.form.names().connector;
+        let names = self.form.names(&model.vision)?.connector;
         let places = |path: &str, shape: &[usize]| names.places(&format!("connector.{path}"), shape, &model);
         let tensors = read_all(&connector, &mut foreign, places).with_context(|| match self.form {
-            ExportForm::Own => "its connector can't be read",
+            ExportForm::Own | ExportForm::Llava => "its connector can't be read",
             ExportForm::Idefics3 => {
                 "its connector can't be taken, as ours is an average of patches and one map: take the other \
                  parts alone, by [model.vision] from and [model.lm] from, or by --part of `mm1 import`"
@@ -155,7 +182,7 @@ impl ExportedFolder {
     /// Settings and tensors of the decoder.
     pub(super) fn decoder(&self) -> Result<DecoderFiles> {
         let tensors = self.tensors(ModelPart::Lm)?;
-        Ok(DecoderFiles { settings: self.decoder_settings(), names: self.form.names().lm.names, tensors })
+        Ok(DecoderFiles { settings: self.decoder_settings(), names: self.form.lm().names, tensors })
     }
 
     /// The shape of the whole.
@@ -169,6 +196,7 @@ impl ExportedFolder {
         let connector = match self.form {
             ExportForm::Own => self.own_part("connector_config")?,
             ExportForm::Idefics3 => self.pool(&vision).with_context(named)?,
+            ExportForm::Llava => ConnectorConfig::Mlp(MlpConnectorConfig {}),
         };
         connector.check(&vision).with_context(named)?;
         Ok(Mm1Config { from: None, vision, connector, lm })
@@ -180,7 +208,10 @@ impl ExportedFolder {
     /// One line with the file and the id that is missing.
     pub fn ids(&self) -> Result<ExportedIds> {
         let id = |name: &str| {
+            // LLaVA calls it an index.
+            let index = name.replace("image_token_id", "image_token_index");
             let found = &self.config[name];
+            let found = if found.is_null() { &self.config[index] } else { found };
             let found = if found.is_null() { &self.config["text_config"][name] } else { found };
             found.as_u64().and_then(|id| u32::try_from(id).ok())
         };
@@ -215,7 +246,11 @@ impl ExportedFolder {
 
     /// The tensors of a part, and what is of none.
     fn tensors(&self, part: ModelPart) -> Result<ForeignTensors> {
-        let mut foreign = ForeignTensors::new(self.from(), files::tensors(&self.path)?);
+        let mut tensors = files::tensors(&self.path)?;
+        if self.form == ExportForm::Llava {
+            tensors = tensors.into_iter().map(|(name, tensor)| (llava::present_name(name), tensor)).collect();
+        }
+        let mut foreign = ForeignTensors::new(self.from(), tensors);
         for other in ModelPart::ALL.into_iter().filter(|other| *other != part) {
             foreign.leave(other.beginnings(self.form));
         }
@@ -227,6 +262,7 @@ impl ExportedFolder {
         let found = match self.form {
             ExportForm::Own => self.own_part("vision_config").map(|config| (config, false)),
             ExportForm::Idefics3 => self.idefics3_vision(),
+            ExportForm::Llava => self.llava_encoder().map(|encoder| (encoder.config, false)),
         };
         let named = || format!("{}: vision_config", self.path.join("config.json").display());
         let (config, doubled): (VisionConfig, bool) = found.with_context(named)?;
@@ -321,7 +357,9 @@ impl ExportedFolder {
         let three = |named: &Value| serde_json::from_value(named.clone()).unwrap_or([0.5; 3]);
         Ok(match self.form {
             ExportForm::Own => [three(&found["image"]["mean"]), three(&found["image"]["std"])],
-            ExportForm::Idefics3 => [three(&found["image_mean"]), three(&found["image_std"])],
+            ExportForm::Idefics3 | ExportForm::Llava => {
+                [three(&found["image_mean"]), three(&found["image_std"])]
+            }
         })
     }
 }

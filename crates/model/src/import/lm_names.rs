@@ -58,6 +58,14 @@ pub(crate) const IDEFICS3: LmNames = LmNames {
     ..HUGGING_FACE
 };
 
+/// Those of LLaVA.
+pub(crate) const LLAVA: LmNames = LmNames {
+    embedding: "model.language_model.embed_tokens.weight",
+    norm: "model.language_model.norm.weight",
+    blocks: "model.language_model.layers",
+    ..HUGGING_FACE
+};
+
 /// Those of a whole language model as a part of a model that has its own form.
 pub(crate) const BELOW_LANGUAGE_MODEL: LmNames = LmNames {
     embedding: "language_model.model.embed_tokens.weight",

@@ -4,6 +4,7 @@ use anyhow::Result;
 
 use super::tensors::ForeignTensors;
 use crate::block_names::BlockNames;
+use crate::vision::VisionConfig;
 use crate::weights::Named;
 
 /// Takes foreign tensors and gives ours.
@@ -76,6 +77,11 @@ impl<'a> TensorMapper<'a> {
             self.put(&format!("{ours}.{our}"), &[d], values);
         }
         Ok(())
+    }
+
+    /// The norm after the last block, where the encoder ends in one.
+    pub(super) fn last_norm(&mut self, config: &VisionConfig, theirs: &str) -> Result<()> {
+        if config.last_norm { self.norm("norm", theirs) } else { Ok(()) }
     }
 
     /// All blocks.

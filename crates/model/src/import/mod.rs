@@ -7,6 +7,7 @@
 //! | SigLIP (Zhai et al. 2023) | `siglip`, `siglip_vision_model` | tanh GELU, no class token |
 //! | DINOv2 (Oquab et al. 2024) | `dinov2`, or an `.onnx` file with its names | class token |
 //! | Idefics3 (Laurençon et al. 2024) | `idefics3`, `smolvlm` | as SigLIP |
+//! | LLaVA (Liu et al. 2023) | `llava` | as its encoder, without a last norm |
 //!
 //! A folder has `config.json`, and `model.safetensors` or `model.safetensors.index.json` with its parts, in
 //! f32, f16 or bf16.
@@ -32,6 +33,7 @@ pub(crate) mod files;
 mod folder;
 mod gguf_settings;
 mod kind;
+mod llava;
 pub mod lm;
 pub(crate) mod lm_names;
 mod lm_settings;
@@ -151,9 +153,9 @@ impl ImportedEncoder {
         &self.account
     }
 
-    /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for two
+    /// The tensors for an encoder of the shape `config`, which has to be the imported one's but for three
     /// fields: its positions are interpolated for another `image_size`, and blocks after its `feature_block`
-    /// are left.
+    /// and a last norm that it has not are left.
     ///
     /// # Errors
     /// One line with the first field that differs, both sides.
@@ -162,12 +164,17 @@ impl ImportedEncoder {
         for ((field, wanted), (_, had)) in fixed(config)?.into_iter().zip(fixed(&own)?) {
             ensure!(wanted == had, "model.vision.{field} = {wanted}, but {from} has {had}");
         }
+        ensure!(
+            own.last_norm || !config.last_norm,
+            "model.vision.last_norm = true, but {from} has no norm after the last block: set it to false"
+        );
         let (start, end) = ([own.grid(); 2], [config.grid(); 2]);
         let later = |name: &str| {
             let block = name.strip_prefix("blocks.").and_then(|rest| rest.split('.').next()?.parse().ok());
             block.is_some_and(|block: usize| block >= config.blocks())
         };
-        let kept = tensors.into_iter().filter(|(name, ..)| !later(name));
+        let normed = |name: &str| name.starts_with("norm.") && !config.last_norm;
+        let kept = tensors.into_iter().filter(|(name, ..)| !later(name) && !normed(name));
         Ok(kept
             .map(|(name, shape, values)| match name.as_str() {
                 "position" if start != end => {
@@ -187,6 +194,7 @@ fn fixed(config: &VisionConfig) -> Result<[(&'static str, String); 10]> {
         from: _,
         image_size: _,
         feature_block: _,
+        last_norm: _,
         stem,
         patch,
         dim,

@@ -41,5 +41,5 @@ fn tensors(mapper: &mut TensorMapper<'_>, config: &VisionConfig) -> Result<()> {
     mapper.patch(config.patch, "embeddings.patch_embedding.weight", bias)?;
     mapper.table("position", "embeddings.position_embedding.weight", config.grid().pow(2))?;
     mapper.blocks(&block_names::CLIP)?;
-    mapper.norm("norm", "post_layernorm")
+    mapper.last_norm(config, "post_layernorm")
 }

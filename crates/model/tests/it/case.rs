@@ -9,7 +9,7 @@ use mm1_model::{Compute, Input, Mm1, Mm1Config, weights};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-pub(crate) const NAMES: [&str; 4] = ["average-pool", "attention-pool", "c-abstractor", "decoder"];
+pub(crate) const NAMES: [&str; 5] = ["average-pool", "attention-pool", "c-abstractor", "mlp", "decoder"];
 
 pub(crate) struct Case {
     pub(crate) config: Mm1Config,

@@ -1,5 +1,6 @@
 //! Models in the forms of other programs.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use mm1_model::config::Mm1Config;
@@ -10,7 +11,10 @@ use mm1_model::import::{self, exported};
 use mm1_model::{Mm1, weights};
 use serde_json::{Value, json};
 
-use burn::tensor::Device;
+use burn::tensor::{Device, Int, Tensor};
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::case;
 
 fn model(connector: Value, vision: Value, lm: Value) -> Mm1 {
     let mut config = json!({
@@ -50,6 +54,154 @@ fn there_and_back(model: &Mm1, form: ExportForm, numbers: FloatType, folder: &Pa
     (back.model, back.equal, back.tensors)
 }
 
+/// A LLaVA whose encoder is a SigLIP, unless `vision` says otherwise.
+fn llava(vision: Value, lm: Value) -> Mm1 {
+    let mut own = json!({"last_norm": false, "activation": "gelu-tanh", "feature_block": 1});
+    for (field, value) in vision.as_object().unwrap() {
+        own[field] = value.clone();
+    }
+    model(json!({"kind": "mlp"}), own, lm)
+}
+
+fn llavas() -> [Mm1; 3] {
+    let clip = json!({"class_token": true, "pre_norm": true, "activation": "quick-gelu"});
+    let dinov2 = json!({"class_token": true, "activation": "gelu", "ffn": 13});
+    [
+        llava(json!({}), json!({"tied": false})),
+        llava(clip, json!({"qkv_bias": true})),
+        llava(dinov2, json!({"qk_norm": true})),
+    ]
+}
+
+/// Every tensor of a folder, by its name.
+fn stored(folder: &Path) -> BTreeMap<String, (Vec<usize>, Vec<f32>)> {
+    let file = std::fs::read(folder.join("model.safetensors")).unwrap();
+    let tensors = weights::decode(&file).unwrap().into_iter();
+    tensors.map(|(name, shape, values)| (name, (shape, values))).collect()
+}
+
+fn store(folder: &Path, tensors: &BTreeMap<String, (Vec<usize>, Vec<f32>)>) {
+    let bytes = |values: &[f32]| values.iter().flat_map(|value| value.to_le_bytes()).collect::<Vec<u8>>();
+    let bytes: Vec<_> = tensors.values().map(|(_, values)| bytes(values)).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, (shape, _)), bytes)| {
+        (name.clone(), TensorView::new(Dtype::F32, shape.clone(), bytes).unwrap())
+    });
+    safetensors::serialize_to_file(views, None, &folder.join("model.safetensors")).unwrap();
+}
+
+fn edit_config(folder: &Path, change: impl FnOnce(&mut Value)) {
+    let file = folder.join("config.json");
+    let mut config: Value = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    change(&mut config);
+    std::fs::write(&file, config.to_string()).unwrap();
+}
+
+/// What stands beside ours in the file of a LLaVA changes nothing: its logits are the model's bits.
+#[test]
+fn what_llava_has_beside_ours_changes_no_bit() {
+    for (model, prefix) in llavas().iter().zip(["vision_model.", "vision_model.", ""]) {
+        let folder = tempfile::tempdir().unwrap();
+        there_and_back(model, ExportForm::Llava, FloatType::F32, folder.path());
+        let (tensors, vision) = (stored(folder.path()), &model.config().vision);
+        let of_tower = |name: &str| &tensors[&format!("model.vision_tower.{prefix}{name}")];
+        let norm = if prefix.is_empty() { "layernorm" } else { "post_layernorm" };
+        assert_eq!(of_tower(&format!("{norm}.weight")).1, [1.0; 8]);
+        assert_eq!(of_tower(&format!("{norm}.bias")).1, [0.0; 8]);
+        if prefix.is_empty() {
+            assert_eq!(of_tower("encoder.layer.0.layer_scale2.lambda1").1, [1.0; 8]);
+            let (shape, table) = of_tower("embeddings.position_embeddings");
+            assert_eq!(shape[..], [1, 37, 8]);
+            assert!(table[..8].iter().all(|value| value.to_bits() == (-0.0f32).to_bits()));
+        }
+        let config = std::fs::read(folder.path().join("config.json")).unwrap();
+        let config: Value = serde_json::from_slice(&config).unwrap();
+        let strategy = if vision.class_token { "default" } else { "full" };
+        assert_eq!(config["vision_feature_select_strategy"], strategy);
+        assert_eq!(
+            (&config["vision_feature_layer"], &config["image_seq_length"]),
+            (&(-1).into(), &36.into())
+        );
+        assert_eq!(config["vision_config"]["num_hidden_layers"], 1);
+    }
+}
+
+/// The patches of a CLIP have no bias: positions take it over.
+#[test]
+fn a_bias_of_patches_moves_into_the_positions_of_a_clip() {
+    let [_, clip, _] = llavas();
+    let parameters = weights::parameters(&clip).into_iter().map(|(path, shape, values)| {
+        let values =
+            if path == "vision.patch_bias" { (0..8).map(|i| i as f32 / 8.0).collect() } else { values };
+        (path, shape, values)
+    });
+    let clip = weights::assign(clip, parameters.collect()).unwrap();
+    let prepared = ExportForm::Llava.prepared(&clip).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let (back, equal, tensors) = there_and_back(&prepared, ExportForm::Llava, FloatType::F32, folder.path());
+    assert_eq!(equal, tensors);
+    assert_eq!(weights::parameters(&prepared), weights::parameters(&back));
+    let pixels = Tensor::<1, Int>::arange(0..24 * 24 * 3, &Device::flex()).float().sin();
+    let pixels = pixels.reshape([1, 24, 24, 3]);
+    let tokens = |model: &Mm1| case::values(model.image_tokens(&case::cpu(), pixels.clone()));
+    assert!(case::difference(&tokens(&back), &tokens(&clip)) < 1e-6);
+    assert_ne!(weights::parameters(&clip), weights::parameters(&back));
+    // An encoder of another form keeps its bias.
+    let [siglip, ..] = llavas();
+    assert_eq!(
+        weights::parameters(&ExportForm::Llava.prepared(&siglip).unwrap()),
+        weights::parameters(&siglip)
+    );
+}
+
+/// LLaVA-1.5 takes what goes into the last block, and is stored with the names of old.
+#[test]
+fn a_llava_of_others_is_read_up_to_its_features() {
+    let [_, clip, _] = llavas();
+    let whole = llava(
+        json!({"class_token": true, "pre_norm": true, "activation": "quick-gelu", "feature_block": 2}),
+        json!({"qkv_bias": true}),
+    );
+    let folder = tempfile::tempdir().unwrap();
+    there_and_back(&whole, ExportForm::Llava, FloatType::F32, folder.path());
+    let old = |name: String| {
+        for (now, before) in [
+            ("model.language_model.", "language_model.model."),
+            ("model.vision_tower.", "vision_tower."),
+            ("model.multi_modal_projector.", "multi_modal_projector."),
+            ("lm_head.", "language_model.lm_head."),
+        ] {
+            if let Some(rest) = name.strip_prefix(now) {
+                return format!("{before}{rest}");
+            }
+        }
+        name
+    };
+    let tensors = stored(folder.path()).into_iter().map(|(name, tensor)| (old(name), tensor));
+    store(folder.path(), &tensors.collect());
+    edit_config(folder.path(), |config| config["vision_feature_layer"] = (-2).into());
+    let found = exported::open(folder.path()).unwrap().unwrap();
+    let read = import::model(&found, &Device::flex()).unwrap();
+    assert_eq!((read.config().vision.layers, read.config().vision.last_norm), (1, false));
+    // The first block of both has the same initial values; behind it stands one block and a norm.
+    assert_eq!(weights::parameters(&read.vision), weights::parameters(&clip.vision));
+    let account = found.vision().unwrap().account().clone();
+    let behind = |name: &&String| name.contains(".encoder.layers.1.") || name.contains(".post_layernorm.");
+    assert_eq!(account.left.iter().filter(behind).count(), 16 + 2);
+    for (field, value, says) in [
+        ("vision_feature_layer", json!(0), "only the output of one of the 2 blocks"),
+        ("vision_feature_layer", json!([-2, -1]), "only the output of one of the 2 blocks"),
+        ("vision_feature_select_strategy", json!("full"), "only default can be imported"),
+        ("projector_hidden_act", json!("relu"), "projector_hidden_act = relu"),
+        ("multimodal_projector_bias", json!(false), "multimodal_projector_bias = false"),
+    ] {
+        let kept = std::fs::read(folder.path().join("config.json")).unwrap();
+        edit_config(folder.path(), |config| config[field] = value);
+        let error = exported::open(folder.path()).unwrap().unwrap().vision().unwrap_err();
+        assert!(format!("{error:#}").contains(says), "{error:#}");
+        std::fs::write(folder.path().join("config.json"), kept).unwrap();
+    }
+}
+
 #[test]
 fn every_parameter_comes_back_with_every_bit() {
     let own = [
@@ -68,11 +220,14 @@ fn every_parameter_comes_back_with_every_bit() {
             json!({}),
             json!({"qk_norm": true}),
         ),
+        model(json!({"kind": "mlp"}), json!({"last_norm": false, "class_token": true}), json!({})),
     ];
     let own = own.iter().map(|model| (model, ExportForm::Own));
     // Dividing by a power of two and multiplying again loses no bit.
-    let stocks = [36, 9].map(stock);
-    for (model, form) in own.chain(stocks.iter().map(|model| (model, ExportForm::Idefics3))) {
+    let (stocks, llavas) = ([36, 9].map(stock), llavas());
+    let stocks = stocks.iter().map(|model| (model, ExportForm::Idefics3));
+    let llavas = llavas.iter().map(|model| (model, ExportForm::Llava));
+    for (model, form) in own.chain(stocks).chain(llavas) {
         let folder = tempfile::tempdir().unwrap();
         let (back, equal, tensors) = there_and_back(model, form, FloatType::F32, folder.path());
         assert_eq!(equal, tensors);

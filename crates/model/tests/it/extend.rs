@@ -34,7 +34,7 @@ fn pieces_compute_what_the_whole_does() {
         let expected = whole(&model, &case);
         let mut cache = model.cache(1);
         // Up to behind the picture at once, then one token after the other.
-        let first = pictures[0].slot + case.config.connector.tokens();
+        let first = pictures[0].slot + case.config.image_tokens();
         let piece = Piece { sequence: 0, ids: &ids[..first], pictures };
         let mut got = values(model.extend(&case::cpu(), &[piece], &mut cache).unwrap());
         for at in first..ids.len() {
@@ -81,8 +81,7 @@ fn sequences_side_by_side_and_forked_compute_what_each_does_alone() {
     assert_eq!((cache.len(0), cache.len(1)), (14, 15));
 }
 
-/// A picture of another resolution takes as many tokens; those before it do not change by a bit, nor does the
-/// same picture beside it.
+/// Those before a picture of another resolution do not change by a bit, nor does the same picture beside it.
 #[test]
 fn pictures_of_several_resolutions_stand_in_one_call() {
     let device = Device::flex();
@@ -109,6 +108,31 @@ fn pictures_of_several_resolutions_stand_in_one_call() {
         assert!(difference(&a, &b) > 1e-3, "{name}: the resolution matters");
         assert!(logits(&[&small, &large, &small]) == [b.clone(), a, b].concat(), "{name}");
     }
+}
+
+/// LLaVA's connector makes a token of each patch: the room that a picture needs follows its size.
+#[test]
+fn image_tokens_that_are_patches_follow_the_size_of_each_picture() {
+    let case = case::read("mlp");
+    let (model, (ids, picture)) = (case.model(&Device::flex()), prompt(&case));
+    assert_eq!(case.config.image_tokens(), 4);
+    assert_eq!(case.config.image_tokens_of([12, 8]), 6);
+    let placed = |slot, size: [usize; 2]| {
+        let pixels = picture.pixels.iter().cycle().take(size[0] * size[1] * 3).copied().collect();
+        Placed { slot, size, pixels }
+    };
+    let read = |pictures: &[Placed]| {
+        let piece = Piece { sequence: 0, ids, pictures };
+        model.extend(&case::cpu(), &[piece], &mut model.cache(1)).map(drop).map_err(|e| e.to_string())
+    };
+    assert_eq!(read(&[placed(0, [12, 8]), placed(6, [8, 8]), placed(10, [4, 4])]), Ok(()));
+    let overlap = read(&[placed(5, [8, 8]), placed(0, [12, 8])]).unwrap_err();
+    assert!(overlap.contains("0 and 5 overlap: the first takes 6 image tokens"), "{overlap}");
+    let leaves = read(&[placed(8, [12, 8])]).unwrap_err();
+    assert!(leaves.contains("6 image tokens from position 8"), "{leaves}");
+    // Another size for good is the same function.
+    let resized = model.clone().with_image_size(12).unwrap();
+    assert_eq!(resized.config().image_tokens(), 9);
 }
 
 #[test]

@@ -94,6 +94,16 @@ fn another_size_has_interpolated_positions_and_fewer_blocks_the_first() {
     let whole = encoded(&made(opened("dinov2"), &first), pixels.clone());
     assert_eq!(values(encoded(&small, pixels)), values(whole));
 
+    // Without a last norm the features are what the blocks make; a norm that is not there can't be made.
+    let bare = VisionConfig { last_norm: false, ..own.clone() };
+    let (kept, whole) = (opened("dinov2").fit(&bare).unwrap(), opened("dinov2").fit(&own).unwrap());
+    let left: Vec<_> = whole.iter().filter(|tensor| !kept.contains(tensor)).map(|(name, ..)| name).collect();
+    assert_eq!(left, ["norm.gamma", "norm.beta"]);
+    let mut without = opened("dinov2");
+    without.config = bare;
+    let error = without.fit(&own).unwrap_err().to_string();
+    assert!(error.contains("model.vision.last_norm = true, but") && error.contains("set it to false"));
+
     for (config, says) in [
         (VisionConfig { dim: 32, ..own.clone() }, "model.vision.dim = 32, but FILE has 16"),
         (VisionConfig { layers: 1, ..own.clone() }, "model.vision.layers = 1, but FILE has 2"),
@@ -199,7 +209,7 @@ fn settings_that_do_not_fit_are_refused() {
     config("dinov2", "\"dinov2\"", "\"beit\"").refuse(
         "FOLDER/config.json: model_type = \"beit\"; \
          known are clip, clip_vision_model, siglip, siglip_vision_model, dinov2, \
-         and of whole models idefics3, smolvlm, mm1",
+         and of whole models idefics3, smolvlm, llava, mm1",
     );
     config("dinov2", "\"use_swiglu_ffn\": false", "\"use_swiglu_ffn\": true")
         .refuse("FOLDER/config.json: use_swiglu_ffn = true: only false can be imported");

@@ -84,7 +84,7 @@ fn values_have_the_written_spread() {
 #[test]
 fn a_scaled_connector_makes_tokens_that_are_scaled() {
     let device = Device::flex();
-    for name in ["average-pool", "attention-pool", "c-abstractor"] {
+    for name in ["average-pool", "attention-pool", "c-abstractor", "mlp"] {
         let model = Mm1::new(&case::read(name).config, 1, &device).unwrap();
         let side = model.config().vision.grid();
         let features: Vec<f32> =

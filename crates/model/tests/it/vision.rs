@@ -216,10 +216,10 @@ fn rectangles_train_every_parameter() {
 #[test]
 fn what_is_not_said_changes_nothing() {
     let said = case::read("average-pool").config.vision;
-    assert_eq!((said.activation, said.pre_norm), (VisionActivation::Gelu, false));
+    assert_eq!((said.activation, said.pre_norm, said.last_norm), (VisionActivation::Gelu, false, true));
     assert_eq!(said.blocks(), said.layers);
     let written = serde_json::to_string(&said).unwrap();
-    for field in ["activation", "pre_norm", "feature_block"] {
+    for field in ["activation", "pre_norm", "feature_block", "last_norm"] {
         assert!(!written.contains(field), "{written}");
     }
     let written = serde_json::to_string(&Case::new("clip").config.vision).unwrap();

@@ -69,3 +69,8 @@ fn ten_losses_are_pytorchs_with_attention_pooling() {
 fn ten_losses_are_pytorchs_with_the_c_abstractor() {
     check("c-abstractor");
 }
+
+#[test]
+fn ten_losses_are_pytorchs_with_llavas_mlp() {
+    check("mlp");
+}

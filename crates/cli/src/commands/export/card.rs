@@ -55,7 +55,7 @@ pub(super) fn model_card(args: &ExportArgs, found: &RunModel, proof: &ExportProo
 
 fn shape(recipe: &Recipe) -> String {
     let model = &recipe.model;
-    let (side, tokens) = (model.vision.image_size, model.connector.tokens());
+    let (side, tokens) = (model.vision.image_size, model.image_tokens());
     match recipe.image.tiling {
         Tiling::Idefics3 { longest, .. } => format!(
             "It sees a picture as tiles of {side}x{side} pixels, {longest} along its longer side, and as a \
@@ -69,7 +69,7 @@ fn shape(recipe: &Recipe) -> String {
 fn usage(form: ExportForm, stage: &Stage) -> String {
     let trust = match form {
         ExportForm::Own => ", trust_remote_code=True",
-        ExportForm::Idefics3 => "",
+        ExportForm::Idefics3 | ExportForm::Llava => "",
     };
     let prompt = match stage {
         Stage::Sft(_) => {

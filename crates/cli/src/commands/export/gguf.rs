@@ -11,9 +11,10 @@ use mm1_data::image::Tiling;
 use mm1_data::text_file;
 use mm1_data::tokenizer::{EMPTY_LINE, Tokenizer};
 use mm1_model::compute::on_pool;
-use mm1_model::export::{ExportForm, pool_side};
+use mm1_model::export::ExportForm;
 use mm1_model::gguf::{
-    GgufLanguageModel, GgufProjector, StoredTokenizer, TensorType, write_language_model, write_projector,
+    GgufLanguageModel, GgufProjector, ProjectorForm, StoredTokenizer, TensorType, write_language_model,
+    write_projector,
 };
 use serde_json::json;
 
@@ -32,44 +33,67 @@ const NORMAL: i64 = 1;
 /// # Errors
 /// See [`super::export`].
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
-    let beside = match found.recipe.export {
-        ExportForm::Own => None,
-        // Of pools of one patch llama.cpp stops.
-        ExportForm::Idefics3 if input(pool_side(&found.recipe.model))? == 1 => None,
-        ExportForm::Idefics3 => Some(input(projector_file(&args.out))?),
-    };
+    let beside = input(Beside::of(args, found))?;
     let tokenizer = input(stored(args, found))?;
     let matrices = tensor_type(args.numbers.unwrap_or(StoredAs::F16));
     let (lm, config, name) = (&found.model.lm, &found.recipe.model.lm, &found.recipe.name);
     let model = GgufLanguageModel { lm, config, tokenizer: &tokenizer, name, context, matrices };
     input(on_pool(|| write_language_model(&args.out, &model)))?;
-    if let Some(path) = &beside {
+    if let Beside::Written(form, path) = &beside {
         let pixels = [found.recipe.image.mean, found.recipe.image.std];
-        let longest_side = longest_side(found);
-        let projector = GgufProjector { model: &found.model, name, pixels, longest_side, matrices };
+        let projector = GgufProjector { model: &found.model, form: *form, name, pixels, matrices };
         input(on_pool(|| write_projector(path, &projector)))?;
     }
+    tell(args, found, (&beside, context))
+}
+
+fn tell(args: &ExportArgs, found: &RunModel, (beside, context): (&Beside, usize)) -> Result<()> {
     let bytes = std::fs::metadata(&args.out)?.len();
-    let left_out: &[&str] = if beside.is_some() { &[] } else { &["vision", "connector"] };
+    let (path, why): (_, Option<&str>) = match beside {
+        Beside::Written(_, path) => (Some(path), None),
+        Beside::LeftOut(why) => (None, Some(why)),
+    };
     if args.json {
+        let left_out: &[&str] = if path.is_some() { &[] } else { &["vision", "connector"] };
         return print_json(&json!({
-            "file": args.out, "projector": beside, "bytes": bytes, "stage": found.stage.name(),
-            "context": context, "left_out": left_out,
+            "file": args.out, "projector": path, "bytes": bytes, "stage": found.stage.name(),
+            "context": context, "left_out": left_out, "why_left_out": why,
         }));
     }
-    let (file, stage) = (args.out.display(), found.stage.name());
+    println!("{}: the language model of stage {}, {bytes} bytes", args.out.display(), found.stage.name());
     match beside {
-        Some(beside) => println!(
-            "{file}: the language model of stage {stage}, {bytes} bytes\n\
-             {}: its image encoder and connector, for llama.cpp's --mmproj",
-            beside.display()
-        ),
-        None => println!(
-            "{file}: the language model of stage {stage}, {bytes} bytes; image encoder and connector are \
-             left out"
-        ),
+        Beside::Written(_, path) => {
+            println!("{}: its image encoder and connector, for llama.cpp's --mmproj", path.display());
+        }
+        Beside::LeftOut(why) => println!("its image encoder and connector are left out: {why}"),
     }
     Ok(())
+}
+
+/// What becomes of image encoder and connector.
+enum Beside {
+    /// They are written in this form, to this file.
+    Written(ProjectorForm, PathBuf),
+    /// They are not, for this reason.
+    LeftOut(&'static str),
+}
+
+impl Beside {
+    fn of(args: &ExportArgs, found: &RunModel) -> Result<Self> {
+        let form = match found.recipe.export {
+            ExportForm::Own => {
+                return Ok(Self::LeftOut(
+                    "llama.cpp has none of the form of a run without export = \"idefics3\" or \"llava\"",
+                ));
+            }
+            ExportForm::Idefics3 => ProjectorForm::Idefics3 { longest_side: longest_side(found) },
+            ExportForm::Llava => ProjectorForm::Llava,
+        };
+        Ok(match form.obstacle(&found.recipe.model)? {
+            Some(why) => Self::LeftOut(why),
+            None => Self::Written(form, projector_file(&args.out)?),
+        })
+    }
 }
 
 /// The side of a picture before tiles are cut, in pixels. llama.cpp always cuts some: of a model that was

@@ -8,7 +8,7 @@ use mm1_data::document::Special;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::adapter::AdapterConfig;
 use mm1_model::export::{
-    ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, read_back, write_json, write_model,
+    ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, llava, read_back, write_json, write_model,
 };
 use mm1_model::{Mm1, adapted, peft};
 use serde_json::json;
@@ -37,10 +37,12 @@ pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Res
         AdapterPlace::Beside => Some(ModelBeside::read(args, found)?),
     };
     let model = base.as_ref().map_or(&found.model, |beside| &beside.base);
+    let prepared = found.recipe.export.prepared(model)?;
     let proof = new_folder::write(&args.out, |folder| {
         let ids = ids(&found.tokenizer);
         let (form, shard_bytes) = (found.recipe.export, SHARD_BYTES);
-        let exported = ExportedModel { model, form, numbers: Some(numbers), shard_bytes, context, ids: &ids };
+        let exported =
+            ExportedModel { model: &prepared, form, numbers: Some(numbers), shard_bytes, context, ids: &ids };
         write_model(folder, &exported)?;
         write_tokenizer(folder, found, context)?;
         if let Some(beside) = &base {
@@ -84,6 +86,7 @@ fn tell(args: &ExportArgs, found: &RunModel, proof: &ExportProof) -> Result<()> 
     let code = match form {
         ExportForm::Own => "an MM1 with its modelling file, for trust_remote_code=True",
         ExportForm::Idefics3 => "an Idefics3, which needs no code beside it",
+        ExportForm::Llava => "a LLaVA, which needs no code beside it",
     };
     println!("{}: the model of stage {stage} as {code}", args.out.display());
     if args.adapters == AdapterPlace::Beside {
@@ -122,6 +125,7 @@ fn write_tokenizer(folder: &Path, found: &RunModel, context: usize) -> Result<()
     let (processor, pictures) = match recipe.export {
         ExportForm::Own => ("Mm1Processor", spec.own_settings()),
         ExportForm::Idefics3 => ("Idefics3Processor", spec.idefics3_settings()),
+        ExportForm::Llava => ("LlavaProcessor", spec.llava_settings()?),
     };
     let own_template = matches!(found.stage, Stage::Sft(_)).then_some(chat::TEMPLATE);
     let files = tokenizer.exported(processor, own_template, context)?;
@@ -131,8 +135,11 @@ fn write_tokenizer(folder: &Path, found: &RunModel, context: usize) -> Result<()
         write_text(folder, "chat_template.jinja", template)?;
     }
     write_json(folder, "preprocessor_config.json", &pictures)?;
-    let tokens = recipe.model.connector.tokens();
-    let mut settings = json!({"processor_class": processor, "image_seq_len": tokens});
+    let mut settings = match recipe.export {
+        ExportForm::Own | ExportForm::Idefics3 => json!({"image_seq_len": recipe.model.image_tokens()}),
+        ExportForm::Llava => llava::processor_settings(&recipe.model),
+    };
+    settings["processor_class"] = json!(processor);
     if recipe.export == ExportForm::Own {
         settings["auto_map"] = json!({"AutoProcessor": "modeling_mm1.Mm1Processor"});
     }

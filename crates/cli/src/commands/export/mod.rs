@@ -52,12 +52,12 @@ pub(crate) struct ExportArgs {
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum ExportFormat {
     /// A folder for transformers: weights in safetensors, tokenizer, processor, and a model card. A run whose
-    /// recipe has `export = "idefics3"` becomes an Idefics3, which needs no code; any other has a modelling
-    /// file beside it, for `trust_remote_code=True`.
+    /// recipe has `export = "idefics3"` or `"llava"` becomes an Idefics3 or a LLaVA, which needs no code; any
+    /// other has a modelling file beside it, for `trust_remote_code=True`.
     Hf,
     /// The language model with its tokenizer and chat template, for llama.cpp and programs over it. Of a run
-    /// whose recipe has `export = "idefics3"`, image encoder and connector are written beside it, as
-    /// mmproj-FILE; of any other they are left out.
+    /// whose recipe has `export = "idefics3"` or `"llava"`, image encoder and connector are written beside
+    /// it, as mmproj-FILE, where llama.cpp computes the same; else they are left out, and it says why.
     Gguf,
 }
 

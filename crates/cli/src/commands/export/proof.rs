@@ -69,7 +69,7 @@ pub(super) fn compare(
 fn logits(model: &Mm1, tokenizer: &Tokenizer, pictures: usize) -> Result<Vec<f32>> {
     let config = model.config();
     let (vocab, side) = (tokenizer.vocab(), config.vision.image_size);
-    let mut ids = vec![tokenizer.id(Special::Image); pictures * config.connector.tokens()];
+    let mut ids = vec![tokenizer.id(Special::Image); pictures * config.image_tokens()];
     ids.extend((0..TEXT).map(|i| (i * 7919 % vocab) as u32));
     // All levels, in no order that a model could have been fitted to.
     let level = |i: usize| (i * 7919 % 256) as f32 / 127.5 - 1.0;
