@@ -44,11 +44,6 @@ pub struct PowerLaw {
     pub optima: Vec<SizeOptimum>,
 }
 
-/// A number with the sign that is no hyphen.
-fn minus(number: String) -> String {
-    number.replace('-', "−")
-}
-
 impl PowerLaw {
     /// Fits the law to all `observations`.
     ///
@@ -123,21 +118,21 @@ impl PowerLaw {
 
     /// The law and its intervals in a sentence, beside the paper's exponent.
     pub fn sentence(&self) -> String {
-        let (a, b) = (&self.a, &self.b);
+        let Self { a, b, .. } = self;
         let [low, high] = a.ci95();
         let of_paper = PAPER[0];
         let place = if (low..=high).contains(&of_paper) { "inside" } else { "outside" };
-        format!(
-            "ln η = {} ln N {} {}: the exponent is {} ± {}; the paper's {} lies {place} of [{}, {}]",
-            minus(format!("{:.4}", a.value)),
-            if b.value < 0.0 { "−" } else { "+" },
-            format!("{:.4}", b.value.abs()),
-            minus(format!("{:.3}", a.value)),
-            minus(format!("{:.3}", a.half_width())),
-            minus(of_paper.to_string()),
-            minus(format!("{low:.3}")),
-            minus(format!("{high:.3}")),
-        )
+        let sign = if b.value < 0.0 { '-' } else { '+' };
+        let text = format!(
+            "ln η = {:.4} ln N {sign} {:.4}: the exponent is {:.3} ± {:.3}; the paper's {of_paper} lies \
+             {place} of [{low:.3}, {high:.3}]",
+            a.value,
+            b.value.abs(),
+            a.value,
+            a.half_width()
+        );
+        // The sign that is no hyphen.
+        text.replace('-', "−")
     }
 
     /// The setting that it says for `parameters` = N, the decoder's parameters without embedding and head.

@@ -20,6 +20,9 @@ use crate::study::{Study, StudyArgs};
 /// Below this p the runs of a size are no parabola.
 const NO_PARABOLA: f64 = 0.01;
 
+/// Runs that are left out and named; the page names all.
+const NAMED: usize = 5;
+
 #[derive(Debug, Args)]
 pub(crate) struct LawArgs {
     // Or the folder of a study.
@@ -51,8 +54,11 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
     }
     let folders = input(run_folders(&folder))?;
     let runs = input(LawRuns::read(&folders, &args.target))?;
-    for note in &runs.notes {
+    for note in runs.notes.iter().take(NAMED) {
         tell(format_args!("mm1: warning: {note}"));
+    }
+    if runs.notes.len() > NAMED {
+        tell(format_args!("mm1: warning: and {} more; law.html lists all", runs.notes.len() - NAMED));
     }
     let fitted = PowerLaw::fit(LawAxis::LearningRate, runs.target, &runs.observations());
     let why = fitted.as_ref().err().map(|e| format!("{e:#}")).unwrap_or_default();

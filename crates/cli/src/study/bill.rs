@@ -13,6 +13,7 @@ use super::folder::StudyFolder;
 use super::job::Jobs;
 use super::{Study, StudyArgs};
 use crate::estimate::duration;
+use crate::machine;
 use crate::output::tell;
 use crate::recipe::Stage;
 use crate::stage_key::run_key;
@@ -75,25 +76,8 @@ impl Bill {
             (0..jobs.all.len()).filter(of).collect::<Vec<_>>()
         };
         let (shared, runs) = (left(true), left(false));
-        let axes: Vec<String> =
-            study.grid.axes.iter().map(|axis| format!("{} {}", axis.values.len(), axis.name)).collect();
-        let distinct = jobs.all.iter().filter(|job| job.shared_by == 0).count();
-        let mut text = format!(
-            "study {}: {} combinations ({}), {} to do, {} done before\n",
-            study.name,
-            study.cells.len(),
-            axes.join(" × "),
-            runs.len(),
-            distinct - runs.len()
-        );
-        if distinct < study.cells.len() {
-            let _ = writeln!(
-                text,
-                "  {} combinations come to the same run as another and are done once",
-                study.cells.len() - distinct
-            );
-        }
         let tokens = |places: &[usize]| places.iter().map(|&place| self.jobs[place].tokens).sum::<u64>();
+        let mut text = heading(study, jobs, runs.len());
         if !shared.is_empty() {
             let _ = writeln!(
                 text,
@@ -107,16 +91,24 @@ impl Bill {
             HumanCount(tokens(&runs)),
             HumanCount(tokens(&shared))
         );
-        let mib = self.jobs.iter().map(|job| job.mib).max().unwrap_or(0);
-        let _ = writeln!(
-            text,
-            "  memory: about {} for each of {} side by side",
-            HumanBytes(mib << 20),
-            self.at_once
-        );
+        text += &self.memory();
         text += &self.time();
         if study.grid.repeats() {
             text += "  all seeds see the same pictures and answer the same questions (data_seed)\n";
+        }
+        text
+    }
+
+    fn memory(&self) -> String {
+        let mib = self.jobs.iter().map(|job| job.mib).max().unwrap_or(0);
+        let mut text =
+            format!("  memory: about {} for each of {} side by side\n", HumanBytes(mib << 20), self.at_once);
+        let all = mib * self.at_once as u64;
+        if let Some(free) = machine::available_mib().filter(|free| *free < all) {
+            let _ = writeln!(
+                text,
+                "  warning: that is {all} MiB, and {free} MiB are free here now: take fewer --jobs"
+            );
         }
         text
     }
@@ -163,4 +155,25 @@ impl JobBill {
         }
         bill
     }
+}
+
+/// How many runs there are, of which `left` are to be done.
+fn heading(study: &Study, jobs: &Jobs, left: usize) -> String {
+    let axes: Vec<String> =
+        study.grid.axes.iter().map(|axis| format!("{} {}", axis.values.len(), axis.name)).collect();
+    let distinct = jobs.all.iter().filter(|job| job.shared_by == 0).count();
+    let (name, all) = (&study.name, study.cells.len());
+    let mut text = format!(
+        "study {name}: {all} combinations ({}), {left} to do, {} done before\n",
+        axes.join(" × "),
+        distinct - left
+    );
+    if distinct < all {
+        let _ = writeln!(
+            text,
+            "  {} combinations come to the same run as another and are done once",
+            all - distinct
+        );
+    }
+    text
 }

@@ -209,6 +209,14 @@ fn of_training(run: &RunRecords) -> Result<RunResult> {
     Ok(RunResult { measured, target: LawTarget::Loss, value: last.iter().sum::<f64>() / count as f64 })
 }
 
+/// `run` from `folder`, without a way up and down again where there is a shorter one.
+fn beside(folder: &Path, run: &Path) -> PathBuf {
+    match (run.strip_prefix(".."), folder.parent()) {
+        (Ok(inside), Some(parent)) if folder.file_name().is_some() => parent.join(inside),
+        _ => folder.join(run),
+    }
+}
+
 /// The run folders in `folder`: those of the study there, or those that lie in it.
 ///
 /// # Errors
@@ -217,7 +225,7 @@ pub fn run_folders(folder: &Path) -> Result<Vec<PathBuf>> {
     use crate::study::record::{FILE, StudyRecord};
     if folder.join(FILE).exists() {
         let study = StudyRecord::read(folder)?;
-        return Ok(study.runs.iter().map(|run| folder.join(&run.folder)).collect());
+        return Ok(study.runs.iter().map(|run| beside(folder, &run.folder)).collect());
     }
     let entries = std::fs::read_dir(folder).with_context(|| folder.display().to_string())?;
     let mut found = entries.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;

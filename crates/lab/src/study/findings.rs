@@ -81,7 +81,7 @@ impl StudyFindings {
                     .to_owned(),
             );
         }
-        for (stage, shots) in evaluations(study, folder) {
+        for (stage, shots) in found.evaluations(study, folder) {
             if let Some(outcome) = found.outcome(study, folder, &stage, shots) {
                 found.outcomes.push(outcome);
             }
@@ -106,6 +106,26 @@ impl StudyFindings {
         }
     }
 
+    /// The evaluations of all runs that are done: their stages and numbers of shots. A perplexity is noted
+    /// once.
+    fn evaluations(&mut self, study: &StudyRecord, folder: &Path) -> Vec<(String, u64)> {
+        let mut found = Vec::new();
+        for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
+            let Ok(records) = RunRecords::read(&folder.join(&run.folder)) else { continue };
+            for score in records.scores.iter().filter(|score| !score.is_of_encoder()) {
+                if score.lower_is_better() {
+                    self.note(no_mean(score.task.split('/').next().unwrap_or_default()));
+                    continue;
+                }
+                let of = (score.stage.clone(), score.shots);
+                if !found.contains(&of) {
+                    found.push(of);
+                }
+            }
+        }
+        found
+    }
+
     /// One evaluation with one number of shots; `None` where no run has answers to it.
     fn outcome(
         &mut self,
@@ -119,9 +139,7 @@ impl StudyFindings {
             match RunAnswers::read(&folder.join(&run.folder), stage, shots) {
                 Ok(RunAnswers { scored, left_out }) => {
                     for task in left_out {
-                        self.note(format!(
-                            "{task}: its score is no mean over questions, and is not compared."
-                        ));
+                        self.note(no_mean(&task));
                     }
                     runs.entry(setting(study, run)).or_default().push(scored);
                 }
@@ -168,6 +186,10 @@ impl StudyFindings {
     }
 }
 
+fn no_mean(task: &str) -> String {
+    format!("{task}: its score is no mean over questions, and is not compared.")
+}
+
 /// The values of the axis in `place` beside its base, over the combinations of the other axes that have all
 /// of them.
 fn compared(
@@ -207,21 +229,6 @@ fn compared(
     let comparison = AxisComparison::new(axis.name.clone(), (&axis.base, &means[base]), &others, claim)?;
     let values = axis.values.iter().cloned().zip(means.iter().map(SettingScores::estimate)).collect();
     Ok(Some((comparison, AxisMeans { axis: axis.name.clone(), values })))
-}
-
-/// The evaluations of all runs that are done: their stages and numbers of shots.
-fn evaluations(study: &StudyRecord, folder: &Path) -> Vec<(String, u64)> {
-    let mut found = Vec::new();
-    for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
-        let Ok(records) = RunRecords::read(&folder.join(&run.folder)) else { continue };
-        for score in records.scores.iter().filter(|score| !score.is_of_encoder()) {
-            let of = (score.stage.clone(), score.shots);
-            if !found.contains(&of) {
-                found.push(of);
-            }
-        }
-    }
-    found
 }
 
 /// The setting of a run: its places on all axes but repeats.
