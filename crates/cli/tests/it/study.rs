@@ -178,11 +178,9 @@ fn a_run_that_fails_is_named_and_the_rest_is_done() {
     assert!(stderr(&bill).contains("tokens of training: up to") && bill.stdout.is_empty(), "{bill:?}");
     assert!(!out.join("runs").exists());
     // A folder that another program has filled.
-    let recipes = fs::read_dir(out.join("tiny/recipes")).unwrap().map(|entry| entry.unwrap().path());
-    let of_run = recipes
-        .filter(|file| file.file_name().unwrap().to_str().unwrap().starts_with("4_3."))
-        .next()
-        .unwrap();
+    let mut recipes = fs::read_dir(out.join("tiny/recipes")).unwrap().map(|entry| entry.unwrap().path());
+    let of_run =
+        recipes.find(|file| file.file_name().unwrap().to_str().unwrap().starts_with("4_3.")).unwrap();
     let key = of_run.file_name().unwrap().to_str().unwrap().split('.').nth(1).unwrap().to_owned();
     fs::create_dir_all(out.join("runs").join(&key)).unwrap();
     let foreign = out.join("runs").join(&key).join("thesis.tex");

@@ -1,6 +1,6 @@
 //! [`StudyFindings`]: what the runs of a study show, setting by setting and axis by axis.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::Result;
@@ -71,7 +71,11 @@ impl StudyFindings {
         let mut found = Self { outcomes: Vec::new(), notes: Vec::new() };
         let open = study.runs.iter().filter(|run| run.state != RunState::Done).count();
         if open > 0 {
-            found.note(format!("{open} of {} runs are not done and not in these figures.", study.runs.len()));
+            let are = if open == 1 { "is" } else { "are" };
+            found.note(format!(
+                "{open} of {} runs {are} not done and not in these figures.",
+                study.runs.len()
+            ));
         }
         if !study.axes.iter().any(|axis| axis.repeats) {
             found.note(
@@ -157,6 +161,10 @@ impl StudyFindings {
             names: names(study, setting),
             mean: of.estimate(),
         };
+        let seeds: BTreeSet<Vec<u64>> = scores.values().map(|of| of.seeds().collect()).collect();
+        if seeds.len() > 1 {
+            self.note("Some settings lack seeds: axes are compared over the seeds that all have.".to_owned());
+        }
         let tasks = runs.values().flatten().next()?.tasks.keys().cloned().collect();
         let settings = scores.iter().map(mean).collect();
         let (axes, means) = self.axes(study, &scores).into_iter().unzip();

@@ -83,11 +83,11 @@ fn heads(study: &StudyRecord) -> Vec<&str> {
 
 /// A table of HTML; the first `names` columns are texts.
 fn table(heads: &[&str], names: usize, rows: &[Vec<String>]) -> String {
-    let head: String = heads.iter().map(|head| format!("<th scope=\"col\">{}</th>", escape(head))).collect();
+    let class = |i: usize| if i < names { " class=\"text\"" } else { "" };
+    let head = |(i, head): (usize, &&str)| format!("<th scope=\"col\"{}>{}</th>", class(i), escape(head));
+    let head: String = heads.iter().enumerate().map(head).collect();
     let row = |row: &Vec<String>| {
-        let cell = |(i, cell): (usize, &String)| {
-            if i < names { format!("<td class=\"text\">{cell}</td>") } else { format!("<td>{cell}</td>") }
-        };
+        let cell = |(i, cell): (usize, &String)| format!("<td{}>{cell}</td>", class(i));
         format!("<tr>{}</tr>\n", row.iter().enumerate().map(cell).collect::<String>())
     };
     let rows: String = rows.iter().map(row).collect();

@@ -86,7 +86,7 @@ fn one_seed_says_what_it_can_not_say_and_open_runs_are_counted() {
     study.axes[2].repeats = true;
     study.runs[3].state = RunState::Failed("no room".to_owned());
     let findings = StudyFindings::of(&study, root.path()).unwrap();
-    assert!(findings.notes.iter().any(|note| note.starts_with("1 of 4 runs are not done")), "{findings:?}");
+    assert!(findings.notes.iter().any(|note| note.starts_with("1 of 4 runs is not done")), "{findings:?}");
     let sentences = &findings.outcomes[0].sentences;
     assert!(
         sentences.iter().all(|s| s.ends_with("of one seed: the chance of another training is not in it"))
@@ -95,6 +95,24 @@ fn one_seed_says_what_it_can_not_say_and_open_runs_are_counted() {
     study.runs.iter_mut().for_each(|run| drop(run.names.pop()));
     let findings = StudyFindings::of(&study, root.path()).unwrap();
     assert!(findings.notes.iter().any(|note| note.starts_with("Every setting was trained with one seed")));
+}
+
+#[test]
+fn a_setting_that_lacks_a_seed_is_compared_over_the_others() {
+    let root = tempfile::tempdir().unwrap();
+    let mut study = study(root.path(), &["1", "2", "3"]);
+    study.runs[1].state = RunState::Failed("the loss is not finite".to_owned());
+    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    assert!(findings.notes.iter().any(|note| note.starts_with("Some settings lack seeds")), "{findings:?}");
+    let outcome = &findings.outcomes[0];
+    assert_eq!(outcome.settings.iter().map(|of| of.mean.seeds).collect::<Vec<_>>(), [2, 3, 3, 3]);
+    assert!(outcome.axes.iter().all(|axis| axis.differences[0].difference.seeds == 2), "{outcome:?}");
+    // No combination of the other axis is done with all values.
+    study.runs[2..6].iter_mut().for_each(|run| run.state = RunState::Waiting);
+    study.runs[0].state = RunState::Waiting;
+    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let none = "connector kind: no combination of the other axes is done with all its values";
+    assert!(findings.notes.iter().any(|note| note.starts_with(none)), "{findings:?}");
 }
 
 #[test]
