@@ -1,5 +1,7 @@
 //! The whole network: pictures and tokens in, logits and losses out.
 
+mod places;
+
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
@@ -7,13 +9,14 @@ use anyhow::{Result, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
+use self::places::{ImageSlot, check_slots, check_spans};
 use crate::cache::Cache;
 use crate::compute::Compute;
 use crate::config::Mm1Config;
 use crate::connector::Connector;
 use crate::init::Init;
 use crate::lm::Lm;
-use crate::ops::{Layout, NewTokens, Sight};
+use crate::ops::{Layout, NewTokens};
 use crate::vision::Vision;
 
 /// Image encoder, connector, decoder (paper, section 3.1).
@@ -67,13 +70,6 @@ pub struct Placed {
     pub size: [usize; 2],
     /// `[h, w, 3]`, rows from the top, normalised.
     pub pixels: Vec<f32>,
-}
-
-/// The places of a picture's image tokens among those of a row, or of all rows.
-#[derive(Clone, Copy)]
-struct ImageSlot {
-    start: usize,
-    tokens: usize,
 }
 
 /// SameSizePictures of one size, and the flat positions of the first image token of each.
@@ -355,57 +351,8 @@ impl Mm1 {
     }
 }
 
-/// Image tokens stay in their row and do not overlap.
-fn check_slots(mut slots: Vec<ImageSlot>, (rows, length): (usize, usize)) -> Result<()> {
-    for &ImageSlot { start, tokens } in &slots {
-        ensure!(
-            start < rows * length && start % length + tokens <= length,
-            "a picture's {tokens} image tokens from position {} of row {} on leave its {length} positions",
-            start % length.max(1),
-            start / length.max(1)
-        );
-    }
-    // Neighbours in order are enough: who overlaps a later picture overlaps the next one.
-    slots.sort_unstable_by_key(|slot| slot.start);
-    for pair in slots.windows(2) {
-        let [ImageSlot { start, tokens }, next] = [pair[0], pair[1]];
-        ensure!(
-            start + tokens <= next.start,
-            "pictures at flat positions {start} and {} overlap: the first takes {tokens} image tokens",
-            next.start
-        );
-    }
-    Ok(())
-}
-
 /// `[1, n, v] -> [n, v]`
 fn rows(logits: Tensor<3>) -> Tensor<2> {
     let [_, n, v] = logits.dims();
     logits.reshape([n, v])
-}
-
-/// Spans lie in their rows and do not overlap, and prefixes are theirs.
-fn check_spans(input: &Input<'_>) -> Result<()> {
-    if let Sight::Prefix(prefixes) = &input.layout.sight {
-        let (given, spans) = (prefixes.len(), input.layout.spans.len());
-        ensure!(given == spans, "{given} prefixes for {spans} spans");
-    }
-    let mut spans: Vec<_> = input.layout.spans.iter().map(|s| (s.row, s.start, s.len)).collect();
-    spans.sort_unstable();
-    for &(row, start, len) in &spans {
-        ensure!(
-            row < input.rows && start + len <= input.length,
-            "span of {len} positions from {start} in row {row} leaves {} rows of {} positions",
-            input.rows,
-            input.length
-        );
-    }
-    for pair in spans.windows(2) {
-        let ((row, start, len), (next_row, next, _)) = (pair[0], pair[1]);
-        ensure!(
-            row != next_row || start + len <= next,
-            "spans at {start} (length {len}) and {next} of row {row} overlap"
-        );
-    }
-    Ok(())
 }

@@ -1,6 +1,7 @@
 //! The image encoder: a vision transformer (Dosovitskiy et al. 2021) with a patch or a convolutional stem.
 //! Its settings, its forward pass and its memory formula; those of the stem are in `stem`.
 
+mod activation;
 mod stem;
 
 use std::path::PathBuf;
@@ -12,13 +13,14 @@ use schemars::{JsonSchema, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
+pub use self::activation::VisionActivation;
 pub use self::stem::{ConvStage, Stem};
 use crate::attention::{Attention, NormWeights};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer, POSITION, STD};
 use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::mlp::{Block, Mlp};
-use crate::ops::{self, Activation, Affine, Heads, Layout, Operations, Sight, WeightFormat};
+use crate::ops::{self, Affine, Heads, Layout, Operations, Sight, WeightFormat};
 use crate::positions;
 
 /// The image encoder, `[model.vision]`: a vision transformer with pre-norm blocks (LayerNorm, GELU).
@@ -99,19 +101,6 @@ pub struct VisionSizes {
     pub heads: usize,
     /// Width of the MLP's hidden layer.
     pub ffn: usize,
-}
-
-/// The activation function of an image encoder's MLP.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "kebab-case")]
-pub enum VisionActivation {
-    /// `x * Phi(x)` with the exact error function (Hendrycks and Gimpel 2016): ViT's, DINOv2's.
-    #[default]
-    Gelu,
-    /// `x * sigmoid(1.702 x)`: CLIP's.
-    QuickGelu,
-    /// With `tanh` instead of the error function: SigLIP's.
-    GeluTanh,
 }
 
 /// The schema of settings with a `from`: what must be written is required only where no origin settles it.
@@ -400,17 +389,6 @@ impl Vision {
         match &self.pre_norm {
             None => x,
             Some(norm) => compute.ops().norm(x, &norm.norm()),
-        }
-    }
-}
-
-/// As the operations take it.
-impl From<VisionActivation> for Activation {
-    fn from(activation: VisionActivation) -> Self {
-        match activation {
-            VisionActivation::Gelu => Self::Gelu,
-            VisionActivation::QuickGelu => Self::QuickGelu,
-            VisionActivation::GeluTanh => Self::GeluTanh,
         }
     }
 }

@@ -375,6 +375,13 @@ fn a_llava_is_written_with_all_that_transformers_reads_and_goes_back_in() {
     };
     let [root_name, folder] = [&root, &out].map(|path| path.to_str().unwrap());
     assert_eq!(answer(["--model", folder]), answer(["--run", root_name]));
+    // The norm that nobody looks behind is left.
+    let imported = dir.path().join("imported");
+    let done = mm1(&["import", folder, "--out", imported.to_str().unwrap()]).output().unwrap();
+    succeeds(&done);
+    let said = String::from_utf8_lossy(&done.stdout).into_owned();
+    assert!(said.contains("2 left out"), "{said}");
+    assert_eq!(json(&imported.join("config.json"))["vision_feature_layer"], -1);
     let (recipe, on) = (dir.path().join("on.toml"), dir.path().join("on"));
     recipe_from(&out, &recipe);
     let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];

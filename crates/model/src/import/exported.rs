@@ -13,7 +13,7 @@ use super::llava::{self, LlavaEncoder};
 use super::lm_names::LmNames;
 use super::settings::{EncoderSettings, HiddenWidth, bounded, settings};
 use super::tensors::{ForeignTensors, TensorAccount};
-use super::{ImportedEncoder, files, folder, lm_settings};
+use super::{ImportedEncoder, files, lm_settings, pixels};
 use crate::config::Mm1Config;
 use crate::connector::{AveragePoolConfig, Connector, ConnectorConfig, MlpConnectorConfig};
 use crate::device::DeviceKind;
@@ -145,7 +145,7 @@ impl ExportedFolder {
         foreign.leave(&left.iter().map(String::as_str).collect::<Vec<_>>());
         foreign.narrow(family.landmark, &[])?;
         let mut imported = family.read(config, foreign)?;
-        folder::apply_preprocessor(&self.path, &mut imported)?;
+        pixels::apply_preprocessor(&self.path, &mut imported)?;
         Ok(imported)
     }
 

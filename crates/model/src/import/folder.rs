@@ -3,28 +3,13 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
 use serde_json::Value;
 
+use super::families::{KINDS, encoder_alone};
 use super::files::{json, tensors};
+use super::pixels::apply_preprocessor;
 use super::tensors::ForeignTensors;
-use super::{Family, ImportedEncoder, clip, dinov2, exported, siglip};
-
-/// The `model_type` of each family, alone and with its text tower.
-pub(super) const KINDS: [&str; 5] = ["clip", "clip_vision_model", "siglip", "siglip_vision_model", "dinov2"];
-
-/// Those of each family alone.
-pub(super) const ALONE: [&str; 3] = ["clip_vision_model", "siglip_vision_model", "dinov2"];
-
-/// The family whose encoder alone has this `model_type`.
-pub(super) fn encoder_alone(kind: &str) -> Option<&'static Family> {
-    Some(match kind {
-        "clip_vision_model" => &clip::FAMILY,
-        "siglip_vision_model" => &siglip::FAMILY,
-        "dinov2" => &dinov2::FAMILY,
-        _ => return None,
-    })
-}
+use super::{Family, ImportedEncoder, clip, exported, siglip};
 
 pub(super) fn open(folder: &Path) -> Result<ImportedEncoder> {
     let file = folder.join("config.json");
@@ -49,32 +34,4 @@ pub(super) fn open(folder: &Path) -> Result<ImportedEncoder> {
     let mut imported = family.read(shape, foreign)?;
     apply_preprocessor(folder, &mut imported)?;
     Ok(imported)
-}
-
-/// Takes mean and deviation of the pixels from the settings in the folder, where it has some.
-pub(super) fn apply_preprocessor(folder: &Path, imported: &mut ImportedEncoder) -> Result<()> {
-    let preprocessor = folder.join("preprocessor_config.json");
-    if preprocessor.exists() {
-        json::<Preprocessor>(&preprocessor)?.apply(imported);
-    }
-    Ok(())
-}
-
-/// How pixels were prepared.
-#[derive(Deserialize)]
-struct Preprocessor {
-    do_normalize: Option<bool>,
-    image_mean: Option<[f32; 3]>,
-    image_std: Option<[f32; 3]>,
-}
-
-impl Preprocessor {
-    fn apply(self, to: &mut ImportedEncoder) {
-        if self.do_normalize == Some(false) {
-            (to.mean, to.std) = ([0.0; 3], [1.0; 3]);
-            return;
-        }
-        to.mean = self.image_mean.unwrap_or(to.mean);
-        to.std = self.image_std.unwrap_or(to.std);
-    }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
 
-use super::{exported, files, folder, lm_settings};
+use super::{exported, families, files, lm_settings};
 
 /// What a file or folder of others holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,7 @@ impl OriginKind {
         let known = |names: &[&str]| names.iter().any(|name| kind == name);
         if known(&lm_settings::names()) {
             Ok(Self::Decoder)
-        } else if known(&folder::KINDS) {
+        } else if known(&families::KINDS) {
             Ok(Self::Encoder)
         } else if known(&exported::names()) {
             Ok(Self::Whole)
@@ -53,7 +53,7 @@ impl OriginKind {
                 "{}: model_type = {kind}; language models are {}; image encoders {}; whole models {}",
                 file.display(),
                 lm_settings::names().join(", "),
-                folder::KINDS.join(", "),
+                families::KINDS.join(", "),
                 exported::names().join(", ")
             )
         }

@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
-use super::{Family, folder};
+use super::{Family, families};
 use crate::export::llava::{names, select_strategy};
 use crate::export::vision::VisionNames;
 use crate::vision::VisionConfig;
@@ -49,8 +49,8 @@ pub(super) fn encoder(config: &Value) -> Result<LlavaEncoder> {
     ensure!(bias, "multimodal_projector_bias = false: only true can be imported");
     let given = &config["vision_config"];
     let kind = given["model_type"].as_str().unwrap_or("clip_vision_model");
-    let family = folder::encoder_alone(kind).with_context(|| {
-        format!("vision_config.model_type = {kind:?}: only {} can be imported", folder::ALONE.join(", "))
+    let family = families::encoder_alone(kind).with_context(|| {
+        format!("vision_config.model_type = {kind:?}: only {} can be imported", families::ALONE.join(", "))
     })?;
     let shape = (family.settings)(given).context("vision_config")?;
     let strategy = text("vision_feature_select_strategy", "default");

@@ -29,6 +29,7 @@
 mod clip;
 mod dinov2;
 pub mod exported;
+mod families;
 pub(crate) mod files;
 mod folder;
 mod gguf_settings;
@@ -39,6 +40,7 @@ pub(crate) mod lm_names;
 mod lm_settings;
 mod mapper;
 mod onnx;
+mod pixels;
 mod settings;
 mod siglip;
 mod tensor_parts;

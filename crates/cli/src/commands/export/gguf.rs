@@ -33,13 +33,13 @@ const NORMAL: i64 = 1;
 /// # Errors
 /// See [`super::export`].
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
-    let beside = input(Beside::of(args, found))?;
+    let beside = input(ProjectorFile::of(args, found))?;
     let tokenizer = input(stored(args, found))?;
     let matrices = tensor_type(args.numbers.unwrap_or(StoredAs::F16));
     let (lm, config, name) = (&found.model.lm, &found.recipe.model.lm, &found.recipe.name);
     let model = GgufLanguageModel { lm, config, tokenizer: &tokenizer, name, context, matrices };
     input(on_pool(|| write_language_model(&args.out, &model)))?;
-    if let Beside::Written(form, path) = &beside {
+    if let ProjectorFile::Written(form, path) = &beside {
         let pixels = [found.recipe.image.mean, found.recipe.image.std];
         let projector = GgufProjector { model: &found.model, form: *form, name, pixels, matrices };
         input(on_pool(|| write_projector(path, &projector)))?;
@@ -47,11 +47,11 @@ pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Res
     tell(args, found, (&beside, context))
 }
 
-fn tell(args: &ExportArgs, found: &RunModel, (beside, context): (&Beside, usize)) -> Result<()> {
+fn tell(args: &ExportArgs, found: &RunModel, (beside, context): (&ProjectorFile, usize)) -> Result<()> {
     let bytes = std::fs::metadata(&args.out)?.len();
     let (path, why): (_, Option<&str>) = match beside {
-        Beside::Written(_, path) => (Some(path), None),
-        Beside::LeftOut(why) => (None, Some(why)),
+        ProjectorFile::Written(_, path) => (Some(path), None),
+        ProjectorFile::LeftOut(why) => (None, Some(why)),
     };
     if args.json {
         let left_out: &[&str] = if path.is_some() { &[] } else { &["vision", "connector"] };
@@ -62,23 +62,23 @@ fn tell(args: &ExportArgs, found: &RunModel, (beside, context): (&Beside, usize)
     }
     println!("{}: the language model of stage {}, {bytes} bytes", args.out.display(), found.stage.name());
     match beside {
-        Beside::Written(_, path) => {
+        ProjectorFile::Written(_, path) => {
             println!("{}: its image encoder and connector, for llama.cpp's --mmproj", path.display());
         }
-        Beside::LeftOut(why) => println!("its image encoder and connector are left out: {why}"),
+        ProjectorFile::LeftOut(why) => println!("its image encoder and connector are left out: {why}"),
     }
     Ok(())
 }
 
 /// What becomes of image encoder and connector.
-enum Beside {
+enum ProjectorFile {
     /// They are written in this form, to this file.
     Written(ProjectorForm, PathBuf),
     /// They are not, for this reason.
     LeftOut(&'static str),
 }
 
-impl Beside {
+impl ProjectorFile {
     fn of(args: &ExportArgs, found: &RunModel) -> Result<Self> {
         let form = match found.recipe.export {
             ExportForm::Own => {
