@@ -122,14 +122,15 @@ fn trained(recipe: &Recipe, root: &Path, last: &Stage, device: &Device) -> Resul
     weights::load(clip, &checkpoints::weights(root, &last.name)?).map(Some)
 }
 
-/// Whether all blocks of the encoder are used; said on standard error where not.
+/// Whether all blocks of the encoder and its last norm are used; said on standard error where not.
 fn reaches_space(vision: &VisionConfig, stage: &str) -> bool {
-    let all = vision.blocks() == vision.layers;
-    if !all {
-        let block = vision.blocks();
-        warn(stage, &format!("model.vision.feature_block = {block} is before the towers' common space"));
-    }
-    all
+    let cut = match (vision.blocks(), vision.last_norm) {
+        (block, true) if block == vision.layers => return true,
+        (block, true) => format!("feature_block = {block}"),
+        (_, false) => "last_norm = false".to_owned(),
+    };
+    warn(stage, &format!("model.vision.{cut} is before the towers' common space"));
+    false
 }
 
 fn warn(stage: &str, missing: &str) {

@@ -199,6 +199,10 @@ fn an_imported_pair_is_measured_as_one_of_ours() {
     succeeds(&output);
     assert!(stderr(&output).contains("probe no zero-shot: model.vision.feature_block = 1 is"), "{output:?}");
     assert_eq!(tasks(&out), whole[..2]);
+    let (output, out) = probe(&file, "bare", &["model.vision.last_norm=false"]);
+    succeeds(&output);
+    assert!(stderr(&output).contains("probe no zero-shot: model.vision.last_norm = false is"), "{output:?}");
+    assert_eq!(tasks(&out), whole[..2]);
     // A tokenizer that is none is reported before anything is measured, one that is not there is done
     // without.
     let tokenizer = dir.path().join("clip/tokenizer.json");

@@ -79,15 +79,20 @@ pub fn open(path: &Path) -> Result<Option<ImportedTowers>> {
 
 impl ImportedTowers {
     /// Both towers with the image encoder `vision`, which is that of [`ImportedEncoder::fit`] with all of its
-    /// blocks: behind fewer there is no common space.
+    /// blocks and its last norm: before these there is no common space.
     ///
     /// # Errors
-    /// One line for a feature block before the last, and as [`ImportedEncoder::fit`].
+    /// One line for a feature block before the last and for an encoder without a last norm, and as
+    /// [`ImportedEncoder::fit`].
     pub fn fit(self, vision: &VisionConfig, device: &Device) -> Result<Towers> {
         ensure!(
             vision.blocks() == vision.layers,
             "model.vision.feature_block = {}: texts are compared with what is behind the last block",
             vision.blocks()
+        );
+        ensure!(
+            vision.last_norm,
+            "model.vision.last_norm = false: texts are compared with what is behind the last norm"
         );
         let config = TowersConfig { vision: vision.clone(), ..self.config };
         let image = self.image.fit(vision)?.into_iter();

@@ -83,6 +83,9 @@ fn another_size_is_made_of_the_same_towers() {
         assert_eq!(made.vision.position.dims(), [9, 16]);
         let vectors = values(made.embed_pictures(&case::cpu(), small.clone()));
         assert_eq!(vectors, values(whole.embed_pictures(&case::cpu(), small)), "{name}");
+        let bare = VisionConfig { last_norm: false, ..own.clone() };
+        let error = fit(&bare).unwrap_err().to_string();
+        assert!(error.starts_with("model.vision.last_norm = false: texts are compared"), "{error}");
         let error = fit(&VisionConfig { feature_block: Some(1), ..own }).unwrap_err().to_string();
         assert!(error.starts_with("model.vision.feature_block = 1: texts are compared"), "{error}");
     }
