@@ -1,4 +1,4 @@
-//! [`Grid`]: the settings of a study and their combinations, from the `[ablation]` table of a recipe.
+//! [`StudyGrid`]: the settings of a study and their combinations, from the `[ablation]` table of a recipe.
 //!
 //! Nothing is known here of recipes: a setting is a path with a value, as `--set` has them.
 
@@ -38,7 +38,7 @@ pub struct Ablation {
 
 /// All combinations of a study.
 #[derive(Clone, Debug)]
-pub struct Grid {
+pub struct StudyGrid {
     /// In the order in which the recipe has them.
     pub axes: Vec<GridAxis>,
     /// One for each run; the last axis changes fastest.
@@ -60,7 +60,7 @@ impl Ablation {
     /// # Errors
     /// One line with the field and the remedy: an axis without values or with two forms of them, a name or
     /// setting that comes twice, an axis or value that is not there, an exclusion without effect.
-    pub fn grid(&self) -> Result<Grid> {
+    pub fn grid(&self) -> Result<StudyGrid> {
         let mut axes =
             self.axis.iter().enumerate().map(|(i, axis)| axis.resolve(i)).collect::<Result<Vec<_>>>()?;
         check::distinct(&axes)?;
@@ -89,7 +89,7 @@ impl Ablation {
             );
         }
         ensure!(!combinations.is_empty(), "exclude leaves no combination: remove one of them");
-        Ok(Grid { axes, combinations, paper: self.paper.clone() })
+        Ok(StudyGrid { axes, combinations, paper: self.paper.clone() })
     }
 }
 
@@ -102,7 +102,7 @@ fn all(axes: &[GridAxis]) -> Vec<Combination> {
     })
 }
 
-impl Grid {
+impl StudyGrid {
     /// The values of a combination, in the order of the axes.
     pub fn values<'a>(&'a self, of: &'a Combination) -> impl Iterator<Item = &'a AxisValue> {
         self.axes.iter().zip(&of.places).map(|(axis, &place)| &axis.values[place])

@@ -19,9 +19,6 @@ use self::observation::{LawAxis, LawObservation, LawTarget};
 use self::optimum::SizeOptimum;
 use crate::estimate::Estimate;
 
-/// The paper's a and b (section 3).
-pub const PAPER: [f64; 2] = [-0.4214, -0.5535];
-
 /// Sizes that a line with an error needs.
 const FEWEST_SIZES: usize = 3;
 
@@ -120,11 +117,12 @@ impl PowerLaw {
     pub fn sentence(&self) -> String {
         let Self { a, b, .. } = self;
         let [low, high] = a.ci95();
-        let of_paper = PAPER[0];
+        let of_paper = self.axis.paper()[0];
+        let what = if self.axis == LawAxis::LearningRate { "η" } else { "c" };
         let place = if (low..=high).contains(&of_paper) { "inside" } else { "outside" };
         let sign = if b.value < 0.0 { '-' } else { '+' };
         let text = format!(
-            "ln η = {:.4} ln N {sign} {:.4}: the exponent is {:.3} ± {:.3}; the paper's {of_paper} lies \
+            "ln {what} = {:.4} ln N {sign} {:.4}: the exponent is {:.3} ± {:.3}; the paper's {of_paper} lies \
              {place} of [{low:.3}, {high:.3}]",
             a.value,
             b.value.abs(),

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::whole_file;
+use mm1_lab::law::PowerLaw;
 use mm1_lab::law::observation::LawAxis;
 use mm1_lab::law::page;
 use mm1_lab::law::reading::{LawMeasure, LawRuns, run_folders};
-use mm1_lab::law::{PAPER, PowerLaw};
 use serde_json::json;
 
 use crate::arguments::RecipeArgs;
@@ -35,6 +35,9 @@ pub(crate) struct LawArgs {
     /// of training; or the score of a task with its number of shots, such as scene-vqa:8.
     #[arg(long, default_value = "loss", value_name = "loss|TASK:SHOTS")]
     target: LawMeasure,
+    /// What is fitted over the size. For the weight decay all runs of a size have one learning rate.
+    #[arg(long, default_value = "learning-rate", value_name = "learning-rate|weight-decay")]
+    axis: LawAxis,
     #[command(flatten)]
     study: StudyArgs,
     /// Print one JSON document as the last line of standard output.
@@ -53,16 +56,20 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
         return Ok(());
     }
     let folders = input(run_folders(&folder))?;
-    let runs = input(LawRuns::read(&folders, &args.target))?;
+    let runs = input(LawRuns::read(&folders, args.axis, &args.target))?;
     for note in runs.notes.iter().take(NAMED) {
         tell(format_args!("mm1: warning: {note}"));
     }
     if runs.notes.len() > NAMED {
         tell(format_args!("mm1: warning: and {} more; law.html lists all", runs.notes.len() - NAMED));
     }
-    let fitted = PowerLaw::fit(LawAxis::LearningRate, runs.target, &runs.observations());
+    let fitted = PowerLaw::fit(args.axis, runs.target, &runs.observations());
     let why = fitted.as_ref().err().map(|e| format!("{e:#}")).unwrap_or_default();
-    let page = page::page("The law of the learning rate", &runs, fitted.as_ref().map_err(|_| why.as_str()));
+    let page = page::page(
+        &format!("The law of the {}", args.axis.name()),
+        &runs,
+        fitted.as_ref().map_err(|_| why.as_str()),
+    );
     put(&folder, "law.html", page.as_bytes())?;
     let page = folder.join("law.html");
     let law = fitted.map_err(|e| {
@@ -70,7 +77,7 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
     })?;
     put(&folder, "law.svg", page::svg(&law).as_bytes())?;
     let document = json!({
-        "measured": runs.measured, "target": runs.target, "law": law, "paper": { "a": PAPER[0], "b": PAPER[1] },
+        "measured": runs.measured, "target": runs.target, "law": law, "paper": { "a": args.axis.paper()[0], "b": args.axis.paper()[1] },
         "runs": runs.runs, "notes": runs.notes,
     });
     put(&folder, "law.json", &serde_json::to_vec_pretty(&document)?)?;
@@ -111,11 +118,12 @@ fn print_law(runs: &LawRuns, law: &PowerLaw) {
     println!("{}", runs.measured);
     println!(
         "{:>12} {:>10}  {:<22} {:>10} {:>5} {:>9}",
-        "size", "best rate", "95% interval", "the paper", "runs", "diverged"
+        "size", "best", "95% interval", "the paper", "runs", "diverged"
     );
     for of in &law.optima {
         let [low, high] = of.ln.ci95().map(f64::exp);
-        let paper = (PAPER[0] * (of.parameters as f64).ln() + PAPER[1]).exp();
+        let [a, b] = law.axis.paper();
+        let paper = (a * (of.parameters as f64).ln() + b).exp();
         println!(
             "{:>12} {:>10.2e}  {:<22} {paper:>10.2e} {:>5} {:>9}",
             of.parameters,
@@ -134,8 +142,10 @@ fn print_law(runs: &LawRuns, law: &PowerLaw) {
         }
     }
     println!("{}", law.sentence());
-    println!(
-        "for a recipe whose stages have lr = \"law\":\n\n[law]\na = {:.4}\nb = {:.4}",
-        law.a.value, law.b.value
-    );
+    if law.axis == LawAxis::LearningRate {
+        println!(
+            "for a recipe whose stages have lr = \"law\":\n\n[law]\na = {:.4}\nb = {:.4}",
+            law.a.value, law.b.value
+        );
+    }
 }

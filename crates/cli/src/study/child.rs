@@ -36,6 +36,11 @@ pub(super) fn threads(args: &StudyArgs) -> usize {
 
 /// This program once more.
 fn program() -> Result<Command> {
+    // All runs of a study are done by one program, even where another build has taken its place meanwhile.
+    let itself = Path::new("/proc/self/exe");
+    if itself.exists() {
+        return Ok(Command::new(itself));
+    }
     Ok(Command::new(std::env::current_exe().context("the place of this program")?))
 }
 

@@ -55,44 +55,36 @@ impl Jobs {
         let next = followers(study, &chains);
         let (mut jobs, mut by_key) = (Self { all: Vec::new(), of_cell: Vec::new() }, BTreeMap::new());
         for (number, (cell, chain)) in study.cells.iter().zip(&chains).enumerate() {
+            let names = cell.names.join(", ");
+            let job = |title: String, text: String, key: &str, after: Option<usize>, own: Vec<String>| Job {
+                title,
+                text,
+                folder: runs.join(key),
+                after,
+                own,
+                cell: number,
+                shared_by: 0,
+            };
             let (mut after, mut done) = (None, 0);
             for (count, (key, prefix)) in chain.iter().enumerate() {
-                let folder = runs.join(key);
-                if next[key].len() < 2 && !is_done(&folder) {
+                if next[key].len() < 2 && !is_done(&runs.join(key)) {
                     continue;
                 }
-                let place = by_key.get(key).copied();
-                let place = if let Some(place) = place {
-                    place
-                } else {
+                if !by_key.contains_key(key) {
+                    let title = format!("{} of {names}", prefix.name);
                     let text = recipe_text(prefix, &cell.text)?;
-                    let own = prefix.stage[done..].iter().map(|stage| stage.name().to_owned()).collect();
-                    jobs.push(Job {
-                        title: prefix.name.clone(),
-                        text,
-                        folder,
-                        after,
-                        own,
-                        cell: number,
-                        shared_by: 0,
-                    })
-                };
-                by_key.insert(key.clone(), place);
-                (after, done) = (Some(place), count + 1);
+                    let place = jobs.push(job(title, text, key, after, stages_from(prefix, done)));
+                    by_key.insert(key.clone(), place);
+                }
+                (after, done) = (by_key.get(key).copied(), count + 1);
             }
-            let place = if let Some(&place) = by_key.get(&cell.key) {
-                place
-            } else {
-                let own = cell.recipe.stage[done..].iter().map(|stage| stage.name().to_owned()).collect();
-                let (title, text) = (cell.names.join(", "), cell.text.clone());
-                let job =
-                    Job { title, text, folder: runs.join(&cell.key), after, own, cell: number, shared_by: 0 };
-                let place = jobs.push(job);
+            if !by_key.contains_key(&cell.key) {
+                let own = stages_from(&cell.recipe, done);
+                let place = jobs.push(job(names.clone(), cell.text.clone(), &cell.key, after, own));
                 jobs.count_shared(after);
-                place
-            };
-            by_key.insert(cell.key.clone(), place);
-            jobs.of_cell.push(place);
+                by_key.insert(cell.key.clone(), place);
+            }
+            jobs.of_cell.push(by_key[&cell.key]);
         }
         Ok(jobs)
     }
@@ -126,6 +118,11 @@ impl Jobs {
         }
         states
     }
+}
+
+/// The names of a recipe's stages but for the first `done`.
+fn stages_from(recipe: &Recipe, done: usize) -> Vec<String> {
+    recipe.stage[done..].iter().map(|stage| stage.name().to_owned()).collect()
 }
 
 /// The first stages of a run that others may have, too: the fewest first.

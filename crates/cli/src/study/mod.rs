@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail};
 use clap::Args;
-use mm1_lab::grid::{Ablation, Combination, Grid};
+use mm1_lab::grid::{Ablation, Combination, StudyGrid};
 use mm1_lab::study::record::{RunState, StudyRecord};
 use toml::{Table, Value};
 
@@ -21,7 +21,7 @@ pub(crate) use self::folder::table_of;
 use self::bill::Bill;
 use self::folder::StudyFolder;
 use self::job::Jobs;
-use self::schedule::Schedule;
+use self::schedule::StudySchedule;
 use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::interrupt::stop_flag;
@@ -64,7 +64,7 @@ pub(crate) struct Study {
     /// The recipe's file, as refusals name it.
     shown: String,
     name: String,
-    grid: Grid,
+    grid: StudyGrid,
     /// One for each combination.
     cells: Vec<StudyCell>,
 }
@@ -149,7 +149,7 @@ impl Study {
         }
         let changed = |states: &[RunState]| folder.write(&folder.record(self, &jobs, states));
         let (jobs, folder, bill) = (&jobs, &folder, &bill);
-        let states = Schedule { args, jobs, folder, bill, stop: &stop, changed: &changed }.run()?;
+        let states = StudySchedule { args, jobs, folder, bill, stop: &stop, changed: &changed }.run()?;
         let record = folder.record(self, jobs, &states);
         Ok(StudyOutcome { folder: folder.root().to_owned(), record })
     }
@@ -173,7 +173,7 @@ impl Study {
 }
 
 /// The combinations of an `[ablation]` table.
-fn grid_of(ablation: Value) -> Result<Grid> {
+fn grid_of(ablation: Value) -> Result<StudyGrid> {
     let ablation: Ablation =
         ablation.try_into().map_err(|e: toml::de::Error| anyhow::anyhow!("{}", e.message()))?;
     ablation.grid()

@@ -25,7 +25,7 @@ use crate::run_folder::RunFolder;
 const PATIENCE: Duration = Duration::from_millis(250);
 
 /// What a study's runs are done with.
-pub(super) struct Schedule<'a> {
+pub(super) struct StudySchedule<'a> {
     pub(super) args: &'a StudyArgs,
     pub(super) jobs: &'a Jobs,
     pub(super) folder: &'a StudyFolder,
@@ -37,8 +37,8 @@ pub(super) struct Schedule<'a> {
 }
 
 /// The jobs while they are worked on.
-struct Progress<'a> {
-    schedule: &'a Schedule<'a>,
+struct StudyProgress<'a> {
+    schedule: &'a StudySchedule<'a>,
     states: Vec<RunState>,
     running: BTreeMap<usize, RunningJob>,
     /// Seconds of each job that was done here.
@@ -54,7 +54,7 @@ struct RunningJob {
     begun: Instant,
 }
 
-impl Schedule<'_> {
+impl StudySchedule<'_> {
     /// Does all jobs; one that fails ends no other. How each has ended.
     ///
     /// # Errors
@@ -62,7 +62,7 @@ impl Schedule<'_> {
     pub(super) fn run(&self) -> Result<Vec<RunState>> {
         let (ends, ended) = channel();
         let (states, running, spent) = (self.jobs.states(), BTreeMap::new(), BTreeMap::new());
-        let mut progress = Progress { schedule: self, states, running, spent, ends, interrupted: false };
+        let mut progress = StudyProgress { schedule: self, states, running, spent, ends, interrupted: false };
         (self.changed)(&progress.states)?;
         while progress.goes_on() {
             progress.start_more()?;
@@ -73,7 +73,7 @@ impl Schedule<'_> {
     }
 }
 
-impl Progress<'_> {
+impl StudyProgress<'_> {
     /// Whether something runs, or is still to begin. After an interrupt nothing begins, and what runs is
     /// asked to stop.
     fn goes_on(&mut self) -> bool {
@@ -114,7 +114,7 @@ impl Progress<'_> {
     }
 
     fn start(&mut self, place: usize) -> Result<()> {
-        let Schedule { args, jobs, folder, .. } = self.schedule;
+        let StudySchedule { args, jobs, folder, .. } = self.schedule;
         let job = &jobs.all[place];
         let (title, number) = (&job.title, place + 1);
         tell(format_args!("job {number} of {}: {title}, in {}", jobs.all.len(), job.folder.display()));

@@ -1,6 +1,8 @@
 //! [`LawObservation`]: one run of a grid of sizes and learning rates.
 
-use anyhow::{Result, ensure};
+use std::str::FromStr;
+
+use anyhow::{Error, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 /// What a run is judged by.
@@ -40,8 +42,16 @@ pub struct LawObservation {
 }
 
 impl LawAxis {
+    /// The paper's a and b (section 3.3): of the learning rate its law, of the decay the same for all sizes.
+    pub fn paper(self) -> [f64; 2] {
+        match self {
+            Self::LearningRate => [-0.4214, -0.5535],
+            Self::WeightDecay => [0.0, 0.1_f64.ln()],
+        }
+    }
+
     /// Of one run.
-    pub(super) fn of(self, run: &LawObservation) -> f64 {
+    pub fn of(self, run: &LawObservation) -> f64 {
         match self {
             Self::LearningRate => run.learning_rate,
             Self::WeightDecay => run.weight_decay,
@@ -62,6 +72,19 @@ impl LawAxis {
             Self::LearningRate => "learning rate",
             Self::WeightDecay => "weight decay",
         }
+    }
+}
+
+impl FromStr for LawAxis {
+    type Err = Error;
+
+    /// `learning-rate` or `weight-decay`.
+    fn from_str(text: &str) -> Result<Self> {
+        Ok(match text {
+            "learning-rate" => Self::LearningRate,
+            "weight-decay" => Self::WeightDecay,
+            _ => bail!("write learning-rate or weight-decay"),
+        })
     }
 }
 

@@ -3,9 +3,10 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
+use super::PowerLaw;
+use super::observation::LawAxis;
 use super::optimum::SizeOptimum;
 use super::reading::LawRuns;
-use super::{PAPER, PowerLaw};
 use crate::axis::PlotAxis;
 use crate::number::count;
 use crate::plot::{across, escape, frame, path, up};
@@ -42,7 +43,7 @@ pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String
     let body = format!(
         "<header>\n<h1>{}</h1>\n{head}</header>\n{notes}<section><h2>Each size</h2>\n<p \
          class=\"caption\">{}. A dot is a run, the line goes through the means over seeds; the upright line \
-         is the best rate with its 95% interval.</p>\n<div class=\"plots\">{curves}</div></section>\n",
+         is the best value with its 95% interval.</p>\n<div class=\"plots\">{curves}</div></section>\n",
         escape(title),
         escape(&capital(&runs.measured))
     );
@@ -54,7 +55,7 @@ pub fn svg(law: &PowerLaw) -> String {
     let ends = |of: &SizeOptimum| of.ln.ci95().map(f64::exp);
     let sizes: Vec<f64> = law.optima.iter().map(|of| of.parameters as f64).collect();
     let (first, last) = (sizes[0], sizes[sizes.len() - 1]);
-    let paper = |n: f64| (PAPER[0] * n.ln() + PAPER[1]).exp();
+    let paper = |n: f64| of_paper(law.axis, n);
     let all = law
         .optima
         .iter()
@@ -67,8 +68,14 @@ pub fn svg(law: &PowerLaw) -> String {
     let (low, high) = ((first / room).ln(), (last * room).ln());
     let x = |n: f64| (n.ln() - low) / (high - low);
     let ticks: Vec<(f64, String)> = sizes.iter().map(|&n| (x(n), count(n))).collect();
-    let title = "best learning rate over the size of the decoder";
-    let mut svg = frame(title, &ticks, "decoder's parameters N, logarithmic", &y, "best peak learning rate");
+    let title = format!("best {} over the size of the decoder", law.axis.name());
+    let mut svg = frame(
+        &title,
+        &ticks,
+        "decoder's parameters N, logarithmic",
+        &y,
+        &format!("best {}", law.axis.name()),
+    );
     let line = |at: &dyn Fn(f64) -> f64| [low.exp(), high.exp()].map(|n| (across(x(n)), up(y.at(at(n)))));
     path(&mut svg, "line dashed c1", &line(&paper));
     path(&mut svg, "line c0", &line(&|n| law.at(n)));
@@ -92,18 +99,21 @@ fn curve(runs: &LawRuns, size: u64, optimum: Option<&SizeOptimum>) -> String {
     let mut means: BTreeMap<u64, Vec<f64>> = BTreeMap::new();
     for of in of_size() {
         // Rates are above 0, so their bits are in their order.
-        means.entry(of.learning_rate.to_bits()).or_default().extend(of.result);
+        means.entry(runs.axis.of(of).to_bits()).or_default().extend(of.result);
     }
     let rates: Vec<f64> = means.keys().map(|bits| f64::from_bits(*bits)).collect();
     let (first, last) = (rates[0], rates[rates.len() - 1]);
+    if first <= 0.0 {
+        return format!("<p>{}: a value of 0 has no logarithm</p>\n", escape(&count(size as f64)));
+    }
     let room = (last / first).powf(0.06).max(1.05);
     let (low, high) = ((first / room).ln(), (last * room).ln());
     let x = |rate: f64| across((rate.ln() - low) / (high - low));
     let y = PlotAxis::rounded(of_size().filter_map(|of| of.result));
     let ticks: Vec<(f64, String)> =
         rates.iter().map(|&rate| ((rate.ln() - low) / (high - low), short(rate))).collect();
-    let title = format!("results of size {} over the learning rate", count(size as f64));
-    let mut svg = frame(&title, &ticks, "peak learning rate, logarithmic", &y, "result");
+    let title = format!("results of size {} over the {}", count(size as f64), runs.axis.name());
+    let mut svg = frame(&title, &ticks, &format!("{}, logarithmic", runs.axis.name()), &y, "result");
     if let Some(of) = optimum {
         let [left, right] = of.ln.ci95().map(|ln| x(ln.exp().clamp(low.exp(), high.exp())));
         let (top, bottom, best) = (up(1.0), up(0.0), x(of.best));
@@ -122,11 +132,11 @@ fn curve(runs: &LawRuns, size: u64, optimum: Option<&SizeOptimum>) -> String {
     path(&mut svg, "line c0", &line);
     for of in of_size() {
         let Some(result) = of.result.filter(|result| result.is_finite()) else { continue };
-        let hint = format!("rate {:.3e}, seed {}: {result:.4}", of.learning_rate, of.seed);
+        let hint = format!("{:.3e}, seed {}: {result:.4}", runs.axis.of(of), of.seed);
         let _ = write!(
             svg,
             "<g><title>{hint}</title><circle class=\"mark c0\" cx=\"{:.1}\" cy=\"{:.1}\" r=\"3\"/></g>",
-            x(of.learning_rate),
+            x(runs.axis.of(of)),
             up(y.at(result))
         );
     }
@@ -142,17 +152,23 @@ fn table(law: &PowerLaw) -> String {
              {high:.2e}]</td><td>{:.2e}</td><td>{}</td><td>{}</td></tr>",
             count(of.parameters as f64),
             of.best,
-            (PAPER[0] * (of.parameters as f64).ln() + PAPER[1]).exp(),
+            of_paper(law.axis, of.parameters as f64),
             of.runs,
             of.diverged
         )
     };
     let rows: String = law.optima.iter().map(row).collect();
     format!(
-        "<div class=\"scroll\"><table><thead><tr><th>Size</th><th>Best rate</th><th>95% \
+        "<div class=\"scroll\"><table><thead><tr><th>Size</th><th>Best</th><th>95% \
          interval</th><th>The paper's \
          law</th><th>Runs</th><th>Diverged</th></tr></thead><tbody>{rows}</tbody></table></div>\n"
     )
+}
+
+/// What the paper's law says for `n` parameters.
+fn of_paper(axis: LawAxis, n: f64) -> f64 {
+    let [a, b] = axis.paper();
+    (a * n.ln() + b).exp()
 }
 
 /// `4e-3`, `1.6e-2`.

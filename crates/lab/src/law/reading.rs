@@ -8,7 +8,7 @@ use anyhow::{Context as _, Error, Result, ensure};
 use serde::Serialize;
 use toml::Value;
 
-use super::observation::{LawObservation, LawTarget};
+use super::observation::{LawAxis, LawObservation, LawTarget};
 use crate::record::ScoreRecord;
 use crate::run::{RunRecords, StageRecords};
 
@@ -59,6 +59,8 @@ impl fmt::Display for LawMeasure {
 /// All runs of a grid.
 #[derive(Clone, Debug, Serialize)]
 pub struct LawRuns {
+    /// What is looked for.
+    pub axis: LawAxis,
     /// Whether less is better.
     pub target: LawTarget,
     /// What the results are, in words with their unit.
@@ -91,7 +93,7 @@ impl LawRuns {
     ///
     /// # Errors
     /// A folder that is none of a run; runs that were measured in different ways; none that is finished.
-    pub fn read(folders: &[PathBuf], measure: &LawMeasure) -> Result<Self> {
+    pub fn read(folders: &[PathBuf], axis: LawAxis, measure: &LawMeasure) -> Result<Self> {
         let (mut runs, mut notes) = (Vec::new(), Vec::new());
         let mut kinds: Vec<(String, LawTarget)> = Vec::new();
         for folder in folders {
@@ -128,7 +130,7 @@ impl LawRuns {
             let why = notes.first().map_or(String::new(), |note| format!(" ({note})"));
             format!("no run is finished and has a {measure}{why}")
         })?;
-        Ok(Self { target, measured, runs, notes })
+        Ok(Self { axis, target, measured, runs, notes })
     }
 
     /// What came out of each.

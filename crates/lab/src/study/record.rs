@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 use serde::{Deserialize, Serialize};
 
 use crate::ablation::PaperTable;
-use crate::grid::Grid;
+use crate::grid::StudyGrid;
 use crate::grid::axis::GridAxis;
 
 /// The file's name in the folder of a study.
@@ -83,7 +83,7 @@ impl StudyAxis {
 
 impl StudyRecord {
     /// A study of these `runs`.
-    pub fn new(name: &str, grid: &Grid, runs: Vec<StudyRun>) -> Self {
+    pub fn new(name: &str, grid: &StudyGrid, runs: Vec<StudyRun>) -> Self {
         let axes = grid.axes.iter().map(StudyAxis::of).collect();
         Self { name: name.to_owned(), axes, runs, paper: grid.paper.clone() }
     }

@@ -1,6 +1,6 @@
 //! The axes of a study and their combinations.
 
-use mm1_lab::grid::{Ablation, Grid};
+use mm1_lab::grid::{Ablation, StudyGrid};
 
 const AXES: &str = r#"
 [[axis]]
@@ -22,7 +22,7 @@ path = "seed"
 values = [1, 2, 3]
 "#;
 
-fn grid(text: &str) -> Result<Grid, String> {
+fn grid(text: &str) -> Result<StudyGrid, String> {
     let ablation: Ablation = toml::from_str(text).map_err(|e| e.message().to_owned())?;
     ablation.grid().map_err(|e| format!("{e:#}"))
 }

@@ -61,7 +61,7 @@ fn the_law_of_run_folders_is_the_one_that_made_them() {
     grid(root.path());
     let folders = run_folders(root.path()).unwrap();
     assert_eq!(folders.len(), 72);
-    let runs = LawRuns::read(&folders, &LawMeasure::Loss).unwrap();
+    let runs = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
     assert_eq!((runs.target, runs.runs.len(), runs.notes.len()), (LawTarget::Loss, 72, 0));
     assert_eq!(runs.measured, "loss of held-out texts in nats a token (perplexity:text)");
     let law = PowerLaw::fit(LawAxis::LearningRate, runs.target, &runs.observations()).unwrap();
@@ -73,7 +73,7 @@ fn the_law_of_run_folders_is_the_one_that_made_them() {
     for folder in &folders {
         drop(fs::remove_file(folder.join("eval.json")));
     }
-    let trained = LawRuns::read(&folders, &LawMeasure::Loss).unwrap();
+    let trained = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
     assert_eq!(trained.measured, "loss of training over its last 2 steps, in nats a token");
     let (a, b) = (trained.runs[0].observation.result.unwrap(), runs.runs[0].observation.result.unwrap());
     assert!((a - b - 0.5).abs() < 1e-9, "{a} {b}");
@@ -83,7 +83,8 @@ fn the_law_of_run_folders_is_the_one_that_made_them() {
 fn the_page_shows_the_law_beside_the_papers_and_every_size() {
     let root = tempfile::tempdir().unwrap();
     grid(root.path());
-    let runs = LawRuns::read(&run_folders(root.path()).unwrap(), &LawMeasure::Loss).unwrap();
+    let runs =
+        LawRuns::read(&run_folders(root.path()).unwrap(), LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
     let law = PowerLaw::fit(LawAxis::LearningRate, runs.target, &runs.observations()).unwrap();
     let html = page::page("Law", &runs, Ok(&law));
     let names = elements(&html);
@@ -95,6 +96,34 @@ fn the_page_shows_the_law_beside_the_papers_and_every_size() {
 }
 
 #[test]
+fn the_law_of_weight_decay_is_found_in_the_same_way() {
+    let root = tempfile::tempdir().unwrap();
+    grid(root.path());
+    let folders = run_folders(root.path()).unwrap();
+    let of_rate = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
+    for folder in &folders {
+        let plan = fs::read_to_string(folder.join("plan.toml")).unwrap();
+        let (head, rate) = plan.trim_end().rsplit_once("pretrain = ").unwrap();
+        let turned = head.replace("weight_decay = 0.1", &format!("weight_decay = {rate}"));
+        fs::write(folder.join("plan.toml"), turned + "pretrain = 1e-3\n").unwrap();
+    }
+    let of_decay = LawRuns::read(&folders, LawAxis::WeightDecay, &LawMeasure::Loss).unwrap();
+    let fit = |runs: &LawRuns| PowerLaw::fit(runs.axis, runs.target, &runs.observations()).unwrap();
+    let (rate, decay) = (fit(&of_rate), fit(&of_decay));
+    assert_eq!((decay.a, decay.b, decay.axis), (rate.a, rate.b, LawAxis::WeightDecay));
+    assert!(
+        decay.sentence().starts_with("ln c = ") && decay.sentence().contains("the paper's 0 lies outside")
+    );
+    let html = page::page("Law", &of_decay, Ok(&decay));
+    assert!(html.contains("best weight decay") && elements(&html).len() > 50);
+    // Runs that differ in both say nothing of one.
+    let mixed = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
+    let error = PowerLaw::fit(mixed.axis, mixed.target, &mixed.observations()).unwrap_err().to_string();
+    assert!(error.contains("two runs have the same learning rate and seed"), "{error}");
+    assert!("weight-decay".parse::<LawAxis>().is_ok() && "decay".parse::<LawAxis>().is_err());
+}
+
+#[test]
 fn runs_that_tell_nothing_are_named() {
     let root = tempfile::tempdir().unwrap();
     let empty = run_folders(root.path()).unwrap_err().to_string();
@@ -103,16 +132,16 @@ fn runs_that_tell_nothing_are_named() {
     run(&root.path().join("b"), 1000, 2e-3, 1, Some(2.0));
     fs::remove_file(root.path().join("b/processes.json")).unwrap();
     let folders = run_folders(root.path()).unwrap();
-    let runs = LawRuns::read(&folders, &LawMeasure::Loss).unwrap();
+    let runs = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
     assert_eq!(runs.runs.len(), 1);
     assert!(runs.notes[0].ends_with("b: not finished, left out"), "{:?}", runs.notes);
     let measure: LawMeasure = "scene-vqa:8".parse().unwrap();
-    let error = LawRuns::read(&folders, &measure).unwrap_err().to_string();
+    let error = LawRuns::read(&folders, LawAxis::LearningRate, &measure).unwrap_err().to_string();
     assert!(error.contains("no run is finished and has a scene-vqa:8"), "{error}");
     assert!(error.contains("it has no score of scene-vqa with 8 shots"), "{error}");
     fs::write(root.path().join("a/eval.json"), "[]").unwrap();
     run(&root.path().join("b"), 1000, 2e-3, 1, Some(2.0));
-    let error = LawRuns::read(&folders, &LawMeasure::Loss).unwrap_err().to_string();
+    let error = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap_err().to_string();
     assert!(error.contains("the runs were measured in different ways: "), "{error}");
     assert!("scene-vqa".parse::<LawMeasure>().is_err() && "loss".parse::<LawMeasure>().is_ok());
 }
