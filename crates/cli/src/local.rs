@@ -6,10 +6,9 @@ use anyhow::{Result, ensure};
 use mm1_data::document::Image;
 use mm1_eval::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
 use mm1_eval::prompt::Prompt;
-use mm1_serve::generate::{EncodedPrompt, GenerateOptions, Generator, PromptPart};
+use mm1_serve::generate::{AnswerOptions, EncodedPrompt, GenerateOptions, Generator, PromptPart};
 use mm1_serve::likelihood::LikelihoodRequest;
 use mm1_serve::prompts::PromptTokenizer;
-use mm1_serve::sampler::Sampling;
 
 use crate::error::Interrupted;
 
@@ -88,12 +87,8 @@ impl Model for LocalModel<'_> {
     ) -> Result<()> {
         self.check_stop()?;
         let Some(LocalPrompt { shared, .. }) = prompts.first() else { return Ok(()) };
-        let options = GenerateOptions {
-            max_tokens: limits.max_tokens,
-            stop: limits.stop.clone(),
-            sampling: Sampling::Greedy,
-            batch: self.batch,
-        };
+        let answer = AnswerOptions { stop: limits.stop.clone(), ..AnswerOptions::greedy(limits.max_tokens) };
+        let options = GenerateOptions { answer, batch: self.batch };
         let own: Vec<_> = prompts.iter().map(|prompt| &prompt.own.prompt).collect();
         let texts = self.generator.generate_after(shared, &own, &options, None)?;
         texts.into_iter().enumerate().try_for_each(|(i, text)| on_reply(i, Reply::Words(text)))

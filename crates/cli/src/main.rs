@@ -77,6 +77,8 @@ enum Command {
     Plan(commands::plan::PlanArgs),
     /// Chat with a run's model: one answer to PROMPT, or a conversation without it.
     Chat(commands::chat::ChatArgs),
+    /// Serve a run's model: the OpenAI interface for programs, and a page to talk to.
+    Serve(commands::serve::ServeArgs),
     /// Evaluate a model few-shot on benchmarks, or compare two that were evaluated.
     Eval(commands::eval::EvalCommand),
     /// Make the report of a run folder again: report.html.
@@ -142,6 +144,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Law(args) => commands::law::law(&args),
         Command::Plan(args) => commands::plan::plan(&args),
         Command::Chat(args) => commands::chat::chat(&args),
+        Command::Serve(args) => commands::serve::serve(&args),
         Command::Eval(command) => commands::eval::eval(&command),
         Command::Report(args) => commands::report::report(&args),
         Command::Score(args) => commands::score::score(&args),

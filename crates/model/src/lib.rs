@@ -42,7 +42,7 @@ pub mod weight;
 mod weight_file;
 pub mod weights;
 
-pub use cache::Cache;
+pub use cache::{Cache, CachedSequence};
 pub use compute::Compute;
 pub use config::Mm1Config;
 pub use mm1::{Input, Mm1, Piece, Placed};

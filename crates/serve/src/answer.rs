@@ -1,13 +1,34 @@
 //! [`PartialAnswer`]: one answer in the making. [`AnswerText`]: its text, cut at a stop string and shown as
 //! it becomes certain.
 
+use std::collections::BTreeMap;
+
 use anyhow::Result;
 use mm1_data::text_stream::TextStream;
 use mm1_data::tokenizer::Tokenizer;
 
+use crate::grammar::AnswerGrammar;
 use crate::input::ModelInput;
-use crate::options::GenerateOptions;
+use crate::options::AnswerOptions;
+use crate::penalties::Penalties;
 use crate::sampler::Sampler;
+
+/// Why an answer has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Finish {
+    /// By the token of the end, or a stop string.
+    Stop,
+    /// It has as many tokens as it may have.
+    Length,
+}
+
+/// A token of an answer.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TakenToken {
+    pub(crate) id: u32,
+    /// Whether the answer has ended with it.
+    pub(crate) finish: Option<Finish>,
+}
 
 /// One answer in the making, and what the model has yet to read for its next token.
 pub(crate) struct PartialAnswer {
@@ -18,34 +39,68 @@ pub(crate) struct PartialAnswer {
     /// Whether the text has begun.
     begun: bool,
     sampler: Sampler,
+    penalties: Penalties,
+    /// How often the answer has each token, where that matters.
+    counts: BTreeMap<u32, usize>,
+    /// The form of the answer, where it has one.
+    grammar: Option<AnswerGrammar>,
     /// At least 1 until the answer is done.
     tokens_left: usize,
 }
 
 impl PartialAnswer {
     /// The answer to what `unread` ends with; `stream` numbers its random draws.
-    pub(crate) fn new(unread: ModelInput, options: &GenerateOptions, stream: u64) -> Result<Self> {
+    pub(crate) fn new(unread: ModelInput, options: &AnswerOptions, stream: u64) -> Result<Self> {
         Ok(Self {
             unread,
             text: AnswerText::new(&options.stop),
             begun: false,
             sampler: Sampler::new(options.sampling, stream)?,
+            penalties: options.penalties,
+            counts: BTreeMap::new(),
+            grammar: None,
             tokens_left: options.max_tokens,
         })
     }
 
-    /// Takes the next token from its logits, and says whether the answer is done.
-    pub(crate) fn take(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Result<bool> {
-        let id = self.sampler.sample(logits)?;
+    /// The same, of this form.
+    pub(crate) fn with_grammar(self, grammar: Option<AnswerGrammar>) -> Self {
+        Self { grammar, ..self }
+    }
+
+    /// Takes the next token from its logits.
+    pub(crate) fn take(&mut self, logits: &[f32], tokenizer: &Tokenizer) -> Result<TakenToken> {
+        let id = self.choose(logits)?;
         self.tokens_left -= 1;
         let end = tokenizer.is_end(id);
+        if let Some(grammar) = self.grammar.as_mut().filter(|_| !end) {
+            grammar.take(id)?;
+        }
         self.unread = if end { ModelInput::default() } else { ModelInput::token(id) };
         let stopped = !end && self.push(tokenizer.bytes(id), tokenizer.strips_first_space());
-        let done = end || stopped || self.tokens_left == 0;
-        if done {
+        let finish = match end || stopped {
+            true => Some(Finish::Stop),
+            false => (self.tokens_left == 0).then_some(Finish::Length),
+        };
+        if finish.is_some() {
             self.text.finish();
         }
-        Ok(done)
+        Ok(TakenToken { id, finish })
+    }
+
+    fn choose(&mut self, logits: &[f32]) -> Result<u32> {
+        let mut changed = None;
+        if !self.penalties.is_none() {
+            changed = Some(self.penalties.apply(logits, &self.counts));
+        }
+        if let Some(grammar) = &mut self.grammar {
+            changed = Some(grammar.apply(changed.as_deref().unwrap_or(logits))?);
+        }
+        let id = self.sampler.sample(changed.as_deref().unwrap_or(logits))?;
+        if !self.penalties.is_none() {
+            *self.counts.entry(id).or_default() += 1;
+        }
+        Ok(id)
     }
 
     /// Appends the bytes of a token, without a space before all others where those of a text by itself have
@@ -138,7 +193,6 @@ mod tests {
     use mm1_data::document::Segment;
 
     use super::*;
-    use crate::sampler::Sampling;
 
     /// Tokens to take, and after each whether the answer is done; then what is unread, and the text.
     fn answer(
@@ -148,12 +202,12 @@ mod tests {
         tokenizer: &Tokenizer,
     ) -> (Vec<bool>, Vec<u32>, String) {
         let stop = vec![stop.to_string()];
-        let options = GenerateOptions { max_tokens, stop, sampling: Sampling::Greedy, batch: 1 };
+        let options = AnswerOptions { stop, ..AnswerOptions::greedy(max_tokens) };
         let mut answer = PartialAnswer::new(ModelInput::token(9), &options, 0).unwrap();
         let take = |id: &u32| {
             let mut logits = vec![0.0; tokenizer.vocab()];
             logits[*id as usize] = 1.0;
-            answer.take(&logits, tokenizer).unwrap()
+            answer.take(&logits, tokenizer).unwrap().finish.is_some()
         };
         let done = ids.iter().map(take).collect();
         (done, answer.unread.ids, answer.text.into_string())

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 use burn::tensor::{Tensor, TensorData};
 use mm1_data::document::{Image, Segment};
-use mm1_data::image::{ImageSpec, normalise_into, prepare, prepare_views};
+use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
-use mm1_model::{Cache, Compute, Mm1, Piece, Placed};
+use mm1_model::{Cache, Compute, Mm1, Piece};
 
 use crate::answer::PartialAnswer;
+use crate::input::ModelInput;
 pub use crate::input::{EncodedPrompt, PromptPart};
-use crate::input::{EncodedSegment, ModelInput};
-pub use crate::options::GenerateOptions;
+pub use crate::options::{AnswerOptions, GenerateOptions};
 use crate::prompts::PromptTokenizer;
 
 /// Positions of prompts that are read in one step: bounds the memory, and no result depends on it.
@@ -95,7 +95,7 @@ impl Generator {
         mut on_token: Option<OnToken<'_>>,
     ) -> Result<Vec<String>> {
         options.check()?;
-        self.check_prompts(shared, prompts, options.max_tokens)?;
+        self.check_prompts(shared, prompts, options.answer.max_tokens)?;
         let mut texts = vec![String::new(); prompts.len()];
         let mut waiting = prompts.iter().enumerate();
         let mut active: Vec<(usize, PartialAnswer)> = Vec::new();
@@ -107,7 +107,7 @@ impl Generator {
                 let Some((i, prompt)) = waiting.next() else { break };
                 let input = self.prepare(prompt).with_context(|| format!("prompt {i}"))?;
                 positions += input.ids.len();
-                active.push((i, PartialAnswer::new(input, options, i as u64)?));
+                active.push((i, PartialAnswer::new(input, &options.answer, i as u64)?));
                 cache.fork(0);
             }
             if active.is_empty() {
@@ -117,7 +117,7 @@ impl Generator {
             let logits = self.extend(1, &unread, &mut cache)?;
             let mut done = Vec::with_capacity(active.len());
             for ((i, answer), logits) in active.iter_mut().zip(&logits) {
-                done.push(answer.take(logits, self.tokenizer())?);
+                done.push(answer.take(logits, self.tokenizer())?.finish.is_some());
                 let piece = answer.text.show();
                 if let Some(on_token) = on_token.as_mut().filter(|_| !piece.is_empty()) {
                     on_token(*i, piece);
@@ -146,25 +146,9 @@ impl Generator {
         Ok(())
     }
 
-    /// The prompt as the model reads it, its pictures prepared.
+    /// The prompt as the model reads it: [`PromptTokenizer::prepare`].
     pub(crate) fn prepare(&self, prompt: &EncodedPrompt) -> Result<ModelInput> {
-        let mut input = ModelInput::default();
-        for segment in &prompt.segments {
-            match segment {
-                EncodedSegment::Tokens(ids) => input.ids.extend(ids),
-                EncodedSegment::Picture { image: picture, side, tokens } => {
-                    let (image, before) = (self.image.at(*side), input.ids.len());
-                    input.ids.extend(&tokens.ids);
-                    let views = prepare_views(picture, &image, tokens.grid)?;
-                    for (offset, view) in tokens.views.iter().zip(views.chunks(image.bytes())) {
-                        let (slot, size, mut pixels) = (before + offset, [image.size; 2], Vec::new());
-                        normalise_into(view, &image, &mut pixels);
-                        input.pictures.push(Placed { slot, size, pixels });
-                    }
-                }
-            }
-        }
-        Ok(input)
+        self.prompts.prepare(prompt)
     }
 
     /// Sequence `first + i` of the cache reads `unread[i]`; gives the logits `[v]` after each.
@@ -174,8 +158,17 @@ impl Generator {
         unread: &[&ModelInput],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        let pieces = pieces(first, unread);
-        Ok(rows(on_pool(|| self.model.extend(&self.compute, &pieces, cache))?))
+        self.read(&pieces(first, unread), cache)
+    }
+
+    /// What each piece's sequence reads; gives the logits `[v]` after each.
+    pub(crate) fn read(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Vec<Vec<f32>>> {
+        Ok(rows(on_pool(|| self.model.extend(&self.compute, pieces, cache))?))
+    }
+
+    /// The same with the logits after every token of every piece.
+    pub(crate) fn read_all(&self, pieces: &[Piece<'_>], cache: &mut Cache) -> Result<Vec<Vec<f32>>> {
+        Ok(rows(on_pool(|| self.model.extend_all(&self.compute, pieces, cache))?))
     }
 
     /// The same with the logits after every token of every piece.
@@ -185,8 +178,7 @@ impl Generator {
         unread: &[&ModelInput],
         cache: &mut Cache,
     ) -> Result<Vec<Vec<f32>>> {
-        let pieces = pieces(first, unread);
-        Ok(rows(on_pool(|| self.model.extend_all(&self.compute, &pieces, cache))?))
+        self.read_all(&pieces(first, unread), cache)
     }
 
     /// A cache whose one sequence has read `shared`, which may be empty.

@@ -37,6 +37,15 @@ impl EncodedPrompt {
         self.positions
     }
 
+    /// Its ids, with as many placeholders for each picture as it has positions.
+    pub fn ids(&self) -> Vec<u32> {
+        let ids = |segment: &EncodedSegment| match segment {
+            EncodedSegment::Tokens(ids) => ids.clone(),
+            EncodedSegment::Picture { tokens, .. } => tokens.ids.clone(),
+        };
+        self.segments.iter().flat_map(ids).collect()
+    }
+
     /// This prompt, and `after` behind it.
     pub fn followed_by(mut self, after: &Self) -> Self {
         after.segments.iter().cloned().for_each(|segment| self.push(segment));

@@ -14,7 +14,7 @@ pub enum Sampling {
     /// The most likely token: what the paper's scores are measured with.
     #[default]
     Greedy,
-    /// A draw from the softmax, restricted by `top_k`, then by `top_p`.
+    /// A draw from the softmax, restricted by `top_k`, then by `top_p` and `min_p`.
     Random {
         /// Divides the logits; above 0.
         temperature: f64,
@@ -23,6 +23,10 @@ pub enum Sampling {
         /// Only the fewest most likely tokens that have this probability together (Holtzman et al. 2020); 1
         /// keeps all.
         top_p: f64,
+        /// Only tokens that are at least this share as likely as the likeliest (Nguyen et al. 2024); 0 keeps
+        /// all.
+        #[serde(default)]
+        min_p: f64,
         /// From which every draw follows.
         seed: u64,
     },
@@ -43,13 +47,14 @@ impl Sampler {
     pub fn new(sampling: Sampling, stream: u64) -> Result<Self> {
         let seed = match sampling {
             Sampling::Greedy => 0,
-            Sampling::Random { temperature, top_k, top_p, seed } => {
+            Sampling::Random { temperature, top_k, top_p, min_p, seed } => {
                 ensure!(
                     temperature > 0.0 && temperature.is_finite(),
                     "temperature = {temperature}: give a number above 0, or sample greedily"
                 );
                 ensure!(top_k != Some(0), "top_k = 0: give at least 1, or leave it out to keep all tokens");
                 ensure!(top_p > 0.0 && top_p <= 1.0, "top_p = {top_p}: give a number above 0, up to 1");
+                ensure!((0.0..=1.0).contains(&min_p), "min_p = {min_p}: give a number from 0 to 1");
                 seed
             }
         };
@@ -64,7 +69,7 @@ impl Sampler {
     /// A logit that is NaN or +∞, or no logit above -∞.
     pub fn sample(&mut self, logits: &[f32]) -> Result<u32> {
         let best = highest(logits)?;
-        let Sampling::Random { temperature, top_k, top_p, .. } = self.sampling else {
+        let Sampling::Random { temperature, top_k, top_p, min_p, .. } = self.sampling else {
             return Ok(best as u32);
         };
         let mut ids: Vec<usize> = (0..logits.len()).collect();
@@ -73,6 +78,8 @@ impl Sampler {
         let shifted = |id: usize| f64::from(logits[id] - logits[best]) / temperature;
         let mut weights: Vec<f64> = ids.iter().map(|&id| shifted(id).exp()).collect();
         keep_top_p(&mut weights, top_p);
+        // The first weight, the likeliest's, is 1.
+        weights.truncate(weights.iter().take_while(|weight| **weight >= min_p).count());
         let mut left = self.rng.random::<f64>() * weights.iter().sum::<f64>();
         let drawn = weights.iter().position(|w| {
             left -= w;
@@ -117,7 +124,7 @@ mod tests {
     use super::*;
 
     fn random(temperature: f64, top_k: Option<usize>, top_p: f64) -> Sampling {
-        Sampling::Random { temperature, top_k, top_p, seed: 7 }
+        Sampling::Random { temperature, top_k, top_p, min_p: 0.0, seed: 7 }
     }
 
     /// How often each id is drawn in 20,000 draws.
@@ -162,6 +169,15 @@ mod tests {
         close(&shares(random(1.0, None, 1e-9), &logits), &[0.0, 0.0, 1.0]);
         // Equal logits: the lowest id is kept.
         close(&shares(random(1.0, Some(1), 1.0), &[1.0, 1.0]), &[1.0, 0.0]);
+    }
+
+    #[test]
+    fn min_p_keeps_what_is_near_the_likeliest() {
+        let logits = [0.0, 2f32.ln(), 5f32.ln()];
+        let with = |min_p| Sampling::Random { temperature: 1.0, top_k: None, top_p: 1.0, min_p, seed: 7 };
+        close(&shares(with(0.3), &logits), &[0.0, 2.0 / 7.0, 5.0 / 7.0]);
+        close(&shares(with(1.0), &logits), &[0.0, 0.0, 1.0]);
+        assert!(Sampler::new(with(1.1), 0).is_err());
     }
 
     #[test]

@@ -8,7 +8,7 @@ use mm1_model::Cache;
 use crate::answer::PartialAnswer;
 use crate::generate::Generator;
 use crate::input::{EncodedPrompt, ModelInput};
-use crate::options::GenerateOptions;
+use crate::options::AnswerOptions;
 
 /// A conversation with one person. Its cache holds all turns so far, so that a new one costs no more than
 /// its own tokens. Where a chat template writes earlier turns otherwise once there are later ones, all is
@@ -47,7 +47,7 @@ impl<'a> Session<'a> {
     pub fn say(
         &mut self,
         segments: &[Segment],
-        options: &GenerateOptions,
+        options: &AnswerOptions,
         on_text: &mut dyn FnMut(&str),
     ) -> Result<String> {
         options.check()?;
@@ -73,7 +73,7 @@ impl<'a> Session<'a> {
         let mut answer = PartialAnswer::new(unread, options, (self.said.len() / 2) as u64)?;
         loop {
             let logits = self.generator.extend(0, &[&answer.unread], &mut self.cache)?;
-            let done = answer.take(&logits[0], self.generator.tokenizer())?;
+            let done = answer.take(&logits[0], self.generator.tokenizer())?.finish.is_some();
             let piece = answer.text.show();
             if !piece.is_empty() {
                 on_text(piece);

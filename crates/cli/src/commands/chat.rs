@@ -13,7 +13,7 @@ use mm1_data::error_line::error_line;
 use mm1_data::image::open;
 use mm1_data::printable::printable_lines;
 use mm1_data::regular_file;
-use mm1_serve::generate::GenerateOptions;
+use mm1_serve::generate::AnswerOptions;
 use mm1_serve::sampler::Sampling;
 use mm1_serve::session::Session;
 use serde_json::json;
@@ -96,7 +96,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     if !model.tuned {
         tell(format_args!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage));
     }
-    let options = GenerateOptions { max_tokens: args.max_tokens, stop: Vec::new(), sampling, batch: 1 };
+    let options = AnswerOptions { sampling, ..AnswerOptions::greedy(args.max_tokens) };
     let mut conversation = Conversation {
         model: &model,
         session: Session::new(&model.generator),
@@ -124,7 +124,7 @@ impl ChatArgs {
         );
         Ok(match temperature {
             0.0 => Sampling::Greedy,
-            temperature => Sampling::Random { temperature, top_k: None, top_p, seed },
+            temperature => Sampling::Random { temperature, top_k: None, top_p, min_p: 0.0, seed },
         })
     }
 }
@@ -140,7 +140,7 @@ struct ChatPicture {
 struct Conversation<'a> {
     model: &'a Trained,
     session: Session<'a>,
-    options: GenerateOptions,
+    options: AnswerOptions,
     json: bool,
     /// Pictures of the next message.
     next: Vec<ChatPicture>,

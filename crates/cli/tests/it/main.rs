@@ -25,6 +25,7 @@ mod resolution;
 mod resume;
 mod road;
 mod score;
+mod serve;
 mod study;
 mod terminal;
 

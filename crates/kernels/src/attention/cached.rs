@@ -1,5 +1,7 @@
 //! Attention of new tokens to all before them, whose keys and values are cached.
 
+use std::sync::Arc;
+
 use super::head::{self, ForwardPanels, HeadOutput};
 use super::rope::StridedRows;
 use super::softmax::{self, LANES, VisibleKeys};
@@ -10,14 +12,18 @@ use crate::gemm::{Kernel, Matrix, Precision};
 use crate::number::Stored;
 
 /// Keys and values of one layer and one sequence. They grow by blocks, which never move: copying them to a
-/// longer vector took as long as three tokens.
+/// longer vector took as long as three tokens. A clone shares all blocks, and a block is copied when one of
+/// those that share it writes to it: sequences that begin alike hold their beginning once.
 #[derive(Clone, Debug)]
 pub struct KvCache {
     /// Of each key head.
-    blocks: Vec<Vec<TokenBlock>>,
+    blocks: Vec<Vec<Arc<TokenBlock>>>,
     len: usize,
     /// Of a head: `c`.
     width: usize,
+    /// Where it is watched, of each key head: how much its queries of the last token look at each token,
+    /// added.
+    watched: Option<Vec<Vec<f32>>>,
 }
 
 /// Tokens of a block: keys of 16 KB stay in the first cache while all heads read them.
@@ -61,7 +67,7 @@ impl TokenBlock {
 impl KvCache {
     /// An empty one.
     pub fn new(heads: Heads) -> Self {
-        Self { blocks: vec![Vec::new(); heads.kv_heads], len: 0, width: heads.width }
+        Self { blocks: vec![Vec::new(); heads.kv_heads], len: 0, width: heads.width, watched: None }
     }
 
     /// Number of tokens.
@@ -74,10 +80,42 @@ impl KvCache {
         self.len == 0
     }
 
-    /// Forgets all tokens from `len` on.
+    /// Forgets all tokens from `len` on, and where they looked.
     pub fn truncate(&mut self, len: usize) {
+        self.watched = None;
         self.len = self.len.min(len);
         self.blocks.iter_mut().for_each(|blocks| blocks.truncate(self.len.div_ceil(TOKENS)));
+    }
+
+    /// Tokens of a block.
+    pub const fn block_tokens() -> usize {
+        TOKENS
+    }
+
+    /// From now on it keeps where the last token looks. That changes no result.
+    pub fn watch(&mut self) {
+        self.watched = Some(vec![Vec::new(); self.blocks.len()]);
+    }
+
+    /// How much the last token looks at each token, added over the query heads: `[len]`. Empty where it is
+    /// not watched, and before a token was read.
+    pub fn watched(&self) -> Vec<f32> {
+        let mut heads = self.watched.iter().flatten();
+        let mut sum = heads.next().cloned().unwrap_or_default();
+        heads.for_each(|head| sum.iter_mut().zip(head).for_each(|(sum, weight)| *sum += weight));
+        sum
+    }
+
+    /// An address for each block of the first head: caches that share a block have the same one. The other
+    /// heads have as many, shared alike.
+    pub fn block_addresses(&self) -> impl Iterator<Item = usize> + '_ {
+        self.blocks.iter().take(1).flatten().map(|block| Arc::as_ptr(block) as usize)
+    }
+
+    /// Memory of a block of all heads.
+    /// Unit: bytes.
+    pub fn block_bytes(heads: Heads) -> usize {
+        2 * TOKENS * heads.width * heads.kv_heads * size_of::<f32>()
     }
 }
 
@@ -95,7 +133,8 @@ pub struct CachedAttention<'a> {
 /// What one task does: the new tokens of one sequence, for one key head.
 struct HeadTask<'a> {
     kv: usize,
-    blocks: &'a mut Vec<TokenBlock>,
+    blocks: &'a mut Vec<Arc<TokenBlock>>,
+    watched: Option<&'a mut Vec<f32>>,
     /// Cached tokens.
     before: usize,
     /// The first new one's row of input and output.
@@ -129,8 +168,10 @@ impl CachedAttention<'_> {
             let (before, most) = (cache.len, self.rope.map_or(usize::MAX, RopeTable::positions));
             cache.len += new;
             assert!(cache.len <= most, "a sequence is longer than the rotation's {most} positions");
-            let of_head = |(kv, blocks)| HeadTask { kv, blocks, before, first, new };
-            tasks.extend(cache.blocks.iter_mut().enumerate().map(of_head).filter(|task| task.new > 0));
+            let KvCache { blocks, watched, .. } = cache;
+            let mut watched = watched.iter_mut().flatten();
+            let of_head = |(kv, blocks)| HeadTask { kv, blocks, watched: watched.next(), before, first, new };
+            tasks.extend(blocks.iter_mut().enumerate().map(of_head).filter(|task| task.new > 0));
             first += new;
         }
         let out = Shared::new(out);
@@ -149,6 +190,11 @@ impl CachedAttention<'_> {
         let q = q.floats();
         for (head, q) in of_group.clone().zip(q.chunks_exact_mut(task.new * c)) {
             self.rotate(task.rows(qkv, heads, head * c), q, task.before, heads.scale());
+        }
+        if let Some(watched) = &mut task.watched {
+            let last = q.chunks_exact(task.new * c).flat_map(|q| &q[(task.new - 1) * c..]);
+            let last: Vec<f32> = last.copied().collect();
+            **watched = QueryGroup { q: &last, new: 1, blocks: task.blocks, width: c }.weights(total);
         }
         // SAFETY: each sequence has its rows and each head its task, so these rows are this one's alone.
         let rows_of = |head: usize| unsafe { RowsMut::new(out, task.first * width + head * c, width, c) };
@@ -175,10 +221,11 @@ impl CachedAttention<'_> {
         let (c, end) = (self.heads.width, task.before + task.new);
         self.rotate(task.rows(qkv, self.heads, self.heads.key(task.kv)), keys, task.before, 1.0);
         let values = task.rows(qkv, self.heads, self.heads.value(task.kv));
-        task.blocks.resize_with(end.div_ceil(TOKENS), || TokenBlock::new(c));
+        task.blocks.resize_with(end.div_ceil(TOKENS), || Arc::new(TokenBlock::new(c)));
         for (i, block) in task.blocks.iter_mut().enumerate().skip(task.before / TOKENS) {
             let first = (i * TOKENS).max(task.before);
             let (at, new, n) = (first % TOKENS, first - task.before, ((i + 1) * TOKENS).min(end) - first);
+            let block = Arc::make_mut(block);
             block.set_keys(at, &keys[new * c..(new + n) * c], c);
             let rows = StridedRows { values: &values.values[new * values.stride..], ..values };
             rope::rotate(rows, &mut block.values[at * c..(at + n) * c], c, &[], 1.0);
@@ -201,7 +248,7 @@ impl HeadTask<'_> {
 }
 
 /// The first tokens' keys, and values, as rows `[n, c]`.
-fn read_rows(blocks: &[TokenBlock], keys: &mut [f32], values: &mut [f32], width: usize) {
+fn read_rows(blocks: &[Arc<TokenBlock>], keys: &mut [f32], values: &mut [f32], width: usize) {
     for (block, keys) in blocks.iter().zip(keys.chunks_mut(TOKENS * width)) {
         block.read_keys(keys, width);
     }
@@ -215,12 +262,27 @@ struct QueryGroup<'a> {
     /// `[heads, new, c]`
     q: &'a [f32],
     new: usize,
-    blocks: &'a [TokenBlock],
+    blocks: &'a [Arc<TokenBlock>],
     /// `c`
     width: usize,
 }
 
 impl QueryGroup<'_> {
+    /// How much the one query of each head looks at each of the keys it sees, added over the heads: `[seen]`.
+    fn weights(&self, seen: usize) -> Vec<f32> {
+        let (heads, stride) = (self.q.len() / self.width, seen.next_multiple_of(LANES));
+        let (mut scores, mut inverse, mut lse) =
+            (vec![0.0; heads * stride], vec![0.0; heads], vec![0.0; heads]);
+        for (q, scores) in self.q.chunks_exact(self.width).zip(scores.chunks_exact_mut(stride)) {
+            for (scores, block) in scores.chunks_mut(TOKENS).zip(self.blocks) {
+                add_weighted(q, (&block.keys, TOKENS), scores);
+            }
+        }
+        softmax::exponentiate(&mut scores, stride, VisibleKeys::All(seen), (&mut inverse, &mut lse));
+        let weight = |key: usize| (0..heads).map(|head| scores[head * stride + key] * inverse[head]).sum();
+        (0..seen).map(weight).collect()
+    }
+
     /// Writes a row of each head's `out` for each new token.
     fn attend<T: Stored>(&self, visible: VisibleKeys, out: &mut [RowsMut<'_, T>]) {
         let (heads, c) = (out.len(), self.width);

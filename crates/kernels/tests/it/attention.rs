@@ -339,6 +339,40 @@ fn a_cached_sequence_has_the_same_bits_in_any_batch() {
     assert_eq!(caches.iter().map(KvCache::len).collect::<Vec<_>>(), [22, 16, 1, 11]);
 }
 
+/// With values that are 1 in one column for each position, the output is the attention itself.
+#[test]
+fn a_watched_cache_tells_where_the_last_token_looks() {
+    let heads = Heads { heads: 4, kv_heads: 2, width: 16 };
+    let (wide, n) = (heads.qkv_width(), 13);
+    let rope = RopeTable::new(10_000.0, 16, 200);
+    let attention = CachedAttention { heads, rope: Some(&rope), precision: Precision::F32 };
+    let mut qkv = numbers(66, n * wide);
+    for (t, row) in qkv.chunks_exact_mut(wide).enumerate() {
+        for head in row[6 * 16..].chunks_exact_mut(16) {
+            head.fill(0.0);
+            head[t] = 1.0;
+        }
+    }
+    for sizes in [&[12, 1][..], &[1, 12], &[9, 4]] {
+        let (mut cache, mut plain) = (KvCache::new(heads), KvCache::new(heads));
+        cache.watch();
+        let (mut at, mut last) = (0, Vec::new());
+        for &new in sizes {
+            let (mut out, mut same) = (vec![0.0; new * 64], vec![0.0; new * 64]);
+            let rows = &qkv[at * wide..(at + new) * wide];
+            attention.attend(rows, &mut [(&mut cache, new)], &mut out);
+            attention.attend(rows, &mut [(&mut plain, new)], &mut same);
+            assert_eq!(out, same, "watching changes nothing");
+            last = out[(new - 1) * 64..].to_vec();
+            at += new;
+        }
+        let expected: Vec<f64> =
+            (0..n).map(|t| (0..4).map(|head| f64::from(last[head * 16 + t])).sum()).collect();
+        assert_near(&format!("{sizes:?}"), &cache.watched(), &expected, 1e-5);
+        assert!(plain.watched().is_empty());
+    }
+}
+
 #[test]
 fn a_truncated_cache_goes_on_as_if_nothing_had_followed() {
     let heads = Heads { heads: 4, kv_heads: 2, width: 16 };

@@ -13,8 +13,7 @@ use mm1_model::ops::Precision;
 use mm1_model::rope::RopeScaling;
 use mm1_model::vision::{VisionConfig, VisionSizes};
 use mm1_model::{Compute, Input, Layout, Mm1, Mm1Config, Sight};
-use mm1_serve::generate::{GenerateOptions, Generator};
-use mm1_serve::sampler::Sampling;
+use mm1_serve::generate::{AnswerOptions, GenerateOptions, Generator};
 
 pub(crate) struct Case {
     pub(crate) model: Mm1,
@@ -136,7 +135,7 @@ pub(crate) fn picture(seed: u32) -> Segment {
 }
 
 pub(crate) fn greedy(max_tokens: usize) -> GenerateOptions {
-    GenerateOptions { max_tokens, stop: Vec::new(), sampling: Sampling::Greedy, batch: 8 }
+    GenerateOptions { answer: AnswerOptions::greedy(max_tokens), batch: 8 }
 }
 
 /// Prompts of different lengths, with no, one and two pictures.

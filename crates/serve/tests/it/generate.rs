@@ -2,14 +2,15 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::document::{Segment, Special};
 use mm1_model::ops::Precision;
 use mm1_model::{Piece, Placed};
-use mm1_serve::generate::GenerateOptions;
+use mm1_serve::generate::{AnswerOptions, GenerateOptions};
 use mm1_serve::sampler::Sampling;
 
 use crate::case::{Case, compute, greedy, picture, prompts};
 
 fn random(seed: u64, batch: usize) -> GenerateOptions {
-    let sampling = Sampling::Random { temperature: 1.0, top_k: None, top_p: 0.95, seed };
-    GenerateOptions { max_tokens: 40, stop: vec!["e".into(), "o\n".into()], sampling, batch }
+    let sampling = Sampling::Random { temperature: 1.0, top_k: None, top_p: 0.95, min_p: 0.0, seed };
+    let stop = vec!["e".into(), "o\n".into()];
+    GenerateOptions { answer: AnswerOptions { stop, sampling, ..AnswerOptions::greedy(40) }, batch }
 }
 
 #[test]
@@ -134,7 +135,8 @@ fn a_stop_string_cuts_what_would_have_come() {
     for (i, text) in whole.iter().enumerate() {
         // Two characters from the middle: mostly parts of two tokens.
         let stop: String = text.chars().skip(text.chars().count() / 2).take(2).collect();
-        let options = GenerateOptions { stop: vec![stop.clone()], ..greedy(24) };
+        let answer = AnswerOptions { stop: vec![stop.clone()], ..AnswerOptions::greedy(24) };
+        let options = GenerateOptions { answer, batch: 8 };
         let cut = &generator.generate(&prompts(), &options, None).unwrap()[i];
         assert_eq!(Some(cut.as_str()), text.split(stop.as_str()).next());
         assert!(cut.len() < text.len());
@@ -163,9 +165,12 @@ fn what_cannot_be_done_is_refused_before_any_work() {
     let one = [short];
     assert!(refuse(&one, &greedy(0)).contains("max_tokens"));
     assert!(refuse(&one, &GenerateOptions { batch: 0, ..greedy(1) }).contains("batch"));
-    assert!(refuse(&one, &GenerateOptions { stop: vec![String::new()], ..greedy(1) }).contains("stop"));
-    let cold = Sampling::Random { temperature: 0.0, top_k: None, top_p: 1.0, seed: 0 };
-    assert!(refuse(&one, &GenerateOptions { sampling: cold, ..greedy(1) }).contains("temperature"));
+    let with = |answer| GenerateOptions { answer, batch: 8 };
+    let one_token = AnswerOptions::greedy(1);
+    let empty = AnswerOptions { stop: vec![String::new()], ..one_token.clone() };
+    assert!(refuse(&one, &with(empty)).contains("stop"));
+    let cold = Sampling::Random { temperature: 0.0, top_k: None, top_p: 1.0, min_p: 0.0, seed: 0 };
+    assert!(refuse(&one, &with(AnswerOptions { sampling: cold, ..one_token })).contains("temperature"));
     let bare = Segment::Token { token: Special::Image, learn: false };
     assert!(refuse(&[vec![bare]], &greedy(1)).contains("give the picture"));
     assert_eq!(generator.generate(&[], &greedy(1), None).unwrap(), Vec::<String>::new());

@@ -2,7 +2,9 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod case;
+mod engine;
 mod generate;
+mod http;
 mod likelihood;
 mod session;
 mod tiles;

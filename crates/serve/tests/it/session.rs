@@ -1,10 +1,10 @@
 use mm1_data::chat::{Turn, prompt};
 use mm1_data::document::{Segment, Special};
-use mm1_serve::generate::GenerateOptions;
+use mm1_serve::generate::{AnswerOptions, GenerateOptions};
 use mm1_serve::sampler::Sampling;
 use mm1_serve::session::Session;
 
-use crate::case::{Case, greedy, picture};
+use crate::case::{Case, picture};
 
 fn turns() -> [Vec<Segment>; 3] {
     [
@@ -32,8 +32,9 @@ fn a_conversation_equals_fresh_prompts() {
             ids.push(case.tokenizer.id(Special::End));
 
             let mut streamed = String::new();
-            let said =
-                session.say(&turn, &greedy(max_tokens), &mut |piece| streamed.push_str(piece)).unwrap();
+            let said = session
+                .say(&turn, &AnswerOptions::greedy(max_tokens), &mut |piece| streamed.push_str(piece))
+                .unwrap();
             assert_eq!(said, case.tokenizer.decode(&reply));
             assert_eq!(said, streamed);
             assert_eq!(session.tokens(), ids.len());
@@ -46,10 +47,11 @@ fn the_first_turn_equals_generation() {
     let case = Case::new(5);
     let generator = case.generator();
     let [turn, ..] = turns();
-    let sampling = Sampling::Random { temperature: 1.0, top_k: Some(40), top_p: 0.9, seed: 3 };
-    let options = GenerateOptions { stop: vec!["a".into()], sampling, ..greedy(30) };
+    let sampling = Sampling::Random { temperature: 1.0, top_k: Some(40), top_p: 0.9, min_p: 0.0, seed: 3 };
+    let answer = AnswerOptions { stop: vec!["a".into()], sampling, ..AnswerOptions::greedy(30) };
+    let options = GenerateOptions { answer: answer.clone(), batch: 8 };
     let expected = generator.generate(&[prompt(&[Turn::user(turn.clone())])], &options, None).unwrap();
-    assert_eq!(Session::new(&generator).say(&turn, &options, &mut |_| ()).unwrap(), expected[0]);
+    assert_eq!(Session::new(&generator).say(&turn, &answer, &mut |_| ()).unwrap(), expected[0]);
 }
 
 #[test]
@@ -59,15 +61,16 @@ fn a_refused_turn_changes_nothing() {
     let [first, second, _] = turns();
     let talk = |refused: bool| {
         let mut session = Session::new(&generator);
-        session.say(&first, &greedy(5), &mut |_| ()).unwrap();
+        session.say(&first, &AnswerOptions::greedy(5), &mut |_| ()).unwrap();
         if refused {
             let long = [Segment::prompt("owl ".repeat(60))];
-            let error = session.say(&long, &greedy(5), &mut |_| panic!("work was done")).unwrap_err();
+            let error =
+                session.say(&long, &AnswerOptions::greedy(5), &mut |_| panic!("work was done")).unwrap_err();
             assert!(format!("{error:#}").starts_with("the conversation: "), "{error:#}");
             let bare = [Segment::Token { token: Special::Image, learn: false }];
-            assert!(session.say(&bare, &greedy(5), &mut |_| ()).is_err());
+            assert!(session.say(&bare, &AnswerOptions::greedy(5), &mut |_| ()).is_err());
         }
-        session.say(&second, &greedy(5), &mut |_| ()).unwrap()
+        session.say(&second, &AnswerOptions::greedy(5), &mut |_| ()).unwrap()
     };
     assert_eq!(talk(true), talk(false));
 }

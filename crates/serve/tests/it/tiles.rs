@@ -6,8 +6,7 @@ use mm1_data::augment::PictureViews;
 use mm1_data::document::{Document, DocumentKind, Picture, Segment};
 use mm1_data::image::{DecodeBudget, ImageConfig, Tiling, normalise_into};
 use mm1_data::pack::{Packing, PictureContent};
-use mm1_serve::generate::{GenerateOptions, PromptPart};
-use mm1_serve::sampler::Sampling;
+use mm1_serve::generate::{AnswerOptions, GenerateOptions, PromptPart};
 
 use crate::case::Case;
 
@@ -37,7 +36,7 @@ fn prompts() -> Vec<Vec<Segment>> {
 }
 
 fn greedy(batch: usize) -> GenerateOptions {
-    GenerateOptions { max_tokens: 8, stop: Vec::new(), sampling: Sampling::Greedy, batch }
+    GenerateOptions { answer: AnswerOptions::greedy(8), batch }
 }
 
 /// Training and answering read a tiled picture alike: the answer to a prompt is what the network gives to the

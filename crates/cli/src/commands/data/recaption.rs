@@ -16,8 +16,7 @@ use mm1_data::source::files::ReadDocument;
 use mm1_data::source::stored::StoredSource;
 use mm1_eval::prompt::{PromptWriter, Style};
 use mm1_eval::template::{CAPTION, Template};
-use mm1_serve::generate::{EncodedPrompt, GenerateOptions};
-use mm1_serve::sampler::Sampling;
+use mm1_serve::generate::{AnswerOptions, EncodedPrompt, GenerateOptions};
 use rayon::prelude::*;
 use serde_json::json;
 
@@ -133,13 +132,10 @@ impl Captioner<'_> {
             tell(format_args!("{:>14} continues after {first} of {} documents", "recaption", self.total));
         }
         let mut progress = Progress::new("recaption", first, self.total);
-        let options = GenerateOptions {
-            max_tokens: usize::from(self.args.max_tokens),
-            // Running text has a caption in a line.
-            stop: if self.model.tuned { Vec::new() } else { vec!["\n".to_owned()] },
-            sampling: Sampling::Greedy,
-            batch: usize::from(self.args.batch),
-        };
+        // Running text has a caption in a line.
+        let stop = if self.model.tuned { Vec::new() } else { vec!["\n".to_owned()] };
+        let answer = AnswerOptions { stop, ..AnswerOptions::greedy(usize::from(self.args.max_tokens)) };
+        let options = GenerateOptions { answer, batch: usize::from(self.args.batch) };
         // Two batches, so that an answer that is done early leaves its place to another.
         let step = 2 * u64::from(self.args.batch);
         while writing.next() < self.total {

@@ -1,0 +1,249 @@
+//! [`Scheduler`]: who reads and who is answered in the next step of the model.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use mm1_data::error_line::error_line;
+use mm1_model::{Cache, Piece};
+
+use super::counters::Counters;
+use super::prefixes::Prefixes;
+use super::queue::{Job, Queue};
+use super::request::AnswerRequest;
+use super::sequence::Sequence;
+use crate::generate::Generator;
+
+/// Positions of prompts that are read in a step while others are answered: they wait for it.
+const BESIDE_ANSWERS: usize = 128;
+
+/// The same while nobody waits for a token.
+const ALONE: usize = 512;
+
+/// The requests that are read and answered side by side. An answer depends on its prompt, options and stream
+/// alone: not on the others, nor on what is known of its prompt's beginning.
+pub(super) struct Scheduler {
+    generator: Generator,
+    /// Sequence i is that of `active[i]`.
+    cache: Cache,
+    /// In the order in which they came.
+    active: Vec<Sequence>,
+    prefixes: Prefixes,
+    /// Blocks of positions that all may hold together.
+    blocks: usize,
+    counters: Counters,
+}
+
+/// What became of a sequence in a step.
+enum Outcome {
+    GoesOn,
+    Ended,
+    Failed(String),
+}
+
+impl Scheduler {
+    /// With room for so many `blocks` of [`Cache::block_positions`] positions.
+    pub(super) fn new(generator: Generator, blocks: usize, counters: Counters) -> Self {
+        let mut cache = generator.new_cache();
+        cache.retain(|_| false);
+        Self { generator, cache, active: Vec::new(), prefixes: Prefixes::default(), blocks, counters }
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.active.is_empty()
+    }
+
+    /// Takes as many requests as there is memory for.
+    pub(super) fn admit(&mut self, queue: &Queue) {
+        while let Some((job, since)) = queue.take(|job| self.has_room(job)) {
+            match job {
+                Job::Features { picture, reply } => {
+                    self.counters.encoded_views.inc();
+                    reply(self.generator.features(&picture));
+                }
+                Job::Answer(request) => self.begin(*request, since),
+            }
+        }
+        self.counters.waiting.set(queue.len() as i64);
+    }
+
+    fn begin(&mut self, request: AnswerRequest, since: Instant) {
+        // Its options were checked before it was taken.
+        if let Ok(sequence) = Sequence::new(request, since) {
+            self.cache.push_empty();
+            self.active.push(sequence);
+        }
+    }
+
+    /// Whether a request fits beside the others, after kept beginnings were forgotten if need be.
+    fn has_room(&mut self, job: &Job) -> bool {
+        let Job::Answer(request) = job else { return true };
+        let need = blocks(request.prompt.positions() + request.options.max_tokens);
+        let grown: usize = (0..self.active.len())
+            .map(|i| blocks(self.active[i].most_positions()) - self.cache.len(i) / Cache::block_positions())
+            .sum();
+        loop {
+            if self.held() + grown + need <= self.blocks {
+                return true;
+            }
+            if !self.prefixes.forget_oldest() {
+                return self.active.is_empty();
+            }
+        }
+    }
+
+    /// Blocks that sequences and kept beginnings hold; what they share is counted once.
+    fn held(&self) -> usize {
+        let active = (0..self.active.len()).flat_map(|i| self.cache.block_addresses(i));
+        let mut held: Vec<usize> = active.chain(self.prefixes.block_addresses()).collect();
+        held.sort_unstable();
+        held.dedup();
+        held.len()
+    }
+
+    /// One step of the model: each answer gets a token, and prompts are read on.
+    ///
+    /// # Errors
+    /// A network that does not take what it was given.
+    pub(super) fn step(&mut self) -> Result<()> {
+        self.drop_departed();
+        let (all, last): (Vec<usize>, Vec<usize>) =
+            self.choose().into_iter().partition(|&i| self.active[i].wants_all());
+        for &i in all.iter().chain(&last).filter(|&&i| self.active[i].is_watched) {
+            self.cache.watch(i);
+        }
+        let begun = Instant::now();
+        let mut outcomes = Vec::new();
+        if !last.is_empty() {
+            let logits = self.generator.read(&pieces(&self.active, &last), &mut self.cache)?;
+            for (&i, logits) in last.iter().zip(logits) {
+                outcomes.push((i, self.take(i, &[logits])));
+            }
+        }
+        for i in all {
+            let logits = self.generator.read_all(&pieces(&self.active, &[i]), &mut self.cache)?;
+            outcomes.push((i, self.take(i, &logits)));
+        }
+        let seconds = begun.elapsed().as_secs_f64();
+        self.counters.steps.inc();
+        self.counters.step.observe(seconds);
+        self.counters.busy.inc_by(seconds);
+        self.retire(outcomes);
+        Ok(())
+    }
+
+    /// Ends all that are active.
+    pub(super) fn fail_all(&mut self, reason: &str) {
+        self.active.drain(..).for_each(|mut sequence| sequence.fail(reason));
+        self.cache = self.generator.new_cache();
+        self.cache.retain(|_| false);
+        // What a broken step has left is not to be read by others.
+        self.prefixes = Prefixes::default();
+    }
+
+    /// Those whose listener has gone make room.
+    fn drop_departed(&mut self) {
+        let gone: Vec<bool> = self.active.iter().map(Sequence::is_gone).collect();
+        self.counters.left.inc_by(gone.iter().filter(|gone| **gone).count() as u64);
+        self.keep(|i| !gone[i]);
+    }
+
+    fn keep(&mut self, keep: impl Fn(usize) -> bool) {
+        self.cache.retain(&keep);
+        let mut i = 0..self.active.len();
+        self.active.retain(|_| i.next().is_some_and(&keep));
+    }
+
+    /// Who takes part in the next step: all that are answered, and of those that read as many as there is
+    /// time for, in the order in which they came. Who would read what another reads waits for it.
+    fn choose(&mut self) -> Vec<usize> {
+        let (reading, mut chosen): (Vec<usize>, Vec<usize>) =
+            (0..self.active.len()).partition(|&i| self.active[i].is_reading());
+        let most = if chosen.is_empty() { ALONE } else { BESIDE_ANSWERS };
+        let (mut positions, mut readers) = (0, Vec::<usize>::new());
+        for i in reading {
+            self.skip(i);
+            let next = &self.active[i];
+            let len = next.unread().ids.len();
+            if positions > 0 && positions + len > most {
+                break;
+            }
+            if !next.wants_all() && readers.iter().any(|&other| next.reads_as(&self.active[other])) {
+                self.active[i].may_skip = true;
+                continue;
+            }
+            positions += len;
+            readers.push(i);
+        }
+        chosen.extend(readers);
+        chosen
+    }
+
+    /// Lets a sequence go on from the longest beginning that is known.
+    fn skip(&mut self, i: usize) {
+        let sequence = &mut self.active[i];
+        if !std::mem::take(&mut sequence.may_skip) {
+            return;
+        }
+        let (units, cuts, read) = sequence.place();
+        if let Some(known) = self.prefixes.longest(units, cuts, read) {
+            self.counters.cached_positions.inc_by((known.len() - read) as u64);
+            self.cache.replace(i, &known);
+            sequence.skip_to(known.len());
+        }
+    }
+
+    /// What follows from the logits of what sequence `i` has read.
+    fn take(&mut self, i: usize, logits: &[Vec<f32>]) -> Outcome {
+        let Self { generator, cache, active, prefixes, counters, .. } = self;
+        let sequence = &mut active[i];
+        let mut take = || {
+            if sequence.is_reading() {
+                counters.encoded_views.inc_by(sequence.unread().pictures.len() as u64);
+                let positions = sequence.piece_read(logits, (i, cache), prefixes)?;
+                counters.prompt_positions.inc_by(positions as u64);
+                if sequence.is_reading() {
+                    return Ok(Outcome::GoesOn);
+                }
+                counters.first_token.observe(sequence.since.elapsed().as_secs_f64());
+            }
+            let last = logits.last().map_or(&[][..], Vec::as_slice);
+            let looked = if sequence.is_watched { cache.watched(i) } else { Vec::new() };
+            let finish = sequence.take(last, &looked, generator.tokenizer())?;
+            counters.answer_tokens.inc();
+            Ok(finish.map_or(Outcome::GoesOn, |_| Outcome::Ended))
+        };
+        take().unwrap_or_else(|e: anyhow::Error| Outcome::Failed(error_line(&e)))
+    }
+
+    /// Removes what has ended.
+    fn retire(&mut self, outcomes: Vec<(usize, Outcome)>) {
+        let mut done = vec![false; self.active.len()];
+        for (i, outcome) in outcomes {
+            match outcome {
+                Outcome::GoesOn => continue,
+                Outcome::Ended => {
+                    self.counters.answered.inc();
+                    self.counters.whole_answer.observe(self.active[i].since.elapsed().as_secs_f64());
+                }
+                Outcome::Failed(reason) => {
+                    self.counters.failed.inc();
+                    self.active[i].fail(&reason);
+                }
+            }
+            done[i] = true;
+        }
+        self.keep(|i| !done[i]);
+        self.counters.active.set(self.active.len() as i64);
+        self.counters.prefixes.set(self.prefixes.len() as i64);
+        self.counters.cache_bytes.set((self.held() * self.cache.block_bytes()) as i64);
+    }
+}
+
+/// Blocks of so many positions.
+pub(super) fn blocks(positions: usize) -> usize {
+    positions.div_ceil(Cache::block_positions())
+}
+
+fn pieces<'a>(active: &'a [Sequence], chosen: &[usize]) -> Vec<Piece<'a>> {
+    chosen.iter().map(|&i| active[i].unread().piece(i)).collect()
+}

@@ -1,0 +1,161 @@
+//! [`Sequence`]: a request on its way, as the cache's sequence of the same number.
+
+use std::time::Instant;
+
+use anyhow::Result;
+use mm1_data::tokenizer::Tokenizer;
+use mm1_model::Cache;
+
+use super::prompt::{ReadyPrompt, Unit};
+use super::request::{AnswerEvent, AnswerRequest, Listener};
+use crate::answer::{Finish, PartialAnswer};
+use crate::input::ModelInput;
+use crate::log_probs::TokenLogProb;
+
+pub(super) struct Sequence {
+    prompt: ReadyPrompt,
+    /// Positions of the prompt that are read.
+    read: usize,
+    /// Of them those that had been read before.
+    cached: usize,
+    answer: PartialAnswer,
+    max_tokens: usize,
+    log_probs: Option<usize>,
+    prompt_log_probs: Option<usize>,
+    told: Vec<Option<TokenLogProb>>,
+    /// Whether its listener is told where it looks.
+    pub(super) is_watched: bool,
+    listener: Box<dyn Listener>,
+    /// When it came.
+    pub(super) since: Instant,
+    /// Whether the store of prefixes is to be asked before it reads on.
+    pub(super) may_skip: bool,
+}
+
+impl Sequence {
+    pub(super) fn new(request: AnswerRequest, since: Instant) -> Result<Self> {
+        let AnswerRequest {
+            prompt,
+            options,
+            grammar,
+            stream,
+            log_probs,
+            prompt_log_probs,
+            attention,
+            listener,
+        } = request;
+        let answer = PartialAnswer::new(ModelInput::default(), &options, stream)?;
+        Ok(Self {
+            answer: answer.with_grammar(grammar),
+            max_tokens: options.max_tokens,
+            told: prompt_log_probs.map_or_else(Vec::new, |_| vec![None]),
+            may_skip: prompt_log_probs.is_none(),
+            prompt,
+            read: 0,
+            cached: 0,
+            log_probs,
+            prompt_log_probs,
+            is_watched: attention,
+            listener,
+            since,
+        })
+    }
+
+    /// What it reads next.
+    pub(super) fn unread(&self) -> &ModelInput {
+        self.prompt.pieces.front().unwrap_or(&self.answer.unread)
+    }
+
+    /// Whether its prompt is not read yet.
+    pub(super) fn is_reading(&self) -> bool {
+        !self.prompt.pieces.is_empty()
+    }
+
+    /// Whether it asks for the logits after each position of its prompt.
+    pub(super) fn wants_all(&self) -> bool {
+        self.is_reading() && self.prompt_log_probs.is_some()
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        self.listener.is_gone()
+    }
+
+    /// The most positions that it can come to.
+    pub(super) fn most_positions(&self) -> usize {
+        self.prompt.positions() + self.max_tokens
+    }
+
+    /// Whether it reads next what `other` does, after the same.
+    pub(super) fn reads_as(&self, other: &Self) -> bool {
+        let end = |sequence: &Self| sequence.read + sequence.unread().ids.len();
+        self.read == other.read
+            && end(self) == end(other)
+            && self.prompt.units[..end(self)] == other.prompt.units[..end(other)]
+    }
+
+    /// Its units, its cuts, and how many positions are read.
+    pub(super) fn place(&self) -> (&[Unit], &[usize], usize) {
+        (&self.prompt.units, &self.prompt.cuts, self.read)
+    }
+
+    /// It goes on from `len`, which others have read.
+    pub(super) fn skip_to(&mut self, len: usize) {
+        self.cached += len - self.read;
+        while self.read < len
+            && let Some(piece) = self.prompt.pieces.pop_front()
+        {
+            self.read += piece.ids.len();
+        }
+    }
+
+    /// A piece of the prompt is read; `all` are the logits after each of its positions, where they were asked
+    /// for. What is read is kept in `prefixes`.
+    pub(super) fn piece_read(
+        &mut self,
+        all: &[Vec<f32>],
+        (sequence, cache): (usize, &Cache),
+        prefixes: &mut super::prefixes::Prefixes,
+    ) -> Result<usize> {
+        let piece = self.prompt.pieces.pop_front().unwrap_or_default();
+        if let Some(top) = self.prompt_log_probs {
+            for (i, logits) in all.iter().enumerate() {
+                self.told.push(match self.prompt.units.get(self.read + i + 1) {
+                    Some(Unit::Token(id)) => Some(TokenLogProb::of(logits, *id, top)?),
+                    Some(Unit::View(..)) => None,
+                    None => break,
+                });
+            }
+        }
+        self.read += piece.ids.len();
+        prefixes.keep(&self.prompt.units, &self.prompt.cuts, cache.beginning(sequence, self.read));
+        if !self.is_reading() {
+            let log_probs = std::mem::take(&mut self.told);
+            self.listener.hear(AnswerEvent::Start { cached: self.cached, log_probs });
+        }
+        Ok(piece.ids.len())
+    }
+
+    /// Takes the next token of the answer from its logits; `looked` is where the position looks from which
+    /// they are predicted.
+    pub(super) fn take(
+        &mut self,
+        logits: &[f32],
+        looked: &[f32],
+        tokenizer: &Tokenizer,
+    ) -> Result<Option<Finish>> {
+        let token = self.answer.take(logits, tokenizer)?;
+        let log_prob = self.log_probs.map(|top| TokenLogProb::of(logits, token.id, top)).transpose()?;
+        let text = self.answer.text.show().to_owned();
+        let views = self.prompt.units.iter().zip(looked).filter(|(unit, _)| matches!(unit, Unit::View(..)));
+        let attention = views.map(|(_, weight)| *weight).collect();
+        self.listener.hear(AnswerEvent::Token { text, log_prob, attention });
+        if let Some(finish) = token.finish {
+            self.listener.hear(AnswerEvent::End { finish });
+        }
+        Ok(token.finish)
+    }
+
+    pub(super) fn fail(&mut self, reason: &str) {
+        self.listener.hear(AnswerEvent::Failure(reason.to_owned()));
+    }
+}

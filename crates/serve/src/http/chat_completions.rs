@@ -1,0 +1,88 @@
+//! `POST /v1/chat/completions`
+
+use axum::extract::State;
+use axum::response::Response;
+use mm1_data::chat;
+use serde_json::{Value, json};
+
+use super::answer_fields::AnswerFields;
+use super::answers::{Answers, WholeAnswer, finish_reason};
+use super::api_error::ApiError;
+use super::app::{App, Shared, now};
+use super::fields::Fields;
+use super::messages::{self, Fetched, Message};
+use super::reply::Envelope;
+use super::{log_prob_form, tokenize};
+use crate::engine::{AnswerEvent, ReadyPrompt};
+
+/// The most tokens of an answer, if nothing is asked for. It is reserved: a whole context for each would let
+/// few be answered side by side.
+const DEFAULT: usize = 512;
+
+pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Result<Response, ApiError> {
+    app.check_model(fields.take::<String>("model")?.as_deref())?;
+    let messages: Vec<Message> = fields.need("messages")?;
+    let asked = AnswerFields::take(&mut fields, &app)?;
+    let log_probs = AnswerFields::chat_log_probs(&mut fields)?;
+    fields.finish()?;
+    let fetched = messages::fetched(&messages, &app).await?;
+    let prompt = tokenize::blocking(&app, move |app| ready(app, messages, &fetched)).await?;
+    let answers = Answers::ask(&app, vec![prompt], &asked, (log_probs, DEFAULT))?;
+    let object = if asked.stream { "chat.completion.chunk" } else { "chat.completion" };
+    let model = app.server.model.id.clone();
+    let envelope = Envelope { id: app.answer_id("chatcmpl"), object, created: now(), model };
+    if asked.stream {
+        let begin = |index| json!({ "index": index, "delta": { "role": "assistant", "content": "" }, "finish_reason": null });
+        let begin = (0..answers.count()).map(begin).collect();
+        return Ok(envelope.stream(answers, asked.usage, (begin, move |i, event| chunk(&app, i, event))));
+    }
+    let (whole, usage) = answers.whole().await?;
+    let choice = |(i, answer)| choice(&app, i, answer, log_probs.is_some());
+    Ok(envelope.whole(whole.iter().enumerate().map(choice).collect(), usage))
+}
+
+fn ready(app: &App, messages: Vec<Message>, fetched: &Fetched) -> Result<ReadyPrompt, ApiError> {
+    let turns = messages::turns(messages, fetched, app)?;
+    tokenize::ready(app, &chat::prompt(&turns), "messages")
+}
+
+fn choice(app: &App, index: usize, answer: &WholeAnswer, with_log_probs: bool) -> Value {
+    let tokenizer = app.prompts().tokenizer();
+    let mut choice = json!({
+        "index": index,
+        "message": { "role": "assistant", "content": answer.text },
+        "logprobs": null,
+        "finish_reason": answer.finish.map(finish_reason),
+    });
+    if with_log_probs {
+        choice["logprobs"] = log_prob_form::chat(tokenizer, &answer.log_probs);
+    }
+    if !answer.attention.is_empty() {
+        choice["attention"] = json!(answer.attention);
+    }
+    if !answer.prompt_log_probs.is_empty() {
+        choice["prompt_logprobs"] = log_prob_form::prompt(tokenizer, &answer.prompt_log_probs);
+    }
+    choice
+}
+
+fn chunk(app: &App, index: usize, event: AnswerEvent) -> Option<Value> {
+    match event {
+        AnswerEvent::Token { text, log_prob, attention }
+            if !text.is_empty() || log_prob.is_some() || !attention.is_empty() =>
+        {
+            let mut choice = json!({ "index": index, "delta": { "content": text }, "finish_reason": null });
+            if !attention.is_empty() {
+                choice["attention"] = json!([attention]);
+            }
+            if let Some(log_prob) = log_prob {
+                choice["logprobs"] = log_prob_form::chat(app.prompts().tokenizer(), &[log_prob]);
+            }
+            Some(choice)
+        }
+        AnswerEvent::End { finish } => {
+            Some(json!({ "index": index, "delta": {}, "finish_reason": finish_reason(finish) }))
+        }
+        _ => None,
+    }
+}

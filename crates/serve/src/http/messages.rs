@@ -1,0 +1,150 @@
+//! `messages` of a chat: to turns of a conversation.
+
+use std::collections::BTreeMap;
+
+use mm1_data::chat::{Role, Turn};
+use mm1_data::document::{Image, Segment};
+use serde::Deserialize;
+
+use super::api_error::ApiError;
+use super::app::App;
+use super::pictures;
+
+/// The most messages of a conversation.
+const MOST: usize = 2048;
+
+/// A message as OpenAI writes it.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Message {
+    role: String,
+    content: Option<Content>,
+    /// Who speaks, among several of one role. No template has a place for it.
+    #[serde(default)]
+    name: Option<String>,
+    /// What an answer of OpenAI has beside its content, null in all of ours.
+    #[serde(default)]
+    refusal: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Content {
+    Text(String),
+    Parts(Vec<Part>),
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]
+enum Part {
+    Text { text: String },
+    ImageUrl { image_url: PictureAddress },
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum PictureAddress {
+    Plain(String),
+    Object {
+        url: String,
+        /// How finely it is to be seen: here that follows from the model's tiling.
+        #[serde(default, rename = "detail")]
+        _detail: Option<String>,
+    },
+}
+
+impl PictureAddress {
+    fn get(&self) -> &str {
+        let (Self::Plain(address) | Self::Object { url: address, .. }) = self;
+        address
+    }
+}
+
+/// The first `most` addresses of pictures.
+fn addresses(messages: &[Message], most: usize) -> Vec<String> {
+    let parts = messages.iter().filter_map(|message| match &message.content {
+        Some(Content::Parts(parts)) => Some(parts),
+        _ => None,
+    });
+    let address = |part: &Part| match part {
+        Part::ImageUrl { image_url } => Some(image_url.get().to_owned()),
+        Part::Text { .. } => None,
+    };
+    parts.flatten().filter_map(address).take(most).collect()
+}
+
+/// The pictures of `messages` that are elsewhere, by address.
+///
+/// # Errors
+/// An address that is not asked, or gives no file.
+pub(super) async fn fetched(messages: &[Message], app: &App) -> Result<Fetched, ApiError> {
+    let read = app.fetcher.read(addresses(messages, app.server.limits.pictures)).await;
+    read.map_err(|why| ApiError::invalid("messages", format!("messages: {why}")))
+}
+
+/// Pictures that were read from elsewhere, by address.
+pub(super) type Fetched = BTreeMap<String, Image>;
+
+/// The conversation that is to be answered.
+///
+/// # Errors
+/// What can't be part of one, with the message's number.
+pub(super) fn turns(messages: Vec<Message>, fetched: &Fetched, app: &App) -> Result<Vec<Turn>, ApiError> {
+    if messages.is_empty() || messages.len() > MOST {
+        let message = format!("messages: give 1 to {MOST} of them, not {}", messages.len());
+        return Err(ApiError::invalid("messages", message));
+    }
+    if messages.last().is_some_and(|last| last.role == "assistant") {
+        let message = "messages: the last one is the assistant's: there is nothing to answer";
+        return Err(ApiError::invalid("messages", message));
+    }
+    let mut pictures = app.server.limits.pictures;
+    let turn = |(i, message): (usize, Message)| {
+        let at = format!("messages[{i}]");
+        turn(message, (app, fetched), &mut pictures)
+            .map_err(|why| ApiError::in_field(at.clone(), format!("{at}: {why}")))
+    };
+    messages.into_iter().enumerate().map(turn).collect()
+}
+
+fn turn(message: Message, (app, fetched): (&App, &Fetched), pictures: &mut usize) -> Result<Turn, String> {
+    let role = match message.role.as_str() {
+        "system" | "developer" => Role::System,
+        "user" => Role::User,
+        "assistant" => Role::Assistant,
+        other => {
+            let other: String = other.chars().take(40).collect();
+            return Err(format!("the role \"{other}\" is not known: system, user or assistant"));
+        }
+    };
+    if message.name.is_some() || message.refusal.is_some() {
+        return Err("name and refusal have no place in a prompt: leave them out".to_owned());
+    }
+    let parts = match message.content {
+        None => return Err("it has no content".to_owned()),
+        Some(Content::Text(text)) => vec![Part::Text { text }],
+        Some(Content::Parts(parts)) => parts,
+    };
+    let mut segments = Vec::with_capacity(parts.len());
+    for part in parts {
+        segments.push(match part {
+            Part::Text { text } => Segment::prompt(text),
+            Part::ImageUrl { image_url } => {
+                if role != Role::User {
+                    return Err("pictures are shown by the user alone".to_owned());
+                }
+                if !app.server.model.sees {
+                    return Err("this is a language model alone, which sees no pictures".to_owned());
+                }
+                *pictures = pictures.checked_sub(1).ok_or_else(|| {
+                    format!("more than {} pictures in one request", app.server.limits.pictures)
+                })?;
+                Segment::Image(match fetched.get(image_url.get()) {
+                    Some(image) => pictures::checked(image.clone(), &app.server.limits)?,
+                    None => pictures::of_address(image_url.get(), &app.server.limits)?,
+                })
+            }
+        });
+    }
+    Ok(Turn { role, segments })
+}
