@@ -82,7 +82,9 @@ impl Plan {
             };
             return format!("{size} pixels a side{tokens},\n    ");
         }
-        let mean = views as f64 / images.max(1) as f64;
+        // The memory is reckoned with a step of more views than there are on average.
+        let most_views = most / of.image_tokens.max(1);
+        let mean = (views as f64 / images.max(1) as f64).min(most_views as f64);
         let tokens = mean * of.image_tokens as f64;
         format!(
             "{mean:.1} views of {size} pixels a picture ({tokens:.0} image tokens; with most views {most} \

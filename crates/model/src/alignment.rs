@@ -1,8 +1,8 @@
 //! Alignment of image tokens with a decoder's token embeddings, before the decoder has read a picture:
 //! the image tokens of a picture are to be the embeddings of its caption's tokens, in their order, so
 //! that the decoder finds words where pictures will be. What a short caption leaves over is free. Where
-//! image tokens are patches, each row of them is to say the caption: behind LLaVA's connector all rows have
-//! the same weights, and none is left to chance. It needs no pass through the decoder: a connector from
+//! image tokens are patches, one row of them is to say the caption, another for each caption: behind LLaVA's
+//! connector all rows have the same weights. It needs no pass through the decoder: a connector from
 //! random weights sees many more pictures in the same time. MM1 has no such stage; BLIP-2 (Li et al. 2023,
 //! section 3.2) prepares its connector with a text tower in the place of the embeddings.
 // A contrast of mean image tokens with mean embeddings was here first. A frozen SmolLM2 can't read such a
@@ -10,7 +10,7 @@
 // their embeddings one by one (docs/LOG.md).
 
 use burn::module::Module;
-use burn::tensor::{Tensor, TensorData};
+use burn::tensor::{Int, Tensor, TensorData};
 
 use crate::clip::PackedCaptions;
 use crate::compute::Compute;
@@ -33,6 +33,9 @@ pub struct Alignment {
     pub connector: Connector,
     /// The decoder as it is.
     pub lm: Lm,
+    /// Image tokens that say a caption.
+    #[module(skip)]
+    words: usize,
     /// Mean square of the entries of the embeddings: what a distance is measured by.
     #[module(skip)]
     spread: f64,
@@ -44,18 +47,19 @@ pub struct Alignment {
 impl Alignment {
     /// Of `model`, whose documents end with token `end`.
     pub fn new(model: Mm1, end: u32) -> Self {
+        let words = model.config().connector.caption_tokens([model.config().vision.grid(); 2]);
         let Mm1 { vision, connector, lm, .. } = model;
         let spread = lm.embedding_spread();
-        Self { vision, connector, lm, spread, end }
+        Self { vision, connector, lm, words, spread, end }
     }
 
     /// The SUM over the n pictures of their loss: `[n, s, s, 3]` and n captions, each of one token or more.
     pub fn loss(&self, compute: &Compute, pixels: Tensor<4>, captions: PackedCaptions<'_>) -> AlignmentLoss {
         let grid = self.vision.grid(&pixels);
         let tokens = self.connector.forward(compute, self.vision.forward(compute, pixels), grid);
+        let tokens = one_line(tokens, captions, self.words);
         let [n, k, width] = tokens.dims();
-        let lines = self.connector.lines(grid);
-        let (targets, weights) = targets(captions, [lines, k / lines], self.end);
+        let (targets, weights) = targets(captions, k, self.end);
         let table = self.lm.embedding.val();
         let embeddings = compute.ops().embedding(&table, &targets, n, k);
         let share = Tensor::<3>::from_data(TensorData::new(weights.clone(), [n, k, 1]), &table.device());
@@ -78,20 +82,41 @@ pub struct AlignmentLoss {
     pub distance: Tensor<1>,
 }
 
-/// The token that each image token of each picture, `k` in each of some lines, is to be, and the weights of
-/// these. The words of a caption come in their order, and in each line anew: those after the first k have no
-/// image token, and of a shorter caption the last image tokens weigh nothing. Each picture counts the same.
+/// Of each picture's image tokens, which are lines of k, those of one: `[n, lines * k, d] -> [n, k, d]`. Its
+/// caption chooses which, so that nothing depends on how a step is cut into batches.
+// All lines of a picture cost a product with the vocabulary each, eight times that of one, and have the same
+// weights.
+fn one_line(tokens: Tensor<3>, captions: PackedCaptions<'_>, k: usize) -> Tensor<3> {
+    let [n, all, width] = tokens.dims();
+    let lines = all / k;
+    if lines == 1 {
+        return tokens;
+    }
+    let (mut rest, device) = (captions.ids, tokens.device());
+    let chosen = captions.lens.iter().enumerate().map(|(i, &len)| {
+        let (caption, after) = rest.split_at(len);
+        rest = after;
+        let line = caption.iter().map(|&id| id as usize).sum::<usize>() % lines;
+        (i * lines + line) as i64
+    });
+    let chosen = TensorData::new(chosen.collect::<Vec<i64>>(), [n]);
+    let rows = tokens.reshape([n * lines, k, width]);
+    rows.select(0, Tensor::<1, Int>::from_data(chosen, &device))
+}
+
+/// The token that each of `k` image tokens of each picture is to be, and the weights of these. The words
+/// of a caption come in their order: those after the first k have no image token, and of a shorter
+/// caption the last image tokens weigh nothing. Each picture counts the same.
 // To begin anew where a caption ends gave each image token words of all places: which, hung on the length.
-fn targets(captions: PackedCaptions<'_>, [lines, k]: [usize; 2], end: u32) -> (Vec<u32>, Vec<f32>) {
+fn targets(captions: PackedCaptions<'_>, k: usize, end: u32) -> (Vec<u32>, Vec<f32>) {
     let (mut rest, mut targets, mut weights) = (captions.ids, Vec::new(), Vec::new());
     for &len in captions.lens {
         let (caption, after) = rest.split_at(len);
-        let mut line: Vec<u32> = caption.iter().copied().filter(|&id| id != end).take(k).collect();
-        let words = line.len();
-        line.resize(k, 0);
-        let weight = |j: usize| if j < words { 1.0 / (lines * words) as f32 } else { 0.0 };
-        targets.extend(std::iter::repeat_n(line, lines).flatten());
-        weights.extend((0..lines).flat_map(|_| (0..k).map(weight)));
+        let first = targets.len();
+        targets.extend(caption.iter().filter(|&&id| id != end).take(k));
+        let words = targets.len() - first;
+        targets.resize(first + k, 0);
+        weights.extend((0..k).map(|j| if j < words { 1.0 / words as f32 } else { 0.0 }));
         rest = after;
     }
     (targets, weights)

@@ -67,7 +67,7 @@ impl Mm1Config {
     /// Where [`Self::check`] fails.
     pub fn alignment_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
         let [vision, connector] = self.picture_activations(load, trained);
-        let image_tokens = load.images * self.image_tokens();
+        let image_tokens = load.images * self.connector.caption_tokens([self.vision.grid(); 2]);
         let words = memory::cross_entropy(image_tokens, [self.lm.dim, self.lm.vocab()], trained.lm);
         // Image tokens, those scaled to logits, and their distances from the embeddings.
         let floats = image_tokens * self.lm.dim;

@@ -49,6 +49,14 @@ impl ConnectorConfig {
         }
     }
 
+    /// Of these image tokens those that say a caption once: where they are patches, each row can.
+    pub fn caption_tokens(&self, [h, w]: [usize; 2]) -> usize {
+        match self {
+            Self::AveragePool(_) | Self::AttentionPool(_) | Self::CAbstractor(_) => self.tokens([h, w]),
+            Self::Mlp(_) => w,
+        }
+    }
+
     /// Checks every relation between the sizes.
     ///
     /// # Errors
@@ -153,15 +161,6 @@ impl Connector {
             Self::AttentionPool(connector) => connector.forward(compute, features),
             Self::CAbstractor(connector) => connector.forward(compute, features, grid),
             Self::Mlp(connector) => connector.forward(compute, features),
-        }
-    }
-
-    /// How many times the image tokens of a `grid` of h rows and w columns can say the same. Where they are
-    /// patches, those of each row can; where they are pooled, all of them together once.
-    pub(crate) fn lines(&self, [h, _]: [usize; 2]) -> usize {
-        match self {
-            Self::AveragePool(_) | Self::AttentionPool(_) | Self::CAbstractor(_) => 1,
-            Self::Mlp(_) => h,
         }
     }
 }
