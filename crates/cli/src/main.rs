@@ -67,8 +67,8 @@ struct Cli {
 enum Command {
     /// Train and evaluate: run all stages of a recipe. The same command again continues where it stopped.
     Run(commands::run::RunArgs),
-    /// Run a recipe with every combination of the settings in its `ablation` table, and print one table of
-    /// their scores.
+    /// Run a recipe with every combination of the settings in its `ablation` table, and print their scores
+    /// and what they show.
     Ablate(commands::ablate::AblateArgs),
     /// Fit how the best learning rate follows the decoder's size: to the runs of a recipe over sizes and
     /// rates, which are done first, or to those of a study's folder in its place.

@@ -63,7 +63,12 @@ impl PlotAxis {
     /// The text of each tick, with as many digits as the distance of the ticks needs.
     pub(crate) fn labels(&self) -> Vec<String> {
         if self.log {
-            return self.ticks.iter().map(|t| scientific(*t)).collect();
+            let parts: Vec<(i32, i32)> = self.ticks.iter().map(|tick| scientific(*tick)).collect();
+            let powers = parts.iter().all(|(digit, _)| *digit == 1);
+            let label = |(digit, exponent): (i32, i32)| {
+                if powers { power(exponent) } else { format!("{digit}e{exponent}") }
+            };
+            return parts.into_iter().map(label).collect();
         }
         let (unit, suffix) = match self.exponent() {
             small @ ..=-3 => (10f64.powi(small), ""),
@@ -122,13 +127,10 @@ fn linear_ticks(low: f64, high: f64) -> Vec<f64> {
     (first..=last).map(|i| i as f64 * step).collect()
 }
 
-/// `10⁻³`, `2·10⁻³`.
-fn scientific(tick: f64) -> String {
+/// Digit and power of ten of 1, 2 or 5 times one.
+fn scientific(tick: f64) -> (i32, i32) {
     let exponent = (tick.log10() + 1e-9).floor() as i32;
-    match (tick / 10f64.powi(exponent)).round() as i32 {
-        1 => power(exponent),
-        digit => format!("{digit}·{}", power(exponent)),
-    }
+    ((tick / 10f64.powi(exponent)).round() as i32, exponent)
 }
 
 /// `10^exponent` as people write it.
@@ -172,6 +174,15 @@ mod tests {
         assert!((axis.at(0.01)).abs() < 1e-12 && (axis.at(1000.0) - 1.0).abs() < 1e-12);
         assert!(!PlotAxis::rounded(data.into_iter()).log);
         assert!(!PlotAxis::rounded_or_log([0.0, 900.0].into_iter()).log);
+    }
+
+    #[test]
+    fn a_logarithmic_axis_ends_at_the_ticks_around_its_values() {
+        let axis = PlotAxis::log([1.2e-3, 0.0274].into_iter());
+        assert_eq!(axis.labels(), ["1e-3", "2e-3", "5e-3", "1e-2", "2e-2", "5e-2"]);
+        assert!(axis.at(1e-3).abs() < 1e-12 && (axis.at(5e-2) - 1.0).abs() < 1e-12);
+        assert_eq!(PlotAxis::log([2e-3, 5e-3].into_iter()).labels(), ["2e-3", "5e-3"]);
+        assert_eq!(PlotAxis::log([3e-3, 3e-3].into_iter()).labels(), ["2e-3", "5e-3"]);
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
     let law = fitted.map_err(|e| {
         InputError::new(format!("{}: {e:#}; the curves: {}", folder.display(), page.display()))
     })?;
-    put(&folder, "law.svg", page::svg(&law).as_bytes())?;
+    put(&folder, "law.svg", page::svg_file(&law).as_bytes())?;
     let document = json!({
         "measured": runs.measured, "target": runs.target, "law": law, "paper": { "a": args.axis.paper()[0], "b": args.axis.paper()[1] },
         "runs": runs.runs, "notes": runs.notes,

@@ -43,7 +43,7 @@ pub(crate) struct StudyArgs {
     /// Runs side by side; the threads are divided among them.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
-    /// Print the bill and do nothing: runs, shared and own stages, tokens, time and memory.
+    /// Print the bill and do no run: runs, shared and own stages, tokens, time and memory.
     #[arg(long)]
     bill: bool,
     /// Do no step for the bill, which then says nothing of time. Two steps of each kind of training stage are

@@ -91,6 +91,9 @@ fn the_page_shows_the_law_beside_the_papers_and_every_size() {
     // The law, two keys, four curves.
     assert_eq!(names.iter().filter(|name| *name == "svg").count(), 7);
     assert_eq!(names.iter().filter(|name| *name == "circle").count(), 4 + 69);
+    let file = page::svg_file(&law);
+    assert!(file.starts_with("<svg xmlns=\"http://www.w3.org/2000/svg\" class=\"plot\""), "{file}");
+    assert!(elements(&format!("<!DOCTYPE html>{file}")).contains(&"style".to_owned()));
     let without = page::page("Law", &runs, Err("size 50 k: the best <rate>"));
     assert!(elements(&without).len() > 50 && without.contains("No law: size 50 k: the best &lt;rate&gt;"));
 }
