@@ -17,7 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mm1_data::document::Image;
 use mm1_data::error_line::error_line;
 
@@ -59,6 +59,8 @@ pub struct Engine {
     counters: Counters,
     /// That there is memory for.
     blocks: usize,
+    /// Requests that may wait.
+    most_waiting: usize,
 }
 
 impl Engine {
@@ -68,7 +70,14 @@ impl Engine {
     /// Memory for less than one block of positions; a system that gives no thread.
     pub fn start(generator: Generator, limits: EngineLimits) -> Result<Self> {
         let (counters, prompts) = (Counters::default(), generator.prompts().clone());
-        let blocks = limits.cache_bytes / generator.new_cache().block_bytes();
+        let block = generator.new_cache().block_bytes();
+        let blocks = limits.cache_bytes / block;
+        ensure!(
+            blocks > 0,
+            "{} bytes are not enough for the keys and values of {} positions, which take {block}",
+            limits.cache_bytes,
+            mm1_model::Cache::block_positions()
+        );
         let queue = Arc::new(Queue::new(limits.waiting));
         let scheduler = Scheduler::new(generator, blocks, counters.clone());
         let run = {
@@ -77,12 +86,17 @@ impl Engine {
         };
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(run);
         let thread = Some(thread.context("starting the thread that has the model")?);
-        Ok(Self { queue, thread, prompts, counters, blocks })
+        Ok(Self { queue, thread, prompts, counters, blocks, most_waiting: limits.waiting })
     }
 
     /// What encodes prompts.
     pub fn prompts(&self) -> &PromptTokenizer {
         &self.prompts
+    }
+
+    /// How many requests may wait.
+    pub fn most_waiting(&self) -> usize {
+        self.most_waiting
     }
 
     /// What it has done.
@@ -109,7 +123,8 @@ impl Engine {
         }
         if blocks(read + new) > self.blocks {
             return Err(Refusal::Impossible(format!(
-                "{read} tokens and an answer of up to {new} do not fit into the memory, which is for {held}"
+                "{read} tokens and an answer of up to {new} do not fit into the memory, which is for {held}: \
+                 ask for fewer tokens, or start the server with a larger --cache"
             )));
         }
         self.push(Job::Answer(Box::new(request)))

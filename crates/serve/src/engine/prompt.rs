@@ -28,7 +28,8 @@ pub(super) enum Unit {
 /// their beginning was read for them or for another.
 #[derive(Clone, Debug)]
 pub struct ReadyPrompt {
-    pub(super) pieces: VecDeque<ModelInput>,
+    /// Several answers to one prompt share them: a picture of 336 pixels a side takes 1.3 MB.
+    pub(super) pieces: VecDeque<Arc<ModelInput>>,
     pub(super) units: Arc<[Unit]>,
     /// Positions before the end of each piece; the last is the prompt's length.
     pub(super) cuts: Arc<[usize]>,
@@ -45,7 +46,14 @@ impl ReadyPrompt {
         self.pieces.iter().map(|piece| piece.pictures.len()).sum()
     }
 
-    fn new(input: ModelInput, image_tokens: usize) -> Self {
+    /// Memory of the prepared pictures that are not read yet.
+    /// Unit: bytes.
+    pub(super) fn picture_bytes(&self) -> usize {
+        let pictures = self.pieces.iter().flat_map(|piece| &piece.pictures);
+        pictures.map(|picture| size_of_val(&*picture.pixels)).sum()
+    }
+
+    pub(super) fn new(input: ModelInput, image_tokens: usize) -> Self {
         let mut units: Vec<Unit> = input.ids.iter().map(|&id| Unit::Token(id)).collect();
         for Placed { slot, size, pixels } in &input.pictures {
             let mut digest = Sha256::new();
@@ -86,7 +94,7 @@ fn cuts(len: usize, slots: &[usize], image_tokens: usize) -> Vec<usize> {
     cuts
 }
 
-fn pieces(input: ModelInput, cuts: &[usize]) -> VecDeque<ModelInput> {
+fn pieces(input: ModelInput, cuts: &[usize]) -> VecDeque<Arc<ModelInput>> {
     let (mut pictures, mut start) = (input.pictures.into_iter().peekable(), 0);
     let piece = |&end: &usize| {
         let mut piece = ModelInput::tokens(&input.ids[start..end]);
@@ -94,7 +102,7 @@ fn pieces(input: ModelInput, cuts: &[usize]) -> VecDeque<ModelInput> {
             piece.pictures.push(Placed { slot: picture.slot - start, ..picture });
         }
         start = end;
-        piece
+        Arc::new(piece)
     };
     cuts.iter().map(piece).collect()
 }
@@ -121,7 +129,7 @@ mod tests {
         let input = ModelInput { ids: ids.clone(), pictures: vec![picture(3), picture(19), picture(140)] };
         let ready = ReadyPrompt::new(input, 16);
         let mut joined = ModelInput::default();
-        ready.pieces.iter().cloned().for_each(|piece| joined.append(piece));
+        ready.pieces.iter().for_each(|piece| joined.append(ModelInput::clone(piece)));
         assert_eq!(joined.ids, ids);
         assert_eq!(joined.pictures.iter().map(|p| p.slot).collect::<Vec<_>>(), [3, 19, 140]);
         assert_eq!(ready.units[2], Unit::Token(2));
@@ -129,5 +137,6 @@ mod tests {
         assert_ne!(ready.units[3], ready.units[19]);
         assert_ne!(ready.units[3], ready.units[4]);
         assert_eq!(ready.units[35], Unit::Token(35));
+        assert_eq!(ready.picture_bytes(), 3 * 3 * size_of::<f32>());
     }
 }

@@ -14,7 +14,21 @@ pub(super) enum Job {
     Features { picture: Image, reply: Box<dyn FnOnce(anyhow::Result<Vec<f32>>) + Send> },
 }
 
+/// What the prepared pictures of all who wait may take, and again those of all who are active. A request of
+/// a few kilobytes may have 64 pictures, which take 87 MB when they are prepared for 336 pixels a side.
+/// Unit: bytes.
+pub(super) const PICTURE_BYTES: usize = 512 << 20;
+
 impl Job {
+    fn picture_bytes(&self) -> usize {
+        match self {
+            // Several answers to one prompt share its pictures.
+            Self::Answer(request) if request.stream > 0 => 0,
+            Self::Answer(request) => request.prompt.picture_bytes(),
+            Self::Features { picture, .. } => picture.stored_bytes(),
+        }
+    }
+
     fn is_gone(&self) -> bool {
         matches!(self, Self::Answer(request) if request.listener.is_gone())
     }
@@ -30,6 +44,14 @@ pub(super) struct Queue {
 struct QueueState {
     waiting: VecDeque<(Job, Instant)>,
     stopping: bool,
+}
+
+impl QueueState {
+    /// A single one is taken in any case.
+    fn has_room(&self, job: &Job) -> bool {
+        let waiting: usize = self.waiting.iter().map(|(job, _)| job.picture_bytes()).sum();
+        waiting == 0 || waiting + job.picture_bytes() <= PICTURE_BYTES
+    }
 }
 
 /// Why a job is not taken.
@@ -50,7 +72,7 @@ impl Queue {
         state.waiting.retain(|(job, _)| !job.is_gone());
         match state {
             state if state.stopping => Err(Closed::Stopping),
-            state if state.waiting.len() >= self.most => Err(Closed::Full),
+            state if state.waiting.len() >= self.most || !state.has_room(&job) => Err(Closed::Full),
             mut state => {
                 state.waiting.push_back((job, Instant::now()));
                 self.woken.notify_one();
@@ -85,5 +107,25 @@ impl Queue {
 
     fn lock(&self) -> MutexGuard<'_, QueueState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn job(bytes: usize) -> Job {
+        Job::Features { picture: Image::from(vec![0; bytes]), reply: Box::new(drop) }
+    }
+
+    #[test]
+    fn pictures_that_wait_are_bounded_together() {
+        let half = PICTURE_BYTES / 2;
+        let queue = Queue::new(9);
+        assert!(queue.push(job(half)).is_ok() && queue.push(job(half)).is_ok());
+        assert!(matches!(queue.push(job(1)), Err(Closed::Full)));
+        // A single one is taken whatever it has.
+        let queue = Queue::new(9);
+        assert!(queue.push(job(PICTURE_BYTES + 1)).is_ok());
     }
 }

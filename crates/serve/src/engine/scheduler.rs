@@ -8,7 +8,7 @@ use mm1_model::{Cache, Piece};
 
 use super::counters::Counters;
 use super::prefixes::Prefixes;
-use super::queue::{Job, Queue};
+use super::queue::{Job, PICTURE_BYTES, Queue};
 use super::request::AnswerRequest;
 use super::sequence::Sequence;
 use crate::generate::Generator;
@@ -59,6 +59,10 @@ impl Scheduler {
                 Job::Features { picture, reply } => {
                     self.counters.encoded_views.inc();
                     reply(self.generator.features(&picture));
+                    // As soon as one is told, the next may come: answers would wait for all of them.
+                    if !self.is_idle() {
+                        break;
+                    }
                 }
                 Job::Answer(request) => self.begin(*request, since),
             }
@@ -77,27 +81,40 @@ impl Scheduler {
     /// Whether a request fits beside the others, after kept beginnings were forgotten if need be.
     fn has_room(&mut self, job: &Job) -> bool {
         let Job::Answer(request) = job else { return true };
-        let need = blocks(request.prompt.positions() + request.options.max_tokens);
+        if self.is_idle() {
+            // What is kept of others is forgotten as far as need be.
+            while self.held() + self.to_come(request) > self.blocks && self.prefixes.forget_oldest() {}
+            return true;
+        }
+        let pictures: usize = self.active.iter().map(Sequence::picture_bytes).sum();
+        // Where it would not help, nothing is forgotten.
+        let least = count(self.active_blocks()) + self.to_come(request);
+        if least > self.blocks || pictures + request.prompt.picture_bytes() > PICTURE_BYTES {
+            return false;
+        }
+        while self.held() + self.to_come(request) > self.blocks {
+            if !self.prefixes.forget_oldest() {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Blocks that the active ones may yet come to, and all of another.
+    fn to_come(&self, request: &AnswerRequest) -> usize {
         let grown: usize = (0..self.active.len())
             .map(|i| blocks(self.active[i].most_positions()) - self.cache.len(i) / Cache::block_positions())
             .sum();
-        loop {
-            if self.held() + grown + need <= self.blocks {
-                return true;
-            }
-            if !self.prefixes.forget_oldest() {
-                return self.active.is_empty();
-            }
-        }
+        grown + blocks(request.prompt.positions() + request.options.max_tokens)
     }
 
     /// Blocks that sequences and kept beginnings hold; what they share is counted once.
     fn held(&self) -> usize {
-        let active = (0..self.active.len()).flat_map(|i| self.cache.block_addresses(i));
-        let mut held: Vec<usize> = active.chain(self.prefixes.block_addresses()).collect();
-        held.sort_unstable();
-        held.dedup();
-        held.len()
+        count(self.active_blocks().chain(self.prefixes.block_addresses()))
+    }
+
+    fn active_blocks(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.active.len()).flat_map(|i| self.cache.block_addresses(i))
     }
 
     /// One step of the model: each answer gets a token, and prompts are read on.
@@ -133,6 +150,7 @@ impl Scheduler {
 
     /// Ends all that are active.
     pub(super) fn fail_all(&mut self, reason: &str) {
+        self.counters.failed.inc_by(self.active.len() as u64);
         self.active.drain(..).for_each(|mut sequence| sequence.fail(reason));
         self.cache = self.generator.new_cache();
         self.cache.retain(|_| false);
@@ -154,7 +172,7 @@ impl Scheduler {
     }
 
     /// Who takes part in the next step: all that are answered, and of those that read as many as there is
-    /// time for, in the order in which they came. Who would read what another reads waits for it.
+    /// time for, in the order in which they came. Who can go on from what another reads waits for it.
     fn choose(&mut self) -> Vec<usize> {
         let (reading, mut chosen): (Vec<usize>, Vec<usize>) =
             (0..self.active.len()).partition(|&i| self.active[i].is_reading());
@@ -167,7 +185,7 @@ impl Scheduler {
             if positions > 0 && positions + len > most {
                 break;
             }
-            if !next.wants_all() && readers.iter().any(|&other| next.reads_as(&self.active[other])) {
+            if !next.wants_all() && readers.iter().any(|&other| next.can_follow(&self.active[other])) {
                 self.active[i].may_skip = true;
                 continue;
             }
@@ -237,6 +255,14 @@ impl Scheduler {
         self.counters.prefixes.set(self.prefixes.len() as i64);
         self.counters.cache_bytes.set((self.held() * self.cache.block_bytes()) as i64);
     }
+}
+
+/// How many different ones there are.
+fn count(addresses: impl Iterator<Item = usize>) -> usize {
+    let mut addresses: Vec<usize> = addresses.collect();
+    addresses.sort_unstable();
+    addresses.dedup();
+    addresses.len()
 }
 
 /// Blocks of so many positions.

@@ -63,7 +63,7 @@ impl Sequence {
 
     /// What it reads next.
     pub(super) fn unread(&self) -> &ModelInput {
-        self.prompt.pieces.front().unwrap_or(&self.answer.unread)
+        self.prompt.pieces.front().map_or(&self.answer.unread, AsRef::as_ref)
     }
 
     /// Whether its prompt is not read yet.
@@ -85,10 +85,17 @@ impl Sequence {
         self.prompt.positions() + self.max_tokens
     }
 
-    /// Whether it reads next what `other` does, after the same.
-    pub(super) fn reads_as(&self, other: &Self) -> bool {
+    /// As [`ReadyPrompt::picture_bytes`].
+    pub(super) fn picture_bytes(&self) -> usize {
+        self.prompt.picture_bytes()
+    }
+
+    /// Whether it can go on from what `other` reads next: it would read the same after the same. Its last
+    /// piece it reads itself, for the logits behind it.
+    pub(super) fn can_follow(&self, other: &Self) -> bool {
         let end = |sequence: &Self| sequence.read + sequence.unread().ids.len();
-        self.read == other.read
+        self.prompt.pieces.len() > 1
+            && self.read == other.read
             && end(self) == end(other)
             && self.prompt.units[..end(self)] == other.prompt.units[..end(other)]
     }
@@ -157,5 +164,44 @@ impl Sequence {
 
     pub(super) fn fail(&mut self, reason: &str) {
         self.listener.hear(AnswerEvent::Failure(reason.to_owned()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::AnswerOptions;
+
+    struct Nobody;
+
+    impl Listener for Nobody {
+        fn hear(&mut self, _: AnswerEvent) {}
+
+        fn is_gone(&self) -> bool {
+            false
+        }
+    }
+
+    fn sequence(len: u32) -> Sequence {
+        let ids: Vec<u32> = (0..len).collect();
+        let request = AnswerRequest {
+            prompt: ReadyPrompt::new(ModelInput::tokens(&ids), 16),
+            options: AnswerOptions::greedy(1),
+            grammar: None,
+            stream: 0,
+            log_probs: None,
+            prompt_log_probs: None,
+            attention: false,
+            listener: Box::new(Nobody),
+        };
+        Sequence::new(request, Instant::now()).unwrap()
+    }
+
+    #[test]
+    fn nobody_waits_for_another_to_read_a_last_piece() {
+        // It is not kept to its end, so waiting would read equal prompts one after the other.
+        assert!(!sequence(100).can_follow(&sequence(100)));
+        assert!(sequence(200).can_follow(&sequence(200)));
+        assert!(sequence(200).can_follow(&sequence(300)));
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use mm1_data::document::Segment;
 use mm1_model::{Input, Layout, Sight};
 use mm1_serve::engine::{
-    AnswerEvent, AnswerRequest, Engine, EngineLimits, Finish, Listener, ReadyPrompt, Refusal,
+    AnswerEvent, AnswerRequest, Counters, Engine, EngineLimits, Finish, Listener, ReadyPrompt, Refusal,
 };
 use mm1_serve::generate::AnswerOptions;
 use mm1_serve::penalties::Penalties;
@@ -279,6 +279,102 @@ fn little_memory_holds_requests_back_and_loses_none() {
     };
     let Err(Refusal::Impossible(why)) = narrow.submit(request) else { panic!("was taken") };
     assert!(why.contains("do not fit into the memory, which is for 768"), "{why}");
+}
+
+#[test]
+fn features_are_made_between_the_tokens_of_answers() {
+    let engine = Engine::start(Case::new(1).generator(), ROOM).unwrap();
+    let (listener, heard) = listener();
+    let request = AnswerRequest {
+        prompt: ready(&engine, &prompts()[0]),
+        options: options(600),
+        grammar: None,
+        stream: 0,
+        log_probs: None,
+        prompt_log_probs: None,
+        attention: false,
+        listener,
+    };
+    engine.submit(request).unwrap();
+    // Each is told how many tokens there were before it.
+    let heard = std::sync::Arc::new(std::sync::Mutex::new((heard, 0)));
+    let (told, tokens) = channel();
+    let Segment::Image(image) = picture(1) else { panic!("no picture") };
+    for _ in 0..20 {
+        let (heard, told) = (heard.clone(), told.clone());
+        let reply = move |_| {
+            let (heard, n) = &mut *heard.lock().unwrap();
+            *n += heard.try_iter().count();
+            told.send(*n).unwrap();
+        };
+        engine.features(image.clone(), reply).unwrap();
+    }
+    let tokens: Vec<usize> = (0..20).map(|_| tokens.recv().unwrap()).collect();
+    // The first may come before the answer, and the last behind its end.
+    let answered = tokens.iter().filter(|n| **n > 0 && **n < *tokens.last().unwrap());
+    let answered: Vec<usize> = answered.copied().collect();
+    assert!(answered.len() > 3 && answered.is_sorted_by(|a, b| a < b), "{tokens:?}");
+}
+
+#[test]
+fn what_is_kept_is_not_forgotten_for_one_who_has_to_wait() {
+    let case = Case::new(1);
+    let block = case.model.cache(1).block_bytes();
+    let small = EngineLimits { cache_bytes: 12 * block, waiting: 64 };
+    let engine = Engine::start(case.generator(), small).unwrap();
+    let lead = Segment::prompt("the owl is on the left, the cat is on the right. ".repeat(5));
+    let known = |ending: &str| hear(&ask(&engine, &[lead.clone(), Segment::prompt(ending)], 0)).1;
+    assert_eq!(known("the red"), 0);
+    let kept = known("the owl");
+    assert!(kept > 0);
+    // An answer for which there is room beside what is kept, and one that needs all.
+    let (events, kept) = channel();
+    let begin = |text: &str, max_tokens| {
+        let listener = Box::new(Watching { counters: engine.counters().clone(), kept: events.clone() });
+        let request = AnswerRequest {
+            prompt: ready(&engine, &[Segment::prompt(text)]),
+            options: options(max_tokens),
+            grammar: None,
+            stream: 0,
+            log_probs: None,
+            prompt_log_probs: None,
+            attention: false,
+            listener,
+        };
+        engine.submit(request).unwrap();
+    };
+    begin("apple", 60);
+    begin("cat", 12 * 64 - 10);
+    // Up to the end of the first.
+    let kept: Vec<Option<i64>> = kept.iter().take_while(Option::is_some).collect();
+    assert!(kept.len() > 5 && kept.iter().flatten().all(|kept| *kept > 0), "forgotten in vain: {kept:?}");
+}
+
+/// Tells how many beginnings are kept whenever a token comes, and nothing at the end.
+struct Watching {
+    counters: Counters,
+    kept: Sender<Option<i64>>,
+}
+
+impl Listener for Watching {
+    fn hear(&mut self, event: AnswerEvent) {
+        let ended = matches!(event, AnswerEvent::End { .. });
+        let _ = self.kept.send((!ended).then(|| self.counters.prefixes.get()));
+    }
+
+    fn is_gone(&self) -> bool {
+        false
+    }
+}
+
+#[test]
+fn memory_for_nothing_is_refused_at_the_start() {
+    let none = EngineLimits { cache_bytes: 100, waiting: 64 };
+    let Err(e) = Engine::start(Case::new(1).generator(), none) else { panic!("was started") };
+    assert!(
+        e.to_string().contains("100 bytes are not enough for the keys and values of 64 positions"),
+        "{e}"
+    );
 }
 
 #[test]
