@@ -1,5 +1,6 @@
 //! `mm1 serve`: a run's model for programs with the OpenAI interface, and a page to talk to.
 
+use std::ffi::OsString;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 
@@ -91,7 +92,7 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     let served = ServedModel { id: args.id(), sees: model.sees, tuned: model.tuned };
     let generator = model.generator.with_context(args.context as usize);
     let limits = EngineLimits { cache_bytes: (args.cache as usize) << 20, waiting: usize::from(args.queue) };
-    let engine = Engine::start(generator, limits)?;
+    let engine = input(Engine::start(generator, limits).with_context(|| format!("--cache {}", args.cache)))?;
     let stop = interrupt::flag("stopping when all is answered; once more to stop at once")?;
     let address = listener.local_addr().context("the listener's address")?;
     tell(format_args!("{} is served at http://{address} (Ctrl-C stops)", served.id));
@@ -99,13 +100,21 @@ pub(crate) fn serve(args: &ServeArgs) -> Result<()> {
     answer(server, listener, &stop)
 }
 
+/// The key in `MM1_API_KEY`.
+fn variable() -> Result<Option<String>> {
+    let read = |key: OsString| key.into_string().map_err(|_| InputError::new("MM1_API_KEY is no UTF-8"));
+    Ok(std::env::var_os("MM1_API_KEY").map(read).transpose()?)
+}
+
 impl ServeArgs {
     fn access(&self) -> Result<Access> {
         let local = self.host.is_loopback();
         let key = match self.no_auth {
             true => None,
-            false => self.api_key.clone().or_else(|| std::env::var("MM1_API_KEY").ok()),
+            false => self.api_key.clone().or(variable()?),
         };
+        // What stands around it comes from files, and no client sends it.
+        let key = key.map(|key| key.trim().to_owned());
         if !local && key.is_none() && !self.no_auth {
             let message = format!(
                 "--host {} can be reached by others: give --api-key KEY, or --no-auth if everybody may ask",
@@ -113,8 +122,15 @@ impl ServeArgs {
             );
             return Err(InputError::new(message).into());
         }
-        if key.as_deref().is_some_and(|key| key.trim().len() < 8) {
-            return Err(InputError::new("--api-key: give at least 8 characters").into());
+        if key.as_deref().is_some_and(|key| key.len() < 8) {
+            return Err(InputError::new("--api-key or MM1_API_KEY: give at least 8 characters").into());
+        }
+        if let Some(host) =
+            self.picture_hosts.iter().find(|host| host.is_empty() || host.contains(['/', '@']))
+        {
+            let message =
+                format!("--fetch-images-from {host}: give the host alone, as a.example or a.example:81");
+            return Err(InputError::new(message).into());
         }
         for origin in &self.origins {
             let plain =

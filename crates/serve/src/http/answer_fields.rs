@@ -5,8 +5,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::api_error::ApiError;
-use super::app::App;
+use super::app::Shared;
 use super::fields::Fields;
+use super::tokenize;
 use crate::grammar::AnswerGrammar;
 use crate::options::AnswerOptions;
 use crate::penalties::Penalties;
@@ -36,7 +37,7 @@ pub(super) struct AnswerFields {
 }
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a text, or a list of texts")]
 enum Stop {
     One(String),
     Many(Vec<String>),
@@ -53,9 +54,9 @@ struct StreamOptions {
 }
 
 impl AnswerFields {
-    pub(super) fn take(fields: &mut Fields, app: &App) -> Result<Self, ApiError> {
+    pub(super) async fn take(fields: &mut Fields, app: &Shared) -> Result<Self, ApiError> {
         let new = fields.count("max_completion_tokens", (1, usize::MAX))?;
-        let old = fields.count("max_tokens", (1, usize::MAX))?;
+        let old = fields.count("max_tokens", (0, usize::MAX))?;
         let stream_options: StreamOptions = fields.take("stream_options")?.unwrap_or_default();
         Ok(Self {
             options: AnswerOptions {
@@ -67,7 +68,7 @@ impl AnswerFields {
                     presence: fields.within("presence_penalty", (-2.0, 2.0))?.unwrap_or(0.0),
                 },
             },
-            grammar: grammar(fields, app)?,
+            grammar: grammar(fields, app).await?,
             max_tokens: new.or(old),
             n: fields.count("n", (1, app.server.limits.answers))?.unwrap_or(1),
             stream: fields.take("stream")?.unwrap_or(false),
@@ -127,15 +128,19 @@ fn sampling(fields: &mut Fields) -> Result<Sampling, ApiError> {
 }
 
 /// The form of the answers; `None` of plain text.
-fn grammar(fields: &mut Fields, app: &App) -> Result<Option<AnswerGrammar>, ApiError> {
-    let refused = |why: String| ApiError::invalid("response_format", format!("response_format: {why}"));
+async fn grammar(fields: &mut Fields, app: &Shared) -> Result<Option<AnswerGrammar>, ApiError> {
     let schema = match fields.take("response_format")? {
         None | Some(ResponseFormat::Text) => return Ok(None),
         Some(ResponseFormat::JsonObject) => json!({ "type": "object" }),
         Some(ResponseFormat::JsonSchema { json_schema }) => json_schema.schema,
     };
-    let grammars = app.grammars().map_err(|e| refused(error_line(&e)))?;
-    grammars.json(schema).map(Some).map_err(|e| refused(error_line(&e)))
+    // A large schema takes its time.
+    let grammar = tokenize::blocking(app, move |app| {
+        let grammar = app.grammars().and_then(|grammars| grammars.json(schema));
+        let refused = |why| ApiError::invalid("response_format", format!("response_format: {why}"));
+        grammar.map_err(|e| refused(error_line(&e)))
+    });
+    grammar.await.map(Some)
 }
 
 #[derive(Deserialize)]

@@ -55,6 +55,15 @@ impl Answers {
     ) -> Result<Self, ApiError> {
         let (sender, events) = unbounded_channel();
         let mut answers = Self { events, open: 0, each: fields.n, usage: Usage::default() };
+        let (count, most) = (prompts.len() * fields.n, app.server.engine.most_waiting());
+        // They would never find room, however often they came again.
+        if count > most.max(1) {
+            let message = format!(
+                "n: {count} answers to one request, and {most} may wait: ask for fewer at once, or start \
+                 the server with a larger --queue"
+            );
+            return Err(ApiError::invalid("n", message));
+        }
         let context = app.prompts().context();
         for prompt in prompts {
             let positions = prompt.positions();
@@ -141,6 +150,16 @@ pub(super) struct WholeAnswer {
     /// Of each token, where it was asked for.
     pub(super) attention: Vec<Vec<f32>>,
     pub(super) finish: Option<Finish>,
+}
+
+impl WholeAnswer {
+    /// Leaves of the answer what is told of its prompt.
+    pub(super) fn leave_out(&mut self) {
+        self.text.clear();
+        self.log_probs.clear();
+        self.attention.clear();
+        self.finish = Some(Finish::Length);
+    }
 }
 
 /// As OpenAI calls it.

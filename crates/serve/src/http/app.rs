@@ -44,7 +44,7 @@ pub(super) struct App {
     pub(super) registry: Registry,
     pub(super) fetcher: PictureFetcher,
     /// A permit for each KiB of a body.
-    pub(super) bodies: Semaphore,
+    pub(super) bodies: Arc<Semaphore>,
     /// Bytes of the longest token.
     pub(super) longest_token: usize,
     /// When the model was loaded.
@@ -62,7 +62,7 @@ impl App {
     pub(super) fn new(server: Server) -> Result<Self> {
         let mut registry = Registry::default();
         server.engine.counters().register(&mut registry);
-        let bodies = Semaphore::new(server.limits.all_bodies_bytes >> 10);
+        let bodies = Arc::new(Semaphore::new(server.limits.all_bodies_bytes >> 10));
         let fetcher = PictureFetcher::new(&server.access.picture_hosts, server.limits.body_bytes)?;
         let (grammars, next) = (OnceLock::new(), AtomicU64::new(0));
         let tokenizer = server.engine.prompts().tokenizer();

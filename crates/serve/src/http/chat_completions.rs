@@ -21,12 +21,17 @@ const DEFAULT: usize = 512;
 
 pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Result<Response, ApiError> {
     app.check_model(fields.take::<String>("model")?.as_deref())?;
-    let messages: Vec<Message> = fields.need("messages")?;
-    let asked = AnswerFields::take(&mut fields, &app)?;
+    let missing = || ApiError::invalid("messages", "messages is missing");
+    let messages = messages::take(&mut fields)?.ok_or_else(missing)?;
+    let asked = AnswerFields::take(&mut fields, &app).await?;
     let log_probs = AnswerFields::chat_log_probs(&mut fields)?;
-    fields.finish()?;
+    let room = fields.finish()?;
     let fetched = messages::fetched(&messages, &app).await?;
-    let prompt = tokenize::blocking(&app, move |app| ready(app, messages, &fetched)).await?;
+    let prompt = tokenize::blocking(&app, move |app| {
+        let _room = room;
+        ready(app, messages, &fetched)
+    });
+    let prompt = prompt.await?;
     let answers = Answers::ask(&app, vec![prompt], &asked, (log_probs, DEFAULT))?;
     let object = if asked.stream { "chat.completion.chunk" } else { "chat.completion" };
     let model = app.server.model.id.clone();

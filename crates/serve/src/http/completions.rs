@@ -24,7 +24,7 @@ const DEFAULT: usize = 16;
 const PROMPTS: usize = 256;
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a text, a list of texts, token ids, or a list of those")]
 enum Prompts {
     Text(String),
     Tokens(Vec<u32>),
@@ -40,17 +40,26 @@ enum Prompt {
 pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Result<Response, ApiError> {
     app.check_model(fields.take::<String>("model")?.as_deref())?;
     let prompts = prompts(fields.need("prompt")?)?;
-    let mut asked = AnswerFields::take(&mut fields, &app)?;
+    let mut asked = AnswerFields::take(&mut fields, &app).await?;
     let log_probs = AnswerFields::log_probs(&mut fields)?;
     let echo = fields.take("echo")?.unwrap_or(false);
-    fields.finish()?;
+    let room = fields.finish()?;
     if echo && asked.stream {
         return Err(ApiError::invalid("echo", "echo is not there for streams: leave out one of both"));
     }
     if echo && asked.prompt_log_probs.is_none() {
         asked.prompt_log_probs = log_probs;
     }
-    let (prompts, echoed) = tokenize::blocking(&app, move |app| ready(app, prompts)).await?;
+    // Who only wants the prompt judged asks for no token. The model still has to predict one.
+    let judged = echo && asked.max_tokens == Some(0);
+    if judged {
+        asked.max_tokens = Some(1);
+    }
+    let ready = tokenize::blocking(&app, move |app| {
+        let _room = room;
+        ready(app, prompts)
+    });
+    let (prompts, echoed) = ready.await?;
     let answers = Answers::ask(&app, prompts, &asked, (log_probs, DEFAULT))?;
     let (id, model) = (app.answer_id("cmpl"), app.server.model.id.clone());
     let envelope = Envelope { id, object: "text_completion", created: now(), model };
@@ -59,7 +68,11 @@ pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Res
         let write = move |i: usize, event| chunk(&app, i, &mut offsets[i], event);
         return Ok(envelope.stream(answers, asked.usage, (Vec::new(), write)));
     }
-    let (whole, usage) = answers.whole().await?;
+    let (mut whole, mut usage) = answers.whole().await?;
+    if judged {
+        usage.answers = 0;
+        whole.iter_mut().for_each(WholeAnswer::leave_out);
+    }
     let choice = |(i, answer): (usize, &WholeAnswer)| {
         let echoed = echo.then(|| &echoed[i / asked.n][..]);
         choice(&app, (i, answer), echoed, log_probs.is_some())
@@ -145,7 +158,7 @@ fn chunk(app: &App, index: usize, offset: &mut usize, event: AnswerEvent) -> Opt
                 choice["logprobs"] =
                     log_prob_form::completion(app.prompts().tokenizer(), &[Some(&token)], place);
             }
-            *offset += text.len();
+            *offset += text.chars().count();
             Some(choice)
         }
         AnswerEvent::End { finish } => Some(json!({

@@ -23,6 +23,9 @@ const READERS: usize = 4;
 /// How often it is looked whether to stop: a handler of signals can do no more than set a flag.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// What the end of the last answer has to be written.
+const LAST: Duration = Duration::from_secs(1);
+
 /// Answers clients that come to `listener` until `stop` is set. What is under way is then ended, as long as
 /// the limits let it.
 ///
@@ -63,8 +66,18 @@ async fn accept(app: Shared, listener: TcpListener, stop: &AtomicBool) -> Result
     }
     drop(listener);
     app.server.engine.stop();
-    // Those who take longer are cut off.
-    let _ = timeout(app.server.limits.stop, connections.shutdown()).await;
+    // Who takes longer is cut off. A connection on which nothing was asked says nothing of its end: browsers
+    // keep one in reserve, and would hold up the end until its headers are overdue.
+    let answered = async {
+        while !app.server.engine.is_done() {
+            sleep(LOOK).await;
+        }
+        sleep(LAST).await;
+    };
+    tokio::select! {
+        () = connections.shutdown() => {}
+        _ = timeout(app.server.limits.stop, answered) => {}
+    }
     Ok(())
 }
 

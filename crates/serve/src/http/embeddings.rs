@@ -16,7 +16,7 @@ use super::json::Json;
 use super::{pictures, tokenize};
 
 #[derive(Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "give a picture as a data: address, or a list of them")]
 enum Input {
     One(String),
     Many(Vec<String>),
@@ -30,13 +30,17 @@ pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Res
         Input::Many(addresses) => addresses,
     };
     let form: Option<String> = fields.take("encoding_format")?;
-    fields.finish()?;
+    let room = fields.finish()?;
     let base64 = match form.as_deref() {
         None | Some("float") => false,
         Some("base64") => true,
         Some(_) => return Err(ApiError::invalid("encoding_format", "encoding_format: float or base64")),
     };
-    let images = tokenize::blocking(&app, move |app| images(app, input)).await?;
+    let images = tokenize::blocking(&app, move |app| {
+        let _room = room;
+        images(app, input)
+    });
+    let images = images.await?;
     let mut data = Vec::with_capacity(images.len());
     for (index, image) in images.into_iter().enumerate() {
         let (reply, heard) = oneshot::channel();

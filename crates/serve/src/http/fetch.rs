@@ -11,6 +11,7 @@ use mm1_data::error_line::error_line;
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Client, Url};
+use tokio::time::{Instant, timeout_at};
 
 /// What a picture may take to come.
 const TIME: Duration = Duration::from_secs(20);
@@ -40,26 +41,31 @@ impl PictureFetcher {
         let client = Client::builder().redirect(Policy::none()).no_proxy().timeout(TIME);
         let client = client.dns_resolver(Arc::new(PublicNames(may_reach))).build();
         let client = client.context("preparing to read pictures from other hosts")?;
-        Ok(Self { client, hosts: hosts.to_vec(), most_bytes, may_reach })
+        let hosts = hosts.iter().map(|host| host.to_ascii_lowercase()).collect();
+        Ok(Self { client, hosts, most_bytes, may_reach })
     }
 
-    /// The pictures at those of `addresses` that are no `data:` ones, by address.
+    /// The pictures at those of `addresses` that are no `data:` ones, by address. Together they have as many
+    /// bytes, and as much time, as one may have.
     ///
     /// # Errors
     /// One line with the address.
     pub(super) async fn read(&self, addresses: Vec<String>) -> Result<BTreeMap<String, Image>, String> {
-        let mut read = BTreeMap::new();
+        let (mut read, mut left, end) = (BTreeMap::new(), self.most_bytes, Instant::now() + TIME);
         for address in addresses {
             if is_elsewhere(&address) && !read.contains_key(&address) {
-                let image = self.read_one(&address).await;
+                let late = |_| Err(format!("it did not come within {} s", TIME.as_secs()));
+                let image = timeout_at(end, self.read_one(&address, left)).await.unwrap_or_else(late);
                 let shown: String = address.chars().take(80).collect();
-                read.insert(address, image.map_err(|why| format!("{shown}: {why}"))?);
+                let image = image.map_err(|why| format!("{shown}: {why}"))?;
+                left -= image.stored_bytes();
+                read.insert(address, image);
             }
         }
         Ok(read)
     }
 
-    async fn read_one(&self, address: &str) -> Result<Image, String> {
+    async fn read_one(&self, address: &str, most: usize) -> Result<Image, String> {
         let url = self.allowed(address)?;
         let failed = |e: reqwest::Error| error_line(&e.without_url().into());
         let mut response = self.client.get(url).send().await.map_err(failed)?;
@@ -70,8 +76,11 @@ impl PictureFetcher {
         let mut bytes = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             bytes.extend_from_slice(&chunk);
-            if bytes.len() > self.most_bytes {
-                return Err(format!("it has more than {} bytes", self.most_bytes));
+            if bytes.len() > most {
+                let most = self.most_bytes;
+                return Err(format!(
+                    "with those before it has more than {most} bytes: send smaller pictures"
+                ));
             }
         }
         Ok(Image::from(bytes))
@@ -80,10 +89,8 @@ impl PictureFetcher {
     fn allowed(&self, address: &str) -> Result<Url, String> {
         let url = Url::parse(address).map_err(|e| e.to_string())?;
         let host = url.host_str().unwrap_or_default();
-        let named = |known: &String| match url.port() {
-            None => known == host,
-            Some(port) => *known == format!("{host}:{port}"),
-        };
+        let with_port = format!("{host}:{}", url.port_or_known_default().unwrap_or_default());
+        let named = |known: &String| *known == with_port || (url.port().is_none() && known == host);
         if !self.hosts.iter().any(named) {
             return Err(format!(
                 "pictures are not read from {host}: send the picture itself as data:image/png;base64,…, or \
@@ -208,9 +215,15 @@ mod tests {
 
     #[test]
     fn hosts_have_to_be_named() {
-        let hosts = ["a.example".to_owned(), "b.example:8443".to_owned(), "127.0.0.1".to_owned()];
+        let hosts = [
+            "A.example".to_owned(),
+            "c.example:443".to_owned(),
+            "b.example:8443".to_owned(),
+            "127.0.0.1".to_owned(),
+        ];
         let fetcher = PictureFetcher::new(&hosts, 100).unwrap();
         assert!(fetcher.allowed("https://a.example/x.png").is_ok());
+        assert!(fetcher.allowed("https://c.example/x.png").is_ok());
         assert!(fetcher.allowed("https://b.example:8443/x.png").is_ok());
         for other in ["https://a.example:81/x", "https://b.example/x", "https://a.example.evil/x"] {
             assert!(fetcher.allowed(other).unwrap_err().contains("--fetch-images-from"), "{other}");

@@ -1,12 +1,15 @@
 //! [`Fields`]: the fields of a request's JSON, one after the other. What nobody has taken is refused.
 
-use axum::body::{Body, to_bytes};
+use std::sync::Arc;
+
+use axum::body::Body;
 use axum::extract::{FromRequest, Request};
 use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use futures_util::StreamExt as _;
 use mm1_data::error_line::error_line;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::api_error::ApiError;
@@ -17,13 +20,22 @@ const OF_THE_CLIENT: [&str; 6] =
     ["metadata", "prompt_cache_key", "safety_identifier", "service_tier", "store", "user"];
 
 /// The fields of a request that were not taken yet.
-pub(super) struct Fields(Map<String, Value>);
+pub(super) struct Fields {
+    fields: Map<String, Value>,
+    room: Room,
+}
+
+/// The memory that a request's body was given: to be held until nothing of the body is needed any more.
+#[must_use]
+pub(super) struct Room {
+    _permit: OwnedSemaphorePermit,
+}
 
 impl Fields {
-    fn parse(body: &[u8]) -> Result<Self, ApiError> {
+    fn parse(body: &[u8], room: Room) -> Result<Self, ApiError> {
         // The parser bounds how deep a value may be.
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self(fields)),
+            Ok(Value::Object(fields)) => Ok(Self { fields, room }),
             Ok(_) => Err(ApiError::invalid(None, "the body has to be a JSON object")),
             Err(e) => Err(ApiError::invalid(None, format!("the body is no JSON: {e}"))),
         }
@@ -31,7 +43,7 @@ impl Fields {
 
     /// The field of that name; `None` if it is missing or null.
     pub(super) fn take<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<Option<T>, ApiError> {
-        match self.0.remove(name) {
+        match self.fields.remove(name) {
             None | Some(Value::Null) => Ok(None),
             Some(value) => match serde_json::from_value(value) {
                 Ok(value) => Ok(Some(value)),
@@ -71,22 +83,25 @@ impl Fields {
         match value {
             Some(value) if !(least..=most).contains(&value) => Err(ApiError::invalid(
                 name,
-                format!("{name} = {value}: give a whole number from {least} to {most}"),
+                match most {
+                    usize::MAX => format!("{name} = {value}: give at least {least}"),
+                    most => format!("{name} = {value}: give a whole number from {least} to {most}"),
+                },
             )),
             value => Ok(value),
         }
     }
 
     /// Refuses what nobody has taken.
-    pub(super) fn finish(mut self) -> Result<(), ApiError> {
-        OF_THE_CLIENT.iter().for_each(|name| drop(self.0.remove(*name)));
+    pub(super) fn finish(mut self) -> Result<Room, ApiError> {
+        OF_THE_CLIENT.iter().for_each(|name| drop(self.fields.remove(*name)));
         // A field that asks for nothing is as good as none.
         let asks = |value: &Value| !matches!(value, Value::Null | Value::Bool(false));
         let empty = |value: &Value| {
             value.as_array().is_some_and(Vec::is_empty) || value.as_object().is_some_and(Map::is_empty)
         };
-        match self.0.iter().find(|(_, value)| asks(value) && !empty(value)) {
-            None => Ok(()),
+        match self.fields.iter().find(|(_, value)| asks(value) && !empty(value)) {
+            None => Ok(self.room),
             Some((name, _)) => {
                 let shown: String = name.chars().take(80).collect();
                 let message = format!("{shown} is not known here: leave it out");
@@ -108,21 +123,36 @@ impl FromRequest<Shared> for Fields {
         let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body: Body = request.into_body();
         let read = async {
-            let _room = room(app, said).await?;
-            let bytes = to_bytes(body, limits.body_bytes).await;
-            Self::parse(&bytes.map_err(|_| ApiError::too_large(limits.body_bytes))?)
+            let room = room(app, said).await?;
+            Self::parse(&bytes(body, limits.body_bytes).await?, room)
         };
         timeout(limits.read, read).await.map_err(|_| ApiError::too_slow())?
     }
 }
 
+/// The whole body, if it has at most `most` bytes.
+async fn bytes(body: Body, most: usize) -> Result<Vec<u8>, ApiError> {
+    let (mut bytes, mut chunks) = (Vec::new(), body.into_data_stream());
+    while let Some(chunk) = chunks.next().await {
+        let broken = "the body broke off, or its chunks are damaged: send it again";
+        let chunk = chunk.map_err(|_| ApiError::invalid(None, broken))?;
+        if bytes.len() + chunk.len() > most {
+            return Err(ApiError::too_large(most));
+        }
+        bytes.extend_from_slice(&chunk);
+    }
+    Ok(bytes)
+}
+
 /// Waits until a body of so many bytes, if that was said, fits beside the others that are read.
-async fn room(app: &App, said: Option<usize>) -> Result<SemaphorePermit<'_>, ApiError> {
+async fn room(app: &App, said: Option<usize>) -> Result<Room, ApiError> {
     let most = app.server.limits.body_bytes;
     let bytes = said.unwrap_or(most);
     if bytes > most {
         return Err(ApiError::too_large(most));
     }
     let kib = u32::try_from(bytes.div_ceil(1 << 10)).unwrap_or(u32::MAX);
-    app.bodies.acquire_many(kib).await.map_err(|_| ApiError::fault("no body is read any more"))
+    let permit = Arc::clone(&app.bodies).acquire_many_owned(kib).await;
+    let _permit = permit.map_err(|_| ApiError::fault("no body is read any more"))?;
+    Ok(Room { _permit })
 }

@@ -2,8 +2,8 @@
 
 use axum::extract::{Request, State};
 use axum::http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, AUTHORIZATION,
-    CACHE_CONTROL, HOST, ORIGIN, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
+    ACCESS_CONTROL_REQUEST_HEADERS, AUTHORIZATION, CACHE_CONTROL, HOST, ORIGIN, VARY,
 };
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -29,7 +29,9 @@ pub(super) async fn key(
 /// How long it takes says nothing of the key: digests are compared, whole.
 fn has_key(headers: &HeaderMap, key: &str) -> bool {
     let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let sent = sent.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    // The scheme's name is without case (RFC 9110).
+    let sent = sent.and_then(|value| value.split_once(' '));
+    let sent = sent.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).unwrap_or_default().1;
     let (sent, key) = (Sha256::digest(sent.trim()), Sha256::digest(key));
     sent.iter().zip(&key).fold(0, |all, (a, b)| all | (a ^ b)) == 0
 }
@@ -43,7 +45,7 @@ pub(super) async fn origin(
 ) -> Result<Response, ApiError> {
     let origin = allowed_origin(&app.server.access, request.headers())?;
     let mut response = match (&origin, request.method()) {
-        (Some(_), &Method::OPTIONS) => preflight(),
+        (Some(_), &Method::OPTIONS) => preflight(request.headers()),
         _ => next.run(request).await,
     };
     secure(response.headers_mut());
@@ -71,11 +73,12 @@ fn allowed_origin(access: &Access, headers: &HeaderMap) -> Result<Option<HeaderV
     Ok(origin.cloned())
 }
 
-fn preflight() -> Response {
-    let headers = [
-        (ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
-        (ACCESS_CONTROL_ALLOW_HEADERS, "authorization, content-type"),
-    ];
+/// An allowed origin may send what headers it likes: OpenAI's client has a dozen of its own.
+fn preflight(asked: &HeaderMap) -> Response {
+    let usual = || HeaderValue::from_static("authorization, content-type");
+    let allowed = asked.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned().unwrap_or_else(usual);
+    let methods = HeaderValue::from_static("GET, POST");
+    let headers = [(ACCESS_CONTROL_ALLOW_METHODS, methods), (ACCESS_CONTROL_ALLOW_HEADERS, allowed)];
     (StatusCode::NO_CONTENT, headers).into_response()
 }
 
@@ -141,7 +144,7 @@ mod tests {
     fn a_key_is_compared_whole() {
         let with =
             |value: &str| HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
-        assert!(has_key(&with("Bearer secret"), "secret"));
+        assert!(has_key(&with("Bearer secret"), "secret") && has_key(&with("bearer secret"), "secret"));
         for value in ["Bearer secre", "Bearer secrets", "secret", "Basic secret", "Bearer "] {
             assert!(!has_key(&with(value), "secret"), "{value}");
         }

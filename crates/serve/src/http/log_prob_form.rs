@@ -30,7 +30,7 @@ pub(super) fn chat(tokenizer: &Tokenizer, tokens: &[TokenLogProb]) -> Value {
     json!({ "content": content.collect::<Vec<_>>(), "refusal": null })
 }
 
-/// A completion's `logprobs`, of a text that begins `offset` bytes behind what it follows.
+/// A completion's `logprobs`, of a text that begins `offset` characters behind what it follows.
 pub(super) fn completion(
     tokenizer: &Tokenizer,
     tokens: &[Option<&TokenLogProb>],
@@ -41,7 +41,7 @@ pub(super) fn completion(
     for (&id, token) in ids.iter().zip(tokens) {
         let text = token_text(tokenizer, id);
         offsets.push(at);
-        at += text.len();
+        at += text.chars().count();
         texts.push(text);
         log_probs.push(token.map(|token| token.log_prob));
         top.push(token.map(|token| {

@@ -4,34 +4,70 @@ use std::collections::BTreeMap;
 
 use mm1_data::chat::{Role, Turn};
 use mm1_data::document::{Image, Segment};
+use mm1_data::error_line::error_line;
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::api_error::ApiError;
 use super::app::App;
+use super::fields::Fields;
 use super::pictures;
 
 /// The most messages of a conversation.
 const MOST: usize = 2048;
 
+/// A message of a conversation.
+#[derive(Debug)]
+pub(super) struct Message {
+    role: String,
+    parts: Vec<Part>,
+}
+
 /// A message as OpenAI writes it.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Message {
+struct WrittenMessage {
     role: String,
-    content: Option<Content>,
+    #[serde(default)]
+    content: Option<Value>,
     /// Who speaks, among several of one role. No template has a place for it.
     #[serde(default)]
     name: Option<String>,
-    /// What an answer of OpenAI has beside its content, null in all of ours.
-    #[serde(default)]
-    refusal: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
-enum Content {
-    Text(String),
-    Parts(Vec<Part>),
+/// Takes the field `messages`; `None` if it is missing.
+///
+/// # Errors
+/// What is no message, by its number.
+pub(super) fn take(fields: &mut Fields) -> Result<Option<Vec<Message>>, ApiError> {
+    let Some(written): Option<Vec<Value>> = fields.take("messages")? else { return Ok(None) };
+    let message = |(i, written)| {
+        read(written).map_err(|why| {
+            let at = format!("messages[{i}]");
+            ApiError::in_field(at.clone(), format!("{at}: {why}"))
+        })
+    };
+    written.into_iter().enumerate().map(message).collect::<Result<_, _>>().map(Some)
+}
+
+fn read(mut written: Value) -> Result<Message, String> {
+    // An answer of OpenAI has fields beside its content that are null: it comes back as it went.
+    if let Some(fields) = written.as_object_mut() {
+        fields.retain(|_, value| !value.is_null());
+    }
+    let line = |e: serde_json::Error| error_line(&e.into());
+    let WrittenMessage { role, content, name } = serde_json::from_value(written).map_err(line)?;
+    if name.is_some() {
+        return Err("name has no place in a prompt: leave it out".to_owned());
+    }
+    let part = |(i, part)| serde_json::from_value(part).map_err(|e| format!("content[{i}]: {}", line(e)));
+    let parts = match content {
+        None => return Err("it has no content".to_owned()),
+        Some(Value::String(text)) => vec![Part::Text { text }],
+        Some(Value::Array(parts)) => parts.into_iter().enumerate().map(part).collect::<Result<_, _>>()?,
+        Some(_) => return Err("content has to be a text, or a list of parts".to_owned()),
+    };
+    Ok(Message { role, parts })
 }
 
 #[derive(Debug, Deserialize)]
@@ -42,7 +78,7 @@ enum Part {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "image_url has to be {\"url\": \"data:image/png;base64,…\"}")]
 enum PictureAddress {
     Plain(String),
     Object {
@@ -62,15 +98,11 @@ impl PictureAddress {
 
 /// The first `most` addresses of pictures.
 fn addresses(messages: &[Message], most: usize) -> Vec<String> {
-    let parts = messages.iter().filter_map(|message| match &message.content {
-        Some(Content::Parts(parts)) => Some(parts),
-        _ => None,
-    });
     let address = |part: &Part| match part {
         Part::ImageUrl { image_url } => Some(image_url.get().to_owned()),
         Part::Text { .. } => None,
     };
-    parts.flatten().filter_map(address).take(most).collect()
+    messages.iter().flat_map(|message| &message.parts).filter_map(address).take(most).collect()
 }
 
 /// The pictures of `messages` that are elsewhere, by address.
@@ -117,16 +149,8 @@ fn turn(message: Message, (app, fetched): (&App, &Fetched), pictures: &mut usize
             return Err(format!("the role \"{other}\" is not known: system, user or assistant"));
         }
     };
-    if message.name.is_some() || message.refusal.is_some() {
-        return Err("name and refusal have no place in a prompt: leave them out".to_owned());
-    }
-    let parts = match message.content {
-        None => return Err("it has no content".to_owned()),
-        Some(Content::Text(text)) => vec![Part::Text { text }],
-        Some(Content::Parts(parts)) => parts,
-    };
-    let mut segments = Vec::with_capacity(parts.len());
-    for part in parts {
+    let mut segments = Vec::with_capacity(message.parts.len());
+    for part in message.parts {
         segments.push(match part {
             Part::Text { text } => Segment::prompt(text),
             Part::ImageUrl { image_url } => {

@@ -22,8 +22,9 @@ const SAMPLES: u64 = 8;
 /// Sides, tiles, and the tokens of a picture; where the tiles part, from 0 to 1.
 pub(super) async fn cut(State(app): State<Shared>, mut fields: Fields) -> Result<Json, ApiError> {
     let url: String = fields.need("url")?;
-    fields.finish()?;
+    let room = fields.finish()?;
     let shown = tokenize::blocking(&app, move |app| {
+        let _room = room;
         let refused = |why: String| ApiError::invalid("url", format!("url: {why}"));
         let image = pictures::of_address(&url, &app.server.limits).map_err(refused)?;
         app.prompts().shown(&image).map_err(|e| refused(error_line(&e)))

@@ -11,25 +11,27 @@ use super::app::{App, Shared};
 use super::fields::Fields;
 use super::json::Json;
 use super::log_prob_form::token_text;
-use super::messages::{self, Message};
+use super::messages;
 use crate::engine::ReadyPrompt;
 use crate::input::EncodedPrompt;
 
 /// The ids of a text by itself, or of a conversation with the beginning of its answer.
 pub(super) async fn tokenize(State(app): State<Shared>, mut fields: Fields) -> Result<Json, ApiError> {
     app.check_model(fields.take::<String>("model")?.as_deref())?;
-    let (prompt, messages): (Option<String>, Option<Vec<Message>>) =
-        (fields.take("prompt")?, fields.take("messages")?);
-    fields.finish()?;
+    let (prompt, messages) = (fields.take::<String>("prompt")?, messages::take(&mut fields)?);
+    let room = fields.finish()?;
     let fetched = messages::fetched(messages.as_deref().unwrap_or_default(), &app).await?;
-    let encoded = blocking(&app, move |app| match (prompt, messages) {
-        (Some(text), None) => encode(app, &[Segment::prompt(text)], "prompt"),
-        (None, Some(messages)) => {
-            encode(app, &chat::prompt(&messages::turns(messages, &fetched, app)?), "messages")
+    let encoded = blocking(&app, move |app| {
+        let _room = room;
+        match (prompt, messages) {
+            (Some(text), None) => encode(app, &[Segment::prompt(text)], "prompt"),
+            (None, Some(messages)) => {
+                encode(app, &chat::prompt(&messages::turns(messages, &fetched, app)?), "messages")
+            }
+            _ => Err(ApiError::invalid("prompt", "give either prompt or messages")),
         }
-        _ => Err(ApiError::invalid("prompt", "give either prompt or messages")),
-    })
-    .await?;
+    });
+    let encoded = encoded.await?;
     let (ids, most) = (encoded.ids(), app.prompts().context());
     let texts: Vec<String> = ids.iter().map(|id| token_text(app.prompts().tokenizer(), *id)).collect();
     Ok(Json(json!({ "tokens": ids, "token_strs": texts, "count": ids.len(), "max_model_len": most })))
@@ -39,7 +41,7 @@ pub(super) async fn tokenize(State(app): State<Shared>, mut fields: Fields) -> R
 pub(super) async fn detokenize(State(app): State<Shared>, mut fields: Fields) -> Result<Json, ApiError> {
     app.check_model(fields.take::<String>("model")?.as_deref())?;
     let ids: Vec<u32> = fields.need("tokens")?;
-    fields.finish()?;
+    let _room = fields.finish()?;
     let tokenizer = app.prompts().tokenizer();
     if let Some(bad) = ids.iter().find(|id| **id as usize >= tokenizer.vocab()) {
         let message = format!("tokens: {bad} is not below the vocabulary of {}", tokenizer.vocab());

@@ -182,6 +182,42 @@ fn completions_echo_with_log_probabilities() {
 }
 
 #[test]
+fn a_prompt_is_judged_without_an_answer() {
+    let server = Running::open();
+    let body = |max_tokens| {
+        let prompt = "the é owl";
+        json!({ "prompt": prompt, "max_tokens": max_tokens, "temperature": 0, "echo": true, "logprobs": 0 })
+    };
+    let (status, judged) = server.ask("/v1/completions", &body(0));
+    assert_eq!(status, 200, "{judged}");
+    let choice = &judged["choices"][0];
+    assert_eq!((&choice["text"], &choice["finish_reason"]), (&json!("the é owl"), &json!("length")));
+    assert_eq!(judged["usage"]["completion_tokens"], 0);
+    let told = &choice["logprobs"];
+    let (_, answered) = server.ask("/v1/completions", &body(1));
+    let more = &answered["choices"][0]["logprobs"];
+    let n = told["tokens"].as_array().unwrap().len();
+    assert_eq!(told["token_logprobs"], json!(more["token_logprobs"].as_array().unwrap()[..n]));
+    // Offsets are those of characters: é has two bytes, and here each is a token of its own.
+    let tokens = told["tokens"].as_array().unwrap().iter().filter_map(Value::as_str);
+    let mut at = 0;
+    for (offset, token) in told["text_offset"].as_array().unwrap().iter().zip(tokens) {
+        assert_eq!(*offset, json!(at), "{told}");
+        at += token.chars().count();
+    }
+}
+
+#[test]
+fn an_answer_goes_back_as_it_came() {
+    let server = Running::open();
+    let answer = json!({ "role": "assistant", "content": "owl", "refusal": null, "annotations": null,
+        "audio": null, "function_call": null, "tool_calls": null });
+    let user = json!({ "role": "user", "content": "owl" });
+    let (status, told) = server.ask(CHAT, &chat(json!([user, answer, user]), json!({})));
+    assert_eq!(status, 200, "{told}");
+}
+
+#[test]
 fn where_an_answer_looks_is_told_for_each_token() {
     let server = Running::open();
     let (_, whole) = server.ask(CHAT, &chat(about(1, "what is this?"), json!({ "attention": true })));
@@ -238,6 +274,15 @@ fn what_is_wrong_is_named() {
         (chat(plain(), json!({ "n": 17 })), "n", "from 1 to 16"),
         (chat(plain(), json!({ "n": "two" })), "n", "n: "),
         (chat(plain(), json!({ "stop": "" })), "stop", "1 to 256 bytes"),
+        (chat(plain(), json!({ "stop": 3 })), "stop", "stop: give a text, or a list of texts"),
+        (chat(plain(), json!({ "max_tokens": 0 })), "", "give at least 1"),
+        (chat(user(json!([{ "type": "audio" }])), json!({})), "messages[0]", "content[0]: unknown variant"),
+        (chat(user(json!({ "text": "owl" })), json!({})), "messages[0]", "a text, or a list of parts"),
+        (
+            chat(json!([{ "role": "user", "content": "owl", "tool_calls": [] }]), json!({})),
+            "messages[0]",
+            "unknown field `tool_calls`",
+        ),
         (chat(plain(), json!({ "top_logprobs": 3 })), "top_logprobs", "needs logprobs"),
         (
             chat(plain(), json!({ "response_format": { "type": "xml" } })),
@@ -271,8 +316,13 @@ fn what_is_wrong_is_named() {
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{told}");
         assert_eq!(error["type"], "invalid_request_error");
     }
-    let (_, told) = server.ask("/v1/completions", &json!({ "prompt": [9999] }));
-    assert!(told["error"]["message"].as_str().unwrap().contains("vocabulary"), "{told}");
+    let refused = |body: Value| server.ask("/v1/completions", &body).1["error"]["message"].clone();
+    assert!(refused(json!({ "prompt": [9999] })).as_str().unwrap().contains("vocabulary"));
+    let form = refused(json!({ "prompt": { "a": 1 } }));
+    assert!(form.as_str().unwrap().starts_with("prompt: give a text, a list of texts"), "{form}");
+    // More than may wait would be told to come again for ever.
+    let many = refused(json!({ "prompt": vec!["owl"; 33], "n": 2 }));
+    assert!(many.as_str().unwrap().starts_with("n: 66 answers to one request, and 64 may wait"), "{many}");
 }
 
 #[test]
@@ -303,6 +353,8 @@ fn bodies_are_bounded() {
     };
     let chunk = format!("Transfer-Encoding: chunked\r\n\r\n1388\r\n{}\r\n", " ".repeat(5000));
     assert_eq!(first(&chunk), "HTTP/1.1 413");
+    // What is damaged is not said to be too long.
+    assert_eq!(first("Transfer-Encoding: chunked\r\n\r\nzz\r\n"), "HTTP/1.1 400");
     assert_eq!(first("Content-Length: 100\r\n\r\n{"), "HTTP/1.1 408");
     // Headers that do not end: the connection is closed.
     let mut silent = TcpStream::connect(server.address).unwrap();
@@ -335,6 +387,12 @@ fn a_key_a_name_and_an_origin_are_asked_for() {
     assert_eq!(status(models(&server).header(ORIGIN, format!("http://{}", server.address))), 200);
     let allowed = models(&server).header(ORIGIN, "https://a.example").send().unwrap();
     assert_eq!(allowed.headers()["access-control-allow-origin"], "https://a.example");
+    // A browser asks before, for the headers of OpenAI's client.
+    let before = server.client.request(reqwest::Method::OPTIONS, server.url(CHAT));
+    let before = before.header(ORIGIN, "https://a.example");
+    let before = before.header("access-control-request-headers", "authorization,x-stainless-os");
+    let before = before.send().unwrap();
+    assert_eq!(before.headers()["access-control-allow-headers"], "authorization,x-stainless-os");
     let plain = models(&server).send().unwrap();
     assert!(!plain.headers().contains_key("access-control-allow-origin"));
     assert!(plain.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
@@ -402,4 +460,18 @@ fn what_is_under_way_is_answered_before_the_end() {
         assert!(begun.elapsed() < Duration::from_secs(20), "still listens");
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+#[test]
+fn who_has_asked_nothing_does_not_hold_up_the_end() {
+    let server = Running::open();
+    // As browsers do, in reserve; and the beginning of a request.
+    let silent = TcpStream::connect(server.address).unwrap();
+    let mut slow = TcpStream::connect(server.address).unwrap();
+    write!(slow, "GET /health").unwrap();
+    assert!(server.get("/health").contains("ok"));
+    let begun = Instant::now();
+    drop(server);
+    assert!(begun.elapsed() < Duration::from_secs(15), "{:?}", begun.elapsed());
+    drop((silent, slow));
 }
