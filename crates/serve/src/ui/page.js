@@ -102,6 +102,8 @@ function show() {
   }
   at("send").hidden = running !== null;
   at("stop").hidden = running === null;
+  // A screen reader reads an answer once, when it is whole.
+  main.setAttribute("aria-busy", String(running !== null));
   main.scrollTop = main.scrollHeight;
 }
 
@@ -130,7 +132,10 @@ function fill(message, node) {
   }
   const text = make("div", { className: "text" });
   if (node.about.tokens?.length && !node.about.error) {
-    text.append(...node.about.tokens.map((said, i) => token(said, node, i)));
+    // A character may be spread over several tokens: it stands with the last of them.
+    const decoder = new TextDecoder();
+    const shown = ({ bytes }) => decoder.decode(new Uint8Array(bytes), { stream: true });
+    text.append(...node.about.tokens.map((said, i) => token(said, shown(said), node, i)));
   }
   else text.textContent = tree.text(node) || (running?.node === node ? "…" : "");
   parts.push(text);
@@ -154,13 +159,13 @@ function look(node, weights) {
 }
 
 // A token in the colour of its probability, with the likeliest in its place.
-function token({ token, logprob, top_logprobs }, node, i) {
+function token({ token, logprob, top_logprobs }, shown, node, i) {
   const percent = (log) => `${(100 * Math.exp(log)).toFixed(1)} %`;
   const others = top_logprobs.map((top) => `${JSON.stringify(top.token)} ${percent(top.logprob)}`);
   const doubt = 1 - Math.exp(logprob);
   const span = make("span", {
     className: "token",
-    textContent: token,
+    textContent: shown,
     title: [`${JSON.stringify(token)} ${percent(logprob)}`, ...others].join("\n"),
   });
   if (node.about.attention?.[i]) {
@@ -191,11 +196,21 @@ function footer(node) {
     on.disabled = place === family.length - 1;
     foot.append(back, `${place + 1}/${family.length}`, on);
   }
-  foot.append(button("Copy", "Copy the text", () => navigator.clipboard.writeText(tree.text(node))));
+  foot.append(button("Copy", "Copy the text", () => copy(tree.text(node))));
   if (node.role === "user") foot.append(button("Edit", "Ask it otherwise", () => edit(node)));
   else foot.append(button("Again", "Another answer", () => again(node)));
   foot.append(make("span", { className: "said", textContent: measured(node.about) }));
   return foot;
+}
+
+function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text);
+  // Without https, pages of other machines have no clipboard but this.
+  const field = make("textarea", { value: text });
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }
 
 // "12 tokens, 31.0 tokens/s, first after 0.21 s"
@@ -229,6 +244,7 @@ function edit(node) {
   const done = make("button", { type: "button", textContent: "Send" });
   const back = make("button", { type: "button", textContent: "Cancel", onclick: () => show() });
   done.onclick = () => {
+    if (running) return;
     const shown = node.parts.filter((part) => part.type !== "text");
     const parts = [...shown, { type: "text", text: text.value.trim() }];
     answer(tree.add(talk, node.parent, "user", parts).number);
@@ -293,12 +309,15 @@ async function list() {
       if (running) return;
       talk = other;
       at("system").value = talk.system;
+      if (narrow()) unfold("menu", "conversations", false);
       show();
       list();
     };
     const away = make("button", { textContent: "×", title: "Forget this conversation" });
     away.setAttribute("aria-label", "Forget this conversation");
     away.onclick = async () => {
+      // It would be kept again as soon as it is answered.
+      if (running && other.id === talk.id) return;
       await store.remove(other.id);
       if (other.id === talk.id) begin();
       await list();
@@ -327,7 +346,7 @@ function exportTalk() {
 // ---- Settings
 
 function settings() {
-  const kept = JSON.parse(localStorage.getItem("settings") ?? "{}");
+  const kept = JSON.parse(store.recall("localStorage", "settings") ?? "{}");
   for (const id of SETTINGS) {
     const field = at(id);
     const key = field.type === "checkbox" ? "checked" : "value";
@@ -336,14 +355,14 @@ function settings() {
       const output = document.querySelector(`output[for="${id}"]`);
       if (output) output.textContent = field.value;
       const all = SETTINGS.map((id) => [id, at(id).type === "checkbox" ? at(id).checked : at(id).value]);
-      localStorage.setItem("settings", JSON.stringify(Object.fromEntries(all)));
+      store.note("localStorage", "settings", JSON.stringify(Object.fromEntries(all)));
     };
     field.oninput = tell;
     tell();
   }
-  at("key").value = sessionStorage.getItem("key") ?? "";
+  at("key").value = store.recall("sessionStorage", "key") ?? "";
   at("key").onchange = () => {
-    sessionStorage.setItem("key", at("key").value);
+    store.note("sessionStorage", "key", at("key").value);
     meet();
   };
 }
@@ -366,10 +385,18 @@ function grow() {
   text.style.height = `${text.scrollHeight + 2}px`;
 }
 
-function fold(button, panel) {
+function unfold(button, panel, open) {
+  at(panel).hidden = !open;
+  at(button).setAttribute("aria-expanded", String(open));
+}
+
+// On a phone both panels lie over the conversation, and one over the other.
+const narrow = () => matchMedia("(max-width: 720px)").matches;
+
+function fold(button, panel, other) {
   at(button).onclick = () => {
-    at(panel).hidden = !at(panel).hidden;
-    at(button).setAttribute("aria-expanded", String(!at(panel).hidden));
+    if (narrow()) unfold(...other, false);
+    unfold(button, panel, at(panel).hidden);
   };
 }
 
@@ -377,9 +404,13 @@ function fold(button, panel) {
 const hasFiles = (event) => [...(event.dataTransfer?.types ?? [])].includes("Files");
 
 function listen() {
-  fold("menu", "conversations");
-  fold("settings", "drawer");
-  at("new").onclick = begin;
+  const [left, right] = [["menu", "conversations"], ["settings", "drawer"]];
+  fold(...left, right);
+  fold(...right, left);
+  at("new").onclick = () => {
+    begin();
+    if (narrow()) unfold(...left, false);
+  };
   at("export").onclick = exportTalk;
   at("compose").onsubmit = (event) => { event.preventDefault(); send(); };
   at("stop").onclick = () => running?.control.abort();
@@ -398,6 +429,11 @@ function listen() {
       at(id).value = "";
     };
   }
+  document.onkeydown = (event) => {
+    if (event.key !== "Escape" || at("viewer").open) return;
+    unfold(...left, false);
+    unfold(...right, false);
+  };
   document.onpaste = (event) => {
     const files = [...event.clipboardData.files];
     if (!files.length) return;

@@ -37,6 +37,18 @@ export function caption({ width, height, views, tokens }) {
   return `${width} × ${height} pixels${cut}, ${tokens} tokens`;
 }
 
+// What the server has said of pictures, by address: a conversation is drawn anew more often than it changes.
+const known = new Map();
+
+function asked(url) {
+  if (!known.has(url)) {
+    known.set(url, server.picture(url));
+    // After a refusal it is asked again: there may be a key by then.
+    known.get(url).catch(() => known.delete(url));
+  }
+  return known.get(url);
+}
+
 // A figure remembers what the server has said of its picture, for `heat`.
 export function figure(url) {
   const figure = document.createElement("figure");
@@ -45,10 +57,19 @@ export function figure(url) {
   image.src = url;
   image.alt = "A picture of this message";
   figure.append(image, about);
-  server.picture(url).then(
+  asked(url).then(
     (said) => {
       about.textContent = caption(said);
       image.onclick = () => view(url, said);
+      image.onkeydown = (event) => {
+        if (event.key !== "Enter") return;
+        // Or the key would press the button that closes what it has opened.
+        event.preventDefault();
+        view(url, said);
+      };
+      image.tabIndex = 0;
+      image.setAttribute("role", "button");
+      image.title = "Show its tiles";
       figure.said = said;
     },
     (error) => { about.textContent = error.message; },

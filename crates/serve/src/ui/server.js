@@ -1,7 +1,9 @@
 // What is asked of the server. A refusal is an Error with the server's own line.
 
+import { recall } from "./store.js";
+
 const headers = () => {
-  const key = sessionStorage.getItem("key");
+  const key = recall("sessionStorage", "key");
   return { "Content-Type": "application/json", ...(key ? { Authorization: `Bearer ${key}` } : {}) };
 };
 

@@ -1,5 +1,26 @@
 // Conversations are kept in this browser alone.
 
+// What a browser that keeps nothing has to be told again with each page.
+const here = new Map();
+
+// `kind` is "localStorage" or "sessionStorage". A browser may refuse them by an error.
+export function recall(kind, key) {
+  try {
+    return here.get(key) ?? window[kind].getItem(key);
+  } catch {
+    return null;
+  }
+}
+
+export function note(kind, key, value) {
+  here.set(key, value);
+  try {
+    window[kind].setItem(key, value);
+  } catch {
+    // It is known until the page is left.
+  }
+}
+
 function open() {
   return new Promise((resolve, reject) => {
     const request = indexedDB.open("mm1", 1);

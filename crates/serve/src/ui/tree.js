@@ -1,8 +1,12 @@
 // A conversation: messages, each an answer to its parent. An edited or repeated one is a sibling of the first,
 // so nothing that was said is lost.
 
+// `randomUUID` is there for pages of this machine and of https alone.
+const name = () =>
+  [...crypto.getRandomValues(new Uint8Array(16))].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+
 export function empty() {
-  return { id: crypto.randomUUID(), changed: Date.now(), system: "", nodes: [], leaf: null };
+  return { id: name(), changed: Date.now(), system: "", nodes: [], leaf: null };
 }
 
 // `parts` are text and pictures, in order, as OpenAI writes them.
