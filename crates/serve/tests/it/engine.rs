@@ -322,7 +322,7 @@ fn what_is_kept_is_not_forgotten_for_one_who_has_to_wait() {
     let block = case.model.cache(1).block_bytes();
     let small = EngineLimits { cache_bytes: 12 * block, waiting: 64 };
     let engine = Engine::start(case.generator(), small).unwrap();
-    let lead = Segment::prompt("the owl is on the left, the cat is on the right. ".repeat(5));
+    let lead = Segment::prompt("the owl is on the left, the cat is on the right. ".repeat(12));
     let known = |ending: &str| hear(&ask(&engine, &[lead.clone(), Segment::prompt(ending)], 0)).1;
     assert_eq!(known("the red"), 0);
     let kept = known("the owl");

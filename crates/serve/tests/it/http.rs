@@ -316,6 +316,11 @@ fn what_is_wrong_is_named() {
         assert_eq!(error["param"].as_str().unwrap_or_default(), param, "{told}");
         assert_eq!(error["type"], "invalid_request_error");
     }
+}
+
+#[test]
+fn prompts_that_are_wrong_are_named() {
+    let server = Running::open();
     let refused = |body: Value| server.ask("/v1/completions", &body).1["error"]["message"].clone();
     assert!(refused(json!({ "prompt": [9999] })).as_str().unwrap().contains("vocabulary"));
     let form = refused(json!({ "prompt": { "a": 1 } }));
