@@ -123,7 +123,7 @@ impl ServeArgs {
             return Err(InputError::new(message).into());
         }
         if key.as_deref().is_some_and(|key| key.len() < 8) {
-            return Err(InputError::new("--api-key or MM1_API_KEY: give at least 8 characters").into());
+            return Err(InputError::new("--api-key: give at least 8 characters, in MM1_API_KEY too").into());
         }
         if let Some(host) =
             self.picture_hosts.iter().find(|host| host.is_empty() || host.contains(['/', '@']))
