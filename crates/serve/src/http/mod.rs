@@ -1,7 +1,7 @@
 //! The server: the interface of OpenAI over HTTP, and a page to talk to.
 //!
-//! Here alone is `axum` known. Handlers read a request, check it, give it to the [`Engine`], and write what
-//! comes of it in OpenAI's form.
+//! Here alone is `axum` known. Handlers read a request, check it, give it to the engine, and write what comes
+//! of it in OpenAI's form.
 
 mod answer_fields;
 mod answers;
