@@ -113,7 +113,7 @@ fn is_this_machine(host: &str) -> bool {
 /// The server's own origin, or one that was named.
 fn is_allowed(access: &Access, origin: &str, host: &str) -> bool {
     let own = origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host));
-    own || access.origins.iter().any(|allowed| allowed == origin || allowed == "*")
+    own || access.origins.iter().any(|allowed| allowed == origin)
 }
 
 #[cfg(test)]

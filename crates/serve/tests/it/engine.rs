@@ -49,21 +49,26 @@ fn options(max_tokens: usize) -> AnswerOptions {
     AnswerOptions { sampling, ..AnswerOptions::greedy(max_tokens) }
 }
 
+/// A request for the text alone.
+fn plain(prompt: ReadyPrompt, options: AnswerOptions, listener: Box<dyn Listener>) -> AnswerRequest {
+    AnswerRequest {
+        prompt,
+        options,
+        grammar: None,
+        stream: 0,
+        log_probs: None,
+        prompt_log_probs: None,
+        attention: false,
+        listener,
+    }
+}
+
 /// Submits a request for sampled tokens with their log probabilities.
 fn ask(engine: &Engine, prompt: &[Segment], stream: u64) -> Receiver<AnswerEvent> {
     let (listener, heard) = listener();
     let prompt = ready(engine, prompt);
     let (options, log_probs) = (options(12), Some(2));
-    let request = AnswerRequest {
-        prompt,
-        options,
-        grammar: None,
-        stream,
-        log_probs,
-        prompt_log_probs: None,
-        attention: false,
-        listener,
-    };
+    let request = AnswerRequest { stream, log_probs, ..plain(prompt, options, listener) };
     engine.submit(request).unwrap();
     heard
 }
@@ -126,17 +131,7 @@ fn a_short_prompt_is_answered_as_by_the_generator() {
     for (prompt, expected) in prompts().iter().zip(expected) {
         let (listener, heard) = listener();
         let (prompt, options) = (ready(&engine, prompt), AnswerOptions::greedy(12));
-        let (log_probs, prompt_log_probs) = (None, None);
-        let request = AnswerRequest {
-            prompt,
-            options,
-            grammar: None,
-            stream: 0,
-            log_probs,
-            prompt_log_probs,
-            attention: false,
-            listener,
-        };
+        let request = plain(prompt, options, listener);
         engine.submit(request).unwrap();
         let text: String = hear(&heard).0.into_iter().filter_map(text).collect();
         assert_eq!(text, expected);
@@ -185,18 +180,8 @@ fn log_probabilities_of_a_prompt_are_those_of_a_whole_pass() {
         let (listener, heard) = listener();
         let (prompt, options) = (ready(&engine, &segments), AnswerOptions::greedy(1));
         let positions = prompt.positions();
-        let (log_probs, prompt_log_probs) = (None, Some(0));
         engine
-            .submit(AnswerRequest {
-                prompt,
-                options,
-                grammar: None,
-                stream: 0,
-                log_probs,
-                prompt_log_probs,
-                attention: false,
-                listener,
-            })
+            .submit(AnswerRequest { prompt_log_probs: Some(0), ..plain(prompt, options, listener) })
             .unwrap();
         let AnswerEvent::Start { log_probs, cached } = heard.recv_timeout(Duration::from_secs(60)).unwrap()
         else {
@@ -231,19 +216,7 @@ fn who_leaves_makes_room_and_changes_nothing() {
     // After the start and two tokens.
     let listener = Box::new(Told { events, most: 3 });
     let (prompt, options) = (ready(&engine, &prompts()[0]), options(3000));
-    let (log_probs, prompt_log_probs, grammar) = (None, None, None);
-    engine
-        .submit(AnswerRequest {
-            prompt,
-            options,
-            grammar,
-            stream: 0,
-            log_probs,
-            prompt_log_probs,
-            attention: false,
-            listener,
-        })
-        .unwrap();
+    engine.submit(plain(prompt, options, listener)).unwrap();
     let answered = hear(&ask(&engine, &prompts()[1], 0)).0;
     let alone = Engine::start(case.generator(), ROOM).unwrap();
     assert!(answered == hear(&ask(&alone, &prompts()[1], 0)).0);
@@ -267,16 +240,7 @@ fn little_memory_holds_requests_back_and_loses_none() {
     assert!(all(&narrow) == all(&wide));
     assert!(narrow.counters().cache_bytes.get() <= 12 * block as i64);
     let (listener, ..) = listener();
-    let request = AnswerRequest {
-        prompt: ready(&narrow, &long_prompts()[prompts().len()]),
-        options: options(900),
-        grammar: None,
-        stream: 0,
-        log_probs: None,
-        prompt_log_probs: None,
-        attention: false,
-        listener,
-    };
+    let request = plain(ready(&narrow, &long_prompts()[prompts().len()]), options(900), listener);
     let Err(Refusal::Impossible(why)) = narrow.submit(request) else { panic!("was taken") };
     assert!(why.contains("do not fit into the memory, which is for 768"), "{why}");
 }
@@ -285,16 +249,7 @@ fn little_memory_holds_requests_back_and_loses_none() {
 fn features_are_made_between_the_tokens_of_answers() {
     let engine = Engine::start(Case::new(1).generator(), ROOM).unwrap();
     let (listener, heard) = listener();
-    let request = AnswerRequest {
-        prompt: ready(&engine, &prompts()[0]),
-        options: options(600),
-        grammar: None,
-        stream: 0,
-        log_probs: None,
-        prompt_log_probs: None,
-        attention: false,
-        listener,
-    };
+    let request = plain(ready(&engine, &prompts()[0]), options(600), listener);
     engine.submit(request).unwrap();
     // Each is told how many tokens there were before it.
     let heard = std::sync::Arc::new(std::sync::Mutex::new((heard, 0)));
@@ -331,16 +286,7 @@ fn what_is_kept_is_not_forgotten_for_one_who_has_to_wait() {
     let (events, kept) = channel();
     let begin = |text: &str, max_tokens| {
         let listener = Box::new(Watching { counters: engine.counters().clone(), kept: events.clone() });
-        let request = AnswerRequest {
-            prompt: ready(&engine, &[Segment::prompt(text)]),
-            options: options(max_tokens),
-            grammar: None,
-            stream: 0,
-            log_probs: None,
-            prompt_log_probs: None,
-            attention: false,
-            listener,
-        };
+        let request = plain(ready(&engine, &[Segment::prompt(text)]), options(max_tokens), listener);
         engine.submit(request).unwrap();
     };
     begin("apple", 60);
@@ -383,19 +329,7 @@ fn what_cannot_be_taken_is_refused() {
     let submit = |prompt: &[Segment], options: AnswerOptions| {
         let (listener, ..) = listener();
         let prompt = ready(&engine, prompt);
-        let (log_probs, prompt_log_probs) = (None, None);
-        engine
-            .submit(AnswerRequest {
-                prompt,
-                options,
-                grammar: None,
-                stream: 0,
-                log_probs,
-                prompt_log_probs,
-                attention: false,
-                listener,
-            })
-            .unwrap_err()
+        engine.submit(plain(prompt, options, listener)).unwrap_err()
     };
     let owl = [Segment::prompt("owl")];
     assert_eq!(submit(&owl, options(1)), Refusal::Full);
@@ -424,19 +358,7 @@ fn penalties_forbid_what_was_said() {
         let (listener, heard) = listener();
         let prompt = ready(&engine, &prompts()[0]);
         let options = AnswerOptions { penalties, ..AnswerOptions::greedy(40) };
-        let (log_probs, prompt_log_probs) = (Some(0), None);
-        engine
-            .submit(AnswerRequest {
-                prompt,
-                options,
-                grammar: None,
-                stream: 0,
-                log_probs,
-                prompt_log_probs,
-                attention: false,
-                listener,
-            })
-            .unwrap();
+        engine.submit(AnswerRequest { log_probs: Some(0), ..plain(prompt, options, listener) }).unwrap();
         let ids = hear(&heard).0.into_iter().filter_map(|event| match event {
             AnswerEvent::Token { log_prob, .. } => log_prob.map(|log_prob| log_prob.id),
             _ => None,
@@ -462,19 +384,8 @@ fn an_answer_ends_by_its_length_or_its_stop() {
     let (listener, heard) = listener();
     let stop: String = text.chars().skip(1).take(2).collect();
     let options = AnswerOptions { stop: vec![stop.clone()], ..options(12) };
-    let (prompt, log_probs, prompt_log_probs) = (ready(&engine, &prompts()[0]), None, None);
-    engine
-        .submit(AnswerRequest {
-            prompt,
-            options,
-            grammar: None,
-            stream: 0,
-            log_probs,
-            prompt_log_probs,
-            attention: false,
-            listener,
-        })
-        .unwrap();
+    let prompt = ready(&engine, &prompts()[0]);
+    engine.submit(plain(prompt, options, listener)).unwrap();
     let events = hear(&heard).0;
     assert_eq!(events.last(), Some(&AnswerEvent::End { finish: Finish::Stop }));
     let cut: String = events.into_iter().filter_map(self::text).collect();
