@@ -4,10 +4,8 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use crate::record::ScoreRecord;
 
@@ -19,7 +17,7 @@ pub struct AblationRun {
     /// Its run folder.
     pub folder: PathBuf,
     /// The content of its `eval.json`.
-    pub scores: Value,
+    pub scores: Vec<ScoreRecord>,
 }
 
 /// A table of the paper, printed beside the ablation's own.
@@ -57,17 +55,13 @@ impl AblationTable {
     /// A row for each of `cells`, which have a value for each of `axes`. The columns are the scores of whole
     /// tasks, those of the encoder alone first, and for each number of shots that several tasks were asked
     /// with, the mean over tasks: the paper's 0-shot, 4-shot, 8-shot.
-    ///
-    /// # Errors
-    /// Scores that are none.
-    pub fn new(axes: Vec<String>, cells: &[AblationRun], paper: Option<PaperTable>) -> Result<Self> {
+    pub fn new(axes: Vec<String>, cells: &[AblationRun], paper: Option<PaperTable>) -> Self {
         let (mut columns, mut probes) = (Vec::<String>::new(), Vec::<String>::new());
         let mut found = Vec::new();
         for cell in cells {
-            let scores: Vec<ScoreRecord> = serde_json::from_value(cell.scores.clone())
-                .with_context(|| format!("the scores of {}", cell.folder.display()))?;
+            let scores = &cell.scores;
             probes.extend(scores.iter().filter(|s| s.is_of_encoder()).map(|s| s.task.clone()));
-            let of_cell = of_run(&scores);
+            let of_cell = of_run(scores);
             for (column, _) in &of_cell {
                 if !columns.contains(column) {
                     columns.push(column.clone());
@@ -84,7 +78,7 @@ impl AblationTable {
                 .map(|column| found.iter().find(|(name, _)| name == column).map(|(_, score)| *score))
                 .collect(),
         });
-        Ok(Self { rows: rows.collect(), axes, columns, paper })
+        Self { rows: rows.collect(), axes, columns, paper }
     }
 
     /// As Markdown.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Questions from which on a task's interval is narrow enough to tell runs apart.
@@ -42,7 +42,7 @@ pub struct StepRecord {
 }
 
 /// One entry of `eval.json`.
-#[derive(Clone, Debug, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRecord {
     /// The stage after which it was measured.
     pub stage: String,
@@ -59,14 +59,15 @@ pub struct ScoreRecord {
     /// Number of questions.
     pub n: Option<u64>,
     /// What simpler answers score, by name.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "serde_json::Map::is_empty")]
     pub baselines: serde_json::Map<String, Value>,
     /// What training had seen of the questions, where it was compared.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub contamination: Option<OverlapRecord>,
 }
 
 /// What training had seen of a task's questions: `contamination` of an entry of `eval.json`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OverlapRecord {
     /// Training documents that were compared.
     pub documents: u64,

@@ -9,6 +9,7 @@ use clap::Args;
 use mm1_data::printable::printable_lines;
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
+use mm1_lab::study::results::StudyResults;
 use serde_json::{Value, json};
 
 use crate::arguments::RecipeArgs;
@@ -46,7 +47,7 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
         return Ok(());
     }
     let (folder, seconds) = (&outcome.folder, started.elapsed().as_secs_f64());
-    let findings = input(StudyFindings::of(&outcome.record, folder))?;
+    let findings = StudyFindings::of(&input(StudyResults::read(folder))?);
     let page = input(page::write(folder))?;
     if args.json {
         let table: Option<Value> = run_folder::read_json(&folder.join("table.json"))?;

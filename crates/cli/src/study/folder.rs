@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result};
 use mm1_data::whole_file;
 use mm1_lab::ablation::{AblationRun, AblationTable};
 use mm1_lab::study::record::{FILE, RunState, StudyRecord, StudyRun};
+use mm1_lab::study::results::{self, StudyResults};
 
 use super::Study;
 use super::job::{Job, Jobs};
@@ -16,7 +17,7 @@ use crate::evaluation::scores;
 /// The longest readable part of a file's name.
 const LONGEST: usize = 80;
 
-/// `study.json`, `table.md`, `table.json`, `recipes/`.
+/// `study.json`, `table.md`, `table.json`, `results.json`, `recipes/`.
 pub(super) struct StudyFolder {
     root: PathBuf,
     /// The recipe of each job.
@@ -87,6 +88,16 @@ impl StudyFolder {
         put("table.json", &serde_json::to_vec_pretty(&table)?)
     }
 
+    /// Writes all that its page is made of as one file.
+    ///
+    /// # Errors
+    /// A folder that can't be written.
+    pub(super) fn write_results(&self, results: &StudyResults) -> Result<()> {
+        let _lock = self.lock()?;
+        let path = self.root.join(results::FILE);
+        whole_file::replace(&path, results.text()?.as_bytes()).with_context(|| path.display().to_string())
+    }
+
     /// Held while files are written: two processes may do the same study.
     fn lock(&self) -> Result<File> {
         let path = self.root.join(".lock");
@@ -101,14 +112,15 @@ impl StudyFolder {
 ///
 /// # Errors
 /// Scores that can't be read.
-pub(crate) fn table_of(study: &StudyRecord, folder: &Path) -> Result<AblationTable> {
+fn table_of(study: &StudyRecord, folder: &Path) -> Result<AblationTable> {
     let mut done = Vec::new();
     for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
-        let scores = serde_json::to_value(scores(&folder.join(&run.folder))?)?;
+        let scores = serde_json::from_value(serde_json::to_value(scores(&folder.join(&run.folder))?)?)
+            .with_context(|| format!("the scores of {}", run.folder.display()))?;
         done.push(AblationRun { names: run.names.clone(), folder: run.folder.clone(), scores });
     }
     let heads = study.axes.iter().map(|axis| axis.name.clone()).collect();
-    AblationTable::new(heads, &done, study.paper.clone())
+    Ok(AblationTable::new(heads, &done, study.paper.clone()))
 }
 
 /// `clip_64.0123456789abcdef.toml`: what it is, and which run folder.

@@ -14,9 +14,8 @@ use anyhow::{Context as _, Result, bail};
 use clap::Args;
 use mm1_lab::grid::{Ablation, Combination, StudyGrid};
 use mm1_lab::study::record::{RunState, StudyRecord};
+use mm1_lab::study::results::StudyResults;
 use toml::{Table, Value};
-
-pub(crate) use self::folder::table_of;
 
 use self::bill::Bill;
 use self::folder::StudyFolder;
@@ -151,6 +150,7 @@ impl Study {
         let (jobs, folder, bill) = (&jobs, &folder, &bill);
         let states = StudySchedule { args, jobs, folder, bill, stop: &stop, changed: &changed }.run()?;
         let record = folder.record(self, jobs, &states);
+        folder.write_results(&StudyResults::collect(record.clone(), folder.root()))?;
         Ok(StudyOutcome { folder: folder.root().to_owned(), record })
     }
 

@@ -47,7 +47,14 @@ impl RunAnswers {
     /// # Errors
     /// A folder that is none of a run, no answers, or damaged ones; the line names the file.
     pub fn read(folder: &Path, stage: &str, shots: u64) -> Result<Self> {
-        let records = RunRecords::read(folder)?;
+        Self::of(&RunRecords::read(folder)?, folder, stage, shots)
+    }
+
+    /// The same, of a run whose other `records` were read before.
+    ///
+    /// # Errors
+    /// As [`Self::read`].
+    pub fn of(records: &RunRecords, folder: &Path, stage: &str, shots: u64) -> Result<Self> {
         let seed = records.planned("seed").and_then(toml::Value::as_integer);
         let seed = seed.and_then(|seed| u64::try_from(seed).ok()).with_context(|| {
             format!("{}: its plan.toml names no seed; give the --out of `mm1 run`", folder.display())

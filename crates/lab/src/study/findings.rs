@@ -1,17 +1,15 @@
 //! [`StudyFindings`]: what the runs of a study show, setting by setting and axis by axis.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 
 use anyhow::Result;
 use serde::Serialize;
 
-use super::answers::RunAnswers;
 use super::comparison::{AxisClaim, AxisComparison, correct};
-use super::record::{RunState, StudyAxis, StudyRecord, StudyRun};
+use super::record::{RunState, StudyAxis, StudyRecord};
+use super::results::StudyResults;
 use super::scores::{MeanEstimate, ScoredRun, SettingScores};
 use super::sentence::sentence;
-use crate::run::RunRecords;
 
 /// What a study has shown so far.
 #[derive(Clone, Debug, Serialize)]
@@ -63,11 +61,9 @@ pub struct AxisMeans {
 type Setting = Vec<usize>;
 
 impl StudyFindings {
-    /// What the runs of `study` that are done have left in the folders beside the study's `folder`.
-    ///
-    /// # Errors
-    /// Never for want of scores: what can't be compared is a note.
-    pub fn of(study: &StudyRecord, folder: &Path) -> Result<Self> {
+    /// What the runs of a study that are done have scored. What can't be compared is a note.
+    pub fn of(results: &StudyResults) -> Self {
+        let study = &results.study;
         let mut found = Self { outcomes: Vec::new(), notes: Vec::new() };
         let open = study.runs.iter().filter(|run| run.state != RunState::Done).count();
         if open > 0 {
@@ -85,8 +81,8 @@ impl StudyFindings {
                     .to_owned(),
             );
         }
-        for (stage, shots) in found.evaluations(study, folder) {
-            if let Some(outcome) = found.outcome(study, folder, &stage, shots) {
+        for (stage, shots) in found.evaluations(results) {
+            if let Some(outcome) = found.outcome(results, &stage, shots) {
                 found.outcomes.push(outcome);
             }
         }
@@ -101,7 +97,7 @@ impl StudyFindings {
             outcome.axes = corrected.by_ref().take(outcome.axes.len()).collect();
             outcome.sentences = outcome.axes.iter().map(sentence).collect();
         }
-        Ok(found)
+        found
     }
 
     fn note(&mut self, note: String) {
@@ -112,11 +108,10 @@ impl StudyFindings {
 
     /// The evaluations of all runs that are done: their stages and numbers of shots. A perplexity is noted
     /// once.
-    fn evaluations(&mut self, study: &StudyRecord, folder: &Path) -> Vec<(String, u64)> {
+    fn evaluations(&mut self, results: &StudyResults) -> Vec<(String, u64)> {
         let mut found = Vec::new();
-        for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
-            let Ok(records) = RunRecords::read(&folder.join(&run.folder)) else { continue };
-            for score in records.scores.iter().filter(|score| !score.is_of_encoder()) {
+        for run in &results.runs {
+            for score in run.scores.iter().filter(|score| !score.is_of_encoder()) {
                 if score.lower_is_better() {
                     self.note(no_mean(score.task.split('/').next().unwrap_or_default()));
                     continue;
@@ -131,24 +126,21 @@ impl StudyFindings {
     }
 
     /// One evaluation with one number of shots; `None` where no run has answers to it.
-    fn outcome(
-        &mut self,
-        study: &StudyRecord,
-        folder: &Path,
-        stage: &str,
-        shots: u64,
-    ) -> Option<StudyOutcomeFindings> {
+    fn outcome(&mut self, results: &StudyResults, stage: &str, shots: u64) -> Option<StudyOutcomeFindings> {
+        let study = &results.study;
         let mut runs: BTreeMap<Setting, Vec<ScoredRun>> = BTreeMap::new();
-        for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
-            match RunAnswers::read(&folder.join(&run.folder), stage, shots) {
-                Ok(RunAnswers { scored, left_out }) => {
-                    for task in left_out {
-                        self.note(no_mean(&task));
-                    }
-                    runs.entry(setting(study, run)).or_default().push(scored);
+        for run in &results.runs {
+            let names = run.names.join(", ");
+            run.notes.iter().for_each(|note| self.note(format!("{names}: left out: {note}")));
+            let Some(of_run) = run.evaluations.iter().find(|of| of.stage == stage && of.shots == shots)
+            else {
+                if run.notes.is_empty() {
+                    self.note(format!("{names}: left out: it has no answers of {stage} with {shots} shots"));
                 }
-                Err(e) => self.note(format!("{}: left out: {e:#}", run.names.join(", "))),
-            }
+                continue;
+            };
+            of_run.left_out.iter().for_each(|task| self.note(no_mean(task)));
+            runs.entry(setting(study, &run.names)).or_default().push(results.scored(of_run));
         }
         let mut scores: BTreeMap<Setting, SettingScores> = BTreeMap::new();
         for (setting, runs) in &runs {
@@ -239,9 +231,9 @@ fn compared(
     Ok(Some((comparison, AxisMeans { axis: axis.name.clone(), values })))
 }
 
-/// The setting of a run: its places on all axes but repeats.
-fn setting(study: &StudyRecord, run: &StudyRun) -> Setting {
-    let places = study.axes.iter().zip(&run.names).filter(|(axis, _)| !axis.repeats);
+/// The setting of the run with `names`: its places on all axes but repeats.
+fn setting(study: &StudyRecord, names: &[String]) -> Setting {
+    let places = study.axes.iter().zip(names).filter(|(axis, _)| !axis.repeats);
     places.map(|(axis, name)| axis.values.iter().position(|value| value == name).unwrap_or(0)).collect()
 }
 

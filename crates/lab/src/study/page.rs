@@ -3,23 +3,24 @@
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::findings::{SettingMean, StudyFindings, StudyOutcomeFindings};
 use super::record::{RunState, StudyRecord, StudyRun};
+use super::results::StudyResults;
 use crate::ablation::{PaperTable, markdown_line};
 use crate::plot::{Intervals, Mark, Series, escape, key};
 use crate::record::ScoreRecord;
 use crate::report::{ReportAuthor, document, put};
-use crate::run::RunRecords;
 
 /// What the intervals are.
 const INTERVALS: &str = "Mean over tasks; ± is half of the 95% interval, over seeds and questions. \
                          Differences are paired by seed and question, averaged over the other axes, and \
                          corrected for their number (Holm).";
 
-/// The whole page of a study in `folder`.
-pub fn page(study: &StudyRecord, folder: &Path, findings: &StudyFindings) -> String {
+/// The whole page of a study; it leads to the pages of runs that lie beside its `folder`.
+pub fn page(results: &StudyResults, folder: Option<&Path>, findings: &StudyFindings) -> String {
+    let study = &results.study;
     let list =
         |items: &[String]| items.iter().map(|item| format!("<li>{}</li>", escape(item))).collect::<String>();
     let done = study.runs.iter().filter(|run| run.state == RunState::Done).count();
@@ -55,14 +56,19 @@ pub fn page(study: &StudyRecord, folder: &Path, findings: &StudyFindings) -> Str
     document(&study.name, &body)
 }
 
-/// Writes the page of the study in `folder`, its `report.html`.
+/// Writes the page of a study: `report.html` in its folder, or `NAME.html` beside its results `NAME.json`.
 ///
 /// # Errors
-/// A folder without a study, or that can't be written.
-pub fn write(folder: &Path) -> Result<PathBuf> {
-    let study = StudyRecord::read(folder)?;
-    let findings = StudyFindings::of(&study, folder)?;
-    put(folder, &page(&study, folder, &findings), ReportAuthor::Reader)
+/// A folder without a study, a file that has no results, or a page that can't be written.
+pub fn write(path: &Path) -> Result<PathBuf> {
+    let results = StudyResults::read(path)?;
+    let findings = StudyFindings::of(&results);
+    if path.is_dir() {
+        return put(path, &page(&results, Some(path), &findings), ReportAuthor::Reader);
+    }
+    let file = path.with_extension("html");
+    std::fs::write(&file, page(&results, None, &findings)).with_context(|| file.display().to_string())?;
+    Ok(file)
 }
 
 fn title(outcome: &StudyOutcomeFindings) -> String {
@@ -143,12 +149,14 @@ fn figure(findings: &StudyFindings, axis: &str) -> String {
 }
 
 /// Every run with the way to its page.
-fn runs_table(study: &StudyRecord, folder: &Path) -> String {
+fn runs_table(study: &StudyRecord, folder: Option<&Path>) -> String {
+    let has_page =
+        |run: &StudyRun| folder.is_some_and(|of| of.join(&run.folder).join("report.html").exists());
     let names: Vec<&str> = study.axes.iter().map(|axis| axis.name.as_str()).collect();
     let heads = [&names[..], &["run"]].concat();
     let row = |run: &StudyRun| {
         let state = match &run.state {
-            RunState::Done | RunState::Running if folder.join(&run.folder).join("report.html").exists() => {
+            RunState::Done | RunState::Running if has_page(run) => {
                 format!("<a href=\"{}/report.html\">its page</a>", escape(&shown(&run.folder)))
             }
             RunState::Failed(reason) => format!("failed: {}", escape(reason)),
@@ -173,8 +181,9 @@ fn paper_table(paper: &PaperTable) -> String {
     table(&heads, 1, &rows)
 }
 
-/// The same as Markdown; `scores` is the table of all runs.
-pub fn markdown(study: &StudyRecord, findings: &StudyFindings, scores: &str) -> String {
+/// The same as Markdown.
+pub fn markdown(results: &StudyResults, findings: &StudyFindings) -> String {
+    let study = &results.study;
     let mut text = format!("# {}\n", study.name);
     for note in &findings.notes {
         let _ = write!(text, "\n> {note}\n");
@@ -194,20 +203,17 @@ pub fn markdown(study: &StudyRecord, findings: &StudyFindings, scores: &str) -> 
             markdown_line(&mut text, of.names.iter().chain(&figures));
         }
     }
-    let _ = write!(text, "\n## Runs\n\n{scores}");
+    let _ = write!(text, "\n## Runs\n\n{}", results.table().markdown());
     text
 }
 
 /// A line for each score of each run.
-///
-/// # Errors
-/// A run folder that is gone.
-pub fn csv(study: &StudyRecord, folder: &Path) -> Result<String> {
-    let mut text = String::new();
+pub fn csv(results: &StudyResults) -> String {
+    let (mut text, study) = (String::new(), &results.study);
     let heads = ["stage", "task", "shots", "metric", "value", "low", "high", "n", "run"];
     csv_line(&mut text, study.axes.iter().map(|axis| axis.name.as_str()).chain(heads));
-    for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
-        for score in RunRecords::read(&folder.join(&run.folder))?.scores {
+    for run in &results.runs {
+        for score in run.scores.iter().cloned() {
             let ScoreRecord { stage, task, shots, metric, value, ci95, n, .. } = score;
             let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
             let [low, high] = ci95.unwrap_or_default().map(number);
@@ -217,7 +223,7 @@ pub fn csv(study: &StudyRecord, folder: &Path) -> Result<String> {
             csv_line(&mut text, run.names.iter().chain(&cells).map(String::as_str));
         }
     }
-    Ok(text)
+    text
 }
 
 /// Cells as RFC 4180 has them.

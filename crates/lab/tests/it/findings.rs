@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
 use mm1_lab::study::record::{FILE, RunState, StudyAxis, StudyRecord, StudyRun};
+use mm1_lab::study::results::StudyResults;
 use serde_json::json;
 
 use crate::html::elements;
@@ -65,7 +66,7 @@ fn what_matters_is_found_and_what_does_not_is_within_its_margin() {
     let root = tempfile::tempdir().unwrap();
     let study = study(root.path(), &["1", "2", "3"]);
     assert_eq!(StudyRecord::read(root.path()).unwrap(), study);
-    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let findings = StudyFindings::of(&StudyResults::collect(study.clone(), root.path()));
     assert_eq!(findings.notes, [""; 0]);
     let [outcome] = &findings.outcomes[..] else { panic!("{findings:?}") };
     assert_eq!((outcome.stage.as_str(), outcome.shots, outcome.settings.len()), ("few-shot", 0, 4));
@@ -85,7 +86,7 @@ fn one_seed_says_what_it_can_not_say_and_open_runs_are_counted() {
     let mut study = study(root.path(), &["1"]);
     study.axes[2].repeats = true;
     study.runs[3].state = RunState::Failed("no room".to_owned());
-    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let findings = StudyFindings::of(&StudyResults::collect(study.clone(), root.path()));
     assert!(findings.notes.iter().any(|note| note.starts_with("1 of 4 runs is not done")), "{findings:?}");
     let sentences = &findings.outcomes[0].sentences;
     assert!(
@@ -93,7 +94,7 @@ fn one_seed_says_what_it_can_not_say_and_open_runs_are_counted() {
     );
     study.axes.pop();
     study.runs.iter_mut().for_each(|run| drop(run.names.pop()));
-    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let findings = StudyFindings::of(&StudyResults::collect(study.clone(), root.path()));
     assert!(findings.notes.iter().any(|note| note.starts_with("Every setting was trained with one seed")));
 }
 
@@ -102,7 +103,7 @@ fn a_setting_that_lacks_a_seed_is_compared_over_the_others() {
     let root = tempfile::tempdir().unwrap();
     let mut study = study(root.path(), &["1", "2", "3"]);
     study.runs[1].state = RunState::Failed("the loss is not finite".to_owned());
-    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let findings = StudyFindings::of(&StudyResults::collect(study.clone(), root.path()));
     assert!(findings.notes.iter().any(|note| note.starts_with("Some settings lack seeds")), "{findings:?}");
     let outcome = &findings.outcomes[0];
     assert_eq!(outcome.settings.iter().map(|of| of.mean.seeds).collect::<Vec<_>>(), [2, 3, 3, 3]);
@@ -110,7 +111,7 @@ fn a_setting_that_lacks_a_seed_is_compared_over_the_others() {
     // No combination of the other axis is done with all values.
     study.runs[2..6].iter_mut().for_each(|run| run.state = RunState::Waiting);
     study.runs[0].state = RunState::Waiting;
-    let findings = StudyFindings::of(&study, root.path()).unwrap();
+    let findings = StudyFindings::of(&StudyResults::collect(study.clone(), root.path()));
     let none = "connector kind: no combination of the other axes is done with all its values";
     assert!(findings.notes.iter().any(|note| note.starts_with(none)), "{findings:?}");
 }
@@ -126,14 +127,43 @@ fn the_page_the_markdown_and_the_csv_have_all_of_it() {
     assert_eq!(names.iter().filter(|name| *name == "svg").count(), 2 + 2);
     assert!(html.contains("a &lt;study&gt;") && html.contains("tokens 16 → 64: +"), "{html}");
     assert!(html.contains("<a href=\"average-pool_16_1/report.html\">its page</a>"), "{html}");
-    let findings = StudyFindings::of(&study, root.path()).unwrap();
-    let markdown = page::markdown(&study, &findings, "| table |\n");
-    assert!(
-        markdown.contains("## few-shot, 0 shots\n\n- connector kind: ") && markdown.ends_with("| table |\n")
-    );
-    let csv = page::csv(&study, root.path()).unwrap();
+    let results = StudyResults::collect(study, root.path());
+    let findings = StudyFindings::of(&results);
+    let markdown = page::markdown(&results, &findings);
+    assert!(markdown.contains("## few-shot, 0 shots\n\n- connector kind: "), "{markdown}");
+    assert!(markdown.ends_with(&format!("## Runs\n\n{}", results.table().markdown())), "{markdown}");
+    let csv = page::csv(&results);
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(lines.len(), 13);
     assert_eq!(lines[0], "connector kind,tokens,seed,stage,task,shots,metric,value,low,high,n,run");
     assert!(lines[1].starts_with("average-pool,16,1,few-shot,vqa,0,vqa-accuracy,"), "{}", lines[1]);
+}
+
+#[test]
+fn results_say_the_same_without_the_run_folders() {
+    let root = tempfile::tempdir().unwrap();
+    let study = study(root.path(), &["1", "2", "3"]);
+    let results = StudyResults::collect(study, root.path());
+    assert_eq!(results.examples.iter().map(Vec::len).collect::<Vec<_>>(), [QUESTIONS]);
+    let elsewhere = tempfile::tempdir().unwrap();
+    let file = elsewhere.path().join("tokens.json");
+    fs::write(&file, results.text().unwrap()).unwrap();
+    let read = StudyResults::read(&file).unwrap();
+    assert_eq!(read, results);
+    let (of_folder, of_file) = (StudyFindings::of(&results), StudyFindings::of(&read));
+    assert_eq!(page::markdown(&read, &of_file), page::markdown(&results, &of_folder));
+    let path = page::write(&file).unwrap();
+    assert_eq!(path, elsewhere.path().join("tokens.html"));
+    let (of_folder, html) = (fs::read_to_string(page::write(root.path()).unwrap()).unwrap(), path);
+    assert_eq!(fs::read_to_string(html).unwrap(), of_folder);
+
+    let short =
+        results.text().unwrap().replacen("\"examples\":0,\"scores\":[", "\"examples\":0,\"scores\":[1.5,", 1);
+    for (text, expected) in
+        [(short.as_str(), "201 scores for list 0 of examples, which has 200"), ("{}", "not the results.json")]
+    {
+        fs::write(&file, text).unwrap();
+        let error = StudyResults::read(&file).unwrap_err().to_string();
+        assert!(error.contains("tokens.json: ") && error.contains(expected), "{error}");
+    }
 }
