@@ -19,6 +19,7 @@ use mm1_eval::result::{self, AnsweredSample, TaskScore};
 use mm1_eval::run::{EvalPass, Outcome, evaluate};
 use mm1_eval::task::Task;
 use mm1_eval::tasks::TEXT_CORE;
+use mm1_lab::tensorboard::EventFile;
 
 use crate::error::input;
 use crate::output::tell;
@@ -53,7 +54,8 @@ pub(crate) fn replace_scores(folder: &RunFolder, stage: &str, scores: Vec<TaskSc
     let mut all = self::scores(folder.root())?;
     all.retain(|score| score.stage != stage);
     all.extend(scores);
-    folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)
+    folder.write("eval.json", &serde_json::to_vec_pretty(&all)?)?;
+    EventFile::begin(folder.root()).map(drop)
 }
 
 /// Takes out the samples that `stage` has left.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use mm1_data::whole_file;
+use mm1_lab::tensorboard::{self, EventFile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use toml::{Table, Value};
@@ -37,7 +38,7 @@ const OURS: [&str; 12] = [
 ];
 
 /// `plan.toml`, `tokenizer.json`, `metrics.jsonl`, `checkpoints/`, `eval.json`, `samples.json`,
-/// `report.html`.
+/// `report.html`, TensorBoard's event file.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     root: PathBuf,
@@ -162,7 +163,8 @@ impl RunFolder {
             }
         }
         let file = OpenOptions::new().create(true).append(true).open(&path);
-        Ok(MetricsLog { file: file.with_context(|| format!("opening {}", path.display()))?, path })
+        let file = file.with_context(|| format!("opening {}", path.display()))?;
+        Ok(MetricsLog { file, path, events: EventFile::begin(&self.root)? })
     }
 
     /// How many of the first `steps` steps of `stage` have no line in `metrics.jsonl`.
@@ -184,7 +186,8 @@ fn check_ours(root: &Path) -> Result<()> {
         return Ok(());
     }
     let names = root.read_dir().into_iter().flatten().flatten().map(|entry| entry.file_name());
-    let foreign = |name: &String| !name.starts_with('.') && !OURS.contains(&name.as_str());
+    let ours = |name: &str| OURS.contains(&name) || name.starts_with(tensorboard::PREFIX);
+    let foreign = |name: &String| !name.starts_with('.') && !ours(name);
     match names.map(|name| name.to_string_lossy().into_owned()).find(foreign) {
         Some(name) => Err(InputError::new(format!(
             "--out {}: not a run folder and not empty (it has {name}): take another folder",
@@ -227,18 +230,22 @@ fn lock(root: &Path) -> Result<Option<File>> {
 pub(crate) struct MetricsLog {
     file: File,
     path: PathBuf,
+    /// The same for TensorBoard.
+    events: EventFile,
 }
 
 impl MetricsLog {
     /// Appends one line in one write, so that a kill cuts at most the last one.
     pub(crate) fn push(&mut self, metrics: &impl Serialize) -> Result<()> {
         let line = serde_json::to_string(metrics)? + "\n";
-        self.file.write_all(line.as_bytes()).with_context(|| format!("writing {}", self.path.display()))
+        self.push_line(line.as_bytes())
     }
 
     /// Appends a line of another run as it is, its end included.
     pub(crate) fn push_line(&mut self, line: &[u8]) -> Result<()> {
-        self.file.write_all(line).with_context(|| format!("writing {}", self.path.display()))
+        self.file.write_all(line).with_context(|| format!("writing {}", self.path.display()))?;
+        // From the line itself, so that both files have the same digits.
+        self.events.push(&serde_json::from_slice(line).context("a line of metrics.jsonl")?)
     }
 
     /// Waits until all lines are on the disk: a checkpoint never knows of steps that have none.

@@ -18,3 +18,4 @@ pub mod run;
 mod section;
 pub mod study;
 mod verdict;
+pub mod tensorboard;

@@ -29,6 +29,8 @@ pub struct StepRecord {
     pub seconds: Option<f64>,
     /// The part of `seconds` spent waiting for data.
     pub data_seconds: Option<f64>,
+    /// When it ended, in seconds since 1970; runs of earlier versions do not say.
+    pub time: Option<f64>,
     /// Throughput; `tokens / seconds` where it is not written.
     pub tokens_per_second: Option<f64>,
     /// Damaged samples met on the way to this step.

@@ -98,6 +98,17 @@ impl RunRecords {
         find(&self.plan, key)
     }
 
+    /// The last step of the training stage before the stage `name`, or of that stage itself; 0 where there is
+    /// none.
+    pub fn trained_before(&self, name: &str) -> u64 {
+        let stages = self.planned("stage").and_then(|s| s.as_array()).into_iter().flatten();
+        let names: Vec<&str> = stages.filter_map(|stage| stage.get("name")?.as_str()).collect();
+        // A stage that the plan does not have is its own.
+        let until = names.iter().position(|of| *of == name).map_or(vec![name], |at| names[..=at].to_vec());
+        let last = |name: &&str| self.stages.iter().find(|stage| stage.name == *name)?.steps.last();
+        until.iter().rev().find_map(last).map_or(0, |step| step.step)
+    }
+
     /// Whether a stage is of one of these kinds; true where there is no plan.
     fn plans(&self, kinds: &[&str]) -> bool {
         let stages = self.planned("stage").and_then(|s| s.as_array());
@@ -234,7 +245,8 @@ impl StageRecords {
     }
 }
 
-fn find<'a>(table: &'a Table, key: &str) -> Option<&'a toml::Value> {
+/// The first value named `key` in a table and its tables (lists are not entered), the outermost first.
+pub(crate) fn find<'a>(table: &'a Table, key: &str) -> Option<&'a toml::Value> {
     table.get(key).or_else(|| table.values().filter_map(toml::Value::as_table).find_map(|t| find(t, key)))
 }
 

@@ -2,7 +2,7 @@
 //! recipe, not loops of their own.
 
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use anyhow::{Context as _, Result};
 use indicatif::HumanCount;
@@ -104,7 +104,8 @@ fn train<M: Objective<Batch = Batch>>(
         let skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();
         let (step, name) = (trainer.steps_done(), &stage.name);
-        let line = StepMetrics { step, stage: name, report, lr, seconds, data_seconds, skipped };
+        let time = now();
+        let line = StepMetrics { step, stage: name, report, lr, seconds, data_seconds, time, skipped };
         metrics.push(&line)?;
         progress.update(line.step, &line.figures());
         let stop = context.stopped();
@@ -176,6 +177,8 @@ struct StepMetrics<'a> {
     seconds: f64,
     /// Waiting for data.
     data_seconds: f64,
+    /// The end of the step, in seconds since 1970, to the millisecond.
+    time: f64,
     /// Damaged samples met on the way to this step.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     skipped: Vec<SkippedSample>,
@@ -192,6 +195,11 @@ impl StepMetrics<'_> {
             per_second(self.report.images)
         )
     }
+}
+
+/// Seconds since 1970, to the millisecond.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64 / 1000.0
 }
 
 fn last_good(folder: &Path) -> String {

@@ -8,6 +8,8 @@ mod chat;
 mod data;
 mod encoders;
 mod eval;
+#[path = "../../../lab/tests/it/events.rs"]
+mod events;
 mod export;
 mod fetch;
 mod gguf;
@@ -27,6 +29,7 @@ mod road;
 mod score;
 mod serve;
 mod study;
+mod tensorboard;
 mod terminal;
 
 use std::path::{Path, PathBuf};

@@ -2,6 +2,8 @@
 #![expect(clippy::unwrap_used, reason = "tests")]
 
 mod answers;
+mod comparison;
+mod events;
 mod findings;
 mod grid;
 mod html;
@@ -10,3 +12,4 @@ mod law_folders;
 mod random;
 mod report;
 mod study;
+mod tensorboard;

@@ -26,6 +26,8 @@ fn files(folder: &Path, below: &str, found: &mut BTreeSet<String>) {
                 _ => &own,
             };
             files(&path, &format!("{below}{shown}/"), found);
+        } else if own.starts_with("events.") {
+            found.insert("events.out.tfevents.TIME.mm1".to_owned());
         } else if below.starts_with("eval/") {
             found.insert(format!("{below}TASK-K-shot.jsonl"));
         } else if below.starts_with("checkpoints/") {
