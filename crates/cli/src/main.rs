@@ -81,7 +81,7 @@ enum Command {
     Serve(commands::serve::ServeArgs),
     /// Evaluate a model few-shot on benchmarks, or compare two that were evaluated.
     Eval(commands::eval::EvalCommand),
-    /// Make the report of a run folder again: report.html.
+    /// Make the report of a run folder again, report.html, or a page that compares several runs.
     Report(commands::report::ReportArgs),
     /// Score predictions against references, both JSON files of texts by id.
     Score(commands::score::ScoreArgs),

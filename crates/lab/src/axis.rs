@@ -60,6 +60,15 @@ impl PlotAxis {
         }
     }
 
+    /// The value at a share of the axis: what [`Self::at`] gives the share of.
+    pub(crate) fn value(&self, share: f64) -> f64 {
+        if self.log {
+            (self.low.ln() + share * (self.high.ln() - self.low.ln())).exp()
+        } else {
+            self.low + share * (self.high - self.low)
+        }
+    }
+
     /// The text of each tick, with as many digits as the distance of the ticks needs.
     pub(crate) fn labels(&self) -> Vec<String> {
         if self.log {

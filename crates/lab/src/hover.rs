@@ -72,7 +72,7 @@ fn described(x: &str, group: &[(f64, f64)], smooth: &[(f64, f64)]) -> Option<Str
 }
 
 /// A number with about three digits that tell.
-fn figure(value: f64) -> String {
+pub(crate) fn figure(value: f64) -> String {
     match value.abs() {
         0.0 => "0".to_owned(),
         size if size >= 1000.0 => grouped_signed(value),

@@ -12,6 +12,7 @@ mod overlap;
 pub mod plot;
 pub mod process;
 pub mod record;
+mod overlay;
 pub mod report;
 mod result;
 pub mod run;

@@ -177,7 +177,7 @@ pub(crate) fn smooth(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
 
 /// At most about [`MOST_POINTS`] points: the lowest and the highest of each stretch, so that no spike is
 /// lost.
-fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
+pub(crate) fn thin(points: &[(f64, f64)]) -> Vec<(f64, f64)> {
     let stretch = points.len().div_ceil(MOST_POINTS / 2);
     if stretch <= 2 {
         return points.to_vec();

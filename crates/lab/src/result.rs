@@ -55,7 +55,7 @@ pub(crate) fn categories(run: &RunRecords) -> String {
 }
 
 /// The distinct values in the order in which they first come.
-fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
+pub(crate) fn distinct<T: PartialEq>(items: impl Iterator<Item = T>) -> Vec<T> {
     let mut seen = Vec::new();
     for item in items {
         if !seen.contains(&item) {
@@ -123,7 +123,8 @@ fn task_rows(task: &str, scores: &[&ScoreRecord], shots: &[u64]) -> String {
     )
 }
 
-fn value(score: &ScoreRecord) -> String {
+/// A score with its interval.
+pub(crate) fn value(score: &ScoreRecord) -> String {
     let value = score.value.map_or_else(|| "not a number".into(), |v| format!("<b>{v:.1}</b>"));
     match interval(score) {
         Some((low, high)) => format!("{value} <small>[{low:.1}, {high:.1}]</small>"),

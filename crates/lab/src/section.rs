@@ -78,7 +78,7 @@ pub(crate) fn notes(run: &RunRecords) -> String {
 }
 
 /// The columns of the table of stages; a row is made by [`row`].
-const TRAINING_HEADS: [&str; 9] = [
+pub(crate) const TRAINING_HEADS: [&str; 9] = [
     "Stage",
     "Steps",
     "Tokens",
@@ -98,7 +98,7 @@ pub(crate) fn training(run: &RunRecords) -> String {
     if run.stages.iter().all(|s| s.steps.is_empty()) {
         return "<p>No training step is recorded.</p>\n".into();
     }
-    let rows: String = run.stages.iter().map(row).collect();
+    let rows: String = run.stages.iter().map(|stage| row(&stage.name, stage)).collect();
     let curves: String = run.stages.iter().filter(|s| !s.steps.is_empty()).map(curves).collect();
     let heads: String = TRAINING_HEADS.iter().map(|head| format!(r#"<th scope="col">{head}</th>"#)).collect();
     format!(
@@ -109,7 +109,8 @@ pub(crate) fn training(run: &RunRecords) -> String {
     )
 }
 
-fn row(stage: &StageRecords) -> String {
+/// The figures of a stage, a row that is called `name`.
+pub(crate) fn row(name: &str, stage: &StageRecords) -> String {
     let (tokens, images) = (stage.sum(|s| s.tokens), stage.sum(|s| s.images));
     let (seconds, waiting) = (stage.sum(|s| s.seconds), stage.sum(|s| s.data_seconds));
     let rate = |n: f64| if seconds > 0.0 { count(n / seconds) } else { "–".into() };
@@ -130,7 +131,7 @@ fn row(stage: &StageRecords) -> String {
     format!(
         "<tr><th scope=\"row\">{}</th><td>{steps}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>\
          <td>{share}</td><td>{loss}</td></tr>\n",
-        escape(&stage.name),
+        escape(name),
         count(tokens),
         count(images),
         duration(seconds),

@@ -1,14 +1,15 @@
-//! `mm1 report`: the report of a run folder or of a study, made again.
+//! `mm1 report`: the report of a run folder or of a study, made again; or several runs beside each other.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, ensure};
 use clap::Args;
 use mm1_data::printable::printable_lines;
+use mm1_lab::comparison::{self, ComparedRun};
 use mm1_lab::report::ReportAuthor;
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
-use mm1_lab::study::record::{self, RunState, StudyRecord, StudyRun};
+use mm1_lab::study::record::{self, RunState, StudyAxis, StudyRecord, StudyRun};
 use mm1_lab::study::results::StudyResults;
 use serde_json::json;
 
@@ -18,12 +19,19 @@ use crate::output::{self, print_json, tell};
 /// The files of which a report shows something; a folder with none of them is no run folder.
 const SHOWN: [&str; 3] = ["plan.toml", "metrics.jsonl", "eval.json"];
 
+/// The page of several runs, where `--out` names no other.
+const COMPARISON: &str = "comparison.html";
+
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
     /// Run folder, the --out of `mm1 eval`, the folder of a study, or a study's results.json. A run may be
-    /// working in a folder.
-    run: PathBuf,
-    /// Print the scores, and what a study has shown, as Markdown.
+    /// working in a folder. Several run folders are compared in a page of their own.
+    #[arg(required = true)]
+    run: Vec<PathBuf>,
+    /// The page of several runs. By default comparison.html in the current folder.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["md", "csv"])]
+    out: Option<PathBuf>,
+    /// Print the scores, and what a study or several runs have shown, as Markdown.
     #[arg(long, conflicts_with_all = ["csv", "json"])]
     md: bool,
     /// Print a line for each score, as CSV.
@@ -35,50 +43,103 @@ pub(crate) struct ReportArgs {
 }
 
 /// Writes `report.html` anew, from what the folder holds now; of a study's results, `NAME.html` beside
-/// `NAME.json`.
+/// `NAME.json`; of several folders, the page that compares them.
 ///
 /// # Errors
 /// A folder that is no run folder or can't be written; a file that has no results of a study.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
-    let is_study = args.run.is_file() || args.run.join(record::FILE).exists();
-    let there = |name: &&str| args.run.join(name).exists();
+    args.run.iter().try_for_each(|run| check(run, args.run.len() > 1))?;
+    if let [run] = &args.run[..] {
+        ensure!(
+            args.out.is_none(),
+            InputError::new("--out is for several runs: the report of one is the report.html in its folder")
+        );
+        return of_one(args, run);
+    }
+    let runs = input(comparison::read(&args.run))?;
+    if args.md || args.csv {
+        return printed(args, &StudyResults::collect(compared(&runs), Path::new("")));
+    }
+    let file = args.out.clone().unwrap_or_else(|| PathBuf::from(COMPARISON));
+    input(comparison::write(&runs, &file))?;
+    tell_page(args, &file)
+}
+
+fn is_study(folder: &Path) -> bool {
+    folder.is_file() || folder.join(record::FILE).exists()
+}
+
+/// Refuses what is no run folder, and a study among several folders.
+fn check(folder: &Path, several: bool) -> Result<()> {
+    let there = |name: &&str| folder.join(name).exists();
     ensure!(
-        is_study || SHOWN.iter().any(there),
+        is_study(folder) || SHOWN.iter().any(there),
         InputError::new(format!(
             "{}: not a run folder: it has none of {}; give the --out of `mm1 run` or `mm1 eval`, the \
              folder of a study in the --out of `mm1 ablate`, or its results.json",
-            args.run.display(),
+            folder.display(),
             SHOWN.join(", ")
         ))
     );
+    ensure!(
+        !(several && is_study(folder)),
+        InputError::new(format!(
+            "{}: a study, which has a page of its own: give it alone, or the run folders in it",
+            folder.display()
+        ))
+    );
+    Ok(())
+}
+
+/// The report of a run or of a study.
+fn of_one(args: &ReportArgs, run: &Path) -> Result<()> {
     if args.md || args.csv {
-        return printed(args, is_study);
+        let results = if is_study(run) {
+            input(StudyResults::read(run))?
+        } else {
+            let name = run.display().to_string();
+            let own = StudyRun { names: Vec::new(), folder: PathBuf::from("."), state: RunState::Done };
+            StudyResults::collect(StudyRecord { name, axes: Vec::new(), runs: vec![own], paper: None }, run)
+        };
+        return printed(args, &results);
     }
-    let report = if is_study {
-        input(page::write(&args.run))?
+    let report = if is_study(run) {
+        input(page::write(run))?
     } else {
-        input(mm1_lab::report::write(&args.run, ReportAuthor::Reader))?
+        input(mm1_lab::report::write(run, ReportAuthor::Reader))?
     };
+    tell_page(args, &report)
+}
+
+fn tell_page(args: &ReportArgs, report: &Path) -> Result<()> {
     if args.json {
-        print_json(&json!({ "run": args.run, "report": report }))?;
+        let runs = if let [run] = &args.run[..] { json!(run) } else { json!(args.run) };
+        print_json(&json!({ "run": runs, "report": report }))?;
     } else {
         tell(format_args!("open {}", report.display()));
     }
     Ok(())
 }
 
-/// Prints the scores as they were asked for. A run is a study of one.
-fn printed(args: &ReportArgs, is_study: bool) -> Result<()> {
-    let folder = args.run.as_path();
-    let results = if is_study {
-        input(StudyResults::read(folder))?
-    } else {
-        let run = StudyRun { names: Vec::new(), folder: PathBuf::from("."), state: RunState::Done };
-        let name = folder.display().to_string();
-        StudyResults::collect(StudyRecord { name, axes: Vec::new(), runs: vec![run], paper: None }, folder)
+/// Several runs as a study with one axis.
+fn compared(runs: &[ComparedRun]) -> StudyRecord {
+    let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+    let base = names.first().cloned().unwrap_or_default();
+    let axis =
+        StudyAxis { name: "run".to_owned(), values: names.clone(), base, repeats: false, margin: None };
+    let run = |run: &ComparedRun| StudyRun {
+        names: vec![run.name.clone()],
+        folder: run.folder.clone(),
+        state: RunState::Done,
     };
+    let runs = runs.iter().map(run).collect();
+    StudyRecord { name: format!("{} runs compared", names.len()), axes: vec![axis], runs, paper: None }
+}
+
+/// Prints the scores as they were asked for.
+fn printed(args: &ReportArgs, results: &StudyResults) -> Result<()> {
     let text =
-        if args.csv { page::csv(&results) } else { page::markdown(&results, &StudyFindings::of(&results)) };
+        if args.csv { page::csv(results) } else { page::markdown(results, &StudyFindings::of(results)) };
     // As it is: in pieces it would be no table.
     output::print(printable_lines(&text).as_bytes())
 }

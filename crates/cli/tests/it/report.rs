@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::refuse::refused;
 use crate::{TINY, mm1, run, stderr, succeeds};
 
 fn page(out: &Path) -> String {
@@ -99,4 +100,45 @@ fn losses_have_the_unit_of_their_stage() {
     assert_eq!(times("nats a caption"), 1, "the encoder's objective is superclass");
     assert_eq!(times("nats a token"), 2, "pretrain and sft are language stages");
     assert_eq!(times("nats a picture"), 0);
+}
+
+#[test]
+fn several_runs_have_a_page_of_their_own() {
+    let dir = tempfile::tempdir().unwrap();
+    let (a, b) = (dir.path().join("a"), dir.path().join("b"));
+    succeeds(&run(&a, &[]));
+    succeeds(&run(&b, &["--set", "stage.pretrain.steps=9"]));
+    let report = |more: &[&str]| {
+        let both = ["report", a.to_str().unwrap(), b.to_str().unwrap()];
+        mm1(&[&both[..], more].concat()).current_dir(dir.path()).output().unwrap()
+    };
+    let before = page(&a);
+    let made = report(&[]);
+    succeeds(&made);
+    assert_eq!(stderr(&made).trim(), "open comparison.html");
+    let text = fs::read_to_string(dir.path().join("comparison.html")).unwrap();
+    for of in
+        ["2 runs compared", "<td class=\"left\">stage.pretrain.steps</td>", "Loss of stage sft over steps"]
+    {
+        assert!(text.contains(of), "{of}");
+    }
+    succeeds(&report(&["--out", "other.html"]));
+    assert_eq!(fs::read_to_string(dir.path().join("other.html")).unwrap(), text);
+    assert_eq!(page(&a), before, "the reports of the runs stay");
+    let printed = report(&["--md"]);
+    succeeds(&printed);
+    let printed = String::from_utf8(printed.stdout).unwrap();
+    assert!(printed.contains("| run | scene-vqa 0-shot |") && printed.contains("| a | "), "{printed}");
+    let csv = report(&["--csv"]);
+    let csv = String::from_utf8(csv.stdout).unwrap();
+    assert!(csv.starts_with("run,stage,task,") && csv.contains("\nb,few-shot,scene-vqa,0,"), "{csv}");
+    // A page of one run is in its folder, and a folder is compared once.
+    refused(&mm1(&["report", a.to_str().unwrap(), "--out", "x.html"]).output().unwrap(), &["--out"]);
+    let twice = mm1(&["report", a.to_str().unwrap(), a.to_str().unwrap()]).output().unwrap();
+    refused(&twice, &["the same folder comes twice"]);
+    let study = dir.path().join("study");
+    fs::create_dir(&study).unwrap();
+    fs::write(study.join("study.json"), "{}").unwrap();
+    let among = mm1(&["report", a.to_str().unwrap(), study.to_str().unwrap()]).output().unwrap();
+    refused(&among, &["a study, which has a page of its own"]);
 }
