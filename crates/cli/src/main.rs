@@ -83,6 +83,8 @@ enum Command {
     Eval(commands::eval::EvalCommand),
     /// Make the report of a run folder again, report.html, or a page that compares several runs.
     Report(commands::report::ReportArgs),
+    /// Watch a run or a study as it goes: stages, loss, speed and time left.
+    Watch(commands::watch::WatchArgs),
     /// Score predictions against references, both JSON files of texts by id.
     Score(commands::score::ScoreArgs),
     /// Compare a language model with what another program makes of the same token ids.
@@ -147,6 +149,7 @@ fn execute(command: Command) -> Result<()> {
         Command::Serve(args) => commands::serve::serve(&args),
         Command::Eval(command) => commands::eval::eval(&command),
         Command::Report(args) => commands::report::report(&args),
+        Command::Watch(args) => commands::watch::watch(&args),
         Command::Score(args) => commands::score::score(&args),
         Command::Verify(args) => commands::verify::verify(&args),
         Command::Export(args) => commands::export::export(&args),

@@ -3,10 +3,13 @@
 
 pub mod ablation;
 mod axis;
+pub mod braille;
+pub mod comparison;
 pub mod estimate;
 pub mod grid;
 mod hover;
 pub mod law;
+pub mod live;
 mod number;
 mod overlap;
 pub mod plot;

@@ -18,3 +18,4 @@ pub(crate) mod schema;
 pub(crate) mod score;
 pub(crate) mod serve;
 pub(crate) mod verify;
+pub(crate) mod watch;

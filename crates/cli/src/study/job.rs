@@ -14,7 +14,7 @@ use crate::run_folder;
 use crate::stage_key::{run_key, shared_prefix};
 
 /// Where all runs lie, in the folder of studies.
-const RUNS: &str = "runs";
+pub(crate) const RUNS: &str = "runs";
 
 /// A run folder to fill: of a combination, or of stages that several runs begin with.
 pub(super) struct Job {
@@ -165,7 +165,7 @@ pub(super) fn is_done(folder: &Path) -> bool {
 }
 
 /// The last process that worked in a run folder.
-pub(super) fn last_process(folder: &Path) -> Option<ProcessRecord> {
+pub(crate) fn last_process(folder: &Path) -> Option<ProcessRecord> {
     let processes: Option<Vec<ProcessRecord>> = run_folder::read_json(&folder.join("processes.json")).ok()?;
     processes?.pop()
 }

@@ -17,6 +17,8 @@ use mm1_lab::study::record::{RunState, StudyRecord};
 use mm1_lab::study::results::StudyResults;
 use toml::{Table, Value};
 
+pub(crate) use self::job::{RUNS, last_process};
+
 use self::bill::Bill;
 use self::folder::StudyFolder;
 use self::job::Jobs;
