@@ -10,7 +10,7 @@ mod schedule;
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 use mm1_lab::grid::{Ablation, Combination, StudyGrid};
 use mm1_lab::study::record::{RunState, StudyRecord};
@@ -29,8 +29,11 @@ use crate::interrupt::stop_flag;
 use crate::output::tell;
 use crate::pretrained;
 use crate::recipe::check::check_stages;
-use crate::recipe::{Recipe, WrittenRecipe, put};
+use crate::recipe::{Recipe, WrittenRecipe, put, read_tree};
 use crate::stage_key::run_key;
+
+/// The setting that stands for a whole recipe.
+const RECIPE: &str = "recipe";
 
 /// How the runs of a study are done.
 #[derive(Debug, Args)]
@@ -116,13 +119,18 @@ impl Study {
     ) -> Result<StudyCell> {
         let names = self.grid.names(combination);
         let place = || format!("{}: ablation: {}", self.shown, names.join(", "));
-        let mut tree = tree.clone();
+        let settings: Vec<(&String, &Value)> = self.grid.settings(combination).collect();
+        let other = settings.iter().find(|(path, _)| *path == RECIPE);
+        let mut tree = match other {
+            Some((_, file)) => self.other_recipe(recipe.path(), file).with_context(place)?,
+            None => tree.clone(),
+        };
         if self.grid.repeats() && !tree.contains_key("data_seed") {
             // All seeds see the same pictures and answer the same questions.
             let seed = tree.get("seed").cloned().unwrap_or(Value::Integer(1));
             tree.insert("data_seed".to_owned(), seed);
         }
-        for (path, setting) in self.grid.settings(combination) {
+        for (path, setting) in settings.into_iter().filter(|(path, _)| *path != RECIPE) {
             let put = put(&mut tree, path, setting.clone());
             input(put.with_context(|| format!("{}: {path}", place())))?;
         }
@@ -132,6 +140,30 @@ impl Study {
         input(check_stages(&recipe).with_context(place))?;
         input(recipe.device.open())?;
         Ok(StudyCell { key: run_key(&recipe)?, text: written.text()?, names, recipe })
+    }
+
+    /// The recipe that an axis has in the place of the study's own, found from the study's file `study`.
+    fn other_recipe(&self, study: &Path, file: &Value) -> Result<Table> {
+        let Some(named) = file.as_str() else {
+            return Err(InputError::new(format!(
+                "recipe = {file} must be a text: the path of a recipe from the folder of {}, or a name that \
+                 `mm1 recipes` lists",
+                self.shown
+            ))
+            .into());
+        };
+        let beside = study.parent().unwrap_or(Path::new("")).join(named);
+        let found = if beside.exists() { beside } else { PathBuf::from(named) };
+        let tree = read_tree(&found)?;
+        ensure!(
+            !tree.contains_key("ablation"),
+            InputError::new(format!(
+                "{}: it has an [ablation] table of its own: give a recipe without, such as the plan.toml of \
+                 one of its runs",
+                found.display()
+            ))
+        );
+        Ok(tree)
     }
 
     /// Does all runs in `out`, or says what they would take.

@@ -229,6 +229,50 @@ fn studies_that_are_wrong() {
 }
 
 #[test]
+fn several_recipes_are_one_study() {
+    let dir = tempfile::tempdir().unwrap();
+    let (folder, out) = (dir.path().join("studies"), dir.path().join("out"));
+    fs::create_dir_all(folder.join("recipes")).unwrap();
+    let small = fs::read_to_string(recipe(dir.path(), "")).unwrap();
+    let deep = small.replace("kind = \"average-pool\"\ntokens = 4", "kind = \"mlp\"");
+    assert_ne!(small, deep);
+    let put = |name: &str, text: &str| fs::write(folder.join("recipes").join(name), text).unwrap();
+    put("small.toml", &small);
+    put("deep.toml", &deep);
+    put("study.toml", &(small + AXES));
+    let study = folder.join("study.toml");
+    let values = |values: &str| {
+        let axis = format!("name = \"tiny\"\n[[ablation.axis]]\npath = \"recipe\"\nvalues = {values}\n");
+        let steps = "[[ablation.axis]]\npath = \"stage.pretrain.steps\"\nvalues = [3, 5]\n";
+        fs::write(&study, axis + steps).unwrap();
+    };
+    // From the folder of the study, wherever the program runs.
+    values("[\"recipes/small.toml\", \"recipes/deep.toml\"]");
+    let done = ablate(&study, &out, &[]).output().unwrap();
+    succeeds(&done);
+    assert!(stderr(&done).contains("4 combinations (2 recipe × 2 pretrain steps)"), "{}", stderr(&done));
+    // Both have the same encoder, which is trained once.
+    assert!(stderr(&done).contains("first stages that several runs have in common are done once: 1"));
+    let runs = runs(&out);
+    let alone = dir.path().join("alone");
+    let recipe = folder.join("recipes/deep.toml");
+    let run = mm1(&["run", recipe.to_str().unwrap(), "--out", alone.to_str().unwrap()])
+        .args(["--set", "stage.pretrain.steps=5"])
+        .output()
+        .unwrap();
+    succeeds(&run);
+    assert_eq!(losses(&runs["recipes/deep.toml 5"]), losses(&alone));
+    for (wrong, words) in [
+        ("[\"recipes/none.toml\"]", &["none.toml", "`mm1 recipes` lists"][..]),
+        ("[\"recipes/study.toml\"]", &["recipes/study.toml: it has an [ablation] table of its own"]),
+        ("[3]", &["recipe = 3 must be a text"]),
+    ] {
+        values(wrong);
+        refused(&ablate(&study, &out, &[]).output().unwrap(), words);
+    }
+}
+
+#[test]
 fn what_a_study_shows_is_a_page_a_table_and_sentences() {
     let dir = tempfile::tempdir().unwrap();
     let (file, out) = (recipe(dir.path(), AXES), dir.path().join("out"));

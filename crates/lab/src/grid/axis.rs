@@ -20,8 +20,9 @@ pub struct AblationAxis {
     #[serde(default)]
     name: Option<String>,
     /// The setting that takes the `values`, as `--set` has it: `"model.connector.kind"`. The path `"seed"`
-    /// makes the axis one of repeats: scores are means over it, and intervals hold its chance. An axis
-    /// without a path has a name and its own `value`s.
+    /// makes the axis one of repeats: scores are means over it, and intervals hold its chance. The path
+    /// `"recipe"` takes whole recipes: files, from the folder of the study's own, in whose place they are.
+    /// An axis without a path has a name and its own `value`s.
     #[serde(default)]
     path: Option<String>,
     /// The values of the setting.
