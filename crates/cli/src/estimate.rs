@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use anyhow::Result;
 use indicatif::HumanBytes;
+use mm1_model::compute::on_pool;
 use mm1_train::moments::GRADIENT_BYTES;
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::machine::{self, ProcessorTime};
 use crate::memory::MemoryEstimate;
 use crate::plan::{Plan, Worker};
 use crate::recipe::{ObjectiveConfig, Stage, TrainStage};
-use crate::stage::measure::step_seconds;
+use crate::stage::measure::{evaluation_seconds, step_seconds};
 
 /// Floating-point operations of a step, for each thread, above which no step is done for an estimate. On two
 /// threads of a server's processor of 2024 that is about half a minute.
@@ -30,6 +31,8 @@ pub(crate) struct RunEstimate {
     step_seconds: BTreeMap<String, Option<f64>>,
     /// Seconds of each training stage, likewise.
     seconds: BTreeMap<String, Option<f64>>,
+    /// Seconds of each stage that evaluates, at most; likewise. Stages of kind `probe` are not measured.
+    evaluation_seconds: BTreeMap<String, Option<f64>>,
     /// The share of the processors, from 0 to 1, that other programs took meanwhile; `None` where it is not
     /// known, or nothing was measured.
     taken_by_others: Option<f64>,
@@ -41,7 +44,7 @@ pub(crate) struct RunEstimate {
 
 impl RunEstimate {
     /// Measures one step of each training stage of `plan` whose `memory` is there and whose step is short
-    /// enough.
+    /// enough, and the first questions of each evaluation.
     ///
     /// # Errors
     /// Data that can't be read; a loss that is not finite.
@@ -53,6 +56,11 @@ impl RunEstimate {
         let mut estimate = Self::unmeasured(plan);
         let before = ProcessorTime::now();
         for stage in &plan.recipe.stage {
+            if let Stage::Eval(eval) = stage {
+                let fits = answers_fit(plan, worker.threads);
+                let seconds = if fits { Some(on_pool(|| evaluation_seconds(plan, eval))?) } else { None };
+                estimate.evaluation_seconds.insert(eval.name.clone(), seconds);
+            }
             let Some(training) = stage.training() else { continue };
             let name = &training.name;
             let step = if fits(plan, stage, memory[name].mib, worker.threads) {
@@ -84,11 +92,11 @@ impl RunEstimate {
             (store.cache.display().to_string(), store.cache_gib)
         });
         let checkpoint_bytes = kept + largest;
-        let (step_seconds, seconds) = (BTreeMap::new(), BTreeMap::new());
-        Self { step_seconds, seconds, taken_by_others: None, checkpoint_bytes, cache }
+        let (step_seconds, seconds, evaluation_seconds) = Default::default();
+        Self { step_seconds, seconds, evaluation_seconds, taken_by_others: None, checkpoint_bytes, cache }
     }
 
-    /// As a person reads it, up to five lines; none where nothing is trained.
+    /// As a person reads it, up to seven lines; none where nothing is trained or evaluated.
     pub(crate) fn summary(&self) -> String {
         let mut text = self.time_summary();
         if self.checkpoint_bytes > 0 {
@@ -106,22 +114,34 @@ impl RunEstimate {
             return String::new();
         }
         let total: Option<f64> = self.seconds.values().copied().sum();
-        let of = |(name, seconds): (&String, &Option<f64>)| match seconds {
-            Some(seconds) => format!("{name} {}", duration(*seconds)),
-            None => format!("{name} unknown"),
-        };
-        let each = self.seconds.iter().map(of).collect::<Vec<_>>().join(", ");
-        match total {
+        let each = each(&self.seconds);
+        let training = match total {
             Some(total) => format!(
-                "time: about {} of training here ({each}),\n      \
-                 by one measured step of each stage; evaluation comes on top\n{}",
-                duration(total),
-                self.busy_warning()
+                "time: about {} of training here ({each}),\n      by one measured step of each stage\n",
+                duration(total)
             ),
             None => {
                 format!(
                     "time: not measured where a step takes too much memory or time here\n      ({each})\n"
                 )
+            }
+        };
+        training + &self.evaluation_summary() + &self.busy_warning()
+    }
+
+    fn evaluation_summary(&self) -> String {
+        if self.evaluation_seconds.is_empty() {
+            return String::new();
+        }
+        let each = each(&self.evaluation_seconds);
+        match self.evaluation_seconds.values().copied().sum::<Option<f64>>() {
+            Some(total) => format!(
+                "time: at most about {} of evaluation ({each}),\n      \
+                 by the first questions, with random weights, whose answers seldom end early\n",
+                duration(total)
+            ),
+            None => {
+                "time: evaluation is not measured, since it takes too much memory or time here\n".to_owned()
             }
         }
     }
@@ -137,6 +157,26 @@ impl RunEstimate {
             _ => String::new(),
         }
     }
+}
+
+/// Each stage with its time.
+fn each(seconds: &BTreeMap<String, Option<f64>>) -> String {
+    let of = |(name, seconds): (&String, &Option<f64>)| match seconds {
+        Some(seconds) => format!("{name} {}", duration(*seconds)),
+        None => format!("{name} unknown"),
+    };
+    seconds.iter().map(of).collect::<Vec<_>>().join(", ")
+}
+
+/// Whether a few questions can be answered here in reasonable time.
+fn answers_fit(plan: &Plan, threads: usize) -> bool {
+    let parameters = plan.derived.parameters.total() as f64;
+    let room = machine::available_mib().is_none_or(|available| {
+        // Weights alone, in f32, and as much again for what is computed.
+        2.0 * 4.0 * parameters < available as f64 * f64::from(1 << 20)
+    });
+    // Two operations for each parameter and position of a prompt of a thousand positions.
+    room && 2.0 * parameters * 1000.0 < MOST_WORK * threads as f64
 }
 
 /// Whether a step of the stage can be done here in reasonable time.

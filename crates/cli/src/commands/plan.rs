@@ -16,7 +16,8 @@ pub(crate) struct PlanArgs {
     device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
-    /// Do no step: the plan says nothing of time. Two steps of each training stage are done otherwise.
+    /// Measure nothing: the plan says nothing of time. Otherwise two steps of each training stage are done,
+    /// and the first questions of each evaluation asked.
     #[arg(long)]
     no_measure: bool,
     /// Print one JSON document as the last line of standard output.

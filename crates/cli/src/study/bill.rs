@@ -34,9 +34,13 @@ struct JobBill {
     /// Positions of its steps.
     tokens: u64,
     /// Of its steps; `None` where none was measured.
-    seconds: Option<f64>,
+    training: Option<f64>,
+    /// Of its evaluations, at most; likewise.
+    evaluation: Option<f64>,
     /// The most memory of a stage.
     mib: u64,
+    /// Whether it measures an encoder.
+    probes: bool,
 }
 
 impl Bill {
@@ -50,7 +54,7 @@ impl Bill {
         let mut bills = Vec::new();
         for (job, state) in jobs.all.iter().zip(jobs.states()) {
             if state == RunState::Done {
-                bills.push(JobBill::default());
+                bills.push(JobBill { training: Some(0.0), evaluation: Some(0.0), ..JobBill::default() });
                 continue;
             }
             let cell = &study.cells[job.cell];
@@ -114,26 +118,43 @@ impl Bill {
     }
 
     fn time(&self) -> String {
-        let seconds: Option<f64> = self.jobs.iter().filter(|job| job.tokens > 0).map(|job| job.seconds).sum();
-        match seconds {
+        let sum = |of: fn(&JobBill) -> Option<f64>| -> Option<f64> {
+            let seconds: Option<f64> = self.jobs.iter().map(of).sum();
+            Some(seconds? / self.at_once as f64)
+        };
+        let Some(training) = sum(|job| job.training) else { return "  time: not measured\n".to_owned() };
+        let threads = if self.threads == 1 { "thread" } else { "threads" };
+        let mut text = format!(
+            "  time: about {} of training with {} at a time on {} {threads} each, an estimate by one \
+             measured step of each kind\n",
+            duration(training),
+            self.at_once,
+            self.threads,
+        );
+        text += &match sum(|job| job.evaluation) {
+            Some(0.0) => String::new(),
             Some(seconds) => format!(
-                "  time: about {} of training with {} at a time on {} {} each, by one measured step of \
-                 each kind;\n        evaluation comes on top\n",
-                duration(seconds / self.at_once as f64),
-                self.at_once,
-                self.threads,
-                if self.threads == 1 { "thread" } else { "threads" }
+                "        and at most about {} of evaluation, an estimate by the first questions of each kind \
+                 with random\n        weights, whose answers seldom end early\n",
+                duration(seconds)
             ),
-            None => "  time: not measured\n".to_owned(),
+            None => "        evaluation is not measured and comes on top\n".to_owned(),
+        };
+        if self.jobs.iter().any(|job| job.probes) {
+            text += "        probes of encoders are not measured and come on top\n";
         }
+        text
     }
 
     /// Seconds that are left while jobs are in `states`, where `spent` seconds went into those that were done
     /// in this process; `None` where there is nothing to tell by.
     pub(super) fn left(&self, states: &[RunState], spent: &BTreeMap<usize, f64>) -> Option<f64> {
-        let weight = |place: usize| self.jobs[place].seconds.unwrap_or(self.jobs[place].tokens as f64);
+        let weight = |place: usize| {
+            let job = &self.jobs[place];
+            job.training.map_or(job.tokens as f64, |training| training + job.evaluation.unwrap_or(0.0))
+        };
         let sum = |places: &mut dyn Iterator<Item = usize>| places.map(weight).sum::<f64>();
-        // A bill knows nothing of evaluation: the runs that are done say what all takes.
+        // A bill knows the most of evaluation only: the runs that are done say what all takes.
         let billed = sum(&mut spent.keys().copied());
         let open = |&place: &usize| matches!(states[place], RunState::Waiting | RunState::Running);
         let left = sum(&mut (0..states.len()).filter(open));
@@ -144,13 +165,20 @@ impl Bill {
 impl JobBill {
     /// Of the stages `own` by what `plan` says of them.
     fn of<'a>(plan: &Value, own: impl Iterator<Item = &'a Stage>, no_measure: bool) -> Self {
-        let mut bill = Self { seconds: (!no_measure).then_some(0.0), ..Self::default() };
-        for stage in own.filter_map(Stage::training) {
+        let measured = (!no_measure).then_some(0.0);
+        let mut bill = Self { training: measured, evaluation: measured, ..Self::default() };
+        for stage in own {
+            if let Stage::Eval(eval) = stage {
+                let seconds = plan["estimate"]["evaluation_seconds"][&eval.name].as_f64();
+                bill.evaluation = bill.evaluation.zip(seconds).map(|(sum, of)| sum + of);
+            }
+            bill.probes |= matches!(stage, Stage::Probe(_));
+            let Some(stage) = stage.training() else { continue };
             let name = stage.name.as_str();
             let positions = plan["settled"]["derived"]["positions_per_step"][name].as_u64().unwrap_or(0);
             let seconds = plan["estimate"]["step_seconds"][name].as_f64();
             bill.tokens += positions * stage.steps;
-            bill.seconds = bill.seconds.zip(seconds).map(|(sum, of)| sum + of * stage.steps as f64);
+            bill.training = bill.training.zip(seconds).map(|(sum, of)| sum + of * stage.steps as f64);
             bill.mib = bill.mib.max(plan["memory"][name]["mib"].as_u64().unwrap_or(0));
         }
         bill

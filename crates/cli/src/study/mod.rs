@@ -50,8 +50,8 @@ pub(crate) struct StudyArgs {
     /// Print the bill and do no run: runs, shared and own stages, tokens, time and memory.
     #[arg(long)]
     bill: bool,
-    /// Do no step for the bill, which then says nothing of time. Two steps of each kind of training stage are
-    /// done otherwise.
+    /// Measure nothing for the bill, which then says nothing of time. Otherwise two steps of each kind of
+    /// training stage are done, and the first questions of each kind of evaluation asked.
     #[arg(long)]
     no_measure: bool,
 }

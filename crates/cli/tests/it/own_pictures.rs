@@ -103,7 +103,9 @@ fn tuning_learns_the_captions_and_reads_the_requests() {
 /// Whether a line of a plan speaks of time. That of other programs is there on a busy machine alone.
 fn is_time(line: &str) -> bool {
     line.starts_with("time: ")
-        || ["by one measured step", "other programs took"].iter().any(|part| line.contains(part))
+        || ["by one measured step", "by the first questions", "other programs took"]
+            .iter()
+            .any(|part| line.contains(part))
 }
 
 #[test]
@@ -125,6 +127,10 @@ fn a_plan_says_minutes_and_disk() {
     let estimate = &json["estimate"];
     let step = estimate["step_seconds"]["sft"].as_f64().unwrap();
     assert!(step > 0.0 && (estimate["seconds"]["sft"].as_f64().unwrap() - 2.0 * step).abs() < 1e-9);
+    assert!(
+        estimate["evaluation_seconds"]["chat-eval"].as_f64().is_some_and(|seconds| seconds > 0.0),
+        "{estimate}"
+    );
     // Weights in f32 and two moments: 12 bytes for each trained parameter. One checkpoint of each stage, and
     // the largest once more while it is written.
     let parameters = &json["settled"]["derived"]["parameters"];
