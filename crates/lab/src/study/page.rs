@@ -18,6 +18,9 @@ const INTERVALS: &str = "Mean over tasks; ± is half of the 95% interval, over s
                          Differences are paired by seed and question, averaged over the other axes, and \
                          corrected for their number (Holm).";
 
+/// The widest line of text in Markdown; rows of tables are as wide as they are.
+const WIDTH: usize = 110;
+
 /// The whole page of a study; it leads to the pages of runs that lie beside its `folder`.
 pub fn page(results: &StudyResults, folder: Option<&Path>, findings: &StudyFindings) -> String {
     let study = &results.study;
@@ -186,14 +189,18 @@ pub fn markdown(results: &StudyResults, findings: &StudyFindings) -> String {
     let study = &results.study;
     let mut text = format!("# {}\n", study.name);
     for note in &findings.notes {
-        let _ = write!(text, "\n> {note}\n");
+        let _ = write!(text, "\n{}\n", wrapped(note, "> ", "> "));
     }
     for outcome in &findings.outcomes {
-        let _ = write!(text, "\n## {}\n\n", title(outcome));
+        let _ = writeln!(text, "\n## {}\n", title(outcome));
         for sentence in &outcome.sentences {
-            let _ = writeln!(text, "- {sentence}");
+            let _ = writeln!(text, "{}", wrapped(sentence, "- ", "  "));
         }
-        let _ = write!(text, "\n{INTERVALS} Tasks: {}.\n\n", outcome.tasks.join(", "));
+        if !outcome.sentences.is_empty() {
+            text.push('\n');
+        }
+        let tasks = format!("{INTERVALS} Tasks: {}.", outcome.tasks.join(", "));
+        let _ = writeln!(text, "{}\n", wrapped(&tasks, "", ""));
         let names = heads(study);
         let heads = [&names[..], &["mean score", "seeds", "questions"]].concat();
         markdown_line(&mut text, heads.iter());
@@ -205,6 +212,24 @@ pub fn markdown(results: &StudyResults, findings: &StudyFindings) -> String {
     }
     let _ = write!(text, "\n## Runs\n\n{}", results.table().markdown());
     text
+}
+
+/// `text` in lines of at most [`WIDTH`] columns, the first after `first` and the others after `next`.
+fn wrapped(text: &str, first: &str, next: &str) -> String {
+    let (mut lines, mut line) = (String::new(), first.to_owned());
+    let mut words = 0;
+    for word in text.split(' ') {
+        if words > 0 && line.chars().count() + 1 + word.chars().count() > WIDTH {
+            lines = lines + &line + "\n";
+            (line, words) = (next.to_owned(), 0);
+        }
+        if words > 0 {
+            line.push(' ');
+        }
+        line += word;
+        words += 1;
+    }
+    lines + &line
 }
 
 /// A line for each score of each run.

@@ -167,3 +167,23 @@ fn results_say_the_same_without_the_run_folders() {
         assert!(error.contains("tokens.json: ") && error.contains(expected), "{error}");
     }
 }
+
+/// The pages in `docs/results` are made of the numbers beside them; `MM1_UPDATE=1` makes them again.
+#[test]
+fn the_results_of_the_documentation_are_made_of_their_numbers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
+    let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+    let studies: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
+    assert!(!studies.is_empty(), "{}: no study", folder.display());
+    for path in studies {
+        let results = StudyResults::read(&path).unwrap();
+        let markdown = page::markdown(&results, &StudyFindings::of(&results));
+        let beside = path.with_extension("md");
+        if std::env::var_os("MM1_UPDATE").is_some() {
+            fs::write(&beside, &markdown).unwrap();
+        }
+        let wide = |line: &&str| !line.starts_with('|') && line.chars().count() > 110;
+        assert_eq!(markdown.lines().find(wide), None);
+        assert_eq!(fs::read_to_string(&beside).unwrap(), markdown, "{}", beside.display());
+    }
+}
