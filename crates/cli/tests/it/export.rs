@@ -104,28 +104,35 @@ fn a_stock_model_with_tiles_goes_out_and_back_in() {
     // Read again it cuts the same tiles: its answers are those of the run.
     let picture = dir.path().join("picture.png");
     crate::picture(picture.clone(), 90, [200, 40, 40]);
-    let answer = |from: [&str; 2]| {
-        let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
-        let done = mm1(&talk).args(["--image", picture.to_str().unwrap(), "what is it?"]).output().unwrap();
-        succeeds(&done);
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let said: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-        said["answer"].clone()
-    };
-    let [root_name, folder] = [&root, &out].map(|path| path.to_str().unwrap());
-    assert_eq!(answer(["--model", folder]), answer(["--run", root_name]));
-    let (recipe, on) = (dir.path().join("on.toml"), dir.path().join("on"));
-    recipe_from(&out, &recipe);
-    let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
-    let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
-    let rest = ["--unset", "stage.few-shot", "--unset", "stage.encoder"];
-    succeeds(&mm1(&start).args(few).args(rest).output().unwrap());
-    let plan: toml::Table = fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap();
+    let [root_name, folder, picture] = [&root, &out, &picture].map(|path| path.to_str().unwrap());
+    let about = ["--image", picture];
+    assert_eq!(answer(["--model", folder], &about), answer(["--run", root_name], &about));
+    let plan = trained_on(&out, &dir.path().join("on"));
     assert_eq!(plan["settled"]["recipe"]["image"]["tiling"]["longest"].as_integer(), Some(2), "{plan}");
     // The stage before saw each picture as one.
     let before = dir.path().join("before");
     succeeds(&export(&root, &before, &["--format", "hf", "--stage", "pretrain"]));
     assert_eq!(json(&before.join("preprocessor_config.json"))["do_image_splitting"], false);
+}
+
+/// What the model of a run or of a folder answers.
+fn answer(from: [&str; 2], more: &[&str]) -> Value {
+    let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
+    let done = mm1(&talk).args(more).arg("what is it?").output().unwrap();
+    succeeds(&done);
+    let text = String::from_utf8_lossy(&done.stdout).into_owned();
+    serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()["answer"].clone()
+}
+
+/// The plan of the tiny recipe, trained on from `model` in the folder `on`.
+fn trained_on(model: &Path, on: &Path) -> toml::Table {
+    let recipe = on.with_extension("toml");
+    recipe_from(model, &recipe);
+    let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
+    let rest = ["--unset", "stage.few-shot", "--unset", "stage.encoder"];
+    let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
+    succeeds(&mm1(&start).args(few).args(rest).output().unwrap());
+    fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap()
 }
 
 /// The tiny recipe from `[model] from`, without what that settles.
@@ -150,13 +157,6 @@ fn what_was_exported_goes_back_in() {
         succeeds(&export(&root, &out, &["--format", "hf"]));
 
         // Its model answers with the same words, about a picture and without one.
-        let answer = |from: [&str; 2], more: &[&str]| {
-            let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
-            let done = mm1(&talk).args(more).arg("what is it?").output().unwrap();
-            succeeds(&done);
-            let text = String::from_utf8_lossy(&done.stdout).into_owned();
-            serde_json::from_str::<Value>(text.lines().last().unwrap()).unwrap()["answer"].clone()
-        };
         let [run_folder, folder] = [&root, &out].map(|path| path.to_str().unwrap());
         for more in [&[][..], &["--image", picture.to_str().unwrap()]] {
             assert_eq!(answer(["--model", folder], more), answer(["--run", run_folder], more), "{name}");
@@ -173,12 +173,8 @@ fn what_was_exported_goes_back_in() {
         }
 
         // A recipe goes on from it, and says what it began with.
-        let (recipe, on) = (dir.path().join(format!("{name}.toml")), dir.path().join(format!("{name}-on")));
-        recipe_from(&imported, &recipe);
-        let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
-        let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
-        succeeds(&mm1(&start).args(few).args(&steps[2..]).output().unwrap());
-        let plan: toml::Table = fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap();
+        let on = dir.path().join(format!("{name}-on"));
+        let (plan, recipe) = (trained_on(&imported, &on), on.with_extension("toml"));
         let (settled, derived) = (&plan["settled"]["recipe"], &plan["settled"]["derived"]);
         assert_eq!(settled["model"]["connector"]["tokens"].as_integer(), Some(4), "{plan}");
         assert_eq!(derived["connector"].as_str().unwrap().len(), 16);
@@ -365,16 +361,9 @@ fn a_llava_is_written_with_all_that_transformers_reads_and_goes_back_in() {
     // Read again it is asked as the run is, and a recipe goes on from it.
     let picture = dir.path().join("picture.png");
     crate::picture(picture.clone(), 30, [200, 40, 40]);
-    let answer = |from: [&str; 2]| {
-        let talk = ["chat", from[0], from[1], "--max-tokens", "16", "--json"];
-        let done = mm1(&talk).args(["--image", picture.to_str().unwrap(), "what is it?"]).output().unwrap();
-        succeeds(&done);
-        let text = String::from_utf8_lossy(&done.stdout).into_owned();
-        let said: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
-        said["answer"].clone()
-    };
-    let [root_name, folder] = [&root, &out].map(|path| path.to_str().unwrap());
-    assert_eq!(answer(["--model", folder]), answer(["--run", root_name]));
+    let [root_name, folder, picture] = [&root, &out, &picture].map(|path| path.to_str().unwrap());
+    let about = ["--image", picture];
+    assert_eq!(answer(["--model", folder], &about), answer(["--run", root_name], &about));
     // The norm that nobody looks behind is left.
     let imported = dir.path().join("imported");
     let done = mm1(&["import", folder, "--out", imported.to_str().unwrap()]).output().unwrap();
@@ -382,13 +371,7 @@ fn a_llava_is_written_with_all_that_transformers_reads_and_goes_back_in() {
     let said = String::from_utf8_lossy(&done.stdout).into_owned();
     assert!(said.contains("2 left out"), "{said}");
     assert_eq!(json(&imported.join("config.json"))["vision_feature_layer"], -1);
-    let (recipe, on) = (dir.path().join("on.toml"), dir.path().join("on"));
-    recipe_from(&out, &recipe);
-    let few = ["--set", "stage.pretrain.steps=1", "--set", "stage.sft.steps=1"];
-    let start = ["run", recipe.to_str().unwrap(), "--out", on.to_str().unwrap()];
-    let rest = ["--unset", "stage.few-shot", "--unset", "stage.encoder"];
-    succeeds(&mm1(&start).args(few).args(rest).output().unwrap());
-    let plan: toml::Table = fs::read_to_string(on.join("plan.toml")).unwrap().parse().unwrap();
+    let plan = trained_on(&out, &dir.path().join("on"));
     let settled = &plan["settled"]["recipe"];
     assert_eq!(settled["export"].as_str(), Some("llava"), "{plan}");
     assert_eq!(settled["model"]["connector"]["kind"].as_str(), Some("mlp"), "{plan}");
