@@ -27,6 +27,7 @@ mod recipe_tokenizer;
 mod reuse;
 mod run_folder;
 mod run_report;
+mod served_towers;
 mod sources;
 mod stage;
 mod stage_key;

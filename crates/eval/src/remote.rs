@@ -4,6 +4,7 @@
 mod address;
 mod answer;
 mod exchange;
+mod likelihoods;
 
 use std::thread;
 use std::time::Duration;
@@ -17,13 +18,19 @@ use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 use self::address::Address;
-use self::exchange::{AskFailure, FailureReach, ServerExchange};
+use self::exchange::{AskFailure, FailureReach, Question, ServerExchange};
+use self::likelihoods::JudgedPrompt;
 use crate::counted::counted;
 use crate::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
 use crate::no_answer::NoAnswer;
 use crate::png::Png;
 use crate::prompt::Prompt;
 use crate::refusal::Refusal;
+
+/// The route of conversations.
+const CHAT: &str = "/chat/completions";
+/// Bytes of a reply: a hundred times what the longest of a benchmark takes. More is not read.
+const REPLY_BYTES: u64 = 1 << 20;
 
 /// Questions that fail one after the other before the server is given up.
 const FAILURES: usize = 20;
@@ -95,14 +102,29 @@ impl RemoteModel {
     }
 
     /// Some questions at a time, their replies in the order of `prompts`.
-    fn ask(&self, prompts: &[Prompt], limits: &AnswerLimits) -> Result<Vec<Result<Reply, AskFailure>>> {
-        let bodies = prompts.iter().map(|prompt| self.body(prompt, limits)).collect::<Result<Vec<_>>>()?;
+    fn ask(&self, prompts: &[RemotePrompt], limits: &AnswerLimits) -> Result<Vec<Result<Reply, AskFailure>>> {
+        let body = |asked: &RemotePrompt| self.body(&asked.prompt, limits);
+        let bodies = prompts.iter().map(body).collect::<Result<Vec<_>>>()?;
+        self.side_by_side(&bodies, |exchange, body| {
+            exchange.ask(&Question { route: CHAT, body, most: REPLY_BYTES, read: &answer::reply })
+        })
+    }
+
+    /// What comes of each of `asked`, all at one time.
+    fn side_by_side<A: Sync, T: Send>(
+        &self,
+        asked: &[A],
+        ask: impl Fn(&ServerExchange<'_>, &A) -> Result<T, AskFailure> + Sync,
+    ) -> Result<Vec<Result<T, AskFailure>>> {
         let Self { client, address, timeout, .. } = self;
         let exchange = ServerExchange { client, address, timeout: *timeout, tell: &*self.tell };
-        let exchange = &exchange;
+        let (exchange, ask) = (&exchange, &ask);
         thread::scope(|scope| {
-            let asked: Vec<_> = bodies.iter().map(|body| scope.spawn(move || exchange.ask(body))).collect();
-            asked.into_iter().map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked"))).collect()
+            let threads: Vec<_> = asked.iter().map(|one| scope.spawn(move || ask(exchange, one))).collect();
+            threads
+                .into_iter()
+                .map(|thread| thread.join().map_err(|_| anyhow!("a thread panicked")))
+                .collect()
         })
     }
 
@@ -121,7 +143,7 @@ impl RemoteModel {
 
 impl Health {
     /// After a reply, or a question that failed.
-    fn note(&mut self, reply: &Result<Reply, AskFailure>) {
+    fn note<T>(&mut self, reply: &Result<T, AskFailure>) {
         match reply {
             Ok(_) => *self = Self { answered: true, ..Self::default() },
             Err(failure) => {
@@ -140,21 +162,31 @@ impl Health {
     }
 }
 
-impl PromptReader for RemoteModel {
-    /// The prompt as it is: only the model knows its tokens.
-    type Encoded = Prompt;
+/// A prompt as it is, and the texts whose likelihoods after it are asked for. Only the model knows tokens.
+pub struct RemotePrompt {
+    prompt: Prompt,
+    continuations: Vec<String>,
+}
 
-    fn encode(&self, prompt: &Prompt, _: &[String]) -> Result<Prompt> {
-        Ok(prompt.clone())
+impl PromptReader for RemoteModel {
+    type Encoded = RemotePrompt;
+
+    fn encode(&self, prompt: &Prompt, continuations: &[String]) -> Result<RemotePrompt> {
+        Ok(RemotePrompt { prompt: prompt.clone(), continuations: continuations.to_vec() })
     }
 
-    fn lengths(&self, _: &Prompt) -> Option<Lengths> {
+    fn lengths(&self, _: &RemotePrompt) -> Option<Lengths> {
         None
     }
 }
 
 impl Model for RemoteModel {
-    fn generate(&mut self, prompts: &[Prompt], limits: &AnswerLimits, on_reply: OnReply<'_>) -> Result<()> {
+    fn generate(
+        &mut self,
+        prompts: &[RemotePrompt],
+        limits: &AnswerLimits,
+        on_reply: OnReply<'_>,
+    ) -> Result<()> {
         let mut asked = 0;
         for prompts_now in prompts.chunks(self.parallel) {
             let mut last = None;
@@ -181,12 +213,23 @@ impl Model for RemoteModel {
         Ok(())
     }
 
-    fn likelihoods(&mut self, _: &[Prompt]) -> Result<Vec<Vec<Likelihood>>> {
-        bail!(Refusal::new(format!(
-            "{}: the interface gives no probabilities of given texts: choose tasks that are answered in \
-             words",
-            self.address()
-        )))
+    fn likelihoods(&mut self, prompts: &[RemotePrompt]) -> Result<Vec<Vec<Likelihood>>> {
+        let mut likelihoods = Vec::with_capacity(prompts.len());
+        for prompts in prompts.chunks(self.parallel) {
+            let asked = prompts.iter().map(|asked| JudgedPrompt::of(&self.model, asked));
+            let asked = asked.collect::<Result<Vec<_>>>()?;
+            for judged in self.side_by_side(&asked, |exchange, asked| asked.judge(exchange))? {
+                likelihoods.push(judged.map_err(|failure| {
+                    Refusal::new(format!(
+                        "{} does not say how likely a text is, because {}; what was answered is kept, and \
+                         the same command asks the rest",
+                        self.address(),
+                        failure.reason
+                    ))
+                })?);
+            }
+        }
+        Ok(likelihoods)
     }
 
     fn features(&mut self, _: &[Image]) -> Result<Vec<Vec<f32>>> {

@@ -56,7 +56,7 @@ pub struct Clip {
     pub bias: Option<Param<Tensor<1>>>,
 }
 
-/// PackedCaptions packed in one row.
+/// Captions, packed in one row.
 #[derive(Clone, Copy, Debug)]
 pub struct PackedCaptions<'a> {
     /// Token ids of all captions, one after another.

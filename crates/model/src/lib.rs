@@ -45,5 +45,5 @@ pub mod weights;
 pub use cache::{Cache, CachedSequence};
 pub use compute::Compute;
 pub use config::Mm1Config;
-pub use mm1::{Input, Mm1, Piece, Placed};
+pub use mm1::{Input, Mm1, PictureContent, Piece, Placed};
 pub use ops::{Layout, Sight, Span};

@@ -4,8 +4,9 @@ mod places;
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 
@@ -22,7 +23,7 @@ use crate::vision::Vision;
 /// Image encoder, connector, decoder (paper, section 3.1).
 #[derive(Module, Debug)]
 pub struct Mm1 {
-    /// SameSizePictures to patch features.
+    /// Pictures to patch features.
     pub vision: Vision,
     /// Patch features to image tokens.
     pub connector: Connector,
@@ -44,7 +45,7 @@ pub struct Input<'a> {
     pub ids: &'a [u32],
     /// The examples in the rows.
     pub layout: &'a Layout,
-    /// SameSizePictures `[n, s, s, 3]`, rows from the top, normalised.
+    /// Pictures `[n, s, s, 3]`, rows from the top, normalised.
     pub pixels: &'a [f32],
     /// For each picture the flat position (`row * length + column`) of the first of its image tokens.
     pub image_slots: &'a [usize],
@@ -68,16 +69,32 @@ pub struct Placed {
     pub slot: usize,
     /// Height and width in pixels, whole patches.
     pub size: [usize; 2],
-    /// `[h, w, 3]`, rows from the top, normalised.
-    pub pixels: Vec<f32>,
+    /// What is given of it.
+    pub content: PictureContent,
 }
 
-/// SameSizePictures of one size, and the flat positions of the first image token of each.
+/// A picture, or what the encoder and the connector have made of it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PictureContent {
+    /// `[h, w, 3]`, rows from the top, normalised.
+    Pixels(Vec<f32>),
+    /// Its image tokens `[k, d]`: [`Mm1::see`].
+    Tokens(Arc<[f32]>),
+}
+
+/// Pictures of one size, and the flat positions of the first image token of each.
 struct SameSizePictures<'a> {
     size: [usize; 2],
-    /// `[n, h, w, 3]`
-    pixels: Cow<'a, [f32]>,
+    content: SameSizeContent<'a>,
     slots: Cow<'a, [usize]>,
+}
+
+/// Contents of pictures of one size and kind.
+enum SameSizeContent<'a> {
+    /// `[n, h, w, 3]`
+    Pixels(Cow<'a, [f32]>),
+    /// `[n, k, d]`
+    Tokens(Vec<f32>),
 }
 
 impl Mm1 {
@@ -163,6 +180,34 @@ impl Mm1 {
         self.connector.forward(compute, self.vision.forward(compute, pixels), grid)
     }
 
+    /// The image tokens of pictures that are given by their pixels, for [`PictureContent::Tokens`]: read in
+    /// their place they give the same bits.
+    ///
+    /// # Errors
+    /// Pictures that are no whole patches, or another number of pixel values than they have.
+    pub fn see(&self, compute: &Compute, pictures: &[&Placed]) -> Result<Vec<Arc<[f32]>>> {
+        let mut sizes: BTreeMap<[usize; 2], (Vec<usize>, Vec<f32>)> = BTreeMap::new();
+        for (i, Placed { size, content, .. }) in pictures.iter().enumerate() {
+            let PictureContent::Pixels(pixels) = content else { bail!("picture {i} is given by its tokens") };
+            self.check_pixels(pixels.len(), 1, *size)?;
+            let (indices, all) = sizes.entry(*size).or_default();
+            indices.push(i);
+            all.extend_from_slice(pixels);
+        }
+        let mut seen: Vec<Arc<[f32]>> = vec![Arc::default(); pictures.len()];
+        for ([h, w], (indices, pixels)) in sizes {
+            let pixels = TensorData::new(pixels, [indices.len(), h, w, 3]);
+            let pixels = Tensor::from_data(pixels, &self.device());
+            let tokens = compute.step(|compute| self.image_tokens(compute, pixels));
+            let [_, k, d] = tokens.dims();
+            let values: Vec<f32> = tokens.into_data().iter::<f32>().collect();
+            for (i, tokens) in indices.into_iter().zip(values.chunks_exact(k * d)) {
+                seen[i] = tokens.into();
+            }
+        }
+        Ok(seen)
+    }
+
     /// What the decoder reads: `[rows, length, d]`, image tokens in their places. Without pictures the
     /// encoder and the connector do nothing.
     ///
@@ -182,7 +227,7 @@ impl Mm1 {
         self.check_pixels(input.pixels.len(), input.image_slots.len(), [side; 2])?;
         let pictures = SameSizePictures {
             size: [side; 2],
-            pixels: input.pixels.into(),
+            content: SameSizeContent::Pixels(input.pixels.into()),
             slots: input.image_slots.into(),
         };
         self.embed(compute, input.ids, (rows, length), &[pictures])
@@ -262,7 +307,7 @@ impl Mm1 {
             self.lm.blocks.len()
         );
         // Pictures are gathered by their size, so that the encoder sees each size once, whoever they belong
-        // to.
+        // to; and by whether it has seen them.
         let (mut ids, mut pictures, mut new) = (Vec::new(), BTreeMap::new(), Vec::new());
         for piece in pieces {
             let sequence = piece.sequence;
@@ -276,22 +321,29 @@ impl Mm1 {
                 new.iter().all(|new: &NewTokens| new.sequence != sequence),
                 "sequence {sequence} comes twice in one call"
             );
-            for Placed { size, pixels, .. } in piece.pictures {
-                self.check_pixels(pixels.len(), 1, *size)?;
+            for picture in piece.pictures {
+                self.check_content(picture)?;
             }
             let slots = piece.pictures.iter().map(|picture| self.slot(picture.slot, picture.size));
             check_slots(slots.collect(), (1, piece.ids.len()))?;
-            for Placed { slot, size, pixels } in piece.pictures {
-                let of_size: &mut (Vec<f32>, Vec<usize>) = pictures.entry(*size).or_default();
-                of_size.0.extend_from_slice(pixels);
+            for Placed { slot, size, content } in piece.pictures {
+                let (seen, values) = match content {
+                    PictureContent::Pixels(pixels) => (false, &pixels[..]),
+                    PictureContent::Tokens(tokens) => (true, &tokens[..]),
+                };
+                let of_size: &mut (Vec<f32>, Vec<usize>) = pictures.entry((*size, seen)).or_default();
+                of_size.0.extend_from_slice(values);
                 of_size.1.push(ids.len() + slot);
             }
             ids.extend_from_slice(piece.ids);
             new.push(NewTokens { sequence, len: piece.ids.len() });
         }
-        let pictures = pictures.into_iter().map(|(size, (pixels, slots))| SameSizePictures {
+        let pictures = pictures.into_iter().map(|((size, seen), (values, slots))| SameSizePictures {
             size,
-            pixels: pixels.into(),
+            content: match seen {
+                false => SameSizeContent::Pixels(values.into()),
+                true => SameSizeContent::Tokens(values),
+            },
             slots: slots.into(),
         });
         let embeds = self.embed(compute, &ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
@@ -312,14 +364,22 @@ impl Mm1 {
             .flat_map(|of_size| of_size.slots.iter().map(|&start| self.slot(start, of_size.size)));
         check_slots(slots.collect(), (rows, length))?;
         let mut embeds = self.lm.embed(compute, ids, rows, length);
-        for SameSizePictures { size: [h, w], pixels, slots } in pictures {
+        for SameSizePictures { size: [h, w], content, slots } in pictures {
             // Without pictures there is no vision work, and its parameters get no gradient: the optimizer
             // counts 0.
             if slots.is_empty() {
                 continue;
             }
-            let pixels = TensorData::new(pixels.to_vec(), [slots.len(), *h, *w, 3]);
-            let image_tokens = self.image_tokens(compute, Tensor::from_data(pixels, &self.device()));
+            let image_tokens = match content {
+                SameSizeContent::Pixels(pixels) => {
+                    let pixels = TensorData::new(pixels.to_vec(), [slots.len(), *h, *w, 3]);
+                    self.image_tokens(compute, Tensor::from_data(pixels, &self.device()))
+                }
+                SameSizeContent::Tokens(tokens) => {
+                    let shape = [slots.len(), self.config.image_tokens_of([*h, *w]), self.config.lm.dim];
+                    Tensor::from_data(TensorData::new(tokens.clone(), shape), &self.device())
+                }
+            };
             embeds = compute.ops().splice(embeds, image_tokens, slots);
         }
         Ok(embeds)
@@ -335,6 +395,18 @@ impl Mm1 {
             bad.unwrap_or(0)
         );
         Ok(())
+    }
+
+    fn check_content(&self, picture: &Placed) -> Result<()> {
+        let size = picture.size;
+        match &picture.content {
+            PictureContent::Pixels(pixels) => self.check_pixels(pixels.len(), 1, size),
+            PictureContent::Tokens(tokens) => {
+                let (k, d) = (self.config.image_tokens_of(size), self.config.lm.dim);
+                ensure!(tokens.len() == k * d, "{} values for {k} image tokens of {d}", tokens.len());
+                Ok(())
+            }
+        }
     }
 
     fn check_pixels(&self, values: usize, pictures: usize, [h, w]: [usize; 2]) -> Result<()> {

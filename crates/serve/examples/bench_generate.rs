@@ -23,7 +23,7 @@ use mm1_model::import::lm;
 use mm1_model::init::Init;
 use mm1_model::lm::Lm;
 use mm1_model::ops::{Precision, WeightFormat};
-use mm1_model::{Cache, Compute, Mm1, Mm1Config, Piece, Placed, weights};
+use mm1_model::{Cache, Compute, Mm1, Mm1Config, PictureContent, Piece, Placed, weights};
 use serde_json::json;
 
 /// As the program itself has it.
@@ -98,7 +98,7 @@ fn serve(compute: &Compute, model: &Mm1) -> Result<()> {
         let placed = |i: usize, p: usize| Placed {
             slot: p * prompt / pictures,
             size: [side; 2],
-            pixels: (0..size).map(|v| value(i, p, v)).collect(),
+            content: PictureContent::Pixels((0..size).map(|v| value(i, p, v)).collect()),
         };
         let mut placed: Vec<Vec<Placed>> =
             (0..batch).map(|i| (0..pictures).map(|p| placed(i, p)).collect()).collect();

@@ -9,13 +9,14 @@ use mm1_data::document::{Image, Segment};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::compute::on_pool;
-use mm1_model::{Cache, Compute, Mm1, Piece};
+use mm1_model::{Cache, Compute, Mm1, Piece, Placed};
 
 use crate::answer::PartialAnswer;
 use crate::input::ModelInput;
 pub use crate::input::{EncodedPrompt, PromptPart};
 pub use crate::options::{AnswerOptions, GenerateOptions};
 use crate::prompts::PromptTokenizer;
+use crate::towers::Towers;
 
 /// Positions of prompts that are read in one step: bounds the memory, and no result depends on it.
 pub(crate) const POSITIONS_PER_STEP: usize = 2048;
@@ -26,6 +27,7 @@ pub struct Generator {
     compute: Compute,
     prompts: PromptTokenizer,
     image: ImageSpec,
+    towers: Option<Box<dyn Towers>>,
 }
 
 /// Called with the index of a prompt and the next piece of its answer.
@@ -37,12 +39,17 @@ impl Generator {
     pub fn new(compute: &Compute, model: Mm1, tokenizer: Arc<Tokenizer>, image: ImageSpec) -> Self {
         let model = model.read_only(compute);
         let prompts = PromptTokenizer::new(tokenizer, image.clone(), model.config().image_tokens());
-        Self { model, compute: compute.clone(), prompts, image }
+        Self { model, compute: compute.clone(), prompts, image, towers: None }
     }
 
     /// The same with another limit on the positions of a prompt and its answer together.
     pub fn with_context(self, positions: usize) -> Self {
         Self { prompts: self.prompts.with_context(positions), ..self }
+    }
+
+    /// The same with towers beside it.
+    pub fn with_towers(self, towers: Box<dyn Towers>) -> Self {
+        Self { towers: Some(towers), ..self }
     }
 
     /// How pictures are prepared.
@@ -181,6 +188,14 @@ impl Generator {
         self.read_all(&pieces(first, unread), cache)
     }
 
+    /// The image tokens of pictures: [`Mm1::see`].
+    pub(crate) fn see(&self, pictures: &[&Placed]) -> Result<Vec<Arc<[f32]>>> {
+        if pictures.is_empty() {
+            return Ok(Vec::new());
+        }
+        on_pool(|| self.model.see(&self.compute, pictures))
+    }
+
     /// A cache whose one sequence has read `shared`, which may be empty.
     pub(crate) fn begin(&self, shared: &EncodedPrompt) -> Result<Cache> {
         let (mut cache, input) = (self.new_cache(), self.prepare(shared)?);
@@ -201,6 +216,11 @@ impl Generator {
         let pixels = Tensor::from_data(pixels, &self.model.device());
         let features = on_pool(|| self.model.vision.forward(&self.compute, pixels));
         Ok(features.mean_dim(1).into_data().iter::<f32>().collect())
+    }
+
+    /// The towers beside it, if there are any.
+    pub(crate) fn towers(&self) -> Option<&dyn Towers> {
+        self.towers.as_deref()
     }
 
     pub(crate) fn tokenizer(&self) -> &Tokenizer {

@@ -18,3 +18,4 @@ pub mod penalties;
 pub mod prompts;
 pub mod sampler;
 pub mod session;
+pub mod towers;

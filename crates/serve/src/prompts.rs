@@ -8,7 +8,7 @@ use mm1_data::image::{ImageSpec, TileView, normalise_into, prepare_views, uprigh
 use mm1_data::layout::Laid;
 use mm1_data::picture_tokens::{PictureFormat, PictureTokens};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::Placed;
+use mm1_model::{PictureContent, Placed};
 
 use crate::input::{EncodedPrompt, EncodedSegment, ModelInput, PromptPart};
 
@@ -111,7 +111,8 @@ impl PromptTokenizer {
                     for (offset, view) in tokens.views.iter().zip(views.chunks(image.bytes())) {
                         let (slot, size, mut pixels) = (before + offset, [image.size; 2], Vec::new());
                         normalise_into(view, &image, &mut pixels);
-                        input.pictures.push(Placed { slot, size, pixels });
+                        let content = PictureContent::Pixels(pixels);
+                        input.pictures.push(Placed { slot, size, content });
                     }
                 }
             }

@@ -1,7 +1,5 @@
 //! [`Sampling`]: how the next token is chosen from the logits.
 
-use std::cmp::Ordering;
-
 use anyhow::{Result, ensure};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -72,21 +70,80 @@ impl Sampler {
         let Sampling::Random { temperature, top_k, top_p, min_p, .. } = self.sampling else {
             return Ok(best as u32);
         };
-        let mut ids: Vec<usize> = (0..logits.len()).collect();
-        ids.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap_or(Ordering::Equal));
-        ids.truncate(top_k.unwrap_or(ids.len()));
-        let shifted = |id: usize| f64::from(logits[id] - logits[best]) / temperature;
-        let mut weights: Vec<f64> = ids.iter().map(|&id| shifted(id).exp()).collect();
-        keep_top_p(&mut weights, top_p);
-        // The first weight, the likeliest's, is 1.
-        weights.truncate(weights.iter().take_while(|weight| **weight >= min_p).count());
-        let mut left = self.rng.random::<f64>() * weights.iter().sum::<f64>();
-        let drawn = weights.iter().position(|w| {
-            left -= w;
-            left < 0.0
-        });
-        // Rounding may leave a rest after the last: it belongs to the last.
-        Ok(ids[drawn.unwrap_or(weights.len() - 1)] as u32)
+        let top_k = top_k.unwrap_or(logits.len()).min(logits.len());
+        let mut likeliest = Likeliest::new(logits);
+        // The likeliest's weight is 1.
+        let weight = |id: u32| (f64::from(logits[id as usize] - logits[best]) / temperature).exp();
+        // The sum over a whole vocabulary is taken in the order of the ids: only what may be drawn is sorted.
+        let all: f64 = if top_k < logits.len() {
+            likeliest.sort(top_k);
+            (0..top_k).map(|place| weight(likeliest.at(place))).sum()
+        } else {
+            (0..logits.len() as u32).map(weight).sum()
+        };
+        let (mut kept, mut sum) = (top_k, all);
+        if top_p < 1.0 || min_p > 0.0 {
+            (kept, sum) = (0, 0.0);
+            while kept < top_k && (top_p >= 1.0 || sum < top_p * all) {
+                let weight = weight(likeliest.at(kept));
+                if weight < min_p {
+                    break;
+                }
+                (kept, sum) = (kept + 1, sum + weight);
+            }
+        }
+        let (mut left, mut drawn) = (self.rng.random::<f64>() * sum, 0);
+        loop {
+            left -= weight(likeliest.at(drawn));
+            // Rounding may leave a rest: it belongs to the last that can be drawn.
+            if left < 0.0 || drawn + 1 == kept || weight(likeliest.at(drawn + 1)) == 0.0 {
+                return Ok(likeliest.at(drawn));
+            }
+            drawn += 1;
+        }
+    }
+}
+
+/// The ids of a vocabulary from the likeliest on, sorted as far as they are asked for: of 50,000 mostly a few
+/// are.
+struct Likeliest {
+    /// An id behind its logit, in such bits that numbers ascend where logits descend, and ids of equal logits
+    /// ascend: whole numbers are compared several times as fast.
+    keys: Vec<u64>,
+    /// How many of them are in their places.
+    sorted: usize,
+}
+
+impl Likeliest {
+    /// Of logits `[v]` without a NaN.
+    fn new(logits: &[f32]) -> Self {
+        let key = |(id, logit): (usize, &f32)| {
+            // 0 and -0 are equal.
+            let bits = (logit + 0.0).to_bits();
+            let ascending = if bits >> 31 == 1 { !bits } else { bits | 1 << 31 };
+            u64::from(!ascending) << 32 | id as u64
+        };
+        Self { keys: logits.iter().enumerate().map(key).collect(), sorted: 0 }
+    }
+
+    /// The id at this place; of equal logits the lowest first.
+    fn at(&mut self, place: usize) -> u32 {
+        self.sort(place + 1);
+        self.keys[place] as u32
+    }
+
+    /// Brings the first so many to their places.
+    fn sort(&mut self, count: usize) {
+        if count > self.sorted {
+            // Four times as many as before: it is done a few times at most.
+            let end = count.max(4 * self.sorted).max(64).min(self.keys.len());
+            let (rest, more) = (&mut self.keys[self.sorted..], end - self.sorted);
+            if more < rest.len() {
+                rest.select_nth_unstable(more);
+            }
+            rest[..more].sort_unstable();
+            self.sorted = end;
+        }
     }
 }
 
@@ -103,20 +160,6 @@ pub(crate) fn highest(logits: &[f32]) -> Result<usize> {
         }
     }
     best.ok_or_else(|| anyhow::anyhow!("no token is possible: all {} logits are -∞", logits.len()))
-}
-
-/// Cuts descending `weights` after the first that brings them to the share `top_p` of their sum.
-fn keep_top_p(weights: &mut Vec<f64>, top_p: f64) {
-    if top_p >= 1.0 {
-        return;
-    }
-    let enough = top_p * weights.iter().sum::<f64>();
-    let mut sum = 0.0;
-    let last = weights.iter().position(|w| {
-        sum += w;
-        sum >= enough
-    });
-    weights.truncate(last.map_or(weights.len(), |i| i + 1));
 }
 
 #[cfg(test)]
@@ -169,6 +212,58 @@ mod tests {
         close(&shares(random(1.0, None, 1e-9), &logits), &[0.0, 0.0, 1.0]);
         // Equal logits: the lowest id is kept.
         close(&shares(random(1.0, Some(1), 1.0), &[1.0, 1.0]), &[1.0, 0.0]);
+    }
+
+    /// The same draw from a vocabulary that is sorted whole: what [`Sampler::sample`] is to come to.
+    fn of_sorted(logits: &[f32], sampling: Sampling, draw: f64) -> usize {
+        let Sampling::Random { temperature, top_k, top_p, min_p, .. } = sampling else { panic!() };
+        let mut ids: Vec<usize> = (0..logits.len()).collect();
+        ids.sort_by(|&a, &b| logits[b].partial_cmp(&logits[a]).unwrap());
+        ids.truncate(top_k.unwrap_or(ids.len()));
+        let shifted = |id: usize| f64::from(logits[id] - logits[ids[0]]) / temperature;
+        let mut weights: Vec<f64> = ids.iter().map(|&id| shifted(id).exp()).collect();
+        if top_p < 1.0 {
+            let (mut sum, enough) = (0.0, top_p * weights.iter().sum::<f64>());
+            let last = weights.iter().position(|weight| {
+                sum += weight;
+                sum >= enough
+            });
+            weights.truncate(last.unwrap() + 1);
+        }
+        weights.retain(|weight| *weight >= min_p);
+        let mut left = draw * weights.iter().sum::<f64>();
+        let drawn = weights.iter().position(|weight| {
+            left -= weight;
+            left < 0.0
+        });
+        ids[drawn.unwrap()]
+    }
+
+    #[test]
+    fn a_draw_is_that_of_a_sorted_vocabulary() {
+        let mut random = ChaCha8Rng::seed_from_u64(5);
+        let settings = [None, Some(1), Some(5), Some(40), Some(999), Some(5000)]
+            .into_iter()
+            .flat_map(|top_k| [1.0, 0.999, 0.9, 0.3, 1e-9].map(|top_p| (top_k, top_p)))
+            .flat_map(|(top_k, top_p)| [0.0, 0.05, 0.7].map(|min_p| (top_k, top_p, min_p)));
+        for (round, (top_k, top_p, min_p)) in settings.enumerate() {
+            let temperature = [0.3, 1.0, 3.0][round % 3];
+            let sampling = Sampling::Random { temperature, top_k, top_p, min_p, seed: round as u64 };
+            let mut sampler = Sampler::new(sampling, 0).unwrap();
+            let mut draws = sampler.rng.clone();
+            for _ in 0..100 {
+                // Peaked and flat ones, with equal logits and impossible tokens.
+                let wide = random.random_range(0.1..8.0);
+                let logit = |random: &mut ChaCha8Rng| match random.random_range(0..10) {
+                    0 => f32::NEG_INFINITY,
+                    1 => 0.0,
+                    _ => random.random_range(-wide..wide),
+                };
+                let logits: Vec<f32> = (0..1000).map(|_| logit(&mut random)).collect();
+                let drawn = sampler.sample(&logits).unwrap();
+                assert_eq!(drawn as usize, of_sorted(&logits, sampling, draws.random()), "{sampling:?}");
+            }
+        }
     }
 
     #[test]

@@ -20,7 +20,7 @@ use serde_json::json;
 
 use self::lines::{LONGEST, Lines, ReadLine};
 use self::slash::{HELP, SlashCommand};
-use crate::arguments::{DeviceArgs, ThreadsArgs, Weights};
+use crate::arguments::{ModelArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
 use crate::trained::Trained;
@@ -30,22 +30,11 @@ const MAX_FILE: u64 = 256 << 20;
 
 #[derive(Debug, Args)]
 pub(crate) struct ChatArgs {
-    /// Run folder of the model.
-    #[arg(long, value_name = "DIR", required_unless_present = "model")]
-    run: Option<PathBuf>,
-    /// Instead of a run a model of others with a chat template: a language model in a Hugging Face folder or
-    /// a GGUF file, which sees no pictures, or a folder of `mm1 export --format hf`.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "stage"])]
-    model: Option<PathBuf>,
-    /// The model as this stage of the run has left it. Default: the last that has a checkpoint.
-    #[arg(long)]
-    stage: Option<String>,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Image (JPEG, PNG, WebP, GIF, BMP or TIFF) that the first message is about. May be repeated.
     #[arg(long = "image", value_name = "FILE")]
     images: Vec<PathBuf>,
-    /// Side of the images in pixels, whole patches. Default: that of the training.
-    #[arg(long, value_name = "PIXELS", conflicts_with = "model")]
-    image_size: Option<usize>,
     /// Longest answer, in tokens.
     #[arg(long, value_name = "N", default_value_t = 64)]
     max_tokens: usize,
@@ -58,12 +47,6 @@ pub(crate) struct ChatArgs {
     /// Seed of the sampling.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// How the language model's weights are kept: in the precision of the run, or in 8 bits, which is faster
-    /// and less exact.
-    #[arg(long, value_name = "FORM", value_enum, default_value_t)]
-    weights: Weights,
-    #[command(flatten)]
-    device: DeviceArgs,
     #[command(flatten)]
     threads: ThreadsArgs,
     /// Print one JSON document for each answer, in place of its text.
@@ -81,20 +64,11 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
     let sampling = input(args.sampling())?;
     let pictures = args.images.iter().map(|file| picture("--image", file)).collect::<Result<Vec<_>>>()?;
     args.threads.start_pool()?;
-    let model = match (&args.model, &args.run) {
-        (Some(origin), _) => Trained::of_origin(origin, args.device, args.weights)?,
-        (None, run) => {
-            let run = run.as_deref().context("--run or --model is needed")?;
-            Trained::of_stage(run, args.stage.as_deref(), args.device, args.image_size, args.weights)?
-        }
-    };
+    let model = args.model.load()?;
     if !model.sees && !pictures.is_empty() {
         let model = model.id.as_str();
         let refusal = format!("--image: {model} is a language model alone, which sees nothing");
         return Err(InputError::new(refusal).into());
-    }
-    if !model.tuned {
-        tell(format_args!("mm1: warning: not tuned yet; this is the model of stage {}", model.stage));
     }
     let options = AnswerOptions { sampling, ..AnswerOptions::greedy(args.max_tokens) };
     let mut conversation = Conversation {

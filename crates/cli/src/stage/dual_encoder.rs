@@ -24,7 +24,7 @@ use crate::plan::caption_tokens;
 use crate::recipe::{Recipe, Stage};
 
 /// An image encoder with its text tower.
-pub(super) enum DualEncoder {
+pub(crate) enum DualEncoder {
     /// Of a run of ours, with its tokens.
     Trained(Box<Clip>, Arc<Tokenizer>),
     /// Of another program, which has tokens of its own.
@@ -50,6 +50,32 @@ impl DualEncoder {
             None => Ok(None),
             Some(from) if from.join("plan.toml").exists() => Self::of_run(vision, stage, from, encoder),
             Some(from) => Self::imported(vision, stage, from, device),
+        }
+    }
+
+    /// The pair that the run in `root` has trained, with the recipe of its encoder stage and its name;
+    /// where it has no encoder stage, the pair that its encoder is from.
+    ///
+    /// # Errors
+    /// As [`Self::before`].
+    pub(crate) fn of_folder(root: &Path, device: &Device) -> Result<Option<(Self, Recipe, String)>> {
+        let recipe = Recipe::of_run(root)?;
+        let stages = || recipe.stage.iter().filter(|stage| matches!(stage, Stage::Encoder(_)));
+        if let Some(last) = stages().rfind(|stage| checkpoints::of_stage(root, stage.name()).is_dir()) {
+            let Some(clip) = trained(&recipe, root, last, device)? else { return Ok(None) };
+            let tokenizer = input(Tokenizer::of_run(root))?;
+            let name = last.name().to_owned();
+            let recipe = recipe.as_of(&name);
+            return Ok(Some((Self::Trained(Box::new(clip), Arc::new(tokenizer)), recipe, name)));
+        }
+        let vision = &recipe.model.vision;
+        match vision.from.as_deref() {
+            None => Ok(None),
+            Some(from) if from.join("plan.toml").exists() => Self::of_folder(from, device),
+            Some(from) => {
+                let pair = Self::imported(vision, "serve", from, device)?;
+                Ok(pair.map(|pair| (pair, recipe.clone(), "encoder".to_owned())))
+            }
         }
     }
 
@@ -85,10 +111,21 @@ impl DualEncoder {
     }
 
     /// Unit vectors of pictures `[n, s, s, 3] -> [n, e]`.
-    pub(super) fn embed_pictures(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<2> {
+    pub(crate) fn embed_pictures(&self, compute: &Compute, pixels: Tensor<4>) -> Tensor<2> {
         match self {
             Self::Trained(clip, _) => clip.embed_pictures(compute, pixels),
             Self::Imported(towers, _) => towers.embed_pictures(compute, pixels),
+        }
+    }
+
+    /// How many tokens a text has.
+    ///
+    /// # Errors
+    /// As [`Self::embed_texts`].
+    pub(crate) fn tokens(&self, text: &str) -> Result<usize> {
+        match self {
+            Self::Trained(_, tokenizer) => Ok(caption_tokens(tokenizer, text).len()),
+            Self::Imported(_, tokenizer) => Ok(tokenizer.encode(text)?.len()),
         }
     }
 
@@ -96,7 +133,7 @@ impl DualEncoder {
     ///
     /// # Errors
     /// A text that an imported pair's tokenizer gives no ids for, or ids that its tower does not know.
-    pub(super) fn embed_texts(&self, compute: &Compute, texts: &[String]) -> Result<Tensor<2>> {
+    pub(crate) fn embed_texts(&self, compute: &Compute, texts: &[String]) -> Result<Tensor<2>> {
         match self {
             Self::Trained(clip, tokenizer) => {
                 let tokens: Vec<Vec<u32>> =
@@ -134,5 +171,5 @@ fn reaches_space(vision: &VisionConfig, stage: &str) -> bool {
 }
 
 fn warn(stage: &str, missing: &str) {
-    tell(format_args!("{stage:>14} no zero-shot: {missing}"));
+    tell(format_args!("{stage:>14} no text tower: {missing}"));
 }

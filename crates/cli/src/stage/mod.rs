@@ -1,6 +1,6 @@
 //! The stages of a run, one file each.
 
-mod dual_encoder;
+pub(crate) mod dual_encoder;
 pub(crate) mod evaluate;
 pub(crate) mod measure;
 pub(crate) mod model;

@@ -18,6 +18,7 @@ mod import;
 mod machine;
 mod memory;
 mod own_pictures;
+mod page;
 mod recaption;
 mod recipes;
 mod reference;

@@ -16,8 +16,8 @@ const EXAMPLE: &str = "give an address such as http://localhost:8000/v1";
 
 /// The address of a model, and its key.
 pub(super) struct Address {
-    /// `…/chat/completions`, without user and password.
-    url: Url,
+    /// Without user and password, and without `/` at its end.
+    base: Url,
     /// As it was written, without secrets.
     shown: String,
     secret: Secret,
@@ -45,8 +45,8 @@ impl Address {
         let is_web = written.starts_with("http://") || written.starts_with("https://");
         let quoted = if written.contains('@') { String::new() } else { format!(" {shown}") };
         ensure!(is_web, "--model{quoted}: {EXAMPLE}");
-        let mut url = Url::parse(written).with_context(|| format!("--model{quoted}: {EXAMPLE}"))?;
-        let secret = match (url.username(), url.password(), key.filter(|key| !key.is_empty())) {
+        let mut base = Url::parse(written).with_context(|| format!("--model{quoted}: {EXAMPLE}"))?;
+        let secret = match (base.username(), base.password(), key.filter(|key| !key.is_empty())) {
             ("", None, None) => Secret::None,
             ("", None, Some(key)) => Secret::Key(key),
             (user, password, _) => {
@@ -54,10 +54,10 @@ impl Address {
             }
         };
         // Both fail only where an address has no host.
-        let _ = url.set_username("").and_then(|()| url.set_password(None));
-        let path = url.path().trim_end_matches('/').to_owned() + "/chat/completions";
-        url.set_path(&path);
-        Ok(Self { url, shown, secret })
+        let _ = base.set_username("").and_then(|()| base.set_password(None));
+        let path = base.path().trim_end_matches('/').to_owned();
+        base.set_path(&path);
+        Ok(Self { base, shown, secret })
     }
 
     /// To be shown and kept: the same for the same address.
@@ -65,9 +65,11 @@ impl Address {
         &self.shown
     }
 
-    /// A request that may take `time`.
-    pub(super) fn request(&self, client: &Client, time: Duration) -> RequestBuilder {
-        let request = client.post(self.url.clone()).timeout(time);
+    /// A request to a route such as `/chat/completions`, which may take `time`.
+    pub(super) fn request(&self, client: &Client, route: &str, time: Duration) -> RequestBuilder {
+        let mut url = self.base.clone();
+        url.set_path(&(self.base.path().trim_end_matches('/').to_owned() + route));
+        let request = client.post(url).timeout(time);
         match &self.secret {
             Secret::None => request,
             Secret::Password { user, password } => request.basic_auth(user, Some(password)),

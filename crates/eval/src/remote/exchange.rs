@@ -11,7 +11,6 @@ use reqwest::header::{LOCATION, RETRY_AFTER};
 
 use super::address::Address;
 use super::answer;
-use crate::model::Reply;
 
 /// Times that a question is sent before it is given up.
 const TRIES: u32 = 5;
@@ -19,8 +18,6 @@ const TRIES: u32 = 5;
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 /// The longest wait between two tries, whatever the server asks for.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Bytes of an answer: a hundred times what the longest of a benchmark takes. More is not read.
-const ANSWER_BYTES: u64 = 1 << 20;
 
 /// A question that got no answer.
 #[derive(Debug)]
@@ -48,6 +45,18 @@ enum Try {
     Lasting(AskFailure),
 }
 
+/// A question, and how its answer is read.
+pub(super) struct Question<'a, T> {
+    /// As `/chat/completions`.
+    pub(super) route: &'a str,
+    pub(super) body: &'a str,
+    /// Of the longest answer that is read.
+    /// Unit: bytes.
+    pub(super) most: u64,
+    /// The answer in the body of a response; what is wrong with it.
+    pub(super) read: &'a dyn Fn(&str) -> Result<T, String>,
+}
+
 /// Asks one question.
 pub(super) struct ServerExchange<'a> {
     pub(super) client: &'a Client,
@@ -59,12 +68,12 @@ pub(super) struct ServerExchange<'a> {
 }
 
 impl ServerExchange<'_> {
-    /// Sends `body` until there is an answer, or no hope for one.
-    pub(super) fn ask(&self, body: &str) -> Result<Reply, AskFailure> {
+    /// Sends `question` until there is an answer, or no hope for one.
+    pub(super) fn ask<T>(&self, question: &Question<'_, T>) -> Result<T, AskFailure> {
         let (mut spent, mut wait) = (Duration::ZERO, FIRST_WAIT);
         for attempt in 1.. {
             let started = Instant::now();
-            let tried = self.send(body, self.timeout.saturating_sub(spent));
+            let tried = self.send(question, self.timeout.saturating_sub(spent));
             spent += started.elapsed();
             match tried {
                 Ok(reply) => return Ok(reply),
@@ -85,18 +94,18 @@ impl ServerExchange<'_> {
         unreachable!("the last try ends the loop")
     }
 
-    fn send(&self, body: &str, time: Duration) -> Result<Reply, Try> {
-        let request = self.address.request(self.client, time);
-        let request = request.header("content-type", "application/json").body(body.to_owned());
+    fn send<T>(&self, question: &Question<'_, T>, time: Duration) -> Result<T, Try> {
+        let request = self.address.request(self.client, question.route, time);
+        let request = request.header("content-type", "application/json").body(question.body.to_owned());
         let response = request.send().map_err(|e| self.unsent(&e))?;
         let status = response.status();
         if status.is_redirection() {
             return Err(redirected(&response));
         }
         let wait = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).and_then(retry_after);
-        let text = self.text(response)?;
+        let text = self.text(response, question.most)?;
         if status.is_success() {
-            return answer::reply(&text).map_err(|reason| {
+            return (question.read)(&text).map_err(|reason| {
                 let reason = format!("{reason}: {}", self.address.quoted(&text));
                 Try::Lasting(AskFailure { reason, extent: FailureReach::Question })
             });
@@ -122,9 +131,9 @@ impl ServerExchange<'_> {
     }
 
     /// The body, as far as it is an answer's size. An endless one ends here.
-    fn text(&self, response: Response) -> Result<String, Try> {
+    fn text(&self, response: Response, most: u64) -> Result<String, Try> {
         let mut bytes = Vec::new();
-        let read = response.take(ANSWER_BYTES + 1).read_to_end(&mut bytes);
+        let read = response.take(most + 1).read_to_end(&mut bytes);
         if let Err(e) = read {
             let inner = e.get_ref().and_then(|inner| inner.downcast_ref::<reqwest::Error>());
             let late =
@@ -136,8 +145,8 @@ impl ServerExchange<'_> {
                 Try::Passing(AskFailure { reason, extent: FailureReach::Question }, None)
             });
         }
-        if bytes.len() as u64 > ANSWER_BYTES {
-            let reason = format!("its answer is longer than {} MiB", ANSWER_BYTES >> 20);
+        if bytes.len() as u64 > most {
+            let reason = format!("its answer is longer than {} MiB", most >> 20);
             return Err(Try::Lasting(AskFailure { reason, extent: FailureReach::Question }));
         }
         Ok(String::from_utf8_lossy(&bytes).into_owned())

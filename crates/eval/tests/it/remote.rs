@@ -1,6 +1,7 @@
 //! A model behind an address, played by a small server.
 
 mod answers;
+mod likelihoods;
 mod limits;
 mod server;
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::Device;
 use mm1_model::ops::{Layout, Precision, Sight, WeightFormat};
-use mm1_model::{Input, Mm1, Piece, Placed, weights};
+use mm1_model::{Input, Mm1, PictureContent, Piece, Placed, weights};
 
 use crate::case::{self, Case, difference, values};
 
@@ -10,15 +10,24 @@ use crate::case::{self, Case, difference, values};
 fn prompt(case: &Case) -> (&[u32], Placed) {
     let (pixels, side) = (case.values("input/pixels"), case.config.vision.image_size);
     let pixels = pixels[..pixels.len() / 3].to_vec();
-    (&case.ids[..13], Placed { slot: case.image_slots[0], size: [side; 2], pixels })
+    (&case.ids[..13], placed(case.image_slots[0], [side; 2], pixels))
+}
+
+fn placed(slot: usize, size: [usize; 2], pixels: Vec<f32>) -> Placed {
+    Placed { slot, size, content: PictureContent::Pixels(pixels) }
+}
+
+fn pixels(picture: &Placed) -> &[f32] {
+    let PictureContent::Pixels(pixels) = &picture.content else { panic!("no pixels") };
+    pixels
 }
 
 /// Logits of every position of the first example by a whole forward pass.
 fn whole(model: &Mm1, case: &Case) -> Vec<f32> {
-    let (ids, Placed { slot, pixels, .. }) = prompt(case);
+    let (ids, picture) = prompt(case);
+    let (slot, pixels) = (picture.slot, pixels(&picture));
     let layout = Layout::full(1, ids.len(), Sight::Causal);
-    let input =
-        Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels: &pixels, image_slots: &[slot] };
+    let input = Input { rows: 1, length: ids.len(), ids, layout: &layout, pixels, image_slots: &[slot] };
     values(case::logits(&case::cpu(), model, &input))
 }
 
@@ -91,12 +100,8 @@ fn pictures_of_several_resolutions_stand_in_one_call() {
         let (ids, large) = prompt(&case);
         let (patch, side) = (case.config.vision.patch, large.size[0]);
         let (h, w) = (patch, side - patch);
-        let rows = large.pixels.chunks(3 * side).take(h);
-        let small = Placed {
-            slot: large.slot,
-            size: [h, w],
-            pixels: rows.flat_map(|row| &row[..3 * w]).copied().collect(),
-        };
+        let rows = pixels(&large).chunks(3 * side).take(h);
+        let small = placed(large.slot, [h, w], rows.flat_map(|row| &row[..3 * w]).copied().collect());
         let logits = |pictures: &[&Placed]| {
             let placed: Vec<[Placed; 1]> = pictures.iter().map(|&picture| [picture.clone()]).collect();
             let piece = |(sequence, pictures)| Piece { sequence, ids, pictures };
@@ -106,7 +111,15 @@ fn pictures_of_several_resolutions_stand_in_one_call() {
         };
         let (a, b) = (logits(&[&large]), logits(&[&small]));
         assert!(difference(&a, &b) > 1e-3, "{name}: the resolution matters");
-        assert!(logits(&[&small, &large, &small]) == [b.clone(), a, b].concat(), "{name}");
+        let together = [b.clone(), a, b].concat();
+        assert!(logits(&[&small, &large, &small]) == together, "{name}");
+        // What was made of them before, beside one of which nothing is known.
+        let seen = model.see(&case::cpu(), &[&large, &small]).unwrap();
+        let [large, other] = [(&large, &seen[0]), (&small, &seen[1])].map(|(picture, tokens)| Placed {
+            content: PictureContent::Tokens(tokens.clone()),
+            ..picture.clone()
+        });
+        assert!(logits(&[&other, &large, &small]) == together, "{name}: from image tokens");
     }
 }
 
@@ -118,8 +131,8 @@ fn image_tokens_that_are_patches_follow_the_size_of_each_picture() {
     assert_eq!(case.config.image_tokens(), 4);
     assert_eq!(case.config.image_tokens_of([12, 8]), 6);
     let placed = |slot, size: [usize; 2]| {
-        let pixels = picture.pixels.iter().cycle().take(size[0] * size[1] * 3).copied().collect();
-        Placed { slot, size, pixels }
+        let values = pixels(&picture).iter().cycle().take(size[0] * size[1] * 3).copied().collect();
+        self::placed(slot, size, values)
     };
     let read = |pictures: &[Placed]| {
         let piece = Piece { sequence: 0, ids, pictures };
@@ -222,9 +235,12 @@ fn a_refused_call_leaves_the_cache_alone() {
     refuse(&[piece(1, &[1]), piece(1, &[1])], "sequence 1 comes twice");
     refuse(&[piece(0, &[41])], "token id 41 at position 0 is not below the model's vocabulary of 41");
     let mut refuse_picture = |size: [usize; 2], values: usize, says: &str| {
-        let picture = Placed { slot: 0, size, pixels: vec![0.0; values] };
+        let picture = placed(0, size, vec![0.0; values]);
         refuse(&[Piece { pictures: &[picture], ..piece(0, &[1; 9]) }], says);
     };
     refuse_picture([20; 2], 0, "0 pixel values for 1 pictures of 20x20x3: need 1200");
     refuse_picture([20, 7], 420, "pictures of 20x7 pixels are not whole patches");
+    let content = PictureContent::Tokens(vec![0.0; 7].into());
+    let seen = Placed { content, ..placed(0, [8; 2], Vec::new()) };
+    refuse(&[Piece { pictures: &[seen], ..piece(0, &[1; 9]) }], "7 values for");
 }

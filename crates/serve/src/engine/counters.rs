@@ -26,6 +26,8 @@ pub struct Counters {
     pub answer_tokens: Counter,
     /// Views of pictures that were encoded.
     pub encoded_views: Counter,
+    /// Views of pictures that had been encoded for another prompt.
+    pub reused_views: Counter,
     /// Steps of the model.
     pub steps: Counter,
     /// Requests that are read or answered.
@@ -34,6 +36,8 @@ pub struct Counters {
     pub waiting: Gauge,
     /// Memory of keys and values.
     pub cache_bytes: Gauge,
+    /// Memory of the image tokens that are kept.
+    pub picture_bytes: Gauge,
     /// Beginnings of prompts that are kept.
     pub prefixes: Gauge,
     /// From a request to the first token of its answer.
@@ -58,10 +62,12 @@ impl Default for Counters {
             cached_positions: Counter::default(),
             answer_tokens: Counter::default(),
             encoded_views: Counter::default(),
+            reused_views: Counter::default(),
             steps: Counter::default(),
             active: Gauge::default(),
             waiting: Gauge::default(),
             cache_bytes: Gauge::default(),
+            picture_bytes: Gauge::default(),
             prefixes: Gauge::default(),
             first_token: seconds(0.01, 14),
             whole_answer: seconds(0.05, 14),
@@ -84,6 +90,7 @@ impl Counters {
             ("cached_positions", "Positions of prompts that had been read before", &self.cached_positions),
             ("answer_tokens", "Tokens of answers", &self.answer_tokens),
             ("encoded_views", "Views of pictures that were encoded", &self.encoded_views),
+            ("reused_views", "Views of pictures that were encoded for another prompt", &self.reused_views),
             ("steps", "Steps of the model", &self.steps),
         ];
         for (name, help, counter) in counters {
@@ -94,6 +101,8 @@ impl Counters {
         registry.register("prefixes", "Beginnings of prompts that are kept", self.prefixes.clone());
         let bytes = "Memory of keys and values";
         registry.register_with_unit("cache", bytes, Unit::Bytes, self.cache_bytes.clone());
+        let bytes = "Memory of the image tokens that are kept";
+        registry.register_with_unit("picture_cache", bytes, Unit::Bytes, self.picture_bytes.clone());
         let histograms = [
             ("first_token", "From a request to the first token of its answer", &self.first_token),
             ("whole_answer", "From a request to the end of its answer", &self.whole_answer),

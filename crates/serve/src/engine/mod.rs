@@ -6,6 +6,7 @@
 //! that it may come to.
 
 mod counters;
+mod pictures;
 mod prefixes;
 mod prompt;
 mod queue;
@@ -18,13 +19,14 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context as _, Result, ensure};
-use mm1_data::document::Image;
 use mm1_data::error_line::error_line;
 
 pub use self::counters::Counters;
 pub use self::prompt::ReadyPrompt;
 use self::queue::{Closed, Job, Queue};
-pub use self::request::{AnswerEvent, AnswerRequest, Listener};
+pub use self::request::{
+    AnswerEvent, AnswerRequest, ClientId, Embedding, EmbeddingInput, Listener, PromptLogProbs,
+};
 use self::scheduler::{Scheduler, blocks};
 pub use crate::answer::Finish;
 use crate::generate::Generator;
@@ -36,6 +38,9 @@ pub struct EngineLimits {
     /// Memory of keys and values.
     /// Unit: bytes.
     pub cache_bytes: usize,
+    /// Memory of the image tokens of pictures that were seen.
+    /// Unit: bytes.
+    pub picture_bytes: usize,
     /// Requests that wait.
     pub waiting: usize,
 }
@@ -79,7 +84,7 @@ impl Engine {
             mm1_model::Cache::block_positions()
         );
         let queue = Arc::new(Queue::new(limits.waiting));
-        let scheduler = Scheduler::new(generator, blocks, counters.clone());
+        let scheduler = Scheduler::new(generator, (blocks, limits.picture_bytes), counters.clone());
         let run = {
             let queue = Arc::clone(&queue);
             move || run(scheduler, &queue)
@@ -104,7 +109,7 @@ impl Engine {
         &self.counters
     }
 
-    /// Takes a request; its listener is told what comes of it.
+    /// Takes a request; its listener gets what comes of it.
     ///
     /// # Errors
     /// As [`Refusal`] says.
@@ -127,19 +132,20 @@ impl Engine {
                  ask for fewer tokens, or start the server with a larger --cache"
             )));
         }
-        self.push(Job::Answer(Box::new(request)))
+        self.push(request.client, Job::Answer(Box::new(request)))
     }
 
-    /// What the image encoder makes of a picture: [`Generator::features`]. `reply` is given it.
+    /// Makes a vector; `reply` is given it.
     ///
     /// # Errors
     /// As [`Refusal`] says.
-    pub fn features(
+    pub fn embed(
         &self,
-        picture: Image,
-        reply: impl FnOnce(Result<Vec<f32>>) + Send + 'static,
+        client: ClientId,
+        input: EmbeddingInput,
+        reply: impl FnOnce(Result<Embedding>) + Send + 'static,
     ) -> Result<(), Refusal> {
-        self.push(Job::Features { picture, reply: Box::new(reply) })
+        self.push(client, Job::Embed { input, reply: Box::new(reply) })
     }
 
     /// Takes no further requests. Those that were taken are answered.
@@ -152,8 +158,8 @@ impl Engine {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
 
-    fn push(&self, job: Job) -> Result<(), Refusal> {
-        self.queue.push(job).map_err(|closed| match closed {
+    fn push(&self, client: ClientId, job: Job) -> Result<(), Refusal> {
+        self.queue.push(client, job).map_err(|closed| match closed {
             Closed::Full => {
                 self.counters.refused.inc();
                 Refusal::Full

@@ -27,10 +27,10 @@ struct Prefix {
 }
 
 impl Prefix {
-    /// How far a prompt of `units` and `cuts` can go on from here: up to the last cut before its end that
-    /// both have, with all cuts before.
-    fn shared(&self, units: &[Unit], cuts: &[usize]) -> usize {
-        let most = self.read.len().min(units.len().saturating_sub(1));
+    /// How far a prompt of `units` and `cuts` can go on from here: up to the last cut that both have, with
+    /// all cuts before, and `most` positions.
+    fn shared(&self, (units, cuts): (&[Unit], &[usize]), most: usize) -> usize {
+        let most = self.read.len().min(most);
         let common = self.units.iter().zip(units).take(most).take_while(|(a, b)| a == b).count();
         let same = self.cuts.iter().zip(cuts).take_while(|(a, b)| a == b && **a <= common);
         same.last().map_or(0, |(cut, _)| *cut)
@@ -38,9 +38,15 @@ impl Prefix {
 }
 
 impl Prefixes {
-    /// The longest beginning of a prompt that is known, if it is longer than `than` positions.
-    pub(super) fn longest(&mut self, units: &[Unit], cuts: &[usize], than: usize) -> Option<CachedSequence> {
-        let shared = self.entries.iter().map(|entry| entry.shared(units, cuts));
+    /// The longest beginning of a prompt of these units and cuts that is known: of more than `than` and up to
+    /// `most` positions.
+    pub(super) fn longest(
+        &mut self,
+        prompt: (&[Unit], &[usize]),
+        than: usize,
+        most: usize,
+    ) -> Option<CachedSequence> {
+        let shared = self.entries.iter().map(|entry| entry.shared(prompt, most));
         // Of equals the first: which one makes no difference.
         let (best, len) = shared.enumerate().reduce(|a, b| if b.1 > a.1 { b } else { a })?;
         (len > than).then(|| {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use anyhow::Result;
-use mm1_model::Placed;
+use mm1_model::{PictureContent, Placed};
 use sha2::{Digest as _, Sha256};
 
 use crate::input::{EncodedPrompt, ModelInput};
@@ -13,12 +13,15 @@ use crate::prompts::PromptTokenizer;
 /// The most positions of text that are read in one step of a prompt: others go on between two of them.
 const PIECE: usize = 128;
 
+/// Tells a view of a picture from all others: of its size and its pixels.
+pub(super) type PictureDigest = [u8; 32];
+
 /// What stands at a position: equal units after equal units have equal keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Token(u32),
     /// An image token: of which pixels, and the how-manieth.
-    View([u8; 32], u32),
+    View(PictureDigest, u32),
 }
 
 /// A prompt that is tokenised, and whose pictures are prepared and cut as the model takes them.
@@ -50,23 +53,31 @@ impl ReadyPrompt {
     /// Unit: bytes.
     pub(super) fn picture_bytes(&self) -> usize {
         let pictures = self.pieces.iter().flat_map(|piece| &piece.pictures);
-        pictures.map(|picture| size_of_val(&*picture.pixels)).sum()
+        pictures.map(|picture| size_of_val(values(picture))).sum()
     }
 
     pub(super) fn new(input: ModelInput, image_tokens: usize) -> Self {
         let mut units: Vec<Unit> = input.ids.iter().map(|&id| Unit::Token(id)).collect();
-        for Placed { slot, size, pixels } in &input.pictures {
-            let mut digest = Sha256::new();
-            size.iter().for_each(|side| digest.update(side.to_le_bytes()));
-            pixels.iter().for_each(|value| digest.update(value.to_le_bytes()));
-            let digest: [u8; 32] = digest.finalize().into();
-            for (i, unit) in units[*slot..*slot + image_tokens].iter_mut().enumerate() {
+        for picture in &input.pictures {
+            let (slot, mut digest) = (picture.slot, Sha256::new());
+            picture.size.iter().for_each(|side| digest.update(side.to_le_bytes()));
+            values(picture).iter().for_each(|value| digest.update(value.to_le_bytes()));
+            let digest: PictureDigest = digest.finalize().into();
+            for (i, unit) in units[slot..slot + image_tokens].iter_mut().enumerate() {
                 *unit = Unit::View(digest, i as u32);
             }
         }
         let slots: Vec<usize> = input.pictures.iter().map(|picture| picture.slot).collect();
         let cuts = cuts(units.len(), &slots, image_tokens);
         Self { pieces: pieces(input, &cuts), units: units.into(), cuts: cuts.into() }
+    }
+}
+
+/// What is given of a picture: its pixels, as it comes from [`PromptTokenizer::prepare`].
+fn values(picture: &Placed) -> &[f32] {
+    match &picture.content {
+        PictureContent::Pixels(values) => values,
+        PictureContent::Tokens(values) => values,
     }
 }
 
@@ -124,7 +135,8 @@ mod tests {
 
     #[test]
     fn pieces_join_to_the_prompt() {
-        let picture = |slot| Placed { slot, size: [1, 1], pixels: vec![slot as f32; 3] };
+        let pixels = |slot| PictureContent::Pixels(vec![slot as f32; 3]);
+        let picture = |slot| Placed { slot, size: [1, 1], content: pixels(slot) };
         let ids: Vec<u32> = (0..300).collect();
         let input = ModelInput { ids: ids.clone(), pictures: vec![picture(3), picture(19), picture(140)] };
         let ready = ReadyPrompt::new(input, 16);

@@ -1,4 +1,6 @@
-//! [`AnswerRequest`]: what is asked of the engine. [`Listener`]: who is told what comes of it.
+//! [`AnswerRequest`]: what is asked of the engine. [`Listener`]: who gets what comes of it.
+
+use mm1_data::document::Image;
 
 use crate::answer::Finish;
 use crate::engine::prompt::ReadyPrompt;
@@ -6,8 +8,14 @@ use crate::grammar::AnswerGrammar;
 use crate::log_probs::TokenLogProb;
 use crate::options::AnswerOptions;
 
+/// Who asks. Clients take turns, however much each of them asks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientId(pub u128);
+
 /// A prompt that is to be answered.
 pub struct AnswerRequest {
+    /// Who asks.
+    pub client: ClientId,
     /// The prompt.
     pub prompt: ReadyPrompt,
     /// What the answer may be.
@@ -16,14 +24,44 @@ pub struct AnswerRequest {
     pub grammar: Option<AnswerGrammar>,
     /// Which of several answers to the prompt it is: each has random draws of its own.
     pub stream: u64,
-    /// Whether the answer's log probabilities are told, each with so many of the likeliest.
+    /// Whether the answer's log probabilities are returned, each with so many of the likeliest.
     pub log_probs: Option<usize>,
-    /// The same of the prompt's tokens. Its beginning is then read again in any case.
-    pub prompt_log_probs: Option<usize>,
-    /// Whether it is told how much each token of the answer looks at image tokens.
+    /// Whether those of the prompt's tokens are returned.
+    pub prompt_log_probs: Option<PromptLogProbs>,
+    /// Whether it is returned how much each token of the answer looks at image tokens.
     pub attention: bool,
-    /// Is told what comes.
+    /// Gets what comes.
     pub listener: Box<dyn Listener>,
+}
+
+/// Which log probabilities of a prompt are returned.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PromptLogProbs {
+    /// So many of the likeliest tokens with each.
+    pub top: usize,
+    /// The first position that is judged. What is before it is not read again where it is known, so that many
+    /// answers to one long prompt can be judged.
+    pub from: usize,
+}
+
+/// What is to become a vector.
+#[derive(Clone, Debug)]
+pub enum EmbeddingInput {
+    /// A picture: the mean over the patches of the model's own image encoder.
+    Features(Image),
+    /// A picture, in the space of the towers.
+    Picture(Image),
+    /// A text, in the space of the towers.
+    Text(String),
+}
+
+/// A vector.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Embedding {
+    /// Its values.
+    pub values: Vec<f32>,
+    /// Tokens of the text; 0 of a picture.
+    pub tokens: usize,
 }
 
 /// Who waits for an answer. It is called between two steps, for all who wait, and must not block.
@@ -42,7 +80,8 @@ pub enum AnswerEvent {
     Start {
         /// Positions of its beginning that had been read before, for it or for others.
         cached: usize,
-        /// Where they were asked for, of each position; `None` at the first and at image tokens.
+        /// Where they were asked for, of each position; `None` at the first, at image tokens, and before the
+        /// first that was asked for.
         log_probs: Vec<Option<TokenLogProb>>,
     },
     /// A token of the answer. The token that ends it is one too.

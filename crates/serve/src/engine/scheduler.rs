@@ -1,15 +1,19 @@
 //! [`Scheduler`]: who reads and who is answered in the next step of the model.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use mm1_data::error_line::error_line;
-use mm1_model::{Cache, Piece};
+use mm1_model::{Cache, PictureContent, Piece, Placed};
 
 use super::counters::Counters;
+use super::pictures::PictureCache;
 use super::prefixes::Prefixes;
+use super::prompt::PictureDigest;
 use super::queue::{Job, PICTURE_BYTES, Queue};
-use super::request::AnswerRequest;
+use super::request::{AnswerRequest, Embedding, EmbeddingInput};
 use super::sequence::Sequence;
 use crate::generate::Generator;
 
@@ -28,6 +32,7 @@ pub(super) struct Scheduler {
     /// In the order in which they came.
     active: Vec<Sequence>,
     prefixes: Prefixes,
+    pictures: PictureCache,
     /// Blocks of positions that all may hold together.
     blocks: usize,
     counters: Counters,
@@ -41,11 +46,17 @@ enum Outcome {
 }
 
 impl Scheduler {
-    /// With room for so many `blocks` of [`Cache::block_positions`] positions.
-    pub(super) fn new(generator: Generator, blocks: usize, counters: Counters) -> Self {
-        let mut cache = generator.new_cache();
+    /// With room for so many `blocks` of [`Cache::block_positions`] positions, and so many bytes of image
+    /// tokens.
+    pub(super) fn new(
+        generator: Generator,
+        (blocks, picture_bytes): (usize, usize),
+        counters: Counters,
+    ) -> Self {
+        let (mut cache, pictures) = (generator.new_cache(), PictureCache::new(picture_bytes));
         cache.retain(|_| false);
-        Self { generator, cache, active: Vec::new(), prefixes: Prefixes::default(), blocks, counters }
+        let (active, prefixes) = (Vec::new(), Prefixes::default());
+        Self { generator, cache, active, prefixes, pictures, blocks, counters }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -56,10 +67,9 @@ impl Scheduler {
     pub(super) fn admit(&mut self, queue: &Queue) {
         while let Some((job, since)) = queue.take(|job| self.has_room(job)) {
             match job {
-                Job::Features { picture, reply } => {
-                    self.counters.encoded_views.inc();
-                    reply(self.generator.features(&picture));
-                    // As soon as one is told, the next may come: answers would wait for all of them.
+                Job::Embed { input, reply } => {
+                    reply(self.embed(&input));
+                    // As soon as one has its reply, the next may come: answers would wait for all of them.
                     if !self.is_idle() {
                         break;
                     }
@@ -68,6 +78,17 @@ impl Scheduler {
             }
         }
         self.counters.waiting.set(queue.len() as i64);
+    }
+
+    fn embed(&self, input: &EmbeddingInput) -> Result<Embedding> {
+        let towers = || self.generator.towers().context("there is no text tower");
+        let (values, tokens) = match input {
+            EmbeddingInput::Features(picture) => (self.generator.features(picture)?, 0),
+            EmbeddingInput::Picture(picture) => (towers()?.picture(picture)?, 0),
+            EmbeddingInput::Text(text) => towers()?.text(text)?,
+        };
+        self.counters.encoded_views.inc_by(u64::from(tokens == 0));
+        Ok(Embedding { values, tokens })
     }
 
     fn begin(&mut self, request: AnswerRequest, since: Instant) {
@@ -131,13 +152,16 @@ impl Scheduler {
         let begun = Instant::now();
         let mut outcomes = Vec::new();
         if !last.is_empty() {
-            let logits = self.generator.read(&pieces(&self.active, &last), &mut self.cache)?;
+            let seen = self.see(&last)?;
+            let logits = self.generator.read(&pieces(&self.active, &last, &seen), &mut self.cache)?;
             for (&i, logits) in last.iter().zip(logits) {
                 outcomes.push((i, self.take(i, &[logits])));
             }
         }
         for i in all {
-            let logits = self.generator.read_all(&pieces(&self.active, &[i]), &mut self.cache)?;
+            let seen = self.see(&[i])?;
+            let pieces = pieces(&self.active, &[i], &seen);
+            let logits = self.generator.read_all(&pieces, &mut self.cache)?;
             outcomes.push((i, self.take(i, &logits)));
         }
         let seconds = begun.elapsed().as_secs_f64();
@@ -146,6 +170,33 @@ impl Scheduler {
         self.counters.busy.inc_by(seconds);
         self.retire(outcomes);
         Ok(())
+    }
+
+    /// The pictures of what these sequences read next, by their image tokens: those that are known are not
+    /// encoded again.
+    fn see(&mut self, chosen: &[usize]) -> Result<Vec<Vec<Placed>>> {
+        let views = || chosen.iter().flat_map(|&i| self.active[i].views());
+        let mut tokens: BTreeMap<PictureDigest, Arc<[f32]>> = BTreeMap::new();
+        let mut new = BTreeMap::new();
+        for (digest, picture) in views() {
+            if let Some(known) = self.pictures.get(&digest) {
+                tokens.insert(digest, known);
+            } else {
+                new.insert(digest, picture);
+            }
+        }
+        self.counters.encoded_views.inc_by(new.len() as u64);
+        self.counters.reused_views.inc_by((views().count() - new.len()) as u64);
+        let made = self.generator.see(&new.values().copied().collect::<Vec<_>>())?;
+        for (digest, made) in new.into_keys().zip(made) {
+            self.pictures.keep(digest, Arc::clone(&made));
+            tokens.insert(digest, made);
+        }
+        let seen = |(digest, picture): (PictureDigest, &Placed)| {
+            let content = PictureContent::Tokens(tokens.get(&digest).cloned().unwrap_or_default());
+            Placed { slot: picture.slot, size: picture.size, content }
+        };
+        Ok(chosen.iter().map(|&i| self.active[i].views().map(seen).collect()).collect())
     }
 
     /// Ends all that are active.
@@ -202,8 +253,8 @@ impl Scheduler {
         if !std::mem::take(&mut sequence.may_skip) {
             return;
         }
-        let (units, cuts, read) = sequence.place();
-        if let Some(known) = self.prefixes.longest(units, cuts, read) {
+        let (read, most) = (sequence.read(), sequence.most_skipped());
+        if let Some(known) = self.prefixes.longest(sequence.place(), read, most) {
             self.counters.cached_positions.inc_by((known.len() - read) as u64);
             self.cache.replace(i, &known);
             sequence.skip_to(known.len());
@@ -216,7 +267,6 @@ impl Scheduler {
         let sequence = &mut active[i];
         let mut take = || {
             if sequence.is_reading() {
-                counters.encoded_views.inc_by(sequence.unread().pictures.len() as u64);
                 let positions = sequence.piece_read(logits, (i, cache), prefixes)?;
                 counters.prompt_positions.inc_by(positions as u64);
                 if sequence.is_reading() {
@@ -253,6 +303,7 @@ impl Scheduler {
         self.keep(|i| !done[i]);
         self.counters.active.set(self.active.len() as i64);
         self.counters.prefixes.set(self.prefixes.len() as i64);
+        self.counters.picture_bytes.set(self.pictures.bytes() as i64);
         self.counters.cache_bytes.set((self.held() * self.cache.block_bytes()) as i64);
     }
 }
@@ -270,6 +321,12 @@ pub(super) fn blocks(positions: usize) -> usize {
     positions.div_ceil(Cache::block_positions())
 }
 
-fn pieces<'a>(active: &'a [Sequence], chosen: &[usize]) -> Vec<Piece<'a>> {
-    chosen.iter().map(|&i| active[i].unread().piece(i)).collect()
+/// What the chosen sequences read next, with their pictures as they are `seen`.
+fn pieces<'a>(active: &'a [Sequence], chosen: &[usize], seen: &'a [Vec<Placed>]) -> Vec<Piece<'a>> {
+    let piece = |(&i, pictures): (&usize, &'a Vec<Placed>)| Piece {
+        sequence: i,
+        ids: &active[i].unread().ids,
+        pictures,
+    };
+    chosen.iter().zip(seen).map(piece).collect()
 }

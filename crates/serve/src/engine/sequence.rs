@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use anyhow::Result;
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::Cache;
+use mm1_model::{Cache, Placed};
 
-use super::prompt::{ReadyPrompt, Unit};
-use super::request::{AnswerEvent, AnswerRequest, Listener};
+use super::prompt::{PictureDigest, ReadyPrompt, Unit};
+use super::request::{AnswerEvent, AnswerRequest, Listener, PromptLogProbs};
 use crate::answer::{Finish, PartialAnswer};
 use crate::input::ModelInput;
 use crate::log_probs::TokenLogProb;
@@ -21,9 +21,10 @@ pub(super) struct Sequence {
     answer: PartialAnswer,
     max_tokens: usize,
     log_probs: Option<usize>,
-    prompt_log_probs: Option<usize>,
+    prompt_log_probs: Option<PromptLogProbs>,
+    /// Of the positions before the next that is read, where they are asked for.
     told: Vec<Option<TokenLogProb>>,
-    /// Whether its listener is told where it looks.
+    /// Whether its listener gets where it looks.
     pub(super) is_watched: bool,
     listener: Box<dyn Listener>,
     /// When it came.
@@ -35,6 +36,7 @@ pub(super) struct Sequence {
 impl Sequence {
     pub(super) fn new(request: AnswerRequest, since: Instant) -> Result<Self> {
         let AnswerRequest {
+            client: _,
             prompt,
             options,
             grammar,
@@ -49,7 +51,7 @@ impl Sequence {
             answer: answer.with_grammar(grammar),
             max_tokens: options.max_tokens,
             told: prompt_log_probs.map_or_else(Vec::new, |_| vec![None]),
-            may_skip: prompt_log_probs.is_none(),
+            may_skip: true,
             prompt,
             read: 0,
             cached: 0,
@@ -66,14 +68,26 @@ impl Sequence {
         self.prompt.pieces.front().map_or(&self.answer.unread, AsRef::as_ref)
     }
 
+    /// The views of pictures in what it reads next, each with its digest.
+    pub(super) fn views(&self) -> impl Iterator<Item = (PictureDigest, &Placed)> {
+        self.unread().pictures.iter().filter_map(|picture| {
+            match self.prompt.units.get(self.read + picture.slot) {
+                Some(Unit::View(digest, _)) => Some((*digest, picture)),
+                _ => None,
+            }
+        })
+    }
+
     /// Whether its prompt is not read yet.
     pub(super) fn is_reading(&self) -> bool {
         !self.prompt.pieces.is_empty()
     }
 
-    /// Whether it asks for the logits after each position of its prompt.
+    /// Whether it asks for the logits after each position of what it reads next.
     pub(super) fn wants_all(&self) -> bool {
-        self.is_reading() && self.prompt_log_probs.is_some()
+        // A position is judged by the logits after the one before.
+        let judged = |asked: PromptLogProbs| asked.from <= self.read + self.unread().ids.len();
+        self.is_reading() && self.prompt_log_probs.is_some_and(judged)
     }
 
     pub(super) fn is_gone(&self) -> bool {
@@ -100,9 +114,20 @@ impl Sequence {
             && self.prompt.units[..end(self)] == other.prompt.units[..end(other)]
     }
 
-    /// Its units, its cuts, and how many positions are read.
-    pub(super) fn place(&self) -> (&[Unit], &[usize], usize) {
-        (&self.prompt.units, &self.prompt.cuts, self.read)
+    /// Its units and its cuts.
+    pub(super) fn place(&self) -> (&[Unit], &[usize]) {
+        (&self.prompt.units, &self.prompt.cuts)
+    }
+
+    /// How many positions are read.
+    pub(super) fn read(&self) -> usize {
+        self.read
+    }
+
+    /// The most positions that it need not read itself: after the others it is asked for logits.
+    pub(super) fn most_skipped(&self) -> usize {
+        let judged = self.prompt_log_probs.map_or(usize::MAX, |asked| asked.from);
+        judged.min(self.prompt.positions()).saturating_sub(1)
     }
 
     /// It goes on from `len`, which others have read.
@@ -113,27 +138,34 @@ impl Sequence {
         {
             self.read += piece.ids.len();
         }
+        if self.prompt_log_probs.is_some() {
+            self.told.resize(self.read + 1, None);
+        }
     }
 
-    /// A piece of the prompt is read; `all` are the logits after each of its positions, where they were asked
-    /// for. What is read is kept in `prefixes`.
+    /// A piece of the prompt is read; `all` are the logits after each of its positions where
+    /// [`Self::wants_all`]. What is read is kept in `prefixes`.
     pub(super) fn piece_read(
         &mut self,
         all: &[Vec<f32>],
         (sequence, cache): (usize, &Cache),
         prefixes: &mut super::prefixes::Prefixes,
     ) -> Result<usize> {
+        let judged = self.wants_all();
         let piece = self.prompt.pieces.pop_front().unwrap_or_default();
-        if let Some(top) = self.prompt_log_probs {
-            for (i, logits) in all.iter().enumerate() {
-                self.told.push(match self.prompt.units.get(self.read + i + 1) {
-                    Some(Unit::Token(id)) => Some(TokenLogProb::of(logits, *id, top)?),
-                    Some(Unit::View(..)) => None,
-                    None => break,
+        let begin = self.read;
+        self.read += piece.ids.len();
+        if let Some(PromptLogProbs { top, from }) = self.prompt_log_probs {
+            let units = self.prompt.units.iter().enumerate().skip(begin + 1).take(piece.ids.len());
+            for (position, unit) in units {
+                self.told.push(match unit {
+                    Unit::Token(id) if judged && position >= from => {
+                        Some(TokenLogProb::of(&all[position - 1 - begin], *id, top)?)
+                    }
+                    Unit::Token(_) | Unit::View(..) => None,
                 });
             }
         }
-        self.read += piece.ids.len();
         prefixes.keep(&self.prompt.units, &self.prompt.cuts, cache.beginning(sequence, self.read));
         if !self.is_reading() {
             let log_probs = std::mem::take(&mut self.told);
@@ -169,6 +201,7 @@ impl Sequence {
 
 #[cfg(test)]
 mod tests {
+    use super::super::request::ClientId;
     use super::*;
     use crate::options::AnswerOptions;
 
@@ -185,6 +218,7 @@ mod tests {
     fn sequence(len: u32) -> Sequence {
         let ids: Vec<u32> = (0..len).collect();
         let request = AnswerRequest {
+            client: ClientId::default(),
             prompt: ReadyPrompt::new(ModelInput::tokens(&ids), 16),
             options: AnswerOptions::greedy(1),
             grammar: None,

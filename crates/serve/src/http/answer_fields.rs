@@ -8,6 +8,7 @@ use super::api_error::ApiError;
 use super::app::Shared;
 use super::fields::Fields;
 use super::tokenize;
+use crate::engine::ClientId;
 use crate::grammar::AnswerGrammar;
 use crate::options::AnswerOptions;
 use crate::penalties::Penalties;
@@ -17,11 +18,12 @@ use crate::sampler::Sampling;
 const STOPS: usize = 16;
 const LONGEST_STOP: usize = 256;
 
-/// The most of the likeliest tokens that are told.
+/// The most of the likeliest tokens that are returned.
 const MOST_TOP: usize = 20;
 
 /// What is asked of each answer.
 pub(super) struct AnswerFields {
+    pub(super) client: ClientId,
     /// But for the most tokens, which may follow from the prompt.
     pub(super) options: AnswerOptions,
     pub(super) grammar: Option<AnswerGrammar>,
@@ -32,6 +34,8 @@ pub(super) struct AnswerFields {
     /// Whether a stream ends with what was used.
     pub(super) usage: bool,
     pub(super) prompt_log_probs: Option<usize>,
+    /// The first position of the prompt that is judged: the name is SGLang's.
+    pub(super) judged_from: usize,
     /// Whether each token comes with how much it looks at image tokens: for the page, no field of OpenAI's.
     pub(super) attention: bool,
 }
@@ -58,7 +62,14 @@ impl AnswerFields {
         let new = fields.count("max_completion_tokens", (1, usize::MAX))?;
         let old = fields.count("max_tokens", (0, usize::MAX))?;
         let stream_options: StreamOptions = fields.take("stream_options")?.unwrap_or_default();
+        let stream = fields.take("stream")?.unwrap_or(false);
+        let prompt_log_probs = fields.count("prompt_logprobs", (0, MOST_TOP))?;
+        if stream && prompt_log_probs.is_some() {
+            let message = "prompt_logprobs is not there for streams: leave out one of both";
+            return Err(ApiError::invalid("prompt_logprobs", message));
+        }
         Ok(Self {
+            client: fields.client(),
             options: AnswerOptions {
                 max_tokens: 1,
                 stop: stop(fields)?,
@@ -71,14 +82,15 @@ impl AnswerFields {
             grammar: grammar(fields, app).await?,
             max_tokens: new.or(old),
             n: fields.count("n", (1, app.server.limits.answers))?.unwrap_or(1),
-            stream: fields.take("stream")?.unwrap_or(false),
+            stream,
             usage: stream_options.include_usage,
             attention: fields.take("attention")?.unwrap_or(false),
-            prompt_log_probs: fields.count("prompt_logprobs", (0, MOST_TOP))?,
+            prompt_log_probs,
+            judged_from: fields.count("logprob_start_len", (0, usize::MAX))?.unwrap_or(0),
         })
     }
 
-    /// How many of the likeliest tokens are told: a chat's `logprobs` and `top_logprobs`.
+    /// How many of the likeliest tokens are returned: a chat's `logprobs` and `top_logprobs`.
     pub(super) fn chat_log_probs(fields: &mut Fields) -> Result<Option<usize>, ApiError> {
         let (asked, top) = (fields.take("logprobs")?, fields.count("top_logprobs", (0, MOST_TOP))?);
         match (asked, top) {

@@ -5,7 +5,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use super::answer_fields::AnswerFields;
 use super::api_error::ApiError;
 use super::app::App;
-use crate::engine::{AnswerEvent, AnswerRequest, Finish, Listener, ReadyPrompt};
+use crate::engine::{AnswerEvent, AnswerRequest, Finish, Listener, PromptLogProbs, ReadyPrompt};
 use crate::log_probs::TokenLogProb;
 use crate::options::AnswerOptions;
 
@@ -28,7 +28,7 @@ pub(super) struct Usage {
     pub(super) answers: usize,
 }
 
-/// Tells an answer's events to whoever writes the response. Gone as soon as that is no longer written.
+/// Sends an answer's events to whoever writes the response. Gone as soon as that is no longer written.
 struct Told {
     number: usize,
     events: UnboundedSender<(usize, AnswerEvent)>,
@@ -64,7 +64,12 @@ impl Answers {
             );
             return Err(ApiError::invalid("n", message));
         }
+        for prompt in &prompts {
+            check_judged(fields, prompt.positions())?;
+        }
         let context = app.prompts().context();
+        let judged = |top| PromptLogProbs { top, from: fields.judged_from };
+        let prompt_log_probs = fields.prompt_log_probs.map(judged);
         for prompt in prompts {
             let positions = prompt.positions();
             let rest = context.saturating_sub(positions).max(1);
@@ -74,12 +79,13 @@ impl Answers {
             for stream in 0..fields.n {
                 let listener = Box::new(Told { number: answers.open, events: sender.clone() });
                 app.server.engine.submit(AnswerRequest {
+                    client: fields.client,
                     prompt: prompt.clone(),
                     options: options.clone(),
                     grammar: fields.grammar.clone(),
                     stream: stream as u64,
                     log_probs,
-                    prompt_log_probs: fields.prompt_log_probs,
+                    prompt_log_probs,
                     attention: fields.attention,
                     listener,
                 })?;
@@ -141,6 +147,18 @@ impl Answers {
     }
 }
 
+/// Refuses to judge a prompt from behind its end on, or without saying what is to be returned.
+fn check_judged(fields: &AnswerFields, positions: usize) -> Result<(), ApiError> {
+    let refused = |message| Err(ApiError::invalid("logprob_start_len", message));
+    match (fields.judged_from, fields.prompt_log_probs) {
+        (1.., None) => refused("logprob_start_len needs prompt_logprobs".to_owned()),
+        (from, _) if from > positions => {
+            refused(format!("logprob_start_len = {from}: the prompt has {positions} tokens"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// An answer that has ended.
 #[derive(Default)]
 pub(super) struct WholeAnswer {
@@ -153,7 +171,7 @@ pub(super) struct WholeAnswer {
 }
 
 impl WholeAnswer {
-    /// Leaves of the answer what is told of its prompt.
+    /// Leaves of the answer what is returned of its prompt.
     pub(super) fn leave_out(&mut self) {
         self.text.clear();
         self.log_probs.clear();

@@ -24,6 +24,8 @@ pub struct ServedModel {
     pub sees: bool,
     /// Whether it was tuned on conversations.
     pub tuned: bool,
+    /// By which its towers are asked for, if it has a text tower.
+    pub towers: Option<String>,
 }
 
 /// What is served.

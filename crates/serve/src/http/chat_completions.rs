@@ -1,16 +1,17 @@
 //! `POST /v1/chat/completions`
 
 use axum::extract::State;
-use axum::response::Response;
-use mm1_data::chat;
+use axum::response::{IntoResponse as _, Response};
 use serde_json::{Value, json};
 
 use super::answer_fields::AnswerFields;
 use super::answers::{Answers, WholeAnswer, finish_reason};
 use super::api_error::ApiError;
 use super::app::{App, Shared, now};
+use super::conversation::Conversation;
 use super::fields::Fields;
-use super::messages::{self, Fetched, Message};
+use super::json::Json;
+use super::messages::{self, Fetched};
 use super::reply::Envelope;
 use super::{log_prob_form, tokenize};
 use crate::engine::{AnswerEvent, ReadyPrompt};
@@ -22,14 +23,14 @@ const DEFAULT: usize = 512;
 pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Result<Response, ApiError> {
     app.check_model(fields.take::<String>("model")?.as_deref())?;
     let missing = || ApiError::invalid("messages", "messages is missing");
-    let messages = messages::take(&mut fields)?.ok_or_else(missing)?;
+    let conversation = Conversation::take(&mut fields)?.ok_or_else(missing)?;
     let asked = AnswerFields::take(&mut fields, &app).await?;
     let log_probs = AnswerFields::chat_log_probs(&mut fields)?;
     let room = fields.finish()?;
-    let fetched = messages::fetched(&messages, &app).await?;
+    let fetched = messages::fetched(&conversation.messages, &app).await?;
     let prompt = tokenize::blocking(&app, move |app| {
         let _room = room;
-        ready(app, messages, &fetched)
+        ready(app, conversation, &fetched)
     });
     let prompt = prompt.await?;
     let answers = Answers::ask(&app, vec![prompt], &asked, (log_probs, DEFAULT))?;
@@ -43,12 +44,16 @@ pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Res
     }
     let (whole, usage) = answers.whole().await?;
     let choice = |(i, answer)| choice(&app, i, answer, log_probs.is_some());
-    Ok(envelope.whole(whole.iter().enumerate().map(choice).collect(), usage))
+    let mut body = envelope.whole(whole.iter().enumerate().map(choice).collect(), usage);
+    // As vLLM: all answers have one prompt.
+    if let Some(first) = whole.first().filter(|first| !first.prompt_log_probs.is_empty()) {
+        body["prompt_logprobs"] = log_prob_form::prompt(app.prompts().tokenizer(), &first.prompt_log_probs);
+    }
+    Ok(Json(body).into_response())
 }
 
-fn ready(app: &App, messages: Vec<Message>, fetched: &Fetched) -> Result<ReadyPrompt, ApiError> {
-    let turns = messages::turns(messages, fetched, app)?;
-    tokenize::ready(app, &chat::prompt(&turns), "messages")
+fn ready(app: &App, conversation: Conversation, fetched: &Fetched) -> Result<ReadyPrompt, ApiError> {
+    tokenize::ready(app, &conversation.prompt(fetched, app)?, "messages")
 }
 
 fn choice(app: &App, index: usize, answer: &WholeAnswer, with_log_probs: bool) -> Value {
@@ -64,9 +69,6 @@ fn choice(app: &App, index: usize, answer: &WholeAnswer, with_log_probs: bool) -
     }
     if !answer.attention.is_empty() {
         choice["attention"] = json!(answer.attention);
-    }
-    if !answer.prompt_log_probs.is_empty() {
-        choice["prompt_logprobs"] = log_prob_form::prompt(tokenizer, &answer.prompt_log_probs);
     }
     choice
 }

@@ -1,7 +1,7 @@
 //! `POST /v1/completions`
 
 use axum::extract::State;
-use axum::response::Response;
+use axum::response::{IntoResponse as _, Response};
 use mm1_data::document::Segment;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -11,6 +11,7 @@ use super::answers::{Answers, WholeAnswer, finish_reason};
 use super::api_error::ApiError;
 use super::app::{App, Shared, now};
 use super::fields::Fields;
+use super::json::Json;
 use super::reply::Envelope;
 use super::{log_prob_form, tokenize};
 use crate::engine::{AnswerEvent, ReadyPrompt};
@@ -77,7 +78,7 @@ pub(super) async fn answer(State(app): State<Shared>, mut fields: Fields) -> Res
         let echoed = echo.then(|| &echoed[i / asked.n][..]);
         choice(&app, (i, answer), echoed, log_probs.is_some())
     };
-    Ok(envelope.whole(whole.iter().enumerate().map(choice).collect(), usage))
+    Ok(Json(envelope.whole(whole.iter().enumerate().map(choice).collect(), usage)).into_response())
 }
 
 fn prompts(prompts: Prompts) -> Result<Vec<Prompt>, ApiError> {

@@ -6,6 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use axum::http::Request;
+use hyper::body::Incoming;
+use hyper::service::{Service as _, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
@@ -15,6 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{interval, sleep, timeout};
 
 use super::app::{App, Shared};
+use super::client::Peer;
 use super::{Server, router};
 
 /// Threads on which prompts are read: pictures are decoded there.
@@ -53,10 +57,14 @@ async fn accept(app: Shared, listener: TcpListener, stop: &AtomicBool) -> Result
             accepted = next(&listener, &open) => accepted,
             _ = look.tick() => None,
         };
-        let Some((stream, permit)) = accepted else { continue };
+        let Some((stream, peer, permit)) = accepted else { continue };
         let mut http = hyper::server::conn::http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(app.server.limits.read).max_buf_size(64 << 10);
-        let service = TowerToHyperService::new(router.clone());
+        let routes = TowerToHyperService::new(router.clone());
+        let service = service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            routes.call(request)
+        });
         let connection = connections.watch(http.serve_connection(TokioIo::new(stream), service));
         tokio::spawn(async move {
             // A client that breaks off is no matter of ours.
@@ -85,13 +93,13 @@ async fn accept(app: Shared, listener: TcpListener, stop: &AtomicBool) -> Result
 async fn next(
     listener: &tokio::net::TcpListener,
     open: &Arc<Semaphore>,
-) -> Option<(TcpStream, OwnedSemaphorePermit)> {
+) -> Option<(TcpStream, Peer, OwnedSemaphorePermit)> {
     let permit = Arc::clone(open).acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, _)) => {
+        Ok((stream, address)) => {
             // A token is a small packet, and is not to wait for the next.
             let _ = stream.set_nodelay(true);
-            Some((stream, permit))
+            Some((stream, Peer(address.ip()), permit))
         }
         // No file descriptors, mostly: those who leave give some back.
         Err(_) => {

@@ -14,6 +14,8 @@ use tokio::time::timeout;
 
 use super::api_error::ApiError;
 use super::app::{App, Shared};
+use super::client;
+use crate::engine::ClientId;
 
 /// Fields that name a client's affairs and change no answer.
 const OF_THE_CLIENT: [&str; 6] =
@@ -22,6 +24,7 @@ const OF_THE_CLIENT: [&str; 6] =
 /// The fields of a request that were not taken yet.
 pub(super) struct Fields {
     fields: Map<String, Value>,
+    client: ClientId,
     room: Room,
 }
 
@@ -32,13 +35,18 @@ pub(super) struct Room {
 }
 
 impl Fields {
-    fn parse(body: &[u8], room: Room) -> Result<Self, ApiError> {
+    fn parse(body: &[u8], client: ClientId, room: Room) -> Result<Self, ApiError> {
         // The parser bounds how deep a value may be.
         match serde_json::from_slice(body) {
-            Ok(Value::Object(fields)) => Ok(Self { fields, room }),
+            Ok(Value::Object(fields)) => Ok(Self { fields, client, room }),
             Ok(_) => Err(ApiError::invalid(None, "the body has to be a JSON object")),
             Err(e) => Err(ApiError::invalid(None, format!("the body is no JSON: {e}"))),
         }
+    }
+
+    /// Who asks.
+    pub(super) fn client(&self) -> ClientId {
+        self.client
     }
 
     /// The field of that name; `None` if it is missing or null.
@@ -119,12 +127,12 @@ impl FromRequest<Shared> for Fields {
         if !request.headers().get(CONTENT_TYPE).is_some_and(|value| json(value.as_bytes())) {
             return Err(ApiError::media_type());
         }
-        let limits = &app.server.limits;
+        let (limits, client) = (&app.server.limits, client::id(request.extensions()));
         let said = request.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
         let body: Body = request.into_body();
         let read = async {
             let room = room(app, said).await?;
-            Self::parse(&bytes(body, limits.body_bytes).await?, room)
+            Self::parse(&bytes(body, limits.body_bytes).await?, client, room)
         };
         timeout(limits.read, read).await.map_err(|_| ApiError::too_slow())?
     }

@@ -13,27 +13,32 @@ use sha2::{Digest as _, Sha256};
 use super::Access;
 use super::api_error::ApiError;
 use super::app::Shared;
+use super::client::KeyNumber;
 
 /// Refuses a request without the key, where there is one.
 pub(super) async fn key(
     State(app): State<Shared>,
-    request: Request,
+    mut request: Request,
     next: Next,
 ) -> Result<Response, ApiError> {
-    match &app.server.access.api_key {
-        Some(key) if !has_key(request.headers(), key) => Err(ApiError::no_key()),
-        _ => Ok(next.run(request).await),
+    let keys = &app.server.access.api_keys;
+    match number_of_key(request.headers(), keys) {
+        None if !keys.is_empty() => return Err(ApiError::no_key()),
+        Some(number) if keys.len() > 1 => drop(request.extensions_mut().insert(KeyNumber(number))),
+        _ => {}
     }
+    Ok(next.run(request).await)
 }
 
-/// How long it takes says nothing of the key: digests are compared, whole.
-fn has_key(headers: &HeaderMap, key: &str) -> bool {
+/// Which of the keys was sent. How long it takes says nothing of them: digests are compared, whole.
+fn number_of_key(headers: &HeaderMap, keys: &[String]) -> Option<usize> {
     let sent = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
     // The scheme's name is without case (RFC 9110).
     let sent = sent.and_then(|value| value.split_once(' '));
     let sent = sent.filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer")).unwrap_or_default().1;
-    let (sent, key) = (Sha256::digest(sent.trim()), Sha256::digest(key));
-    sent.iter().zip(&key).fold(0, |all, (a, b)| all | (a ^ b)) == 0
+    let sent = Sha256::digest(sent.trim());
+    let same = |key: &String| sent.iter().zip(&Sha256::digest(key)).fold(0, |all, (a, b)| all | (a ^ b)) == 0;
+    keys.iter().enumerate().fold(None, |found, (i, key)| if same(key) { Some(i) } else { found })
 }
 
 /// Refuses pages of other origins, and names that a foreign page could give to this machine (DNS rebinding).
@@ -60,7 +65,7 @@ pub(super) async fn origin(
 fn allowed_origin(access: &Access, headers: &HeaderMap) -> Result<Option<HeaderValue>, ApiError> {
     let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
     let host = headers.get(HOST).map(text).unwrap_or_default();
-    if access.local && access.api_key.is_none() && !is_this_machine(&host) {
+    if access.local && access.api_keys.is_empty() && !is_this_machine(&host) {
         let message =
             "this server answers to localhost alone: ask it by that name, or start it with --api-key";
         return Err(ApiError::forbidden(message));
@@ -144,10 +149,12 @@ mod tests {
     fn a_key_is_compared_whole() {
         let with =
             |value: &str| HeaderMap::from_iter([(AUTHORIZATION, HeaderValue::from_str(value).unwrap())]);
-        assert!(has_key(&with("Bearer secret"), "secret") && has_key(&with("bearer secret"), "secret"));
+        let keys = ["secret", "another"].map(str::to_owned);
+        let number = |value| number_of_key(&with(value), &keys);
+        assert_eq!([number("Bearer secret"), number("bearer another")], [Some(0), Some(1)]);
         for value in ["Bearer secre", "Bearer secrets", "secret", "Basic secret", "Bearer "] {
-            assert!(!has_key(&with(value), "secret"), "{value}");
+            assert_eq!(number(value), None, "{value}");
         }
-        assert!(!has_key(&HeaderMap::new(), "secret"));
+        assert_eq!(number_of_key(&HeaderMap::new(), &keys), None);
     }
 }

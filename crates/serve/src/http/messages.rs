@@ -117,17 +117,13 @@ pub(super) async fn fetched(messages: &[Message], app: &App) -> Result<Fetched, 
 /// Pictures that were read from elsewhere, by address.
 pub(super) type Fetched = BTreeMap<String, Image>;
 
-/// The conversation that is to be answered.
+/// The turns of a conversation.
 ///
 /// # Errors
 /// What can't be part of one, with the message's number.
 pub(super) fn turns(messages: Vec<Message>, fetched: &Fetched, app: &App) -> Result<Vec<Turn>, ApiError> {
     if messages.is_empty() || messages.len() > MOST {
         let message = format!("messages: give 1 to {MOST} of them, not {}", messages.len());
-        return Err(ApiError::invalid("messages", message));
-    }
-    if messages.last().is_some_and(|last| last.role == "assistant") {
-        let message = "messages: the last one is the assistant's: there is nothing to answer";
         return Err(ApiError::invalid("messages", message));
     }
     let mut pictures = app.server.limits.pictures;

@@ -8,12 +8,15 @@ mod answers;
 mod api_error;
 mod app;
 mod chat_completions;
+mod client;
 mod completions;
 mod connections;
+mod conversation;
 mod embeddings;
 mod fetch;
 mod fields;
 mod guard;
+mod in_process;
 mod json;
 mod log_prob_form;
 mod messages;
@@ -35,6 +38,7 @@ use self::api_error::ApiError;
 use self::app::Shared;
 pub use self::app::{ServedModel, Server};
 pub use self::connections::serve;
+pub use self::in_process::InProcess;
 
 /// What clients may do.
 #[derive(Clone, Debug)]
@@ -78,8 +82,9 @@ impl Default for HttpLimits {
 /// Who may ask.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// What a client has to send as its bearer token.
-    pub api_key: Option<String>,
+    /// One of them a client has to send as its bearer token; without any it sends none. Of several each is a
+    /// client by itself.
+    pub api_keys: Vec<String>,
     /// Pages of these origins (`https://host`) may ask, beside the server's own.
     pub origins: Vec<String>,
     /// Whether the server can be reached by this machine alone: it then answers to no other name.

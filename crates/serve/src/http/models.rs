@@ -11,12 +11,22 @@ use super::app::{App, Shared};
 use super::json::Json;
 
 pub(super) async fn all(State(app): State<Shared>) -> Json {
-    Json(json!({ "object": "list", "data": [model(&app)] }))
+    let data: Vec<Value> = [model(&app)].into_iter().chain(towers(&app)).collect();
+    Json(json!({ "object": "list", "data": data }))
 }
 
 pub(super) async fn one(State(app): State<Shared>, Path(id): Path<String>) -> Result<Json, ApiError> {
+    if let Some(towers) = towers(&app).filter(|towers| towers["id"] == id) {
+        return Ok(Json(towers));
+    }
     app.check_model(Some(&id))?;
     Ok(Json(model(&app)))
+}
+
+/// What embeds texts and pictures.
+fn towers(app: &App) -> Option<Value> {
+    let id = app.server.model.towers.as_ref()?;
+    Some(json!({ "id": id, "object": "model", "created": app.created, "owned_by": "mm1" }))
 }
 
 /// `max_model_len` is vLLM's; what the page has to know is under `mm1`.

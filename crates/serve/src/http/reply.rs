@@ -9,7 +9,6 @@ use serde_json::{Value, json};
 
 use super::answers::{Answers, Usage};
 use super::api_error::ApiError;
-use super::json::Json;
 use crate::engine::AnswerEvent;
 
 /// What all objects of an answer have.
@@ -28,10 +27,10 @@ impl Envelope {
     }
 
     /// The whole response.
-    pub(super) fn whole(&self, choices: Vec<Value>, usage: Usage) -> Response {
+    pub(super) fn whole(&self, choices: Vec<Value>, usage: Usage) -> Value {
         let mut body = self.around(choices);
         body["usage"] = usage_form(usage);
-        Json(body).into_response()
+        body
     }
 
     /// A response piece by piece: `choice` writes what is heard of an answer, if anything; `begin` stands

@@ -1,13 +1,13 @@
 //! `POST /tokenize` and `/detokenize`, and the work on prompts that is done on other threads.
 
 use axum::extract::State;
-use mm1_data::chat;
 use mm1_data::document::Segment;
 use mm1_data::error_line::error_line;
 use serde_json::json;
 
 use super::api_error::ApiError;
 use super::app::{App, Shared};
+use super::conversation::Conversation;
 use super::fields::Fields;
 use super::json::Json;
 use super::log_prob_form::token_text;
@@ -15,19 +15,18 @@ use super::messages;
 use crate::engine::ReadyPrompt;
 use crate::input::EncodedPrompt;
 
-/// The ids of a text by itself, or of a conversation with the beginning of its answer.
+/// The ids of a text by itself, or of a conversation.
 pub(super) async fn tokenize(State(app): State<Shared>, mut fields: Fields) -> Result<Json, ApiError> {
     app.check_model(fields.take::<String>("model")?.as_deref())?;
-    let (prompt, messages) = (fields.take::<String>("prompt")?, messages::take(&mut fields)?);
+    let (prompt, conversation) = (fields.take::<String>("prompt")?, Conversation::take(&mut fields)?);
     let room = fields.finish()?;
-    let fetched = messages::fetched(messages.as_deref().unwrap_or_default(), &app).await?;
+    let fetched =
+        messages::fetched(conversation.as_ref().map_or(&[][..], |asked| &asked.messages), &app).await?;
     let encoded = blocking(&app, move |app| {
         let _room = room;
-        match (prompt, messages) {
+        match (prompt, conversation) {
             (Some(text), None) => encode(app, &[Segment::prompt(text)], "prompt"),
-            (None, Some(messages)) => {
-                encode(app, &chat::prompt(&messages::turns(messages, &fetched, app)?), "messages")
-            }
+            (None, Some(asked)) => encode(app, &asked.prompt(&fetched, app)?, "messages"),
             _ => Err(ApiError::invalid("prompt", "give either prompt or messages")),
         }
     });

@@ -4,9 +4,11 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use mm1_data::document::Segment;
+use mm1_model::ops::Precision;
 use mm1_model::{Input, Layout, Sight};
 use mm1_serve::engine::{
-    AnswerEvent, AnswerRequest, Counters, Engine, EngineLimits, Finish, Listener, ReadyPrompt, Refusal,
+    AnswerEvent, AnswerRequest, ClientId, Counters, EmbeddingInput, Engine, EngineLimits, Finish, Listener,
+    PromptLogProbs, ReadyPrompt, Refusal,
 };
 use mm1_serve::generate::AnswerOptions;
 use mm1_serve::penalties::Penalties;
@@ -14,7 +16,7 @@ use mm1_serve::sampler::Sampling;
 
 use crate::case::{Case, greedy, logits, picture, prompts};
 
-const ROOM: EngineLimits = EngineLimits { cache_bytes: 64 << 20, waiting: 64 };
+const ROOM: EngineLimits = EngineLimits { cache_bytes: 64 << 20, picture_bytes: 1 << 20, waiting: 64 };
 
 /// Sends what it hears; gone after so many events.
 struct Told {
@@ -52,6 +54,7 @@ fn options(max_tokens: usize) -> AnswerOptions {
 /// A request for the text alone.
 fn plain(prompt: ReadyPrompt, options: AnswerOptions, listener: Box<dyn Listener>) -> AnswerRequest {
     AnswerRequest {
+        client: ClientId::default(),
         prompt,
         options,
         grammar: None,
@@ -159,6 +162,37 @@ fn a_picture_that_was_seen_is_not_encoded_again() {
 }
 
 #[test]
+fn a_picture_at_another_place_is_not_encoded_again() {
+    for precision in [Precision::F32, Precision::Bf16] {
+        let case = Case::new(1);
+        let engine = Engine::start(case.generator_in(precision), ROOM).unwrap();
+        let prompts = [
+            vec![picture(1), Segment::prompt("the red apple")],
+            vec![Segment::prompt("left"), picture(1), Segment::prompt(" or right")],
+            vec![picture(2), picture(1), picture(1)],
+        ];
+        for (prompt, encoded, reused) in [(&prompts[0], 1, 0), (&prompts[1], 1, 1), (&prompts[2], 2, 3)] {
+            let (answer, known) = hear(&ask(&engine, prompt, 0));
+            let alone = Engine::start(case.generator_in(precision), ROOM).unwrap();
+            assert!(answer == hear(&ask(&alone, prompt, 0)).0, "{precision:?}");
+            let counters = engine.counters();
+            assert_eq!(
+                (known, counters.encoded_views.get(), counters.reused_views.get()),
+                (0, encoded, reused)
+            );
+            assert!(counters.picture_bytes.get() > 0);
+        }
+        // Where nothing is kept, the answers are the same.
+        let nothing = EngineLimits { picture_bytes: 0, ..ROOM };
+        let without = Engine::start(case.generator_in(precision), nothing).unwrap();
+        for prompt in &prompts {
+            assert!(hear(&ask(&without, prompt, 0)).0 == hear(&ask(&engine, prompt, 0)).0, "{precision:?}");
+        }
+        assert_eq!((without.counters().encoded_views.get(), without.counters().picture_bytes.get()), (5, 0));
+    }
+}
+
+#[test]
 fn prompts_that_begin_alike_and_come_together_are_read_once() {
     let engine = Engine::start(Case::new(1).generator(), ROOM).unwrap();
     let lead = "the owl is on the left, the cat is on the right. ".repeat(20);
@@ -181,7 +215,10 @@ fn log_probabilities_of_a_prompt_are_those_of_a_whole_pass() {
         let (prompt, options) = (ready(&engine, &segments), AnswerOptions::greedy(1));
         let positions = prompt.positions();
         engine
-            .submit(AnswerRequest { prompt_log_probs: Some(0), ..plain(prompt, options, listener) })
+            .submit(AnswerRequest {
+                prompt_log_probs: Some(PromptLogProbs::default()),
+                ..plain(prompt, options, listener)
+            })
             .unwrap();
         let AnswerEvent::Start { log_probs, cached } = heard.recv_timeout(Duration::from_secs(60)).unwrap()
         else {
@@ -230,7 +267,7 @@ fn little_memory_holds_requests_back_and_loses_none() {
     let case = Case::new(1);
     // Twelve blocks of 64 positions: two or three of the long prompts at a time.
     let block = case.model.cache(1).block_bytes();
-    let small = EngineLimits { cache_bytes: 12 * block, waiting: 64 };
+    let small = EngineLimits { cache_bytes: 12 * block, ..ROOM };
     let (narrow, wide) =
         (Engine::start(case.generator(), small).unwrap(), Engine::start(case.generator(), ROOM).unwrap());
     let all = |engine: &Engine| -> Vec<_> {
@@ -262,7 +299,7 @@ fn features_are_made_between_the_tokens_of_answers() {
             *n += heard.try_iter().count();
             told.send(*n).unwrap();
         };
-        engine.features(image.clone(), reply).unwrap();
+        engine.embed(ClientId::default(), EmbeddingInput::Features(image.clone()), reply).unwrap();
     }
     let tokens: Vec<usize> = (0..20).map(|_| tokens.recv().unwrap()).collect();
     // The first may come before the answer, and the last behind its end.
@@ -275,7 +312,7 @@ fn features_are_made_between_the_tokens_of_answers() {
 fn what_is_kept_is_not_forgotten_for_one_who_has_to_wait() {
     let case = Case::new(1);
     let block = case.model.cache(1).block_bytes();
-    let small = EngineLimits { cache_bytes: 12 * block, waiting: 64 };
+    let small = EngineLimits { cache_bytes: 12 * block, ..ROOM };
     let engine = Engine::start(case.generator(), small).unwrap();
     let lead = Segment::prompt("the owl is on the left, the cat is on the right. ".repeat(12));
     let known = |ending: &str| hear(&ask(&engine, &[lead.clone(), Segment::prompt(ending)], 0)).1;
@@ -315,7 +352,7 @@ impl Listener for Watching {
 
 #[test]
 fn memory_for_nothing_is_refused_at_the_start() {
-    let none = EngineLimits { cache_bytes: 100, waiting: 64 };
+    let none = EngineLimits { cache_bytes: 100, ..ROOM };
     let Err(e) = Engine::start(Case::new(1).generator(), none) else { panic!("was started") };
     assert!(
         e.to_string().contains("100 bytes are not enough for the keys and values of 64 positions"),

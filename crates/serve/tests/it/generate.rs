@@ -1,7 +1,7 @@
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::document::{Segment, Special};
 use mm1_model::ops::Precision;
-use mm1_model::{Piece, Placed};
+use mm1_model::{PictureContent, Piece, Placed};
 use mm1_serve::generate::{AnswerOptions, GenerateOptions};
 use mm1_serve::sampler::Sampling;
 
@@ -83,7 +83,11 @@ fn neighbours_change_no_bit_of_the_logits() {
     let size = [case.model.config().vision.image_size; 2];
     let placed = |(_, pixels, slots): &(_, Vec<f32>, Vec<usize>)| -> Vec<Placed> {
         let each = pixels.chunks(3 * size[0] * size[1]);
-        slots.iter().zip(each).map(|(&slot, pixels)| Placed { slot, size, pixels: pixels.to_vec() }).collect()
+        slots
+            .iter()
+            .zip(each)
+            .map(|(&slot, pixels)| Placed { slot, size, content: PictureContent::Pixels(pixels.to_vec()) })
+            .collect()
     };
     let placed: Vec<Vec<Placed>> = read.iter().map(placed).collect();
     let pieces: Vec<_> = (read.iter().zip(&placed).enumerate())

@@ -1,7 +1,7 @@
 //! The server, over a real connection, with a tiny random model.
 
 use std::io::{Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -29,11 +29,15 @@ struct Running {
 
 impl Running {
     fn new(access: Access, limits: HttpLimits, waiting: usize) -> Self {
+        let room = EngineLimits { cache_bytes: 64 << 20, picture_bytes: 1 << 20, waiting };
+        Self::with(access, limits, room)
+    }
+
+    fn with(access: Access, limits: HttpLimits, room: EngineLimits) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let address = listener.local_addr().unwrap();
-        let room = EngineLimits { cache_bytes: 64 << 20, waiting };
         let engine = Engine::start(Case::new(1).generator(), room).unwrap();
-        let model = ServedModel { id: "tiny".to_owned(), sees: true, tuned: true };
+        let model = ServedModel { id: "tiny".to_owned(), sees: true, tuned: true, towers: None };
         let stop = Arc::new(AtomicBool::new(false));
         let (server, flag) = (Server { engine, model, access, limits }, Arc::clone(&stop));
         let thread = thread::spawn(move || serve(server, listener, &flag).unwrap());
@@ -78,12 +82,12 @@ fn told(response: Response) -> (u16, Value) {
     (status, serde_json::from_str(&response.text().unwrap()).unwrap())
 }
 
-fn data_url(seed: u32) -> String {
+pub(crate) fn data_url(seed: u32) -> String {
     let Segment::Image(image) = picture(seed) else { panic!("no picture") };
     format!("data:image/png;base64,{}", STANDARD.encode(png(&image).unwrap()))
 }
 
-fn about(seed: u32, text: &str) -> Value {
+pub(crate) fn about(seed: u32, text: &str) -> Value {
     json!([{ "role": "user", "content": [
         { "type": "image_url", "image_url": { "url": data_url(seed) } },
         { "type": "text", "text": text },
@@ -205,6 +209,74 @@ fn a_prompt_is_judged_without_an_answer() {
         assert_eq!(*offset, json!(at), "{told}");
         at += token.chars().count();
     }
+}
+
+#[test]
+fn a_prompt_ends_as_it_is_asked_to() {
+    let server = Running::open();
+    let tokens = |body: Value| server.ask("/tokenize", &body).1["tokens"].as_array().unwrap().clone();
+    let user = json!({ "role": "user", "content": "what is this?" });
+    let asked = tokens(json!({ "messages": [user] }));
+    let begun = json!([user, { "role": "assistant", "content": [
+        { "type": "text", "text": "the o" }, { "type": "text", "text": "wl" },
+    ] }]);
+    let more = json!({ "continue_final_message": true, "add_generation_prompt": false, "messages": begun });
+    let continued = tokens(more);
+    let text = tokens(json!({ "prompt": "the owl" }));
+    assert_eq!(continued, [asked.clone(), text.clone()].concat());
+    // As it stands, with the end of the answer and without a question.
+    let closed = tokens(json!({ "add_generation_prompt": false, "messages": begun }));
+    assert_eq!(closed[..continued.len()], continued);
+    assert_eq!(closed.len(), continued.len() + 1);
+    let open = tokens(json!({ "add_generation_prompt": false, "messages": [user] }));
+    assert_eq!(open, asked[..asked.len() - 1]);
+    for (more, message) in [
+        (json!({ "continue_final_message": true, "add_generation_prompt": true }), "no reply to ask for"),
+        (json!({ "continue_final_message": true, "messages": [user] }), "the last one is of another role"),
+        (json!({}), "continue_final_message = true goes on with it"),
+        (json!({ "prompt_logprobs": 1, "stream": true, "continue_final_message": true }), "streams"),
+        (json!({ "logprob_start_len": 3, "continue_final_message": true }), "needs prompt_logprobs"),
+        (
+            json!({ "logprob_start_len": 300, "prompt_logprobs": 1, "continue_final_message": true }),
+            "the prompt has",
+        ),
+    ] {
+        let (status, told) = server.ask(CHAT, &chat(begun.clone(), more));
+        let error = told["error"]["message"].as_str().unwrap_or_default();
+        assert!(status == 400 && error.contains(message), "{message}: {told}");
+    }
+}
+
+#[test]
+fn the_end_of_a_prompt_is_judged_and_its_beginning_read_once() {
+    let server = Running::open();
+    let judged = |answer: &str, from: usize| {
+        let mut messages = about(1, "what is this?");
+        messages.as_array_mut().unwrap().push(json!({ "role": "assistant", "content": answer }));
+        let more = json!({ "continue_final_message": true, "add_generation_prompt": false, "max_tokens": 1,
+            "prompt_logprobs": 1, "logprob_start_len": from });
+        let (status, told) = server.ask(CHAT, &chat(messages, more));
+        assert_eq!(status, 200, "{told}");
+        told
+    };
+    let (_, alone) = server.ask(CHAT, &chat(about(1, "what is this?"), json!({ "max_tokens": 1 })));
+    let from = alone["usage"]["prompt_tokens"].as_u64().unwrap() as usize;
+    let whole = judged("the owl", 0);
+    let all = whole["prompt_logprobs"].as_array().unwrap();
+    assert_eq!(
+        (all.len() as u64, &all[0]),
+        (whole["usage"]["prompt_tokens"].as_u64().unwrap(), &Value::Null)
+    );
+    assert_eq!(whole["usage"]["prompt_tokens_details"]["cached_tokens"], 0);
+    let end = judged("the owl", from);
+    let told = end["prompt_logprobs"].as_array().unwrap();
+    assert!(told[..from].iter().all(Value::is_null), "{end}");
+    assert_eq!(told[from..], all[from..]);
+    let spelt =
+        told[from..].iter().filter_map(|one| one.as_object()?.values().next()?["decoded_token"].as_str());
+    assert_eq!(spelt.collect::<String>(), "the owl");
+    // The picture and what stands before it were known.
+    assert!(end["usage"]["prompt_tokens_details"]["cached_tokens"].as_u64().unwrap() >= 4, "{end}");
 }
 
 #[test]
@@ -372,7 +444,7 @@ fn bodies_are_bounded() {
 
 #[test]
 fn a_key_a_name_and_an_origin_are_asked_for() {
-    let with_key = Access { api_key: Some("secret-key".to_owned()), ..Access::default() };
+    let with_key = Access { api_keys: vec!["secret-key".to_owned()], ..Access::default() };
     let server = Running::new(with_key, HttpLimits::default(), 64);
     let status = |request: RequestBuilder| request.send().unwrap().status().as_u16();
     let models = |server: &Running| server.client.get(server.url("/v1/models"));
@@ -446,6 +518,68 @@ fn a_client_that_leaves_is_not_answered_any_further() {
         assert!(begun.elapsed() < Duration::from_secs(20), "{}", server.get("/metrics"));
         thread::sleep(Duration::from_millis(20));
     }
+}
+
+/// Who ends its side of the connection can't be told from who closes it, so it counts as one that has left,
+/// as with nginx and Go.
+#[test]
+fn a_client_that_half_closes_has_left() {
+    let server = Running::open();
+    let body = chat(json!([{ "role": "user", "content": "owl" }]), json!({ "max_tokens": 4000 })).to_string();
+    let mut stream = TcpStream::connect(server.address).unwrap();
+    let head = format!("POST {CHAT} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n");
+    write!(stream, "{head}Content-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    let begun = Instant::now();
+    let seen = |what: &str| {
+        while !server.get("/metrics").contains(what) {
+            assert!(begun.elapsed() < Duration::from_secs(20), "{what}: {}", server.get("/metrics"));
+            thread::sleep(Duration::from_millis(5));
+        }
+    };
+    seen("mm1_requests_active 1");
+    stream.shutdown(Shutdown::Write).unwrap();
+    seen("mm1_requests_left_total 1");
+    let mut rest = Vec::new();
+    stream.read_to_end(&mut rest).unwrap();
+    assert!(rest.is_empty(), "{}", String::from_utf8_lossy(&rest));
+}
+
+/// Each of several keys is a client: its one request does not wait behind all of another's.
+#[test]
+fn clients_with_keys_of_their_own_take_turns() {
+    let keys = ["the-first-key", "the-second-key"].map(str::to_owned);
+    // Fourteen blocks of 64 positions: of one answer at a time.
+    let room = EngineLimits { cache_bytes: 14 << 14, picture_bytes: 0, waiting: 64 };
+    let access = Access { api_keys: keys.to_vec(), ..Access::default() };
+    let server = Running::with(access, HttpLimits::default(), room);
+    let done = std::sync::Mutex::new(Vec::new());
+    let ask = |key: &str, number: u64| {
+        let more = json!({ "max_tokens": 800, "temperature": 1, "seed": number });
+        let body = chat(json!([{ "role": "user", "content": "owl" }]), more);
+        let response =
+            server.post(CHAT, &body).header(AUTHORIZATION, format!("Bearer {key}")).send().unwrap();
+        assert_eq!(response.status().as_u16(), 200);
+        response.text().unwrap();
+        done.lock().unwrap().push(key.to_owned());
+    };
+    thread::scope(|scope| {
+        let ask = &ask;
+        for number in 0..8 {
+            let key = &keys[0];
+            scope.spawn(move || ask(key, number));
+        }
+        let metrics = || {
+            let request = server.client.get(server.url("/metrics"));
+            request.header(AUTHORIZATION, format!("Bearer {}", keys[0])).send().unwrap().text().unwrap()
+        };
+        while !metrics().contains("mm1_requests_waiting 7") && done.lock().unwrap().is_empty() {
+            thread::sleep(Duration::from_millis(1));
+        }
+        ask(&keys[1], 9);
+    });
+    let done = done.lock().unwrap();
+    let place = done.iter().position(|key| *key == keys[1]).unwrap();
+    assert!(place <= 4, "answered as number {place} of {}", done.len());
 }
 
 #[test]

@@ -6,5 +6,6 @@ mod engine;
 mod generate;
 mod http;
 mod likelihood;
+mod requests;
 mod session;
 mod tiles;

@@ -7,7 +7,7 @@ use anyhow::{Result, ensure};
 use mm1_data::document::Special;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::export::{FloatType, ReadBack};
-use mm1_model::{Compute, Mm1, Piece, Placed};
+use mm1_model::{Compute, Mm1, PictureContent, Piece, Placed};
 use serde::Serialize;
 
 /// The largest difference that passes where numbers are stored as they are, relative to the largest logit of
@@ -74,7 +74,8 @@ fn logits(model: &Mm1, tokenizer: &Tokenizer, pictures: usize) -> Result<Vec<f32
     // All levels, in no order that a model could have been fitted to.
     let level = |i: usize| (i * 7919 % 256) as f32 / 127.5 - 1.0;
     let pixels: Vec<f32> = (0..side * side * 3).map(level).collect();
-    let placed = |_| Placed { slot: 0, size: [side; 2], pixels: pixels.clone() };
+    let content = PictureContent::Pixels(pixels);
+    let placed = |_| Placed { slot: 0, size: [side; 2], content: content.clone() };
     let pictures: Vec<Placed> = (0..pictures).map(placed).collect();
     let piece = Piece { sequence: 0, ids: &ids, pictures: &pictures };
     let compute = Compute::new(model.device());
