@@ -16,7 +16,7 @@ use prost::Message;
 use crate::record::{ScoreRecord, StepRecord};
 use crate::run::RunRecords;
 
-/// How every event file of a run begins; the seconds of its beginning follow, and [`OWN`].
+/// How every event file of a run begins; the seconds of its beginning follow, and what says that it is ours.
 pub const PREFIX: &str = "events.out.tfevents.";
 
 /// How its name ends, where `SummaryWriter` names the machine and the process.

@@ -81,7 +81,7 @@ pub struct TaskResults {
 }
 
 impl StudyResults {
-    /// Reads what `path` has: the folder of a study, or a file that [`Self::write`] has made.
+    /// Reads what `path` has: the folder of a study, or a file with [`Self::text`].
     ///
     /// # Errors
     /// Neither of both, or a damaged file.
