@@ -197,11 +197,11 @@ fn an_imported_pair_is_measured_as_one_of_ours() {
     let file = dir.path().join("clip.toml");
     let (output, out) = probe(&file, "block", &["model.vision.feature_block=1"]);
     succeeds(&output);
-    assert!(stderr(&output).contains("probe no zero-shot: model.vision.feature_block = 1 is"), "{output:?}");
+    assert!(stderr(&output).contains("probe no text tower: model.vision.feature_block = 1 is"), "{output:?}");
     assert_eq!(tasks(&out), whole[..2]);
     let (output, out) = probe(&file, "bare", &["model.vision.last_norm=false"]);
     succeeds(&output);
-    assert!(stderr(&output).contains("probe no zero-shot: model.vision.last_norm = false is"), "{output:?}");
+    assert!(stderr(&output).contains("probe no text tower: model.vision.last_norm = false is"), "{output:?}");
     assert_eq!(tasks(&out), whole[..2]);
     // A tokenizer that is none is reported before anything is measured, one that is not there is done
     // without.
