@@ -248,7 +248,7 @@ fn scores(runs: &[ComparedRun]) -> String {
     let lines: Vec<Vec<String>> = places.iter().map(line).collect();
     format!(
         "{}<p class=\"caption\">In brackets: 95% interval over the questions, without the chance of the \
-         seed; <i>n</i>: number of questions. Whether settings differ is told by a study with seeds.</p>\n",
+         seed; <i>n</i>: number of questions. Only a study with seeds shows whether settings differ.</p>\n",
         table(&heads, 2, &lines)
     )
 }

@@ -22,7 +22,7 @@ const RECENT: usize = 20;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum LiveState {
-    /// No process has noted its end; whether it lives is told by its news alone.
+    /// No process has noted its end; only its last record shows whether it lives.
     Running,
     /// All is done.
     Done,

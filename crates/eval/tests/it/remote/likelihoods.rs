@@ -15,7 +15,7 @@ use crate::toy::{Toy, pass};
 const LENGTH: u64 = 5;
 
 /// Judges the text behind the prompt: each of its letters is a token, and the more likely the later it is in
-/// the alphabet. `place` puts what is told into the answer.
+/// the alphabet. `place` puts the log-probabilities into the answer.
 fn judge(asked: &Asked, place: fn(Value) -> Value) -> Response {
     let body = &asked.body;
     assert_eq!((&body["max_tokens"], &body["temperature"]), (&json!(1), &json!(0)));
