@@ -13,7 +13,7 @@ use crate::record::{ScoreRecord, StepRecord};
 use crate::report::document;
 use crate::result::{distinct, value};
 use crate::run::{RunRecords, StageRecords};
-use crate::section::{TRAINING_HEADS, row};
+use crate::section::{self, TRAINING_HEADS, row};
 
 /// Letters of a setting that are shown.
 const LONGEST: usize = 80;
@@ -117,19 +117,9 @@ fn notes(runs: &[ComparedRun]) -> String {
     format!("<aside class=\"notes\" role=\"note\"><h2>What is missing</h2><ul>{items}</ul></aside>\n")
 }
 
-/// A table whose first `texts` columns are texts; cells are HTML.
+/// A table whose first `texts` columns are texts, which do not wrap; cells are HTML.
 fn table(heads: &[String], texts: usize, rows: &[Vec<String>]) -> String {
-    let class = |i: usize| if i < texts { " class=\"left\"" } else { "" };
-    let head = |(i, head): (usize, &String)| format!("<th scope=\"col\"{}>{head}</th>", class(i));
-    let head: String = heads.iter().enumerate().map(head).collect();
-    let line = |cells: &Vec<String>| {
-        let cell = |(i, cell): (usize, &String)| format!("<td{}>{cell}</td>", class(i));
-        format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
-    };
-    let lines: String = rows.iter().map(line).collect();
-    format!(
-        "<div class=\"scroll\"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>\n"
-    )
+    section::table("left", heads, texts, rows)
 }
 
 fn owned(heads: &[&str]) -> Vec<String> {

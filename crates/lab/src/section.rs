@@ -216,3 +216,18 @@ pub(crate) fn plan(run: &RunRecords) -> String {
     };
     run.plan_text.as_ref().map(folded).unwrap_or_default()
 }
+
+/// A table whose first `texts` columns are texts, of this class of the style sheet. Heads and cells are HTML.
+pub(crate) fn table(texts_class: &str, heads: &[String], texts: usize, rows: &[Vec<String>]) -> String {
+    let class = |i: usize| if i < texts { format!(" class=\"{texts_class}\"") } else { String::new() };
+    let head = |(i, head): (usize, &String)| format!("<th scope=\"col\"{}>{head}</th>", class(i));
+    let head: String = heads.iter().enumerate().map(head).collect();
+    let line = |cells: &Vec<String>| {
+        let cell = |(i, cell): (usize, &String)| format!("<td{}>{cell}</td>", class(i));
+        format!("<tr>{}</tr>\n", cells.iter().enumerate().map(cell).collect::<String>())
+    };
+    let lines: String = rows.iter().map(line).collect();
+    format!(
+        "<div class=\"scroll\"><table><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div>\n"
+    )
+}

@@ -9,7 +9,7 @@ use clap::Args;
 use mm1_data::printable::printable_lines;
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
-use mm1_lab::study::results::StudyResults;
+use mm1_lab::study::results::{self, StudyResults};
 use serde_json::{Value, json};
 
 use crate::arguments::RecipeArgs;
@@ -47,8 +47,10 @@ pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
         return Ok(());
     }
     let (folder, seconds) = (&outcome.folder, started.elapsed().as_secs_f64());
-    let findings = StudyFindings::of(&input(StudyResults::read(folder))?);
-    let page = input(page::write(folder))?;
+    // As just written: the run folders have been read for it.
+    let results = input(StudyResults::read(&folder.join(results::FILE)))?;
+    let findings = StudyFindings::of(&results);
+    let page = input(page::write_beside(folder, &results, &findings))?;
     if args.json {
         let table: Option<Value> = run_folder::read_json(&folder.join("table.json"))?;
         print_json(&json!({

@@ -12,7 +12,7 @@ use mm1_lab::study::results::{self, StudyResults};
 use super::Study;
 use super::job::{Job, Jobs};
 use crate::error::InputError;
-use crate::evaluation::scores;
+use crate::run_folder;
 
 /// The longest readable part of a file's name.
 const LONGEST: usize = 80;
@@ -115,8 +115,7 @@ impl StudyFolder {
 fn table_of(study: &StudyRecord, folder: &Path) -> Result<AblationTable> {
     let mut done = Vec::new();
     for run in study.runs.iter().filter(|run| run.state == RunState::Done) {
-        let scores = serde_json::from_value(serde_json::to_value(scores(&folder.join(&run.folder))?)?)
-            .with_context(|| format!("the scores of {}", run.folder.display()))?;
+        let scores = run_folder::read_json(&folder.join(&run.folder).join("eval.json"))?.unwrap_or_default();
         done.push(AblationRun { names: run.names.clone(), folder: run.folder.clone(), scores });
     }
     let heads = study.axes.iter().map(|axis| axis.name.clone()).collect();

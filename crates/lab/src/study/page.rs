@@ -12,6 +12,7 @@ use crate::ablation::{PaperTable, markdown_line};
 use crate::plot::{Intervals, Mark, Series, escape, key};
 use crate::record::ScoreRecord;
 use crate::report::{ReportAuthor, document, put};
+use crate::section;
 
 /// What the intervals are.
 const INTERVALS: &str = "Mean over tasks; ± is half of the 95% interval, over seeds and questions. \
@@ -67,11 +68,19 @@ pub fn write(path: &Path) -> Result<PathBuf> {
     let results = StudyResults::read(path)?;
     let findings = StudyFindings::of(&results);
     if path.is_dir() {
-        return put(path, &page(&results, Some(path), &findings), ReportAuthor::Reader);
+        return write_beside(path, &results, &findings);
     }
     let file = path.with_extension("html");
     std::fs::write(&file, page(&results, None, &findings)).with_context(|| file.display().to_string())?;
     Ok(file)
+}
+
+/// Writes the page of the study in `folder`, whose `results` and `findings` are known.
+///
+/// # Errors
+/// A page that can't be written.
+pub fn write_beside(folder: &Path, results: &StudyResults, findings: &StudyFindings) -> Result<PathBuf> {
+    put(folder, &page(results, Some(folder), findings), ReportAuthor::Reader)
 }
 
 fn title(outcome: &StudyOutcomeFindings) -> String {
@@ -90,19 +99,10 @@ fn heads(study: &StudyRecord) -> Vec<&str> {
     study.axes.iter().filter(|axis| !axis.repeats).map(|axis| axis.name.as_str()).collect()
 }
 
-/// A table of HTML; the first `names` columns are texts.
+/// A table; the first `names` columns are texts, and long ones wrap. Cells are HTML.
 fn table(heads: &[&str], names: usize, rows: &[Vec<String>]) -> String {
-    let class = |i: usize| if i < names { " class=\"text\"" } else { "" };
-    let head = |(i, head): (usize, &&str)| format!("<th scope=\"col\"{}>{}</th>", class(i), escape(head));
-    let head: String = heads.iter().enumerate().map(head).collect();
-    let row = |row: &Vec<String>| {
-        let cell = |(i, cell): (usize, &String)| format!("<td{}>{cell}</td>", class(i));
-        format!("<tr>{}</tr>\n", row.iter().enumerate().map(cell).collect::<String>())
-    };
-    let rows: String = rows.iter().map(row).collect();
-    format!(
-        "<div class=\"scroll\"><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table></div>\n"
-    )
+    let heads: Vec<String> = heads.iter().map(|head| escape(head)).collect();
+    section::table("text", &heads, names, rows)
 }
 
 fn settings_table(study: &StudyRecord, outcome: &StudyOutcomeFindings) -> String {
