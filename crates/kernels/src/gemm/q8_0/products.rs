@@ -11,18 +11,32 @@ pub(super) fn products(rows: &[RowBlock], panel: &[ColumnBlocks], sums: &mut [[f
     }
     let mut of_row = rows.chunks_exact(panel.len());
     #[cfg(target_arch = "x86_64")]
-    if cpu::isa() >= cpu::Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
+    {
         let mut next = || of_row.next().unwrap_or(&[]);
-        // SAFETY: the machine has the instructions.
-        return unsafe {
-            match sums {
-                [a] => vnni([next()], panel, [a]),
-                [a, b] => vnni([next(), next()], panel, [a, b]),
-                [a, b, c] => vnni([next(), next(), next()], panel, [a, b, c]),
-                [a, b, c, d] => vnni([next(), next(), next(), next()], panel, [a, b, c, d]),
-                _ => unreachable!("rows are read by fours"),
-            }
-        };
+        if cpu::isa() >= cpu::Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
+            // SAFETY: the machine has the instructions.
+            return unsafe {
+                match sums {
+                    [a] => vnni([next()], panel, [a]),
+                    [a, b] => vnni([next(), next()], panel, [a, b]),
+                    [a, b, c] => vnni([next(), next(), next()], panel, [a, b, c]),
+                    [a, b, c, d] => vnni([next(), next(), next(), next()], panel, [a, b, c, d]),
+                    _ => unreachable!("rows are read by fours"),
+                }
+            };
+        }
+        if cpu::isa() >= cpu::Isa::Avx2 && is_x86_feature_detected!("f16c") {
+            // SAFETY: the machine has the instructions.
+            return unsafe {
+                match sums {
+                    [a] => avx2([next()], panel, [a]),
+                    [a, b] => avx2([next(), next()], panel, [a, b]),
+                    [a, b, c] => avx2([next(), next(), next()], panel, [a, b, c]),
+                    [a, b, c, d] => avx2([next(), next(), next(), next()], panel, [a, b, c, d]),
+                    _ => unreachable!("rows are read by fours"),
+                }
+            };
+        }
     }
     for (sums, row) in sums.iter_mut().zip(&mut of_row) {
         row_products(row, panel, sums);
@@ -100,6 +114,72 @@ unsafe fn vnni<const M: usize>(
         for (sums, total) in sums.chunks_exact_mut(LANES).zip(totals) {
             // SAFETY: sixteen floats.
             unsafe { _mm512_storeu_ps(sums.as_mut_ptr(), *total) }
+        }
+    }
+}
+
+/// The same, where bytes are multiplied in pairs whose sums have 16 bits.
+///
+/// A sum of two products of a byte without a sign would not fit into them. So the sign of each byte of the
+/// row goes to the weight's, as in llama.cpp's products: both are 127 at most, and 2 * 127 * 127 fits.
+///
+/// # Safety
+/// The machine has AVX2 and F16C.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn avx2<const M: usize>(
+    rows: [&[RowBlock]; M],
+    panel: &[ColumnBlocks],
+    sums: [&mut [f32; COLUMNS]; M],
+) {
+    use std::arch::x86_64::*;
+    /// Columns of a vector of sums.
+    const LANES: usize = 8;
+    /// Vectors of sums of a row: with more than half of a panel's columns four rows need more registers than
+    /// there are.
+    const VECTORS: usize = 2;
+    let rows = rows.map(|row| &row[..panel.len()]);
+    let (ones, sign) = (_mm256_set1_epi16(1), _mm256_set1_epi8(i8::MIN));
+    let mut sums = sums;
+    for first in (0..COLUMNS).step_by(VECTORS * LANES) {
+        let mut totals = [[_mm256_setzero_ps(); VECTORS]; M];
+        for (i, block) in panel.iter().enumerate() {
+            let mut whole = [[_mm256_setzero_si256(); VECTORS]; M];
+            for (group, columns) in block.values.iter().enumerate() {
+                let mut b = [_mm256_setzero_si256(); VECTORS];
+                for (j, b) in b.iter_mut().enumerate() {
+                    // SAFETY: eight columns of four bytes.
+                    let bytes = unsafe { _mm256_loadu_si256(columns[first + LANES * j..].as_ptr().cast()) };
+                    *b = _mm256_xor_si256(bytes, sign);
+                }
+                for r in 0..M {
+                    let a = i32::from_le_bytes(rows[r][i].values[group].map(i8::cast_unsigned));
+                    let a = _mm256_set1_epi32(a);
+                    let magnitude = _mm256_abs_epi8(a);
+                    for j in 0..VECTORS {
+                        let pairs = _mm256_maddubs_epi16(magnitude, _mm256_sign_epi8(b[j], a));
+                        whole[r][j] = _mm256_add_epi32(whole[r][j], _mm256_madd_epi16(pairs, ones));
+                    }
+                }
+            }
+            for j in 0..VECTORS {
+                // SAFETY: eight scales.
+                let scales = unsafe {
+                    let start = block.scales[first + j * LANES..].as_ptr();
+                    _mm256_cvtph_ps(_mm_loadu_si128(start.cast()))
+                };
+                for r in 0..M {
+                    let scale = _mm256_mul_ps(_mm256_set1_ps(rows[r][i].scale), scales);
+                    let product = _mm256_mul_ps(_mm256_cvtepi32_ps(whole[r][j]), scale);
+                    totals[r][j] = _mm256_add_ps(totals[r][j], product);
+                }
+            }
+        }
+        for (sums, totals) in sums.iter_mut().zip(&totals) {
+            for (sums, total) in sums[first..].chunks_exact_mut(LANES).zip(totals) {
+                // SAFETY: eight floats.
+                unsafe { _mm256_storeu_ps(sums.as_mut_ptr(), *total) }
+            }
         }
     }
 }
