@@ -84,8 +84,16 @@ CASES["mlp"] = {
     "connector": {"kind": "mlp"},
     "lm": lm(vocab=35),
 }
+# Five queries for 3x3 patches; a gated layer before the first and the third of three blocks.
+CASES["cross-attention"] = {
+    "vision": vision(image_size=12),
+    "connector": {"kind": "cross-attention", "latents": 5, "depth": 2, "heads": 2, "every": 2},
+    "lm": lm(layers=3),
+}
 SPANS = [[0, 0, 13], [0, 13, 9], [1, 0, 7], [1, 7, 1], [1, 8, 18]]
 SLOTS = [2, 15, LENGTH + 11]
+# Where a picture takes one position: two of them in the last example.
+SLOTS_BESIDE = [2, LENGTH + 17, 15, LENGTH + 11]
 
 
 def fill(model, generator):
@@ -102,6 +110,7 @@ def fill(model, generator):
 
 def batch(config, generator):
     size, vocab = config["vision"]["image_size"], config["lm"]["vocab"]
+    slots = SLOTS_BESIDE if config["connector"]["kind"] == "cross-attention" else SLOTS
     mask, positions = layout(SPANS, ROWS, LENGTH)
     inside = torch.zeros(ROWS, LENGTH)
     for row, start, count in SPANS:
@@ -112,8 +121,8 @@ def batch(config, generator):
         "ids": torch.randint(vocab, (ROWS, LENGTH), generator=generator),
         "targets": torch.randint(vocab, (ROWS, LENGTH), generator=generator),
         "weights": weights,
-        "pixels": torch.randn(len(SLOTS), size, size, 3, generator=generator),
-        "image_slots": torch.tensor(SLOTS),
+        "pixels": torch.randn(len(slots), size, size, 3, generator=generator),
+        "image_slots": torch.tensor(slots),
     }, {"mask": mask, "positions": positions, "inside": inside}
 
 
@@ -133,7 +142,7 @@ def outputs(model, inputs, inside):
     first = model.vision.blocks[0]
     handles += [first.register_forward_pre_hook(lambda _, x: found.__setitem__("stem", x[0]))]
     found["embeds"] = model.embed(inputs)
-    found["hidden"] = model.lm(found["embeds"], inputs["mask"], inputs["positions"])
+    found["hidden"] = model.read(found["embeds"], inputs)
     found["logits"] = model.lm.logits(found["hidden"])
     for handle in handles:
         handle.remove()

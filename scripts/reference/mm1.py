@@ -309,6 +309,84 @@ class MlpConnector(nn.Module):
         return linear(F.gelu(linear(x, self.hidden, self.hidden_bias)), self.project, self.project_bias)
 
 
+class ResamplerLayer(nn.Module):
+    """Flamingo's perceiver attention and feed-forward (Alayrac et al. 2022, figure 5)."""
+
+    def __init__(self, dim, heads, eps):
+        super().__init__()
+        self.heads = heads
+        self.media_norm, self.norm = Norm(dim, eps, True), Norm(dim, eps, True)
+        self.q, self.kv, self.out = matrix(dim, dim), matrix(dim, 2 * dim), matrix(dim, dim)
+        self.mlp = Mlp(dim, 4 * dim, eps, True)
+
+    def forward(self, latents, media):
+        n, k, d = latents.shape
+        split = lambda y: y.reshape(n, -1, self.heads, d // self.heads).transpose(1, 2)
+        normed = self.norm(latents)
+        keys, values = linear(torch.cat([self.media_norm(media), normed], 1), self.kv).chunk(2, dim=-1)
+        o = F.scaled_dot_product_attention(split(linear(normed, self.q)), split(keys), split(values))
+        return self.mlp(latents + linear(o.transpose(1, 2).reshape(n, k, d), self.out))
+
+
+class GatedLayer(nn.Module):
+    """Flamingo's gated cross-attention and feed-forward (figure 4)."""
+
+    def __init__(self, heads, seen, dim, eps):
+        super().__init__()
+        self.heads = heads
+        self.norm, self.mlp_norm = Norm(dim, eps, True), Norm(dim, eps, True)
+        self.q, self.kv, self.out = matrix(dim, dim), matrix(seen, 2 * dim), matrix(dim, dim)
+        self.up, self.down = matrix(dim, 4 * dim), matrix(4 * dim, dim)
+        self.attention_gate, self.mlp_gate = matrix(1), matrix(1)
+
+    def forward(self, x, latents, sees):
+        """x: [b, t, d], latents: [n, k, d'], sees: [b, t, n], whether a position looks at a picture."""
+        b, t, d = x.shape
+        n, k, _ = latents.shape
+        split = lambda y: y.reshape(y.shape[0], -1, self.heads, d // self.heads).transpose(1, 2)
+        keys, values = linear(latents.reshape(1, n * k, -1), self.kv).chunk(2, dim=-1)
+        scores = split(linear(self.norm(x), self.q)) @ split(keys).transpose(-1, -2) / math.sqrt(d // self.heads)
+        mask = sees.repeat_interleave(k, dim=-1)[:, None]
+        looks = sees.any(-1)[:, None, :, None]
+        scores = scores.masked_fill(~mask & looks, float("-inf"))
+        o = (scores.softmax(-1) @ split(values)) * looks
+        x = x + self.attention_gate.tanh() * linear(o.transpose(1, 2).reshape(b, t, d), self.out)
+        return x + self.mlp_gate.tanh() * linear(F.gelu(linear(self.mlp_norm(x), self.up)), self.down)
+
+
+class CrossAttention(nn.Module):
+    """Flamingo's: latents of each picture, and layers between the decoder's blocks that look at them."""
+
+    def __init__(self, config, vision, lm):
+        super().__init__()
+        dim, eps, heads, self.every = vision["dim"], vision["norm_eps"], config["heads"], config["every"]
+        self.queries = matrix(config["latents"], dim)
+        self.resampler = nn.ModuleList(ResamplerLayer(dim, heads, eps) for _ in range(config["depth"]))
+        self.norm = Norm(dim, eps, True)
+        layers = math.ceil(lm["layers"] / self.every)
+        self.gated = nn.ModuleList(GatedLayer(heads, dim, lm["dim"], eps) for _ in range(layers))
+
+    def forward(self, x):
+        latents = self.queries.expand(x.shape[0], -1, -1)
+        for layer in self.resampler:
+            latents = layer(latents, x)
+        return self.norm(latents)
+
+
+def sees(mask, slots):
+    """Whether a position looks at a picture: at the last one that it sees in the sequence. `mask` is that of
+    `layout`, `slots` are flat; [b, t, n]."""
+    b, _, t, _ = mask.shape
+    found = torch.zeros(b, t, len(slots), dtype=torch.bool)
+    place = {divmod(int(slot), t): picture for picture, slot in enumerate(slots)}
+    for row in range(b):
+        for position in range(t):
+            seen = [at for at in range(t) if mask[row, 0, position, at] and (row, at) in place]
+            if seen:
+                found[row, position, place[row, max(seen)]] = True
+    return found
+
+
 CONNECTORS = {
     "average-pool": AveragePool,
     "attention-pool": AttentionPool,
@@ -346,12 +424,12 @@ class Lm(nn.Module):
         self.norm = Norm(dim, eps, False)
         self.head = None if config["tied"] else matrix(dim, config["vocab"])
 
-    def forward(self, x, mask, positions):
+    def forward(self, x, mask, positions, before=lambda i, x: x):
         frequencies = scaled(self.base ** (-torch.arange(0, self.width, 2, dtype=torch.float64) / self.width), self.scaling)
         angle = positions[:, None, :, None].to(torch.float64) * frequencies.to(x.device)
         angles = angle.cos().to(x.dtype), angle.sin().to(x.dtype)
-        for block in self.blocks:
-            x = block(x, mask, angles)
+        for i, block in enumerate(self.blocks):
+            x = block(before(i, x), mask, angles)
         return self.norm(x)
 
     def logits(self, hidden):
@@ -376,7 +454,11 @@ class Mm1(nn.Module):
         self.config = config
         connector = config["connector"]
         self.vision = Vision(config["vision"])
-        self.connector = CONNECTORS[connector["kind"]](connector, config["vision"], config["lm"]["dim"])
+        self.beside = connector["kind"] == "cross-attention"
+        if self.beside:
+            self.connector = CrossAttention(connector, config["vision"], config["lm"])
+        else:
+            self.connector = CONNECTORS[connector["kind"]](connector, config["vision"], config["lm"]["dim"])
         self.lm = Lm(config["lm"])
 
     def load(self, tensors):
@@ -389,7 +471,7 @@ class Mm1(nn.Module):
     def embed(self, batch):
         x = F.embedding(batch["ids"], self.lm.embedding)
         slots = batch["image_slots"]
-        if len(slots) == 0:
+        if len(slots) == 0 or self.beside:
             return x
         image = self.image_tokens(batch["pixels"])
         places = (slots[:, None] + torch.arange(image.shape[1], device=slots.device)).flatten()
@@ -397,7 +479,19 @@ class Mm1(nn.Module):
 
     def hidden(self, batch):
         """`mask` and `positions` are of `layout`."""
-        return self.lm(self.embed(batch), batch["mask"], batch["positions"])
+        return self.read(self.embed(batch), batch)
+
+    def read(self, embeds, batch):
+        if not self.beside:
+            return self.lm(embeds, batch["mask"], batch["positions"])
+        latents, looks = self.image_tokens(batch["pixels"]), sees(batch["mask"], batch["image_slots"])
+
+        def before(i, x):
+            if i % self.connector.every:
+                return x
+            return self.connector.gated[i // self.connector.every](x, latents, looks)
+
+        return self.lm(embeds, batch["mask"], batch["positions"], before)
 
     def loss(self, batch):
         """Sum of weight * nll over the positions with a weight."""

@@ -1,5 +1,8 @@
 //! The keys and values of what has been read (KV cache), by sequence.
 
+use std::sync::Arc;
+
+use burn::tensor::Tensor;
 use mm1_kernels::attention::KvCache;
 
 use crate::ops::{Heads, Rope};
@@ -12,16 +15,33 @@ pub struct Cache {
     pub(crate) layers: Vec<Vec<KvCache>>,
     /// Positions of each sequence: as many as each of its layers holds.
     pub(crate) lens: Vec<usize>,
+    /// Of each sequence the pictures that it looks at beside its positions, in their order.
+    pub(crate) pictures: Vec<Vec<CachedPicture>>,
     /// It reaches at least as far as the longest sequence.
     pub(crate) rope: Rope,
     heads: Heads,
+}
+
+/// A picture that a sequence has read and looks at.
+#[derive(Clone, Debug)]
+pub(crate) struct CachedPicture {
+    /// The position that stands for it.
+    pub(crate) position: usize,
+    /// Its keys and values of each gated layer, `[1, k, 2D]`.
+    pub(crate) keys_and_values: Arc<[Tensor<3>]>,
+}
+
+impl CachedPicture {
+    fn address(&self) -> usize {
+        self.keys_and_values.as_ptr() as usize
+    }
 }
 
 impl Cache {
     /// Empty, for `sequences` sequences of a decoder of so many `layers`.
     pub(crate) fn new(layers: usize, heads: Heads, rope: Rope, sequences: usize) -> Self {
         let layers = vec![vec![KvCache::new(heads); sequences]; layers];
-        Self { layers, lens: vec![0; sequences], rope, heads }
+        Self { layers, lens: vec![0; sequences], pictures: vec![Vec::new(); sequences], rope, heads }
     }
 
     /// Number of sequences.
@@ -49,6 +69,7 @@ impl Cache {
             sift(layer, &keep);
         }
         sift(&mut self.lens, &keep);
+        sift(&mut self.pictures, &keep);
     }
 
     /// Adds a sequence that has read what `sequence` has, and gives its number: several answers to one
@@ -59,6 +80,7 @@ impl Cache {
             layer.push(layer[sequence].clone());
         }
         self.lens.push(self.lens[sequence]);
+        self.pictures.push(self.pictures[sequence].clone());
         self.lens.len() - 1
     }
 
@@ -69,7 +91,8 @@ impl Cache {
     pub fn beginning(&self, sequence: usize, len: usize) -> CachedSequence {
         assert!(len <= self.lens[sequence], "the sequence has {} positions, not {len}", self.lens[sequence]);
         let layers = self.layers.iter().map(|layer| layer[sequence].clone()).collect();
-        CachedSequence { layers, len: self.lens[sequence] }.beginning(len)
+        let pictures = self.pictures[sequence].clone();
+        CachedSequence { layers, len: self.lens[sequence], pictures }.beginning(len)
     }
 
     /// Lets `sequence` be one that begins as `beginning` does.
@@ -82,6 +105,7 @@ impl Cache {
             layer[sequence] = beginning.clone();
         }
         self.lens[sequence] = beginning.len;
+        self.pictures[sequence].clone_from(&beginning.pictures);
     }
 
     /// Adds a sequence that begins as `beginning` does, and gives its number.
@@ -94,6 +118,7 @@ impl Cache {
             layer.push(beginning.clone());
         }
         self.lens.push(beginning.len);
+        self.pictures.push(beginning.pictures.clone());
         self.lens.len() - 1
     }
 
@@ -103,6 +128,7 @@ impl Cache {
             layer.push(KvCache::new(self.heads));
         }
         self.lens.push(0);
+        self.pictures.push(Vec::new());
         self.lens.len() - 1
     }
 
@@ -128,6 +154,12 @@ impl Cache {
         self.layers.iter().take(1).flat_map(move |layer| layer[sequence].block_addresses())
     }
 
+    /// An address for each picture that `sequence` looks at beside its positions; there are some where
+    /// [`crate::Mm1Config::picture_cache_bytes`] is not 0. Those that share one hold it once.
+    pub fn picture_addresses(&self, sequence: usize) -> impl Iterator<Item = usize> + '_ {
+        self.pictures[sequence].iter().map(CachedPicture::address)
+    }
+
     /// Memory of a block of [`Self::block_positions`] positions of one sequence, in all layers.
     /// Unit: bytes.
     pub fn block_bytes(&self) -> usize {
@@ -146,6 +178,7 @@ pub struct CachedSequence {
     /// Of each layer.
     layers: Vec<KvCache>,
     len: usize,
+    pictures: Vec<CachedPicture>,
 }
 
 impl CachedSequence {
@@ -166,11 +199,18 @@ impl CachedSequence {
             layer.truncate(len);
             layer
         };
-        Self { layers: self.layers.iter().map(first).collect(), len: len.min(self.len) }
+        let pictures = self.pictures.iter().filter(|picture| picture.position < len).cloned();
+        let layers = self.layers.iter().map(first).collect();
+        Self { layers, len: len.min(self.len), pictures: pictures.collect() }
     }
 
     /// As [`Cache::block_addresses`].
     pub fn block_addresses(&self) -> impl Iterator<Item = usize> + '_ {
         self.layers.iter().take(1).flat_map(KvCache::block_addresses)
+    }
+
+    /// As [`Cache::picture_addresses`].
+    pub fn picture_addresses(&self) -> impl Iterator<Item = usize> + '_ {
+        self.pictures.iter().map(CachedPicture::address)
     }
 }

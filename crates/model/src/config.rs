@@ -38,7 +38,7 @@ impl Mm1Config {
     pub fn check(&self) -> Result<()> {
         self.vision.check()?;
         self.lm.check()?;
-        self.connector.check(&self.vision)
+        self.connector.check(&self.vision, &self.lm)
     }
 
     /// Image tokens for a picture of the model's size.
@@ -51,6 +51,27 @@ impl Mm1Config {
         self.connector.tokens(size.map(|side| side / self.vision.patch))
     }
 
+    /// Vectors that the connector makes of a picture of this height and width, and their width: its image
+    /// tokens, or its latents where the decoder looks at pictures beside its sequence.
+    pub fn connector_output_of(&self, size: [usize; 2]) -> [usize; 2] {
+        match &self.connector {
+            ConnectorConfig::CrossAttention(config) => [config.latents, self.vision.dim],
+            _ => [self.image_tokens_of(size), self.lm.dim],
+        }
+    }
+
+    /// What a sequence keeps of a picture beside its positions: keys and values of the gated layers.
+    /// Unit: bytes.
+    pub fn picture_cache_bytes(&self) -> usize {
+        match &self.connector {
+            ConnectorConfig::CrossAttention(config) => {
+                let values = config.gated_layers(self.lm.layers) * config.latents * 2 * self.lm.dim;
+                values * size_of::<f32>()
+            }
+            _ => 0,
+        }
+    }
+
     /// Bytes of activations in a training step of the whole model, at its peak.
     ///
     /// # Panics
@@ -58,7 +79,11 @@ impl Mm1Config {
     pub fn activation_bytes(&self, load: Load, trained: TrainedParts<'_>) -> u64 {
         let [vision, connector] = self.picture_activations(load, trained);
         let loss = memory::cross_entropy(load.positions, [self.lm.dim, self.lm.vocab()], trained.lm);
-        memory::peak_bytes([vision, connector, self.lm.activations(load, trained.lm), loss])
+        let gated = match &self.connector {
+            ConnectorConfig::CrossAttention(config) => config.position_activations(&self.lm, load),
+            _ => Activations { saved: 0, temporary: 0 },
+        };
+        memory::peak_bytes([vision, connector, gated, self.lm.activations(load, trained.lm), loss])
     }
 
     /// The same of image encoder and connector beside the embeddings of captions ([`crate::alignment`]).
@@ -78,7 +103,7 @@ impl Mm1Config {
     /// Those of the parts that pictures go through before the decoder.
     fn picture_activations(&self, load: Load, trained: TrainedParts<'_>) -> [Activations; 2] {
         let vision = self.vision.activations(load, trained.vision);
-        let connector = self.connector.activations(&self.vision, self.lm.dim).times(load.images, load);
+        let connector = self.connector.activations(&self.vision, &self.lm).times(load.images, load);
         // Pictures come first: where nothing of a part and before it is trained, no gradient gets there.
         [
             if trained.reach_vision() { vision } else { vision.unsaved() },

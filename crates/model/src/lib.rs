@@ -32,6 +32,7 @@ pub mod peft;
 pub mod positions;
 pub mod rope;
 mod rope_factors;
+mod sight;
 pub mod superclass;
 mod tensor_file;
 pub mod towers;

@@ -18,6 +18,7 @@ use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::mlp::{Block, Mlp};
 use crate::ops::{Activation, CachedLayer, Heads, Layout, NewTokens, Operations, Rope, Weight, WeightFormat};
 use crate::rope::RopeScaling;
+use crate::sight::SeenPictures;
 use crate::vision::required_without_origin;
 use crate::weight::LinearWeight;
 
@@ -169,6 +170,14 @@ impl LmConfig {
     }
 }
 
+/// What goes into block `block`: after a look at the pictures, where a layer for that stands before it.
+fn looked(compute: &Compute, x: Tensor<3>, block: usize, seen: Option<&SeenPictures<'_>>) -> Tensor<3> {
+    match seen {
+        Some(seen) => seen.before(compute, x, block),
+        None => x,
+    }
+}
+
 /// Embedded tokens to logits.
 #[derive(Module, Debug)]
 pub struct Lm {
@@ -225,8 +234,21 @@ impl Lm {
 
     /// All blocks and the last norm: `[b, t, d] -> [b, t, d]`.
     pub fn forward(&self, compute: &Compute, x: Tensor<3>, layout: &Layout) -> Tensor<3> {
+        self.forward_seeing(compute, x, layout, None)
+    }
+
+    /// The same looking at pictures.
+    pub(crate) fn forward_seeing(
+        &self,
+        compute: &Compute,
+        x: Tensor<3>,
+        layout: &Layout,
+        seen: Option<&SeenPictures<'_>>,
+    ) -> Tensor<3> {
         let rope = self.rope(layout);
-        let x = self.blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, Some(&rope)));
+        let x = self.blocks.iter().enumerate().fold(x, |x, (i, block)| {
+            block.forward(compute, looked(compute, x, i, seen), layout, Some(&rope))
+        });
         compute.ops().norm(x, &self.norm.norm())
     }
 
@@ -238,6 +260,17 @@ impl Lm {
         compute: &Compute,
         x: Tensor<3>,
         layout: &Layout,
+        learned: (&[u32], &[f32]),
+    ) -> Tensor<1> {
+        self.loss_seeing(compute, x, (layout, None), learned)
+    }
+
+    /// The same looking at pictures.
+    pub(crate) fn loss_seeing(
+        &self,
+        compute: &Compute,
+        x: Tensor<3>,
+        (layout, seen): (&Layout, Option<&SeenPictures<'_>>),
         (targets, weights): (&[u32], &[f32]),
     ) -> Tensor<1> {
         let rope = self.rope(layout);
@@ -249,7 +282,10 @@ impl Lm {
         // The attention is computed for all positions, the rest of the last block for learned ones: 0.92 of a
         // step of the MM1 benchmark, where 78% of the positions are learned.
         let (last, blocks) = self.blocks.split_last().expect("a decoder has blocks");
-        let x = blocks.iter().fold(x, |x, block| block.forward(compute, x, layout, Some(&rope)));
+        let x = blocks.iter().enumerate().fold(x, |x, (i, block)| {
+            block.forward(compute, looked(compute, x, i, seen), layout, Some(&rope))
+        });
+        let x = looked(compute, x, blocks.len(), seen);
         let x = last.forward_at(compute, x, (layout, Some(&rope)), &learned);
         let x = compute.ops().norm(x, &self.norm.norm());
         let targets: Vec<u32> = learned.iter().map(|&i| targets[i as usize]).collect();
@@ -268,9 +304,20 @@ impl Lm {
     pub fn extend(
         &self,
         compute: &Compute,
-        mut x: Tensor<3>,
+        x: Tensor<3>,
         (new, cache): (&[NewTokens], &mut Cache),
         wanted: Option<&[u32]>,
+    ) -> Tensor<3> {
+        self.extend_seeing(compute, x, (new, cache), (wanted, None))
+    }
+
+    /// The same looking at pictures.
+    pub(crate) fn extend_seeing(
+        &self,
+        compute: &Compute,
+        mut x: Tensor<3>,
+        (new, cache): (&[NewTokens], &mut Cache),
+        (wanted, seen): (Option<&[u32]>, Option<&SeenPictures<'_>>),
     ) -> Tensor<3> {
         for NewTokens { sequence, len } in new {
             cache.lens[*sequence] += len;
@@ -280,7 +327,7 @@ impl Lm {
         // Of a prompt only its last position is asked for: the last block's output map and MLP see no other.
         for (i, (block, layer)) in self.blocks.iter().zip(&mut cache.layers).enumerate() {
             let layer = CachedLayer { rope: &cache.rope, new, cache: layer };
-            x = block.extend(compute, x, layer, wanted.filter(|_| i == last));
+            x = block.extend(compute, looked(compute, x, i, seen), layer, wanted.filter(|_| i == last));
         }
         x
     }

@@ -18,6 +18,7 @@ use crate::connector::Connector;
 use crate::init::Init;
 use crate::lm::Lm;
 use crate::ops::{Layout, NewTokens};
+use crate::sight::{SeenPictures, glances};
 use crate::vision::Vision;
 
 /// Image encoder, connector, decoder (paper, section 3.1).
@@ -78,7 +79,8 @@ pub struct Placed {
 pub enum PictureContent {
     /// `[h, w, 3]`, rows from the top, normalised.
     Pixels(Vec<f32>),
-    /// Its image tokens `[k, d]`: [`Mm1::see`].
+    /// Its image tokens `[k, d]`, or its latents where the decoder looks at pictures beside its sequence:
+    /// [`Mm1::see`].
     Tokens(Arc<[f32]>),
 }
 
@@ -108,12 +110,7 @@ impl Mm1 {
         let init = Init::new(seed, device);
         Ok(Self {
             vision: Vision::new(&init.at("vision"), &config.vision),
-            connector: Connector::new(
-                &init.at("connector"),
-                &config.connector,
-                &config.vision,
-                config.lm.dim,
-            ),
+            connector: Connector::new(&init.at("connector"), &config.connector, &config.vision, &config.lm),
             lm: Lm::new(&init.at("lm"), &config.lm),
             config: config.clone(),
         })
@@ -171,7 +168,8 @@ impl Mm1 {
         self.lm.embedding.lazy_device()
     }
 
-    /// The image tokens of pictures of any shape that the patch divides: `[n, h, w, 3] -> [n, k, d]`.
+    /// The image tokens of pictures of any shape that the patch divides, or their latents where the decoder
+    /// looks at pictures beside its sequence: `[n, h, w, 3] -> [n, k, d]`.
     ///
     /// # Panics
     /// When the patch does not divide height and width.
@@ -215,6 +213,25 @@ impl Mm1 {
     /// When counts do not agree, a token id is outside the vocabulary, or spans or image tokens leave a row
     /// or overlap.
     pub fn embeds(&self, compute: &Compute, input: &Input<'_>) -> Result<Tensor<3>> {
+        Ok(self.embeds_and_latents(compute, input)?.0)
+    }
+
+    /// What the decoder makes of every position, after its last norm: `[rows, length, d]`.
+    ///
+    /// # Errors
+    /// As [`Self::embeds`].
+    pub fn hidden(&self, compute: &Compute, input: &Input<'_>) -> Result<Tensor<3>> {
+        let (embeds, latents) = self.embeds_and_latents(compute, input)?;
+        let seen = self.seen(compute, input, latents);
+        Ok(self.lm.forward_seeing(compute, embeds, input.layout, seen.as_ref()))
+    }
+
+    /// What the decoder reads, and what it looks at beside that.
+    fn embeds_and_latents(
+        &self,
+        compute: &Compute,
+        input: &Input<'_>,
+    ) -> Result<(Tensor<3>, Option<Tensor<3>>)> {
         let Input { rows, length, .. } = *input;
         ensure!(
             input.ids.len() == rows * length,
@@ -255,7 +272,22 @@ impl Mm1 {
         ensure!(positions > 0, "nothing to learn from: no positions");
         ensure!(!self.lm.is_read_only(), "a network for reading has no loss");
         self.check_ids(targets, "target")?;
-        Ok(self.lm.loss(compute, self.embeds(compute, input)?, input.layout, (targets, weights)))
+        let (embeds, latents) = self.embeds_and_latents(compute, input)?;
+        let seen = self.seen(compute, input, latents);
+        Ok(self.lm.loss_seeing(compute, embeds, (input.layout, seen.as_ref()), (targets, weights)))
+    }
+
+    /// What positions of packed rows look at; `None` where the decoder looks at nothing beside its sequence.
+    fn seen(
+        &self,
+        compute: &Compute,
+        input: &Input<'_>,
+        latents: Option<Tensor<3>>,
+    ) -> Option<SeenPictures<'_>> {
+        let connector = self.connector.gated()?;
+        let glances = glances(input.layout, input.length, input.image_slots);
+        let new = latents.map(|latents| connector.keys_and_values(compute, latents));
+        Some(SeenPictures::new(connector, glances, new.unwrap_or_default()))
     }
 
     /// Reads new tokens of several sequences, each after what `cache` holds of it, and gives the logits of
@@ -346,24 +378,32 @@ impl Mm1 {
             },
             slots: slots.into(),
         });
-        let embeds = self.embed(compute, &ids, (1, ids.len()), &pictures.collect::<Vec<_>>())?;
-        Ok(self.lm.extend(compute, embeds, (&new, cache), wanted))
+        let pictures: Vec<SameSizePictures<'_>> = pictures.collect();
+        let (embeds, latents) = self.embed(compute, &ids, (1, ids.len()), &pictures)?;
+        let seen = self.connector.gated().map(|connector| {
+            let slots: Vec<usize> =
+                pictures.iter().flat_map(|of_size| of_size.slots.iter().copied()).collect();
+            let read = latents.map(|latents| connector.keys_and_values(compute, latents));
+            cache.look(connector, &new, (&slots, &read.unwrap_or_default()))
+        });
+        Ok(self.lm.extend_seeing(compute, embeds, (&new, cache), (wanted, seen.as_ref())))
     }
 
-    /// Tokens and pictures as the decoder's input `[rows, length, d]`.
+    /// Tokens and pictures as the decoder's input `[rows, length, d]`; and where it looks at pictures beside
+    /// that, their latents in the order of `pictures`.
     fn embed(
         &self,
         compute: &Compute,
         ids: &[u32],
         (rows, length): (usize, usize),
         pictures: &[SameSizePictures<'_>],
-    ) -> Result<Tensor<3>> {
+    ) -> Result<(Tensor<3>, Option<Tensor<3>>)> {
         self.check_ids(ids, "token")?;
         let slots = pictures
             .iter()
             .flat_map(|of_size| of_size.slots.iter().map(|&start| self.slot(start, of_size.size)));
         check_slots(slots.collect(), (rows, length))?;
-        let mut embeds = self.lm.embed(compute, ids, rows, length);
+        let (mut embeds, mut latents) = (self.lm.embed(compute, ids, rows, length), Vec::new());
         for SameSizePictures { size: [h, w], content, slots } in pictures {
             // Without pictures there is no vision work, and its parameters get no gradient: the optimizer
             // counts 0.
@@ -376,13 +416,17 @@ impl Mm1 {
                     self.image_tokens(compute, Tensor::from_data(pixels, &self.device()))
                 }
                 SameSizeContent::Tokens(tokens) => {
-                    let shape = [slots.len(), self.config.image_tokens_of([*h, *w]), self.config.lm.dim];
-                    Tensor::from_data(TensorData::new(tokens.clone(), shape), &self.device())
+                    let [k, d] = self.config.connector_output_of([*h, *w]);
+                    Tensor::from_data(TensorData::new(tokens.clone(), [slots.len(), k, d]), &self.device())
                 }
             };
-            embeds = compute.ops().splice(embeds, image_tokens, slots);
+            if self.config.connector.fills_the_sequence() {
+                embeds = compute.ops().splice(embeds, image_tokens, slots);
+            } else {
+                latents.push(image_tokens);
+            }
         }
-        Ok(embeds)
+        Ok((embeds, (!latents.is_empty()).then(|| Tensor::cat(latents, 0))))
     }
 
     fn check_ids(&self, ids: &[u32], what: &str) -> Result<()> {
@@ -402,7 +446,7 @@ impl Mm1 {
         match &picture.content {
             PictureContent::Pixels(pixels) => self.check_pixels(pixels.len(), 1, size),
             PictureContent::Tokens(tokens) => {
-                let (k, d) = (self.config.image_tokens_of(size), self.config.lm.dim);
+                let [k, d] = self.config.connector_output_of(size);
                 ensure!(tokens.len() == k * d, "{} values for {k} image tokens of {d}", tokens.len());
                 Ok(())
             }

@@ -227,6 +227,12 @@ impl Generator {
         self.prompts.tokenizer()
     }
 
+    /// Blocks of positions that take as much memory as what a sequence keeps of a picture beside its
+    /// positions.
+    pub(crate) fn picture_blocks(&self) -> usize {
+        self.model.config().picture_cache_bytes().div_ceil(self.new_cache().block_bytes())
+    }
+
     pub(crate) fn new_cache(&self) -> Cache {
         self.model.cache(1)
     }

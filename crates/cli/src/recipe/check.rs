@@ -1,6 +1,7 @@
 //! What can be checked of a recipe's stages without data.
 
 use anyhow::{Context as _, Result, ensure};
+use mm1_data::image::Tiling;
 use mm1_model::adapter::AdapterPart;
 use mm1_model::group::ParameterGroup;
 use mm1_model::vision::Stem;
@@ -27,7 +28,7 @@ pub(crate) fn check_stages(recipe: &Recipe) -> Result<()> {
         );
         match stage {
             Stage::Pretrain(s) => check_train(recipe, s, &[ObjectiveKind::Language, ObjectiveKind::Align])
-                .and_then(|()| check_align(s)),
+                .and_then(|()| check_align(recipe, s)),
             Stage::Sft(s) => check_train(recipe, s, &[ObjectiveKind::Language]),
             Stage::Encoder(s) => {
                 check_train(recipe, s, &ObjectiveKind::OF_ENCODERS).and_then(|()| check_encoder(recipe, s))
@@ -36,7 +37,19 @@ pub(crate) fn check_stages(recipe: &Recipe) -> Result<()> {
             Stage::Eval(s) => check_eval(recipe, s),
         }
         .with_context(|| format!("stage.{name}"))?;
+        check_views(recipe, name).with_context(|| format!("stage.{name}"))?;
     }
+    Ok(())
+}
+
+/// A position looks at the last view before it: of a picture in tiles at one of them.
+fn check_views(recipe: &Recipe, stage: &str) -> Result<()> {
+    let tiled = recipe.as_of(stage).image.tiling != Tiling::default();
+    ensure!(
+        recipe.model.connector.fills_the_sequence() || !tiled,
+        "tiling: model.connector.kind = \"cross-attention\" looks at the last view alone: leave tiling \
+         out, or take another connector"
+    );
     Ok(())
 }
 
@@ -99,7 +112,12 @@ fn check_adapter(recipe: &Recipe, s: &TrainStage) -> Result<()> {
 }
 
 /// What alignment leaves as it is.
-fn check_align(s: &TrainStage) -> Result<()> {
+fn check_align(recipe: &Recipe, s: &TrainStage) -> Result<()> {
+    ensure!(
+        s.objective != ObjectiveConfig::Align || recipe.model.connector.fills_the_sequence(),
+        "objective \"align\" trains image tokens, and model.connector.kind = \"cross-attention\" makes none: \
+         leave this stage out"
+    );
     ensure!(
         s.objective != ObjectiveConfig::Align || s.optimizer.freeze.contains(&ParameterGroup::Lm),
         "objective \"align\" trains image tokens towards the decoder's embeddings and leaves the decoder as \

@@ -13,6 +13,7 @@ fn every_connector_objective_and_precision_takes_the_whole_road() {
         ("attention-pool", ", tokens = 4, heads = 2", "superclass", "bf16", "8bit"),
         ("c-abstractor", ", tokens = 4, dim = 16, depth = 1", "superclass", "f32", "f32"),
         ("mlp", "", "clip", "f32", "f32"),
+        ("cross-attention", ", latents = 4, depth = 1, heads = 2", "clip", "bf16", "f32"),
     ] {
         let dir = tempfile::tempdir().unwrap();
         let out = dir.path().join("run");

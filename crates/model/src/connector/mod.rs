@@ -1,9 +1,11 @@
-//! The vision-language connectors of the paper (section 3.1) and LLaVA's: patch features in, image tokens of
-//! the decoder's width out. The settings, the forward pass and the memory formula of each stand in one file.
+//! The vision-language connectors of the paper (section 3.1), LLaVA's and Flamingo's: patch features in,
+//! image tokens of the decoder's width out, or latents that the decoder looks at. The settings, the forward
+//! pass and the memory formula of each stand in one file.
 
 mod attention_pool;
 mod average_pool;
 mod c_abstractor;
+mod cross_attention;
 mod mlp_connector;
 
 use anyhow::{Result, ensure};
@@ -15,14 +17,17 @@ use serde::{Deserialize, Serialize};
 pub use self::attention_pool::{AttentionPool, AttentionPoolConfig};
 pub use self::average_pool::{AveragePool, AveragePoolConfig};
 pub use self::c_abstractor::{Abstraction, CAbstractor, CAbstractorConfig, Shortcut};
+pub use self::cross_attention::{CrossAttention, CrossAttentionConfig, GatedLayer, ResamplerLayer};
 pub use self::mlp_connector::{MlpConnector, MlpConnectorConfig};
 use crate::compute::Compute;
 use crate::init::Init;
+use crate::lm::LmConfig;
 use crate::memory::{Activations, Load};
 use crate::vision::VisionConfig;
 
 /// The vision-language connector, `[model.connector]`: the paper's are in its section 3.1. Each of them gives
-/// `tokens` image tokens of the decoder's width; `mlp`, which is LLaVA's, one for each patch.
+/// `tokens` image tokens of the decoder's width; `mlp`, which is LLaVA's, one for each patch. Behind
+/// `cross-attention`, which is Flamingo's, the decoder looks at images beside its sequence.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(tag = "kind", rename_all = "kebab-case")]
 pub enum ConnectorConfig {
@@ -36,6 +41,10 @@ pub enum ConnectorConfig {
     /// al. 2023). It has no settings: image tokens are as many as patches, `(image_size / patch)²`, and the
     /// hidden layer has the decoder's width.
     Mlp(MlpConnectorConfig),
+    /// Flamingo's (Alayrac et al. 2022): a perceiver resampler makes latents of an image, and gated
+    /// cross-attention layers between the decoder's blocks look at them. The sequence holds one position for
+    /// an image. A position looks at the last image before it. No other program reads such a model.
+    CrossAttention(CrossAttentionConfig),
 }
 
 impl ConnectorConfig {
@@ -46,13 +55,22 @@ impl ConnectorConfig {
             Self::AttentionPool(config) => config.tokens,
             Self::CAbstractor(config) => config.tokens,
             Self::Mlp(_) => h * w,
+            Self::CrossAttention(_) => 1,
         }
+    }
+
+    /// Whether pictures become image tokens of the sequence; else the decoder looks at them beside it.
+    pub fn fills_the_sequence(&self) -> bool {
+        !matches!(self, Self::CrossAttention(_))
     }
 
     /// Of these image tokens those that say a caption once: where they are patches, each row can.
     pub fn caption_tokens(&self, [h, w]: [usize; 2]) -> usize {
         match self {
-            Self::AveragePool(_) | Self::AttentionPool(_) | Self::CAbstractor(_) => self.tokens([h, w]),
+            Self::AveragePool(_)
+            | Self::AttentionPool(_)
+            | Self::CAbstractor(_)
+            | Self::CrossAttention(_) => self.tokens([h, w]),
             Self::Mlp(_) => w,
         }
     }
@@ -61,23 +79,26 @@ impl ConnectorConfig {
     ///
     /// # Errors
     /// One line that names the field and what it must be.
-    pub fn check(&self, vision: &VisionConfig) -> Result<()> {
+    pub fn check(&self, vision: &VisionConfig, lm: &LmConfig) -> Result<()> {
         ensure!(self.tokens([vision.grid(); 2]) > 0, "model.connector.tokens must be at least 1");
         match self {
             Self::AveragePool(config) => config.check(),
             Self::AttentionPool(config) => config.check(vision),
             Self::CAbstractor(config) => config.check(),
             Self::Mlp(MlpConnectorConfig {}) => Ok(()),
+            Self::CrossAttention(config) => config.check(vision, lm),
         }
     }
 
-    /// Activations of a training step, to a decoder of width `out`.
-    pub(crate) fn activations(&self, vision: &VisionConfig, out: usize) -> PictureActivations {
+    /// Activations of a training step, before the decoder `lm`.
+    pub(crate) fn activations(&self, vision: &VisionConfig, lm: &LmConfig) -> PictureActivations {
+        let out = lm.dim;
         match self {
             Self::AveragePool(config) => config.activations(vision, out),
             Self::AttentionPool(config) => config.activations(vision),
             Self::CAbstractor(config) => config.activations(vision, out),
             Self::Mlp(MlpConnectorConfig {}) => MlpConnectorConfig::activations(vision, out),
+            Self::CrossAttention(config) => config.activations(vision, lm),
         }
     }
 }
@@ -113,11 +134,14 @@ pub enum Connector {
     CAbstractor(CAbstractor),
     /// LLaVA's.
     Mlp(MlpConnector),
+    /// Flamingo's.
+    CrossAttention(CrossAttention),
 }
 
 impl Connector {
-    /// To a decoder of width `out`. `config` must have passed its check.
-    pub fn new(init: &Init<'_>, config: &ConnectorConfig, vision: &VisionConfig, out: usize) -> Self {
+    /// Before the decoder `lm`. `config` must have passed its check.
+    pub fn new(init: &Init<'_>, config: &ConnectorConfig, vision: &VisionConfig, lm: &LmConfig) -> Self {
+        let out = lm.dim;
         match config {
             ConnectorConfig::AveragePool(config) => {
                 Self::AveragePool(AveragePool::new(init, config, vision, out))
@@ -129,16 +153,23 @@ impl Connector {
                 Self::CAbstractor(CAbstractor::new(init, config, vision, out))
             }
             ConnectorConfig::Mlp(MlpConnectorConfig {}) => Self::Mlp(MlpConnector::new(init, vision, out)),
+            ConnectorConfig::CrossAttention(config) => {
+                Self::CrossAttention(CrossAttention::new(init, config, vision, lm))
+            }
         }
     }
 
-    /// The same with image tokens that are `factor` times as long while the bias behind the last map is 0.
+    /// The same with image tokens that are `factor` times as long while the bias behind the last map is 0;
+    /// what makes none is as it was.
     // A factor behind the connector would hold back its gradient as well: the first 60 steps were slower.
     pub fn scaled(mut self, factor: f64) -> Self {
         let (Self::AveragePool(AveragePool { project, .. })
         | Self::AttentionPool(AttentionPool { project, .. })
         | Self::CAbstractor(CAbstractor { project, .. })
-        | Self::Mlp(MlpConnector { project, .. })) = &mut self;
+        | Self::Mlp(MlpConnector { project, .. })) = &mut self
+        else {
+            return self;
+        };
         let values: Vec<f32> = project.val().into_data().iter::<f64>().map(|x| (x * factor) as f32).collect();
         let values = TensorData::new(values, project.lazy_shape());
         let values = Tensor::from_data(values, &project.lazy_device());
@@ -154,13 +185,23 @@ impl Connector {
         }
     }
 
-    /// `[n, h w, d] -> [n, k, D]`, the patches of a `grid` of h rows and w columns, row by row.
+    /// `[n, h w, d] -> [n, k, D]`, the patches of a `grid` of h rows and w columns, row by row. Flamingo's
+    /// gives its latents, `[n, k, d]`.
     pub fn forward(&self, compute: &Compute, features: Tensor<3>, grid: [usize; 2]) -> Tensor<3> {
         match self {
             Self::AveragePool(connector) => connector.forward(compute, features, grid),
             Self::AttentionPool(connector) => connector.forward(compute, features),
             Self::CAbstractor(connector) => connector.forward(compute, features, grid),
             Self::Mlp(connector) => connector.forward(compute, features),
+            Self::CrossAttention(connector) => connector.forward(compute, features),
+        }
+    }
+
+    /// The layers of the decoder that look at pictures, where it has some.
+    pub(crate) fn gated(&self) -> Option<&CrossAttention> {
+        match self {
+            Self::CrossAttention(connector) => Some(connector),
+            _ => None,
         }
     }
 }

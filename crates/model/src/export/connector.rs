@@ -64,6 +64,19 @@ fn by_path(path: &str, shape: &[usize]) -> Vec<ExportedPart> {
     }
 }
 
+/// Refuses a connector behind which the decoder has layers that no other program has.
+///
+/// # Errors
+/// The field and the remedy.
+pub fn check_connector(connector: &ConnectorConfig) -> Result<()> {
+    ensure!(
+        connector.fills_the_sequence(),
+        "model.connector.kind = \"cross-attention\": no other program reads a model with layers between the \
+         decoder's blocks; `mm1 chat` and `mm1 serve` do, and other connectors can be exported"
+    );
+    Ok(())
+}
+
 /// Patches along a side of those that become one image token of an Idefics3.
 ///
 /// # Errors

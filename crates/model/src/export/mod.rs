@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::alone::{ExportedDecoder, write_decoder, write_encoder};
-pub use self::connector::pool_side;
+pub use self::connector::{check_connector, pool_side};
 use self::lm::LmForm;
 use self::model_names::ModelNames;
 use self::part::Places;
@@ -134,6 +134,7 @@ pub struct ExportedModel<'a> {
 /// One line: a network that the form is not, a value that the type can't hold, a file that can't be written.
 pub fn write_model(folder: &Path, exported: &ExportedModel<'_>) -> Result<FloatType> {
     let ExportedModel { model, form, context, ids, shard_bytes, .. } = *exported;
+    check_connector(&model.config().connector)?;
     let settings = match form {
         ExportForm::Own => own::settings(model.config(), context)?,
         ExportForm::Idefics3 => {

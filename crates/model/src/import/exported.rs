@@ -165,7 +165,7 @@ impl ExportedFolder {
         }
         let device = DeviceKind::Cpu.open()?;
         let init = Init::new(0, &device);
-        let connector = Connector::new(&init, &model.connector, &model.vision, model.lm.dim);
+        let connector = Connector::new(&init, &model.connector, &model.vision, &model.lm);
         let names = self.form.names(&model.vision)?.connector;
         let places = |path: &str, shape: &[usize]| names.places(&format!("connector.{path}"), shape, &model);
         let tensors = read_all(&connector, &mut foreign, places).with_context(|| match self.form {
@@ -198,7 +198,7 @@ impl ExportedFolder {
             ExportForm::Idefics3 => self.pool(&vision).with_context(named)?,
             ExportForm::Llava => ConnectorConfig::Mlp(MlpConnectorConfig {}),
         };
-        connector.check(&vision).with_context(named)?;
+        connector.check(&vision, &lm).with_context(named)?;
         Ok(Mm1Config { from: None, vision, connector, lm })
     }
 

@@ -9,7 +9,8 @@ use mm1_model::{Compute, Input, Mm1, Mm1Config, weights};
 use safetensors::SafeTensors;
 use safetensors::tensor::Dtype;
 
-pub(crate) const NAMES: [&str; 5] = ["average-pool", "attention-pool", "c-abstractor", "mlp", "decoder"];
+pub(crate) const NAMES: [&str; 6] =
+    ["average-pool", "attention-pool", "c-abstractor", "mlp", "decoder", "cross-attention"];
 
 pub(crate) struct Case {
     pub(crate) config: Mm1Config,
@@ -64,7 +65,7 @@ pub(crate) fn composed() -> Compute {
 
 /// What the decoder makes of every position, after its last norm: `[rows, length, d]`.
 pub(crate) fn hidden(compute: &Compute, model: &Mm1, input: &Input<'_>) -> Tensor<3> {
-    model.lm.forward(compute, model.embeds(compute, input).unwrap(), input.layout)
+    model.hidden(compute, input).unwrap()
 }
 
 /// The logits of every position: `[rows, length, v]`.

@@ -9,7 +9,7 @@ use crate::case::{self, Case, difference, values};
 /// The first example, which has a picture, as a sequence.
 fn prompt(case: &Case) -> (&[u32], Placed) {
     let (pixels, side) = (case.values("input/pixels"), case.config.vision.image_size);
-    let pixels = pixels[..pixels.len() / 3].to_vec();
+    let pixels = pixels[..pixels.len() / case.image_slots.len()].to_vec();
     (&case.ids[..13], placed(case.image_slots[0], [side; 2], pixels))
 }
 

@@ -55,7 +55,7 @@ fn values_have_the_written_spread() {
         config.lm.vocab = Some(4096);
         let mut firsts = Vec::new();
         for (path, shape, values) in weights::parameters(&Mm1::new(&config, 3, &Device::flex()).unwrap()) {
-            if path.ends_with("gamma") || path.ends_with("beta") || path.ends_with("bias") {
+            if ["gamma", "beta", "bias", "gate"].iter().any(|end| path.ends_with(end)) {
                 let expected = if path.ends_with("gamma") { 1.0 } else { 0.0 };
                 assert!(values.iter().all(|&v| v == expected), "{path}");
                 continue;

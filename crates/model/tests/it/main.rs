@@ -4,6 +4,7 @@
 
 mod adapter;
 mod case;
+mod cross_attention;
 mod export;
 mod extend;
 mod fused;

@@ -81,7 +81,7 @@ impl Case {
 
     fn connector(&self, device: &Device) -> Connector {
         let Mm1Config { vision, connector, lm, .. } = &self.config;
-        let connector = Connector::new(&Init::new(0, device), connector, vision, lm.dim);
+        let connector = Connector::new(&Init::new(0, device), connector, vision, lm);
         weights::assign(connector, self.under("weights/connector.")).unwrap()
     }
 

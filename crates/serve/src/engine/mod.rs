@@ -64,6 +64,8 @@ pub struct Engine {
     counters: Counters,
     /// That there is memory for.
     blocks: usize,
+    /// That a picture takes beside its positions.
+    picture_blocks: usize,
     /// Requests that may wait.
     most_waiting: usize,
 }
@@ -76,7 +78,7 @@ impl Engine {
     pub fn start(generator: Generator, limits: EngineLimits) -> Result<Self> {
         let (counters, prompts) = (Counters::default(), generator.prompts().clone());
         let block = generator.new_cache().block_bytes();
-        let blocks = limits.cache_bytes / block;
+        let (blocks, picture_blocks) = (limits.cache_bytes / block, generator.picture_blocks());
         ensure!(
             blocks > 0,
             "{} bytes are not enough for the keys and values of {} positions, which take {block}",
@@ -91,7 +93,7 @@ impl Engine {
         };
         let thread = thread::Builder::new().name("engine".to_owned()).spawn(run);
         let thread = Some(thread.context("starting the thread that has the model")?);
-        Ok(Self { queue, thread, prompts, counters, blocks, most_waiting: limits.waiting })
+        Ok(Self { queue, thread, prompts, counters, blocks, picture_blocks, most_waiting: limits.waiting })
     }
 
     /// What encodes prompts.
@@ -126,7 +128,7 @@ impl Engine {
                  shorten the prompt, or ask for fewer tokens"
             )));
         }
-        if blocks(read + new) > self.blocks {
+        if blocks(read + new) + self.picture_blocks * request.prompt.views() > self.blocks {
             return Err(Refusal::Impossible(format!(
                 "{read} tokens and an answer of up to {new} do not fit into the memory, which is for {held}: \
                  ask for fewer tokens, or start the server with a larger --cache"

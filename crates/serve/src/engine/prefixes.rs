@@ -90,4 +90,9 @@ impl Prefixes {
     pub(super) fn block_addresses(&self) -> impl Iterator<Item = usize> + '_ {
         self.entries.iter().flat_map(|entry| entry.read.block_addresses())
     }
+
+    /// Addresses of the pictures that they look at beside their positions.
+    pub(super) fn picture_addresses(&self) -> impl Iterator<Item = usize> + '_ {
+        self.entries.iter().flat_map(|entry| entry.read.picture_addresses())
+    }
 }

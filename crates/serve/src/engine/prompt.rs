@@ -44,7 +44,7 @@ impl ReadyPrompt {
         self.units.len()
     }
 
-    /// Its pictures' views.
+    /// Its pictures' views that are not read yet.
     pub fn views(&self) -> usize {
         self.pieces.iter().map(|piece| piece.pictures.len()).sum()
     }

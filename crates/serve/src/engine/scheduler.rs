@@ -35,6 +35,8 @@ pub(super) struct Scheduler {
     pictures: PictureCache,
     /// Blocks of positions that all may hold together.
     blocks: usize,
+    /// Those that a picture takes beside its positions.
+    picture_blocks: usize,
     counters: Counters,
 }
 
@@ -56,7 +58,8 @@ impl Scheduler {
         let (mut cache, pictures) = (generator.new_cache(), PictureCache::new(picture_bytes));
         cache.retain(|_| false);
         let (active, prefixes) = (Vec::new(), Prefixes::default());
-        Self { generator, cache, active, prefixes, pictures, blocks, counters }
+        let picture_blocks = generator.picture_blocks();
+        Self { generator, cache, active, prefixes, pictures, blocks, picture_blocks, counters }
     }
 
     pub(super) fn is_idle(&self) -> bool {
@@ -109,7 +112,8 @@ impl Scheduler {
         }
         let pictures: usize = self.active.iter().map(Sequence::picture_bytes).sum();
         // Where it would not help, nothing is forgotten.
-        let least = count(self.active_blocks()) + self.to_come(request);
+        let active = self.in_blocks(count(self.active_blocks()), count(self.active_pictures()));
+        let least = active + self.to_come(request);
         if least > self.blocks || pictures + request.prompt.picture_bytes() > PICTURE_BYTES {
             return false;
         }
@@ -126,12 +130,24 @@ impl Scheduler {
         let grown: usize = (0..self.active.len())
             .map(|i| blocks(self.active[i].most_positions()) - self.cache.len(i) / Cache::block_positions())
             .sum();
-        grown + blocks(request.prompt.positions() + request.options.max_tokens)
+        let views: usize = self.active.iter().map(Sequence::unread_views).sum();
+        let new = blocks(request.prompt.positions() + request.options.max_tokens);
+        self.in_blocks(grown + new, views + request.prompt.views())
     }
 
     /// Blocks that sequences and kept beginnings hold; what they share is counted once.
     fn held(&self) -> usize {
-        count(self.active_blocks().chain(self.prefixes.block_addresses()))
+        let pictures = self.active_pictures().chain(self.prefixes.picture_addresses());
+        self.in_blocks(count(self.active_blocks().chain(self.prefixes.block_addresses())), count(pictures))
+    }
+
+    /// So many blocks of positions, and pictures that take memory beside them.
+    fn in_blocks(&self, blocks: usize, pictures: usize) -> usize {
+        blocks + self.picture_blocks * pictures
+    }
+
+    fn active_pictures(&self) -> impl Iterator<Item = usize> + '_ {
+        (0..self.active.len()).flat_map(|i| self.cache.picture_addresses(i))
     }
 
     fn active_blocks(&self) -> impl Iterator<Item = usize> + '_ {

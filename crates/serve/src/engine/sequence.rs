@@ -99,6 +99,11 @@ impl Sequence {
         self.prompt.positions() + self.max_tokens
     }
 
+    /// Views of pictures that it has not read yet.
+    pub(super) fn unread_views(&self) -> usize {
+        self.prompt.views()
+    }
+
     /// As [`ReadyPrompt::picture_bytes`].
     pub(super) fn picture_bytes(&self) -> usize {
         self.prompt.picture_bytes()

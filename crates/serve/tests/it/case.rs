@@ -7,12 +7,12 @@ use burn::tensor::{Device, Tensor};
 use mm1_data::document::{Picture, Segment, Special};
 use mm1_data::image::{ImageSpec, normalise_into, prepare};
 use mm1_data::tokenizer::Tokenizer;
-use mm1_model::connector::{AveragePoolConfig, ConnectorConfig};
+use mm1_model::connector::{AveragePoolConfig, ConnectorConfig, CrossAttentionConfig};
 use mm1_model::lm::LmConfig;
 use mm1_model::ops::Precision;
 use mm1_model::rope::RopeScaling;
 use mm1_model::vision::{VisionConfig, VisionSizes};
-use mm1_model::{Compute, Input, Layout, Mm1, Mm1Config, Sight};
+use mm1_model::{Compute, Input, Layout, Mm1, Mm1Config, Sight, weights};
 use mm1_serve::generate::{AnswerOptions, GenerateOptions, Generator};
 
 pub(crate) struct Case {
@@ -32,6 +32,22 @@ impl ModuleMapper for Louder {
 
 impl Case {
     pub(crate) fn new(seed: u64) -> Self {
+        Self::of(seed, ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4, bias: true }))
+    }
+
+    /// One whose decoder looks at pictures beside its sequence, with gates that are open.
+    pub(crate) fn looking(seed: u64) -> Self {
+        let config = CrossAttentionConfig { latents: 40, depth: 1, heads: 4, every: 1 };
+        let case = Self::of(seed, ConnectorConfig::CrossAttention(config));
+        let opened = |(path, shape, values): (String, Vec<usize>, Vec<f32>)| {
+            let values = if path.ends_with("gate") { vec![0.5] } else { values };
+            (path, shape, values)
+        };
+        let parameters = weights::parameters(&case.model).into_iter().map(opened).collect();
+        Self { model: weights::assign(case.model, parameters).unwrap(), ..case }
+    }
+
+    fn of(seed: u64, connector: ConnectorConfig) -> Self {
         let texts = ["the red apple and the green apple", "the owl is on the left, the cat is on the right"];
         let texts = texts.iter().cycle().take(20).map(|t| (*t).to_string());
         let tokenizer = Tokenizer::train(texts, 290).unwrap();
@@ -45,7 +61,7 @@ impl Case {
                 heads: 2,
                 ffn: 32,
             }),
-            connector: ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 4, bias: true }),
+            connector,
             lm: LmConfig {
                 from: None,
                 vocab: Some(tokenizer.vocab()),

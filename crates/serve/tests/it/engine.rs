@@ -126,6 +126,44 @@ fn an_answer_depends_on_nobody_else() {
     assert!(engine.counters().cached_positions.get() > 1000);
 }
 
+/// Behind a connector with which the decoder looks at pictures beside its sequence, what it looks at is held
+/// in the same memory, and kept for those who begin alike.
+#[test]
+fn pictures_beside_the_sequence_are_counted_and_depend_on_nobody_else() {
+    let case = Case::looking(1);
+    let expected: Vec<_> = long_prompts()
+        .iter()
+        .enumerate()
+        .map(|(i, prompt)| {
+            let engine = Engine::start(case.generator(), ROOM).unwrap();
+            hear(&ask(&engine, prompt, i as u64)).0
+        })
+        .collect();
+    let block = case.model.cache(1).block_bytes();
+    let picture = case.model.config().picture_cache_bytes().div_ceil(block);
+    assert!(picture >= 1, "a picture takes memory");
+    let small = EngineLimits { cache_bytes: (12 + 2 * picture) * block, ..ROOM };
+    let engine = Engine::start(case.generator(), small).unwrap();
+    for turn in 0..2 {
+        let heard: Vec<_> = (0..).zip(long_prompts()).map(|(i, prompt)| ask(&engine, &prompt, i)).collect();
+        for (i, heard) in heard.iter().enumerate() {
+            assert!(hear(heard).0 == expected[i], "prompt {i}, turn {turn}");
+        }
+        assert!(engine.counters().cache_bytes.get() <= small.cache_bytes as i64);
+    }
+    assert!(engine.counters().cached_positions.get() > 100);
+    // Five pictures are more than there is room for, though their positions are few.
+    let narrow = EngineLimits { cache_bytes: (1 + 4 * picture) * block, ..ROOM };
+    let engine = Engine::start(case.generator(), narrow).unwrap();
+    let (listener, ..) = listener();
+    let pictures: Vec<Segment> = (0..5).map(crate::case::picture).collect();
+    let Err(Refusal::Impossible(why)) = engine.submit(plain(ready(&engine, &pictures), options(8), listener))
+    else {
+        panic!("was taken")
+    };
+    assert!(why.contains("do not fit into the memory"), "{why}");
+}
+
 #[test]
 fn a_short_prompt_is_answered_as_by_the_generator() {
     let case = Case::new(2);

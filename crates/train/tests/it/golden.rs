@@ -74,3 +74,8 @@ fn ten_losses_are_pytorchs_with_the_c_abstractor() {
 fn ten_losses_are_pytorchs_with_llavas_mlp() {
     check("mlp");
 }
+
+#[test]
+fn ten_losses_are_pytorchs_with_flamingos_layers() {
+    check("cross-attention");
+}

@@ -11,7 +11,7 @@ use mm1_data::image::Tiling;
 use mm1_data::text_file;
 use mm1_data::tokenizer::{EMPTY_LINE, Tokenizer};
 use mm1_model::compute::on_pool;
-use mm1_model::export::ExportForm;
+use mm1_model::export::{ExportForm, check_connector};
 use mm1_model::gguf::{
     GgufLanguageModel, GgufProjector, ProjectorForm, StoredTokenizer, TensorType, write_language_model,
     write_projector,
@@ -33,6 +33,8 @@ const NORMAL: i64 = 1;
 /// # Errors
 /// See [`super::export`].
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
+    // The layers between its blocks change what it makes of text, too.
+    input(check_connector(&found.recipe.model.connector))?;
     let beside = input(ProjectorFile::of(args, found))?;
     let tokenizer = input(stored(args, found))?;
     let matrices = tensor_type(args.numbers.unwrap_or(StoredAs::F16));

@@ -8,7 +8,8 @@ use mm1_data::document::Special;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::adapter::AdapterConfig;
 use mm1_model::export::{
-    ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, llava, read_back, write_json, write_model,
+    ExportForm, ExportedIds, ExportedModel, FloatType, SHARD_BYTES, check_connector, llava, read_back,
+    write_json, write_model,
 };
 use mm1_model::{Mm1, adapted, peft};
 use serde_json::json;
@@ -30,6 +31,7 @@ use crate::trained::RunModel;
 /// # Errors
 /// See [`super::export`].
 pub(super) fn export(args: &ExportArgs, found: &RunModel, context: usize) -> Result<()> {
+    input(check_connector(&found.recipe.model.connector))?;
     input(check_tiling(found.recipe.export, &found.recipe.image.tiling))?;
     let numbers = input(float_type(args.numbers.unwrap_or(StoredAs::F32)))?;
     let base = match args.adapters {
