@@ -18,8 +18,8 @@ use crate::error::input;
 use crate::recipe::{Recipe, Stage};
 use crate::sources::Sources;
 
-/// Tasks about the built-in pictures.
-pub(crate) const BUILT_IN: [&str; 7] = [
+/// Tasks about the built-in world.
+pub(crate) const BUILT_IN: [&str; 9] = [
     "scene-captions",
     "scene-vqa",
     "scene-pairs",
@@ -27,6 +27,8 @@ pub(crate) const BUILT_IN: [&str; 7] = [
     "scene-steps",
     "scene-ocr",
     "scene-detail",
+    "text-choice",
+    "text-completion",
 ];
 
 /// The longest caption of a source's picture.
@@ -226,6 +228,8 @@ impl TaskData {
                 "scene-ocr" => SceneTask::ocr,
                 "scene-steps" => SceneTask::steps,
                 "scene-detail" => SceneTask::detail,
+                "text-choice" => SceneTask::text_choice,
+                "text-completion" => SceneTask::text_completion,
                 _ => SceneTask::vqa,
             };
             return Ok(Box::new(task(world.clone())));

@@ -27,18 +27,19 @@ const MAX_POOL: usize = 100_000;
 #[serde(default, deny_unknown_fields)]
 #[schemars(extend("required" = ["tasks"]))]
 pub struct Protocol {
-    /// Names of tasks: `scene-captions` and the other built-in ones; `captions:SOURCE`, `vqa:SOURCE` and
-    /// `perplexity:SOURCE` about the held-out part of a source, `vqa:SOURCE/OTHER` with demonstrations of
-    /// another source; a test set in the folder `data`, such as `coco`; or a task file of your own.
+    /// Names of tasks: `scene-captions`, `text-choice` and the other built-in ones; `captions:SOURCE`,
+    /// `vqa:SOURCE` and `perplexity:SOURCE` about the held-out part of a source, `vqa:SOURCE/OTHER` with
+    /// demonstrations of another source; a test set in the folder `data`, such as `coco`; or a task file of
+    /// your own.
     #[schemars(length(min = 1))]
     #[arg(
         long,
         required = true,
         value_delimiter = ',',
         help = "Tasks, joined by commas: scene-captions, scene-vqa, scene-pairs, scene-binding, \
-                scene-steps, scene-ocr, scene-detail; facts; captions:SOURCE, vqa:SOURCE, \
-                perplexity:SOURCE of the run's recipe; the name of a test set in --data; or a task file of \
-                your own"
+                scene-steps, scene-ocr, scene-detail, text-choice, text-completion; facts; \
+                captions:SOURCE, vqa:SOURCE, perplexity:SOURCE of the run's recipe; the name of a test \
+                set in --data; or a task file of your own"
     )]
     pub tasks: Vec<String>,
     /// Numbers of demonstrations (shots) with which each task is asked.

@@ -19,11 +19,13 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 17] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 19] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
+    recipe!("ablations/flamingo"),
     recipe!("ablations/law"),
     recipe!("ablations/mixture"),
+    recipe!("ablations/text"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),
     recipe!("encoder/dino-quick"),

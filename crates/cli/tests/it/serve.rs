@@ -115,8 +115,9 @@ fn likelihoods(out: &Path, stage: &str) -> (Value, Vec<f64>) {
 fn a_run_behind_an_address_is_scored_as_in_the_process() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("tiny-run");
-    succeeds(&run(&out, &[]));
-    let tasks = format!("facts,{}", colours(dir.path()));
+    // Behind an address nothing is known of the run: texts are about the usual world.
+    succeeds(&run(&out, &["--set", "seed=1", "--set", "world.emoji=120"]));
+    let tasks = format!("facts,text-choice,text-completion,{}", colours(dir.path()));
     let eval = |more: &[&str], to: &Path| {
         // What training has seen of the tasks is known of a run alone.
         let mut eval = mm1(&["eval", "--tasks", &tasks, "--shots", "0,2", "--contamination", "0"]);
@@ -132,8 +133,9 @@ fn a_run_behind_an_address_is_scored_as_in_the_process() {
     let ((scores, inside), (their_scores, behind)) =
         (likelihoods(&inside, "sft"), likelihoods(&behind, "tiny-run"));
     assert_eq!(scores, their_scores);
-    // Two tasks, each without and with demonstrations; the pictures also blind.
-    assert_eq!((inside.len(), inside.len()), (behind.len(), 2 * 40 * 4 + 4 * 3 * 3));
+    // Four tasks, each without and with demonstrations; the pictures also blind.
+    let options = 2 * 40 * (4 + 4 + 1) + 4 * 3 * 3;
+    assert_eq!((inside.len(), inside.len()), (behind.len(), options));
     // A prompt is read in other pieces: the last digits differ.
     let farthest = inside.iter().zip(&behind).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
     assert!(farthest < 1e-3, "{farthest}");

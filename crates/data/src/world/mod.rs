@@ -24,6 +24,7 @@ mod signs;
 mod steps;
 mod stream;
 mod svg;
+mod text_items;
 mod vqa;
 mod words;
 
@@ -47,6 +48,7 @@ pub use self::scene::{Object, ObjectPlace, ObjectSize, Scene};
 pub use self::signs::{LEGIBLE, Lettering, Sign, contrast};
 pub use self::steps::{CountedScenes, SecondStep};
 pub use self::stream::WorldStream;
+pub use self::text_items::TextItem;
 
 use self::author::Author;
 use self::pairs::{FEWEST, Pairs};

@@ -7,7 +7,7 @@ use super::author::Author;
 use super::interleaved::{PEOPLE, count_objects};
 use super::lexicon::{Class, capital, fill, number, with_article};
 use super::scene::{ObjectPlace, Scene, Wording};
-use super::{Depiction, WorldPage};
+use super::{Depiction, World, WorldPage};
 
 /// A document has at least this many words, and ends with the paragraph that reaches them.
 const FEWEST_WORDS: usize = 40;
@@ -33,6 +33,14 @@ pub(super) fn page<'a>(author: &mut Author<'a>) -> WorldPage<'a> {
 /// What a picture shows, with one or two things that follow from it.
 fn description(author: &mut Author, page: &mut WorldPage) -> String {
     let scene = author.scene();
+    let mut sentences = told(author, &scene);
+    sentences.extend(conclusions(author, &scene));
+    page.shown.push(Depiction::Scene(scene));
+    sentences.join(" ")
+}
+
+/// The sentences that tell what a picture shows.
+pub(super) fn told(author: &mut Author, scene: &Scene) -> Vec<String> {
     let opening = author.pick(&[
         "{person} has a picture.",
         "{person} looks at a picture.",
@@ -44,7 +52,7 @@ fn description(author: &mut Author, page: &mut WorldPage) -> String {
         ("{person}", author.pick(&PEOPLE)),
         ("{colour}", scene.colour_name()),
         ("{ground}", &with_article(&format!("{} background", scene.colour_name()))),
-        ("{objects}", &count_objects(&scene)),
+        ("{objects}", &count_objects(scene)),
         ("{are}", if scene.objects.len() == 1 { "is" } else { "are" }),
     ];
     let mut sentences = vec![fill(opening, &values), fill(ground, &values), fill(count, &values)];
@@ -58,9 +66,7 @@ fn description(author: &mut Author, page: &mut WorldPage) -> String {
             format!("{} is in the {place}.", capital(&phrase))
         });
     }
-    sentences.extend(conclusions(author, &scene));
-    page.shown.push(Depiction::Scene(scene));
-    sentences.join(" ")
+    sentences
 }
 
 /// One or two sentences that follow from a scene.
@@ -99,60 +105,108 @@ fn conclusions(author: &mut Author, scene: &Scene) -> Vec<String> {
 
 /// Somebody looks for a thing in one place after the other, and finds it.
 fn story(author: &mut Author, page: &mut WorldPage) -> String {
-    let count = author.pick(&[2, 3, 4]);
-    let scene = author.scene_of(count);
-    let mut path: Vec<_> = scene.objects.iter().collect();
-    path.shuffle(&mut author.rng);
-    let (target, others) = path.split_last().expect("a scene has objects");
-    let (person, name) = (author.pick(&PEOPLE), author.name(target.emoji));
-    let mut sentences = vec![
-        format!("{person} looks for the {name} in a picture."),
-        format!("The background is {}.", scene.colour_name()),
-    ];
-    for object in others {
-        let a = with_article(author.name(object.emoji));
-        sentences.push(format!("{person} looks in the {}. There is {a}.", object.place.name()));
-    }
-    sentences.push(format!("{person} looks in the {}. There is the {name}!", target.place.name()));
+    let Search { scene, person, target, mut sentences } = search(author);
+    sentences.push(format!("There is the {}!", author.name(target)));
     sentences
         .push(author.pick(&["Now {person} is happy.", "The search is over."]).replace("{person}", person));
     page.shown.push(Depiction::Scene(scene));
     sentences.join(" ")
 }
 
+/// A story up to where the thing is found.
+pub(super) struct Search {
+    pub(super) scene: Scene,
+    person: &'static str,
+    /// The emoji that is looked for.
+    pub(super) target: usize,
+    pub(super) sentences: Vec<String>,
+}
+
+/// A story of a search up to where "There is the dog face!" follows.
+pub(super) fn search(author: &mut Author) -> Search {
+    let count = author.pick(&[2, 3, 4]);
+    let scene = author.scene_of(count);
+    let mut path: Vec<_> = scene.objects.iter().collect();
+    path.shuffle(&mut author.rng);
+    let (target, others) = path.split_last().expect("a scene has objects");
+    let (person, target_place) = (author.pick(&PEOPLE), target.place.name());
+    let mut sentences = vec![
+        format!("{person} looks for the {} in a picture.", author.name(target.emoji)),
+        format!("The background is {}.", scene.colour_name()),
+    ];
+    for object in others {
+        let a = with_article(author.name(object.emoji));
+        sentences.push(format!("{person} looks in the {}. There is {a}.", object.place.name()));
+    }
+    sentences.push(format!("{person} looks in the {target_place}."));
+    let target = target.emoji;
+    Search { scene, person, target, sentences }
+}
+
 /// What things are, and how to count.
 fn lesson(author: &mut Author, _: &mut WorldPage) -> String {
     let emoji: Vec<usize> = (0..author.world.emoji.len()).collect();
     let (a, b) = (author.pick(&emoji), author.pick(&emoji));
-    let first = author.pick(&[0, 1, 2, 3, 4]);
-    let second = author.pick(&[1, 2, 3, 4]);
+    let first = author.pick(&FIRST);
+    let second = author.pick(&SECOND);
     let person = author.pick(&PEOPLE);
     let mut sentences = [
         is_a(author, a),
         is_not(author, b),
-        format!("{} and {} make {}.", capital(number(first)), number(second), number(first + second)),
-        format!("After {} comes {}.", number(first), number(first + 1)),
-        format!(
-            "{person} has {} pictures and gets one more. Now {person} has {}.",
-            number(second + 1),
-            number(second + 2)
-        ),
+        sum(first, second).join(" "),
+        next(first).join(" "),
+        one_more(person, second).join(" "),
     ];
     sentences.shuffle(&mut author.rng);
     sentences.join(" ")
 }
 
+/// What is added to, and what is counted from.
+pub(super) const FIRST: [usize; 5] = [0, 1, 2, 3, 4];
+/// What is added.
+pub(super) const SECOND: [usize; 4] = [1, 2, 3, 4];
+
+/// "Two and three make", "five."
+pub(super) fn sum(first: usize, second: usize) -> [String; 2] {
+    [
+        format!("{} and {} make", capital(number(first)), number(second)),
+        format!("{}.", number(first + second)),
+    ]
+}
+
+/// "After two comes", "three."
+pub(super) fn next(first: usize) -> [String; 2] {
+    [format!("After {} comes", number(first)), format!("{}.", number(first + 1))]
+}
+
+/// "Anna has three pictures and gets one more. Now Anna has", "four."
+pub(super) fn one_more(person: &str, second: usize) -> [String; 2] {
+    [
+        format!("{person} has {} pictures and gets one more. Now {person} has", number(second + 1)),
+        format!("{}.", number(second + 2)),
+    ]
+}
+
 /// "A dog face is an animal."
 fn is_a(author: &Author, emoji: usize) -> String {
-    let class = author.world.emoji[emoji].class.phrase();
-    format!("{} is {class}.", capital(&with_article(author.name(emoji))))
+    class_of(author.world, emoji, None).join(" ")
 }
 
 /// "A dog face is not a plant. It is an animal."
 fn is_not(author: &mut Author, emoji: usize) -> String {
     let class = author.world.emoji[emoji].class;
     let others: Vec<Class> = Class::ALL.into_iter().filter(|&c| c != class).collect();
-    let other = author.pick(&others).phrase();
-    let name = capital(&with_article(author.name(emoji)));
-    format!("{name} is not {other}. It is {}.", class.phrase())
+    let other = author.pick(&others);
+    class_of(author.world, emoji, Some(other)).join(" ")
+}
+
+/// "A dog face is", "an animal."; or after what it is not: "A dog face is not a plant. It is", "an animal."
+pub(super) fn class_of(world: &World, emoji: usize, not: Option<Class>) -> [String; 2] {
+    let (name, class) = (world.emoji[emoji].name, world.emoji[emoji].class);
+    let name = capital(&with_article(name));
+    let said = match not {
+        None => format!("{name} is"),
+        Some(other) => format!("{name} is not {}. It is", other.phrase()),
+    };
+    [said, format!("{}.", class.phrase())]
 }

@@ -7,6 +7,7 @@ mod pairs;
 mod renderings;
 mod signs;
 mod steps;
+mod text_items;
 mod truth;
 mod vqa;
 

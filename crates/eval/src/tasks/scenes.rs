@@ -1,5 +1,5 @@
 //! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words,
-//! signs and detailed pictures. Test items use compositions and words that no training item has. Items about
+//! signs, detailed pictures and texts. Test items use compositions and words that no training item has. Items about
 //! several pictures have a chain of thought.
 
 use std::sync::Arc;
@@ -7,10 +7,11 @@ use std::sync::Arc;
 use anyhow::Result;
 use mm1_data::question::Question;
 use mm1_data::source::Split;
-use mm1_data::world::{BOUND, Category, Comparison, DetailCategory, Lettering, SecondStep, World};
+use mm1_data::world::{BOUND, Category, Comparison, DetailCategory, Lettering, SecondStep, TextItem, World};
 
 use crate::metric::Metric;
 use crate::task::Task;
+use crate::template::Template;
 
 /// Test items of each task, of a world that has no end.
 const TESTS: u64 = 10_000;
@@ -101,9 +102,26 @@ impl SceneTask {
         Self { blind, ..drawn }
     }
 
+    /// `text-choice`: how often the most likely of four options is the one that ends a text, over the five
+    /// kinds of items in turn, so `n` should be a multiple of 5. Scores are also by what it takes, `memory` or
+    /// `reading`. Chance is 25%.
+    pub fn text_choice(world: Arc<World>) -> Self {
+        Self { metric: Metric::Choice, ..Self::questions(world, "text-choice", text_item) }
+    }
+
+    /// `text-completion`: how often greedy decoding would end the texts of [`Self::text_choice`] rightly.
+    pub fn text_completion(world: Arc<World>) -> Self {
+        Self { metric: Metric::Greedy, ..Self::questions(world, "text-completion", text_item) }
+    }
+
     fn questions(world: Arc<World>, name: &'static str, item: ItemOf) -> Self {
         Self { world, name, metric: Metric::VqaAccuracy, max_tokens: 16, item, blind: item }
     }
+}
+
+fn text_item(world: &World, split: Split, index: u64) -> Question {
+    let (item, index) = turn(&TextItem::ALL, index);
+    world.text_question(split, item, index)
 }
 
 /// The kind of item `index` where kinds take turns, and how many items of the kind come before it.
@@ -139,6 +157,23 @@ impl Task for SceneTask {
 
     fn blind_demonstration(&self, index: u64) -> Result<Question> {
         Ok(Question { pictures: Vec::new(), ..(self.blind)(&self.world, Split::Train, index) })
+    }
+
+    fn template(&self) -> Template {
+        if self.has_pictures() {
+            return self.metric.template();
+        }
+        Template {
+            ask: "{question}".to_owned(),
+            answer: " {answer}".to_owned(),
+            chat: "Complete the text: {question}".to_owned(),
+            ..Template::questions()
+        }
+    }
+
+    /// Those that judge endings are about text alone.
+    fn has_pictures(&self) -> bool {
+        !matches!(self.metric, Metric::Choice | Metric::Greedy)
     }
 
     fn max_tokens(&self) -> usize {

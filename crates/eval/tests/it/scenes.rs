@@ -1,10 +1,11 @@
 //! The built-in tasks.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use mm1_data::image::open;
 use mm1_data::question::Question;
 use mm1_data::world::{LetterHeight, World, WorldConfig};
+use mm1_eval::metric::Metric;
 use mm1_eval::prompt::{Prompt, Style};
 use mm1_eval::protocol::Protocol;
 use mm1_eval::run::EvalPass;
@@ -138,5 +139,32 @@ fn detailed_pictures_are_scored_by_what_is_needed_and_by_the_height_of_letters_t
         let whole = task.demonstration(index).unwrap();
         assert_eq!(whole.pictures.len(), 1);
         assert_eq!(Question { pictures: Vec::new(), ..whole }, task.blind_demonstration(index).unwrap());
+    }
+}
+
+#[test]
+fn endings_of_texts_are_judged_by_their_likelihood_and_scored_by_what_they_take() {
+    for (task, metric) in [
+        (SceneTask::text_choice(world()), Metric::Choice),
+        (SceneTask::text_completion(world()), Metric::Greedy),
+    ] {
+        assert_eq!((task.metric(), task.has_pictures()), (metric, false));
+        let right: BTreeMap<String, String> =
+            (0..50).map(|i| task.test(i).unwrap()).map(|q| (q.id, q.answers[0].clone())).collect();
+        let mut oracle =
+            |prompts: &[Prompt]| Ok(prompts.iter().map(|prompt| right[&prompt.id].clone()).collect());
+        let pass = EvalPass { protocol: &Protocol { questions: 50, ..protocol() }, shots: 4, ..pass() };
+        let outcome = evaluate(&task, &mut oracle, &pass).unwrap();
+        assert_eq!(outcome.score.value, 100.0);
+        let n = |name: &str| outcome.by_category.get(name).map_or(0, |score| score.n);
+        let kinds = ["class", "number", "place", "object", "story", "memory", "reading"].map(n);
+        assert_eq!(kinds, [10, 10, 10, 10, 10, 20, 30]);
+        let item = &outcome.items[2];
+        assert_eq!(item.prompt.lines().count(), 5, "{}", item.prompt);
+        assert!(item.prompt.ends_with("It is in the"), "{}", item.prompt);
+        let judged = if metric == Metric::Choice { 4 } else { 1 };
+        assert_eq!(item.log_probs.len(), judged);
+        // The same items by both metrics.
+        assert_eq!(item.answers, SceneTask::text_choice(world()).test(2).unwrap().answers);
     }
 }

@@ -79,6 +79,19 @@ pub(super) fn composed(world: &World, line: &str) -> Vec<(usize, usize, ObjectPl
     out
 }
 
+/// Where a text says that things are: "The dog face is in the top left.", or "In the top left there is a dog
+/// face."
+pub(super) fn told(world: &World, text: &str) -> Vec<(usize, ObjectPlace)> {
+    let mut out = Vec::new();
+    for sentence in text.split_inclusive(['.', '?', '!']).filter(|sentence| sentence.ends_with('.')) {
+        let words = read(world, sentence);
+        let emoji = words.iter().find_map(|w| if let Word::Emoji(e) = w { Some(*e) } else { None });
+        let place = words.iter().find_map(|w| if let Word::ObjectPlace(p) = w { Some(*p) } else { None });
+        out.extend(emoji.zip(place));
+    }
+    out
+}
+
 /// The words that say something of a place.
 fn content(words: &[Word]) -> Vec<&Word> {
     let filler = |w: &Word| matches!(w, Word::Other(o) if ["is", "in", "the"].contains(&o.as_str()));
