@@ -6,8 +6,8 @@ use std::fmt::Write as _;
 use crate::axis::PlotAxis;
 use crate::hover::{PlotArea, strips};
 
-const WIDTH: f64 = 460.0;
-const HEIGHT: f64 = 270.0;
+pub(crate) const WIDTH: f64 = 460.0;
+pub(crate) const HEIGHT: f64 = 270.0;
 const LEFT: f64 = 62.0;
 const RIGHT: f64 = 20.0;
 const TOP: f64 = 14.0;
@@ -17,6 +17,16 @@ const MOST_POINTS: usize = 800;
 
 /// Colours in the style sheet; later series begin again.
 pub(crate) const COLOURS: usize = 6;
+
+/// The style of a plot that stands alone: that of the page in its light scheme.
+pub(crate) const STYLE: &str = "<style>svg{font:12.5px \
+                                system-ui,sans-serif;background:#fff}text{fill:#5b6470}.label{fill:#1b1f24}.\
+                                grid{stroke:#e6e9ed;fill:none}.axis{stroke:#5b6470;fill:none}.line{fill:none;\
+                                stroke-width:2}.dashed{stroke-width:1.4;stroke-dasharray:5 \
+                                4}.bar{fill:none;stroke-width:1.4}.c0{stroke:#1763ad}.c1{stroke:#c05a00}.\
+                                c2{stroke:#1f7a4d}.c3{stroke:#8b3fa0}.c4{stroke:#6b7280}.c5{stroke:#a3324a}.\
+                                mark.c0{fill:#1763ad}.mark.c1{fill:#c05a00}.mark.c2{fill:#1f7a4d}.mark.\
+                                c3{fill:#8b3fa0}.mark.c4{fill:#6b7280}.mark.c5{fill:#a3324a}</style>";
 
 /// A curve over numbers, such as a loss over steps. `NaN` breaks the line.
 pub struct Curve<'a> {

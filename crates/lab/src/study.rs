@@ -8,6 +8,7 @@
 
 pub mod answers;
 pub mod comparison;
+pub mod figure;
 pub mod findings;
 pub mod holm;
 pub mod page;

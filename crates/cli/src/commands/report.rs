@@ -7,6 +7,7 @@ use clap::Args;
 use mm1_data::printable::printable_lines;
 use mm1_lab::comparison::{self, ComparedRun};
 use mm1_lab::report::ReportAuthor;
+use mm1_lab::study::figure;
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
 use mm1_lab::study::record::{self, RunState, StudyAxis, StudyRecord, StudyRun};
@@ -29,14 +30,18 @@ pub(crate) struct ReportArgs {
     #[arg(required = true)]
     run: Vec<PathBuf>,
     /// The page of several runs. By default comparison.html in the current folder.
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["md", "csv"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["md", "csv", "svg"])]
     out: Option<PathBuf>,
     /// Print the scores, and what a study or several runs have shown, as Markdown.
-    #[arg(long, conflicts_with_all = ["csv", "json"])]
+    #[arg(long, conflicts_with_all = ["csv", "svg", "json"])]
     md: bool,
     /// Print a line for each score, as CSV.
-    #[arg(long, conflicts_with = "json")]
+    #[arg(long, conflicts_with_all = ["svg", "json"])]
     csv: bool,
+    /// Print the figure of a study as SVG: mean scores with their intervals over the values of its longest
+    /// axis, beside the paper's.
+    #[arg(long, conflicts_with = "json")]
+    svg: bool,
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
@@ -49,6 +54,12 @@ pub(crate) struct ReportArgs {
 /// A folder that is no run folder or can't be written; a file that has no results of a study.
 pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     args.run.iter().try_for_each(|run| check(run, args.run.len() > 1))?;
+    ensure!(
+        !args.svg || matches!(&args.run[..], [run] if is_study(run)),
+        InputError::new(
+            "--svg draws a study: give its folder in the --out of `mm1 ablate`, or its results.json"
+        )
+    );
     if let [run] = &args.run[..] {
         ensure!(
             args.out.is_none(),
@@ -93,6 +104,11 @@ fn check(folder: &Path, several: bool) -> Result<()> {
 
 /// The report of a run or of a study.
 fn of_one(args: &ReportArgs, run: &Path) -> Result<()> {
+    if args.svg {
+        let results = input(StudyResults::read(run))?;
+        let figure = input(figure::svg_file(&results, &StudyFindings::of(&results)))?;
+        return output::print(figure.as_bytes());
+    }
     if args.md || args.csv {
         let results = if is_study(run) {
             input(StudyResults::read(run))?

@@ -1,6 +1,6 @@
 //! The built-in world: descriptions of test scenes, and questions about scenes, pairs of them, new words,
-//! signs, detailed pictures and texts. Test items use compositions and words that no training item has. Items about
-//! several pictures have a chain of thought.
+//! signs, detailed pictures and texts. Test items use compositions and words that no training item has. Items
+//! about several pictures have a chain of thought.
 
 use std::sync::Arc;
 
@@ -103,8 +103,8 @@ impl SceneTask {
     }
 
     /// `text-choice`: how often the most likely of four options is the one that ends a text, over the five
-    /// kinds of items in turn, so `n` should be a multiple of 5. Scores are also by what it takes, `memory` or
-    /// `reading`. Chance is 25%.
+    /// kinds of items in turn, so `n` should be a multiple of 5. Scores are also by what it takes, `memory`
+    /// or `reading`. Chance is 25%.
     pub fn text_choice(world: Arc<World>) -> Self {
         Self { metric: Metric::Choice, ..Self::questions(world, "text-choice", text_item) }
     }

@@ -9,7 +9,7 @@ use super::optimum::SizeOptimum;
 use super::reading::LawRuns;
 use crate::axis::PlotAxis;
 use crate::number::count;
-use crate::plot::{across, escape, frame, path, up};
+use crate::plot::{STYLE, across, escape, frame, path, up};
 use crate::report::document;
 
 /// The whole page. Without a law it shows the curves, and why there is none.
@@ -49,11 +49,6 @@ pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String
     );
     document(title, &body)
 }
-
-/// The style of a plot that stands alone.
-const STYLE: &str = "<style>svg{font:12.5px \
-                     system-ui,sans-serif;background:#fff}text{fill:#5b6470}.label{fill:#1b1f24}.grid{stroke:#e6e9ed;fill:none}.axis{stroke:#5b6470;fill:none}.line{fill:none;stroke-width:2}.dashed{stroke-width:1.4;stroke-dasharray:5 \
-                     4}.bar{fill:none;stroke-width:1.4}.c0{stroke:#1763ad}.c1{stroke:#c05a00}.mark.c0{fill:#1763ad}</style>";
 
 /// [`svg`] as a file of its own.
 pub fn svg_file(law: &PowerLaw) -> String {

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mm1_lab::study::figure;
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
 use mm1_lab::study::record::{FILE, RunState, StudyAxis, StudyRecord, StudyRun};
@@ -168,7 +169,8 @@ fn results_say_the_same_without_the_run_folders() {
     }
 }
 
-/// The pages in `docs/results` are made of the numbers beside them; `MM1_UPDATE=1` makes them again.
+/// The pages in `docs/results` and their figures in `docs/images` are made of the numbers beside the pages;
+/// `MM1_UPDATE=1` makes them again.
 #[test]
 fn the_results_of_the_documentation_are_made_of_their_numbers() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
@@ -177,13 +179,19 @@ fn the_results_of_the_documentation_are_made_of_their_numbers() {
     assert!(!studies.is_empty(), "{}: no study", folder.display());
     for path in studies {
         let results = StudyResults::read(&path).unwrap();
-        let markdown = page::markdown(&results, &StudyFindings::of(&results));
-        let beside = path.with_extension("md");
-        if std::env::var_os("MM1_UPDATE").is_some() {
-            fs::write(&beside, &markdown).unwrap();
-        }
+        let findings = StudyFindings::of(&results);
+        let (markdown, svg) =
+            (page::markdown(&results, &findings), figure::svg_file(&results, &findings).unwrap());
         let wide = |line: &&str| !line.starts_with('|') && line.chars().count() > 110;
         assert_eq!(markdown.lines().find(wide), None);
-        assert_eq!(fs::read_to_string(&beside).unwrap(), markdown, "{}", beside.display());
+        let names = elements(&format!("<!DOCTYPE html>{}", svg.trim_end()));
+        assert!(names.iter().filter(|name| *name == "svg").count() > 2, "{names:?}");
+        let image = folder.join("../images").join(path.with_extension("svg").file_name().unwrap());
+        for (file, made) in [(path.with_extension("md"), markdown), (image, svg)] {
+            if std::env::var_os("MM1_UPDATE").is_some() {
+                fs::write(&file, &made).unwrap();
+            }
+            assert!(fs::read_to_string(&file).unwrap() == made, "{}: MM1_UPDATE=1", file.display());
+        }
     }
 }
