@@ -78,12 +78,14 @@ class Side:
         return int(status.split("VmHWM:")[1].split()[0]) // 1024
 
 
-def build(example, package=None):
-    """Builds one of our examples and gives its path."""
+def build(example, package=None, device="cpu"):
+    """Builds one of our examples, with the feature of a device, and gives its path."""
     # All crates at once, unless one without the engine is named: the engine is then the same build that
     # runs and tests use.
     crates = ["--package", package] if package else ["--workspace"]
-    subprocess.run(["cargo", "build", "--release", *crates, "--example", example], cwd=ROOT, check=True, stdout=sys.stderr)
+    features = [] if device == "cpu" else ["--features", device.split(":")[0]]
+    command = ["cargo", "build", "--release", *crates, *features, "--example", example]
+    subprocess.run(command, cwd=ROOT, check=True, stdout=sys.stderr)
     target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
     return target / "release/examples" / example
 

@@ -3,9 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
-use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, ValueEnum};
-use mm1_model::device::DeviceKind;
+use mm1_model::device::{DeviceKind, DeviceName};
 use mm1_model::ops::WeightFormat;
 use toml::Table;
 
@@ -81,29 +80,29 @@ impl ChangedDataArgs {
 /// Where tensors are.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub(crate) struct DeviceArgs {
-    /// Device to compute on; cuda needs a program built with that feature. Default: the recipe's, which is
+    /// Device to compute on: cpu, vulkan, cuda, metal or rocm, with :1 behind it for the second GPU of that
+    /// kind. All but cpu need a program built with the feature of that name. Default: the recipe's, which is
     /// cpu unless it says otherwise.
-    #[arg(long, value_name = "DEVICE", value_parser = device_kinds())]
-    device: Option<DeviceKind>,
-}
-
-fn device_kinds() -> impl clap::builder::TypedValueParser<Value = DeviceKind> {
-    let kind = |name: String| DeviceKind::ALL.into_iter().find(|kind| kind.name() == name);
-    PossibleValuesParser::new(DeviceKind::ALL.map(DeviceKind::name))
-        .try_map(move |name| kind(name).ok_or("no such device"))
+    #[arg(long, value_name = "DEVICE")]
+    device: Option<DeviceName>,
 }
 
 impl DeviceArgs {
+    /// The CPU, whatever a recipe or run says.
+    pub(crate) fn cpu() -> Self {
+        Self { device: Some(DeviceName::default()) }
+    }
+
     /// The recipe, to be done on the device that was asked for.
     pub(crate) fn put(self, recipe: WrittenRecipe) -> WrittenRecipe {
         match self.device {
-            Some(kind) => recipe.with("device", kind.name()),
+            Some(device) => recipe.with("device", &device.to_string()),
             None => recipe,
         }
     }
 
     /// What was asked for, or else `recipe`'s.
-    pub(crate) fn or(self, recipe: DeviceKind) -> DeviceKind {
+    pub(crate) fn or(self, recipe: DeviceName) -> DeviceName {
         self.device.unwrap_or(recipe)
     }
 }
@@ -118,15 +117,15 @@ pub(crate) enum Weights {
 }
 
 impl Weights {
-    /// The format, on a device of that kind.
+    /// The format, on that device.
     ///
     /// # Errors
     /// A device without products of it.
-    pub(crate) fn on(self, device: DeviceKind) -> Result<WeightFormat> {
-        match (self, device) {
+    pub(crate) fn on(self, device: DeviceName) -> Result<WeightFormat> {
+        match (self, device.kind()) {
             (Self::Precision, _) => Ok(WeightFormat::Precision),
             (Self::Q8_0, DeviceKind::Cpu) => Ok(WeightFormat::Q8_0),
-            (Self::Q8_0, DeviceKind::Cuda) => Err(InputError::new(
+            (Self::Q8_0, _) => Err(InputError::new(
                 "--weights q8_0: only the CPU multiplies with them: take --device cpu, or leave it out",
             )
             .into()),

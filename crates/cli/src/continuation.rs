@@ -5,6 +5,7 @@ use std::fs;
 
 use anyhow::{Context as _, Result, bail};
 use mm1_data::store::DataStamp;
+use mm1_model::device::DeviceName;
 use toml::{Table, Value};
 
 use crate::checkpoints;
@@ -42,6 +43,7 @@ impl Continuation<'_> {
     pub(crate) fn settle(mut self, folder: &RunFolder) -> Result<()> {
         let instruction_set = Value::String(mm1_kernels::cpu::isa().name().to_owned());
         self.plan.insert(SETS.to_owned(), Value::Array(vec![instruction_set.clone()]));
+        self.put_devices(&[self.recipe.device]);
         if !self.data.is_empty() {
             self.plan.insert(DATA.to_owned(), Value::try_from(&self.data)?);
         }
@@ -67,8 +69,10 @@ impl Continuation<'_> {
         }
         self.check_data(folder, &old)?;
         self.note_instruction_set(&old, &instruction_set);
+        self.note_device(&old);
         // What another version of this program wrote stays, where nothing has changed.
-        if old.get(SETS) != self.plan.get(SETS) || old.get(DATA) != self.plan.get(DATA) || before != now {
+        if [SETS, DEVICES, DATA].into_iter().any(|part| old.get(part) != self.plan.get(part)) || before != now
+        {
             self.write(folder)?;
         }
         Ok(())
@@ -170,23 +174,58 @@ impl Continuation<'_> {
         }
         self.plan.insert(SETS.to_owned(), Value::Array(sets));
     }
+
+    /// Adds the device to those that the run was computed on.
+    fn note_device(&mut self, old: &Table) {
+        let now = self.recipe.device;
+        let mut devices: Vec<DeviceName> =
+            old.get(DEVICES).and_then(|devices| devices.clone().try_into().ok()).unwrap_or_default();
+        let last = devices.last().copied().unwrap_or_default();
+        if last != now {
+            tell(format_args!(
+                "mm1: warning: this run was computed on {last} and goes on with {now}: its last digits are \
+                 not those of one device"
+            ));
+            if devices.is_empty() {
+                devices.push(last);
+            }
+            devices.push(now);
+        }
+        self.put_devices(&devices);
+    }
+
+    fn put_devices(&mut self, devices: &[DeviceName]) {
+        self.plan.remove(DEVICES);
+        if devices.iter().any(|device| *device != DeviceName::default()) {
+            let names = devices.iter().map(|device| Value::String(device.to_string()));
+            self.plan.insert(DEVICES.to_owned(), Value::Array(names.collect()));
+        }
+    }
 }
 
 /// The instruction sets that a run was computed with, in this order.
 pub(crate) const SETS: &str = "instruction_sets";
+/// The devices that a run was computed on, in this order; left out where it was the CPU alone.
+pub(crate) const DEVICES: &str = "devices";
 /// What the files of the sources were like when the run was begun.
 pub(crate) const DATA: &str = "data";
+/// The recipe's device.
+const DEVICE: &str = "device";
 /// What a plan says of memory.
 const ESTIMATE: &str = "state_mib";
 
 /// An old settled part as this version would write it: fields that are new or have another name since then do
-/// not make it another run. Nor does an estimate of memory, which a version may make otherwise, nor what the
-/// run is called: two studies may have it in common.
+/// not make it another run. Nor does an estimate of memory, which a version may make otherwise, nor the
+/// device, nor what the run is called: two studies may have it in common.
 fn reread(settled: &Value, now: &Value) -> Value {
     let mut settled = settled.clone();
     let name = |settled: &Value| settled.get("recipe").and_then(|recipe| recipe.get("name")).cloned();
     if let (Some(old), Some(new)) = (settled.get_mut("recipe").and_then(|r| r.get_mut("name")), name(now)) {
         *old = new;
+    }
+    if let Some(old) = settled.get_mut("recipe").and_then(Value::as_table_mut) {
+        old.remove(DEVICE);
+        old.extend(now.get("recipe").and_then(|new| Some((DEVICE.to_owned(), new.get(DEVICE)?.clone()))));
     }
     if let Some(recipe) = settled.get_mut("recipe")
         && let Ok(reread) = Recipe::reread(recipe)

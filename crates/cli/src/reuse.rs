@@ -9,7 +9,7 @@ use mm1_eval::result::TaskScore;
 use toml::{Table, Value};
 
 use crate::checkpoints;
-use crate::continuation::{DATA, SETS};
+use crate::continuation::{DATA, DEVICES, SETS};
 use crate::error::{InputError, input};
 use crate::evaluation::{replace_scores, scores};
 use crate::output::tell;
@@ -68,8 +68,11 @@ fn other_origin(own: &Table, theirs: &Table) -> Option<String> {
     if own.get(DATA) != theirs.get(DATA) {
         return Some("data".to_owned());
     }
-    // The last digits are those of an instruction set.
-    (own.get(SETS) != theirs.get(SETS)).then(|| "instruction set".to_owned())
+    // The last digits are those of an instruction set and of a device.
+    if own.get(SETS) != theirs.get(SETS) {
+        return Some("instruction set".to_owned());
+    }
+    (own.get(DEVICES) != theirs.get(DEVICES)).then(|| "device".to_owned())
 }
 
 /// How many first stages of both are sure to be the same.

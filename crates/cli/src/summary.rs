@@ -7,6 +7,7 @@ use indicatif::HumanCount;
 use mm1_data::source::Split;
 use mm1_eval::counted::counted;
 use mm1_lab::record::ENOUGH_QUESTIONS;
+use mm1_model::device;
 
 use crate::memory::MemoryEstimate;
 use crate::plan::Plan;
@@ -32,6 +33,9 @@ impl Plan {
             if d.image_tokens == 1 { "token" } else { "tokens" },
             self.tokenizer.vocab()
         );
+        if let Some(hardware) = device::hardware(self.compute.device()) {
+            let _ = writeln!(text, "  on {}: {hardware}", self.recipe.device);
+        }
         for stage in &self.recipe.stage {
             let _ = writeln!(text, "  {}: {}", stage.name(), self.line_of(stage, memory));
             let warnings: Vec<String> = match stage {

@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mm1_kernels::arena;
 
-use crate::ops::{self, Composed, Dropout, Fused, GradientSums, Operations, Precision, WeightFormat};
+use crate::ops::{self, Dropout, Fused, GradientSums, Operations, Precision, WeightFormat};
 
 /// Where and how everything is computed: the device, the operations for it, their precision, and what a
 /// training step saves for backward. It is made once and passed to whatever computes; nothing of it is
@@ -25,18 +25,15 @@ pub struct Compute {
 
 impl Compute {
     /// On `device`, in f32, without activation checkpointing: with [`Fused`] operations on the CPU, else with
-    /// [`Composed`] ones.
+    /// those of GPUs.
     pub fn new(device: Device) -> Self {
         let device = device.without_autodiff();
-        let ops: Arc<dyn Operations> = if device == Device::flex() {
-            Arc::new(Fused::new(Precision::F32))
-        } else {
-            Arc::new(Composed::new(Precision::F32))
-        };
+        let ops: Arc<dyn Operations> =
+            if device == Device::flex() { Arc::new(Fused::new(Precision::F32)) } else { elsewhere() };
         Self { device, ops, checkpointing: false, weight_format: WeightFormat::default(), draw: None }
     }
 
-    /// The same with other operations, which must be of its device: [`Composed`] ones are of all.
+    /// The same with other operations, which must be of its device: [`ops::Composed`] ones are of all.
     pub fn with_ops(&self, ops: impl Operations + 'static) -> Self {
         Self { ops: Arc::new(ops), ..self.clone() }
     }
@@ -121,6 +118,14 @@ impl Compute {
         arena::end_step();
         result
     }
+}
+
+/// The operations of other devices than the CPU.
+fn elsewhere() -> Arc<dyn Operations> {
+    #[cfg(feature = "gpu")]
+    return Arc::new(ops::Gpu::new(Precision::F32));
+    #[cfg(not(feature = "gpu"))]
+    Arc::new(ops::Composed::new(Precision::F32))
 }
 
 /// Runs `f` on a thread of the pool. One outside would sleep and be woken at every operation: on a thread of

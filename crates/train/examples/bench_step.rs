@@ -5,8 +5,8 @@
 //!     bench_step DIR f32|bf16 [ROWS]    starts from it; `f32-recompute`: with activation checkpointing,
 //!                                       `f32-8bit`: with moments in 8 bits, `f32-recompute-8bit`: with
 //!                                       both, and the same of bf16; with `-cuda` behind all that: on a
-//!                                       GPU; ROWS: rows in a micro-batch, of which a step has as many as
-//!                                       its batch needs
+//!                                       GPU, or another device by its name; ROWS: rows in a micro-batch,
+//!                                       of which a step has as many as its batch needs
 //!
 //! `DIR/config.json` is the `[model]` table of a recipe; step i is on the batch in `DIR/i.safetensors`.
 
@@ -19,7 +19,7 @@ use anyhow::{Context, Result, bail};
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_kernels::allocator::{ELSEWHERE, TrainingMemory, give_back_after};
 use mm1_model::compute::on_pool;
-use mm1_model::device::DeviceKind;
+use mm1_model::device::DeviceName;
 use mm1_model::ops::Precision;
 use mm1_model::{Compute, Mm1, Mm1Config, weights};
 use mm1_train::{MomentFormat, OptimizerConfig, Trainer};
@@ -37,14 +37,12 @@ fn main() -> Result<()> {
     give_back_after(ELSEWHERE);
     let mut arguments = std::env::args().skip(1);
     let (Some(dir), Some(mode)) = (arguments.next().map(PathBuf::from), arguments.next()) else {
-        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-8bit][-cuda] [ROWS]");
+        bail!("usage: bench_step DIR init|f32|bf16[-recompute][-8bit][-DEVICE] [ROWS]");
     };
     let config: Mm1Config = serde_json::from_slice(&std::fs::read(dir.join("config.json"))?)?;
-    let (mode, device) = match mode.strip_suffix("-cuda") {
-        Some(mode) => (mode, DeviceKind::Cuda.open()?),
-        None => (mode.as_str(), DeviceKind::Cpu.open()?),
-    };
-    let compute = Compute::new(device);
+    let named = mode.rsplit_once('-').and_then(|(mode, device)| Some((mode, device.parse().ok()?)));
+    let (mode, device): (&str, DeviceName) = named.unwrap_or((&mode, DeviceName::default()));
+    let compute = Compute::new(device.open()?);
     let (model, file) = (Mm1::new(&config, 0, &compute.training_device())?, dir.join("weights.safetensors"));
     let (mode, moments) = match mode.strip_suffix("-8bit") {
         Some(mode) => (mode, MomentFormat::EightBit),

@@ -2,6 +2,8 @@
 
 pub mod checkpoint;
 pub mod config;
+#[cfg(feature = "gpu")]
+mod gpu;
 pub mod law;
 pub mod layer_decay;
 pub mod moments;

@@ -3,10 +3,12 @@
 use anyhow::{Context, Result};
 use burn::backend::Flex;
 use burn::tensor::{DType, Device, Tensor, TensorData};
-use mm1_kernels::adamw::{self, AdamWStep, ByteMoments};
+use mm1_kernels::adamw::{self, AdamWStep, ByteMoments, StepFactors};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "gpu")]
+use crate::gpu;
 use crate::parameters;
 
 /// How AdamW's moments are stored between steps; a step computes in f32.
@@ -126,7 +128,7 @@ impl Moments {
         Tensor::from_primitive::<Flex>(values)
     }
 
-    /// The same on another device, by the engine's operations if the moments are there.
+    /// The same on another device, and there if the moments are there.
     fn step_elsewhere(&mut self, rule: &AdamWStep, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
         match self {
             Self::Bytes(moments) => {
@@ -137,17 +139,29 @@ impl Moments {
                 Tensor::from_data(TensorData::new(here, [count]), &device)
             }
             Self::Floats(tensors) => {
-                let [first, second] = &mut **tensors;
-                let correction = |beta: f32| (1.0 - f64::from(beta).powi(rule.time.cast_signed())) as f32;
-                let grad = grad * rule.grad_scale;
-                *first = first.clone() * rule.beta1 + grad.clone() * (1.0 - rule.beta1);
-                *second = second.clone() * rule.beta2 + grad.square() * (1.0 - rule.beta2);
-                let root = (second.clone() / correction(rule.beta2)).sqrt() + rule.eps;
-                let move_by = first.clone() / root * (rule.lr / correction(rule.beta1));
-                values * (1.0 - rule.lr * rule.weight_decay) - move_by
+                #[cfg(feature = "gpu")]
+                if gpu::has(&grad) {
+                    return gpu::step(rule, values, grad, tensors);
+                }
+                step_composed(rule, values, grad, tensors)
             }
         }
     }
+}
+
+/// One step by the engine's operations, on any device: the reference.
+fn step_composed(
+    rule: &AdamWStep,
+    values: Tensor<1>,
+    grad: Tensor<1>,
+    [first, second]: &mut [Tensor<1>; 2],
+) -> Tensor<1> {
+    let StepFactors { rate, keep, root } = rule.factors();
+    let grad = grad * rule.grad_scale;
+    *first = first.clone() * rule.beta1 + grad.clone() * (1.0 - rule.beta1);
+    *second = second.clone() * rule.beta2 + grad.square() * (1.0 - rule.beta2);
+    let spread = second.clone().sqrt() * root + rule.eps;
+    values * keep - first.clone() / spread * rate
 }
 
 #[cfg(test)]

@@ -9,6 +9,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw;
 
 use crate::config::OptimizerConfig;
+#[cfg(feature = "gpu")]
+use crate::gpu;
 use crate::moments::Moments;
 use crate::parameters;
 
@@ -115,6 +117,8 @@ pub(crate) fn norm(grads: &Gradients) -> Result<f64> {
     let squares: Vec<f64> = match grads.values().map(here).collect() {
         Some(squares) => squares,
         // On another device: all in one transfer.
+        #[cfg(feature = "gpu")]
+        None if grads.values().all(gpu::has) => gpu::sums_of_squares(grads.values()),
         None => {
             let squares = grads.values().map(|grad| grad.clone().square().sum()).collect();
             Tensor::cat(squares, 0).into_data().iter().collect()

@@ -8,7 +8,7 @@ use clap::Args;
 use mm1_data::document::Special;
 use mm1_model::Compute;
 use mm1_model::compute::on_pool;
-use mm1_model::device::DeviceKind;
+use mm1_model::device::DeviceName;
 use mm1_model::import::{self, exported, lm};
 use mm1_model::init::Init;
 use mm1_model::lm::Lm;
@@ -49,7 +49,7 @@ pub(crate) struct VerifyModelArgs {
 /// A model or a file that can't be read or compared; a difference above the tolerance.
 pub(crate) fn verify(args: &VerifyModelArgs) -> Result<()> {
     args.threads.start_pool()?;
-    let compute = Compute::new(input(args.device.or(DeviceKind::default()).open())?);
+    let compute = Compute::new(input(args.device.or(DeviceName::default()).open())?);
     let golden = input(Golden::open(&args.golden))?;
     let compare = || match golden.has_pictures() {
         true => compare_seen(args, &golden, &compute),

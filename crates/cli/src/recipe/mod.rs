@@ -22,7 +22,7 @@ use mm1_data::text_file;
 #[cfg(feature = "emoji")]
 use mm1_data::world::WorldConfig;
 use mm1_model::config::Mm1Config;
-use mm1_model::device::DeviceKind;
+use mm1_model::device::DeviceName;
 use mm1_model::export::ExportForm;
 use mm1_model::ops::Precision;
 use mm1_train::OptimizerConfig;
@@ -56,10 +56,12 @@ pub(crate) struct Recipe {
     /// (mixed precision).
     #[serde(default)]
     pub(crate) precision: Precision,
-    /// Where tensors are computed: `"cpu"`, or `"cuda"` in a program that was built with that feature.
+    /// Where tensors are computed: `"cpu"`, or, in a program that was built with the feature of that name,
+    /// `"vulkan"`, `"cuda"`, `"metal"` or `"rocm"`. `"cuda:1"` is the second GPU of that kind. A run may be
+    /// continued on another device.
     #[serde(default, skip_serializing_if = "is_default")]
-    #[schemars(extend("default" = DeviceKind::default()))]
-    pub(crate) device: DeviceKind,
+    #[schemars(extend("default" = DeviceName::default()))]
+    pub(crate) device: DeviceName,
     /// The form in other programs that the model is trained for. A recipe that can't become it is refused.
     #[serde(default, skip_serializing_if = "is_default")]
     #[schemars(extend("default" = ExportForm::default()))]

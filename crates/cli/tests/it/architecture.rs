@@ -106,12 +106,13 @@ fn every_invariant_names_tests_that_exist() {
 }
 
 /// What of this workspace and of the engine each crate is built on.
-const ARROWS: [(&str, &[&str]); 9] = [
+const ARROWS: [(&str, &[&str]); 10] = [
     ("data", &[]),
     ("corpora", &["mm1-data"]),
     ("kernels", &["burn-std"]),
-    ("model", &["burn", "burn-flex", "burn-std", "mm1-kernels"]),
-    ("train", &["burn", "mm1-data", "mm1-kernels", "mm1-model"]),
+    ("gpu-kernels", &[]),
+    ("model", &["burn", "burn-cubecl", "burn-flex", "burn-std", "mm1-gpu-kernels", "mm1-kernels"]),
+    ("train", &["burn", "burn-cubecl", "mm1-data", "mm1-gpu-kernels", "mm1-kernels", "mm1-model"]),
     ("eval", &["mm1-data"]),
     ("serve", &["burn", "mm1-data", "mm1-model"]),
     ("lab", &[]),

@@ -361,6 +361,30 @@ fn another_instruction_set_is_said_and_written_down() {
     assert!(!stderr(&on("plain")).contains("instruction set"));
 }
 
+/// The plan of a run says that it was made elsewhere, as if its folder had been moved.
+#[test]
+fn another_device_is_said_and_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("run");
+    let on_cpu = || run(&out, &SHORT);
+    succeeds(&on_cpu());
+    let plan = out.join("plan.toml");
+    let text = fs::read_to_string(&plan).unwrap();
+    assert!(!text.contains("device"), "{text}");
+    let moved = text.replacen("[settled.recipe]\n", "[settled.recipe]\ndevice = \"cuda:1\"\n", 1);
+    assert_ne!(moved, text);
+    fs::write(&plan, format!("devices = [\"cuda:1\"]\n{moved}")).unwrap();
+    let before = losses(&out);
+    let here = on_cpu();
+    succeeds(&here);
+    assert!(stderr(&here).contains("computed on cuda:1 and goes on with cpu"), "{}", stderr(&here));
+    let now = fs::read_to_string(&plan).unwrap();
+    assert!(now.contains("devices = [\"cuda:1\", \"cpu\"]"), "{now}");
+    assert_eq!(now.matches("cuda:1").count(), 1, "{now}");
+    assert_eq!(losses(&out), before);
+    assert!(!stderr(&on_cpu()).contains("goes on with"));
+}
+
 #[test]
 fn data_that_has_changed_stops_a_resumed_run_unless_it_is_told_to_go_on() {
     let dir = tempfile::tempdir().unwrap();

@@ -32,6 +32,8 @@ mod serve;
 mod study;
 mod tensorboard;
 mod terminal;
+#[cfg(feature = "vulkan")]
+mod vulkan;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

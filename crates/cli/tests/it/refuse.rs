@@ -172,28 +172,36 @@ fn an_instruction_set_that_is_unknown() {
 #[test]
 fn a_device_that_is_not_there() {
     refused(&set(&["device=tpu"]), &["device", "unknown variant `tpu`", "`cpu`", "`cuda`"]);
-    let argument = mm1(&["plan", TINY, "--device", "tpu"]).output().unwrap();
-    assert_eq!(argument.status.code(), Some(2));
-    assert!(stderr(&argument).contains("[possible values: cpu, cuda]"), "{}", stderr(&argument));
+    refused(&set(&["device=vulcan"]), &["did you mean `vulkan`?"]);
+    for (wrong, words) in
+        [("tpu", "`tpu`, expected one of `cpu`, `vulkan`"), ("cpu:1", "device cpu:1: write")]
+    {
+        let argument = mm1(&["plan", TINY, "--device", wrong]).output().unwrap();
+        assert_eq!(argument.status.code(), Some(2));
+        assert!(stderr(&argument).contains(words), "{}", stderr(&argument));
+    }
 }
 
 #[test]
-#[cfg(not(feature = "cuda"))]
+#[cfg(not(feature = "rocm"))]
 fn a_device_that_was_not_built_in() {
-    let words = ["device cuda", "--features cuda", "device cpu"];
+    let words = ["device rocm", "--features rocm", "device cpu"];
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");
-    refused(&set(&["device=cuda"]), &words);
-    refused(&run(&out, &["--device", "cuda"]), &words);
-    refused(&mm1(&["plan", TINY, "--device", "cuda"]).output().unwrap(), &words);
+    refused(&set(&["device=rocm"]), &words);
+    refused(&run(&out, &["--device", "rocm"]), &words);
+    refused(&mm1(&["plan", TINY, "--device", "rocm"]).output().unwrap(), &words);
     // What is asked for on the command line comes before what the recipe or the run says.
-    succeeds(&run(&out, &["--set", "device=cuda", "--device", "cpu"]));
+    succeeds(&run(&out, &["--set", "device=rocm", "--device", "cpu"]));
     let plan = fs::read_to_string(out.join("plan.toml")).unwrap();
     assert!(!plan.contains("device"), "the default is not written: {plan}");
     let out = out.to_str().unwrap();
-    refused(&mm1(&["chat", "--run", out, "--device", "cuda", "hello"]).output().unwrap(), &words);
+    refused(&mm1(&["chat", "--run", out, "--device", "rocm", "hello"]).output().unwrap(), &words);
+    refused(&mm1(&["serve", "--run", out, "--device", "rocm", "--port", "0"]).output().unwrap(), &words);
+    let rewrite = ["data", "recaption", "--run", out, "--device", "rocm", "--to", "x", "captioned"];
+    refused(&mm1(&rewrite).output().unwrap(), &words);
     let scores = dir.path().join("scores");
-    let eval = ["eval", "--run", out, "--tasks", "scene-vqa", "--device", "cuda"];
+    let eval = ["eval", "--run", out, "--tasks", "scene-vqa", "--device", "rocm"];
     refused(&mm1(&eval).args(["--out", scores.to_str().unwrap()]).output().unwrap(), &words);
 }
 

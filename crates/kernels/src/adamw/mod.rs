@@ -40,6 +40,21 @@ pub struct MomentsMut<'a> {
 }
 
 impl AdamWStep {
+    /// What the step multiplies by.
+    ///
+    /// # Panics
+    /// If [`Self::time`] is 0.
+    pub fn factors(&self) -> StepFactors {
+        assert!(self.time > 0, "steps count from 1");
+        // In f64: near 1 a power of b2 in f32 would lose most of what the correction is made of.
+        let correction = |beta: f32| (1.0 - f64::from(beta).powi(self.time.cast_signed())) as f32;
+        StepFactors {
+            rate: self.lr / correction(self.beta1),
+            keep: 1.0 - self.lr * self.weight_decay,
+            root: 1.0 / correction(self.beta2).sqrt(),
+        }
+    }
+
     /// Takes one step: `param` `[n]` and the moments change in place, by the gradient `grad` `[n]`.
     pub fn step(&self, param: &mut [f32], grad: &[f32], moments: MomentsMut<'_>) {
         let n = param.len();
@@ -56,39 +71,38 @@ impl AdamWStep {
     }
 }
 
+/// What a step multiplies by.
+#[derive(Clone, Copy, Debug)]
+pub struct StepFactors {
+    /// The learning rate over the correction of the first moment.
+    pub rate: f32,
+    /// What weight decay leaves of a parameter.
+    pub keep: f32,
+    /// One over the root of the correction of the second moment.
+    pub root: f32,
+}
+
 /// What a step does to each value.
 struct StepRule {
     adam: AdamWStep,
-    /// The learning rate over the correction of the first moment.
-    rate: f32,
-    /// What weight decay leaves of a parameter.
-    keep: f32,
-    /// One over the root of the correction of the second moment.
-    root: f32,
+    factors: StepFactors,
 }
 
 impl StepRule {
     fn of(adam: &AdamWStep) -> Self {
-        assert!(adam.time > 0, "steps count from 1");
-        // In f64: near 1 a power of b2 in f32 would lose most of what the correction is made of.
-        let correction = |beta: f32| (1.0 - f64::from(beta).powi(adam.time.cast_signed())) as f32;
-        Self {
-            adam: *adam,
-            rate: adam.lr / correction(adam.beta1),
-            keep: 1.0 - adam.lr * adam.weight_decay,
-            root: 1.0 / correction(adam.beta2).sqrt(),
-        }
+        Self { adam: *adam, factors: adam.factors() }
     }
 
     /// Moves `param`, and gives its moments after `[first, second]`, and the root of the second.
     #[inline(always)]
     fn apply(&self, param: &mut f32, grad: f32, [first, second]: [f32; 2]) -> [f32; 3] {
         let AdamWStep { beta1, beta2, eps, grad_scale, .. } = self.adam;
+        let StepFactors { rate, keep, root: correction } = self.factors;
         let g = grad * grad_scale;
         let mean = beta1 * first + (1.0 - beta1) * g;
         let square = beta2 * second + (1.0 - beta2) * g * g;
         let root = square.sqrt();
-        *param = self.keep * *param - self.rate * mean / (root * self.root + eps);
+        *param = keep * *param - rate * mean / (root * correction + eps);
         [mean, square, root]
     }
 }

@@ -1,9 +1,13 @@
 //! The differentiable operations that model code calls: one trait, [`Operations`], and an implementation for
-//! each kind of device. On the CPU they are [`Fused`], over the kernels of `mm1_kernels`; [`Composed`] ones
-//! are made of the engine's own operations: for other devices, and the reference in tests.
+//! each kind of device. On the CPU they are [`Fused`], over the kernels of `mm1_kernels`. [`Composed`] ones
+//! are made of the engine's own operations, for any device, and are the reference in tests. GPUs have `Gpu`
+//! ones, where the program is built for them: kernels of `mm1_gpu_kernels` for some, composed ones for the
+//! rest.
 
 mod composed;
 mod fused;
+#[cfg(feature = "gpu")]
+mod gpu;
 mod layout;
 mod low_rank;
 mod norm;
@@ -17,6 +21,8 @@ use mm1_kernels::attention::{CachedAttention, KvCache};
 
 pub use composed::Composed;
 pub use fused::{Fused, GradientSums, StepMemory, checkpointed};
+#[cfg(feature = "gpu")]
+pub use gpu::Gpu;
 pub use layout::{Layout, Sight, Span};
 pub use low_rank::LowRank;
 pub use mm1_kernels::activation::Activation;

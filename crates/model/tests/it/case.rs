@@ -63,6 +63,13 @@ pub(crate) fn composed() -> Compute {
     cpu().with_ops(Composed::new(Precision::F32))
 }
 
+/// The GPU by Vulkan. `None` where there is none, which is said.
+#[cfg(feature = "vulkan")]
+pub(crate) fn vulkan() -> Option<Compute> {
+    let device = mm1_model::device::DeviceKind::Vulkan.open();
+    device.inspect_err(|why| eprintln!("skipped: {why}")).ok().map(Compute::new)
+}
+
 /// What the decoder makes of every position, after its last norm: `[rows, length, d]`.
 pub(crate) fn hidden(compute: &Compute, model: &Mm1, input: &Input<'_>) -> Tensor<3> {
     model.hidden(compute, input).unwrap()

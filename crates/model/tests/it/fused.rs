@@ -60,9 +60,19 @@ fn run_on(
     ops: &dyn Operations,
     operation: Operation<'_>,
     sizes: &[usize],
+    given: Given<'_>,
+) -> Vec<Option<Vec<f32>>> {
+    run_at(&Device::flex(), ops, operation, sizes, given)
+}
+
+fn run_at(
+    device: &Device,
+    ops: &dyn Operations,
+    operation: Operation<'_>,
+    sizes: &[usize],
     (tracked, numbers): Given<'_>,
 ) -> Vec<Option<Vec<f32>>> {
-    let device = Device::flex().autodiff();
+    let device = device.clone().autodiff();
     let operands: Vec<Tensor<1>> = sizes
         .iter()
         .enumerate()
@@ -96,6 +106,19 @@ fn check(name: &str, sizes: &[usize], operation: Operation<'_>) {
     check_against(name, sizes, operation, operation);
 }
 
+/// Checks the operation on the GPU against what the CPU gave, with the tolerance of [`check`]; nothing, where
+/// there is none.
+#[cfg(feature = "vulkan")]
+#[track_caller]
+fn check_on_vulkan(name: &str, sizes: &[usize], operation: Operation<'_>, wanted: &[Option<Vec<f32>>]) {
+    let Some(compute) = case::vulkan() else { return };
+    let got = run_at(compute.device(), compute.ops(), operation, sizes, (&|_| true, &numbers));
+    for (i, (got, wanted)) in got.iter().zip(wanted).enumerate() {
+        let [got, wanted] = [got, wanted].map(|values| values.as_ref().expect("tracked"));
+        assert_near(&format!("{name} on vulkan: {i}"), got, wanted, 1e-5);
+    }
+}
+
 /// The same with the composed operation written out.
 #[track_caller]
 fn check_against(name: &str, sizes: &[usize], operation: Operation<'_>, reference: Operation<'_>) {
@@ -107,6 +130,8 @@ fn check_against(name: &str, sizes: &[usize], operation: Operation<'_>, referenc
         let [got, wanted] = [got, wanted].map(|values| values.as_ref().expect("tracked"));
         assert_near(&what, got, wanted, 1e-5);
     }
+    #[cfg(feature = "vulkan")]
+    check_on_vulkan(name, sizes, reference, &wanted);
     for only in 0..sizes.len() {
         let one = run(&fused, operation, sizes, |i| i == only);
         for i in 0..sizes.len() {

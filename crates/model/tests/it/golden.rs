@@ -89,6 +89,21 @@ fn loss_and_every_gradient_are_pytorchs_on_a_gpu() {
     assert!(furthest.iter().all(|&apart| apart <= 5e-2));
 }
 
+#[cfg(feature = "vulkan")]
+#[test]
+fn loss_and_every_gradient_are_pytorchs_on_vulkan() {
+    let Some(compute) = case::vulkan() else { return };
+    let composed = compute.with_ops(mm1_model::ops::Composed::new(mm1_model::ops::Precision::F32));
+    for (compute, ops) in [(compute, "kernels of ours"), (composed, "the engine's operations")] {
+        for name in case::NAMES {
+            let all = loss_and_gradients(&compute, name);
+            let (path, apart) = all.iter().max_by(|a, b| a.1.total_cmp(&b.1)).unwrap();
+            println!("{ops}, {name}: furthest apart is {path} by {apart:e}");
+            assert!(*apart <= CLOSE, "{ops}, {name} {path}: {apart:e}");
+        }
+    }
+}
+
 /// How far the loss and each gradient are from PyTorch's.
 fn loss_and_gradients(compute: &Compute, name: &str) -> Vec<(String, f32)> {
     let case = case::read(name);

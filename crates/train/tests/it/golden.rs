@@ -4,11 +4,11 @@
 use std::path::Path;
 
 use mm1_data::batch::{Batch, BatchExample};
-use mm1_model::{Mm1, Mm1Config, weights};
+use mm1_model::{Compute, Mm1, Mm1Config, weights};
 use mm1_train::{OptimizerConfig, Trainer};
 use safetensors::SafeTensors;
 
-use crate::toy::{compute, device};
+use crate::toy::compute;
 
 fn floats(bytes: &[u8]) -> Vec<f32> {
     bytes.chunks_exact(4).map(|b| f32::from_le_bytes(b.try_into().unwrap())).collect()
@@ -19,6 +19,10 @@ fn integers(bytes: &[u8]) -> Vec<u32> {
 }
 
 fn check(name: &str) {
+    check_on(&compute(), name);
+}
+
+fn check_on(compute: &Compute, name: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../../testdata/model/{name}.safetensors"));
     let bytes = std::fs::read(path).unwrap();
     let about = SafeTensors::read_metadata(&bytes).unwrap().1.metadata().clone().unwrap();
@@ -44,14 +48,24 @@ fn check(name: &str) {
     let given = file.tensors().into_iter().filter_map(|(path, view)| {
         Some((path.strip_prefix("weights/")?.to_string(), view.shape().to_vec(), floats(view.data())))
     });
-    let model = weights::assign(Mm1::new(&config, 0, &device()).unwrap(), given.collect()).unwrap();
+    let model =
+        weights::assign(Mm1::new(&config, 0, &compute.training_device()).unwrap(), given.collect()).unwrap();
     // The file's steps are not clipped.
     let config = OptimizerConfig { clip_norm: f64::INFINITY, ..OptimizerConfig::default() };
-    let mut trainer = Trainer::new(&compute(), model, config).unwrap();
+    let mut trainer = Trainer::new(compute, model, config).unwrap();
     for (step, expected) in floats(&data("losses")).into_iter().enumerate() {
         let loss = trainer.step(std::slice::from_ref(&batch), 0.003).unwrap().loss;
         let apart = (loss / f64::from(expected) - 1.0).abs();
         assert!(apart < 2e-5, "{name}, step {step}: {loss} and PyTorch's {expected} are {apart:e} apart");
+    }
+}
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn ten_losses_are_pytorchs_on_vulkan() {
+    let Some(compute) = crate::toy::vulkan() else { return };
+    for name in ["average-pool", "attention-pool", "c-abstractor"] {
+        check_on(&compute, name);
     }
 }
 

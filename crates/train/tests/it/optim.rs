@@ -94,3 +94,88 @@ fn weights_change_in_place() {
     trainer.step(&[micro_batch(golden["steps"][0]["grads"].clone())], 0.1).unwrap();
     assert_eq!(address(&trainer), before, "the weights were copied");
 }
+
+/// One matrix whose gradient is known.
+#[cfg(feature = "vulkan")]
+#[derive(burn::module::Module, Debug)]
+struct Single {
+    lm: crate::toy::Matrix,
+}
+
+#[cfg(feature = "vulkan")]
+impl mm1_train::Objective for Single {
+    type Batch = Coefficients;
+
+    fn weight(_: &Coefficients) -> f64 {
+        1.0
+    }
+
+    fn backward(
+        &self,
+        compute: &mm1_model::Compute,
+        step: &mm1_train::Step<'_, Coefficients>,
+    ) -> anyhow::Result<mm1_train::StepResult> {
+        mm1_train::StepResult::of_sums(compute, self, step, |batch| {
+            let matrix = self.lm.matrix.val();
+            let factors = burn::tensor::TensorData::new((batch.of)(batch, ""), matrix.dims());
+            let factors = burn::tensor::Tensor::<2>::from_data(factors, &matrix.device());
+            Ok((matrix * factors).sum())
+        })
+    }
+}
+
+/// The kernels of GPUs beside the CPU's, at lengths around those of a cube, of a piece of a sum and of a
+/// launch.
+#[cfg(feature = "vulkan")]
+#[test]
+fn steps_and_norms_of_any_length_are_those_of_the_cpu_on_vulkan() {
+    use burn::module::Param;
+    use burn::tensor::{Tensor, TensorData};
+
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    for count in [1, 3, 255, 256, 257, 16_383, 16_385, 100_003, 9_000_001] {
+        let on = |compute: &mm1_model::Compute| {
+            let values: Vec<f32> = (0..count).map(|i| (i as f32 * 0.37).sin()).collect();
+            let values = Tensor::from_data(TensorData::new(values, [count, 1]), &compute.training_device());
+            let model = Single { lm: crate::toy::Matrix { matrix: Param::from_tensor(values) } };
+            Trainer::new(compute, model, OptimizerConfig::default()).unwrap()
+        };
+        let (mut here, mut there) = (on(&compute()), on(&vulkan));
+        let mut before = None;
+        for step in 0..3 {
+            let batch = Coefficients {
+                of: |batch, _| {
+                    let (count, step) =
+                        (batch.table["count"].as_u64().unwrap(), batch.table["step"].as_u64().unwrap());
+                    (0..count).map(|i| ((i * 7 + step) as f32 * 1.3).cos()).collect()
+                },
+                table: serde_json::json!({ "count": count, "step": step }),
+                samples: Vec::new(),
+            };
+            let [ours, theirs] = [here.step(std::slice::from_ref(&batch), 1e-2), there.step(&[batch], 1e-2)]
+                .map(Result::unwrap);
+            let apart = (ours.grad_norm / theirs.grad_norm - 1.0).abs();
+            assert!(apart < 1e-6, "{count}, step {step}: norms are {apart:e} apart");
+            // Somebody keeps the model of the first step: the second must not write over it.
+            if step == 0 {
+                let model = there.model().clone();
+                before = Some((model.lm.matrix.val().to_data(), model));
+            }
+        }
+        let (then, model) = before.unwrap();
+        assert_eq!(model.lm.matrix.val().to_data(), then, "{count}: a copy was written");
+        let (ours, theirs) = (here.snapshot(Value::Null), there.snapshot(Value::Null));
+        let all = |of: &mm1_train::Snapshot| {
+            of.model
+                .iter()
+                .chain(&of.optimizer)
+                .map(|(path, data)| (path.clone(), data.clone()))
+                .collect::<Vec<_>>()
+        };
+        for ((path, ours), (_, theirs)) in all(&ours).into_iter().zip(all(&theirs)) {
+            let pairs = ours.iter::<f32>().zip(theirs.iter::<f32>());
+            let apart = pairs.map(|(a, b)| (a - b).abs()).fold(0f32, f32::max);
+            assert!(apart < 2e-6, "{count}, {path}: {apart:e} apart");
+        }
+    }
+}

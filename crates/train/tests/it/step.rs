@@ -311,3 +311,48 @@ fn an_auxiliary_loss_is_in_the_loss_with_its_gradient_and_reported_by_name() {
     assert_eq!(serde_json::to_value(&report).unwrap()["balance"], 1.25, "a line of metrics.jsonl has it");
     assert!(wanted.auxiliary_losses.is_empty());
 }
+
+/// Twenty steps of the same batches, and the weights they lead to. From the second step on each checkpoint of
+/// one is a start of the other.
+#[cfg(feature = "vulkan")]
+#[test]
+fn twenty_steps_are_those_of_the_cpu_on_vulkan() {
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let on = |compute: &Compute| {
+        let model = Mm1::new(&crate::toy::config(), 7, &compute.training_device()).unwrap();
+        Trainer::new(compute, model, OptimizerConfig::default()).unwrap()
+    };
+    let (mut here, mut there) = (on(&compute()), on(&vulkan));
+    for step in 0..20 {
+        let batches = [batch(step, 0..3), text_only(batch(step, 3..5))];
+        let lr = 1e-3 / (1.0 + step as f64);
+        let (ours, theirs) = (here.step(&batches, lr).unwrap(), there.step(&batches, lr).unwrap());
+        let apart = (ours.loss / theirs.loss - 1.0).abs();
+        assert!(apart < 2e-5, "step {step}: {} and {} are {apart:e} apart", ours.loss, theirs.loss);
+        let apart = (ours.grad_norm / theirs.grad_norm - 1.0).abs();
+        assert!(apart < 1e-4, "step {step}: norms are {apart:e} apart");
+    }
+    // Moved to the CPU, it goes on as there.
+    let taken = there.snapshot(Value::Null);
+    here.restore(taken).unwrap();
+    let batches = [batch(20, 0..3)];
+    let (ours, theirs) = (here.step(&batches, 1e-4).unwrap(), there.step(&batches, 1e-4).unwrap());
+    assert!((ours.loss / theirs.loss - 1.0).abs() < 2e-6, "{} and {}", ours.loss, theirs.loss);
+}
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn a_checkpoint_gives_the_same_digits_on_vulkan() {
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let new = || {
+        let model = Mm1::new(&crate::toy::config(), 7, &vulkan.training_device()).unwrap();
+        Trainer::new(&vulkan, model, OptimizerConfig::default()).unwrap()
+    };
+    let mut whole = new();
+    let losses = run(&mut whole, 0..6);
+    let mut first = new();
+    assert_eq!(run(&mut first, 0..3), losses[..3]);
+    let mut second = new();
+    second.restore(snapshot(&first)).unwrap();
+    assert_eq!(run(&mut second, 3..6), losses[3..]);
+}

@@ -12,6 +12,13 @@ pub(crate) fn compute() -> Compute {
     Compute::new(Device::flex())
 }
 
+/// The GPU by Vulkan. `None` where there is none, which is said.
+#[cfg(feature = "vulkan")]
+pub(crate) fn vulkan() -> Option<Compute> {
+    let device = mm1_model::device::DeviceKind::Vulkan.open();
+    device.inspect_err(|why| eprintln!("skipped: {why}")).ok().map(Compute::new)
+}
+
 pub(crate) fn device() -> Device {
     compute().training_device()
 }

@@ -93,7 +93,7 @@ enum StoredAs {
 pub(crate) fn export(args: &ExportArgs) -> Result<()> {
     args.threads.start_pool()?;
     input(check_out(args))?;
-    let found = RunModel::read(&args.run, args.stage.as_deref(), DeviceArgs::default())?;
+    let found = RunModel::read(&args.run, args.stage.as_deref(), DeviceArgs::cpu())?;
     if args.adapters == AdapterPlace::Beside {
         input(check_beside(args, &found.stage))?;
     }

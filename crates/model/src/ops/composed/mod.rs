@@ -2,6 +2,7 @@
 
 mod positions;
 
+use std::f64::consts::{FRAC_1_SQRT_2, PI};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use burn::tensor::{Device, Int, Tensor, TensorData, activation};
@@ -239,12 +240,16 @@ fn activate(x: Tensor<3>, by: Activation) -> Tensor<3> {
             let width = x.dims()[2] / 2;
             activation::silu(x.clone().narrow(2, 0, width)) * x.narrow(2, width, width)
         }
-        Activation::Gelu => activation::gelu(x),
+        // Not the engine's own: on GPUs its gradient is that of tanh's approximation (burn 0.22).
+        Activation::Gelu => {
+            let twice = x.clone().mul_scalar(FRAC_1_SQRT_2).erf().add_scalar(1.0);
+            x * twice.mul_scalar(0.5)
+        }
         Activation::QuickGelu => x.clone() * activation::sigmoid(x.mul_scalar(1.702)),
         Activation::GeluTanh => {
             // (1 + tanh u) / 2 = sigmoid(2 u)
             let twice = x.clone().square().mul_scalar(0.044_715).add_scalar(1.0) * x.clone();
-            x * activation::sigmoid(twice.mul_scalar((8.0 / std::f64::consts::PI).sqrt()))
+            x * activation::sigmoid(twice.mul_scalar((8.0 / PI).sqrt()))
         }
         Activation::Silu => activation::silu(x),
         Activation::Identity => x,

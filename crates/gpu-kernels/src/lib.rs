@@ -1,0 +1,13 @@
+//! Kernels of our own for GPUs, written in cubecl: buffers in, buffers out. They run on every device of the
+//! engine but the CPU. The crate is empty without its feature `cubecl`, as in the ordinary build.
+
+#[cfg(feature = "cubecl")]
+pub mod activation;
+#[cfg(feature = "cubecl")]
+pub mod adamw;
+#[cfg(feature = "cubecl")]
+pub mod heads;
+#[cfg(feature = "cubecl")]
+pub mod norm;
+#[cfg(feature = "cubecl")]
+mod rows;

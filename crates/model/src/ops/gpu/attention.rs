@@ -1,0 +1,143 @@
+//! Attention over packed rows: heads apart, scores, their softmax over what each position sees, and what is
+//! mixed by it. The products are the engine's.
+
+use burn::backend::Cube;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn_cubecl::tensor::CubeTensor;
+use mm1_gpu_kernels::heads::{self, PackedHeads, Scores};
+
+use super::record::{BackwardPass, Operand, Operation, record};
+use super::{dims, empty, value};
+use crate::ops::{Heads, Layout, Rope};
+
+/// What attention needs to know of positions, on the device.
+#[derive(Clone, Debug)]
+pub(super) struct Positions {
+    of: PositionsOf,
+    /// Cosines and sines `[b, t, c / 2]`; without rotations they are `seen`, and not read.
+    turns: [CubeTensor; 2],
+    /// The first key that a position sees, and the one behind the last: `[b, t, 2]`.
+    seen: CubeTensor,
+}
+
+/// Of which positions [`Positions`] are, and where.
+#[derive(Clone, Debug, PartialEq)]
+struct PositionsOf {
+    layout: Layout,
+    shape: [usize; 2],
+    rope: Option<Rope>,
+    device: Device,
+}
+
+/// The positions of `layout` in rows of the shape `[b, t]`: the `last` ones, if they are the same.
+pub(super) fn positions(
+    last: &mut Option<Positions>,
+    layout: &Layout,
+    shape: [usize; 2],
+    rope: Option<&Rope>,
+    device: &Device,
+) -> Positions {
+    let device = device.clone().without_autodiff();
+    let of = PositionsOf { layout: layout.clone(), shape, rope: rope.cloned(), device: device.clone() };
+    if let Some(last) = last.as_ref().filter(|last| last.of == of) {
+        return last.clone();
+    }
+    let seen = seen(layout, shape, &device);
+    let turns = match rope {
+        Some(rope) => turns(rope, layout, shape, &device),
+        None => [seen.clone(), seen.clone()],
+    };
+    last.insert(Positions { of, turns, seen }).clone()
+}
+
+/// Cosines and sines of the positions in their spans; 1 and 0 outside.
+fn turns(rope: &Rope, layout: &Layout, [b, t]: [usize; 2], device: &Device) -> [CubeTensor; 2] {
+    let half = rope.width() / 2;
+    let (mut cos, mut sin) = (vec![1f32; b * t * half], vec![0f32; b * t * half]);
+    for span in &layout.spans {
+        for i in 0..span.len {
+            let at = (span.row * t + span.start + i) * half;
+            let (cosines, sines) = rope.at(i);
+            cos[at..at + half].copy_from_slice(cosines);
+            sin[at..at + half].copy_from_slice(sines);
+        }
+    }
+    [cos, sin].map(|turns| value(Tensor::<3>::from_data(TensorData::new(turns, [b, t, half]), device)))
+}
+
+/// Nothing, outside of spans.
+fn seen(layout: &Layout, [b, t]: [usize; 2], device: &Device) -> CubeTensor {
+    let mut seen = vec![0i32; b * t * 2];
+    for (span, prefix) in layout.spans.iter().zip(layout.prefixes()) {
+        for i in 0..span.len {
+            let at = (span.row * t + span.start + i) * 2;
+            seen[at] = span.start as i32;
+            seen[at + 1] = (span.start + (i + 1).max(prefix).min(span.len)) as i32;
+        }
+    }
+    let seen = TensorData::new(seen, [b, t, 2]);
+    let seen = Tensor::<3, Int>::from_data(seen, (device, DType::I32));
+    seen.try_into_primitive::<Cube>().expect("it was sent to a GPU")
+}
+
+/// See [`crate::ops::Operations::attention`].
+pub(super) fn attention(qkv: Tensor<3>, by: Heads, positions: &Positions, rope: Option<&Rope>) -> Tensor<3> {
+    let ([b, t, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), by);
+    let packed = PackedHeads { rows: b, length: t, heads: h, kv_heads: g, width: c, turned: rope.is_some() };
+    let qkv = Operand::new(qkv);
+    let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
+    let client = qkv.value.client.clone();
+    let [q, k, v] = [(); 3].map(|()| empty(&qkv.value, [b, h, t, c]));
+    let [cos, sin] = &positions.turns;
+    heads::split(&client, packed, [&qkv.value, cos, sin].map(arg), [&q, &k, &v].map(arg));
+    let scores = value(tensor(&q).matmul(tensor(&k).transpose()));
+    let p = empty(&scores, [b, h, t, t]);
+    let of = Scores { rows: b, heads: h, length: t };
+    heads::softmax(&client, of, arg(&scores), arg(&positions.seen), arg(&p));
+    let mixed = tensor(&p).matmul(tensor(&v)).swap_dims(1, 2).reshape([b, t, h * c]);
+    let turns = positions.turns.clone();
+    record(Attention, [qkv.node], value(mixed), || State { packed, heads: [q, k, v], p, turns })
+}
+
+#[derive(Debug)]
+struct Attention;
+
+#[derive(Clone, Debug)]
+struct State {
+    packed: PackedHeads,
+    /// Queries, keys and values `[b, h, t, c]`.
+    heads: [CubeTensor; 3],
+    /// The softmax `[b, h, t, t]`.
+    p: CubeTensor,
+    turns: [CubeTensor; 2],
+}
+
+impl Operation<1> for Attention {
+    type State = State;
+
+    fn backward(state: State, dy: CubeTensor, mut pass: BackwardPass<'_, 1>) {
+        let State { packed, heads: [q, k, v], p, turns: [cos, sin] } = state;
+        let PackedHeads { rows: b, length: t, heads: h, width: c, .. } = packed;
+        let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
+        pass.give(0, || {
+            let width = dims::<3>(&dy)[2] / h * (h + 2 * packed.kv_heads);
+            let client = dy.client.clone();
+            let dmixed = Tensor::<3>::from_primitive::<Cube>(dy).reshape([b, t, h, c]).swap_dims(1, 2);
+            let dv = value(tensor(&p).transpose().matmul(dmixed.clone()));
+            let dp = value(dmixed.matmul(tensor(&v).transpose()));
+            let dscores = empty(&p, [b, h, t, t]);
+            let of = Scores { rows: b, heads: h, length: t };
+            heads::softmax_backward(&client, of, [&p, &dp].map(arg), arg(&dscores));
+            let dq = value(tensor(&dscores).matmul(tensor(&k)));
+            let dk = value(tensor(&dscores).transpose().matmul(tensor(&q)));
+            let dqkv = empty(&q, [b, t, width]);
+            heads::split_backward(&client, packed, [&dq, &dk, &dv, &cos, &sin].map(arg), arg(&dqkv));
+            dqkv
+        });
+    }
+}
+
+/// `[b, h, t, …]` without gradients.
+fn tensor(value: &CubeTensor) -> Tensor<4> {
+    Tensor::from_primitive::<Cube>(value.clone())
+}
