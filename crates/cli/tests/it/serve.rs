@@ -101,6 +101,10 @@ fn likelihoods(out: &Path, stage: &str) -> (Value, Vec<f64>) {
     let mut scores: Value = serde_json::from_slice(&std::fs::read(out.join("eval.json")).unwrap()).unwrap();
     for score in scores.as_array_mut().unwrap() {
         score["stage"] = Value::Null;
+        // Of log-probabilities, which are compared by themselves.
+        if let Some(also) = score["also"].as_object_mut() {
+            also.remove("perplexity");
+        }
     }
     let mut files: Vec<_> = std::fs::read_dir(out.join("eval").join(stage)).unwrap().collect();
     files.sort_by_key(|file| file.as_ref().unwrap().path());
