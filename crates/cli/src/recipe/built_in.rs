@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 19] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 22] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
     recipe!("ablations/flamingo"),
@@ -36,8 +36,11 @@ pub(crate) const RECIPES: [BuiltInRecipe; 19] = [
     recipe!("pretrain/smol-llava"),
     recipe!("pretrain/smol-stock"),
     recipe!("quickstart"),
+    recipe!("sft/encoder"),
+    recipe!("sft/length"),
     recipe!("sft/mixture"),
     recipe!("sft/reasoning"),
+    recipe!("sft/resolution"),
     recipe!("sft/smol"),
 ];
 
