@@ -13,29 +13,25 @@ pub(super) fn products(rows: &[RowBlock], panel: &[ColumnBlocks], sums: &mut [[f
     #[cfg(target_arch = "x86_64")]
     {
         let mut next = || of_row.next().unwrap_or(&[]);
-        if cpu::isa() >= cpu::Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
-            // SAFETY: the machine has the instructions.
-            return unsafe {
+        // A function over the number of rows, for as many as there are.
+        macro_rules! of_rows {
+            ($products:ident) => {
                 match sums {
-                    [a] => vnni([next()], panel, [a]),
-                    [a, b] => vnni([next(), next()], panel, [a, b]),
-                    [a, b, c] => vnni([next(), next(), next()], panel, [a, b, c]),
-                    [a, b, c, d] => vnni([next(), next(), next(), next()], panel, [a, b, c, d]),
+                    [a] => $products([next()], panel, [a]),
+                    [a, b] => $products([next(), next()], panel, [a, b]),
+                    [a, b, c] => $products([next(), next(), next()], panel, [a, b, c]),
+                    [a, b, c, d] => $products([next(), next(), next(), next()], panel, [a, b, c, d]),
                     _ => unreachable!("rows are read by fours"),
                 }
             };
         }
+        if cpu::isa() >= cpu::Isa::Avx512 && is_x86_feature_detected!("avx512vnni") {
+            // SAFETY: the machine has the instructions.
+            return unsafe { of_rows!(vnni) };
+        }
         if cpu::isa() >= cpu::Isa::Avx2 && is_x86_feature_detected!("f16c") {
             // SAFETY: the machine has the instructions.
-            return unsafe {
-                match sums {
-                    [a] => avx2([next()], panel, [a]),
-                    [a, b] => avx2([next(), next()], panel, [a, b]),
-                    [a, b, c] => avx2([next(), next(), next()], panel, [a, b, c]),
-                    [a, b, c, d] => avx2([next(), next(), next(), next()], panel, [a, b, c, d]),
-                    _ => unreachable!("rows are read by fours"),
-                }
-            };
+            return unsafe { of_rows!(avx2) };
         }
     }
     for (sums, row) in sums.iter_mut().zip(&mut of_row) {
@@ -130,7 +126,7 @@ unsafe fn vnni<const M: usize>(
 unsafe fn avx2<const M: usize>(
     rows: [&[RowBlock]; M],
     panel: &[ColumnBlocks],
-    sums: [&mut [f32; COLUMNS]; M],
+    mut sums: [&mut [f32; COLUMNS]; M],
 ) {
     use std::arch::x86_64::*;
     /// Columns of a vector of sums.
@@ -140,7 +136,6 @@ unsafe fn avx2<const M: usize>(
     const VECTORS: usize = 2;
     let rows = rows.map(|row| &row[..panel.len()]);
     let (ones, sign) = (_mm256_set1_epi16(1), _mm256_set1_epi8(i8::MIN));
-    let mut sums = sums;
     for first in (0..COLUMNS).step_by(VECTORS * LANES) {
         let mut totals = [[_mm256_setzero_ps(); VECTORS]; M];
         for (i, block) in panel.iter().enumerate() {
