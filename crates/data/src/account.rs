@@ -1,12 +1,12 @@
 //! [`Account`]: what became of all that is there.
 
 use serde::ser::SerializeStruct as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::left_out::LeftOut;
 
 /// Read, skipped for damage and left out, in one unit (files, documents). Their sum is what is there.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub struct Account {
     /// All that is there, counted where it was found.
     pub there: u64,
@@ -19,7 +19,7 @@ pub struct Account {
 }
 
 /// What became of all that is at the paths of a command.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Accounts {
     /// The files, and what is no file.
     pub files: Account,

@@ -6,7 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use anyhow::{Context as _, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, Image};
 use crate::error_line::error_line;
@@ -45,14 +45,14 @@ pub struct Examined {
 }
 
 /// A document that can't be used, or a file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Damaged {
     /// The source's name.
     pub source: String,
     /// The path or address of the file.
     pub file: String,
     /// Which document of the source, from 0; none, where the whole file is damaged.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub index: Option<u64>,
     /// What is wrong with it.
     pub reason: String,

@@ -83,6 +83,155 @@ pub enum FilterRule {
     Language,
 }
 
+impl FilterRule {
+    /// All, in the order of their numbers.
+    const ALL: [Self; 10] = [
+        Self::Damaged,
+        Self::Small,
+        Self::Large,
+        Self::Aspect,
+        Self::Uses,
+        Self::Name,
+        Self::NoPicture,
+        Self::NoText,
+        Self::Duplicate,
+        Self::Language,
+    ];
+
+    /// The rule of a number, as files of tasks have it.
+    pub(crate) fn of_number(number: u8) -> Result<Self> {
+        Self::ALL
+            .get(usize::from(number))
+            .copied()
+            .with_context(|| format!("no rule has the number {number}"))
+    }
+}
+
+/// What the rules need to know of a document, in few bytes. What it is judged by beside is what others have:
+/// how often its pictures are used, and whether one before it is equal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct DocumentDigest {
+    pub(crate) id: String,
+    /// Whether it stands without its pictures.
+    pub(crate) alone: bool,
+    /// Whether its text is in one of the languages that stay.
+    pub(crate) speaks: bool,
+    /// The hash of its text; none, where it has none.
+    pub(crate) text: Option<u64>,
+    pub(crate) pictures: Vec<PictureDigest>,
+}
+
+/// A picture of a document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct PictureDigest {
+    /// Of its bytes.
+    pub(crate) hash: u64,
+    /// The rule that it breaks whatever others are.
+    pub(crate) rule: Option<FilterRule>,
+    /// What it looks like, where it was decoded.
+    pub(crate) key: Option<PictureKey>,
+}
+
+/// What becomes of a document, as long as no one before it is equal.
+pub(crate) struct Verdict {
+    /// Of each picture the rule that removes it.
+    pub(crate) pictures: Vec<Option<FilterRule>>,
+    /// The rule that removes the document.
+    pub(crate) rule: Option<FilterRule>,
+}
+
+impl FilterSpec {
+    /// What the rules need to know of a document; `keys` are those of its pictures.
+    pub(crate) fn digest(&self, document: &Document, keys: Vec<Option<PictureKey>>) -> DocumentDigest {
+        let pictures = document.pictures().zip(keys.into_iter().chain(std::iter::repeat(None)));
+        let picture = |(picture, key): (&Image, Option<PictureKey>)| PictureDigest {
+            hash: hash(picture),
+            rule: self.rule_of(picture),
+            key,
+        };
+        let text = text_of(document);
+        DocumentDigest {
+            id: document.id.clone(),
+            alone: stands_alone(document.kind),
+            speaks: text.is_empty() || self.speaks(&text),
+            text: (!text.is_empty()).then(|| xxh3_64(text.to_lowercase().as_bytes())),
+            pictures: pictures.map(picture).collect(),
+        }
+    }
+
+    /// Judges a document of which `overused` says for each picture whether it is used too often.
+    pub(crate) fn verdict(&self, digest: &DocumentDigest, overused: &[bool]) -> Verdict {
+        let rule = |(picture, &over): (&PictureDigest, &bool)| {
+            picture.rule.or_else(|| over.then_some(FilterRule::Uses))
+        };
+        let pictures: Vec<_> = digest.pictures.iter().zip(overused).map(rule).collect();
+        let left = pictures.iter().filter(|rule| rule.is_none()).count();
+        let first = pictures.iter().copied().flatten().next().filter(|_| !digest.alone);
+        let rule = first.or_else(|| self.rule_without_others(left, digest.text.is_some(), || digest.speaks));
+        Verdict { pictures, rule }
+    }
+
+    /// The rule that a picture breaks whatever others are.
+    fn rule_of(&self, picture: &Image) -> Option<FilterRule> {
+        let Self { min_side, max_side, max_aspect, .. } = *self;
+        let name = picture.name().to_lowercase();
+        if self.names.iter().any(|word| name.contains(word)) {
+            return Some(FilterRule::Name);
+        }
+        let Ok(PictureHeader { width, height, .. }) = read_header(picture) else {
+            return Some(FilterRule::Damaged);
+        };
+        let (short, long) = (width.min(height), width.max(height));
+        if short < min_side {
+            Some(FilterRule::Small)
+        } else if long > max_side {
+            Some(FilterRule::Large)
+        } else if f64::from(long) > max_aspect * f64::from(short) {
+            Some(FilterRule::Aspect)
+        } else {
+            None
+        }
+    }
+
+    /// The rule that a document breaks with so many pictures left, whatever others are.
+    fn rule_without_others(
+        &self,
+        pictures: usize,
+        text: bool,
+        speaks: impl Fn() -> bool,
+    ) -> Option<FilterRule> {
+        // A document of nothing is removed for its pictures: it never had a text.
+        if pictures == 0 && (self.require_picture || !text) {
+            return Some(FilterRule::NoPicture);
+        }
+        if !text {
+            return self.require_text.then_some(FilterRule::NoText);
+        }
+        (!speaks()).then_some(FilterRule::Language)
+    }
+
+    /// Whether the text is in one of the languages that stay, as far as can be detected.
+    fn speaks(&self, text: &str) -> bool {
+        if self.languages.is_empty() {
+            return true;
+        }
+        let start = text.floor_char_boundary(LANGUAGE_BYTES);
+        whatlang::detect(&text[..start]).is_none_or(|detected| {
+            !detected.is_reliable() || self.languages.iter().any(|l| l == detected.lang().code())
+        })
+    }
+}
+
+/// The words of all texts, with one space between two.
+fn text_of(document: &Document) -> String {
+    document.texts().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ")
+}
+
+/// A caption without its picture teaches nothing of pictures; a page is still text.
+fn stands_alone(kind: DocumentKind) -> bool {
+    matches!(kind, DocumentKind::Interleaved | DocumentKind::TextOnly)
+}
+
 /// What was removed, and what stayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FilterCounts {
@@ -192,8 +341,7 @@ impl DocumentFilter {
         for &rule in &removed {
             *self.counts.removed_pictures.entry(rule).or_default() += 1;
         }
-        // A caption without its picture teaches nothing of pictures; a page is still text.
-        let alone = matches!(document.kind, DocumentKind::Interleaved | DocumentKind::TextOnly);
+        let alone = stands_alone(document.kind);
         let first = removed.first().copied().filter(|_| !alone);
         let left = pictures - removed.len();
         if let Some(rule) = first.or_else(|| self.judge_document(&document, left)) {
@@ -211,56 +359,21 @@ impl DocumentFilter {
     }
 
     fn judge(&self, picture: &Image) -> Option<FilterRule> {
-        let FilterSpec { min_side, max_side, max_aspect, max_uses, .. } = self.spec;
-        let name = picture.name().to_lowercase();
-        if self.spec.names.iter().any(|word| name.contains(word)) {
-            return Some(FilterRule::Name);
-        }
-        let Ok(PictureHeader { width, height, .. }) = read_header(picture) else {
-            return Some(FilterRule::Damaged);
-        };
-        let (short, long) = (width.min(height), width.max(height));
-        if short < min_side {
-            Some(FilterRule::Small)
-        } else if long > max_side {
-            Some(FilterRule::Large)
-        } else if f64::from(long) > max_aspect * f64::from(short) {
-            Some(FilterRule::Aspect)
-        } else if self.uses.get(&self.shown(picture)).is_some_and(|&uses| uses > max_uses) {
-            Some(FilterRule::Uses)
-        } else {
-            None
-        }
+        let over = || self.uses.get(&self.shown(picture)).is_some_and(|&uses| uses > self.spec.max_uses);
+        self.spec.rule_of(picture).or_else(|| over().then_some(FilterRule::Uses))
     }
 
     fn judge_document(&mut self, document: &Document, pictures: usize) -> Option<FilterRule> {
-        let text = document.texts().flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
-        // A document of nothing is removed for its pictures: it never had a text.
-        if pictures == 0 && (self.spec.require_picture || text.is_empty()) {
-            return Some(FilterRule::NoPicture);
-        }
-        if text.is_empty() {
-            return self.spec.require_text.then_some(FilterRule::NoText);
-        }
-        if !self.speaks(&text) {
-            return Some(FilterRule::Language);
+        let text = text_of(document);
+        let rule = self.spec.rule_without_others(pictures, !text.is_empty(), || self.spec.speaks(&text));
+        if rule.is_some() || text.is_empty() {
+            return rule;
         }
         let mut key = Xxh3Default::new();
         key.update(text.to_lowercase().as_bytes());
         // One question about two pictures is two documents, whatever their kind.
         document.pictures().for_each(|picture| key.update(&self.shown(picture).number().to_le_bytes()));
         (self.spec.unique_text && !self.texts.insert(key.digest())).then_some(FilterRule::Duplicate)
-    }
-
-    /// Whether the text is in one of the languages that stay, as far as can be detected.
-    fn speaks(&self, text: &str) -> bool {
-        if self.spec.languages.is_empty() {
-            return true;
-        }
-        let start = text.floor_char_boundary(LANGUAGE_BYTES);
-        whatlang::detect(&text[..start]).is_none_or(|detected| {
-            !detected.is_reliable() || self.spec.languages.iter().any(|l| l == detected.lang().code())
-        })
     }
 }
 

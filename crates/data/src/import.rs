@@ -13,8 +13,9 @@ use anyhow::{Context as _, Result, bail, ensure};
 use xxhash_rust::xxh3::xxh3_64;
 
 use crate::account::Account;
+use crate::document::Document;
 use crate::examine::{self, Damaged, Examination, Examined, LISTED, PictureCheck};
-use crate::filter::{DocumentFilter, FilterCounts, FilterSpec};
+use crate::filter::{DocumentDigest, DocumentFilter, FilterCounts, FilterSpec};
 use crate::image::{DecodeBudget, PictureKey};
 use crate::left_out::LeftOut;
 use crate::shard::{
@@ -22,6 +23,7 @@ use crate::shard::{
 };
 use crate::source::BesidePictures;
 use crate::source::stored::StoredSource;
+use crate::task::{Decision, DecisionReader, DigestWriter};
 
 /// What an import is to do.
 #[derive(Clone, Debug)]
@@ -58,9 +60,9 @@ pub struct ImportOutcome {
     /// What the rules left and removed; none, where there were none.
     pub filter: Option<FilterCounts>,
     /// All documents of the sources.
-    there: u64,
+    pub(crate) there: u64,
     /// Those that were damaged, by reason.
-    reasons: LeftOut,
+    pub(crate) reasons: LeftOut,
 }
 
 impl ImportOutcome {
@@ -98,16 +100,16 @@ pub fn import(
     beside: &mut BesidePictures,
     progress: &mut dyn FnMut(Pass, u64),
 ) -> Result<ImportOutcome> {
-    let share = spec.max_skipped_share;
-    ensure!((0.0..=1.0).contains(&share), "max_skipped_share = {share}: give a number from 0 to 1");
-    ensure!(spec.shard_bytes > 0, "shards of 0 bytes: give at least 1 MiB");
+    spec.check()?;
     let filter = spec.filter.clone().map(DocumentFilter::new).transpose()?;
     let staging = Staging::new(&spec.folder, &spec.stem)?;
-    let mut passes = Passes { sources, spec, filter, done: 0, progress };
+    let cleaning = filter.map_or(Cleaning::Nothing, |filter| Cleaning::Filter(Box::new(filter)));
+    let mut passes = Passes::new(sources, spec, cleaning, progress);
     // A pass of its own: how often a picture is used shows at the end only, and the filter needs it.
     let checked = passes.check(beside)?;
+    checked.judge(passes.done, spec.max_skipped_share)?;
     let begun = staging.begin();
-    let published = begun.and_then(|()| passes.write(&staging, &checked)).and_then(|shards| {
+    let published = begun.and_then(|()| passes.write(&staging.parts, &checked)).and_then(|shards| {
         ensure!(!shards.is_empty(), "no document is left to write{}", checked.why());
         staging.publish(&shards)?;
         Ok(shards)
@@ -117,7 +119,10 @@ pub fn import(
         staging.remove()?;
     }
     let skipped = checked.skipped.iter().map(|s| s.len() as u64).sum();
-    let filter = passes.filter.map(|filter| filter.counts().clone());
+    let filter = match passes.into_cleaning() {
+        Cleaning::Filter(filter) => Some(filter.counts().clone()),
+        _ => None,
+    };
     let there = sources.iter().map(StoredSource::documents).sum();
     let Checked { damaged, left_out, reasons, .. } = checked;
     Ok(ImportOutcome { shards: published?, skipped, damaged, left_out, filter, there, reasons })
@@ -138,22 +143,27 @@ fn full_disk(error: anyhow::Error, folder: &Path) -> anyhow::Error {
 
 /// What the first pass has found.
 #[derive(Default)]
-struct Checked {
+pub(crate) struct Checked {
     /// For each source the damaged documents, ascending.
     skipped: Vec<Vec<u64>>,
     /// The first of them, with reasons.
-    damaged: Vec<Damaged>,
+    pub(crate) damaged: Vec<Damaged>,
     /// Why they are damaged, of all.
-    reasons: LeftOut,
+    pub(crate) reasons: LeftOut,
     /// What is in no document.
-    left_out: LeftOut,
+    pub(crate) left_out: LeftOut,
 }
 
 impl Checked {
+    /// How many documents are damaged.
+    pub(crate) fn skipped(&self) -> u64 {
+        self.skipped.iter().map(|skipped| skipped.len() as u64).sum()
+    }
+
     /// # Errors
     /// More of the `documents` are damaged than the share that may be.
     fn judge(&self, documents: u64, share: f64) -> Result<()> {
-        let skipped: usize = self.skipped.iter().map(Vec::len).sum();
+        let skipped = self.skipped();
         ensure!(
             skipped as f64 <= share * documents as f64,
             "{skipped} of {documents} documents are damaged, above the share of {share} that may be skipped \
@@ -171,25 +181,51 @@ impl Checked {
     }
 }
 
+/// How documents are cleaned.
+pub(crate) enum Cleaning {
+    /// Not at all.
+    Nothing,
+    /// By rules over all documents, which this process has.
+    Filter(Box<DocumentFilter>),
+    /// In the first round of a task: what the rules need to know is written.
+    Digests(DigestWriter),
+    /// In the second: by what was decided.
+    Decisions(DecisionReader),
+}
+
 /// What both passes work with.
-struct Passes<'a> {
+pub(crate) struct Passes<'a> {
     sources: &'a [StoredSource],
     spec: &'a ImportSpec,
-    filter: Option<DocumentFilter>,
+    cleaning: Cleaning,
     /// Documents that the pass has done.
     done: u64,
     progress: &'a mut dyn FnMut(Pass, u64),
 }
 
-impl Passes<'_> {
-    fn check(&mut self, beside: &mut BesidePictures) -> Result<Checked> {
+impl<'a> Passes<'a> {
+    pub(crate) fn new(
+        sources: &'a [StoredSource],
+        spec: &'a ImportSpec,
+        cleaning: Cleaning,
+        progress: &'a mut dyn FnMut(Pass, u64),
+    ) -> Self {
+        Self { sources, spec, cleaning, done: 0, progress }
+    }
+
+    pub(crate) fn into_cleaning(self) -> Cleaning {
+        self.cleaning
+    }
+
+    pub(crate) fn check(&mut self, beside: &mut BesidePictures) -> Result<Checked> {
         let (mut checked, names) = (Checked::default(), beside.names());
-        let how = Examination { large: self.filter.is_some(), ..self.spec.how };
+        let filtered = self.spec.filter.is_some();
+        let how = Examination { large: filtered, ..self.spec.how };
         for source in self.sources {
             let mut skipped = Vec::new();
             // Decoded for its key only where it is decoded anyway.
             let decoding = DecodeBudget::default();
-            let keyed = self.filter.is_some() && how.look == PictureCheck::Pixels;
+            let keyed = filtered && how.look == PictureCheck::Pixels;
             source.left_out()?.iter().for_each(|(_, left)| checked.left_out.merge(left));
             let document = |Examined { document, left_out, .. }: Examined| {
                 let key = |picture| {
@@ -204,11 +240,12 @@ impl Passes<'_> {
                     Ok((names, document, keys, left_out)) => {
                         beside.read(&names);
                         checked.left_out.merge(&left_out);
-                        if let Some(filter) = &mut self.filter {
-                            filter.observe(&document, keys);
-                        }
+                        self.observe(&document, keys)?;
                     }
                     Err(found) => {
+                        if let Cleaning::Digests(digests) = &mut self.cleaning {
+                            digests.push(None)?;
+                        }
                         skipped.push(index);
                         checked.reasons.add(found.cause(), 1);
                         if checked.damaged.len() < LISTED {
@@ -222,18 +259,34 @@ impl Passes<'_> {
             })?;
             checked.skipped.push(skipped);
         }
-        checked.judge(self.done, self.spec.max_skipped_share)?;
         Ok(checked)
     }
 
-    fn write(&mut self, staging: &Staging, checked: &Checked) -> Result<Vec<ShardEntry>> {
+    fn observe(&mut self, document: &Document, keys: Vec<Option<PictureKey>>) -> Result<()> {
+        match (&mut self.cleaning, &self.spec.filter) {
+            (Cleaning::Filter(filter), _) => filter.observe(document, keys),
+            (Cleaning::Digests(digests), Some(rules)) => {
+                digests.push(Some(&rules.digest(document, keys)))?;
+            }
+            (Cleaning::Digests(digests), None) => {
+                let (id, pictures) = (document.id.clone(), Vec::new());
+                let digest = DocumentDigest { id, alone: true, speaks: true, text: None, pictures };
+                digests.push(Some(&digest))?;
+            }
+            (Cleaning::Nothing | Cleaning::Decisions(_), _) => {}
+        }
+        Ok(())
+    }
+
+    /// Writes shards into `folder`.
+    pub(crate) fn write(&mut self, folder: &Path, checked: &Checked) -> Result<Vec<ShardEntry>> {
         let spec = self.spec;
-        let mut writer =
-            ShardWriter::new(&staging.parts, &spec.stem, Provenance::default(), spec.shard_bytes)?;
+        let mut writer = ShardWriter::new(folder, &spec.stem, Provenance::default(), spec.shard_bytes)?;
         let mut ids = Ids::default();
-        let how = Examination { look: PictureCheck::Headers, large: self.filter.is_some(), ..spec.how };
+        let how = Examination { look: PictureCheck::Headers, large: spec.filter.is_some(), ..spec.how };
         self.done = 0;
-        for (source, skipped) in self.sources.iter().zip(&checked.skipped) {
+        for (number, source) in self.sources.iter().enumerate() {
+            let skipped = checked.skipped.get(number).map_or(&[][..], Vec::as_slice);
             let parts = |examined: Examined| (examined.document, examined.origin);
             examine::each(source, how, parts, |index, result| {
                 self.done += 1;
@@ -241,16 +294,25 @@ impl Passes<'_> {
                 if skipped.binary_search(&index).is_ok() {
                     return Ok(());
                 }
+                let decided = match &mut self.cleaning {
+                    Cleaning::Decisions(decisions) => Some(decisions.next()?),
+                    _ => None,
+                };
+                if decided == Some(Decision::Damaged) {
+                    return Ok(());
+                }
                 let (document, provenance) = match result {
                     Ok(read) => read,
                     Err(changed) => bail!("{changed}; it was whole a moment ago"),
                 };
-                let document = match &mut self.filter {
-                    Some(filter) => filter.apply(document),
-                    None => Some(document),
+                let document = match (&mut self.cleaning, decided) {
+                    (_, Some(decision)) => decision.apply(document)?,
+                    (Cleaning::Filter(filter), _) => {
+                        filter.apply(document).map(|document| ids.with_unique(document))
+                    }
+                    _ => Some(ids.with_unique(document)),
                 };
-                let Some(mut document) = document else { return Ok(()) };
-                document.id = ids.unique(document.id);
+                let Some(document) = document else { return Ok(()) };
                 writer.come_from(spec.provenance(source, provenance))?;
                 writer.push(&document)
             })?;
@@ -260,6 +322,17 @@ impl Passes<'_> {
 }
 
 impl ImportSpec {
+    /// # Errors
+    /// Settings out of range.
+    pub(crate) fn check(&self) -> Result<()> {
+        let share = self.max_skipped_share;
+        ensure!((0.0..=1.0).contains(&share), "max_skipped_share = {share}: give a number from 0 to 1");
+        ensure!(self.shard_bytes > 0, "shards of 0 bytes: give at least 1 MiB");
+        ensure!(is_plain_stem(&self.stem), "--name {:?}: give letters, digits, `-` and `_`", self.stem);
+        self.filter.clone().map(DocumentFilter::new).transpose()?;
+        Ok(())
+    }
+
     /// What the document says, or else the name of the source.
     fn provenance(&self, source: &StoredSource, said: Provenance) -> Provenance {
         let name = if said.source.is_empty() { source.name().to_owned() } else { said.source };
@@ -273,11 +346,15 @@ impl ImportSpec {
 
 /// How often each id was seen, by its hash.
 #[derive(Default)]
-struct Ids(HashMap<u64, u32>);
+pub(crate) struct Ids(HashMap<u64, u32>);
 
 impl Ids {
+    fn with_unique(&mut self, document: Document) -> Document {
+        Document { id: self.unique(document.id.clone()), ..document }
+    }
+
     /// The id, with `#2` at its end where it comes the second time.
-    fn unique(&mut self, id: String) -> String {
+    pub(crate) fn unique(&mut self, id: String) -> String {
         let mut unique = id.clone();
         while let Some(times) = self.0.get_mut(&xxh3_64(unique.as_bytes())) {
             *times += 1;

@@ -39,6 +39,7 @@ pub mod source;
 mod special_token;
 pub mod statistics;
 pub mod store;
+pub mod task;
 pub mod text_file;
 pub mod text_stream;
 mod token_form;

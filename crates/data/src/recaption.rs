@@ -12,7 +12,8 @@ use serde::{Deserialize, Serialize};
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
 use crate::fusion::fuse;
 use crate::loader::SkippedSample;
-use crate::shard::{FolderLock, Provenance, ShardEntry, ShardWriter};
+use crate::shard::{FolderLock, Provenance, ShardEntry, ShardWriter, is_shard};
+use crate::task::{DONE, TaskSet};
 use crate::whole_file;
 
 /// The file that says how far it has come; hidden, as it is no data.
@@ -67,6 +68,7 @@ pub struct Recaption {
     writer: Option<ShardWriter>,
     state: RecaptionState,
     max_skipped_share: f64,
+    may_be_empty: bool,
     // Held while this lives: two processes never write into one folder.
     lock: FolderLock,
 }
@@ -80,6 +82,8 @@ pub struct RecaptionSpec {
     pub shard_bytes: u64,
     /// The share of skipped documents, of at least 20, above which it stops.
     pub max_skipped_share: f64,
+    /// Whether it may end without a caption, as the share of a task may have none.
+    pub may_be_empty: bool,
 }
 
 impl Recaption {
@@ -89,7 +93,7 @@ impl Recaption {
     /// A folder that can't be written, in which another process writes, or that was begun with other
     /// settings; shards that are damaged.
     pub fn open(folder: &Path, spec: RecaptionSpec) -> Result<Self> {
-        let RecaptionSpec { settings, shard_bytes, max_skipped_share } = spec;
+        let RecaptionSpec { settings, shard_bytes, max_skipped_share, may_be_empty } = spec;
         ensure!(
             (0.0..1.0).contains(&max_skipped_share),
             "--max-skipped-share {max_skipped_share}: give a number from 0 up to, not including, 1"
@@ -107,7 +111,7 @@ impl Recaption {
                 (RecaptionState { settings, ..RecaptionState::default() }, Some(writer))
             }
         };
-        let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, lock };
+        let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, may_be_empty, lock };
         // Before the first shard, so that one that was not noted is known as ours.
         begun.save()?;
         Ok(begun)
@@ -201,8 +205,10 @@ impl Recaption {
     /// A disk that is full; no caption at all.
     pub fn finish(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
-            ensure!(self.state.tally.captions > 0, "no document with a picture and a caption");
-            writer.finish_under(&self.lock)?;
+            let empty = self.state.tally.captions == 0 && !self.may_be_empty;
+            ensure!(!empty, "no document with a picture and a caption");
+            let listed = writer.finish_under(&self.lock)?.shards;
+            self.state.shards = listed.into_iter().filter(|shard| is_shard(&shard.file, STEM)).collect();
             self.state.done = true;
             self.save()?;
         }
@@ -215,6 +221,48 @@ impl Recaption {
         // Flushed: the state never speaks of what is not on disk.
         whole_file::replace(&path, &serde_json::to_vec_pretty(&self.state)?)
             .with_context(|| path.display().to_string())
+    }
+}
+
+/// What a task has captioned.
+#[derive(Serialize, Deserialize)]
+pub struct CaptionedShare {
+    /// Its sums.
+    pub tally: Tally,
+    /// The first documents that were skipped.
+    pub skipped: Vec<SkippedSample>,
+    /// The shards in its folder.
+    pub shards: Vec<ShardEntry>,
+}
+
+impl CaptionedShare {
+    /// What was written; all of it, once it is done.
+    pub fn of(writing: &Recaption) -> Self {
+        let RecaptionState { tally, skipped, shards, .. } = writing.state.clone();
+        Self { tally, skipped, shards }
+    }
+
+    /// Joins what tasks have captioned: the shards get their place, and are listed.
+    ///
+    /// # Errors
+    /// Tasks that are missing, a disk that is full, no caption at all.
+    pub fn join(set: &TaskSet) -> Result<Self> {
+        let mut all = Self { tally: Tally::default(), skipped: Vec::new(), shards: Vec::new() };
+        let mut of_tasks = Vec::new();
+        for task in set.all::<Self>(DONE)? {
+            let Tally { captions, words_before, words_after, gained, skipped } = task.tally;
+            all.tally.captions += captions;
+            all.tally.words_before += words_before;
+            all.tally.words_after += words_after;
+            all.tally.gained += gained;
+            all.tally.skipped += skipped;
+            let room = LISTED.saturating_sub(all.skipped.len());
+            all.skipped.extend(task.skipped.into_iter().take(room));
+            of_tasks.push(task.shards);
+        }
+        ensure!(all.tally.captions > 0, "no document with a picture and a caption");
+        all.shards = set.publish(STEM, &of_tasks)?;
+        Ok(all)
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Result;
 use serde::ser::SerializeMap as _;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::account::Account;
 use crate::document::DocumentKind;
@@ -13,11 +13,13 @@ use crate::image::PictureHeader;
 use crate::left_out::LeftOut;
 use crate::shard::Provenance;
 use crate::source::BesidePictures;
+use crate::source::detect::UnusedFile;
 use crate::source::stored::StoredSource;
+use crate::task::{FilesRecord, SourceRecord, offset};
 use crate::tokenizer::Tokenizer;
 
 /// The sums of some documents.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sums {
     /// Documents that can be used.
     pub documents: u64,
@@ -74,9 +76,123 @@ pub struct Statistics {
     /// Pictures of a document.
     pub images_histogram: Histogram,
     /// Pictures by format.
-    pub formats: BTreeMap<&'static str, u64>,
+    pub formats: BTreeMap<String, u64>,
     /// Why documents can't be used, and how many.
     pub reasons: BTreeMap<String, u64>,
+}
+
+/// Statistics as a task stores them: all of it, where what is printed has means.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct StoredStatistics {
+    there: u64,
+    sums: Sums,
+    tokens: Option<u64>,
+    skipped: u64,
+    left_out: LeftOut,
+    kinds: BTreeMap<DocumentKind, Sums>,
+    origins: Vec<(Provenance, Sums)>,
+    /// Bins, count, sum and largest value: words, tokens, short sides, long sides, images.
+    histograms: [(Vec<u64>, u64, u64, u64); 5],
+    formats: BTreeMap<String, u64>,
+    reasons: BTreeMap<String, u64>,
+}
+
+impl From<&Statistics> for StoredStatistics {
+    fn from(all: &Statistics) -> Self {
+        let histograms = [
+            &all.words_histogram,
+            &all.tokens_histogram,
+            &all.short_side_histogram,
+            &all.long_side_histogram,
+            &all.images_histogram,
+        ];
+        Self {
+            there: all.there,
+            sums: all.sums,
+            tokens: all.tokens,
+            skipped: all.skipped,
+            left_out: all.left_out.clone(),
+            kinds: all.kinds.clone(),
+            origins: all.origins.iter().map(|(origin, sums)| (origin.clone(), *sums)).collect(),
+            histograms: histograms.map(|h| (h.bins.clone(), h.count, h.sum, h.max)),
+            formats: all.formats.clone(),
+            reasons: all.reasons.clone(),
+        }
+    }
+}
+
+impl From<StoredStatistics> for Statistics {
+    fn from(stored: StoredStatistics) -> Self {
+        let [words, tokens, short, long, images] =
+            stored.histograms.map(|(bins, count, sum, max)| Histogram { bins, count, sum, max });
+        Self {
+            there: stored.there,
+            sums: stored.sums,
+            tokens: stored.tokens,
+            skipped: stored.skipped,
+            left_out: stored.left_out,
+            kinds: stored.kinds,
+            origins: stored.origins.into_iter().collect(),
+            words_histogram: words,
+            tokens_histogram: tokens,
+            short_side_histogram: short,
+            long_side_histogram: long,
+            images_histogram: images,
+            formats: stored.formats,
+            reasons: stored.reasons,
+        }
+    }
+}
+
+/// What a task has counted.
+#[derive(Serialize, Deserialize)]
+pub struct CountedShare {
+    /// Its sources.
+    pub sources: Vec<SourceRecord>,
+    /// What is in each of them.
+    pub statistics: Vec<StoredStatistics>,
+    /// The first documents that are damaged.
+    pub damaged: Vec<Damaged>,
+    /// What became of the files.
+    pub files: FilesRecord,
+}
+
+/// What is in the sources of all tasks.
+pub struct Counted {
+    /// The sources, each once, with what is in it.
+    pub sources: Vec<(SourceRecord, Statistics)>,
+    /// The first documents that are damaged, numbered in their source.
+    pub damaged: Vec<Damaged>,
+    /// What became of the files.
+    pub files: Account,
+    /// Files of no source.
+    pub files_left: Vec<UnusedFile>,
+}
+
+impl Counted {
+    /// The counts of all tasks, in order.
+    ///
+    /// # Errors
+    /// No task.
+    pub fn join(tasks: Vec<CountedShare>) -> Result<Self> {
+        let (files, files_left) = FilesRecord::join(tasks.iter().map(|task| &task.files))?;
+        let damaged = offset(tasks.iter().map(|task| (task.sources.as_slice(), task.damaged.as_slice())));
+        let joined = SourceRecord::join(tasks.iter().map(|task| task.sources.as_slice()));
+        let mut sources: Vec<(SourceRecord, Option<Statistics>)> =
+            joined.into_iter().map(|source| (source, None)).collect();
+        for task in tasks {
+            for (record, stored) in task.sources.into_iter().zip(task.statistics) {
+                let place = sources.iter_mut().find(|(known, _)| known.name == record.name);
+                match place.map(|(_, known)| known) {
+                    Some(Some(known)) => known.merge(&stored.into()),
+                    Some(none) => *none = Some(stored.into()),
+                    None => {}
+                }
+            }
+        }
+        let sources = sources.into_iter().map(|(source, all)| (source, all.unwrap_or_default())).collect();
+        Ok(Self { sources, damaged, files, files_left })
+    }
 }
 
 /// What is counted of a document.
@@ -240,7 +356,7 @@ impl Statistics {
         for PictureHeader { width, height, format } in &of.pictures {
             self.short_side_histogram.add(u64::from(*width.min(height)));
             self.long_side_histogram.add(u64::from(*width.max(height)));
-            *self.formats.entry(*format).or_default() += 1;
+            *self.formats.entry((*format).to_owned()).or_default() += 1;
         }
     }
 
@@ -266,7 +382,7 @@ impl Statistics {
         self.long_side_histogram.merge(&other.long_side_histogram);
         self.images_histogram.merge(&other.images_histogram);
         for (format, count) in &other.formats {
-            *self.formats.entry(*format).or_default() += count;
+            *self.formats.entry(format.clone()).or_default() += count;
         }
         for (reason, count) in &other.reasons {
             *self.reasons.entry(reason.clone()).or_default() += count;

@@ -22,6 +22,7 @@ pub(crate) use self::decode::opened;
 pub use self::decode::{MAX_SIDE, check_decodable, decode, upright_sides};
 pub use self::header::{PictureHeader, read_header};
 pub(crate) use self::resize::needed;
+pub(crate) use self::same_picture::KEY_BYTES;
 pub use self::same_picture::{PictureKey, PictureSet};
 pub use self::spec::{Crop, Fit, ImageConfig, ImageSpec, ResizeFilter};
 pub use self::tiles::prepare_views;

@@ -23,6 +23,8 @@ const NEAR_EDGES: u32 = 8;
 const NEAR_LEVELS: u8 = 6;
 /// Parts of the edges, one of which is equal in two keys that differ in [`NEAR_EDGES`] bits.
 const BANDS: usize = NEAR_EDGES as usize + 1;
+/// Bytes of a key: edges, lightness and colours.
+pub(crate) const KEY_BYTES: usize = 32 + 64 + 32;
 /// Levels of mean lightness in a bin.
 const BIN: u8 = 8;
 
@@ -86,6 +88,25 @@ impl PictureKey {
         self.edges == [0; 4]
     }
 
+    /// The key as files of tasks have it.
+    pub(crate) fn to_bytes(&self) -> [u8; KEY_BYTES] {
+        let mut bytes = [0; KEY_BYTES];
+        let edges = self.edges.iter().flat_map(|part| part.to_le_bytes());
+        let all = edges.chain(self.light).chain(self.colours.as_flattened().iter().copied());
+        bytes.iter_mut().zip(all).for_each(|(byte, value)| *byte = value);
+        bytes
+    }
+
+    /// The key of these bytes.
+    pub(crate) fn from_bytes(bytes: &[u8; KEY_BYTES]) -> Self {
+        let word = |part: usize| u64::from_le_bytes(std::array::from_fn(|i| bytes[8 * part + i]));
+        Self {
+            edges: std::array::from_fn(word),
+            light: std::array::from_fn(|i| bytes[32 + i]),
+            colours: std::array::from_fn(|i| [bytes[96 + 2 * i], bytes[97 + 2 * i]]),
+        }
+    }
+
     /// The parts of the edges, each with its number. The bits of a part are spread over the picture, so
     /// that an empty border does not make it equal for all pictures.
     fn bands(&self) -> [u32; BANDS] {
@@ -129,27 +150,36 @@ pub struct PictureSet {
 impl PictureSet {
     /// The number of the first picture that matches.
     pub fn find(&self, key: &PictureKey) -> Option<u32> {
-        let bin = key.bin();
         let mut first: Option<u32> = None;
+        self.candidates(key, |number, other| {
+            if first.is_none_or(|first| number < first) && other.matches(key) {
+                first = Some(number);
+            }
+        });
+        first
+    }
+
+    /// Calls `look` with pictures among which are all that match, some of them more than once.
+    pub(crate) fn candidates(&self, key: &PictureKey, mut look: impl FnMut(u32, &PictureKey)) {
+        let bin = key.bin();
         for (band, value) in key.bands().into_iter().enumerate() {
             for bin in bin.saturating_sub(1)..=bin + 1 {
                 let mut next = self.last.get(&place(band, value, bin)).copied();
                 while let Some(number) = next {
-                    if first.is_none_or(|first| number < first) && self.keys[number as usize].matches(key) {
-                        first = Some(number);
-                    }
+                    look(number, &self.keys[number as usize]);
                     next = self.before[number as usize][band];
                 }
             }
         }
-        first
     }
 
     /// The number of the first picture that matches, or that of this one, which is then new.
     pub fn number(&mut self, key: PictureKey) -> u32 {
-        if let Some(number) = self.find(&key) {
-            return number;
-        }
+        self.find(&key).unwrap_or_else(|| self.insert(key))
+    }
+
+    /// The number of this picture as a new one.
+    pub(crate) fn insert(&mut self, key: PictureKey) -> u32 {
         let number = self.keys.len() as u32;
         let (bin, mut before) = (key.bin(), [None; BANDS]);
         for (band, value) in key.bands().into_iter().enumerate() {
@@ -158,6 +188,11 @@ impl PictureSet {
         self.before.push(before);
         self.keys.push(key);
         number
+    }
+
+    /// The pictures, in order.
+    pub(crate) fn into_keys(self) -> Vec<PictureKey> {
+        self.keys
     }
 
     /// How many different pictures there are.

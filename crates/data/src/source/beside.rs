@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path, PathBuf};
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::account::Account;
 use crate::document::Document;
 use crate::left_out::LeftOut;
@@ -14,7 +16,8 @@ pub struct BesidePictures {
     /// Those that no document has named yet, by the last part of their path.
     waiting: BTreeMap<String, Vec<PathBuf>>,
     there: u64,
-    named: u64,
+    /// Hashes of the paths of the others.
+    named: Vec<u64>,
 }
 
 impl BesidePictures {
@@ -30,7 +33,7 @@ impl BesidePictures {
             self.waiting.entry(name).or_default().append(&mut paths);
         }
         self.there += other.there;
-        self.named += other.named;
+        self.named.extend(other.named);
     }
 
     /// What looks for the names of a document's pictures, for [`BesidePictures::read`]; it finds none, where
@@ -52,17 +55,30 @@ impl BesidePictures {
                 continue;
             };
             if let Some(waiting) = self.waiting.get_mut(&last) {
-                let before = waiting.len();
-                waiting.retain(|picture| !picture.ends_with(&path));
-                self.named += (before - waiting.len()) as u64;
+                let named = waiting.extract_if(.., |picture| picture.ends_with(&path));
+                self.named.extend(named.map(|picture| xxh3_64(picture.as_os_str().as_encoded_bytes())));
             }
         }
     }
 
     /// What has become of them by now.
     pub fn account(&self) -> Account {
-        let left = self.waiting.values().map(|paths| paths.len() as u64).sum();
-        let left_out = LeftOut::of([("a picture that no document which was read names", left)]);
-        Account { there: self.there, read: self.named, skipped: LeftOut::default(), left_out }
+        account(self.there, self.named.len() as u64)
     }
+
+    /// How many there are.
+    pub(crate) fn there(&self) -> u64 {
+        self.there
+    }
+
+    /// Hashes of the paths of those that documents have named.
+    pub(crate) fn named(&self) -> Vec<u64> {
+        self.named.clone()
+    }
+}
+
+/// What has become of pictures of which documents have named so many.
+pub(crate) fn account(there: u64, named: u64) -> Account {
+    let left_out = LeftOut::of([("a picture that no document which was read names", there - named)]);
+    Account { there, read: named, skipped: LeftOut::default(), left_out }
 }

@@ -1,6 +1,7 @@
 //! [`detect`]: which sources a person's paths are, by the endings and the first content of their files.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -61,6 +62,17 @@ pub struct FoundSource {
     pub config: SourceConfig,
     /// The files; of a folder of captioned pictures none.
     pub(crate) files: Vec<Blob>,
+    /// Of such a folder the pairs that a task has; all, where there is none.
+    pub(crate) pairs: Option<Range<usize>>,
+}
+
+/// What a share leaves out of the folders of shards that it is of.
+#[derive(Default)]
+pub(crate) struct ShareOfShards {
+    /// Whether the task is the one that reports what belongs to no file.
+    pub(crate) first: bool,
+    /// Shards that other tasks have.
+    pub(crate) elsewhere: BTreeSet<PathBuf>,
 }
 
 /// What the paths are.
@@ -80,6 +92,8 @@ pub struct Detected {
     there: u64,
     /// Files of sources.
     read: u64,
+    /// Where it is a task's share.
+    pub(crate) share: Option<ShareOfShards>,
 }
 
 impl DetectOptions {
@@ -165,15 +179,18 @@ impl Detected {
     /// What became of the files, those that documents name by what `beside` has been told; before documents
     /// are read, and files found that can't be opened.
     pub fn files(&self, beside: &BesidePictures) -> Account {
+        let mut files = self.source_files(beside);
+        files.merge(&beside.account());
+        files
+    }
+
+    /// The same without the pictures `beside` documents.
+    pub(crate) fn source_files(&self, beside: &BesidePictures) -> Account {
         let mut skipped = LeftOut::default();
         self.unclear.iter().for_each(|_| skipped.add("a file whose format can't be detected", 1));
         let mut left_out = LeftOut::default();
         self.left.iter().for_each(|unused| left_out.add(&unused.reason, 1));
-        let pictures = beside.account();
-        let sources = Account { there: self.there - pictures.there, read: self.read, skipped, left_out };
-        let mut files = sources;
-        files.merge(&pictures);
-        files
+        Account { there: self.there - beside.there(), read: self.read, skipped, left_out }
     }
 
     /// A folder of pictures is one source; what it does not read is left.
@@ -210,7 +227,7 @@ impl Detected {
         self.left.extend(left);
         self.left
             .extend(texts.into_iter().map(|file| UnusedFile::new(file, "not of the kind that was said")));
-        self.sources.push(FoundSource { name, kind, config, files: Vec::new() });
+        self.sources.push(FoundSource { name, kind, config, files: Vec::new(), pairs: None });
         Ok(())
     }
 
@@ -247,7 +264,7 @@ impl Detected {
         };
         settings.extend(given.settings.clone());
         let config = configure(kind, path, &settings)?;
-        self.sources.push(FoundSource { name, kind, config, files });
+        self.sources.push(FoundSource { name, kind, config, files, pairs: None });
         Ok(())
     }
 
@@ -273,7 +290,7 @@ impl Detected {
             let path = if kind == "folder" { files[0].address.as_str() } else { path };
             let config = configure(kind, path, &settings)?;
             let files = if kind == "folder" { Vec::new() } else { files };
-            self.sources.push(FoundSource { name, kind, config, files });
+            self.sources.push(FoundSource { name, kind, config, files, pairs: None });
         }
         self.check_settings(given)
     }

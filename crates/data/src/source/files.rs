@@ -125,10 +125,13 @@ impl Files {
     pub fn open(format: Box<dyn Format>, opening: &Opening) -> Result<Self> {
         let name = opening.name;
         let found = opening.store.files(opening.paths, format.endings());
-        Self::open_found(format, opening, found.with_context(|| format!("source `{name}`"))?)
+        let opened = Self::open_found(format, opening, found.with_context(|| format!("source `{name}`"))?)?;
+        ensure!(opened.documents() > 0, "source `{name}`: no document in {} files", opened.files.len());
+        Ok(opened)
     }
 
-    /// Makes or loads the indexes of files that were found before; the paths of `opening` are not used.
+    /// Makes or loads the indexes of files that were found before, which may have no document; the paths of
+    /// `opening` are not used.
     ///
     /// # Errors
     /// As [`Files::open`].
@@ -287,7 +290,6 @@ fn find(
         }
         opened.push(file);
     }
-    ensure!(!documents.is_empty(), "no document in {} files", files.len());
     // A vector doubles as it grows: up to half of millions of entries would stay unused.
     documents.shrink_to_fit();
     Ok((opened, documents, keys))

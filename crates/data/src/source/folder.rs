@@ -110,6 +110,12 @@ impl PictureFolder {
         DocumentBuilder::captioned(id, picture, &captions[caption])
     }
 
+    /// The path of a pair's picture below the folder, and which of its captions it is.
+    pub(crate) fn pair_name(&self, (entry, caption): (usize, usize)) -> String {
+        let path = self.stored(entry).map_or("", |entry| &entry.path);
+        format!("{path}#{caption}")
+    }
+
     /// The file of a picture.
     pub(crate) fn file(&self, entry: usize) -> PathBuf {
         self.stored(entry).map_or_else(|| self.root.clone(), |entry| self.root.join(&entry.path))

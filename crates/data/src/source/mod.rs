@@ -41,6 +41,7 @@ mod value_evidence;
 pub mod webdataset;
 
 pub use self::beside::BesidePictures;
+pub(crate) use self::beside::account as beside_account;
 pub use self::config::SourceConfig;
 pub use self::interface::{Source, Split};
 #[cfg(not(feature = "emoji"))]

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::beside::BesidePictures;
@@ -14,7 +14,7 @@ use super::evidence::{Evidence, folder_of};
 use crate::store::{Blob, file_name};
 
 /// A file that belongs to no source.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UnusedFile {
     /// Its path or address.
     pub file: String,

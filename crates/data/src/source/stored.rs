@@ -1,9 +1,10 @@
 //! [`StoredSource`]: all documents of a source in the order of its files, without split or shuffle, for what
 //! is done with data before training.
 
+use std::ops::Range;
 use std::path::Path;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use super::config::SourceConfig;
 use super::detect::FoundSource;
@@ -32,21 +33,26 @@ impl StoredSource {
     /// # Errors
     /// One line that names the source: files that can't be used.
     pub fn open(found: &FoundSource, store: &Store) -> Result<Self> {
-        let FoundSource { name, kind, config, files } = found.clone();
-        // Nothing held out and no order: a command looks at all of it as it is stored.
-        let folder = match &config {
-            SourceConfig::Folder { path, .. } => Some(PictureFolder::open(&name, path, 0.0, 0)?),
-            SourceConfig::Classes { path, .. } => Some(PictureFolder::of_classes(&name, path, 0.0, 0)?),
-            _ => None,
-        };
-        if let Some(folder) = folder {
-            let pairs = folder.pairs();
+        let opened = Self::open_share(found, store)?;
+        ensure!(opened.documents() > 0, "source `{}`: no document in {} files", opened.name, opened.files);
+        Ok(opened)
+    }
+
+    /// The same of a share, which may have no document.
+    pub(crate) fn open_share(found: &FoundSource, store: &Store) -> Result<Self> {
+        if let Some(folder) = found.open_folder()? {
+            let FoundSource { name, kind, pairs: share, .. } = found.clone();
+            let mut pairs = folder.pairs();
+            if let Some(share) = share {
+                pairs = pairs.get(share).context("a folder of pictures has changed")?.to_vec();
+            }
             let sizes = pairs.iter().filter(|(_, caption)| *caption == 0);
             let sizes = sizes.filter_map(|(entry, _)| folder.file(*entry).metadata().ok());
             let bytes = sizes.map(|metadata| metadata.len()).sum();
             let files = pairs.iter().filter(|(_, caption)| *caption == 0).count() as u64;
             return Ok(Self { name, kind, files, bytes, inner: Inner::Folder(folder, pairs) });
         }
+        let FoundSource { name, kind, config, files, .. } = found.clone();
         let bytes = files.iter().map(|file| file.size).sum();
         let count = files.len() as u64;
         let inner = Inner::Files(config.open_found(&name, store, files)?);
@@ -139,10 +145,58 @@ pub fn open(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSource>> {
     found.iter().map(|found| StoredSource::open(found, store)).collect()
 }
 
+/// Opens the sources of a task's share, in order.
+///
+/// # Errors
+/// As [`StoredSource::open`], but files of the share may have no document: others have.
+pub fn open_shares(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSource>> {
+    found.iter().map(|found| StoredSource::open_share(found, store)).collect()
+}
+
 impl FoundSource {
-    /// The number of its files; a folder of captioned pictures is one.
+    /// The number of its files; a folder of captioned pictures is one, of the task that begins it.
     pub fn file_count(&self) -> u64 {
-        if self.folder().is_some() { 1 } else { self.files.len() as u64 }
+        let begins = self.pairs.as_ref().is_none_or(|pairs| pairs.start == 0);
+        if self.folder().is_some() { u64::from(begins) } else { self.files.len() as u64 }
+    }
+
+    /// The folder of captioned pictures that it is, if it is one.
+    fn open_folder(&self) -> Result<Option<PictureFolder>> {
+        // Nothing held out and no order: a command looks at all of it as it is stored.
+        match &self.config {
+            SourceConfig::Folder { path, .. } => PictureFolder::open(&self.name, path, 0.0, 0).map(Some),
+            SourceConfig::Classes { path, .. } => {
+                PictureFolder::of_classes(&self.name, path, 0.0, 0).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// What tasks share: files, and of a folder of captioned pictures the pairs, by name and size.
+    pub(crate) fn units(&self) -> Result<Vec<(String, u64)>> {
+        Ok(match self.open_folder()? {
+            Some(folder) => folder.pairs().into_iter().map(|pair| (folder.pair_name(pair), 0)).collect(),
+            None => self.files.iter().map(|file| (file.name.clone(), file.size)).collect(),
+        })
+    }
+
+    /// Leaves the units of a share.
+    pub(crate) fn keep(&mut self, share: Range<usize>) {
+        if self.folder().is_some() {
+            self.pairs = Some(share);
+        } else {
+            self.files.truncate(share.end);
+            self.files.drain(..share.start.min(share.end));
+        }
+    }
+
+    /// Whether a share has nothing of it.
+    pub(crate) fn is_empty(&self) -> bool {
+        if self.folder().is_some() {
+            self.pairs.as_ref().is_some_and(Range::is_empty)
+        } else {
+            self.files.is_empty()
+        }
     }
 
     /// The folder, or its list, of pictures that are one source together.
@@ -162,7 +216,10 @@ impl FoundSource {
         // Field by field: a copy of the whole would copy the list of files for each of them.
         let one = |file: &crate::store::Blob| {
             let (name, config) = (self.name.clone(), self.config.clone());
-            (file.address.clone(), Self { name, kind: self.kind, config, files: vec![file.clone()] })
+            (
+                file.address.clone(),
+                Self { name, kind: self.kind, config, files: vec![file.clone()], pairs: None },
+            )
         };
         self.files.iter().map(one).collect()
     }

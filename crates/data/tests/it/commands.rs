@@ -4,6 +4,7 @@ mod detect;
 mod import;
 mod show;
 mod statistics;
+mod task;
 mod verify;
 
 use std::fs;

@@ -17,7 +17,7 @@ const DOCUMENTS: u64 = 23;
 
 fn spec(edits: &[(&str, &str)]) -> RecaptionSpec {
     let settings = edits.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    RecaptionSpec { settings, shard_bytes: 6000, max_skipped_share: 0.4 }
+    RecaptionSpec { settings, shard_bytes: 6000, max_skipped_share: 0.4, may_be_empty: false }
 }
 
 fn begun(folder: &Path) -> Recaption {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -12,12 +12,13 @@ use mm1_data::examine::PictureCheck;
 use mm1_data::filter::{FilterCounts, FilterSpec};
 use mm1_data::import::{self, ImportOutcome, ImportSpec, Pass};
 use mm1_data::shard::ShardEntry;
-use mm1_data::source::stored::StoredSource;
+use mm1_data::source::detect::UnusedFile;
+use mm1_data::task::{ImportStep, SourceRecord, Task, import_task};
 use mm1_data::text_file;
 use serde_json::json;
 use toml::{Table, Value};
 
-use super::sources::{DocumentProgress, Opened, SourceArgs, account_table, list_damaged};
+use super::sources::{DocumentProgress, Share, SourceArgs, TaskArgs, account_table, list_damaged};
 use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
 
@@ -35,10 +36,14 @@ use crate::output::{print_json, tell};
   languages = []                  languages that stay, such as [\"eng\"]; empty: all
 
 Shards appear under their names when all are complete; after an interrupt the same command starts over.
+With --task the same commands are given twice: all tasks, mm1 data join DIR, all tasks, mm1 data join DIR.
+The first round looks at the data, the join decides what the filter removes, the second round writes.
 Use them in a recipe:  --set data.NAME.kind=shards --set data.NAME.path=DIR")]
 pub(crate) struct ImportArgs {
     #[command(flatten)]
     sources: SourceArgs,
+    #[command(flatten)]
+    task: TaskArgs,
     /// Folder for the shards; it is made.
     #[arg(long, value_name = "DIR")]
     to: PathBuf,
@@ -81,7 +86,7 @@ pub(crate) struct ImportArgs {
 pub(crate) fn import(args: &ImportArgs) -> Result<()> {
     let filter = if args.no_filter { None } else { Some(rules(args)?) };
     let store = SourceArgs::store()?;
-    let opened = args.sources.open(&store)?;
+    let (opened, share) = args.sources.open_share(&store, args.task)?;
     let look = if args.headers_only { PictureCheck::Headers } else { PictureCheck::Pixels };
     let spec = ImportSpec {
         folder: args.to.clone(),
@@ -96,17 +101,40 @@ pub(crate) fn import(args: &ImportArgs) -> Result<()> {
     let total = opened.documents();
     let mut bar = (Pass::Check, DocumentProgress::new("checking", total));
     let mut beside = opened.detected.beside.clone();
-    let imported = import::import(&opened.sources, &spec, &mut beside, &mut |pass, done| {
+    let mut progress = |pass: Pass, done: u64| {
         if bar.0 != pass {
             let checked = std::mem::replace(&mut bar, (pass, DocumentProgress::new("writing", total)));
             checked.1.finish("all documents are read");
         }
         bar.1.update(done);
-    });
-    let imported = input(imported)?;
+    };
+    if let Some(Share { task, input: files }) = share {
+        let of = (&opened.detected, opened.sources.as_slice());
+        let step = input(import_task(of, (task, &files), &spec, &mut beside, &mut progress))?;
+        return report_task(args, task, step);
+    }
+    let imported = input(import::import(&opened.sources, &spec, &mut beside, &mut progress))?;
     bar.1.finish("all shards are whole");
     let account = Accounts { files: opened.detected.files(&beside), documents: imported.account() };
-    report(args, &opened, &imported, &account)
+    let sources: Vec<_> = opened.sources.iter().map(SourceRecord::of).collect();
+    let left = &opened.detected.left;
+    ImportReport { to: &args.to, imported: &imported, account: &account, sources: &sources, left }
+        .print(args.json)
+}
+
+/// What a task has done, and what is next.
+fn report_task(args: &ImportArgs, task: Task, step: ImportStep) -> Result<()> {
+    let (round, next) = match step {
+        ImportStep::Checked => ("check", "when all tasks have done this"),
+        ImportStep::Written => ("write", "when all tasks have done this, for the last time"),
+    };
+    let to = args.to.display();
+    tell(format_args!("task {task}: round {round:?} is done; {next}: mm1 data join {to}"));
+    if args.json {
+        print_json(&json!({"to": args.to, "task": task.to_string(), "round": round}))
+    } else {
+        Ok(())
+    }
 }
 
 /// The rules: those of the file, changed by each edit.
@@ -127,49 +155,67 @@ fn rules(args: &ImportArgs) -> Result<FilterSpec> {
     input(Value::Table(table).try_into().context("a rule of the filter"))
 }
 
-fn report(args: &ImportArgs, opened: &Opened, imported: &ImportOutcome, account: &Accounts) -> Result<()> {
-    let ImportOutcome { shards, skipped, damaged, left_out, filter, .. } = imported;
-    let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
-    if *skipped > 0 {
-        tell(format_args!("mm1: {skipped} damaged documents were skipped:"));
-        list_damaged(damaged, *skipped);
+/// What an import has done, by one process or by tasks.
+pub(super) struct ImportReport<'a> {
+    pub(super) to: &'a Path,
+    pub(super) imported: &'a ImportOutcome,
+    pub(super) account: &'a Accounts,
+    pub(super) sources: &'a [SourceRecord],
+    /// Files of no source.
+    pub(super) left: &'a [UnusedFile],
+}
+
+impl ImportReport<'_> {
+    /// On standard output.
+    pub(super) fn print(&self, as_json: bool) -> Result<()> {
+        let Self { to, account, .. } = *self;
+        let ImportOutcome { shards, skipped, damaged, left_out, filter, .. } = self.imported;
+        let sum = |of: fn(&ShardEntry) -> u64| shards.iter().map(of).sum::<u64>();
+        if *skipped > 0 {
+            tell(format_args!("mm1: {skipped} damaged documents were skipped:"));
+            list_damaged(damaged, *skipped);
+        }
+        if as_json {
+            let source = |record: &SourceRecord| {
+                let SourceRecord { name, kind, files, documents, .. } = record;
+                json!({"source": name, "kind": kind, "files": files, "documents": documents})
+            };
+            let sources: Vec<_> = self.sources.iter().map(source).collect();
+            return print_json(&json!({
+                "to": to,
+                "read": self.sources.iter().map(|record| record.documents).sum::<u64>(),
+                "documents": sum(|shard| shard.documents),
+                "images": sum(|shard| shard.images),
+                "words": sum(|shard| shard.words),
+                "bytes": sum(|shard| shard.bytes),
+                "skipped": skipped,
+                "skipped_documents": damaged,
+                "removed": filter.as_ref().map(|counts| json!({
+                    "documents": counts.removed_documents, "pictures": counts.removed_pictures,
+                })),
+                "sources": sources,
+                "left_out": left_out,
+                "files_left_out": self.left,
+                "account": account,
+                "shards": shards,
+            }));
+        }
+        print!(
+            "{}{}",
+            account_table(account, left_out),
+            filter.as_ref().map_or_else(String::new, filter_table)
+        );
+        println!(
+            "\n{} documents, {} images, {} words in {} shards of {} in {}",
+            HumanCount(sum(|shard| shard.documents)),
+            HumanCount(sum(|shard| shard.images)),
+            HumanCount(sum(|shard| shard.words)),
+            shards.len(),
+            HumanBytes(sum(|shard| shard.bytes)),
+            to.display()
+        );
+        Ok(())
     }
-    if args.json {
-        let source = |stored: &StoredSource| {
-            let (source, kind) = (stored.name(), stored.kind());
-            json!({"source": source, "kind": kind, "files": stored.files(), "documents": stored.documents()})
-        };
-        let sources: Vec<_> = opened.sources.iter().map(source).collect();
-        return print_json(&json!({
-            "to": args.to,
-            "read": opened.documents(),
-            "documents": sum(|shard| shard.documents),
-            "images": sum(|shard| shard.images),
-            "words": sum(|shard| shard.words),
-            "bytes": sum(|shard| shard.bytes),
-            "skipped": skipped,
-            "skipped_documents": damaged,
-            "removed": filter.as_ref().map(|counts| json!({
-                "documents": counts.removed_documents, "pictures": counts.removed_pictures,
-            })),
-            "sources": sources,
-            "left_out": left_out,
-            "files_left_out": opened.detected.left,
-            "account": account,
-            "shards": shards,
-        }));
-    }
-    print!("{}{}", account_table(account, left_out), filter.as_ref().map_or_else(String::new, filter_table));
-    println!(
-        "\n{} documents, {} images, {} words in {} shards of {} in {}",
-        HumanCount(sum(|shard| shard.documents)),
-        HumanCount(sum(|shard| shard.images)),
-        HumanCount(sum(|shard| shard.words)),
-        shards.len(),
-        HumanBytes(sum(|shard| shard.bytes)),
-        args.to.display()
-    );
-    Ok(())
 }
 
 /// What the rules have removed and kept, as a table.

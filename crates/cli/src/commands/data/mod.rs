@@ -3,6 +3,7 @@
 mod fetch;
 mod import;
 mod inspect;
+mod join;
 mod preview;
 mod recaption;
 #[cfg(feature = "emoji")]
@@ -27,6 +28,9 @@ pub(crate) enum DataCommand {
     Import(Box<import::ImportArgs>),
     /// Show one document: its texts and images in order.
     Inspect(inspect::InspectArgs),
+    /// Join the tasks of an import, a recaption, stats or verify that were done with --task; exit code 2 if
+    /// tasks are missing, with their numbers.
+    Join(join::JoinArgs),
     /// Show the first packed rows of a recipe's stage, as training would see them.
     Preview(preview::PreviewArgs),
     /// Write synthetic captions by a trained model, joined with those that the images have.
@@ -49,6 +53,7 @@ pub(crate) fn data(command: &DataCommand) -> Result<()> {
         DataCommand::Fetch(args) => fetch::fetch(args),
         DataCommand::Import(args) => import::import(args),
         DataCommand::Inspect(args) => inspect::inspect(args),
+        DataCommand::Join(args) => join::join(args),
         DataCommand::Preview(args) => preview::preview(args),
         DataCommand::Recaption(args) => recaption::recaption(args),
         #[cfg(feature = "emoji")]

@@ -1,6 +1,6 @@
 //! `mm1 data recaption`: synthetic captions by a trained model over a captioned set.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,27 +10,33 @@ use mm1_data::error_line::error_line;
 use mm1_data::image::{ImageSpec, Tiling, open, prepare};
 use mm1_data::loader::SkippedSample;
 use mm1_data::question::Question;
-use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
+use mm1_data::recaption::{CaptionedShare, Recaption, RecaptionSettings, RecaptionSpec, Tally, caption};
 use mm1_data::shard::Provenance;
 use mm1_data::source::files::ReadDocument;
 use mm1_data::source::stored::StoredSource;
+use mm1_data::task::{DONE, TaskFolder, TaskHeader};
 use mm1_eval::prompt::{PromptWriter, Style};
 use mm1_eval::template::{CAPTION, Template};
 use mm1_serve::generate::{AnswerOptions, EncodedPrompt, GenerateOptions};
 use rayon::prelude::*;
 use serde_json::json;
 
-use super::sources::{Opened, SourceArgs};
+use super::sources::{Opened, Share, SourceArgs, TaskArgs, task_done};
 use crate::arguments::DeviceArgs;
 use crate::error::input;
 use crate::output::{print_json, tell};
 use crate::progress::Progress;
 use crate::trained::Trained;
 
+/// The folder inside of a task's in which captions are being written.
+const CAPTIONED: &str = "captioned";
+
 #[derive(Debug, Args)]
 pub(crate) struct RecaptionArgs {
     #[command(flatten)]
     sources: SourceArgs,
+    #[command(flatten)]
+    task: TaskArgs,
     /// Run folder of the model that writes the captions.
     #[arg(long, value_name = "DIR")]
     run: PathBuf,
@@ -46,7 +52,7 @@ pub(crate) struct RecaptionArgs {
     #[arg(long, value_name = "N", default_value_t = 96, value_parser = clap::value_parser!(u16).range(1..))]
     max_tokens: u16,
     /// Caption only the first N documents.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "N", conflicts_with = "task", value_parser = clap::value_parser!(u64).range(1..))]
     limit: Option<u64>,
     /// Put the image's alt-text into the prompt.
     #[arg(long)]
@@ -70,10 +76,17 @@ pub(crate) struct RecaptionArgs {
 pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     args.sources.threads.start_pool()?;
     let model = Trained::load(&args.run, args.device)?;
-    let source = args.sources.open(&SourceArgs::store()?)?;
+    let (source, share) = args.sources.open_share(&SourceArgs::store()?, args.task)?;
     let total = source.documents().min(args.limit.unwrap_or(u64::MAX));
     let spec = input(spec(args, &model, &source))?;
-    let mut writing = input(Recaption::open(&args.to, spec))?;
+    let folder = share.map(|share| input(task_folder(args, share, &spec))).transpose()?;
+    if folder.as_ref().is_some_and(|folder| folder.has(DONE)) {
+        return task_done(&args.to, args.task.task, args.json);
+    }
+    // The folder of a task is locked already; what is written lies in one of its own.
+    let to = folder.as_ref().map_or(args.to.as_path(), TaskFolder::path);
+    let to = if folder.is_some() { to.join(CAPTIONED) } else { to.to_owned() };
+    let mut writing = input(Recaption::open(&to, spec))?;
     if !writing.is_done() {
         let captioner = Captioner { args, model: &model, source: &source, total };
         captioner.go_on(&mut writing)?;
@@ -82,7 +95,26 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     for SkippedSample { id, reason } in writing.skipped() {
         tell(format_args!("{:>14} skipped {id}: {reason}", "recaption"));
     }
-    report(args, &writing)
+    let done = CaptionedShare::of(&writing);
+    let Some(folder) = folder else { return report(&args.to, &done, args.json) };
+    // Where the join looks for them.
+    for shard in &done.shards {
+        let (from, to) = (to.join(&shard.file), folder.path().join(&shard.file));
+        if from.exists() {
+            input(std::fs::rename(&from, &to).with_context(|| to.display().to_string()))?;
+        }
+    }
+    input(folder.finish(DONE, &done))?;
+    task_done(&args.to, args.task.task, args.json)
+}
+
+/// The folder of a task, whose settings are those that decide what is written.
+fn task_folder(args: &RecaptionArgs, share: Share, spec: &RecaptionSpec) -> Result<TaskFolder> {
+    let Share { task, input } = share;
+    let own = spec.settings.iter().filter(|(name, _)| *name != "source");
+    let mut settings: Vec<(&str, String)> = own.map(|(name, value)| (name.as_str(), value.clone())).collect();
+    settings.push(("input", input));
+    TaskFolder::open(&args.to, task, TaskHeader::new("recaption", task.of, &settings))
 }
 
 fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<RecaptionSpec> {
@@ -107,6 +139,7 @@ fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<Recapt
             .collect::<RecaptionSettings>(),
         shard_bytes: (mib * f64::from(1 << 20)) as u64,
         max_skipped_share: args.max_skipped_share,
+        may_be_empty: args.task.task.is_some(),
     })
 }
 
@@ -264,22 +297,23 @@ fn sums(tally: &Tally) -> String {
     )
 }
 
-fn report(args: &RecaptionArgs, writing: &Recaption) -> Result<()> {
-    let tally = writing.tally();
-    if args.json {
+/// What was written, by one process or by tasks.
+pub(super) fn report(to: &Path, done: &CaptionedShare, as_json: bool) -> Result<()> {
+    let tally = &done.tally;
+    if as_json {
         let mean = |sum: u64| sum as f64 / tally.captions.max(1) as f64;
-        let done = json!({
-            "to": args.to,
+        let document = json!({
+            "to": to,
             "captions": tally.captions,
             "words_before": mean(tally.words_before),
             "words_after": mean(tally.words_after),
             "gained": mean(tally.gained),
             "skipped": tally.skipped,
-            "skipped_documents": writing.skipped(),
+            "skipped_documents": done.skipped,
         });
-        print_json(&done)?;
+        print_json(&document)?;
     } else {
-        println!("{}: {}", args.to.display(), sums(tally));
+        println!("{}: {}", to.display(), sums(tally));
     }
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::path::Path;
 
 use anyhow::Result;
 use clap::Args;
@@ -14,10 +15,12 @@ use mm1_data::printable::printable;
 use mm1_data::source::detect::{self, DetectOptions, Detected, UnusedFile};
 use mm1_data::source::stored::{self, StoredSource};
 use mm1_data::store::{Store, StoreSpec};
+use mm1_data::task::Task;
+use serde_json::json;
 
 use crate::arguments::ThreadsArgs;
 use crate::error::input;
-use crate::output::tell;
+use crate::output::{print_json, tell};
 use crate::progress::Progress;
 
 /// Files that are named one by one; all are counted.
@@ -45,7 +48,36 @@ pub(crate) struct SourceArgs {
     pub(crate) threads: ThreadsArgs,
 }
 
+#[derive(Clone, Copy, Debug, Args)]
+pub(crate) struct TaskArgs {
+    /// Do only the I-th of N shares of the files, counted from 0 (0/8 to 7/8), as any scheduler starts it. It
+    /// may be killed and started again; when all are done, mm1 data join DIR puts them together.
+    #[arg(long, value_name = "I/N")]
+    pub(crate) task: Option<Task>,
+}
+
+/// A task and the input of all tasks in words.
+pub(crate) struct Share {
+    pub(crate) task: Task,
+    pub(crate) input: String,
+}
+
 impl SourceArgs {
+    /// What the paths are, or the share of it that a task has.
+    pub(crate) fn detect_share(&self, store: &Store, task: TaskArgs) -> Result<(Detected, Option<Share>)> {
+        let mut detected = self.detect(store)?;
+        let Some(task) = task.task else { return Ok((detected, None)) };
+        let files = input(detected.share(task))?;
+        let said = format!("{files}, --kind {:?}, --set {:?}", self.kind, self.settings);
+        Ok((detected, Some(Share { task, input: said })))
+    }
+
+    /// The opened sources, or the share of them that a task has.
+    pub(crate) fn open_share(&self, store: &Store, task: TaskArgs) -> Result<(Opened, Option<Share>)> {
+        let (detected, share) = self.detect_share(store, task)?;
+        Ok((opened(detected, store, share.is_some())?, share))
+    }
+
     /// A store with the default cache.
     pub(crate) fn store() -> Result<Store> {
         input(Store::new(StoreSpec::default()))
@@ -71,21 +103,26 @@ impl SourceArgs {
 
     /// The opened sources. What each was taken for is said on standard error.
     pub(crate) fn open(&self, store: &Store) -> Result<Opened> {
-        let detected = input(self.detect(store)?.clear())?;
-        let sources = input(stored::open(&detected.sources, store))?;
-        for source in &sources {
-            let (name, kind) = (source.name(), source.kind());
-            let (files, documents) =
-                (counted(source.files(), "file"), counted(source.documents(), "document"));
-            tell(format_args!("{name:>14} {files} as {kind}, {documents}"));
-        }
-        Ok(Opened { sources, detected })
+        opened(self.detect(store)?, store, false)
     }
 
     /// How documents are looked at.
     pub(crate) fn examination(&self, look: PictureCheck) -> Examination {
         Examination { look, threads: self.threads.count(), large: false }
     }
+}
+
+/// Opens what was detected; files of a share may have no document.
+fn opened(detected: Detected, store: &Store, share: bool) -> Result<Opened> {
+    let detected = input(detected.clear())?;
+    let open = if share { stored::open_shares } else { stored::open };
+    let sources = input(open(&detected.sources, store))?;
+    for source in &sources {
+        let (name, kind) = (source.name(), source.kind());
+        let (files, documents) = (counted(source.files(), "file"), counted(source.documents(), "document"));
+        tell(format_args!("{name:>14} {files} as {kind}, {documents}"));
+    }
+    Ok(Opened { sources, detected })
 }
 
 /// Open sources, and what was found with them.
@@ -99,6 +136,14 @@ impl Opened {
     pub(crate) fn documents(&self) -> u64 {
         self.sources.iter().map(StoredSource::documents).sum()
     }
+}
+
+/// Says that a task is done, and what is next.
+pub(super) fn task_done(to: &Path, task: Option<Task>, as_json: bool) -> Result<()> {
+    let task = task.map_or_else(String::new, |task| task.to_string());
+    let shown = to.display();
+    tell(format_args!("task {task} is done; when all are: mm1 data join {shown}"));
+    if as_json { print_json(&json!({"to": to, "task": task, "round": "done"})) } else { Ok(()) }
 }
 
 /// `1 file`, `2 files`.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result};
 use clap::Args;
@@ -11,11 +11,13 @@ use mm1_data::account::Accounts;
 use mm1_data::examine::{Damaged, LISTED, PictureCheck};
 use mm1_data::printable::printable;
 use mm1_data::source::detect::UnusedFile;
-use mm1_data::statistics::{Histogram, Statistics, Sums};
+use mm1_data::statistics::{Counted, CountedShare, Histogram, Statistics, StoredStatistics, Sums};
+use mm1_data::task::{DONE, FilesRecord, SourceRecord, TaskFolder, TaskHeader};
+use mm1_data::text_file;
 use mm1_data::tokenizer::Tokenizer;
 use serde::Serialize;
 
-use super::sources::{DocumentProgress, SourceArgs, account_table, list_damaged};
+use super::sources::{DocumentProgress, Share, SourceArgs, TaskArgs, account_table, list_damaged, task_done};
 use crate::error::input;
 use crate::output::print_json;
 
@@ -26,6 +28,11 @@ const BAR: usize = 40;
 pub(crate) struct StatsArgs {
     #[command(flatten)]
     sources: SourceArgs,
+    #[command(flatten)]
+    task: TaskArgs,
+    /// Folder of the tasks; with --task.
+    #[arg(long, value_name = "DIR", requires = "task")]
+    to: Option<PathBuf>,
     /// Count tokens too, with the tokenizer.json of a run.
     #[arg(long, value_name = "FILE")]
     tokenizer: Option<PathBuf>,
@@ -39,13 +46,13 @@ pub(crate) struct StatsArgs {
 
 /// What `--json` prints: the totals, and the same of each source.
 #[derive(Serialize)]
-struct StatsReport<'a> {
+pub(super) struct StatsReport {
     #[serde(flatten)]
-    total: &'a Statistics,
+    total: Statistics,
     sources: Vec<SourceStats>,
-    skipped_documents: &'a [Damaged],
+    skipped_documents: Vec<Damaged>,
     /// Files that belong to no source.
-    files_left_out: &'a [UnusedFile],
+    files_left_out: Vec<UnusedFile>,
     /// What became of all files and documents.
     account: Accounts,
 }
@@ -53,7 +60,7 @@ struct StatsReport<'a> {
 #[derive(Serialize)]
 struct SourceStats {
     source: String,
-    kind: &'static str,
+    kind: String,
     files: u64,
     file_bytes: u64,
     #[serde(flatten)]
@@ -73,46 +80,86 @@ pub(crate) fn stats(args: &StatsArgs) -> Result<()> {
         None => None,
     };
     let store = SourceArgs::store()?;
-    let opened = args.sources.open(&store)?;
+    let (opened, share) = args.sources.open_share(&store, args.task)?;
+    let folder = share.map(|share| args.folder(share)).transpose()?;
+    if folder.as_ref().is_some_and(|folder| folder.has(DONE)) {
+        return report_task(args);
+    }
     let how =
         args.sources.examination(if args.decode { PictureCheck::Pixels } else { PictureCheck::Headers });
     let mut bar = DocumentProgress::new("counting", opened.documents());
-    let (mut total, mut sources, mut damaged) = (Statistics::default(), Vec::new(), Vec::new());
+    let (mut statistics, mut damaged) = (Vec::new(), Vec::new());
     let (mut before, mut beside) = (0, opened.detected.beside.clone());
     for stored in &opened.sources {
-        let (statistics, found) =
-            Statistics::of(stored, tokenizer.as_ref(), how, &mut beside, &mut |done| {
-                bar.update(before + done)
-            })?;
+        let (of_source, found) = Statistics::of(stored, tokenizer.as_ref(), how, &mut beside, &mut |done| {
+            bar.update(before + done)
+        })?;
         before += stored.documents();
-        total.merge(&statistics);
+        statistics.push(StoredStatistics::from(&of_source));
         damaged.extend(found);
-        let (source, kind) = (stored.name().to_owned(), stored.kind());
-        sources.push(SourceStats {
-            source,
-            kind,
-            files: stored.files(),
-            file_bytes: stored.bytes(),
-            statistics,
-        });
     }
     bar.finish(&format!("{} documents done", HumanCount(before)));
     damaged.truncate(LISTED);
-    let skipped_documents: &[Damaged] = &damaged;
-    let account = Accounts { files: opened.detected.files(&beside), documents: total.account() };
-    let files_left_out = &opened.detected.left;
-    let report = StatsReport { total: &total, sources, skipped_documents, files_left_out, account };
-    if args.json {
-        print_json(&report)
-    } else {
-        print!("{}", table(&report));
-        list_damaged(&damaged, total.skipped);
+    let sources = opened.sources.iter().map(SourceRecord::of).collect();
+    let files = FilesRecord::of(&opened.detected, &beside);
+    let counted = CountedShare { sources, statistics, damaged, files };
+    match folder {
+        Some(folder) => {
+            input(folder.finish(DONE, &counted))?;
+            report_task(args)
+        }
+        None => StatsReport::of(Counted::join(vec![counted])?).print(args.json),
+    }
+}
+
+impl StatsArgs {
+    /// The folder of a task, whose settings are those that decide what is counted.
+    fn folder(&self, share: Share) -> Result<TaskFolder> {
+        let tokenizer = self.tokenizer.as_ref().map(|path| input(text_file::read(path))).transpose()?;
+        let tokenizer = tokenizer.map_or_else(
+            || "none".to_owned(),
+            |text| format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes())),
+        );
+        let settings =
+            [("input", share.input), ("tokenizer", tokenizer), ("decode", self.decode.to_string())];
+        let to = self.to.as_deref().context("--task needs --to DIR, the folder of all tasks");
+        input(to.and_then(|to| {
+            TaskFolder::open(to, share.task, TaskHeader::new("stats", share.task.of, &settings))
+        }))
+    }
+}
+
+fn report_task(args: &StatsArgs) -> Result<()> {
+    let (to, task) = (args.to.as_deref().unwrap_or(Path::new("")), args.task.task);
+    task_done(to, task, args.json)
+}
+
+impl StatsReport {
+    pub(super) fn of(counted: Counted) -> Self {
+        let mut total = Statistics::default();
+        let source = |(record, statistics): (SourceRecord, Statistics)| {
+            total.merge(&statistics);
+            let SourceRecord { name: source, kind, files, bytes: file_bytes, .. } = record;
+            SourceStats { source, kind, files, file_bytes, statistics }
+        };
+        let sources = counted.sources.into_iter().map(source).collect();
+        let account = Accounts { files: counted.files, documents: total.account() };
+        let (skipped_documents, files_left_out) = (counted.damaged, counted.files_left);
+        Self { total, sources, skipped_documents, files_left_out, account }
+    }
+
+    pub(super) fn print(&self, as_json: bool) -> Result<()> {
+        if as_json {
+            return print_json(self);
+        }
+        print!("{}", table(self));
+        list_damaged(&self.skipped_documents, self.total.skipped);
         Ok(())
     }
 }
 
 fn table(report: &StatsReport) -> String {
-    let total = report.total;
+    let total = &report.total;
     let mut text = format!("{:<22}{}\n", "", HEAD);
     for source in &report.sources {
         let Statistics { sums, skipped, .. } = &source.statistics;

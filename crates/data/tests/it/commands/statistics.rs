@@ -34,7 +34,7 @@ fn samples_are_counted_as_by_hand() {
     assert_eq!(pairs.short_side_histogram.bins(), [(8, 15, 6)]);
     assert_eq!((pairs.long_side_histogram.bins(), pairs.long_side_histogram.max()), (vec![(16, 31, 6)], 20));
     assert_eq!(
-        pairs.formats.iter().map(|(name, n)| (*name, *n)).collect::<Vec<_>>(),
+        pairs.formats.iter().map(|(name, n)| (name.as_str(), *n)).collect::<Vec<_>>(),
         [("JPEG", 2), ("PNG", 2), ("WebP", 2)]
     );
     assert_eq!(pairs.kinds.keys().collect::<Vec<_>>(), [&DocumentKind::Captioned]);
