@@ -27,6 +27,8 @@ use crate::png::Png;
 use crate::prompt::Prompt;
 use crate::refusal::Refusal;
 
+/// The route that lists the models of a server.
+const MODELS: &str = "/models";
 /// The route of conversations.
 const CHAT: &str = "/chat/completions";
 /// Bytes of a reply: a hundred times what the longest of a benchmark takes. More is not read.
@@ -41,8 +43,8 @@ const SILENCES: usize = 3;
 pub struct RemoteSettings<'a> {
     /// The part of the address before `/chat/completions`; it may have `user:password@`.
     pub address: &'a str,
-    /// Which model of the server.
-    pub model: &'a str,
+    /// Which model of the server; `None` is its only one.
+    pub model: Option<&'a str>,
     /// Sent as a bearer token where there is one.
     pub key: Option<String>,
     /// Requests at a time; 0 is taken as 1.
@@ -77,18 +79,27 @@ struct Health {
 }
 
 impl RemoteModel {
-    /// Asks nothing yet.
+    /// Asks nothing yet but the name of the server's model, where none is given.
     ///
     /// # Errors
-    /// Something that is no web address.
+    /// Something that is no web address; no name, and a server that does not list exactly one model.
     pub fn new(settings: RemoteSettings<'_>) -> Result<Self> {
         let RemoteSettings { address, model, key, parallel, timeout, tell } = settings;
         // Fails where it is done already.
         let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::builder().redirect(address::redirects()).build()?;
+        let address = Address::parse(address, key)?;
+        let model = match model {
+            Some(model) => model.to_owned(),
+            None => only_model(&ServerExchange { client: &client, address: &address, timeout, tell: &*tell })
+                .map_err(|reason| {
+                    Refusal::new(format!("{}: {reason}; give --model-name NAME", address.shown()))
+                })?,
+        };
         Ok(Self {
-            client: Client::builder().redirect(address::redirects()).build()?,
-            address: Address::parse(address, key)?,
-            model: model.to_owned(),
+            client,
+            address,
+            model,
             parallel: parallel.max(1),
             timeout,
             tell,
@@ -101,12 +112,17 @@ impl RemoteModel {
         self.address.shown()
     }
 
+    /// What the server calls the model.
+    pub fn name(&self) -> &str {
+        &self.model
+    }
+
     /// Some questions at a time, their replies in the order of `prompts`.
     fn ask(&self, prompts: &[RemotePrompt], limits: &AnswerLimits) -> Result<Vec<Result<Reply, AskFailure>>> {
         let body = |asked: &RemotePrompt| self.body(&asked.prompt, limits);
         let bodies = prompts.iter().map(body).collect::<Result<Vec<_>>>()?;
         self.side_by_side(&bodies, |exchange, body| {
-            exchange.ask(&Question { route: CHAT, body, most: REPLY_BYTES, read: &answer::reply })
+            exchange.ask(&Question { route: CHAT, body: Some(body), most: REPLY_BYTES, read: &answer::reply })
         })
     }
 
@@ -138,6 +154,24 @@ impl RemoteModel {
         // The interface takes four at most; all are cut off here again.
         body["stop"] = limits.stop.iter().take(4).cloned().collect();
         Ok(body.to_string())
+    }
+}
+
+/// The name of a server's model, where it has one alone (`GET …/models`).
+///
+/// # Errors
+/// A server that says nothing of its models, or that has none or several: what it said.
+fn only_model(exchange: &ServerExchange<'_>) -> Result<String, String> {
+    let question = Question { route: MODELS, body: None, most: REPLY_BYTES, read: &answer::model_names };
+    let names = exchange.ask(&question).map_err(|failure| format!("its models: {}", failure.reason))?;
+    match names.as_slice() {
+        [name] => Ok(name.clone()),
+        [] => Err("it lists no model".to_owned()),
+        [names @ ..] => {
+            let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
+            let more = if names.len() > 5 { ", …" } else { "" };
+            Err(format!("it has {} models ({shown}{more})", names.len()))
+        }
     }
 }
 

@@ -62,9 +62,9 @@ struct EvalArgs {
     /// from OPENAI_API_KEY, which is never shown or kept.
     #[arg(long, value_name = "ADDRESS")]
     model: Option<String>,
-    /// Which model behind the address.
-    #[arg(long, requires = "model", default_value = "default")]
-    model_name: String,
+    /// Which model behind the address. Default: the only one that the server lists.
+    #[arg(long, value_name = "NAME", requires = "model")]
+    model_name: Option<String>,
     /// Seconds that the model behind the address may take for one question. A silent one is then given up;
     /// the same command asks again.
     #[arg(
@@ -147,15 +147,16 @@ impl EvalArgs {
         }
         let mut remote = input(RemoteModel::new(RemoteSettings {
             address,
-            model: &self.model_name,
+            model: self.model_name.as_deref(),
             key: std::env::var("OPENAI_API_KEY").ok(),
             parallel: *batch,
             timeout: Duration::from_secs(self.timeout),
             tell: Box::new(at_times(|line| tell(line))),
         }))?;
         let data = input(TaskData::open(None, tasks, data.as_deref(), false))?;
-        let id = format!("{} at {}", self.model_name, remote.address());
-        let asked = AskedModel { stage: &self.model_name, trained_style: Style::Chat, id: &id };
+        let name = remote.name().to_owned();
+        let id = format!("{name} at {}", remote.address());
+        let asked = AskedModel { stage: &name, trained_style: Style::Chat, id: &id };
         self.evaluate(folder, &data, &asked, &mut remote)
     }
 

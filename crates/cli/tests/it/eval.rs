@@ -134,7 +134,8 @@ fn a_model_behind_an_address_is_asked_a_task_of_ones_own() {
                 }
             }
             reader.read_exact(&mut vec![0; length]).unwrap();
-            let body = json!({"choices": [{"message": {"content": "blue"}}]}).to_string();
+            let choices = json!([{"message": {"content": "blue"}}]);
+            let body = json!({"data": [{"id": "theirs"}], "choices": choices}).to_string();
             let head =
                 format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
             stream.write_all((head + &body).as_bytes()).unwrap();

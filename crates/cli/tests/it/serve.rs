@@ -132,7 +132,8 @@ fn a_run_behind_an_address_is_scored_as_in_the_process() {
     eval(&["--run", out.to_str().unwrap()], &inside);
     let (child, address) = start(&["serve", "--run", out.to_str().unwrap(), "--port", "0"]);
     let address = format!("http://{address}/v1");
-    eval(&["--model", &address, "--model-name", "tiny-run"], &behind);
+    // The only model that it serves.
+    eval(&["--model", &address], &behind);
     end(child);
     let ((scores, inside), (their_scores, behind)) =
         (likelihoods(&inside, "sft"), likelihoods(&behind, "tiny-run"));

@@ -7,7 +7,7 @@ use mm1_data::redact::without_secrets;
 use percent_encoding::percent_decode_str;
 use reqwest::blocking::{Client, RequestBuilder};
 use reqwest::redirect::{Attempt, Policy};
-use reqwest::{StatusCode, Url};
+use reqwest::{Method, StatusCode, Url};
 
 /// Redirects of one request that are followed.
 const REDIRECTS: usize = 5;
@@ -66,10 +66,16 @@ impl Address {
     }
 
     /// A request to a route such as `/chat/completions`, which may take `time`.
-    pub(super) fn request(&self, client: &Client, route: &str, time: Duration) -> RequestBuilder {
+    pub(super) fn request(
+        &self,
+        client: &Client,
+        method: Method,
+        route: &str,
+        time: Duration,
+    ) -> RequestBuilder {
         let mut url = self.base.clone();
         url.set_path(&(self.base.path().trim_end_matches('/').to_owned() + route));
-        let request = client.post(url).timeout(time);
+        let request = client.request(method, url).timeout(time);
         match &self.secret {
             Secret::None => request,
             Secret::Password { user, password } => request.basic_auth(user, Some(password)),

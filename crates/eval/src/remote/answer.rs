@@ -45,6 +45,17 @@ pub(super) fn reply(body: &str) -> Result<Reply, String> {
     Ok(Reply::Nothing(NoAnswer::Empty(reason)))
 }
 
+/// The names in a list of models: `{"data": [{"id": …}, …]}`.
+///
+/// # Errors
+/// A body that is no such list: what is wrong with it.
+pub(super) fn model_names(body: &str) -> Result<Vec<String>, String> {
+    let answer: Value = serde_json::from_str(body).map_err(|_| "its list of models is no JSON".to_owned())?;
+    let models = answer["data"].as_array().ok_or("its list of models has no data")?;
+    let names: Option<Vec<_>> = models.iter().map(|model| model["id"].as_str().map(str::to_owned)).collect();
+    names.ok_or_else(|| "a model of its list has no id".to_owned())
+}
+
 /// The text of a part of a message: `{"type": "text", "text": …}`, or a text.
 fn part(part: &Value) -> Option<&str> {
     part.as_str().or_else(|| part["text"].as_str())

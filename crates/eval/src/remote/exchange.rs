@@ -5,9 +5,9 @@ use std::thread;
 use std::time::{Duration, Instant, SystemTime};
 
 use mm1_data::redact::without_secrets;
-use reqwest::StatusCode;
 use reqwest::blocking::{Client, Response};
 use reqwest::header::{LOCATION, RETRY_AFTER};
+use reqwest::{Method, StatusCode};
 
 use super::address::Address;
 use super::answer;
@@ -49,7 +49,8 @@ enum Try {
 pub(super) struct Question<'a, T> {
     /// As `/chat/completions`.
     pub(super) route: &'a str,
-    pub(super) body: &'a str,
+    /// JSON to be posted; without one the route is only read.
+    pub(super) body: Option<&'a str>,
     /// Of the longest answer that is read.
     /// Unit: bytes.
     pub(super) most: u64,
@@ -95,8 +96,11 @@ impl ServerExchange<'_> {
     }
 
     fn send<T>(&self, question: &Question<'_, T>, time: Duration) -> Result<T, Try> {
-        let request = self.address.request(self.client, question.route, time);
-        let request = request.header("content-type", "application/json").body(question.body.to_owned());
+        let to = |method| self.address.request(self.client, method, question.route, time);
+        let request = match question.body {
+            Some(body) => to(Method::POST).header("content-type", "application/json").body(body.to_owned()),
+            None => to(Method::GET),
+        };
         let response = request.send().map_err(|e| self.unsent(&e))?;
         let status = response.status();
         if status.is_redirection() {

@@ -50,11 +50,12 @@ impl<'a> JudgedPrompt<'a> {
     pub(super) fn judge(&self, exchange: &ServerExchange<'_>) -> Result<Vec<Likelihood>, AskFailure> {
         let route = if matches!(self.prompt, Written::Messages(_)) { CHAT } else { TEXT };
         let alone = self.body(None).to_string();
-        let length = exchange.ask(&Question { route, body: &alone, most: MOST, read: &prompt_tokens })?;
+        let length =
+            exchange.ask(&Question { route, body: Some(&alone), most: MOST, read: &prompt_tokens })?;
         let judge = |text: &String| {
             let body = self.body(Some((text, length))).to_string();
             let read = |answer: &str| likelihood(answer, length, text);
-            exchange.ask(&Question { route, body: &body, most: MOST, read: &read })
+            exchange.ask(&Question { route, body: Some(&body), most: MOST, read: &read })
         };
         self.texts.iter().map(judge).collect()
     }

@@ -23,7 +23,7 @@ use crate::toy::{Toy, pass, protocol};
 fn model(address: &str, timeout: Duration, tell: fn(&str)) -> anyhow::Result<RemoteModel> {
     RemoteModel::new(RemoteSettings {
         address,
-        model: "theirs",
+        model: Some("theirs"),
         key: None,
         parallel: 3,
         timeout,
@@ -31,9 +31,53 @@ fn model(address: &str, timeout: Duration, tell: fn(&str)) -> anyhow::Result<Rem
     })
 }
 
+/// The model of a server that gives none its name.
+fn only_model(address: &str) -> anyhow::Result<RemoteModel> {
+    RemoteModel::new(RemoteSettings {
+        address,
+        model: None,
+        key: None,
+        parallel: 1,
+        timeout: Duration::from_secs(5),
+        tell: Box::new(|_| {}),
+    })
+}
+
 fn ask(address: &str, pass: &EvalPass<'_>) -> anyhow::Result<Outcome> {
     let mut model = model(address, Duration::from_secs(20), |_| {})?;
     run::evaluate(&Toy::vqa(), &mut model, &mut Log::none(), pass)
+}
+
+#[test]
+fn without_a_name_the_only_model_of_a_server_is_asked() {
+    let listing = |body: &'static str| {
+        Server::start(move |asked| {
+            if asked.path.ends_with("/models") {
+                return Response { body: body.into(), ..Response::default() };
+            }
+            assert_eq!(asked.body["model"], json!("theirs"));
+            said("yes")
+        })
+    };
+    let one = listing(r#"{"object": "list", "data": [{"id": "theirs", "object": "model"}]}"#);
+    let mut model = only_model(&one.address).unwrap();
+    assert_eq!(model.name(), "theirs");
+    let pass = EvalPass { protocol: &some(1), ..pass() };
+    let outcome = run::evaluate(&Toy::vqa(), &mut model, &mut Log::none(), &pass).unwrap();
+    assert_eq!(outcome.items[0].output, "yes");
+    for (body, says) in [
+        (r#"{"data": [{"id": "a"}, {"id": "b"}]}"#, "it has 2 models (a, b); give --model-name NAME"),
+        (r#"{"data": []}"#, "it lists no model; give --model-name NAME"),
+        (r#"{"data": [{}]}"#, "a model of its list has no id"),
+        ("<html>", "its list of models is no JSON"),
+        ("{}", "its list of models has no data"),
+    ] {
+        let refused = only_model(&listing(body).address).err().unwrap().to_string();
+        assert!(refused.contains(says) && refused.ends_with("give --model-name NAME"), "{refused}");
+    }
+    let without = Server::start(|_| Response { status: 404, ..Response::default() });
+    let refused = only_model(&without.address).err().unwrap().to_string();
+    assert!(refused.contains("its models: it answered 404"), "{refused}");
 }
 
 fn some(questions: usize) -> Protocol {

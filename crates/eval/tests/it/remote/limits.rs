@@ -136,7 +136,7 @@ fn fault_09_keys_and_passwords_are_sent_and_never_shown() {
     let ask = |address: &str, key: Option<&str>| {
         let mut model = RemoteModel::new(RemoteSettings {
             address,
-            model: "theirs",
+            model: Some("theirs"),
             key: key.map(str::to_owned),
             parallel: 1,
             timeout: Duration::from_secs(5),
