@@ -141,7 +141,7 @@ pub(crate) struct ModelArgs {
     run: Option<PathBuf>,
     /// Instead of a run a model of others with a chat template: a language model in a Hugging Face folder or
     /// a GGUF file, which sees no pictures, or a folder of `mm1 export --format hf`.
-    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "stage", "image_size"])]
+    #[arg(long, value_name = "PATH", conflicts_with_all = ["run", "stage"])]
     model: Option<PathBuf>,
     /// The model as this stage of the run has left it. Default: the last that has a checkpoint.
     #[arg(long)]
@@ -164,7 +164,7 @@ impl ModelArgs {
     /// As [`Trained::of_stage`] and [`Trained::of_origin`].
     pub(crate) fn load(&self) -> Result<Trained> {
         let model = match (&self.model, &self.run) {
-            (Some(origin), _) => Trained::of_origin(origin, self.device, self.weights)?,
+            (Some(origin), _) => Trained::of_origin(origin, self.device, self.image_size, self.weights)?,
             (None, run) => {
                 let run = run.as_deref().context("--run or --model is needed")?;
                 Trained::of_stage(run, self.stage.as_deref(), self.device, self.image_size, self.weights)?

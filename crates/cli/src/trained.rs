@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::import::exported;
 use mm1_model::{Compute, Mm1};
@@ -59,9 +59,7 @@ impl Trained {
         let compute = compute.with_weight_format(weights.on(device.or(recipe.device))?);
         let id = checkpoints::identity(root, stage.name())?;
         if let Some(size) = image_size {
-            recipe = recipe.with_image_size(size);
-            let fits = recipe.image_spec().check().and_then(|()| model.with_image_size(size));
-            model = input(fits.with_context(|| format!("--image-size {size}")))?;
+            (model, recipe) = of_size(model, recipe, size)?;
         }
         Ok(Self {
             generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
@@ -158,11 +156,18 @@ tokens = 1
 "#;
 
 impl Trained {
-    /// The whole model in the folder `origin`, or the language model there, by itself.
+    /// The whole model in the folder `origin`, or the language model there, by itself; for pictures of
+    /// `image_size` pixels a side in place of its own, its weights kept as `weights` says.
     ///
     /// # Errors
-    /// What can't be imported; a tokenizer without a chat template.
-    pub(crate) fn of_origin(origin: &Path, device: DeviceArgs, weights: Weights) -> Result<Self> {
+    /// What can't be imported; a tokenizer without a chat template; a size that is not whole patches, or one
+    /// for a language model by itself.
+    pub(crate) fn of_origin(
+        origin: &Path,
+        device: DeviceArgs,
+        image_size: Option<usize>,
+        weights: Weights,
+    ) -> Result<Self> {
         let sees = input(exported::open(origin))?.is_some();
         let (recipe, field) = if sees { (NOTHING_TO_TRAIN, "model.from") } else { (BLIND, "model.lm.from") };
         let mut tree: Table = recipe.parse()?;
@@ -179,7 +184,12 @@ impl Trained {
         lm.vocab = lm.vocab.max(Some(tokenizer.vocab()));
         let device = device.or(recipe.device);
         let compute = Compute::new(input(device.open())?).with_weight_format(weights.on(device)?);
-        let model = model::after(&[], &recipe, origin, compute.device())?;
+        let mut model = model::after(&[], &recipe, origin, compute.device())?;
+        if let Some(size) = image_size {
+            let blind = || InputError::new(format!("--image-size {size}: {} sees nothing", origin.display()));
+            ensure!(sees, blind());
+            (model, recipe) = of_size(model, recipe, size)?;
+        }
         Ok(Self {
             generator: Generator::new(&compute, model, Arc::new(tokenizer), recipe.image_spec()),
             tuned: true,
@@ -189,6 +199,17 @@ impl Trained {
             recipe,
         })
     }
+}
+
+/// The same for pictures of `size` pixels a side: positions are interpolated.
+///
+/// # Errors
+/// [`InputError`] of a size that is not whole patches, or that the tiling can't have.
+fn of_size(model: Mm1, recipe: Recipe, size: usize) -> Result<(Mm1, Recipe)> {
+    let recipe = recipe.with_image_size(size);
+    let fits = recipe.image_spec().check().and_then(|()| model.with_image_size(size));
+    let model = input(fits.with_context(|| format!("--image-size {size}")))?;
+    Ok((model, recipe))
 }
 
 fn has_checkpoint(root: &Path, stage: &Stage) -> bool {

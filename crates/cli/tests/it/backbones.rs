@@ -156,6 +156,9 @@ fn a_language_model_of_others_is_talked_with_by_its_own_template() {
     assert_eq!(answer(&chat(&["hello"])), answer(&chat(&["hello"])));
     let picture = chat(&["--image", "x.png", "hello"]);
     assert_eq!(picture.status.code(), Some(2), "{}", stderr(&picture));
+    let size = chat(&["--image-size", "16", "hello"]);
+    assert_eq!(size.status.code(), Some(2));
+    assert!(stderr(&size).contains("sees nothing"), "{}", stderr(&size));
 }
 
 /// A run's model answers with the same words when it comes back from the file.

@@ -107,6 +107,8 @@ fn a_stock_model_with_tiles_goes_out_and_back_in() {
     let [root_name, folder, picture] = [&root, &out, &picture].map(|path| path.to_str().unwrap());
     let about = ["--image", picture];
     assert_eq!(answer(["--model", folder], &about), answer(["--run", root_name], &about));
+    let smaller = [about[0], about[1], "--image-size", "16"];
+    assert_eq!(answer(["--model", folder], &smaller), answer(["--run", root_name], &smaller));
     let plan = trained_on(&out, &dir.path().join("on"));
     assert_eq!(plan["settled"]["recipe"]["image"]["tiling"]["longest"].as_integer(), Some(2), "{plan}");
     // The stage before saw each picture as one.
