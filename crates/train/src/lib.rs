@@ -1,7 +1,9 @@
 //! One optimisation step and all it takes to resume it.
 
+mod among;
 pub mod checkpoint;
 pub mod config;
+pub mod exchange;
 #[cfg(feature = "gpu")]
 mod gpu;
 pub mod law;
@@ -16,7 +18,8 @@ mod tensors;
 
 pub use checkpoint::{Checkpoint, Snapshot};
 pub use config::{GroupScale, OptimizerConfig};
+pub use exchange::Exchange;
 pub use layer_decay::LayerDecay;
 pub use moments::MomentFormat;
 pub use schedule::Schedule;
-pub use step::{Figures, Loss, MicroBatch, Objective, Step, StepReport, StepResult, Trainer};
+pub use step::{Figures, Loss, MicroBatch, Objective, Preceding, Step, StepReport, StepResult, Trainer};

@@ -53,15 +53,15 @@ impl Moments {
         }
     }
 
-    /// What a checkpoint holds of a parameter of `shape`: names, shapes and types.
+    /// What a checkpoint holds of a whole parameter of `shape`: names, shapes and types.
     pub(crate) fn layout(&self, shape: &[usize]) -> Vec<(&'static str, Vec<usize>, DType)> {
         let of = |name, dtype| (name, shape.to_vec(), dtype);
         match self {
             Self::Floats(_) => vec![of("m", DType::F32), of("v", DType::F32)],
-            Self::Bytes(bytes) => vec![
+            Self::Bytes(_) => vec![
                 of("m", DType::I8),
                 of("v", DType::U8),
-                ("scales", vec![bytes.scales.len(), 2], DType::F32),
+                ("scales", vec![shape.iter().product::<usize>().div_ceil(adamw::BLOCK), 2], DType::F32),
             ],
         }
     }
@@ -103,9 +103,16 @@ impl Moments {
     }
 
     /// One step of the parameter with `values`: in place, in one pass, where they lie in this process.
-    pub(crate) fn step(&mut self, rule: &AdamWStep, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
+    /// `values` are those from number `begin` on, which is the first of a piece.
+    pub(crate) fn step(
+        &mut self,
+        rule: &AdamWStep,
+        values: Tensor<1>,
+        grad: Tensor<1>,
+        begin: usize,
+    ) -> Tensor<1> {
         let Ok(grad_here) = grad.clone().try_into_primitive::<Flex>() else {
-            return self.step_elsewhere(rule, values, grad);
+            return self.step_elsewhere(rule, values, grad, begin);
         };
         let own = |t: Tensor<1>| {
             t.try_into_primitive::<Flex>().expect("a parameter is where its gradient is").to_contiguous()
@@ -113,7 +120,7 @@ impl Moments {
         let (mut values, grad_here) = (own(values), grad_here.to_contiguous());
         let (to, along) = (values.storage_mut(), grad_here.storage());
         match self {
-            Self::Bytes(moments) => rule.step_bytes(to, along, moments),
+            Self::Bytes(moments) => rule.step_bytes_from(begin, to, along, moments),
             Self::Floats(tensors) => {
                 let empty = || Tensor::zeros([0], &grad.device());
                 let [mut first, mut second] = tensors.each_mut().map(|t| own(std::mem::replace(t, empty())));
@@ -129,12 +136,18 @@ impl Moments {
     }
 
     /// The same on another device, and there if the moments are there.
-    fn step_elsewhere(&mut self, rule: &AdamWStep, values: Tensor<1>, grad: Tensor<1>) -> Tensor<1> {
+    fn step_elsewhere(
+        &mut self,
+        rule: &AdamWStep,
+        values: Tensor<1>,
+        grad: Tensor<1>,
+        begin: usize,
+    ) -> Tensor<1> {
         match self {
             Self::Bytes(moments) => {
                 let device = values.device();
                 let [mut here, along] = [values, grad].map(|t| t.into_data().iter().collect::<Vec<f32>>());
-                rule.step_bytes(&mut here, &along, moments);
+                rule.step_bytes_from(begin, &mut here, &along, moments);
                 let count = here.len();
                 Tensor::from_data(TensorData::new(here, [count]), &device)
             }
@@ -194,8 +207,8 @@ mod tests {
         let second = tensor(|i| (i as f32 * 0.3).cos().powi(2) * 0.01);
         let [mut here, mut elsewhere] =
             [(); 2].map(|()| Moments::Floats(Box::new([first.clone(), second.clone()])));
-        let fused = here.step(&RULE, values.clone(), grad.clone());
-        let composed = elsewhere.step_elsewhere(&RULE, values.clone(), grad);
+        let fused = here.step(&RULE, values.clone(), grad.clone(), 0);
+        let composed = elsewhere.step_elsewhere(&RULE, values.clone(), grad, 0);
         assert!(apart(&fused, &composed) < 1e-6);
         let (Moments::Floats(here), Moments::Floats(elsewhere)) = (here, elsewhere) else {
             panic!("moments changed their kind");
@@ -209,8 +222,8 @@ mod tests {
         let (values, grad) = (tensor(|i| (i as f32).sin()), tensor(|i| (i as f32 * 1.3).cos()));
         let [mut here, mut elsewhere] =
             [(); 2].map(|()| Moments::zeros(MomentFormat::EightBit, 1000, &Device::flex()));
-        let there = elsewhere.step_elsewhere(&RULE, values.clone(), grad.clone());
-        assert_eq!(here.step(&RULE, values, grad).into_data(), there.into_data());
+        let there = elsewhere.step_elsewhere(&RULE, values.clone(), grad.clone(), 0);
+        assert_eq!(here.step(&RULE, values, grad, 0).into_data(), there.into_data());
         assert_eq!(here.export(&[10, 100]), elsewhere.export(&[10, 100]));
     }
 

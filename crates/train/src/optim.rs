@@ -1,14 +1,17 @@
 //! AdamW with parameter groups and clipping by the global norm.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
-use mm1_kernels::adamw;
+use mm1_kernels::adamw::{self, PIECE};
+use mm1_kernels::rows;
 
 use crate::config::OptimizerConfig;
+use crate::exchange::{self, Bucket, Exchange};
 #[cfg(feature = "gpu")]
 use crate::gpu;
 use crate::moments::Moments;
@@ -17,10 +20,16 @@ use crate::parameters;
 /// Gradients by path of the parameter, flat.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
 
+/// Of each trained parameter the sum of the gradients of this rank's part, by path.
+pub(crate) type PartSums = BTreeMap<String, Vec<f32>>;
+
 /// The optimizer and its moments.
 #[derive(Debug)]
 pub(crate) struct AdamW {
     config: OptimizerConfig,
+    rank: usize,
+    /// Paths of trained parameters that cross between ranks together, all in order.
+    buckets: Vec<Vec<String>>,
     /// By path of the parameter.
     trained: BTreeMap<String, TrainedParameter>,
 }
@@ -31,6 +40,9 @@ struct TrainedParameter {
     shape: Vec<usize>,
     /// The factor on the learning rate.
     scale: f64,
+    /// The part of each rank, of this one alone the whole.
+    parts: Vec<Range<usize>>,
+    /// Of the values of this rank's part.
     moments: Moments,
 }
 
@@ -45,17 +57,22 @@ pub(crate) struct Update {
 }
 
 impl AdamW {
-    /// With moments of 0 for every trained parameter.
-    pub(crate) fn new<M: Module>(config: OptimizerConfig, model: &M) -> Self {
+    /// With moments of 0 for the part of every trained parameter that is of rank `rank` of `ranks`.
+    pub(crate) fn new<M: Module>(config: OptimizerConfig, model: &M, (rank, ranks): (usize, usize)) -> Self {
         let all = parameters::collect(model);
         let decay = config.layer_decay.factors(all.keys());
-        let trained = all.into_iter().filter(|(_, p)| p.trained).map(|(path, p)| {
-            let moments = Moments::zeros(config.moments, p.shape.iter().product(), &p.values.device());
+        let trained = all.into_iter().filter(|(_, p)| p.trained).enumerate().map(|(index, (path, p))| {
+            let parts = exchange::parts(ranks, index, p.shape.iter().product());
+            let moments = Moments::zeros(config.moments, parts[rank].len(), &p.values.device());
             let scale = config.scale_of(&path) * decay[&path];
-            (path, TrainedParameter { shape: p.shape, scale, moments })
+            (path, TrainedParameter { shape: p.shape, scale, parts, moments })
         });
-        let trained = trained.collect();
-        Self { config, trained }
+        let trained: BTreeMap<String, TrainedParameter> = trained.collect();
+        let paths: Vec<&String> = trained.keys().collect();
+        let buckets = exchange::buckets(trained.values().map(TrainedParameter::count));
+        let of = |bucket: Range<usize>| paths[bucket].iter().map(|&path| path.clone()).collect();
+        let buckets = buckets.into_iter().map(of).collect();
+        Self { config, rank, buckets, trained }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -65,21 +82,110 @@ impl AdamW {
     /// Updates every trained parameter; one without a gradient (the encoder's, in a step without pictures)
     /// has a gradient of 0, so that a step means the same however it is cut into micro-batches.
     pub(crate) fn update<M: Module>(&mut self, model: M, mut grads: Gradients, update: Update) -> M {
-        let clip = (self.config.clip_norm / (update.norm + 1e-6)).min(1.0);
-        parameters::map(model, |path, shape, values| {
+        parameters::map(model, |path, _, values| {
             let Some(trained) = self.trained.get_mut(path) else { return values };
             let grad = grads.remove(path).unwrap_or_else(|| values.zeros_like());
-            let rule = adamw::AdamWStep {
-                lr: (update.lr * trained.scale) as f32,
-                beta1: self.config.beta1 as f32,
-                beta2: self.config.beta2 as f32,
-                eps: self.config.eps as f32,
-                weight_decay: if shape.len() >= 2 { self.config.weight_decay as f32 } else { 0.0 },
-                time: update.time,
-                grad_scale: clip as f32,
-            };
-            trained.moments.step(&rule, values, grad)
+            trained.moments.step(&trained.rule(&self.config, update), values, grad, 0)
         })
+    }
+
+    /// A sum of 0 for this rank's part of every trained parameter.
+    pub(crate) fn part_sums(&self) -> PartSums {
+        let zeros = |trained: &TrainedParameter| vec![0.0; trained.parts[self.rank].len()];
+        self.trained.iter().map(|(path, trained)| (path.clone(), zeros(trained))).collect()
+    }
+
+    /// Adds the gradients of one micro-batch of each rank, in the order of the ranks. Every rank takes part
+    /// with every parameter: where one has no gradient it is 0.
+    pub(crate) fn add_parts(
+        &self,
+        exchange: &dyn Exchange,
+        mut grads: Gradients,
+        sums: &mut PartSums,
+    ) -> Result<()> {
+        for paths in &self.buckets {
+            let whole = |path: &String| match grads.remove(path) {
+                Some(grad) => floats(grad),
+                None => Ok(vec![0.0; self.trained[path].count()]),
+            };
+            let whole = paths.iter().map(whole).collect::<Result<Vec<_>>>()?;
+            let bucket = self.bucket(paths);
+            let given = exchange.scatter(&bucket.pack(&whole), bucket.ranks())?;
+            let own = bucket.ranks()[self.rank].len();
+            for mut of_rank in given.chunks_exact(own.max(1)) {
+                for path in paths {
+                    let sum = sums.get_mut(path).context("a parameter without a sum")?;
+                    let (part, behind) = of_rank.split_at(sum.len());
+                    rows::add(sum, part);
+                    of_rank = behind;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// How the parameters at `paths` cross together.
+    fn bucket(&self, paths: &[String]) -> Bucket<'_> {
+        Bucket::new(paths.iter().map(|path| self.trained[path].parts.as_slice()).collect())
+    }
+
+    /// [`norm`] of the gradients of which each rank has a part.
+    pub(crate) fn norm_of_parts(&self, exchange: &dyn Exchange, sums: &PartSums) -> Result<f64> {
+        let squares = sums.values().flat_map(|sum| sum.chunks(PIECE)).map(adamw::sum_of_squares);
+        let own: Vec<u8> = squares.flat_map(f64::to_le_bytes).collect();
+        let of_ranks = exchange.gather(&own)?;
+        let mut rest: Vec<&[u8]> = of_ranks.iter().map(Vec::as_slice).collect();
+        let mut all = Vec::with_capacity(self.trained.len());
+        for trained in self.trained.values() {
+            let pieces = trained.parts.iter().zip(&mut rest).map(|(part, rest)| {
+                let (pieces, behind) = rest
+                    .split_at_checked(8 * part.len().div_ceil(PIECE))
+                    .context("a rank with another model")?;
+                *rest = behind;
+                Ok(pieces)
+            });
+            let pieces = pieces.collect::<Result<Vec<_>>>()?;
+            let in_order = exchange::in_order(&trained.parts, &pieces).concat();
+            all.push(in_order.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum());
+        }
+        sum_by_path(self.trained.keys(), all)
+    }
+
+    /// [`Self::update`] by gradients of which each rank has a part: it moves this part, and all ranks give
+    /// theirs to each other. Gives the new values of all trained parameters.
+    pub(crate) fn update_parts<M: Module>(
+        &mut self,
+        exchange: &dyn Exchange,
+        model: &M,
+        mut sums: PartSums,
+        update: Update,
+    ) -> Result<Gradients> {
+        let (mut here, mut moved) = (parameters::collect(model), Gradients::new());
+        let device = model.devices().into_iter().next().context("the model has no parameters")?;
+        let device = device.without_autodiff();
+        for paths in self.buckets.clone() {
+            let mut own = Vec::new();
+            for path in &paths {
+                let (Some(trained), Some(p), Some(sum)) =
+                    (self.trained.get_mut(path), here.remove(path), sums.remove(path))
+                else {
+                    bail!("{path} is no parameter any more")
+                };
+                let part = trained.parts[self.rank].clone();
+                if !part.is_empty() {
+                    let (rule, begin) = (trained.rule(&self.config, update), part.start);
+                    let values = upload(floats(p.values.slice([part]))?, &device);
+                    own.extend(floats(trained.moments.step(&rule, values, upload(sum, &device), begin))?);
+                }
+            }
+            let bucket = self.bucket(&paths);
+            let mut all = vec![0.0; bucket.len()];
+            all[bucket.ranks()[self.rank].clone()].copy_from_slice(&own);
+            exchange.collect(&mut all, bucket.ranks())?;
+            let values = bucket.unpack(&all).into_iter().map(|values| upload(values, &device));
+            moved.extend(paths.iter().cloned().zip(values));
+        }
+        Ok(moved)
     }
 
     /// The moments as they are kept, named by the parameter's path and `.m`, `.v` or `.scales`.
@@ -91,7 +197,28 @@ impl AdamW {
         self.trained.iter().flat_map(of).collect()
     }
 
-    /// Takes the moments that [`AdamW::export`] gave; they must be those of the same parameters.
+    /// [`Self::export`] of the moments of which each rank has a part, at rank 0.
+    pub(crate) fn export_of_all(
+        &self,
+        exchange: &dyn Exchange,
+    ) -> Result<Option<BTreeMap<String, TensorData>>> {
+        let mut all = BTreeMap::new();
+        for (path, trained) in &self.trained {
+            let own = trained.moments.export(&[trained.parts[self.rank].len()]);
+            let layout = trained.moments.layout(&trained.shape);
+            for ((name, shape, dtype), (_, own)) in layout.into_iter().zip(own) {
+                let Some(of_ranks) = exchange.gather_at_first(own.bytes())? else { continue };
+                let of_ranks: Vec<&[u8]> = of_ranks.iter().map(Vec::as_slice).collect();
+                let bytes = exchange::in_order(&trained.parts, &of_ranks).concat();
+                let data = TensorData::try_from_bytes_vec(bytes, shape, dtype);
+                all.insert(format!("{path}.{name}"), data.context("moments of ranks with other models")?);
+            }
+        }
+        Ok((exchange.rank() == 0).then_some(all))
+    }
+
+    /// Takes the moments that [`AdamW::export`] gave, of ranks their parts; they must be those of the same
+    /// parameters.
     pub(crate) fn import(&mut self, tensors: BTreeMap<String, TensorData>, device: &Device) -> Result<()> {
         let expected = self.trained.iter().flat_map(|(path, trained)| {
             let layout = trained.moments.layout(&trained.shape).into_iter();
@@ -99,10 +226,55 @@ impl AdamW {
         });
         let mut loaded = parameters::check(tensors, expected)?;
         for (path, trained) in &mut self.trained {
-            trained.moments.import(|name| loaded.remove(&format!("{path}.{name}")), device)?;
+            let (part, count) = (trained.parts[self.rank].clone(), trained.count());
+            let take = |name: &str| {
+                let whole = loaded.remove(&format!("{path}.{name}"))?;
+                Some(if part.len() == count { whole } else { part_of(name, &whole, &part) })
+            };
+            trained.moments.import(take, device)?;
         }
         Ok(())
     }
+}
+
+impl TrainedParameter {
+    /// Of all ranks.
+    fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    fn rule(&self, config: &OptimizerConfig, update: Update) -> adamw::AdamWStep {
+        let clip = (config.clip_norm / (update.norm + 1e-6)).min(1.0);
+        adamw::AdamWStep {
+            lr: (update.lr * self.scale) as f32,
+            beta1: config.beta1 as f32,
+            beta2: config.beta2 as f32,
+            eps: config.eps as f32,
+            weight_decay: if self.shape.len() >= 2 { config.weight_decay as f32 } else { 0.0 },
+            time: update.time,
+            grad_scale: clip as f32,
+        }
+    }
+}
+
+/// `[n]` on `device`.
+fn upload(values: Vec<f32>, device: &Device) -> Tensor<1> {
+    let count = values.len();
+    Tensor::from_data(TensorData::new(values, [count]), device)
+}
+
+/// Values on the host.
+fn floats(values: Tensor<1>) -> Result<Vec<f32>> {
+    values.into_data().try_to_vec().context("values in f32")
+}
+
+/// What the moments called `name` have of a part of a parameter, flat.
+fn part_of(name: &str, whole: &TensorData, part: &Range<usize>) -> TensorData {
+    // Two numbers for a block; a part is whole blocks, but for the last one of all.
+    let at = |value: usize| if name == "scales" { 2 * value.div_ceil(adamw::BLOCK) } else { value };
+    let (range, width) = (at(part.start)..at(part.end), whole.dtype().size());
+    let bytes = whole.bytes()[range.start * width..range.end * width].to_vec();
+    TensorData::from_bytes_vec(bytes, [range.len()], whole.dtype())
 }
 
 /// The norm of all gradients together: summed in f64, in the order of their paths.
@@ -124,8 +296,13 @@ pub(crate) fn norm(grads: &Gradients) -> Result<f64> {
             Tensor::cat(squares, 0).into_data().iter().collect()
         }
     };
+    sum_by_path(grads.keys(), squares)
+}
+
+/// The root of the sum of `squares`, those of the gradient at each path.
+fn sum_by_path<'a>(paths: impl Iterator<Item = &'a String>, squares: Vec<f64>) -> Result<f64> {
     let mut sum = 0.0;
-    for (path, squares) in grads.keys().zip(squares) {
+    for (path, squares) in paths.zip(squares) {
         ensure!(squares.is_finite(), "the gradient of {path} is not finite");
         sum += squares;
     }

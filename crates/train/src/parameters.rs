@@ -43,6 +43,12 @@ pub(crate) fn add_gradients<M: Module>(
     add.grads
 }
 
+/// All values on the host, by path.
+pub(crate) fn export<M: Module>(model: &M) -> BTreeMap<String, TensorData> {
+    let all = collect(model).into_iter();
+    all.map(|(path, p)| (path, download(&p.values, &p.shape))).collect()
+}
+
 /// Replaces the values of each parameter by what `change` makes of its path, shape and flat values, which
 /// nothing else refers to, if nothing else refers to `model`: they can be written in place.
 pub(crate) fn map<M: Module>(model: M, change: impl FnMut(&str, &[usize], Tensor<1>) -> Tensor<1>) -> M {

@@ -1,6 +1,7 @@
 //! [`Trainer`]: one optimisation step after another.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
@@ -11,6 +12,7 @@ use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
 use crate::config::OptimizerConfig;
+use crate::exchange::Exchange;
 use crate::optim::{self, AdamW, Gradients, Update};
 use crate::parameters;
 
@@ -33,6 +35,18 @@ pub struct Step<'a, B> {
     pub weight: f64,
     /// Steps done before this one.
     pub number: u64,
+    /// What precedes `batches` in the step.
+    pub preceding: Preceding,
+}
+
+/// Micro-batches of a step, with something to learn, that come before those at hand: other ranks have them,
+/// or this one has had them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Preceding {
+    /// How many.
+    pub batches: u64,
+    /// Pictures in them.
+    pub images: usize,
 }
 
 /// What an objective minimises of a micro-batch: SUMS over its examples, each `[1]`.
@@ -57,7 +71,7 @@ pub struct StepResult {
     /// Σ weight · loss / Σ weight, auxiliary losses included.
     pub loss: f64,
     /// The auxiliary losses among it, each divided by Σ weight.
-    pub auxiliary_losses: Figures,
+    pub auxiliary_losses: BTreeMap<String, f64>,
     /// The gradients of `loss`.
     pub grads: Gradients,
     /// What else it measures, by its name in `metrics.jsonl`.
@@ -73,6 +87,10 @@ pub type Figures = BTreeMap<&'static str, f64>;
 pub trait Objective: Module {
     /// A micro-batch.
     type Batch: MicroBatch;
+
+    /// Whether the loss of an example depends on those of other micro-batches, as a contrast's does. Ranks
+    /// can't share its step: it is given one micro-batch at a time then.
+    const OF_WHOLE_STEP: bool = false;
 
     /// The weight of a micro-batch in the step's mean; 0 if there is nothing to learn.
     fn weight(batch: &Self::Batch) -> f64;
@@ -114,7 +132,7 @@ impl StepResult {
             for (name, loss) in auxiliary {
                 let loss = loss / step.weight;
                 let value: f32 = loss.clone().into_scalar();
-                *sum.auxiliary_losses.entry(name).or_default() += f64::from(value);
+                *sum.auxiliary_losses.entry(name.to_owned()).or_default() += f64::from(value);
                 total = total + loss;
             }
             sum.add_loss(&total, batch.samples())?;
@@ -166,7 +184,7 @@ pub struct StepReport {
     pub images: usize,
     /// Parts of the loss beside the objective's own.
     #[serde(flatten)]
-    pub auxiliary_losses: Figures,
+    pub auxiliary_losses: BTreeMap<String, f64>,
     /// What else the objective measures.
     #[serde(flatten)]
     pub figures: Figures,
@@ -176,12 +194,14 @@ pub struct StepReport {
 #[derive(Debug)]
 pub struct Trainer<M: Objective> {
     /// Taken out only while it is updated, so that the weights have one owner and change in place.
-    model: Option<M>,
-    optimizer: AdamW,
+    pub(crate) model: Option<M>,
+    pub(crate) optimizer: AdamW,
     compute: Compute,
     /// The model's, without autodiff.
     device: Device,
-    step: u64,
+    pub(crate) step: u64,
+    /// The ranks that train together, if they are several processes, or will be.
+    pub(crate) exchange: Option<Arc<dyn Exchange>>,
 }
 
 impl<M: Objective> Trainer<M> {
@@ -191,28 +211,54 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If `model` is not on an autodiff device, or nothing is left to train.
     pub fn new(compute: &Compute, model: M, config: OptimizerConfig) -> Result<Self> {
+        Self::among(compute, model, config, None)
+    }
+
+    /// The same as one rank of an `exchange`. All ranks begin with the same model.
+    ///
+    /// # Errors
+    /// As [`Self::new`]; several ranks and an objective whose loss is of the whole step.
+    pub fn among(
+        compute: &Compute,
+        model: M,
+        config: OptimizerConfig,
+        exchange: Option<Arc<dyn Exchange>>,
+    ) -> Result<Self> {
+        ensure!(
+            !M::OF_WHOLE_STEP || exchange.as_ref().is_none_or(|exchange| exchange.ranks() == 1),
+            "the loss of an example depends on all others of its step: such an objective is trained by one \
+             rank"
+        );
+        // One rank does such a step as a process without others.
+        let exchange = exchange.filter(|_| !M::OF_WHOLE_STEP);
         let frozen = |path: &str| config.freezes(path) || !model.trains(path);
         let paths = weights::shapes(&model).into_iter().map(|(path, _)| path);
         let frozen: BTreeSet<String> = paths.filter(|path| frozen(path)).collect();
         let model = weights::freeze(model, |path| frozen.contains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
-        let optimizer = AdamW::new(config, &model);
+        let place = exchange.as_ref().map_or((0, 1), |exchange| (exchange.rank(), exchange.ranks()));
+        let optimizer = AdamW::new(config, &model, place);
         ensure!(
             !optimizer.is_empty(),
             "nothing to train: every part is frozen, or the device has no autodiff"
         );
-        Ok(Self { model: Some(model), optimizer, compute: compute.clone(), device, step: 0 })
+        Ok(Self { model: Some(model), optimizer, compute: compute.clone(), device, step: 0, exchange })
     }
 
-    /// One step over all `batches` together at the learning rate `lr`. How the examples are cut into batches
-    /// does not matter: gradients are summed, and divided by the weight of the whole step.
+    /// One step over all `batches` together at the learning rate `lr`; of several ranks each has its own, as
+    /// many as the others. How the examples are cut into batches does not matter: gradients are summed, and
+    /// divided by the weight of the whole step.
     ///
     /// # Errors
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
     pub fn step(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
         let compute = self.compute.clone();
-        compute.step(|compute| self.step_over(compute, batches, lr))
+        let exchange = self.exchange.clone();
+        compute.step(|compute| match exchange {
+            Some(exchange) => self.step_among(exchange.as_ref(), compute, batches, lr),
+            None => self.step_over(compute, batches, lr),
+        })
     }
 
     fn step_over(&mut self, compute: &Compute, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
@@ -251,7 +297,8 @@ impl<M: Objective> Trainer<M> {
             batches.len()
         );
         let batches: Vec<&M::Batch> = batches.iter().filter(|b| M::weight(b) > 0.0).collect();
-        self.model().backward(compute, &Step { batches: &batches, weight, number: self.step })
+        let preceding = Preceding::default();
+        self.model().backward(compute, &Step { batches: &batches, weight, number: self.step, preceding })
     }
 
     /// The model as it is. A clone that lives on into the next step costs that step a copy of the weights.
@@ -271,9 +318,8 @@ impl<M: Objective> Trainer<M> {
 
     /// All that [`Trainer::restore`] needs, with the caller's own `state`.
     pub fn snapshot(&self, state: Value) -> Snapshot {
-        let weights = parameters::collect(self.model()).into_iter();
-        let model = weights.map(|(path, p)| (path, parameters::download(&p.values, &p.shape)));
-        Snapshot { step: self.step, model: model.collect(), optimizer: self.optimizer.export(), state }
+        let model = parameters::export(self.model());
+        Snapshot { step: self.step, model, optimizer: self.optimizer.export(), state }
     }
 
     /// Goes back to `snapshot`: the next steps are bit for bit those of the run that took it.

@@ -55,7 +55,14 @@ impl ByteMoments {
 impl AdamWStep {
     /// As [`AdamWStep::step`]: computes in f32, and moves `param` by what is not rounded yet.
     pub fn step_bytes(&self, param: &mut [f32], grad: &[f32], moments: &mut ByteMoments) {
+        self.step_bytes_from(0, param, grad, moments);
+    }
+
+    /// The same of a part of a parameter, which begins with its value number `begin`, the first of a piece:
+    /// the odds of rounding come from the place in the whole.
+    pub fn step_bytes_from(&self, begin: usize, param: &mut [f32], grad: &[f32], moments: &mut ByteMoments) {
         let n = param.len();
+        assert!(begin.is_multiple_of(PIECE), "a part of a parameter begins with a piece");
         assert_eq!(grad.len(), n, "parameter and gradient differ in length");
         let ByteMoments { first, second, scales } = moments;
         assert!(first.len() == n && second.len() == n, "parameter and moments differ in length");
@@ -72,7 +79,7 @@ impl AdamWStep {
             .into_par_iter()
             .enumerate()
             .for_each(|(i, (param, grad, first, second, scales))| {
-                let at = PiecePosition { step, first: (i * PIECE) as u32 };
+                let at = PiecePosition { step, first: (begin + i * PIECE) as u32 };
                 step_piece(&rule, at, param, grad, PieceMoments { first, second, scales });
             });
     }

@@ -8,8 +8,9 @@ pub use bytes::{BLOCK, ByteMoments};
 
 use crate::cpu::tiered;
 
-/// Values in a piece: fixed, so that no sum depends on the number of threads.
-const PIECE: usize = 16_384;
+/// Values in a piece: fixed, so that no sum depends on the number of threads, or of ranks that have a part of
+/// a parameter each.
+pub const PIECE: usize = 16_384;
 
 /// The numbers of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -17,7 +17,7 @@ impl Objective for Aim {
 
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
         let device = self.paint.val().device();
-        let mut first = 0;
+        let mut first = step.preceding.images;
         StepResult::of_sums(compute, self, step, |batch| {
             pictures(batch)?;
             let count = batch.images();

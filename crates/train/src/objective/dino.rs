@@ -21,6 +21,8 @@ const LEAST_RANK: f64 = 1.05;
 impl Objective for Dino {
     type Batch = Batch;
 
+    const OF_WHOLE_STEP: bool = true;
+
     fn weight(batch: &Batch) -> f64 {
         batch.images() as f64
     }

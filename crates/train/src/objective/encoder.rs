@@ -14,6 +14,8 @@ use crate::step::{Loss, Objective, Step, StepResult};
 impl Objective for Clip {
     type Batch = Batch;
 
+    const OF_WHOLE_STEP: bool = true;
+
     fn weight(batch: &Batch) -> f64 {
         batch.examples.len() as f64
     }

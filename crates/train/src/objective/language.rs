@@ -14,7 +14,7 @@ impl Objective for Mm1 {
     }
 
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
-        let mut parts = 0..;
+        let mut parts = step.preceding.batches..;
         StepResult::of_sums(compute, self, step, |batch| {
             // Dropout draws anew in each micro-batch, the same after a resume.
             let compute = compute.in_micro_batch(step.number, parts.next().unwrap_or_default());

@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use crate::toy::{batch, compute, config, device, text_only};
 
-fn vision() -> Vision {
+pub(crate) fn vision() -> Vision {
     Mm1::encoder(&config(), 7, &device()).unwrap()
 }
 
@@ -228,7 +228,7 @@ fn an_attentive_probe_finds_the_patch_that_tells() {
 }
 
 /// Pictures with their captions, without the examples of text.
-fn pairs(rows: std::ops::Range<usize>) -> mm1_data::batch::Batch {
+pub(crate) fn pairs(rows: std::ops::Range<usize>) -> mm1_data::batch::Batch {
     let mut batch = batch(1, rows);
     batch.examples.retain(|example| example.sample.starts_with("picture"));
     batch

@@ -9,6 +9,7 @@ mod golden;
 mod law;
 mod layer_decay;
 mod optim;
+mod ranks;
 mod schedule;
 mod step;
 mod toy;

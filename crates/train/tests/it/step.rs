@@ -189,7 +189,7 @@ fn resumes_with(config: OptimizerConfig, change: fn(Mm1) -> Mm1) {
 }
 
 /// With low-rank adapters in place of the weights of encoder and decoder, and dropout.
-fn adapted(model: Mm1) -> Mm1 {
+pub(crate) fn adapted(model: Mm1) -> Mm1 {
     let targets = vec![AdapterTarget::K, AdapterTarget::Out, AdapterTarget::Up, AdapterTarget::Down];
     let parts = vec![AdapterPart::Vision, AdapterPart::Lm];
     let config = AdapterConfig { rank: 2, dropout: 0.25, targets, parts, ..AdapterConfig::default() };
