@@ -14,6 +14,7 @@ mod continuation;
 mod error;
 mod estimate;
 mod evaluation;
+mod fleet;
 mod interrupt;
 mod local;
 mod machine;

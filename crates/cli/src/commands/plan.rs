@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::estimate::RunEstimate;
+use crate::fleet::{FleetArgs, FleetPlan};
 use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 
@@ -23,6 +24,9 @@ pub(crate) struct PlanArgs {
     /// Print one JSON document as the last line of standard output.
     #[arg(long)]
     json: bool,
+    // The last, since what follows it would stand under its heading.
+    #[command(flatten)]
+    fleet: FleetArgs,
 }
 
 /// Checks the recipe and prints what it would do.
@@ -31,6 +35,14 @@ pub(crate) struct PlanArgs {
 /// Whatever is wrong with the recipe or its data.
 pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let recipe = args.device.put(args.recipe.read()?);
+    if let Some(ranks) = args.fleet.ranks {
+        let plan = FleetPlan::of(recipe, &args.fleet, ranks)?;
+        if args.json {
+            return print_json(&plan);
+        }
+        print!("{}", plan.summary());
+        return Ok(());
+    }
     // A loader holds more memory for more threads.
     let worker = Worker::alone(args.threads.start_pool()?);
     let plan = Plan::resolve(recipe, None)?;

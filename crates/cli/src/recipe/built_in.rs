@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 22] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 25] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
     recipe!("ablations/flamingo"),
@@ -31,6 +31,9 @@ pub(crate) const RECIPES: [BuiltInRecipe; 22] = [
     recipe!("encoder/dino-quick"),
     recipe!("encoder/probe"),
     recipe!("own-pictures"),
+    recipe!("paper/30b"),
+    recipe!("paper/3b"),
+    recipe!("paper/7b"),
     recipe!("pretrain/desk"),
     recipe!("pretrain/smol"),
     recipe!("pretrain/smol-llava"),
