@@ -7,6 +7,7 @@ use anyhow::{Result, ensure};
 
 use crate::error::Interrupted;
 use crate::plan::{Plan, Worker};
+use crate::ranks::Ranks;
 use crate::run_folder::RunFolder;
 use crate::run_report::RunReport;
 
@@ -20,6 +21,8 @@ pub(crate) struct Context {
     pub(crate) report: RunReport,
     /// Which process of the run this is.
     pub(crate) worker: Worker,
+    /// The processes that do the run together.
+    pub(crate) ranks: Ranks,
     /// Set by an interrupt; a stage then writes a checkpoint and stops.
     pub(crate) stop: Arc<AtomicBool>,
 }

@@ -23,6 +23,7 @@ mod new_folder;
 mod plan;
 mod pretrained;
 mod progress;
+mod ranks;
 mod recipe;
 mod recipe_tokenizer;
 mod reuse;

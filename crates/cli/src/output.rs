@@ -8,6 +8,7 @@
 
 use std::fmt;
 use std::io::{self, ErrorKind, Write as _, stderr, stdout};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::Result;
 use console::Term;
@@ -19,8 +20,20 @@ use serde::Serialize;
 use crate::error::InputError;
 use crate::wrap::wrap;
 
+/// Whether this process only says why it fails: of a run's ranks one speaks.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// Says nothing from here on, but why it fails.
+#[cfg(feature = "mpi")]
+pub(crate) fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
 /// Writes a line, or several, to standard error.
 pub(crate) fn tell(line: impl fmt::Display) {
+    if SILENT.load(Ordering::Relaxed) {
+        return;
+    }
     let line = line.to_string();
     // Nobody can be told that standard error is closed.
     let line = wrap(&printable_lines(&without_secrets(&line)), &Term::stderr());

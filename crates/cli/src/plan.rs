@@ -31,6 +31,7 @@ use crate::error::input;
 use crate::evaluation::{rehearse, style_after};
 use crate::local::LocalPrompts;
 use crate::pretrained::{self, CompleteRecipe, OriginHashes};
+use crate::ranks::Ranks;
 use crate::recipe::check::check_stages;
 use crate::recipe::export_form;
 use crate::recipe::{ObjectiveConfig, Recipe, Stage, TrainStage, WrittenRecipe};
@@ -65,6 +66,11 @@ impl Worker {
     /// The only process of a run.
     pub(crate) fn alone(threads: usize) -> Self {
         Self { threads, share: RankShare::default() }
+    }
+
+    /// One of `ranks`.
+    pub(crate) fn of(ranks: &Ranks, threads: usize) -> Self {
+        Self { threads, share: ranks.share() }
     }
 }
 

@@ -31,7 +31,8 @@ pub(crate) fn open(
         TokenizerConfig::Bpe { vocab, documents } => (*vocab, *documents),
     };
     // Before the first step nothing was made with it, and the recipe may be another one now.
-    let begun = folder.filter(|folder| folder.has_results());
+    // Another rank has made it a moment ago.
+    let begun = folder.filter(|folder| folder.has_results() || !folder.is_own());
     if let Some(path) = begun.map(RunFolder::tokenizer).filter(|p| p.exists()) {
         return marked(Tokenizer::load(&path)?, recipe);
     }
@@ -51,7 +52,7 @@ pub(crate) fn open(
             })?,
     };
     let tokenizer = marked(tokenizer, recipe)?;
-    if let Some(folder) = folder {
+    if let Some(folder) = folder.filter(|folder| folder.is_own()) {
         tokenizer.save(&folder.tokenizer())?;
     }
     Ok(tokenizer)
@@ -90,7 +91,8 @@ pub(crate) fn stored(
     };
     let tokenizer = marked(Tokenizer::from_json(&json, template)?, recipe)?;
     // Once there are results, another file is refused by its hash, and must not be in the place of theirs.
-    if let Some(folder) = folder.filter(|folder| !folder.has_results() || !folder.tokenizer().exists()) {
+    let first = |folder: &&RunFolder| !folder.has_results() || !folder.tokenizer().exists();
+    if let Some(folder) = folder.filter(|folder| folder.is_own()).filter(first) {
         tokenizer.save(&folder.tokenizer())?;
         if let Some(template) = tokenizer.chat_template() {
             template.save(folder.root())?;

@@ -42,8 +42,9 @@ const OURS: [&str; 12] = [
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     root: PathBuf,
-    // Held while the run lives: two processes never write into one folder.
-    _lock: File,
+    // Held while the run lives: two processes never write into one folder. Ranks beside the first have none,
+    // and write nothing.
+    lock: Option<File>,
 }
 
 impl RunFolder {
@@ -66,7 +67,28 @@ impl RunFolder {
         fs::create_dir_all(root).map_err(|e| {
             InputError::new(format!("--out {}: the run folder can't be made: {e}", root.display()))
         })?;
-        Ok(lock(root)?.map(|lock| Self { root: root.to_path_buf(), _lock: lock }))
+        Ok(lock(root)?.map(|lock| Self { root: root.to_path_buf(), lock: Some(lock) }))
+    }
+
+    /// The folder of a run of several ranks, for one that writes nothing there.
+    ///
+    /// # Errors
+    /// [`InputError`]: a folder that this rank does not see.
+    pub(crate) fn of_other_rank(root: &Path) -> Result<Self> {
+        ensure!(
+            root.join(PLAN).exists(),
+            InputError::new(format!(
+                "--out {}: rank 0 has made it, and this rank does not see it: give a folder on a disk that \
+                 all ranks share",
+                root.display()
+            ))
+        );
+        Ok(Self { root: root.to_path_buf(), lock: None })
+    }
+
+    /// Whether this process writes there.
+    pub(crate) fn is_own(&self) -> bool {
+        self.lock.is_some()
     }
 
     /// Whether a process runs in the folder.
@@ -122,8 +144,12 @@ impl RunFolder {
             || in_stages("eval").next().is_some()
     }
 
-    /// Replaces a file of the folder as a whole: after a crash the old one or the new one is there.
+    /// Replaces a file of the folder as a whole: after a crash the old one or the new one is there. Does
+    /// nothing where another rank writes.
     pub(crate) fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        if !self.is_own() {
+            return Ok(());
+        }
         let path = self.root.join(name);
         whole_file::replace(&path, bytes).with_context(|| format!("writing {}", path.display()))
     }

@@ -11,17 +11,19 @@ use clap::Args;
 use mm1_eval::result::TaskScore;
 use mm1_kernels::allocator::give_back_now;
 use mm1_model::compute::on_pool;
+use mm1_model::device::DeviceKind;
 use serde_json::json;
 
 use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::context::Context;
-use crate::error::Interrupted;
+use crate::error::{InputError, Interrupted};
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
 use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 use crate::progress::clock;
+use crate::ranks::Ranks;
 use crate::recipe::{Stage, WrittenRecipe};
 use crate::reuse;
 use crate::run_folder::RunFolder;
@@ -70,16 +72,27 @@ struct FinishedRun {
 /// Wrong input, an interrupt, or a failure; what was done stays and is continued by the same command.
 pub(crate) fn run(args: &RunArgs) -> Result<()> {
     let started = Instant::now();
+    let ranks = Ranks::begin()?;
+    let done = as_rank(args, &ranks, started);
+    ranks.end(done)
+}
+
+/// The part of one rank; that of a process alone is all of it.
+fn as_rank(args: &RunArgs, ranks: &Ranks, started: Instant) -> Result<()> {
     let recipe = args.device.put(args.recipe.read()?);
-    let worker = Worker::alone(args.threads.start_pool()?);
+    let worker = Worker::of(ranks, args.threads.start_pool()?);
     let stop = stop_flag()?;
-    let folder = if args.of_study {
-        stop_at_end_of_input(&stop);
-        open_when_free(&args.out, &stop)?
-    } else {
-        RunFolder::open(&args.out)?
-    };
-    let FinishedRun { report, scores, peak_mib } = stages(args, recipe, folder, worker, stop)?;
+    let context =
+        ranks.first_before_others(&stop, || begin(args, recipe, ranks.clone(), worker, stop.clone()))?;
+    ranks.agree(
+        toml::to_string(&context.plan.to_table()?)?.as_bytes(),
+        "give all ranks the same recipe and data",
+    )?;
+    let done = in_order(&context);
+    if !ranks.is_first() {
+        return done;
+    }
+    let FinishedRun { report, scores, peak_mib } = finish(&context, done)?;
     let seconds = started.elapsed().as_secs_f64();
     tell(format_args!("done in {}{}; open {}", clock(seconds), memory::and_peak(peak_mib), report.display()));
     if args.json {
@@ -117,25 +130,51 @@ fn stop_at_end_of_input(stop: &Arc<AtomicBool>) {
     });
 }
 
-/// Does all stages of a recipe in its folder; those that are done there are not done again.
-fn stages(
+/// Opens the folder and what the recipe names, and says what will be done.
+fn begin(
     args: &RunArgs,
     recipe: WrittenRecipe,
-    folder: RunFolder,
+    ranks: Ranks,
     worker: Worker,
     stop: Arc<AtomicBool>,
-) -> Result<FinishedRun> {
+) -> Result<Context> {
+    let folder = if !ranks.is_first() {
+        RunFolder::of_other_rank(&args.out)?
+    } else if args.of_study {
+        stop_at_end_of_input(&stop);
+        open_when_free(&args.out, &stop)?
+    } else {
+        RunFolder::open(&args.out)?
+    };
     let plan = Plan::resolve(recipe, Some(&folder))?;
-    plan.settle(&folder, args.changed_data.choice())?;
-    if let Some(from) = &args.reuse {
-        reuse::take_over(&plan, &folder, from)?;
+    let device = plan.recipe.device;
+    ensure!(
+        ranks.count() == 1 || device.kind() == DeviceKind::Cpu,
+        InputError::new(format!(
+            "device {device}: several ranks train on the CPU so far: give --device cpu, or start without \
+             mpirun"
+        ))
+    );
+    for stage in plan.recipe.stage.iter().filter_map(Stage::training) {
+        ranks.share_of(&stage.name, stage.accumulate)?;
+    }
+    if folder.is_own() {
+        plan.settle(&folder, args.changed_data.choice())?;
+        if let Some(from) = &args.reuse {
+            reuse::take_over(&plan, &folder, from)?;
+        }
     }
     let memory = plan.memory(worker)?;
-    eprint!("{}", plan.summary(&memory));
+    if folder.is_own() {
+        eprint!("{}", plan.summary(&memory));
+    }
     memory::check_room(&memory)?;
     let report = RunReport::begin(&folder, worker.threads)?;
-    let context = Context { plan, folder, report, worker, stop };
-    let done = in_order(&context);
+    Ok(Context { plan, folder, report, worker, ranks, stop })
+}
+
+/// Brings the report up to date after the stages, whether they are `done` or not.
+fn finish(context: &Context, done: Result<()>) -> Result<FinishedRun> {
     let report = context.report.end(&context.folder, done.as_ref().err());
     if let (Err(_), Ok(report)) = (&done, &report) {
         tell(format_args!("what there is so far: open {}", report.display()));
@@ -152,11 +191,17 @@ fn in_order(context: &Context) -> Result<()> {
         memory::forget_peak();
         let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(context, s),
+            // Rank 0 measures, and the others wait.
+            _ if !context.ranks.is_first() => Ok(()),
             Stage::Probe(s) => stage::probe::run(context, s),
             Stage::Eval(s) => stage::evaluate::run(context, s),
         };
         on_pool(run).with_context(|| format!("stage {}", stage.name()))?;
-        context.report.update(&context.folder)?;
+        if context.ranks.is_first() {
+            context.report.update(&context.folder)?;
+        }
+        // What the stage has left is whole for all.
+        context.ranks.meet(&context.stop);
     }
     Ok(())
 }

@@ -20,7 +20,9 @@ use crate::error::{Interrupted, input};
 use crate::memory;
 use crate::output::tell;
 use crate::progress::Progress;
+use crate::ranks::StepNote;
 use crate::recipe::TrainStage;
+use crate::run_folder::MetricsLog;
 use crate::stage::objective::{InitialWeights, WithModel, with_model};
 
 /// Trains one stage from its last checkpoint, or else from where the stage before it ended.
@@ -29,9 +31,18 @@ use crate::stage::objective::{InitialWeights, WithModel, with_model};
 /// Wrong input, a loss that is not finite, a full disk, or an interrupt.
 pub(crate) fn run(context: &Context, stage: &TrainStage) -> Result<()> {
     let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
-    checkpoint::remove_leftovers(&folder)?;
+    if context.ranks.is_first() {
+        checkpoint::remove_leftovers(&folder)?;
+    }
     let last = checkpoints::latest(&folder)?;
+    let step = last.as_ref().map_or(0, |last| last.step);
+    context
+        .ranks
+        .agree(&step.to_le_bytes(), "they see other checkpoints: give --out on a disk that all share")?;
     if let Some(done) = last.as_ref().filter(|last| last.step == stage.steps) {
+        if !context.ranks.is_first() {
+            return Ok(());
+        }
         // A later stage that was killed may have left half a line.
         context.folder.metrics_after(&stage.name, done.step)?;
         tell(format_args!("{:>14} {} steps were done before", stage.name, done.step));
@@ -83,47 +94,89 @@ fn train<M: Objective<Batch = Batch>>(
     let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
     let compute = context.plan.compute.with_checkpointing(stage.activation_checkpointing);
     let _memory = TrainingMemory::new();
-    let mut trainer = Trainer::new(&compute, model, stage.optimizer.clone())?;
+    let ranks = &context.ranks;
+    let trainer = Trainer::among(&compute, model, stage.optimizer.clone(), ranks.exchange());
+    let mut trainer = input(trainer.with_context(|| format!("stage.{}.objective", stage.name)))?;
+    let accumulate = ranks.share_of(&stage.name, stage.accumulate)?;
     let mut cursor = match last {
         Some(last) => resume(&mut trainer, &last, stage)?,
         None => Cursor::default(),
     };
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
-    let mut metrics = context.folder.metrics_after(&stage.name, trainer.steps_done())?;
+    let mut log = StageLog::begin(context, stage, trainer.steps_done())?;
     let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
     let mut listed = 0;
-    let mut progress = Progress::new(&stage.name, trainer.steps_done(), stage.steps);
     while trainer.steps_done() < stage.steps {
         let started = Instant::now();
         let batches;
-        (batches, cursor) = input(next_batches(&mut loader, stage.accumulate))?;
+        (batches, cursor) = input(next_batches(&mut loader, accumulate))?;
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
+        let exchanged = ranks.spent();
         let report = trainer.step(&batches, lr).with_context(|| last_good(&folder))?;
-        let seconds = started.elapsed().as_secs_f64();
         let skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();
-        let (step, name) = (trainer.steps_done(), &stage.name);
-        let time = now();
-        let line = StepMetrics { step, stage: name, report, lr, seconds, data_seconds, time, skipped };
-        metrics.push(&line)?;
-        progress.update(line.step, &line.figures());
-        let stop = context.stopped();
+        let StepNote { stop, skipped } = ranks.notes(StepNote { stop: context.stopped(), skipped })?;
+        let exchange_seconds =
+            ranks.spent().zip(exchanged).map(|(after, before)| (after - before).as_secs_f64());
+        let (step, name, time) = (trainer.steps_done(), &stage.name, now());
+        let seconds = started.elapsed().as_secs_f64();
+        let line = StepMetrics {
+            step,
+            stage: name,
+            report,
+            lr,
+            seconds,
+            data_seconds,
+            exchange_seconds,
+            time,
+            skipped,
+        };
+        if let Some(log) = &mut log {
+            log.push(&line)?;
+        }
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
-            metrics.flush()?;
             let state = checkpoint_state(context, stage, &cursor);
             // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
             arena::give_back();
-            checkpoint::save(&folder, &trainer.snapshot(state), stage.checkpoint.keep)?;
-            context.report.update(&context.folder)?;
+            let snapshot = trainer.snapshot_of_all(state)?;
+            if let Some((log, snapshot)) = log.as_ref().zip(snapshot) {
+                log.metrics.flush()?;
+                checkpoint::save(&folder, &snapshot, stage.checkpoint.keep)?;
+                context.report.update(&context.folder)?;
+            }
         }
         if stop && line.step < stage.steps {
             return Err(Interrupted.into());
         }
     }
-    progress.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
+    let Some(log) = log else { return Ok(()) };
+    log.progress.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
     report_missing(context, stage);
     report_skipped(context, &stage.name, &cursor)
+}
+
+/// Where the steps of a stage are written and shown.
+struct StageLog {
+    metrics: MetricsLog,
+    progress: Progress,
+}
+
+impl StageLog {
+    /// Of the rank that writes, after `done` steps.
+    fn begin(context: &Context, stage: &TrainStage, done: u64) -> Result<Option<Self>> {
+        if !context.ranks.is_first() {
+            return Ok(None);
+        }
+        let metrics = context.folder.metrics_after(&stage.name, done)?;
+        Ok(Some(Self { metrics, progress: Progress::new(&stage.name, done, stage.steps) }))
+    }
+
+    fn push(&mut self, line: &StepMetrics<'_>) -> Result<()> {
+        self.metrics.push(line)?;
+        self.progress.update(line.step, &line.figures());
+        Ok(())
+    }
 }
 
 /// Says how many steps have no line, as after a loss of power: their figures are lost, their work is not.
@@ -177,6 +230,9 @@ struct StepMetrics<'a> {
     seconds: f64,
     /// Waiting for data.
     data_seconds: f64,
+    /// In exchanges with other ranks, waiting for them included.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    exchange_seconds: Option<f64>,
     /// The end of the step, in seconds since 1970, to the millisecond.
     time: f64,
     /// Damaged samples met on the way to this step.

@@ -1,0 +1,210 @@
+//! The ranks of a run: `mpirun -n 4 mm1 run RECIPE --out DIR`, with a program built with the feature `mpi`.
+//!
+//! Each rank opens the recipe and trains; rank 0 writes the run folder, evaluates and speaks. What a stage
+//! needs of the others it asks by an [`Exchange`].
+
+#[cfg(feature = "mpi")]
+mod mpi;
+
+use std::env;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use mm1_data::loader::{RankShare, SkippedSample};
+use mm1_train::Exchange;
+use serde::{Deserialize, Serialize};
+
+use crate::error::{self, InputError, Interrupted};
+use crate::output;
+
+/// How many processes a launcher has started, as Open MPI and MPICH tell them.
+const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
+/// What others tell processes that they start, as Slurm does.
+#[cfg(feature = "mpi")]
+const LAUNCHED: &str = "PMIX_RANK";
+
+/// The ranks of a run, of which this process is one; none, where it was not started as one of several.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Ranks(Option<Arc<dyn RunRanks>>);
+
+/// Ranks as a run needs them.
+pub(crate) trait RunRanks: Exchange {
+    /// The name of the machine.
+    fn host(&self) -> String;
+
+    /// The time in calls of an [`Exchange`], waiting for others included.
+    fn spent(&self) -> Duration;
+
+    /// Waits until all ranks have come here, with the processor left to others; ends all where `stopped` says
+    /// so: nothing is lost then.
+    fn meet(&self, stopped: &dyn Fn() -> bool);
+
+    /// Leaves the others, which all leave.
+    fn leave(&self);
+
+    /// Ends this process and all others.
+    fn abort(&self, code: u8) -> !;
+
+    /// Itself as what training sees of it.
+    fn exchange(self: Arc<Self>) -> Arc<dyn Exchange>;
+}
+
+/// What a rank tells the others after a step.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct StepNote {
+    /// Whether it is to stop.
+    pub(crate) stop: bool,
+    /// The damaged samples that it has met.
+    pub(crate) skipped: Vec<SkippedSample>,
+}
+
+impl Ranks {
+    /// Finds the others, if this process was started as one of several.
+    ///
+    /// # Errors
+    /// [`InputError`]: a program that was built without.
+    pub(crate) fn begin() -> Result<Self> {
+        let size = SIZES.iter().find_map(|name| env::var(name).ok()?.parse::<u32>().ok());
+        #[cfg(feature = "mpi")]
+        if size.is_some() || env::var_os(LAUNCHED).is_some() {
+            let ranks = mpi::Mpi::begin()?;
+            if ranks.rank() > 0 {
+                output::be_silent();
+            }
+            return Ok(Self(Some(ranks)));
+        }
+        ensure!(
+            size.is_none_or(|size| size == 1),
+            InputError::new(
+                "started as one of several ranks, and built without them: cargo build --release --features \
+                 mpi (it needs Open MPI and libclang), or start it without mpirun"
+            )
+        );
+        Ok(Self(None))
+    }
+
+    /// What training sees of them.
+    pub(crate) fn exchange(&self) -> Option<Arc<dyn Exchange>> {
+        self.0.clone().map(|ranks| ranks.exchange())
+    }
+
+    /// The share of the micro-batches.
+    pub(crate) fn share(&self) -> RankShare {
+        let of =
+            |ranks: &Arc<dyn RunRanks>| RankShare { rank: ranks.rank() as u32, ranks: ranks.ranks() as u32 };
+        self.0.as_ref().map_or_else(RankShare::default, of)
+    }
+
+    /// How many there are.
+    pub(crate) fn count(&self) -> usize {
+        self.0.as_ref().map_or(1, |ranks| ranks.ranks())
+    }
+
+    /// Whether this is the rank that writes and speaks.
+    pub(crate) fn is_first(&self) -> bool {
+        self.0.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+    }
+
+    /// Micro-batches of this rank in a step of stage `name`, which has `accumulate` in all.
+    ///
+    /// # Errors
+    /// [`InputError`]: a number that the ranks can't share.
+    pub(crate) fn share_of(&self, name: &str, accumulate: usize) -> Result<usize> {
+        let ranks = self.count();
+        ensure!(
+            accumulate.is_multiple_of(ranks),
+            InputError::new(format!(
+                "stage.{name}.accumulate = {accumulate} can't be shared by {ranks} ranks: give a multiple of \
+                 {ranks} (with --set stage.{name}.accumulate=… and rows)"
+            ))
+        );
+        Ok(accumulate / ranks)
+    }
+
+    /// Waits for all; an interrupt meanwhile ends all.
+    pub(crate) fn meet(&self, stop: &AtomicBool) {
+        if let Some(ranks) = &self.0 {
+            ranks.meet(&|| stop.load(Ordering::Relaxed));
+        }
+    }
+
+    /// Lets rank 0 do `work` before the others.
+    ///
+    /// # Errors
+    /// As `work`.
+    pub(crate) fn first_before_others<T>(
+        &self,
+        stop: &AtomicBool,
+        work: impl FnOnce() -> Result<T>,
+    ) -> Result<T> {
+        if !self.is_first() {
+            self.meet(stop);
+            return work();
+        }
+        let done = work()?;
+        self.meet(stop);
+        Ok(done)
+    }
+
+    /// The time in exchanges so far; none of a process alone.
+    pub(crate) fn spent(&self) -> Option<Duration> {
+        self.0.as_ref().map(|ranks| ranks.spent())
+    }
+
+    /// Checks that `what` is the same at all ranks.
+    ///
+    /// # Errors
+    /// [`InputError`] with `remedy`.
+    pub(crate) fn agree(&self, what: &[u8], remedy: &str) -> Result<()> {
+        let Some(ranks) = &self.0 else { return Ok(()) };
+        let all = ranks.gather(what)?;
+        let other = all.iter().position(|given| *given != all[0]);
+        ensure!(
+            other.is_none(),
+            InputError::new(format!("rank {} and rank 0 differ: {remedy}", other.unwrap_or_default()))
+        );
+        Ok(())
+    }
+
+    /// What all ranks have to tell after a step.
+    ///
+    /// # Errors
+    /// The network's own.
+    pub(crate) fn notes(&self, own: StepNote) -> Result<StepNote> {
+        let Some(ranks) = &self.0 else { return Ok(own) };
+        let mut all = StepNote::default();
+        for note in ranks.gather(&serde_json::to_vec(&own)?)? {
+            let note: StepNote = serde_json::from_slice(&note).context("what another rank has sent")?;
+            all.stop |= note.stop;
+            all.skipped.extend(note.skipped);
+        }
+        // In one order, however many ranks there are.
+        all.skipped.sort_by(|a, b| a.id.cmp(&b.id));
+        Ok(all)
+    }
+
+    /// Ends the run of all ranks as it has ended here: one that has failed ends all, and says why.
+    ///
+    /// # Errors
+    /// Of a process alone, what `done` says.
+    pub(crate) fn end(&self, done: Result<()>) -> Result<()> {
+        let Some(ranks) = &self.0 else { return done };
+        let Err(error) = done else {
+            ranks.leave();
+            return Ok(());
+        };
+        if error.downcast_ref::<Interrupted>().is_some() {
+            // All have come to it together: rank 0 ends all when its files are whole.
+            if self.is_first() {
+                output::fail(&error);
+                ranks.abort(130);
+            }
+            ranks.meet(&|| false);
+        }
+        let code = error::exit_code(&error);
+        output::fail(&error.context(format!("rank {} on {}", ranks.rank(), ranks.host())));
+        ranks.abort(code)
+    }
+}

@@ -1,0 +1,211 @@
+//! Ranks that MPI has started.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Error, Result, ensure};
+use mm1_train::Exchange;
+use mpi::datatype::{Partition, PartitionMut};
+use mpi::environment::{self, Universe};
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Root as _};
+use mpi::{Count, Threading};
+
+use super::RunRanks;
+use crate::error::{InputError, Interrupted};
+use crate::output;
+
+/// How often a rank that waits without work looks whether the others have come.
+const LOOK: Duration = Duration::from_millis(10);
+
+/// The processes of `MPI_COMM_WORLD`.
+pub(super) struct Mpi {
+    rank: usize,
+    ranks: usize,
+    universe: Mutex<Option<Universe>>,
+    /// Nanoseconds in calls.
+    spent: AtomicU64,
+}
+
+impl std::fmt::Debug for Mpi {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "rank {} of {}", self.rank, self.ranks)
+    }
+}
+
+impl Mpi {
+    /// Starts MPI in this process.
+    ///
+    /// # Errors
+    /// [`InputError`]: an MPI that takes calls of one thread only.
+    pub(super) fn begin() -> Result<Arc<Self>> {
+        let (universe, threading) = environment::initialize_with_threading(Threading::Serialized)
+            .context("MPI was started before")?;
+        ensure!(
+            threading >= Threading::Serialized,
+            InputError::new(
+                "this MPI takes calls of its first thread only: take one with MPI_THREAD_SERIALIZED"
+            )
+        );
+        let (rank, ranks) = (world().rank() as usize, world().size() as usize);
+        Ok(Arc::new(Self { rank, ranks, universe: Mutex::new(Some(universe)), spent: AtomicU64::new(0) }))
+    }
+
+    fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> Result<T>) -> Result<T> {
+        let begun = Instant::now();
+        let result = call(&world());
+        self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        result
+    }
+}
+
+/// Where the end of MPI is not asked for the process has failed: in it MPI would wait for the others.
+impl Drop for Mpi {
+    fn drop(&mut self) {
+        std::mem::forget(self.universe.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+    }
+}
+
+fn world() -> SimpleCommunicator {
+    SimpleCommunicator::world()
+}
+
+/// A number as MPI has it.
+fn count(number: usize) -> Result<Count> {
+    Count::try_from(number).with_context(|| format!("a message of {number} values is too long for MPI"))
+}
+
+/// Lengths and beginnings of `parts`.
+fn places(parts: impl IntoIterator<Item = Range<usize>>) -> Result<(Vec<Count>, Vec<Count>)> {
+    parts.into_iter().map(|part| Ok((count(part.len())?, count(part.start)?))).collect()
+}
+
+/// Parts of so many values one behind the other.
+fn in_turn(counts: &[Count]) -> Vec<Range<usize>> {
+    let mut end = 0;
+    let of = |&count: &Count| {
+        let start = end;
+        end += count as usize;
+        start..end
+    };
+    counts.iter().map(of).collect()
+}
+
+/// The length of what each rank gives.
+fn lens(world: &SimpleCommunicator, own: usize, ranks: usize) -> Result<Vec<Count>> {
+    let mut all = vec![0; ranks];
+    world.all_gather_into(&count(own)?, &mut all[..]);
+    Ok(all)
+}
+
+/// The same bytes. No bytes lie at the address 1, which Open MPI takes for `MPI_IN_PLACE`.
+fn somewhere(bytes: &[u8]) -> &[u8] {
+    if bytes.is_empty() { &[0][..0] } else { bytes }
+}
+
+/// So many bytes to be written, somewhere.
+fn room(count: usize) -> Vec<u8> {
+    let mut room = Vec::with_capacity(count.max(1));
+    room.resize(count, 0);
+    room
+}
+
+impl Exchange for Mpi {
+    fn rank(&self) -> usize {
+        self.rank
+    }
+
+    fn ranks(&self) -> usize {
+        self.ranks
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.timed(|world| {
+            let parts = in_turn(&lens(world, own.len(), self.ranks)?);
+            let mut all = room(parts.last().map_or(0, |part| part.end));
+            let (counts, places) = places(parts.iter().cloned())?;
+            world.all_gather_varcount_into(
+                somewhere(own),
+                &mut PartitionMut::new(&mut all[..], counts, places),
+            );
+            Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
+        })
+    }
+
+    fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+        self.timed(|world| {
+            let parts = in_turn(&lens(world, own.len(), self.ranks)?);
+            let first = world.process_at_rank(0);
+            if self.rank > 0 {
+                first.gather_varcount_into(somewhere(own));
+                return Ok(None);
+            }
+            let mut all = room(parts.last().map_or(0, |part| part.end));
+            let (counts, places) = places(parts.iter().cloned())?;
+            first.gather_varcount_into_root(
+                somewhere(own),
+                &mut PartitionMut::new(&mut all[..], counts, places),
+            );
+            Ok(Some(parts.into_iter().map(|part| all[part].to_vec()).collect()))
+        })
+    }
+
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>> {
+        self.timed(|world| {
+            let len = parts[self.rank].len();
+            let mut all = vec![0.0_f32; len * self.ranks];
+            let (counts, begins) = places(parts.iter().cloned())?;
+            let given = Partition::new(own, counts, begins);
+            let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
+            world.all_to_all_varcount_into(&given, &mut PartitionMut::new(&mut all[..], counts, begins));
+            Ok(all)
+        })
+    }
+
+    fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
+        self.timed(|world| {
+            let own = whole[parts[self.rank].clone()].to_vec();
+            let (counts, begins) = places(parts.iter().cloned())?;
+            world.all_gather_varcount_into(&own[..], &mut PartitionMut::new(whole, counts, begins));
+            Ok(())
+        })
+    }
+}
+
+impl RunRanks for Mpi {
+    fn host(&self) -> String {
+        environment::processor_name().unwrap_or_else(|_| "an unnamed machine".to_owned())
+    }
+
+    fn spent(&self) -> Duration {
+        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+    }
+
+    fn meet(&self, stopped: &dyn Fn() -> bool) {
+        let mut waiting = world().immediate_barrier();
+        while let Err(still) = waiting.test() {
+            if stopped() {
+                output::fail(&Error::from(Interrupted).context(format!("rank {}", self.rank)));
+                self.abort(130);
+            }
+            thread::sleep(LOOK);
+            waiting = still;
+        }
+    }
+
+    fn leave(&self) {
+        // Waits for all.
+        drop(self.universe.lock().unwrap_or_else(PoisonError::into_inner).take());
+    }
+
+    fn abort(&self, code: u8) -> ! {
+        world().abort(i32::from(code))
+    }
+
+    fn exchange(self: Arc<Self>) -> Arc<dyn Exchange> {
+        self
+    }
+}
