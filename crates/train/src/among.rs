@@ -14,6 +14,7 @@ use mm1_model::Compute;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
+use crate::comparison::SharedComparison;
 use crate::exchange::{Exchange, of_step};
 use crate::optim::Update;
 use crate::parameters;
@@ -39,13 +40,20 @@ impl<M: Objective> Trainer<M> {
             self.steps_done(),
             all.len()
         );
+        let mut compared = self
+            .compare_among(exchange, compute, batches, weight)
+            .with_context(|| format!("step {}", self.steps_done()))?;
+        let figures = compared.as_ref().map(SharedComparison::figures).unwrap_or_default();
         let mut sums = self.optimizer.part_sums();
         let mut found = Vec::with_capacity(batches.len());
         for (round, batch) in batches.iter().enumerate() {
             let before = &all[..round * exchange.ranks() + exchange.rank()];
-            let StepResult { loss, auxiliary_losses, grads, .. } = self
-                .micro_batch(compute, (batch, weight), before)
-                .with_context(|| format!("step {}", self.steps_done()))?;
+            let result = match &mut compared {
+                Some(compared) => compared.micro_batch(compute, self.model(), batch, before.len()),
+                None => self.micro_batch(compute, (batch, weight), before),
+            };
+            let StepResult { loss, auxiliary_losses, grads, .. } =
+                result.with_context(|| format!("step {}", self.steps_done()))?;
             self.optimizer.add_parts(exchange, grads, &mut sums)?;
             found.push((loss, auxiliary_losses));
         }
@@ -64,8 +72,21 @@ impl<M: Objective> Trainer<M> {
         self.model = self.model.take().map(|model| parameters::map(model, &mut put).follow(time));
         self.step = time;
         let (tokens, images) = (sum(1) as usize, sum(2) as usize);
-        let figures = BTreeMap::new();
         Ok(StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures })
+    }
+
+    /// The comparison of the examples of all ranks, if this is what the objective does.
+    fn compare_among(
+        &self,
+        exchange: &dyn Exchange,
+        compute: &Compute,
+        batches: &[M::Batch],
+        weight: f64,
+    ) -> Result<Option<SharedComparison<'_, M::Batch>>> {
+        let Some(comparison) = self.model().comparison() else { return Ok(None) };
+        let batches: Vec<_> = batches.iter().map(|b| (M::weight(b) > 0.0).then_some(b)).collect();
+        let all = (self.model(), comparison);
+        SharedComparison::new(exchange, compute, all, &batches, weight).map(Some)
     }
 
     /// Loss and gradient of one micro-batch of a step of the weight `weight`, behind those of `before`:

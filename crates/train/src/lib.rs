@@ -2,6 +2,7 @@
 
 mod among;
 pub mod checkpoint;
+pub mod comparison;
 pub mod config;
 pub mod exchange;
 #[cfg(feature = "gpu")]
@@ -17,6 +18,7 @@ pub mod step;
 mod tensors;
 
 pub use checkpoint::{Checkpoint, Snapshot};
+pub use comparison::Comparison;
 pub use config::{GroupScale, OptimizerConfig};
 pub use exchange::Exchange;
 pub use layer_decay::LayerDecay;

@@ -11,6 +11,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
+use crate::comparison::Comparison;
 use crate::config::OptimizerConfig;
 use crate::exchange::Exchange;
 use crate::optim::{self, AdamW, Gradients, Update};
@@ -88,9 +89,14 @@ pub trait Objective: Module {
     /// A micro-batch.
     type Batch: MicroBatch;
 
-    /// Whether the loss of an example depends on those of other micro-batches, as a contrast's does. Ranks
-    /// can't share its step: it is given one micro-batch at a time then.
+    /// Whether the loss of an example depends on those of other micro-batches. Ranks share such a step by its
+    /// [`Self::comparison`] alone: else [`Self::backward`] is given one micro-batch at a time then.
     const OF_WHOLE_STEP: bool = false;
+
+    /// A loss of the whole step that depends on features of the examples, as a contrast's does.
+    fn comparison(&self) -> Option<&dyn Comparison<Self::Batch>> {
+        None
+    }
 
     /// The weight of a micro-batch in the step's mean; 0 if there is nothing to learn.
     fn weight(batch: &Self::Batch) -> f64;
@@ -217,20 +223,21 @@ impl<M: Objective> Trainer<M> {
     /// The same as one rank of an `exchange`. All ranks begin with the same model.
     ///
     /// # Errors
-    /// As [`Self::new`]; several ranks and an objective whose loss is of the whole step.
+    /// As [`Self::new`]; several ranks and a loss of the whole step that is no [`Comparison`].
     pub fn among(
         compute: &Compute,
         model: M,
         config: OptimizerConfig,
         exchange: Option<Arc<dyn Exchange>>,
     ) -> Result<Self> {
+        let shared = !M::OF_WHOLE_STEP || model.comparison().is_some();
         ensure!(
-            !M::OF_WHOLE_STEP || exchange.as_ref().is_none_or(|exchange| exchange.ranks() == 1),
+            shared || exchange.as_ref().is_none_or(|exchange| exchange.ranks() == 1),
             "the loss of an example depends on all others of its step: such an objective is trained by one \
              rank"
         );
         // One rank does such a step as a process without others.
-        let exchange = exchange.filter(|_| !M::OF_WHOLE_STEP);
+        let exchange = exchange.filter(|_| shared);
         let frozen = |path: &str| config.freezes(path) || !model.trains(path);
         let paths = weights::shapes(&model).into_iter().map(|(path, _)| path);
         let frozen: BTreeSet<String> = paths.filter(|path| frozen(path)).collect();

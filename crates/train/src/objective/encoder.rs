@@ -1,6 +1,6 @@
 //! Objectives of the image encoder, and of the connector behind it, from pictures with captions.
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::Compute;
@@ -8,7 +8,8 @@ use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
-use crate::step::{Loss, Objective, Step, StepResult};
+use crate::comparison::{Comparison, two_passes};
+use crate::step::{Figures, Loss, Objective, Step, StepResult};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
 impl Objective for Clip {
@@ -20,46 +21,41 @@ impl Objective for Clip {
         batch.examples.len() as f64
     }
 
-    /// Pairs in several micro-batches are contrasted as one batch (GradCache, Gao et al. 2021): all are
-    /// embedded, the loss gives the gradient of each embedding, and each micro-batch is embedded again for
-    /// the backward pass from there. Memory is bound by a micro-batch, the result is that of one batch.
+    /// Pairs in several micro-batches are contrasted as one batch.
     fn backward(&self, compute: &Compute, step: &Step<'_, Batch>) -> Result<StepResult> {
-        let samples = || step.batches.iter().flat_map(|batch| batch.samples());
-        let mut found = StepResult::default();
-        if let [batch] = step.batches {
-            let (pictures, texts) = embed(compute, self, batch)?;
-            let loss = self.contrast(pictures, texts) / step.weight;
-            found.add_loss(&loss, samples())?;
-            found.add_gradients(compute, self, &loss);
-        } else {
-            // Without its graph, each micro-batch is only a few vectors.
-            let values = |batch: &&Batch| embed(compute, self, batch).map(|(p, t)| (p.inner(), t.inner()));
-            let all = step.batches.iter().map(values).collect::<Result<Vec<_>>>()?;
-            let (pictures, texts): (Vec<_>, Vec<_>) = all.into_iter().unzip();
-            let leaf = |parts| Tensor::cat(parts, 0).autodiff().require_grad();
-            let (pictures, texts) = (leaf(pictures), leaf(texts));
-            let loss = self.contrast(pictures.clone(), texts.clone()) / step.weight;
-            found.add_loss(&loss, samples())?;
-            let grads = found.add_gradients(compute, self, &loss);
-            let gradient = |all: &Tensor<2>| all.grad(&grads).context("an embedding without a gradient");
-            let (d_pictures, d_texts) = (gradient(&pictures)?, gradient(&texts)?);
-            let mut start = 0;
-            for batch in step.batches {
-                let (pictures, texts) = embed(compute, self, batch)?;
-                let [n, _] = pictures.dims();
-                let along =
-                    |x: Tensor<2>, d: &Tensor<2>| (x * d.clone().narrow(0, start, n).autodiff()).sum();
-                let value = along(pictures, &d_pictures) + along(texts, &d_texts);
-                found.add_gradients(compute, self, &value);
-                start += n;
-            }
-        }
-        found.figures.insert("scale", f64::from(self.log_scale.val().into_scalar::<f32>()).exp());
+        let [batch] = step.batches else { return two_passes(compute, self, step) };
+        let (pictures, texts) = embed(compute, self, batch)?;
+        let loss = self.contrast(pictures, texts) / step.weight;
+        let mut found = StepResult { figures: self.figures(), ..StepResult::default() };
+        found.add_loss(&loss, batch.samples())?;
+        found.add_gradients(compute, self, &loss);
         Ok(found)
+    }
+
+    fn comparison(&self) -> Option<&dyn Comparison<Batch>> {
+        Some(self)
     }
 
     fn follow(self, _: u64) -> Self {
         self.clamped()
+    }
+}
+
+/// Features are the vectors of a picture and of its caption, one after the other.
+impl Comparison<Batch> for Clip {
+    fn features(&self, compute: &Compute, batch: &Batch) -> Result<Tensor<2>> {
+        let (pictures, texts) = embed(compute, self, batch)?;
+        Ok(Tensor::cat(vec![pictures, texts], 1))
+    }
+
+    fn compare(&self, features: Tensor<2>) -> Tensor<1> {
+        let [_, width] = features.dims();
+        let [pictures, texts] = [0, width / 2].map(|first| features.clone().narrow(1, first, width / 2));
+        self.contrast(pictures, texts)
+    }
+
+    fn figures(&self) -> Figures {
+        Figures::from([("scale", f64::from(self.log_scale.val().into_scalar::<f32>()).exp())])
     }
 }
 

@@ -27,9 +27,13 @@ fn trainer() -> Trainer<Clip> {
     contrastive(Contrast::Softmax)
 }
 
-fn dino(config: DinoConfig) -> Trainer<Dino> {
+pub(crate) fn small_dino(config: DinoConfig) -> Dino {
     let small = DinoConfig { prototypes: 12, hidden: 16, bottleneck: 8, momentum: 0.9, ..config };
-    Trainer::new(&compute(), Dino::new(vision(), &small, 10, 7), OptimizerConfig::default()).unwrap()
+    Dino::new(vision(), &small, 10, 7)
+}
+
+fn dino(config: DinoConfig) -> Trainer<Dino> {
+    Trainer::new(&compute(), small_dino(config), OptimizerConfig::default()).unwrap()
 }
 
 /// Two large views and two small ones of each picture.

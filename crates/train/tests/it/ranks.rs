@@ -11,6 +11,7 @@ use mm1_data::batch::Batch;
 use mm1_model::Mm1;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast};
+use mm1_model::dino::DinoConfig;
 use mm1_train::{Exchange, MomentFormat, Objective, OptimizerConfig, Snapshot, Trainer};
 use serde_json::Value;
 
@@ -203,11 +204,38 @@ fn ranks_do_what_a_process_alone_does() {
     }
 }
 
+fn contrast(kind: Contrast) -> Clip {
+    Clip::new(vision(), &config().lm, kind, 7).unwrap()
+}
+
+/// Every example is compared with all others of its step, whichever rank has them.
 #[test]
-fn a_contrast_is_refused_under_several_ranks() {
+fn a_contrast_among_ranks_is_that_of_one() {
+    let config = OptimizerConfig::default();
+    let kinds: [fn() -> Clip; 2] = [|| contrast(Contrast::Softmax), || contrast(Contrast::Sigmoid)];
+    for new in kinds {
+        let one = train((new, captioned), &config, 1, 0..3, None);
+        assert!(one.0[0] != one.0[2]);
+        for ranks in [2, 3, 4] {
+            assert!(train((new, captioned), &config, ranks, 0..3, None) == one, "{ranks} ranks");
+        }
+        let mut alone = Trainer::new(&compute(), new(), config.clone()).unwrap();
+        for (step, [loss, norm]) in one.0.into_iter().enumerate() {
+            let batches: Vec<Batch> = (0..BATCHES).map(|number| captioned(step, number)).collect();
+            let report = alone.step(&batches, 1e-2).unwrap();
+            assert!((report.loss / f64::from_bits(loss) - 1.0).abs() < 1e-4, "step {step}: {}", report.loss);
+            let apart = (report.grad_norm / f64::from_bits(norm) - 1.0).abs();
+            assert!(apart < 1e-3, "step {step}: {}", report.grad_norm);
+            assert!(report.figures["scale"] > 1.0);
+        }
+    }
+}
+
+#[test]
+fn what_balances_a_whole_step_is_refused_under_several_ranks() {
     let among = |exchange: Arc<dyn Exchange>| {
-        let clip = Clip::new(vision(), &config().lm, Contrast::Softmax, 7).unwrap();
-        Trainer::among(&compute(), clip, OptimizerConfig::default(), Some(exchange)).map(drop)
+        let dino = crate::encoder::small_dino(DinoConfig::default());
+        Trainer::among(&compute(), dino, OptimizerConfig::default(), Some(exchange)).map(drop)
     };
     let error = among(Thread::all(2).remove(0)).unwrap_err().to_string();
     assert!(error.contains("by one rank"), "{error}");
