@@ -97,8 +97,8 @@ pub(crate) fn rehearse<R: PromptReader>(
 }
 
 impl Evaluation<'_> {
-    /// Asks `model` all tasks and writes `eval.json` and `samples.json`. Answers that are there from before
-    /// are kept.
+    /// Asks `model` all tasks and writes `eval.json` and `samples.json`, where the folder is its own. Answers
+    /// that are there from before are kept.
     ///
     /// # Errors
     /// A task that can't be asked, an interrupt, or a failure of the model.
@@ -186,6 +186,9 @@ impl Evaluation<'_> {
 
     /// Adds to what other stages have left. The scores last: they say that the stage is done.
     fn write(&self, scores: Vec<TaskScore>, samples: Vec<AnsweredSample>) -> Result<()> {
+        if !self.folder.is_own() {
+            return Ok(());
+        }
         let mut all_samples: Vec<AnsweredSample> = self.folder.read_json("samples.json")?.unwrap_or_default();
         all_samples.retain(|s| s.stage != self.stage.name);
         all_samples.extend(samples);
@@ -216,12 +219,16 @@ impl Evaluation<'_> {
     /// `eval/STAGE/TASK-K-shot.jsonl`.
     fn log(&self, task: &dyn Task, pass: &EvalPass<'_>) -> Result<Log> {
         let folder = self.folder.root().join("eval").join(&self.stage.name);
-        fs::create_dir_all(&folder)?;
         let plain = |c: char| if c.is_alphanumeric() || c == '-' || c == '_' { c } else { '.' };
         let name: String = task.name().chars().map(plain).collect();
         let blind = if pass.blind { "-blind" } else { "" };
         let path = folder.join(format!("{name}-{}-shot{blind}.jsonl", pass.shots));
-        input(Log::open(&path, &pass.log_header(self.model_id, task.name())))
+        let header = pass.log_header(self.model_id, task.name());
+        if !self.folder.is_own() {
+            return input(Log::open_to_read(&path, &header));
+        }
+        fs::create_dir_all(&folder)?;
+        input(Log::open(&path, &header))
     }
 }
 

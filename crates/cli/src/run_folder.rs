@@ -17,6 +17,8 @@ use crate::output::tell;
 
 /// The file with all settings of a run.
 pub(crate) const PLAN: &str = "plan.toml";
+/// Held by the process that writes.
+const LOCK: &str = ".lock";
 
 /// What the runs of a study have told.
 pub(crate) const LOG: &str = "log.txt";
@@ -76,7 +78,7 @@ impl RunFolder {
     /// [`InputError`]: a folder that this rank does not see.
     pub(crate) fn of_other_rank(root: &Path) -> Result<Self> {
         ensure!(
-            root.join(PLAN).exists(),
+            root.join(LOCK).exists(),
             InputError::new(format!(
                 "--out {}: rank 0 has made it, and this rank does not see it: give a folder on a disk that \
                  all ranks share",
@@ -240,7 +242,7 @@ pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
 
 /// The lock of a folder; `None` where another process holds it.
 fn lock(root: &Path) -> Result<Option<File>> {
-    let path = root.join(".lock");
+    let path = root.join(LOCK);
     let file = OpenOptions::new().create(true).truncate(false).write(true).open(&path).map_err(|e| {
         InputError::new(format!("--out {}: the run folder can't be written: {e}", root.display()))
     })?;

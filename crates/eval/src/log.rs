@@ -47,6 +47,31 @@ impl Log {
     /// # Errors
     /// A file that answers something else than `header`, or that is damaged.
     pub fn open(path: &Path, header: &Value) -> Result<Self> {
+        let (log, whole) = Self::answers(path, header)?;
+        let mut file = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(path)
+            .with_context(|| path.display().to_string())?;
+        file.set_len(whole as u64)?;
+        if whole == 0 {
+            // In one call: `writeln!` makes a system call of each brace and number.
+            let line = json!({ "about": header }).to_string() + "\n";
+            file.write_all(line.as_bytes()).with_context(|| path.display().to_string())?;
+        }
+        Ok(Self { file: Some((path.to_owned(), file)), ..log })
+    }
+
+    /// The same for a process that writes nothing: another one does.
+    ///
+    /// # Errors
+    /// As [`Self::open`].
+    pub fn open_to_read(path: &Path, header: &Value) -> Result<Self> {
+        Ok(Self::answers(path, header)?.0)
+    }
+
+    /// The answers of the file, and the length of its whole lines in bytes.
+    fn answers(path: &Path, header: &Value) -> Result<(Self, usize)> {
         let mut bytes = match fs::read(path) {
             Ok(bytes) => bytes,
             Err(e) if e.kind() == ErrorKind::NotFound => Vec::new(),
@@ -74,18 +99,7 @@ impl Log {
                 answered.insert(item.id.clone(), item);
             }
         }
-        let mut file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(path)
-            .with_context(|| path.display().to_string())?;
-        file.set_len(whole as u64)?;
-        if whole == 0 {
-            // In one call: `writeln!` makes a system call of each brace and number.
-            let line = json!({ "about": header }).to_string() + "\n";
-            file.write_all(line.as_bytes()).with_context(|| path.display().to_string())?;
-        }
-        Ok(Self { header: header.clone(), answered, file: Some((path.to_owned(), file)) })
+        Ok((Self { header: header.clone(), answered, file: None }, whole))
     }
 
     /// The answer to a test item that was answered before.

@@ -1,6 +1,7 @@
 //! `mm1 eval`: a model's scores on tasks with demonstrations; and two models compared, question by question.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,7 @@ use crate::evaluation::{Evaluation, scores};
 use crate::interrupt::stop_flag;
 use crate::local::LocalModel;
 use crate::output::{print_json, tell};
+use crate::ranks::{Ranks, SharedModel};
 use crate::recipe::EvalStage;
 use crate::run_folder::RunFolder;
 use crate::tasks::TaskData;
@@ -110,31 +112,53 @@ pub(crate) fn eval(command: &EvalCommand) -> Result<()> {
 
 impl EvalArgs {
     fn run(&self) -> Result<()> {
+        let ranks = Ranks::begin()?;
+        let done = self.as_rank(&ranks);
+        ranks.end(done)
+    }
+
+    /// The part of one rank; that of a process alone is all of it.
+    fn as_rank(&self, ranks: &Ranks) -> Result<()> {
         input(self.protocol.check())?;
         self.threads.start_pool()?;
         let out = self.out.as_deref().ok_or_else(|| InputError::new("eval: give --out"))?;
-        let folder = RunFolder::open(out)?;
         match (&self.run, &self.model) {
-            (Some(run), _) => self.evaluate_run(run, &folder),
-            (None, Some(address)) => self.evaluate_address(address, &folder),
+            (Some(run), _) => {
+                let stop = stop_flag()?;
+                let folder = ranks.first_before_others(&stop, || match ranks.is_first() {
+                    true => RunFolder::open(out),
+                    false => RunFolder::of_other_rank(out),
+                })?;
+                self.evaluate_run(run, &folder, ranks, &stop)
+            }
+            (None, Some(address)) => {
+                ensure!(
+                    ranks.count() == 1,
+                    InputError::new(
+                        "--model: one process asks what is behind an address: start without mpirun"
+                    )
+                );
+                self.evaluate_address(address, &RunFolder::open(out)?)
+            }
             (None, None) => Err(InputError::new("eval: give --run or --model").into()),
         }
     }
 
-    fn evaluate_run(&self, run: &Path, folder: &RunFolder) -> Result<()> {
+    fn evaluate_run(&self, run: &Path, folder: &RunFolder, ranks: &Ranks, stop: &AtomicBool) -> Result<()> {
         let Protocol { tasks, data, contamination, batch, .. } = &self.protocol;
         let size = self.protocol.image_size;
         let model = Trained::of_stage(run, self.stage.as_deref(), self.device, size, self.weights)?;
         input(self.protocol.check_resolution(model.recipe.model.vision.patch))?;
-        let stop = stop_flag()?;
-        let data = input(TaskData::open(Some(&model.recipe), tasks, data.as_deref(), *contamination > 0))?;
+        // What an evaluation says of training data is in the scores, which one rank writes.
+        let checked = *contamination > 0 && ranks.is_first();
+        let data = input(TaskData::open(Some(&model.recipe), tasks, data.as_deref(), checked))?;
         let asked = AskedModel {
             stage: &model.stage,
             trained_style: if model.tuned { Style::Chat } else { Style::Pretrained },
             id: &model.id,
         };
-        let mut local = LocalModel { generator: &model.generator, batch: *batch, stop: &stop };
-        self.evaluate(folder, &data, &asked, &mut local)
+        let mut own = LocalModel { generator: &model.generator, batch: *batch, stop };
+        self.evaluate(folder, &data, &asked, &mut SharedModel { own: &mut own, ranks })
     }
 
     fn evaluate_address(&self, address: &str, folder: &RunFolder) -> Result<()> {
@@ -179,7 +203,7 @@ impl EvalArgs {
         };
         evaluation.run(&tasks, model)?;
         tell(format_args!("scores in {}", folder.root().join("eval.json").display()));
-        if self.json {
+        if self.json && folder.is_own() {
             print_json(&json!({ "out": folder.root(), "eval": scores(folder.root())? }))?;
         }
         Ok(())

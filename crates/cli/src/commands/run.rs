@@ -191,8 +191,8 @@ fn in_order(context: &Context) -> Result<()> {
         memory::forget_peak();
         let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(context, s),
-            // Rank 0 measures, and the others wait.
-            _ if !context.ranks.is_first() => Ok(()),
+            // Rank 0 probes, and the others wait.
+            Stage::Probe(_) if !context.ranks.is_first() => Ok(()),
             Stage::Probe(s) => stage::probe::run(context, s),
             Stage::Eval(s) => stage::evaluate::run(context, s),
         };

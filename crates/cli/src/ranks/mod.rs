@@ -1,8 +1,9 @@
 //! The ranks of a run: `mpirun -n 4 mm1 run RECIPE --out DIR`, with a program built with the feature `mpi`.
 //!
-//! Each rank opens the recipe and trains; rank 0 writes the run folder, evaluates and speaks. What a stage
-//! needs of the others it asks by an [`Exchange`].
+//! Each rank opens the recipe, trains, and answers its part of an evaluation's questions; rank 0 writes the
+//! run folder and speaks. What a stage needs of the others it asks by an [`Exchange`].
 
+mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
 
@@ -14,7 +15,10 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::loader::{RankShare, SkippedSample};
 use mm1_train::Exchange;
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::model::SharedModel;
 
 use crate::error::{self, InputError, Interrupted};
 use crate::output;
@@ -166,6 +170,39 @@ impl Ranks {
             InputError::new(format!("rank {} and rank 0 differ: {remedy}", other.unwrap_or_default()))
         );
         Ok(())
+    }
+
+    /// What `work` makes of `asked`, one by one, in their order, at all ranks: each works on a part. All are
+    /// asked the same. An interrupt of one is one of all.
+    ///
+    /// # Errors
+    /// As `work`, the network's own; [`InputError`]: ranks that are asked differently.
+    pub(crate) fn divide<T, A: Serialize + DeserializeOwned>(
+        &self,
+        asked: &[T],
+        work: impl FnOnce(&[T]) -> Result<Vec<A>>,
+    ) -> Result<Vec<A>> {
+        let Some(ranks) = &self.0 else { return work(asked) };
+        let bound = |rank: usize| asked.len() * rank / ranks.ranks();
+        let own = match work(&asked[bound(ranks.rank())..bound(ranks.rank() + 1)]) {
+            Err(error) if error.downcast_ref::<Interrupted>().is_none() => return Err(error),
+            done => done.ok(),
+        };
+        let mut all = Vec::with_capacity(asked.len());
+        for (rank, given) in ranks.gather(&serde_json::to_vec(&(asked.len(), own))?)?.iter().enumerate() {
+            let (count, part): (usize, Option<Vec<A>>) =
+                serde_json::from_slice(given).context("what another rank has sent")?;
+            ensure!(
+                count == asked.len(),
+                InputError::new(format!(
+                    "rank {rank} asks {count} and rank {} {}: give --out on a disk that all share",
+                    ranks.rank(),
+                    asked.len()
+                ))
+            );
+            all.extend(part.ok_or(Interrupted)?);
+        }
+        Ok(all)
     }
 
     /// What all ranks have to tell after a step.

@@ -7,6 +7,7 @@ use crate::checkpoints;
 use crate::context::Context;
 use crate::evaluation::{Evaluation, scores, style_after};
 use crate::local::LocalModel;
+use crate::ranks::SharedModel;
 use crate::recipe::EvalStage;
 use crate::stage::model;
 use crate::tasks::TaskData;
@@ -31,8 +32,9 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
         model_id: &last
             .map_or(Ok("untrained".to_owned()), |last| checkpoints::identity(root, last.name()))?,
         folder: &context.folder,
-        training: &data.training,
+        // What it says of them is in the scores, which one rank writes.
+        training: if context.ranks.is_first() { &data.training } else { &[] },
     };
-    let mut model = LocalModel { generator: &generator, batch: stage.protocol.batch, stop: &context.stop };
-    evaluation.run(&tasks, &mut model)
+    let mut own = LocalModel { generator: &generator, batch: stage.protocol.batch, stop: &context.stop };
+    evaluation.run(&tasks, &mut SharedModel { own: &mut own, ranks: &context.ranks })
 }
