@@ -19,6 +19,7 @@ mod machine;
 mod memory;
 mod own_pictures;
 mod page;
+mod ranks;
 mod recaption;
 mod recipes;
 mod reference;
