@@ -5,9 +5,11 @@ use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::estimate::RunEstimate;
-use crate::fleet::{FleetArgs, FleetPlan};
+use crate::fleet::{FleetArgs, FleetPlan, Network};
 use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
+use crate::ranks::Ranks;
+use crate::recipe::WrittenRecipe;
 
 #[derive(Debug, Args)]
 pub(crate) struct PlanArgs {
@@ -29,6 +31,28 @@ pub(crate) struct PlanArgs {
     fleet: FleetArgs,
 }
 
+/// Prints what it would do by many ranks.
+fn fleet(args: &PlanArgs, recipe: WrittenRecipe, planned: u32) -> Result<()> {
+    if !args.fleet.measure {
+        return print_fleet(args, recipe, planned, args.fleet.network());
+    }
+    let ranks = Ranks::begin()?;
+    let done = ranks.network().and_then(|network| match ranks.is_first() {
+        true => print_fleet(args, recipe, planned, network),
+        false => Ok(()),
+    });
+    ranks.end(done)
+}
+
+fn print_fleet(args: &PlanArgs, recipe: WrittenRecipe, ranks: u32, network: Network) -> Result<()> {
+    let plan = FleetPlan::of(recipe, &args.fleet, ranks, network)?;
+    if args.json {
+        return print_json(&plan);
+    }
+    print!("{}", plan.summary());
+    Ok(())
+}
+
 /// Checks the recipe and prints what it would do.
 ///
 /// # Errors
@@ -36,12 +60,7 @@ pub(crate) struct PlanArgs {
 pub(crate) fn plan(args: &PlanArgs) -> Result<()> {
     let recipe = args.device.put(args.recipe.read()?);
     if let Some(ranks) = args.fleet.ranks {
-        let plan = FleetPlan::of(recipe, &args.fleet, ranks)?;
-        if args.json {
-            return print_json(&plan);
-        }
-        print!("{}", plan.summary());
-        return Ok(());
+        return fleet(args, recipe, ranks);
     }
     // A loader holds more memory for more threads.
     let worker = Worker::alone(args.threads.start_pool()?);

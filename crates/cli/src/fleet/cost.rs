@@ -21,7 +21,7 @@ const DAY: f64 = 86_400.0;
 const WEIGHT_BYTES: u64 = 4;
 
 /// What lies between ranks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub(crate) struct Network {
     /// Of a message, in seconds.
     pub(crate) latency: f64,
@@ -36,6 +36,16 @@ pub(crate) struct Exchange {
     pub(crate) bytes: u64,
     /// Of all messages, one after the other.
     pub(crate) seconds: f64,
+}
+
+impl Network {
+    /// What follows from the time of an exchange of few bytes and of one of `bytes` among `ranks` ranks, in
+    /// which each sends its part to all others.
+    pub(crate) fn measured(ranks: u32, few: f64, (bytes, many): (u64, f64)) -> Self {
+        let others = f64::from(ranks - 1);
+        let sent = bytes as f64 * others / f64::from(ranks);
+        Self { latency: few / others, bandwidth: sent / (many - few).max(f64::MIN_POSITIVE) }
+    }
 }
 
 impl Exchange {
@@ -109,6 +119,7 @@ pub(super) struct StageOnRanks<'a> {
     pub(super) recipe: &'a Recipe,
     pub(super) training: &'a TrainStage,
     pub(super) ranks: u32,
+    pub(super) network: Network,
     pub(super) args: &'a FleetArgs,
 }
 
@@ -116,7 +127,7 @@ impl StageOnRanks<'_> {
     /// # Errors
     /// Micro-batches that the ranks can't share; tiles.
     pub(super) fn bill(&self) -> Result<StageBill> {
-        let Self { recipe, training, ranks, args } = *self;
+        let Self { recipe, training, ranks, network, args } = *self;
         let of_stage = recipe.as_of(&training.name);
         ensure!(of_stage.image.tiling == Tiling::default(), "--ranks plans images that are not tiled");
         let micro_batches = training.accumulate / ranks as usize;
@@ -127,18 +138,17 @@ impl StageOnRanks<'_> {
             training.accumulate,
             training.name
         );
-        let network = Mm1::new(&of_stage.model, recipe.seed, &DeviceKind::Cpu.open()?)?;
-        let counts = ParameterCounts::of(&network);
+        let model = Mm1::new(&of_stage.model, recipe.seed, &DeviceKind::Cpu.open()?)?;
+        let counts = ParameterCounts::of(&model);
         let parameters = StageParameters::of_language(training, &counts, AdapterCounts::default());
         let (images, mean_images) = self.images(&of_stage);
         let memory = self.memory(&of_stage, &parameters, images);
         let trained = |(path, _): &(String, Vec<usize>)| !training.optimizer.freezes(path);
         // In the order of their paths, as they cross.
-        let shapes: BTreeMap<_, _> = weights::shapes(&network).into_iter().filter(trained).collect();
+        let shapes: BTreeMap<_, _> = weights::shapes(&model).into_iter().filter(trained).collect();
         let messages = buckets(shapes.values().map(|shape| shape.iter().product())).len();
         let sent = GRADIENT_BYTES * parameters.trained as u64;
-        let of_network = Network { latency: 1e-6 * args.latency, bandwidth: 1e9 * args.bandwidth };
-        let exchange = Exchange::of(ranks, (sent, messages as u64), micro_batches as u64, of_network);
+        let exchange = Exchange::of(ranks, (sent, messages as u64), micro_batches as u64, network);
         let per_step = training.rows * training.accumulate;
         let operations = self.operations(&of_stage, &counts, mean_images) * per_step as f64;
         let kept = training.steps.div_ceil(training.checkpoint.every).min(training.checkpoint.keep as u64);
@@ -259,6 +269,14 @@ impl StageOnRanks<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measured_network_predicts_what_was_measured() {
+        let network = Network { latency: 2e-5, bandwidth: 3e9 };
+        let took = |bytes: u64| Exchange::of(4, (bytes, 1), 0, network).seconds;
+        let Network { latency, bandwidth } = Network::measured(4, took(0), (1 << 26, took(1 << 26)));
+        assert!((latency / 2e-5 - 1.0).abs() < 1e-9 && (bandwidth / 3e9 - 1.0).abs() < 1e-9);
+    }
 
     /// (n - 1) / n of the gradients' bytes for each micro-batch, and once as many weights come back.
     #[test]

@@ -20,6 +20,7 @@ use mm1_model::group::ParameterCounts;
 use serde::Serialize;
 
 pub(crate) use self::cost::Exchange;
+pub(crate) use self::cost::Network;
 use self::cost::{StageBill, StageOnRanks};
 use self::source::SourceSize;
 use crate::error::{InputError, input};
@@ -48,6 +49,10 @@ pub(crate) struct FleetArgs {
     /// reached. Instead of --micro-batch-seconds.
     #[arg(long, value_name = "TFLOPS", requires = "ranks", value_parser = positive)]
     tflops: Option<f64>,
+    /// Measure latency and bandwidth between ranks, instead of --latency and --bandwidth: started by `mpirun`
+    /// with two ranks or more, which need not be N.
+    #[arg(long, requires = "ranks", conflicts_with_all = ["latency", "bandwidth"])]
+    pub(crate) measure: bool,
     /// Latency of a message between ranks, in microseconds.
     #[arg(long, value_name = "MICROSECONDS", requires = "ranks", default_value_t = 10.0, value_parser = positive)]
     latency: f64,
@@ -59,6 +64,13 @@ pub(crate) struct FleetArgs {
     /// as full of images, the worst case.
     #[arg(long = "source", value_name = "SIZE", requires = "ranks")]
     sources: Vec<SourceSize>,
+}
+
+impl FleetArgs {
+    /// As it is given.
+    pub(crate) fn network(&self) -> Network {
+        Network { latency: 1e-6 * self.latency, bandwidth: 1e9 * self.bandwidth }
+    }
 }
 
 fn positive(text: &str) -> Result<f64, String> {
@@ -90,6 +102,7 @@ pub(crate) struct FleetPlan {
     /// Bytes of a device.
     #[serde(skip_serializing_if = "Option::is_none")]
     device_memory: Option<u64>,
+    network: Network,
     stages: BTreeMap<String, StageBill>,
     /// Stages that are not planned so.
     left_out: Vec<String>,
@@ -101,21 +114,21 @@ impl FleetPlan {
     /// # Errors
     /// [`InputError`]: whatever is wrong with the recipe, micro-batches that can't be shared, the size of a
     /// source that there is not.
-    pub(crate) fn of(written: WrittenRecipe, args: &FleetArgs, ranks: u32) -> Result<Self> {
+    pub(crate) fn of(written: WrittenRecipe, args: &FleetArgs, ranks: u32, network: Network) -> Result<Self> {
         let recipe = input(without_data(written.parse()?))?;
         for SourceSize { name, .. } in &args.sources {
             input(recipe.check_source("--source", name))?;
         }
         // Parameters are drawn when they are first used, and none is.
-        let network = input(Mm1::new(&recipe.model, recipe.seed, &DeviceKind::Cpu.open()?))?;
-        let parameters = ParameterCounts::of(&network);
+        let model = input(Mm1::new(&recipe.model, recipe.seed, &DeviceKind::Cpu.open()?))?;
+        let parameters = ParameterCounts::of(&model);
         let (mut stages, mut left_out) = (BTreeMap::new(), Vec::new());
         for stage in &recipe.stage {
             match stage {
                 Stage::Pretrain(training) | Stage::Sft(training)
                     if training.objective == ObjectiveConfig::Language && training.adapter.is_none() =>
                 {
-                    let of = StageOnRanks { recipe: &recipe, training, ranks, args };
+                    let of = StageOnRanks { recipe: &recipe, training, ranks, network, args };
                     let bill = input(of.bill().with_context(|| format!("stage.{}", training.name)))?;
                     stages.insert(training.name.clone(), bill);
                 }
@@ -128,7 +141,7 @@ impl FleetPlan {
         }
         let (name, image_tokens) = (recipe.name.clone(), recipe.model.image_tokens());
         let device_memory = args.device_memory;
-        Ok(Self { name, ranks, parameters, image_tokens, device_memory, stages, left_out })
+        Ok(Self { name, ranks, parameters, image_tokens, device_memory, network, stages, left_out })
     }
 
     /// As a person reads it.
@@ -145,6 +158,13 @@ impl FleetPlan {
             HumanCount(p.lm as u64),
             HumanCount(p.embedding as u64),
             self.image_tokens
+        );
+        let Network { latency, bandwidth } = self.network;
+        let _ = writeln!(
+            text,
+            "  network: {:.1} microseconds a message, {:.2} GB/s out of a rank",
+            1e6 * latency,
+            1e-9 * bandwidth
         );
         for (name, bill) in &self.stages {
             let _ = writeln!(text, "\n{name}");

@@ -10,7 +10,7 @@ mod mpi;
 use std::env;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::loader::{RankShare, SkippedSample};
@@ -21,7 +21,13 @@ use serde::{Deserialize, Serialize};
 pub(crate) use self::model::SharedModel;
 
 use crate::error::{self, InputError, Interrupted};
+use crate::fleet::Network;
 use crate::output;
+
+/// Exchanges of each kind and size that are measured.
+const MEASURED: usize = 7;
+/// Bytes of a long one: as many as cross together in a step.
+const MEASURED_BYTES: usize = 1 << 26;
 
 /// How many processes a launcher has started, as Open MPI and MPICH tell them.
 const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
@@ -220,6 +226,39 @@ impl Ranks {
         // In one order, however many ranks there are.
         all.skipped.sort_by(|a, b| a.id.cmp(&b.id));
         Ok(all)
+    }
+
+    /// Measures what lies between the ranks: the fastest of some exchanges, of gradients and of weights.
+    ///
+    /// # Errors
+    /// [`InputError`]: not several ranks; the network's own.
+    pub(crate) fn network(&self) -> Result<Network> {
+        let ranks =
+            self.0.as_ref().filter(|ranks| ranks.ranks() > 1).ok_or_else(|| {
+                InputError::new("--measure: start it as several ranks: mpirun -n 2 mm1 plan …")
+            })?;
+        let count = ranks.ranks();
+        let fastest = |of_rank: usize| -> Result<f64> {
+            let parts: Vec<_> = (0..count).map(|rank| rank * of_rank..(rank + 1) * of_rank).collect();
+            let mut whole = vec![1.0; count * of_rank];
+            let mut best = [f64::INFINITY; 2];
+            for _ in 0..MEASURED {
+                // Begun by all at once.
+                ranks.gather(&[])?;
+                let begun = Instant::now();
+                ranks.scatter(&whole, &parts)?;
+                best[0] = best[0].min(begun.elapsed().as_secs_f64());
+                ranks.gather(&[])?;
+                let begun = Instant::now();
+                ranks.collect(&mut whole, &parts)?;
+                best[1] = best[1].min(begun.elapsed().as_secs_f64());
+            }
+            Ok(best.iter().sum::<f64>() / 2.0)
+        };
+        let few = fastest(1)?;
+        let values = MEASURED_BYTES / 4 / count;
+        let many = fastest(values)?;
+        Ok(Network::measured(count as u32, few, ((4 * values * count) as u64, many)))
     }
 
     /// Ends the run of all ranks as it has ended here: one that has failed ends all, and says why.
