@@ -7,7 +7,7 @@ use indicatif::HumanCount;
 use mm1_data::source::Split;
 use mm1_eval::counted::counted;
 use mm1_lab::record::ENOUGH_QUESTIONS;
-use mm1_model::device;
+use mm1_model::device::{self, DeviceMemory};
 
 use crate::memory::MemoryEstimate;
 use crate::plan::Plan;
@@ -36,12 +36,25 @@ impl Plan {
         if let Some(hardware) = device::hardware(self.compute.device()) {
             let _ = writeln!(text, "  on {}: {hardware}", self.recipe.device);
         }
+        let room = device::memory(self.compute.device());
+        if let Some(DeviceMemory { total, largest }) = room {
+            let total = total.map_or("its memory is not known".to_owned(), |total| {
+                format!("{} MiB of memory", total >> 20)
+            });
+            let _ = writeln!(text, "    {total}, a tensor of at most {} MiB", largest >> 20);
+        }
         for stage in &self.recipe.stage {
             let _ = writeln!(text, "  {}: {}", stage.name(), self.line_of(stage, memory));
             let warnings: Vec<String> = match stage {
                 Stage::Eval(s) => s.protocol.tasks.iter().filter_map(|task| self.few_items(task)).collect(),
                 Stage::Probe(s) => self.few_pictures(s).into_iter().collect(),
-                _ => Vec::new(),
+                Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
+                    let there = room.and_then(|room| room.total).map(|total| total >> 20);
+                    let wanted = memory[&s.name].mib;
+                    let more = there.filter(|&there| there < wanted);
+                    let more = more.map(|there| format!("{} has {there} MiB", self.recipe.device));
+                    more.into_iter().collect()
+                }
             };
             for warning in warnings {
                 let _ = writeln!(text, "    warning: {warning}");

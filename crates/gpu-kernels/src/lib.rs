@@ -6,6 +6,8 @@ pub mod activation;
 #[cfg(feature = "cubecl")]
 pub mod adamw;
 #[cfg(feature = "cubecl")]
+pub mod cross_entropy;
+#[cfg(feature = "cubecl")]
 pub mod heads;
 #[cfg(feature = "cubecl")]
 pub mod norm;

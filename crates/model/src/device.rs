@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use anyhow::{Result, bail};
 use burn::tensor::Device;
+#[cfg(feature = "gpu")]
+use burn::tensor::Tensor;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -121,6 +123,26 @@ pub fn hardware(device: &Device) -> Option<String> {
     #[cfg(any(feature = "vulkan", feature = "metal", feature = "cuda", feature = "rocm"))]
     if *device != Device::flex() {
         return device.identity().map(|identity| identity.name);
+    }
+    let _ = device;
+    None
+}
+
+/// What a GPU says of its memory, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeviceMemory {
+    /// All of it. By Vulkan and Metal not known: WebGPU, by which the engine speaks with them, does not say.
+    pub total: Option<u64>,
+    /// The largest tensor it takes.
+    pub largest: u64,
+}
+
+/// The memory of the device at hand; nothing of the CPU.
+pub fn memory(device: &Device) -> Option<DeviceMemory> {
+    #[cfg(feature = "gpu")]
+    if let Ok(tensor) = Tensor::<1>::empty([1], device).try_into_primitive::<burn::backend::Cube>() {
+        let memory = &tensor.client.properties().memory;
+        return Some(DeviceMemory { total: memory.max_memory(), largest: memory.max_page_size });
     }
     let _ = device;
     None

@@ -244,7 +244,7 @@ fn low_rank_maps() {
 
 #[test]
 fn linear_and_cross_entropy() {
-    for (t, d, v, weigh) in [(5, 6, 11, 0.5), (3, 1, 2, 0.0), (600, 9, 33, 2.0)] {
+    for (t, d, v, weigh) in [(5, 6, 11, 0.5), (3, 1, 2, 0.0), (600, 9, 33, 2.0), (2, 5, 700, 1.0)] {
         let targets: Vec<u32> = (0..2 * t as u32).map(|i| i * 7 % v as u32).collect();
         let weights: Vec<f32> = (0..2 * t).map(|i| [0.0, weigh, 0.25][i % 3]).collect();
         let x = |p: &[Tensor<1>]| p[0].clone().reshape([2, t, d]);

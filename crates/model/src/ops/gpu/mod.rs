@@ -1,7 +1,9 @@
-//! The operations of [`super`] on GPUs: those of [`Composed`], but for norms, activations and attention over
-//! packed rows, which launch the kernels of `mm1_gpu_kernels`. A step of a small model waits for launches.
+//! The operations of [`super`] on GPUs: those of [`Composed`], but for norms, activations, attention over
+//! packed rows and cross-entropy, which launch the kernels of `mm1_gpu_kernels`. A step of a small model
+//! waits for launches.
 
 mod attention;
+mod cross_entropy;
 mod norm;
 mod record;
 
@@ -105,7 +107,9 @@ impl Operations for Gpu {
         targets: &[u32],
         weights: &[f32],
     ) -> Tensor<1> {
-        self.composed.linear_cross_entropy(x, head, targets, weights)
+        let [b, t, d] = x.dims();
+        let scores = self.linear(x.reshape([1, b * t, d]), head.into());
+        cross_entropy::cross_entropy(scores, targets, weights)
     }
 
     fn embedding(&self, table: &Tensor<2>, ids: &[u32], rows: usize, length: usize) -> Tensor<3> {
