@@ -167,7 +167,7 @@ fn only_model(exchange: &ServerExchange<'_>) -> Result<String, String> {
     match names.as_slice() {
         [name] => Ok(name.clone()),
         [] => Err("it lists no model".to_owned()),
-        [names @ ..] => {
+        names => {
             let shown = names.iter().take(5).map(String::as_str).collect::<Vec<_>>().join(", ");
             let more = if names.len() > 5 { ", …" } else { "" };
             Err(format!("it has {} models ({shown}{more})", names.len()))
