@@ -163,6 +163,11 @@ impl Ranks {
         self.0.as_ref().map(|ranks| ranks.spent())
     }
 
+    /// The seconds in exchanges since [`Self::spent`] was `before`.
+    pub(crate) fn seconds_since(&self, before: Option<Duration>) -> Option<f64> {
+        self.spent().zip(before).map(|(after, before)| (after - before).as_secs_f64())
+    }
+
     /// Checks that `what` is the same at all ranks.
     ///
     /// # Errors

@@ -117,19 +117,16 @@ fn train<M: Objective<Batch = Batch>>(
         let skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();
         let StepNote { stop, skipped } = ranks.notes(StepNote { stop: context.stopped(), skipped })?;
-        let exchange_seconds =
-            ranks.spent().zip(exchanged).map(|(after, before)| (after - before).as_secs_f64());
-        let (step, name, time) = (trainer.steps_done(), &stage.name, now());
         let seconds = started.elapsed().as_secs_f64();
         let line = StepMetrics {
-            step,
-            stage: name,
+            step: trainer.steps_done(),
+            stage: &stage.name,
             report,
             lr,
             seconds,
             data_seconds,
-            exchange_seconds,
-            time,
+            exchange_seconds: ranks.seconds_since(exchanged),
+            time: now(),
             skipped,
         };
         if let Some(log) = &mut log {

@@ -98,12 +98,15 @@ fn captioned(step: usize, number: usize) -> Batch {
 /// Micro-batches of a step of all ranks.
 const BATCHES: usize = 12;
 
+/// A micro-batch by step and number.
+type MakeBatch = fn(usize, usize) -> Batch;
+
 /// What came of steps: loss and norm of each, to the bit, and all weights and moments.
 type Outcome = (Vec<[u64; 2]>, Snapshot);
 
 /// Steps of `ranks` ranks from `start`.
 fn train<M: Objective<Batch = Batch> + 'static>(
-    (new, batch): (fn() -> M, fn(usize, usize) -> Batch),
+    (new, batch): (fn() -> M, MakeBatch),
     config: &OptimizerConfig,
     ranks: usize,
     steps: Range<usize>,

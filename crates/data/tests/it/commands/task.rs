@@ -54,7 +54,7 @@ fn input(folder: &Path) -> String {
     }
     for folder in ["x", "y", "z"] {
         written(&root, &format!("twice/{folder}/lines.jsonl"), "{\"text\": \"one\"}\n{\"text\": \"two\"}\n");
-        written(&root, &format!("twice/{folder}/prose.txt"), &format!("some prose of {folder}"));
+        written(&root, &format!("twice/{folder}/prose.txt"), format!("some prose of {folder}"));
     }
     // Shards keep the ids of their documents.
     let twice = root.join("twice").to_string_lossy().into_owned();
@@ -390,7 +390,7 @@ fn captions_of_shares_are_joined() {
     let root = folder.path().join("in");
     for number in 0..7 {
         png(&root, &format!("{number}.png"), [20, 20], [30 * number, 9, 9]);
-        written(&root, &format!("{number}.txt"), &format!("number {number}"));
+        written(&root, &format!("{number}.txt"), format!("number {number}"));
     }
     let root = root.to_string_lossy().into_owned();
     let write = |to: &Path, sources: &[StoredSource], may_be_empty: bool| {
