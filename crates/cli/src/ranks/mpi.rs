@@ -83,7 +83,7 @@ fn places(parts: impl IntoIterator<Item = Range<usize>>) -> Result<(Vec<Count>, 
     parts.into_iter().map(|part| Ok((count(part.len())?, count(part.start)?))).collect()
 }
 
-/// Parts of so many values one behind the other.
+/// Consecutive parts with these numbers of values.
 fn in_turn(counts: &[Count]) -> Vec<Range<usize>> {
     let mut end = 0;
     let of = |&count: &Count| {
