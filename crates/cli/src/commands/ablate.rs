@@ -16,6 +16,7 @@ use crate::arguments::RecipeArgs;
 use crate::error::input;
 use crate::output::{self, print_json, tell};
 use crate::progress::clock;
+use crate::ranks::Ranks;
 use crate::run_folder;
 use crate::study::{Study, StudyArgs};
 
@@ -40,9 +41,16 @@ pub(crate) struct AblateArgs {
 /// # Errors
 /// As `mm1 run`; runs that failed, when all others are done. The same command again continues.
 pub(crate) fn ablate(args: &AblateArgs) -> Result<()> {
+    let ranks = Ranks::begin()?;
+    let done = as_rank(args, &ranks);
+    ranks.end(done)
+}
+
+/// The part of one rank; that of a process alone is all of it.
+fn as_rank(args: &AblateArgs, ranks: &Ranks) -> Result<()> {
     let started = Instant::now();
     let study = Study::read(&args.recipe, &args.study)?;
-    let outcome = study.run(&args.study, &args.out)?;
+    let Some(outcome) = study.run(&args.study, &args.out, ranks)? else { return Ok(()) };
     if args.study.is_bill() {
         return Ok(());
     }

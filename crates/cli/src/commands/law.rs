@@ -15,6 +15,7 @@ use serde_json::json;
 use crate::arguments::RecipeArgs;
 use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
+use crate::ranks::Ranks;
 use crate::study::{Study, StudyArgs};
 
 /// Below this p the runs of a size are no parabola.
@@ -50,8 +51,16 @@ pub(crate) struct LawArgs {
 /// # Errors
 /// As `mm1 ablate`; a size whose best rate the runs don't enclose, with the rate to add.
 pub(crate) fn law(args: &LawArgs) -> Result<()> {
+    let ranks = Ranks::begin()?;
+    let done = as_rank(args, &ranks);
+    ranks.end(done)
+}
+
+/// The part of one rank; that of a process alone is all of it.
+fn as_rank(args: &LawArgs, ranks: &Ranks) -> Result<()> {
     let given = args.recipe.path();
-    let folder = if given.is_dir() { given.to_owned() } else { done_study(args)? };
+    let folder = if given.is_dir() { Some(given.to_owned()) } else { done_study(args, ranks)? };
+    let Some(folder) = folder.filter(|_| ranks.is_first()) else { return Ok(()) };
     if args.study.is_bill() {
         return Ok(());
     }
@@ -90,13 +99,14 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
     Ok(())
 }
 
-/// The folder of the recipe's study, when its runs are done.
-fn done_study(args: &LawArgs) -> Result<PathBuf> {
+/// The folder of the recipe's study, when its runs are done, at rank 0.
+fn done_study(args: &LawArgs, ranks: &Ranks) -> Result<Option<PathBuf>> {
     let out = args.out.as_deref();
     let out = out.ok_or_else(|| {
         InputError::new("law: give --out for the runs of a recipe, or the folder of a study that is done")
     })?;
-    let outcome = Study::read(&args.recipe, &args.study)?.run(&args.study, out)?;
+    let study = Study::read(&args.recipe, &args.study)?;
+    let Some(outcome) = study.run(&args.study, out, ranks)? else { return Ok(None) };
     let failed = outcome.record.runs.iter().filter(|run| run.failure().is_some()).count();
     if failed > 0 {
         tell(format_args!(
@@ -104,7 +114,7 @@ fn done_study(args: &LawArgs) -> Result<PathBuf> {
             outcome.record.runs.len()
         ));
     }
-    Ok(outcome.folder)
+    Ok(Some(outcome.folder))
 }
 
 fn put(folder: &Path, name: &str, bytes: &[u8]) -> Result<()> {

@@ -8,6 +8,7 @@ mod model;
 mod mpi;
 
 use std::env;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -34,6 +35,8 @@ const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 /// What others tell processes that they start, as Slurm does.
 #[cfg(feature = "mpi")]
 const LAUNCHED: &str = "PMIX_RANK";
+/// How the names of all that launchers tell begin.
+const TOLD: [&str; 4] = ["OMPI_", "PMI_", "PMIX_", "PRTE_"];
 
 /// The ranks of a run, of which this process is one; none, where it was not started as one of several.
 #[derive(Clone, Debug, Default)]
@@ -95,6 +98,15 @@ impl Ranks {
         Ok(Self(None))
     }
 
+    /// Makes the process that `command` starts one without others.
+    pub(crate) fn leave_out(command: &mut Command) {
+        for (name, _) in env::vars_os() {
+            if name.to_str().is_some_and(|name| TOLD.iter().any(|begin| name.starts_with(begin))) {
+                command.env_remove(name);
+            }
+        }
+    }
+
     /// What training sees of them.
     pub(crate) fn exchange(&self) -> Option<Arc<dyn Exchange>> {
         self.0.clone().map(|ranks| ranks.exchange())
@@ -112,9 +124,14 @@ impl Ranks {
         self.0.as_ref().map_or(1, |ranks| ranks.ranks())
     }
 
+    /// Which this is, from 0.
+    pub(crate) fn rank(&self) -> usize {
+        self.0.as_ref().map_or(0, |ranks| ranks.rank())
+    }
+
     /// Whether this is the rank that writes and speaks.
     pub(crate) fn is_first(&self) -> bool {
-        self.0.as_ref().is_none_or(|ranks| ranks.rank() == 0)
+        self.rank() == 0
     }
 
     /// Micro-batches of this rank in a step of stage `name`, which has `accumulate` in all.
@@ -156,6 +173,27 @@ impl Ranks {
         let done = work()?;
         self.meet(stop);
         Ok(done)
+    }
+
+    /// What rank 0 gives, at all ranks.
+    ///
+    /// # Errors
+    /// The network's own.
+    pub(crate) fn of_first<T: Serialize + DeserializeOwned>(&self, own: T) -> Result<T> {
+        let Some(ranks) = &self.0 else { return Ok(own) };
+        let all = ranks.gather(&serde_json::to_vec(&own)?)?;
+        serde_json::from_slice(all.first().map_or(&[][..], Vec::as_slice)).context("what rank 0 has sent")
+    }
+
+    /// Waits until all have come here, with the processor left to others. Whether one of them was `asked` to
+    /// stop.
+    ///
+    /// # Errors
+    /// The network's own.
+    pub(crate) fn end_together(&self, asked: bool) -> Result<bool> {
+        let Some(ranks) = &self.0 else { return Ok(asked) };
+        ranks.meet(&|| false);
+        Ok(self.notes(StepNote { stop: asked, ..StepNote::default() })?.stop)
     }
 
     /// The time in exchanges so far; none of a process alone.

@@ -19,11 +19,14 @@ use crate::recipe::Stage;
 use crate::stage_key::run_key;
 
 /// What all jobs take that are not done yet.
+#[derive(Default)]
 pub(super) struct Bill {
     /// By job; 0 of what is done.
     jobs: Vec<JobBill>,
-    /// Runs side by side.
+    /// Runs side by side, of each rank.
     at_once: usize,
+    /// Ranks that share the runs, each perhaps on a machine of its own.
+    ranks: usize,
     /// Threads of each.
     threads: usize,
 }
@@ -45,11 +48,17 @@ struct JobBill {
 
 impl Bill {
     /// Plans one run of each kind, by which work alone is meant: seeds, rates and numbers of steps don't
-    /// matter.
+    /// matter. `ranks` do the study.
     ///
     /// # Errors
     /// What is wrong with a recipe or its data.
-    pub(super) fn of(study: &Study, args: &StudyArgs, jobs: &Jobs, folder: &StudyFolder) -> Result<Self> {
+    pub(super) fn of(
+        study: &Study,
+        args: &StudyArgs,
+        jobs: &Jobs,
+        folder: &StudyFolder,
+        ranks: usize,
+    ) -> Result<Self> {
         let mut plans: BTreeMap<String, Value> = BTreeMap::new();
         let mut bills = Vec::new();
         for (job, state) in jobs.all.iter().zip(jobs.states()) {
@@ -67,8 +76,7 @@ impl Bill {
             let own = cell.recipe.stage.iter().filter(|stage| job.own.iter().any(|own| own == stage.name()));
             bills.push(JobBill::of(&plans[&shape], own, args.no_measure));
         }
-        let at_once = usize::from(args.jobs);
-        Ok(Self { jobs: bills, at_once, threads: child::threads(args) })
+        Ok(Self { jobs: bills, at_once: usize::from(args.jobs), ranks, threads: child::threads(args) })
     }
 
     /// As a person reads it.
@@ -120,7 +128,7 @@ impl Bill {
     fn time(&self) -> String {
         let sum = |of: fn(&JobBill) -> Option<f64>| -> Option<f64> {
             let seconds: Option<f64> = self.jobs.iter().map(of).sum();
-            Some(seconds? / self.at_once as f64)
+            Some(seconds? / (self.at_once * self.ranks) as f64)
         };
         let Some(training) = sum(|job| job.training) else { return "  time: not measured\n".to_owned() };
         let threads = if self.threads == 1 { "thread" } else { "threads" };
@@ -128,7 +136,7 @@ impl Bill {
             "  time: about {} of training with {} at a time on {} {threads} each, an estimate by one \
              measured step of each kind\n",
             duration(training),
-            self.at_once,
+            self.at_once * self.ranks,
             self.threads,
         );
         text += &match sum(|job| job.evaluation) {
@@ -150,7 +158,8 @@ impl Bill {
     /// in this process; `None` where there is nothing to tell by.
     pub(super) fn left(&self, states: &[RunState], spent: &BTreeMap<usize, f64>) -> Option<f64> {
         let weight = |place: usize| {
-            let job = &self.jobs[place];
+            // Only rank 0 of several knows what jobs take.
+            let Some(job) = self.jobs.get(place) else { return 0.0 };
             job.training.map_or(job.tokens as f64, |training| training + job.evaluation.unwrap_or(0.0))
         };
         let sum = |places: &mut dyn Iterator<Item = usize>| places.map(weight).sum::<f64>();
@@ -158,7 +167,7 @@ impl Bill {
         let billed = sum(&mut spent.keys().copied());
         let open = |&place: &usize| matches!(states[place], RunState::Waiting | RunState::Running);
         let left = sum(&mut (0..states.len()).filter(open));
-        (billed > 0.0).then(|| spent.values().sum::<f64>() / billed * left / self.at_once as f64)
+        (billed > 0.0).then(|| spent.values().sum::<f64>() / billed * left / (self.at_once * self.ranks) as f64)
     }
 }
 

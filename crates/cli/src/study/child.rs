@@ -13,6 +13,7 @@ use super::job::Jobs;
 use crate::continuation::ChangedData;
 use crate::error::InputError;
 use crate::output::tell;
+use crate::ranks::Ranks;
 use crate::run_folder::LOG;
 
 /// With which a run ends that was asked to stop.
@@ -34,14 +35,16 @@ pub(super) fn threads(args: &StudyArgs) -> usize {
     (args.threads.count() / usize::from(args.jobs)).max(1)
 }
 
-/// This program once more.
+/// This program once more, by itself where this process is one of several ranks.
 fn program() -> Result<Command> {
     // All runs of a study are done by one program, even where another build has taken its place meanwhile.
     let itself = Path::new("/proc/self/exe");
-    if itself.exists() {
-        return Ok(Command::new(itself));
-    }
-    Ok(Command::new(std::env::current_exe().context("the place of this program")?))
+    let mut command = match itself.exists() {
+        true => Command::new(itself),
+        false => Command::new(std::env::current_exe().context("the place of this program")?),
+    };
+    Ranks::leave_out(&mut command);
+    Ok(command)
 }
 
 /// What `mm1 plan` says of the recipe in `file`.

@@ -1,12 +1,13 @@
 //! [`Study`]: the many runs of a recipe with an `[ablation]` table. What they have in common is done once:
 //! equal runs of several studies, and equal first stages of several runs. Every run is an `mm1 run` of its
-//! own, in a process of its own, so that what ends one of them ends no other.
+//! own, in a process of its own, so that what ends one of them ends no other. Several ranks share the runs.
 
 mod bill;
 mod child;
 mod folder;
 mod job;
 mod schedule;
+mod share;
 
 use std::path::{Path, PathBuf};
 
@@ -22,12 +23,14 @@ pub(crate) use self::job::{RUNS, last_process};
 use self::bill::Bill;
 use self::folder::StudyFolder;
 use self::job::Jobs;
-use self::schedule::StudySchedule;
+use self::schedule::{StudyEnd, StudySchedule};
+use self::share::JobShare;
 use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
-use crate::error::{InputError, input};
+use crate::error::{InputError, Interrupted, input};
 use crate::interrupt::stop_flag;
 use crate::output::tell;
 use crate::pretrained;
+use crate::ranks::Ranks;
 use crate::recipe::check::check_stages;
 use crate::recipe::{Recipe, WrittenRecipe, put, read_tree};
 use crate::stage_key::run_key;
@@ -166,26 +169,48 @@ impl Study {
         Ok(tree)
     }
 
-    /// Does all runs in `out`, or says what they would take.
+    /// Does all runs in `out`, or says what they would take. Each of several ranks does a share, and rank 0
+    /// says what came of all; the others give nothing.
     ///
     /// # Errors
     /// What is wrong with the recipe or its data; an interrupt; runs that failed, when all others are done.
-    pub(crate) fn run(&self, args: &StudyArgs, out: &Path) -> Result<StudyOutcome> {
+    pub(crate) fn run(&self, args: &StudyArgs, out: &Path, ranks: &Ranks) -> Result<Option<StudyOutcome>> {
         let stop = stop_flag()?;
-        let jobs = Jobs::of(self, out)?;
-        let folder = StudyFolder::make(self, &jobs, out)?;
-        let bill = Bill::of(self, args, &jobs, &folder)?;
-        eprint!("{}", bill.summary(self, &jobs));
+        let (jobs, folder) = ranks.first_before_others(&stop, || {
+            let jobs = Jobs::of(self, out)?;
+            let folder = StudyFolder::make(self, &jobs, out)?;
+            Ok((jobs, folder))
+        })?;
+        let share = JobShare::of(ranks, &jobs, folder.root())?;
+        // The others begin when it is known that the recipes are right, and that what was measured is.
+        let bill = ranks.first_before_others(&stop, || match ranks.is_first() {
+            true => Bill::of(self, args, &jobs, &folder, ranks.count()),
+            false => Ok(Bill::default()),
+        })?;
+        if ranks.is_first() {
+            eprint!("{}", bill.summary(self, &jobs));
+        }
         if args.bill {
             let record = folder.record(self, &jobs, &jobs.states());
-            return Ok(StudyOutcome { folder: folder.root().to_owned(), record });
+            let outcome = StudyOutcome { folder: folder.root().to_owned(), record };
+            return Ok(ranks.is_first().then_some(outcome));
         }
-        let changed = |states: &[RunState]| folder.write(&folder.record(self, &jobs, states));
-        let (jobs, folder, bill) = (&jobs, &folder, &bill);
-        let states = StudySchedule { args, jobs, folder, bill, stop: &stop, changed: &changed }.run()?;
+        let changed = |states: &[RunState]| match ranks.is_first() {
+            true => folder.write(&folder.record(self, &jobs, states)),
+            false => Ok(()),
+        };
+        let (jobs, folder, bill, share) = (&jobs, &folder, &bill, &share);
+        let schedule = StudySchedule { args, jobs, folder, bill, share, stop: &stop, changed: &changed };
+        let StudyEnd { states, interrupted } = schedule.run()?;
+        let interrupted = ranks.end_together(interrupted)?;
+        share.forget();
+        ensure!(!interrupted, Interrupted);
+        if !ranks.is_first() {
+            return Ok(None);
+        }
         let record = folder.record(self, jobs, &states);
         folder.write_results(&StudyResults::collect(record.clone(), folder.root()))?;
-        Ok(StudyOutcome { folder: folder.root().to_owned(), record })
+        Ok(Some(StudyOutcome { folder: folder.root().to_owned(), record }))
     }
 
     /// Refuses a study of which runs have failed, when all that could be done is done.

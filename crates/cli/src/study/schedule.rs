@@ -1,4 +1,5 @@
-//! The runs of a study, several side by side, until all are done or given up.
+//! The runs of a study, several side by side, until all are done or given up; of several ranks each does its
+//! own, and waits for the others.
 
 use std::collections::BTreeMap;
 use std::process::ChildStdin;
@@ -7,7 +8,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 use mm1_lab::study::record::RunState;
 
 use super::StudyArgs;
@@ -15,7 +16,7 @@ use super::bill::Bill;
 use super::child::{self, ChildEnd};
 use super::folder::StudyFolder;
 use super::job::{Jobs, is_done};
-use crate::error::Interrupted;
+use super::share::JobShare;
 use crate::estimate::duration;
 use crate::output::tell;
 use crate::progress::clock;
@@ -30,10 +31,20 @@ pub(super) struct StudySchedule<'a> {
     pub(super) jobs: &'a Jobs,
     pub(super) folder: &'a StudyFolder,
     pub(super) bill: &'a Bill,
+    /// Which jobs are this rank's.
+    pub(super) share: &'a JobShare,
     /// Set by an interrupt.
     pub(super) stop: &'a AtomicBool,
     /// Is told of every change.
     pub(super) changed: &'a dyn Fn(&[RunState]) -> Result<()>,
+}
+
+/// How a study has ended here.
+pub(super) struct StudyEnd {
+    /// How each job has ended.
+    pub(super) states: Vec<RunState>,
+    /// Whether it was asked to stop; all that ran here have written their checkpoints then.
+    pub(super) interrupted: bool,
 }
 
 /// The jobs while they are worked on.
@@ -55,47 +66,81 @@ struct RunningJob {
 }
 
 impl StudySchedule<'_> {
-    /// Does all jobs; one that fails ends no other. How each has ended.
+    /// Does all jobs; one that fails ends no other. How each has ended. With several ranks whether one of
+    /// them was asked to stop is not known here alone.
     ///
     /// # Errors
-    /// An interrupt, when all that run have written their checkpoints; a folder that can't be written.
-    pub(super) fn run(&self) -> Result<Vec<RunState>> {
+    /// A folder that can't be written.
+    pub(super) fn run(&self) -> Result<StudyEnd> {
         let (ends, ended) = channel();
         let (states, running, spent) = (self.jobs.states(), BTreeMap::new(), BTreeMap::new());
         let mut progress = StudyProgress { schedule: self, states, running, spent, ends, interrupted: false };
-        (self.changed)(&progress.states)?;
-        while progress.goes_on() {
+        progress.changed()?;
+        while progress.goes_on()? {
             progress.start_more()?;
             progress.wait(&ended)?;
         }
-        ensure!(!progress.interrupted, Interrupted);
-        Ok(progress.states)
+        Ok(StudyEnd { states: progress.states, interrupted: progress.interrupted })
     }
 }
 
 impl StudyProgress<'_> {
-    /// Whether something runs, or is still to begin. After an interrupt nothing begins, and what runs is
-    /// asked to stop.
-    fn goes_on(&mut self) -> bool {
-        if self.schedule.stop.load(Ordering::Relaxed) {
+    /// Whether something runs here, or is still to begin, at whichever rank. After an interrupt of one
+    /// nothing begins, and what runs is asked to stop.
+    fn goes_on(&mut self) -> Result<bool> {
+        let stopped = self.hear()? || self.schedule.stop.load(Ordering::Relaxed);
+        if stopped && !self.interrupted {
             self.interrupted = true;
             self.running.values_mut().for_each(|run| run.input = None);
+            self.schedule.share.say(true, &self.states)?;
         }
-        !self.running.is_empty() || !self.interrupted && self.states.contains(&RunState::Waiting)
+        let open = self.states.iter().any(|state| matches!(state, RunState::Waiting | RunState::Running));
+        Ok(!self.running.is_empty() || !self.interrupted && open)
+    }
+
+    /// Takes over what other ranks say of their jobs. Whether one of them was asked to stop.
+    fn hear(&mut self) -> Result<bool> {
+        let StudySchedule { share, jobs, .. } = self.schedule;
+        let (mut stopped, mut changed) = (false, false);
+        for (rank, news) in share.hear() {
+            stopped |= news.stopped;
+            for place in share.take_over(rank, news, &mut self.states) {
+                changed = true;
+                let said = match &self.states[place] {
+                    RunState::Waiting => "stopped, with a checkpoint".to_owned(),
+                    RunState::Running => "begun".to_owned(),
+                    RunState::Done => "done".to_owned(),
+                    RunState::Failed(reason) => format!("failed: {reason}"),
+                };
+                tell(format_args!("{}: {said} by rank {rank}{}", jobs.all[place].title, self.left()));
+            }
+        }
+        if changed {
+            (self.schedule.changed)(&self.states)?;
+        }
+        Ok(stopped)
+    }
+
+    /// Says how far this rank is, to a person and to the other ranks.
+    fn changed(&self) -> Result<()> {
+        self.schedule.share.say(self.interrupted, &self.states)?;
+        (self.schedule.changed)(&self.states)
     }
 
     fn start_more(&mut self) -> Result<()> {
+        let before = self.states.clone();
         while !self.interrupted && self.running.len() < usize::from(self.schedule.args.jobs) {
             let Some(place) = self.next() else { break };
             self.start(place)?;
         }
-        Ok(())
+        // Some are over without a start.
+        if self.states == before { Ok(()) } else { self.changed() }
     }
 
     /// The next job that can begin: what it begins with is done, and no other process is at it.
     fn next(&mut self) -> Option<usize> {
         for (place, job) in self.schedule.jobs.all.iter().enumerate() {
-            if self.states[place] != RunState::Waiting {
+            if self.states[place] != RunState::Waiting || !self.schedule.share.is_own(place) {
                 continue;
             }
             match job.after.map(|after| &self.states[after]) {
@@ -114,20 +159,21 @@ impl StudyProgress<'_> {
     }
 
     fn start(&mut self, place: usize) -> Result<()> {
-        let StudySchedule { args, jobs, folder, .. } = self.schedule;
+        let StudySchedule { args, jobs, folder, share, .. } = self.schedule;
         let job = &jobs.all[place];
         let (title, number) = (&job.title, place + 1);
         tell(format_args!("job {number} of {}: {title}, in {}", jobs.all.len(), job.folder.display()));
         let (child, input) = child::start(args, jobs, place, folder.recipe(place))?;
         self.states[place] = RunState::Running;
         self.running.insert(place, RunningJob { input: Some(input), begun: Instant::now() });
-        let (ends, folder, echo) = (self.ends.clone(), job.folder.clone(), args.jobs == 1);
+        let echo = args.jobs == 1 && share.is_all();
+        let (ends, folder) = (self.ends.clone(), job.folder.clone());
         thread::spawn(move || {
             let end = child::attend(child, &folder, echo);
             // Nobody listens any more where the study has ended.
             let _ = ends.send((place, end));
         });
-        (self.schedule.changed)(&self.states)
+        self.changed()
     }
 
     /// Waits a moment for the end of a job.
@@ -135,7 +181,7 @@ impl StudyProgress<'_> {
         let Ok((place, end)) = ended.recv_timeout(PATIENCE) else { return Ok(()) };
         let Some(run) = self.running.remove(&place) else { return Ok(()) };
         let seconds = run.begun.elapsed().as_secs_f64();
-        let stopped = self.schedule.stop.load(Ordering::Relaxed);
+        let stopped = self.interrupted || self.schedule.stop.load(Ordering::Relaxed);
         let (state, said) = match end {
             ChildEnd::Done => {
                 self.spent.insert(place, seconds);
@@ -149,7 +195,7 @@ impl StudyProgress<'_> {
         };
         self.states[place] = state;
         tell(format_args!("{}: {said}{}", self.schedule.jobs.all[place].title, self.left()));
-        (self.schedule.changed)(&self.states)
+        self.changed()
     }
 
     /// What is left, as the end of a line.

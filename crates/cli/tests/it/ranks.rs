@@ -7,18 +7,25 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
-use crate::{TINY, stderr, succeeds};
+use crate::study::{AXES, recipe, runs, tables};
+use crate::{TINY, losses, recaption, stderr, succeeds};
 
 /// What a clock gave.
 const TIMES: [&str; 4] = ["seconds", "data_seconds", "exchange_seconds", "time"];
 
-/// All three stages for 20 steps, by `ranks` ranks.
-fn run(ranks: usize, out: &Path, more: &[&str]) -> Output {
+/// `mm1` with arguments, by `ranks` ranks.
+fn mpirun(ranks: usize, arguments: &[&str]) -> Command {
     let mut mpirun = Command::new("mpirun");
     // A gate may be root, and have fewer cores than ranks.
     mpirun.env("OMPI_ALLOW_RUN_AS_ROOT", "1").env("OMPI_ALLOW_RUN_AS_ROOT_CONFIRM", "1");
     mpirun.args(["--oversubscribe", "--bind-to", "none", "-n", &ranks.to_string()]);
-    mpirun.args([env!("CARGO_BIN_EXE_mm1"), "run", TINY, "--threads", "1", "--out"]).arg(out);
+    mpirun.arg(env!("CARGO_BIN_EXE_mm1")).args(arguments);
+    mpirun
+}
+
+/// All three stages for 20 steps, by `ranks` ranks.
+fn run(ranks: usize, out: &Path, more: &[&str]) -> Output {
+    let mut mpirun = mpirun(ranks, &["run", TINY, "--threads", "1", "--out", out.to_str().unwrap()]);
     for stage in ["encoder", "pretrain", "sft"] {
         for edit in ["steps=20", "accumulate=2", "rows=1"] {
             mpirun.args(["--set", &format!("stage.{stage}.{edit}")]);
@@ -73,6 +80,82 @@ fn what_ranks_cannot_share_is_refused_once() {
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert_eq!(said.matches("stage.sft.accumulate = 3 can't be shared by 2 ranks").count(), 1, "{said}");
+}
+
+#[test]
+#[cfg_attr(not(feature = "mpi"), ignore = "needs the feature mpi, and Open MPI")]
+fn ranks_share_the_runs_of_a_study() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = recipe(dir.path(), AXES);
+    let study = |ranks: usize, out: &Path| {
+        let arguments = ["ablate", file.to_str().unwrap(), "--out", out.to_str().unwrap()];
+        let more = ["--no-measure", "--threads", "1", "--json"];
+        mpirun(ranks, &[&arguments[..], &more].concat()).output().unwrap()
+    };
+    let (one, two) = (dir.path().join("one"), dir.path().join("two"));
+    succeeds(&study(1, &one));
+    let done = study(2, &two);
+    succeeds(&done);
+    // One of them speaks.
+    assert_eq!(String::from_utf8_lossy(&done.stdout).lines().count(), 1);
+    let told = stderr(&done);
+    assert_eq!(told.matches("4 combinations").count(), 1, "{told}");
+    // Two encoders, and two runs behind each.
+    assert_eq!(told.matches("done by rank 1").count(), 3, "{told}");
+    assert_eq!(tables(&two), tables(&one));
+    let read = |out: &Path| fs::read_to_string(out.join("tiny/study.json")).unwrap();
+    assert_eq!(read(&two), read(&one));
+    let (expected, found) = (runs(&one), runs(&two));
+    assert_eq!(found.len(), 4);
+    for (name, run) in &found {
+        assert_eq!(losses(run), losses(&expected[name]), "{name}");
+    }
+    let names = |out: &Path| -> Vec<_> {
+        let mut names: Vec<_> =
+            fs::read_dir(out.join("tiny")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&two), names(&one));
+    // A run that fails at one rank is named by rank 0, and the rest is done.
+    for run in found.values() {
+        fs::remove_dir_all(run).unwrap();
+    }
+    let foreign = found["4 4"].join("thesis.tex");
+    fs::create_dir(foreign.parent().unwrap()).unwrap();
+    fs::write(&foreign, "x").unwrap();
+    let failed = study(2, &two);
+    let told = stderr(&failed);
+    assert_eq!(failed.status.code(), Some(1), "{told}");
+    assert!(told.contains("thesis.tex") && told.contains("1 of 4 runs failed"), "{told}");
+    assert_eq!(losses(&found["4 3"]), losses(&expected["4 3"]));
+}
+
+#[test]
+#[cfg_attr(not(feature = "mpi"), ignore = "needs the feature mpi, and Open MPI")]
+fn ranks_describe_pictures_to_the_bytes_of_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (trained, source) = (dir.path().join("run"), dir.path().join("pictures"));
+    fs::create_dir(&source).unwrap();
+    recaption::pictures(&source);
+    succeeds(&crate::run(&trained, &[]));
+    let (one, three) = (dir.path().join("one"), dir.path().join("three"));
+    succeeds(&recaption::command(&trained, &source, &one, &["--batch", "4"]).output().unwrap());
+    let [trained, source, to] = [&trained, &source, &three].map(|path| path.to_str().unwrap());
+    let arguments = ["data", "recaption", "--run", trained, source, "--to", to];
+    let more = ["--shard-mib", "0.03", "--max-tokens", "12", "--batch", "2", "--threads", "1"];
+    let done = mpirun(3, &[&arguments[..], &more].concat()).output().unwrap();
+    succeeds(&done);
+    assert_eq!(stderr(&done).matches("07.png").count(), 1, "{}", stderr(&done));
+    let (expected, found) = (recaption::files(&one), recaption::files(&three));
+    assert!(expected.keys().filter(|name| name.ends_with(".tar")).count() > 2);
+    assert!(found.keys().eq(expected.keys()));
+    for (name, bytes) in expected {
+        assert!(found[&name] == bytes, "{name} differs");
+    }
+    let refused = mpirun(2, &[&arguments[..], &["--task", "0/2"]].concat()).output().unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+    assert!(stderr(&refused).contains("start tasks without mpirun"), "{}", stderr(&refused));
 }
 
 /// A program that was built without says how to build it.

@@ -14,7 +14,7 @@ use crate::{TINY, mm1, run, stderr, succeeds};
 const PICTURES: usize = 40;
 
 /// Pictures of noise with a caption each; number 7 is damaged.
-fn pictures(folder: &Path) {
+pub(crate) fn pictures(folder: &Path) {
     let mut state = 1_u32;
     for i in 0..PICTURES {
         let noise = image::RgbImage::from_fn(40, 40, |_, _| {
@@ -31,7 +31,7 @@ fn pictures(folder: &Path) {
 }
 
 /// The command, with shards of a few pictures.
-fn command(run: &Path, source: &Path, to: &Path, more: &[&str]) -> std::process::Command {
+pub(crate) fn command(run: &Path, source: &Path, to: &Path, more: &[&str]) -> std::process::Command {
     let paths = [run, source, to].map(|path| path.to_str().unwrap());
     let mut command = mm1(&["data", "recaption", "--run", paths[0], paths[1], "--to", paths[2]]);
     for default in [["--shard-mib", "0.03"], ["--max-tokens", "12"]] {
@@ -44,7 +44,7 @@ fn command(run: &Path, source: &Path, to: &Path, more: &[&str]) -> std::process:
 }
 
 /// Every file but the lock, by its name.
-fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
+pub(crate) fn files(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
     entries.map(|e| (e.file_name().into_string().unwrap(), fs::read(e.path()).unwrap())).collect()
 }

@@ -12,7 +12,7 @@ use crate::refuse::refused;
 use crate::{TINY, losses, mm1, stderr, succeeds};
 
 /// Two connectors behind one encoder, with two seeds.
-const AXES: &str = "
+pub(crate) const AXES: &str = "
 [[ablation.axis]]
 path = \"model.connector.tokens\"
 values = [1, 4]
@@ -22,7 +22,7 @@ values = [3, 4]
 ";
 
 /// The small recipe with an encoder that can be shared, and no tuning.
-fn recipe(folder: &Path, axes: &str) -> PathBuf {
+pub(crate) fn recipe(folder: &Path, axes: &str) -> PathBuf {
     let tiny = fs::read_to_string(TINY).unwrap();
     let (kept, _) = tiny.split_once("[[stage]]\nname = \"sft\"").unwrap();
     let text = kept.replace("objective = \"superclass\"", "objective = \"clip\"");
@@ -42,7 +42,7 @@ fn json(path: &Path) -> Value {
 }
 
 /// The run folder of each combination.
-fn runs(out: &Path) -> BTreeMap<String, PathBuf> {
+pub(crate) fn runs(out: &Path) -> BTreeMap<String, PathBuf> {
     let study = json(&out.join("tiny/study.json"));
     let run = |run: &Value| {
         let names: Vec<&str> =
@@ -114,7 +114,7 @@ fn steps(out: &Path) -> usize {
     runs.map(|run| fs::read_to_string(run.join("metrics.jsonl")).map_or(0, |text| text.lines().count())).sum()
 }
 
-fn tables(out: &Path) -> [String; 2] {
+pub(crate) fn tables(out: &Path) -> [String; 2] {
     ["table.md", "table.json"].map(|name| fs::read_to_string(out.join("tiny").join(name)).unwrap())
 }
 

@@ -1,5 +1,6 @@
 //! `mm1 data recaption`: synthetic captions by a trained model over a captioned set.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,9 +24,10 @@ use serde_json::json;
 
 use super::sources::{Opened, Share, SourceArgs, TaskArgs, task_done};
 use crate::arguments::DeviceArgs;
-use crate::error::input;
+use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
 use crate::progress::Progress;
+use crate::ranks::Ranks;
 use crate::trained::Trained;
 
 /// The folder inside of a task's in which captions are being written.
@@ -74,11 +76,28 @@ pub(crate) struct RecaptionArgs {
 /// Wrong input, too many damaged documents, a disk that is full; what was written stays, and the same command
 /// goes on.
 pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
+    let ranks = Ranks::begin()?;
+    let done = as_rank(args, &ranks);
+    ranks.end(done)
+}
+
+/// The part of one rank; that of a process alone is all of it. Each describes a part of the pictures, and
+/// rank 0 writes.
+fn as_rank(args: &RecaptionArgs, ranks: &Ranks) -> Result<()> {
+    ensure!(
+        ranks.count() == 1 || args.task.task.is_none(),
+        InputError::new("--task: tasks share the files and ranks the pictures: start tasks without mpirun")
+    );
     args.sources.threads.start_pool()?;
     let model = Trained::load(&args.run, args.device)?;
     let (source, share) = args.sources.open_share(&SourceArgs::store()?, args.task)?;
     let total = source.documents().min(args.limit.unwrap_or(u64::MAX));
     let spec = input(spec(args, &model, &source))?;
+    ranks.agree(&serde_json::to_vec(&spec.settings)?, "give all ranks the same model, files and settings")?;
+    let captioner = Captioner { args, model: &model, source: &source, total, ranks };
+    if !ranks.is_first() {
+        return captioner.go_on(None);
+    }
     let folder = share.map(|share| input(task_folder(args, share, &spec))).transpose()?;
     if folder.as_ref().is_some_and(|folder| folder.has(DONE)) {
         return task_done(&args.to, args.task.task, args.json);
@@ -87,11 +106,8 @@ pub(crate) fn recaption(args: &RecaptionArgs) -> Result<()> {
     let to = folder.as_ref().map_or(args.to.as_path(), TaskFolder::path);
     let to = if folder.is_some() { to.join(CAPTIONED) } else { to.to_owned() };
     let mut writing = input(Recaption::open(&to, spec))?;
-    if !writing.is_done() {
-        let captioner = Captioner { args, model: &model, source: &source, total };
-        captioner.go_on(&mut writing)?;
-        input(writing.finish())?;
-    }
+    captioner.go_on(Some(&mut writing))?;
+    input(writing.finish())?;
     for SkippedSample { id, reason } in writing.skipped() {
         tell(format_args!("{:>14} skipped {id}: {reason}", "recaption"));
     }
@@ -149,7 +165,14 @@ struct Captioner<'a> {
     model: &'a Trained,
     source: &'a Opened,
     total: u64,
+    ranks: &'a Ranks,
 }
+
+/// A document and where it is from.
+type Read = (Document, Provenance);
+
+/// The description of a picture, or why there is none.
+type Described = Result<String, String>;
 
 /// A document and the prompt about its image.
 struct CaptionPrompt {
@@ -159,37 +182,33 @@ struct CaptionPrompt {
 }
 
 impl Captioner<'_> {
-    fn go_on(&self, writing: &mut Recaption) -> Result<()> {
-        let first = writing.next();
-        if first > 0 {
-            tell(format_args!("{:>14} continues after {first} of {} documents", "recaption", self.total));
+    /// Describes what is not described yet, into `writing` at the rank that writes.
+    fn go_on(&self, mut writing: Option<&mut Recaption>) -> Result<()> {
+        let next = writing.as_ref().map(|writing| if writing.is_done() { self.total } else { writing.next() });
+        let mut next = self.ranks.of_first(next)?.context("rank 0 writes")?;
+        if next == self.total {
+            return Ok(());
         }
-        let mut progress = Progress::new("recaption", first, self.total);
-        // Running text has a caption in a line.
-        let stop = if self.model.tuned { Vec::new() } else { vec!["\n".to_owned()] };
-        let answer = AnswerOptions { stop, ..AnswerOptions::greedy(usize::from(self.args.max_tokens)) };
-        let options = GenerateOptions { answer, batch: usize::from(self.args.batch) };
-        // Two batches, so that an answer that is done early leaves its place to another.
-        let step = 2 * u64::from(self.args.batch);
-        while writing.next() < self.total {
-            let numbers = writing.next()..(writing.next() + step).min(self.total);
-            let (source, image) = (self.source, self.model.generator.image());
-            let read: Vec<Result<CaptionedImage>> =
-                numbers.clone().into_par_iter().map(|i| captioned_image(source, image, i)).collect();
-            let read: Vec<Result<CaptionPrompt>> =
-                read.into_iter().map(|image| self.prompt(image?)).collect();
-            let prompts: Vec<&EncodedPrompt> = read.iter().flatten().map(|read| &read.prompt).collect();
-            let shared = EncodedPrompt::default();
-            let answers = self.model.generator.generate_after(&shared, &prompts, &options, None)?;
-            let mut answers = answers.into_iter();
-            for (number, read) in numbers.zip(read) {
-                match read {
-                    Ok(CaptionPrompt { document, origin, .. }) => {
-                        let answer = answers.next().context("an answer for each prompt")?;
-                        writing.write(&document, origin, &self.description(&answer))?;
+        if next > 0 {
+            tell(format_args!("{:>14} continues after {next} of {} documents", "recaption", self.total));
+        }
+        let mut progress = writing.is_some().then(|| Progress::new("recaption", next, self.total));
+        // Two batches of each rank, so that an answer that is done early leaves its place to another.
+        let step = 2 * u64::from(self.args.batch) * self.ranks.count() as u64;
+        while next < self.total {
+            let numbers: Vec<u64> = (next..(next + step).min(self.total)).collect();
+            next += numbers.len() as u64;
+            let mut read = BTreeMap::new();
+            let described = self.ranks.divide(&numbers, |own| self.describe(own, &mut read))?;
+            let Some((writing, progress)) = writing.as_mut().zip(progress.as_mut()) else { continue };
+            for (number, described) in numbers.into_iter().zip(described) {
+                match described {
+                    Ok(description) => {
+                        let own = read.remove(&number);
+                        let (document, origin) = own.map_or_else(|| self.read(number), Ok)?;
+                        writing.write(&document, origin, &description)?;
                     }
                     Err(reason) => {
-                        let reason = error_line(&reason);
                         let id = place(self.source, number)
                             .map_or_else(String::new, |(source, at)| source.file(at));
                         input(writing.skip(SkippedSample { id: format!("{id} ({number})"), reason }))?;
@@ -197,10 +216,46 @@ impl Captioner<'_> {
                 }
             }
             let Tally { captions, skipped, .. } = writing.tally();
-            progress.update(writing.next(), &format!("{captions} captions, {skipped} skipped"));
+            progress.update(next, &format!("{captions} captions, {skipped} skipped"));
         }
-        progress.finish(&format!("{} documents done", self.total));
+        if let Some(progress) = progress {
+            progress.finish(&format!("{} documents done", self.total));
+        }
         Ok(())
+    }
+
+    /// What the model says of the pictures at `numbers`, or why it says nothing. Puts what was read of them
+    /// into `read`.
+    fn describe(&self, numbers: &[u64], read: &mut BTreeMap<u64, Read>) -> Result<Vec<Described>> {
+        // Running text has a caption in a line.
+        let stop = if self.model.tuned { Vec::new() } else { vec!["\n".to_owned()] };
+        let answer = AnswerOptions { stop, ..AnswerOptions::greedy(usize::from(self.args.max_tokens)) };
+        let options = GenerateOptions { answer, batch: usize::from(self.args.batch) };
+        let image = self.model.generator.image();
+        let images: Vec<Result<CaptionedImage>> =
+            numbers.par_iter().map(|&number| captioned_image(self.read(number)?, image)).collect();
+        let asked: Vec<Result<CaptionPrompt>> =
+            images.into_iter().map(|image| self.prompt(image?)).collect();
+        let prompts: Vec<&EncodedPrompt> = asked.iter().flatten().map(|asked| &asked.prompt).collect();
+        let shared = EncodedPrompt::default();
+        let answers = self.model.generator.generate_after(&shared, &prompts, &options, None)?;
+        let mut answers = answers.into_iter();
+        let described = numbers.iter().zip(asked).map(|(&number, asked)| match asked {
+            Ok(CaptionPrompt { document, origin, .. }) => {
+                read.insert(number, (document, origin));
+                let answer = answers.next().context("an answer for each prompt")?;
+                Ok(Ok(self.description(&answer)))
+            }
+            Err(reason) => Ok(Err(error_line(&reason))),
+        });
+        described.collect()
+    }
+
+    /// Reads the document at `number`.
+    fn read(&self, number: u64) -> Result<Read> {
+        let (source, at) = place(self.source, number).context("no such document")?;
+        let ReadDocument { document, origin, .. } = source.document(at)?;
+        Ok((document, origin))
     }
 
     /// The prompt about an image.
@@ -235,10 +290,8 @@ struct CaptionedImage {
     alt_text: String,
 }
 
-/// Reads the document at `number` and prepares its picture.
-fn captioned_image(source: &Opened, spec: &ImageSpec, number: u64) -> Result<CaptionedImage> {
-    let (source, at) = place(source, number).context("no such document")?;
-    let ReadDocument { document, origin, .. } = source.document(at)?;
+/// Prepares the picture of a document.
+fn captioned_image((document, origin): Read, spec: &ImageSpec) -> Result<CaptionedImage> {
     let (image, alt_text) = caption(&document)?;
     let picture = square(image, spec)?;
     Ok(CaptionedImage { document, origin, picture, alt_text })
