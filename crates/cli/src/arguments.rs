@@ -11,6 +11,7 @@ use toml::Table;
 use crate::continuation::ChangedData;
 use crate::error::InputError;
 use crate::output::tell;
+use crate::ranks::Ranks;
 use crate::recipe::{self, WrittenRecipe};
 use crate::served_towers::ServedTowers;
 use crate::trained::Trained;
@@ -85,12 +86,20 @@ pub(crate) struct DeviceArgs {
     /// cpu unless it says otherwise.
     #[arg(long, value_name = "DEVICE")]
     device: Option<DeviceName>,
+    /// Which of several ranks on this machine it is for, of which each takes the next device.
+    #[arg(skip)]
+    rank: usize,
 }
 
 impl DeviceArgs {
     /// The CPU, whatever a recipe or run says.
     pub(crate) fn cpu() -> Self {
-        Self { device: Some(DeviceName::default()) }
+        Self { device: Some(DeviceName::default()), rank: 0 }
+    }
+
+    /// The same for this one of `ranks`.
+    pub(crate) fn of(self, ranks: &Ranks) -> Self {
+        Self { rank: ranks.local(), ..self }
     }
 
     /// The recipe, to be done on the device that was asked for.
@@ -101,9 +110,11 @@ impl DeviceArgs {
         }
     }
 
-    /// What was asked for, or else `recipe`'s.
+    /// What was asked for, or else `recipe`'s; of several ranks this one's.
     pub(crate) fn or(self, recipe: DeviceName) -> DeviceName {
-        self.device.unwrap_or(recipe)
+        let first = self.device.unwrap_or(recipe);
+        // They are counted by opening them.
+        if self.rank == 0 { first } else { first.of_rank(self.rank, first.kind().count()) }
     }
 }
 

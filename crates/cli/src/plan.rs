@@ -19,6 +19,7 @@ use mm1_data::tokenizer::Tokenizer;
 #[cfg(feature = "emoji")]
 use mm1_data::world::World;
 use mm1_model::adapter::AdapterPart;
+use mm1_model::device::DeviceName;
 use mm1_model::group::ParameterCounts;
 use mm1_model::{Compute, Mm1, adapted};
 use mm1_serve::prompts::PromptTokenizer;
@@ -176,6 +177,17 @@ impl Plan {
         let plan = Self { compute, sources, tokenizer, derived, recipe };
         plan.rehearse()?;
         Ok(plan)
+    }
+
+    /// Computes on `device`, one of the recipe's kind.
+    ///
+    /// # Errors
+    /// [`crate::error::InputError`]: there is none.
+    pub(crate) fn take_device(&mut self, device: DeviceName) -> Result<()> {
+        if device != self.recipe.device {
+            self.compute = Compute::new(input(device.open())?).with_precision(self.recipe.precision);
+        }
+        Ok(())
     }
 
     /// Finds what the evaluations of the recipe can't ask: before training, not after.

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use mm1_data::whole_file;
+use mm1_lab::balance;
 use mm1_lab::tensorboard::{self, EventFile};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -24,9 +25,10 @@ const LOCK: &str = ".lock";
 pub(crate) const LOG: &str = "log.txt";
 
 /// What a run or an evaluation leaves, and what a disk has of its own.
-const OURS: [&str; 12] = [
+const OURS: [&str; 13] = [
     PLAN,
     "processes.json",
+    balance::FILE,
     "tokenizer.json",
     "tokenizer_config.json",
     "metrics.jsonl",

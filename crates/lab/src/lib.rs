@@ -3,6 +3,7 @@
 
 pub mod ablation;
 mod axis;
+pub mod balance;
 pub mod braille;
 pub mod comparison;
 pub mod estimate;

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 use toml::Table;
 
+use crate::balance::{self, RanksRecord};
 use crate::process::{self, ProcessRecord};
 use crate::record::{AnswerRecord, ScoreRecord, SkippedRecord, StepRecord};
 
@@ -33,6 +34,8 @@ pub struct RunRecords {
     pub samples: Vec<AnswerRecord>,
     /// `processes.json`: the programs that worked on the run, in order.
     pub processes: Vec<ProcessRecord>,
+    /// `ranks.json`: how several ranks spent their time, by stage.
+    pub ranks: Vec<RanksRecord>,
     /// What is missing, damaged or unfinished, one sentence each.
     pub notes: Vec<String>,
 }
@@ -64,6 +67,7 @@ impl RunRecords {
         run.read_plan(folder, evaluated_alone);
         run.read_metrics(folder, evaluated_alone);
         run.processes = read_list(folder, "processes.json", &mut run.notes).unwrap_or_default();
+        run.ranks = read_list(folder, balance::FILE, &mut run.notes).unwrap_or_default();
         if scores.is_none() && run.plans(&["eval", "probe"]) {
             run.note("There are no scores yet: eval.json is missing.".into());
         }

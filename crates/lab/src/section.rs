@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::balance;
 use crate::number::{count, duration, grouped};
 use crate::plot::{Curve, escape, smooth};
 use crate::process;
@@ -100,12 +101,13 @@ pub(crate) fn training(run: &RunRecords) -> String {
     }
     let rows: String = run.stages.iter().map(|stage| row(&stage.name, stage)).collect();
     let curves: String = run.stages.iter().filter(|s| !s.steps.is_empty()).map(curves).collect();
+    let ranks = balance::section(&run.ranks);
     let heads: String = TRAINING_HEADS.iter().map(|head| format!(r#"<th scope="col">{head}</th>"#)).collect();
     format!(
         r#"<div class="scroll"><table><thead><tr>{heads}</tr></thead>
 <tbody>{rows}</tbody></table></div>
 <p class="caption">Rates are means over the stage. The last loss is the end of the moving average.</p>
-{curves}"#
+{ranks}{curves}"#
     )
 }
 

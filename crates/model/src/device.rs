@@ -42,6 +42,18 @@ impl DeviceKind {
         }
     }
 
+    /// How many there are of it on this machine; 1 of the CPU, and by Vulkan and Metal, whose devices are not
+    /// alike.
+    pub fn count(self) -> usize {
+        match self {
+            #[cfg(feature = "cuda")]
+            Self::Cuda => Device::enumerate(burn::tensor::DeviceType::Cuda).into_iter().count(),
+            #[cfg(feature = "rocm")]
+            Self::Rocm => Device::enumerate(burn::tensor::DeviceType::Rocm).into_iter().count(),
+            _ => 1,
+        }
+    }
+
     /// The first device of this kind, without autodiff.
     ///
     /// # Errors
@@ -65,6 +77,16 @@ impl DeviceName {
     /// What kind it is of.
     pub fn kind(self) -> DeviceKind {
         self.kind
+    }
+
+    /// That of rank `rank` of those on a machine with `devices` of this kind: they take them in turn, from
+    /// this one on.
+    #[must_use]
+    pub fn of_rank(self, rank: usize, devices: usize) -> Self {
+        match self.kind {
+            DeviceKind::Cpu => self,
+            kind => Self { kind, index: (self.index + rank) % devices.max(1) },
+        }
     }
 
     /// The device itself, without autodiff.
@@ -211,6 +233,20 @@ impl JsonSchema for DeviceName {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn ranks_take_devices_in_turn() {
+        let of = |name: &str, devices: usize| -> Vec<String> {
+            let device: DeviceName = name.parse().expect("a device");
+            (0..5).map(|rank| device.of_rank(rank, devices).to_string()).collect()
+        };
+        assert_eq!(of("cuda", 4), ["cuda", "cuda:1", "cuda:2", "cuda:3", "cuda"]);
+        assert_eq!(of("rocm:1", 2), ["rocm:1", "rocm", "rocm:1", "rocm", "rocm:1"]);
+        assert_eq!(of("cuda", 1), ["cuda"; 5]);
+        // None is found: opening the first says so.
+        assert_eq!(of("cuda", 0), ["cuda"; 5]);
+        assert_eq!(of("cpu", 8), ["cpu"; 5]);
+    }
 
     #[test]
     fn names_are_read_as_they_are_written() {

@@ -14,11 +14,11 @@ use mm1_model::Compute;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
-use crate::comparison::SharedComparison;
 use crate::exchange::{Exchange, of_step};
 use crate::optim::Update;
 use crate::parameters;
 use crate::step::{MicroBatch, Objective, Preceding, Step, StepReport, StepResult, Trainer};
+use crate::whole_step::{PlacedBatch, SharedStep};
 
 impl<M: Objective> Trainer<M> {
     /// As [`Trainer::step`]; `batches` are this rank's.
@@ -40,17 +40,28 @@ impl<M: Objective> Trainer<M> {
             self.steps_done(),
             all.len()
         );
-        let mut compared = self
-            .compare_among(exchange, compute, batches, weight)
-            .with_context(|| format!("step {}", self.steps_done()))?;
-        let figures = compared.as_ref().map(SharedComparison::figures).unwrap_or_default();
+        let placed = self.placed(batches, weight, (exchange.rank(), exchange.ranks()), &all);
+        let shared = self.model().whole_step().map(|whole| {
+            let (on, at) = ((compute, &self.device), (weight, self.step));
+            SharedStep::new(exchange, on, whole, &placed, at)
+        });
+        let mut shared = shared.transpose().with_context(|| format!("step {}", self.steps_done()))?;
+        let (figures, buffers) = match &mut shared {
+            Some(SharedStep { found, .. }) => {
+                (std::mem::take(&mut found.figures), std::mem::take(&mut found.buffers))
+            }
+            None => Default::default(),
+        };
         let mut sums = self.optimizer.part_sums();
         let mut found = Vec::with_capacity(batches.len());
-        for (round, batch) in batches.iter().enumerate() {
-            let before = &all[..round * exchange.ranks() + exchange.rank()];
-            let result = match &mut compared {
-                Some(compared) => compared.micro_batch(compute, self.model(), batch, before.len()),
-                None => self.micro_batch(compute, (batch, weight), before),
+        for (round, placed) in placed.iter().enumerate() {
+            let result = match (&mut shared, placed) {
+                (Some(shared), placed) => {
+                    let number = round * exchange.ranks() + exchange.rank();
+                    shared.micro_batch(compute, placed.as_ref(), number)
+                }
+                (None, Some(placed)) => self.micro_batch(compute, placed),
+                (None, None) => Ok(StepResult::default()),
             };
             let StepResult { loss, auxiliary_losses, grads, .. } =
                 result.with_context(|| format!("step {}", self.steps_done()))?;
@@ -68,6 +79,7 @@ impl<M: Objective> Trainer<M> {
         let update = Update { lr, norm: grad_norm, time: u32::try_from(time)? };
         let model = self.model.as_ref().context("the model is out")?;
         let mut moved = self.optimizer.update_parts(exchange, model, sums, update)?;
+        moved.extend(buffers);
         let mut put = |path: &str, _: &[usize], values| moved.remove(path).unwrap_or(values);
         self.model = self.model.take().map(|model| parameters::map(model, &mut put).follow(time));
         self.step = time;
@@ -75,37 +87,31 @@ impl<M: Objective> Trainer<M> {
         Ok(StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures })
     }
 
-    /// The comparison of the examples of all ranks, if this is what the objective does.
-    fn compare_among(
+    /// The micro-batches of this rank, rank `rank` of `ranks`, in a step of the weight `weight`; none in the
+    /// place of one with nothing to learn. `all` has weight, tokens and pictures of all of the step.
+    fn placed<'a>(
         &self,
-        exchange: &dyn Exchange,
-        compute: &Compute,
-        batches: &[M::Batch],
+        batches: &'a [M::Batch],
         weight: f64,
-    ) -> Result<Option<SharedComparison<'_, M::Batch>>> {
-        let Some(comparison) = self.model().comparison() else { return Ok(None) };
-        let batches: Vec<_> = batches.iter().map(|b| (M::weight(b) > 0.0).then_some(b)).collect();
-        let all = (self.model(), comparison);
-        SharedComparison::new(exchange, compute, all, &batches, weight).map(Some)
+        (rank, ranks): (usize, usize),
+        all: &[[f64; 3]],
+    ) -> Vec<Option<PlacedBatch<'a, M::Batch>>> {
+        let place = |(round, batch): (usize, &'a M::Batch)| {
+            let learned = all[..round * ranks + rank].iter().filter(|[weight, ..]| *weight > 0.0);
+            let preceding = Preceding {
+                batches: learned.clone().count() as u64,
+                images: learned.map(|[.., images]| *images as usize).sum(),
+            };
+            let placed = PlacedBatch { batch, weight, number: self.step, preceding };
+            (M::weight(batch) > 0.0).then_some(placed)
+        };
+        batches.iter().enumerate().map(place).collect()
     }
 
-    /// Loss and gradient of one micro-batch of a step of the weight `weight`, behind those of `before`:
-    /// weight, tokens and pictures of each.
-    fn micro_batch(
-        &self,
-        compute: &Compute,
-        (batch, weight): (&M::Batch, f64),
-        before: &[[f64; 3]],
-    ) -> Result<StepResult> {
-        if M::weight(batch) == 0.0 {
-            return Ok(StepResult::default());
-        }
-        let learned = before.iter().filter(|[weight, ..]| *weight > 0.0);
-        let preceding = Preceding {
-            batches: learned.clone().count() as u64,
-            images: learned.map(|[.., images]| *images as usize).sum(),
-        };
-        self.model().backward(compute, &Step { batches: &[batch], weight, number: self.step, preceding })
+    /// Loss and gradient of one micro-batch.
+    fn micro_batch(&self, compute: &Compute, placed: &PlacedBatch<'_, M::Batch>) -> Result<StepResult> {
+        let PlacedBatch { batch, weight, number, preceding } = *placed;
+        self.model().backward(compute, &Step { batches: &[batch], weight, number, preceding })
     }
 
     /// As [`Trainer::snapshot`], at rank 0; nothing at the others, which give their moments.

@@ -5,6 +5,7 @@ use mm1_model::group::ParameterGroup;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::exchange::ExchangePrecision;
 use crate::law::{self, HIGHEST_RATE, LearningRateLaw};
 use crate::layer_decay::LayerDecay;
 use crate::moments::MomentFormat;
@@ -50,6 +51,12 @@ pub struct OptimizerConfig {
     #[serde(skip_serializing_if = "is_f32")]
     #[schemars(extend("default" = MomentFormat::default()))]
     pub moments: MomentFormat,
+    /// In which precision gradients cross between the ranks of an `mpirun`. With `"bf16"` that of each
+    /// micro-batch is rounded before it is added, on any number of ranks, and half as many bytes cross. A
+    /// process without `mpirun` exchanges nothing, and rounds nothing.
+    #[serde(skip_serializing_if = "crosses_in_f32")]
+    #[schemars(extend("default" = ExchangePrecision::default()))]
+    pub exchange: ExchangePrecision,
     /// Factors on the learning rate, for each part of the model.
     pub scale: GroupScale,
     /// Layer-wise decay of the learning rate: the first layers learn the slowest.
@@ -72,6 +79,7 @@ impl Default for OptimizerConfig {
             weight_decay: law::WEIGHT_DECAY,
             clip_norm: 1.0,
             moments: MomentFormat::F32,
+            exchange: ExchangePrecision::F32,
             scale: GroupScale::default(),
             layer_decay: LayerDecay::default(),
             freeze: Vec::new(),
@@ -95,6 +103,9 @@ fn is_eps(eps: &f64) -> bool {
 }
 fn is_f32(moments: &MomentFormat) -> bool {
     *moments == MomentFormat::F32
+}
+fn crosses_in_f32(exchange: &ExchangePrecision) -> bool {
+    *exchange == ExchangePrecision::F32
 }
 fn is_flat(layer_decay: &LayerDecay) -> bool {
     *layer_decay == LayerDecay::default()

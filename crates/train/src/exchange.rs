@@ -4,7 +4,12 @@ use std::fmt::Debug;
 use std::ops::Range;
 
 use anyhow::{Result, ensure};
+use half::bf16;
+use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
 use mm1_kernels::adamw::PIECE;
+use mm1_kernels::rows;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 /// The ranks of a training: processes with the same model that share the micro-batches of a step. Of n ranks
 /// rank r has micro-batches r, r + n, r + 2n and so on, and keeps the moments of its part of each parameter
@@ -37,11 +42,59 @@ pub trait Exchange: Debug + Send + Sync {
     /// The network's own.
     fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>>;
 
+    /// The same of bf16 values, by their bits.
+    ///
+    /// # Errors
+    /// The network's own.
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>>;
+
     /// Fills `whole` with `whole[parts[r]]` of each rank r.
     ///
     /// # Errors
     /// The network's own.
     fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()>;
+}
+
+/// In which precision gradients cross between ranks. They are summed in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum ExchangePrecision {
+    /// As they are.
+    #[default]
+    F32,
+    /// The gradient of each micro-batch rounded to the nearest bf16: half the bytes.
+    Bf16,
+}
+
+impl ExchangePrecision {
+    /// Bytes of a gradient that crosses.
+    pub fn bytes(self) -> u64 {
+        match self {
+            Self::F32 => 4,
+            Self::Bf16 => 2,
+        }
+    }
+
+    /// [`Exchange::scatter`] in this precision. What a rank keeps for itself is rounded, too: else digits
+    /// would depend on who has which micro-batch.
+    pub(crate) fn scatter(
+        self,
+        exchange: &dyn Exchange,
+        own: &[f32],
+        parts: &[Range<usize>],
+    ) -> Result<Vec<f32>> {
+        match self {
+            Self::F32 => exchange.scatter(own, parts),
+            Self::Bf16 => {
+                let mut halves = vec![bf16::ZERO; own.len()];
+                rows::narrow(&mut halves, own);
+                let given = exchange.scatter_halves(halves.reinterpret_cast(), parts)?;
+                let mut all = vec![0.0; given.len()];
+                rows::widen(&mut all, given.reinterpret_cast());
+                Ok(all)
+            }
+        }
+    }
 }
 
 /// The parts of a parameter of `count` values, by rank; it is the `index`-th of all. A part is whole pieces,

@@ -2,7 +2,6 @@
 
 mod among;
 pub mod checkpoint;
-pub mod comparison;
 pub mod config;
 pub mod exchange;
 #[cfg(feature = "gpu")]
@@ -16,12 +15,13 @@ mod parameters;
 pub mod schedule;
 pub mod step;
 mod tensors;
+pub mod whole_step;
 
 pub use checkpoint::{Checkpoint, Snapshot};
-pub use comparison::Comparison;
 pub use config::{GroupScale, OptimizerConfig};
-pub use exchange::Exchange;
+pub use exchange::{Exchange, ExchangePrecision};
 pub use layer_decay::LayerDecay;
 pub use moments::MomentFormat;
 pub use schedule::Schedule;
 pub use step::{Figures, Loss, MicroBatch, Objective, Preceding, Step, StepReport, StepResult, Trainer};
+pub use whole_step::WholeStep;

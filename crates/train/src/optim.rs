@@ -110,7 +110,7 @@ impl AdamW {
             };
             let whole = paths.iter().map(whole).collect::<Result<Vec<_>>>()?;
             let bucket = self.bucket(paths);
-            let given = exchange.scatter(&bucket.pack(&whole), bucket.ranks())?;
+            let given = self.config.exchange.scatter(exchange, &bucket.pack(&whole), bucket.ranks())?;
             let own = bucket.ranks()[self.rank].len();
             for mut of_rank in given.chunks_exact(own.max(1)) {
                 for path in paths {

@@ -11,11 +11,11 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
-use crate::comparison::Comparison;
 use crate::config::OptimizerConfig;
 use crate::exchange::Exchange;
 use crate::optim::{self, AdamW, Gradients, Update};
 use crate::parameters;
+use crate::whole_step::{PlacedBatch, WholeStep};
 
 /// A micro-batch: what a step reports of it, and names when it fails.
 pub trait MicroBatch {
@@ -48,6 +48,20 @@ pub struct Preceding {
     pub batches: u64,
     /// Pictures in them.
     pub images: usize,
+}
+
+impl<'a, B: MicroBatch> Step<'a, B> {
+    /// Each of the micro-batches by itself.
+    pub fn placed(&self) -> Vec<PlacedBatch<'a, B>> {
+        let Self { weight, number, mut preceding, .. } = *self;
+        let place = |batch: &&'a B| {
+            let placed = PlacedBatch { batch: *batch, weight, number, preceding };
+            preceding.batches += 1;
+            preceding.images += batch.images();
+            placed
+        };
+        self.batches.iter().map(place).collect()
+    }
 }
 
 /// What an objective minimises of a micro-batch: SUMS over its examples, each `[1]`.
@@ -89,12 +103,9 @@ pub trait Objective: Module {
     /// A micro-batch.
     type Batch: MicroBatch;
 
-    /// Whether the loss of an example depends on those of other micro-batches. Ranks share such a step by its
-    /// [`Self::comparison`] alone: else [`Self::backward`] is given one micro-batch at a time then.
-    const OF_WHOLE_STEP: bool = false;
-
-    /// A loss of the whole step that depends on features of the examples, as a contrast's does.
-    fn comparison(&self) -> Option<&dyn Comparison<Self::Batch>> {
+    /// How ranks share a step in which the loss of an example depends on those of other micro-batches. Where
+    /// it does not, [`Self::backward`] is given one micro-batch at a time by them.
+    fn whole_step(&self) -> Option<&dyn WholeStep<Self::Batch>> {
         None
     }
 
@@ -204,7 +215,7 @@ pub struct Trainer<M: Objective> {
     pub(crate) optimizer: AdamW,
     compute: Compute,
     /// The model's, without autodiff.
-    device: Device,
+    pub(crate) device: Device,
     pub(crate) step: u64,
     /// The ranks that train together, if they are several processes, or will be.
     pub(crate) exchange: Option<Arc<dyn Exchange>>,
@@ -223,21 +234,13 @@ impl<M: Objective> Trainer<M> {
     /// The same as one rank of an `exchange`. All ranks begin with the same model.
     ///
     /// # Errors
-    /// As [`Self::new`]; several ranks and a loss of the whole step that is no [`Comparison`].
+    /// As [`Self::new`].
     pub fn among(
         compute: &Compute,
         model: M,
         config: OptimizerConfig,
         exchange: Option<Arc<dyn Exchange>>,
     ) -> Result<Self> {
-        let shared = !M::OF_WHOLE_STEP || model.comparison().is_some();
-        ensure!(
-            shared || exchange.as_ref().is_none_or(|exchange| exchange.ranks() == 1),
-            "the loss of an example depends on all others of its step: such an objective is trained by one \
-             rank"
-        );
-        // One rank does such a step as a process without others.
-        let exchange = exchange.filter(|_| shared);
         let frozen = |path: &str| config.freezes(path) || !model.trains(path);
         let paths = weights::shapes(&model).into_iter().map(|(path, _)| path);
         let frozen: BTreeSet<String> = paths.filter(|path| frozen(path)).collect();

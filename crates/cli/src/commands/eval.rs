@@ -147,7 +147,8 @@ impl EvalArgs {
     fn evaluate_run(&self, run: &Path, folder: &RunFolder, ranks: &Ranks, stop: &AtomicBool) -> Result<()> {
         let Protocol { tasks, data, contamination, batch, .. } = &self.protocol;
         let size = self.protocol.image_size;
-        let model = Trained::of_stage(run, self.stage.as_deref(), self.device, size, self.weights)?;
+        let device = self.device.of(ranks);
+        let model = Trained::of_stage(run, self.stage.as_deref(), device, size, self.weights)?;
         input(self.protocol.check_resolution(model.recipe.model.vision.patch))?;
         // What an evaluation says of training data is in the scores, which one rank writes.
         let checked = *contamination > 0 && ranks.is_first();

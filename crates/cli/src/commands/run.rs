@@ -11,12 +11,11 @@ use clap::Args;
 use mm1_eval::result::TaskScore;
 use mm1_kernels::allocator::give_back_now;
 use mm1_model::compute::on_pool;
-use mm1_model::device::DeviceKind;
 use serde_json::json;
 
 use crate::arguments::{ChangedDataArgs, DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::context::Context;
-use crate::error::{InputError, Interrupted};
+use crate::error::Interrupted;
 use crate::evaluation;
 use crate::interrupt::stop_flag;
 use crate::memory;
@@ -146,15 +145,8 @@ fn begin(
     } else {
         RunFolder::open(&args.out)?
     };
-    let plan = Plan::resolve(recipe, Some(&folder))?;
-    let device = plan.recipe.device;
-    ensure!(
-        ranks.count() == 1 || device.kind() == DeviceKind::Cpu,
-        InputError::new(format!(
-            "device {device}: several ranks train on the CPU so far: give --device cpu, or start without \
-             mpirun"
-        ))
-    );
+    let mut plan = Plan::resolve(recipe, Some(&folder))?;
+    plan.take_device(args.device.of(&ranks).or(plan.recipe.device))?;
     for stage in plan.recipe.stage.iter().filter_map(Stage::training) {
         ranks.share_of(&stage.name, stage.accumulate)?;
     }
@@ -191,8 +183,6 @@ fn in_order(context: &Context) -> Result<()> {
         memory::forget_peak();
         let run = || match stage {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(context, s),
-            // Rank 0 probes, and the others wait.
-            Stage::Probe(_) if !context.ranks.is_first() => Ok(()),
             Stage::Probe(s) => stage::probe::run(context, s),
             Stage::Eval(s) => stage::evaluate::run(context, s),
         };

@@ -49,13 +49,18 @@ impl Network {
 }
 
 impl Exchange {
-    /// Among `ranks` ranks: the gradients of `rounds` micro-batches of each rank, and the weights, `bytes`
-    /// each time. A rank sends a part of `bytes / ranks` to each of the others, in `messages` messages.
-    pub(crate) fn of(ranks: u32, (bytes, messages): (u64, u64), rounds: u64, network: Network) -> Self {
-        let (others, times) = (u64::from(ranks - 1), rounds + 1);
-        let sent = u128::from(times) * u128::from(others) * u128::from(bytes);
-        let sent = sent.div_ceil(u128::from(ranks)) as u64;
-        let waits = (times * others * messages) as f64;
+    /// Among `ranks` ranks: the gradients of `rounds` micro-batches of each rank, and once the weights,
+    /// in bytes. A rank sends 1 / `ranks` of them to each of the others, in `messages` messages.
+    pub(crate) fn of(
+        ranks: u32,
+        ([gradients, weights], messages): ([u64; 2], u64),
+        rounds: u64,
+        network: Network,
+    ) -> Self {
+        let others = u64::from(ranks - 1);
+        let bytes = u128::from(rounds) * u128::from(gradients) + u128::from(weights);
+        let sent = (u128::from(others) * bytes).div_ceil(u128::from(ranks)) as u64;
+        let waits = ((rounds + 1) * others * messages) as f64;
         Self { bytes: sent, seconds: waits * network.latency + sent as f64 / network.bandwidth }
     }
 }
@@ -147,7 +152,8 @@ impl StageOnRanks<'_> {
         // In the order of their paths, as they cross.
         let shapes: BTreeMap<_, _> = weights::shapes(&model).into_iter().filter(trained).collect();
         let messages = buckets(shapes.values().map(|shape| shape.iter().product())).len();
-        let sent = GRADIENT_BYTES * parameters.trained as u64;
+        let trained = parameters.trained as u64;
+        let sent = [training.optimizer.exchange.bytes() * trained, WEIGHT_BYTES * trained];
         let exchange = Exchange::of(ranks, (sent, messages as u64), micro_batches as u64, network);
         let per_step = training.rows * training.accumulate;
         let operations = self.operations(&of_stage, &counts, mean_images) * per_step as f64;
@@ -273,7 +279,7 @@ mod tests {
     #[test]
     fn a_measured_network_predicts_what_was_measured() {
         let network = Network { latency: 2e-5, bandwidth: 3e9 };
-        let took = |bytes: u64| Exchange::of(4, (bytes, 1), 0, network).seconds;
+        let took = |bytes: u64| Exchange::of(4, ([bytes; 2], 1), 0, network).seconds;
         let Network { latency, bandwidth } = Network::measured(4, took(0), (1 << 26, took(1 << 26)));
         assert!((latency / 2e-5 - 1.0).abs() < 1e-9 && (bandwidth / 3e9 - 1.0).abs() < 1e-9);
     }
@@ -283,13 +289,15 @@ mod tests {
     fn a_rank_sends_its_part_to_each_other_and_back() {
         let gradients = 4 * 3_000_000_000_u64;
         let network = Network { latency: 1e-5, bandwidth: 25e9 };
-        let Exchange { bytes, seconds } = Exchange::of(64, (gradients, 5), 1, network);
+        let Exchange { bytes, seconds } = Exchange::of(64, ([gradients; 2], 5), 1, network);
         assert_eq!(bytes, 2 * 63 * gradients / 64);
         // 23.625 GB at 25 GB/s, and 630 messages of 10 microseconds.
         assert!((seconds - (23.625 / 25.0 + 630.0 * 1e-5)).abs() < 1e-9, "{seconds}");
-        let alone = Exchange::of(1, (gradients, 5), 8, network);
+        let alone = Exchange::of(1, ([gradients; 2], 5), 8, network);
         assert_eq!(alone, Exchange { bytes: 0, seconds: 0.0 });
         let slow = Network { latency: 1.0, bandwidth: 10.0 };
-        assert_eq!(Exchange::of(2, (10, 1), 3, slow), Exchange { bytes: 20, seconds: 6.0 });
+        assert_eq!(Exchange::of(2, ([10, 10], 1), 3, slow), Exchange { bytes: 20, seconds: 6.0 });
+        // Gradients in bf16, weights in f32.
+        assert_eq!(Exchange::of(2, ([5, 10], 1), 4, slow), Exchange { bytes: 15, seconds: 6.5 });
     }
 }

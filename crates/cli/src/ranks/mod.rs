@@ -3,6 +3,7 @@
 //! Each rank opens the recipe, trains, and answers its part of an evaluation's questions; rank 0 writes the
 //! run folder and speaks. What a stage needs of the others it asks by an [`Exchange`].
 
+mod balance;
 mod model;
 #[cfg(feature = "mpi")]
 mod mpi;
@@ -15,10 +16,12 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::loader::{RankShare, SkippedSample};
+use mm1_lab::balance::RankTime;
 use mm1_train::Exchange;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::balance::{Balance, RankClock};
 pub(crate) use self::model::SharedModel;
 
 use crate::error::{self, InputError, Interrupted};
@@ -35,6 +38,8 @@ const SIZES: [&str; 2] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
 /// What others tell processes that they start, as Slurm does.
 #[cfg(feature = "mpi")]
 const LAUNCHED: &str = "PMIX_RANK";
+/// Which of the processes on its machine this one is, as Open MPI, MPICH and Slurm tell it.
+const LOCAL: [&str; 3] = ["OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "SLURM_LOCALID"];
 /// How the names of all that launchers tell begin.
 const TOLD: [&str; 4] = ["OMPI_", "PMI_", "PMIX_", "PRTE_"];
 
@@ -47,8 +52,8 @@ pub(crate) trait RunRanks: Exchange {
     /// The name of the machine.
     fn host(&self) -> String;
 
-    /// The time in calls of an [`Exchange`], waiting for others included.
-    fn spent(&self) -> Duration;
+    /// The time in calls of an [`Exchange`] so far.
+    fn spent(&self) -> Spent;
 
     /// Waits until all ranks have come here, with the processor left to others; ends all where `stopped` says
     /// so: nothing is lost then.
@@ -64,6 +69,15 @@ pub(crate) trait RunRanks: Exchange {
     fn exchange(self: Arc<Self>) -> Arc<dyn Exchange>;
 }
 
+/// The time in calls of an [`Exchange`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spent {
+    /// All of it.
+    pub(crate) all: Duration,
+    /// Until all others had come.
+    pub(crate) waiting: Duration,
+}
+
 /// What a rank tells the others after a step.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct StepNote {
@@ -71,6 +85,19 @@ pub(crate) struct StepNote {
     pub(crate) stop: bool,
     /// The damaged samples that it has met.
     pub(crate) skipped: Vec<SkippedSample>,
+    /// Its time since it last told.
+    pub(crate) time: RankTime,
+}
+
+/// What all ranks have told after a step.
+#[derive(Debug, Default)]
+pub(crate) struct StepNotes {
+    /// Whether one of them is to stop.
+    pub(crate) stop: bool,
+    /// The damaged samples that they have met.
+    pub(crate) skipped: Vec<SkippedSample>,
+    /// The time of each.
+    pub(crate) times: Vec<RankTime>,
 }
 
 impl Ranks {
@@ -127,6 +154,12 @@ impl Ranks {
     /// Which this is, from 0.
     pub(crate) fn rank(&self) -> usize {
         self.0.as_ref().map_or(0, |ranks| ranks.rank())
+    }
+
+    /// Which this is of those on its machine, as the launcher says; of several that don't, which of all.
+    pub(crate) fn local(&self) -> usize {
+        let told = LOCAL.iter().find_map(|name| env::var(name).ok()?.parse().ok());
+        self.0.as_ref().map_or(0, |ranks| told.unwrap_or(ranks.rank()))
     }
 
     /// Whether this is the rank that writes and speaks.
@@ -197,13 +230,24 @@ impl Ranks {
     }
 
     /// The time in exchanges so far; none of a process alone.
-    pub(crate) fn spent(&self) -> Option<Duration> {
+    pub(crate) fn spent(&self) -> Option<Spent> {
         self.0.as_ref().map(|ranks| ranks.spent())
     }
 
-    /// The seconds in exchanges since [`Self::spent`] was `before`.
-    pub(crate) fn seconds_since(&self, before: Option<Duration>) -> Option<f64> {
-        self.spent().zip(before).map(|(after, before)| (after - before).as_secs_f64())
+    /// The time in exchanges since [`Self::spent`] was `before`.
+    pub(crate) fn spent_since(&self, before: Option<Spent>) -> Option<Spent> {
+        let (after, before) = self.spent().zip(before)?;
+        Some(Spent { all: after.all - before.all, waiting: after.waiting - before.waiting })
+    }
+
+    /// The names of the machines, by rank; none of a process alone.
+    ///
+    /// # Errors
+    /// The network's own.
+    pub(crate) fn hosts(&self) -> Result<Vec<String>> {
+        let Some(ranks) = &self.0 else { return Ok(Vec::new()) };
+        let all = ranks.gather(ranks.host().as_bytes())?;
+        Ok(all.iter().map(|name| String::from_utf8_lossy(name).into_owned()).collect())
     }
 
     /// Checks that `what` is the same at all ranks.
@@ -254,17 +298,52 @@ impl Ranks {
         Ok(all)
     }
 
+    /// What `work` makes of each of `items`, in their order, at rank 0, and nothing at the others: the ranks
+    /// take them in turn. An interrupt of one is one of all.
+    ///
+    /// # Errors
+    /// As `work`, the network's own.
+    pub(crate) fn take_turns<T>(
+        &self,
+        stop: &AtomicBool,
+        items: &[T],
+        work: impl Fn(&T) -> Result<Vec<f32>>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let Some(ranks) = &self.0 else { return items.iter().map(work).collect() };
+        // The others may wait long for what rank 0 does alone.
+        self.meet(stop);
+        let mut all = Vec::new();
+        for round in items.chunks(ranks.ranks()) {
+            let own = match round.get(ranks.rank()).map(&work).transpose() {
+                Err(error) if error.downcast_ref::<Interrupted>().is_none() => return Err(error),
+                done => done.ok(),
+            };
+            let interrupted = own.is_none();
+            let values = own.flatten().into_iter().flatten().flat_map(f32::to_le_bytes);
+            let sent: Vec<u8> = [u8::from(interrupted)].into_iter().chain(values).collect();
+            let of_ranks = ranks.gather_at_first(&sent)?.unwrap_or_default();
+            ensure!(!interrupted && of_ranks.iter().all(|given| given.starts_with(&[0])), Interrupted);
+            let floats =
+                |given: Vec<u8>| given[1..].as_chunks().0.iter().map(|&x| f32::from_le_bytes(x)).collect();
+            all.extend(of_ranks.into_iter().take(round.len()).map(floats));
+        }
+        Ok(all)
+    }
+
     /// What all ranks have to tell after a step.
     ///
     /// # Errors
     /// The network's own.
-    pub(crate) fn notes(&self, own: StepNote) -> Result<StepNote> {
-        let Some(ranks) = &self.0 else { return Ok(own) };
-        let mut all = StepNote::default();
+    pub(crate) fn notes(&self, own: StepNote) -> Result<StepNotes> {
+        let Some(ranks) = &self.0 else {
+            return Ok(StepNotes { stop: own.stop, skipped: own.skipped, times: Vec::new() });
+        };
+        let mut all = StepNotes::default();
         for note in ranks.gather(&serde_json::to_vec(&own)?)? {
             let note: StepNote = serde_json::from_slice(&note).context("what another rank has sent")?;
             all.stop |= note.stop;
             all.skipped.extend(note.skipped);
+            all.times.push(note.time);
         }
         // In one order, however many ranks there are.
         all.skipped.sort_by(|a, b| a.id.cmp(&b.id));

@@ -11,13 +11,15 @@ use mm1_train::Exchange;
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::{self, Universe};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Root as _};
+use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence, Root as _};
 use mpi::{Count, Threading};
 
-use super::RunRanks;
+use super::{RunRanks, Spent};
 use crate::error::{InputError, Interrupted};
 use crate::output;
 
+/// Bytes of all ranks that cross at once to one.
+const TOGETHER: usize = 1 << 30;
 /// How often a rank that waits without work looks whether the others have come.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -26,8 +28,9 @@ pub(super) struct Mpi {
     rank: usize,
     ranks: usize,
     universe: Mutex<Option<Universe>>,
-    /// Nanoseconds in calls.
+    /// Nanoseconds in calls, and those until all others had come.
     spent: AtomicU64,
+    waited: AtomicU64,
 }
 
 impl std::fmt::Debug for Mpi {
@@ -51,12 +54,43 @@ impl Mpi {
             )
         );
         let (rank, ranks) = (world().rank() as usize, world().size() as usize);
-        Ok(Arc::new(Self { rank, ranks, universe: Mutex::new(Some(universe)), spent: AtomicU64::new(0) }))
+        let universe = Mutex::new(Some(universe));
+        Ok(Arc::new(Self { rank, ranks, universe, spent: AtomicU64::new(0), waited: AtomicU64::new(0) }))
+    }
+
+    /// [`Exchange::scatter`] of any numbers.
+    fn to_all<T: Equivalence + Default + Clone>(&self, own: &[T], parts: &[Range<usize>]) -> Result<Vec<T>> {
+        self.timed(|world| {
+            let len = parts[self.rank].len();
+            let mut all = vec![T::default(); len * self.ranks];
+            let (counts, begins) = places(parts.iter().cloned())?;
+            let given = Partition::new(own, counts, begins);
+            let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
+            world.all_to_all_varcount_into(&given, &mut PartitionMut::new(&mut all[..], counts, begins));
+            Ok(all)
+        })
+    }
+
+    /// [`Exchange::gather_at_first`] of few bytes; nothing elsewhere.
+    fn piece_at_first(&self, world: &SimpleCommunicator, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        let parts = in_turn(&lens(world, own.len(), self.ranks)?);
+        let first = world.process_at_rank(0);
+        if self.rank > 0 {
+            first.gather_varcount_into(somewhere(own));
+            return Ok(Vec::new());
+        }
+        let mut all = room(parts.last().map_or(0, |part| part.end));
+        let (counts, places) = places(parts.iter().cloned())?;
+        first.gather_varcount_into_root(somewhere(own), &mut PartitionMut::new(&mut all[..], counts, places));
+        Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
     }
 
     fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> Result<T>) -> Result<T> {
-        let begun = Instant::now();
-        let result = call(&world());
+        let (begun, world) = (Instant::now(), world());
+        // Every call waits for all; so it is known how long.
+        world.barrier();
+        self.waited.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        let result = call(&world);
         self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
         result
     }
@@ -92,6 +126,13 @@ fn in_turn(counts: &[Count]) -> Vec<Range<usize>> {
         start..end
     };
     counts.iter().map(of).collect()
+}
+
+/// The length of what each rank gives, which may be long.
+fn lengths(world: &SimpleCommunicator, own: usize, ranks: usize) -> Vec<usize> {
+    let mut all = vec![0_u64; ranks];
+    world.all_gather_into(&(own as u64), &mut all[..]);
+    all.into_iter().map(|length| length as usize).collect()
 }
 
 /// The length of what each rank gives.
@@ -137,32 +178,25 @@ impl Exchange for Mpi {
 
     fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
         self.timed(|world| {
-            let parts = in_turn(&lens(world, own.len(), self.ranks)?);
-            let first = world.process_at_rank(0);
-            if self.rank > 0 {
-                first.gather_varcount_into(somewhere(own));
-                return Ok(None);
+            let longest = lengths(world, own.len(), self.ranks).into_iter().max().unwrap_or(0);
+            let mut of_ranks = vec![Vec::new(); self.ranks];
+            // What crosses at once is counted in 31 bits.
+            let piece = TOGETHER / self.ranks;
+            for begin in (0..longest.max(1)).step_by(piece) {
+                let own = &own[begin.min(own.len())..(begin + piece).min(own.len())];
+                let found = self.piece_at_first(world, own)?;
+                of_ranks.iter_mut().zip(found).for_each(|(of_rank, piece)| of_rank.extend(piece));
             }
-            let mut all = room(parts.last().map_or(0, |part| part.end));
-            let (counts, places) = places(parts.iter().cloned())?;
-            first.gather_varcount_into_root(
-                somewhere(own),
-                &mut PartitionMut::new(&mut all[..], counts, places),
-            );
-            Ok(Some(parts.into_iter().map(|part| all[part].to_vec()).collect()))
+            Ok((self.rank == 0).then_some(of_ranks))
         })
     }
 
     fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>> {
-        self.timed(|world| {
-            let len = parts[self.rank].len();
-            let mut all = vec![0.0_f32; len * self.ranks];
-            let (counts, begins) = places(parts.iter().cloned())?;
-            let given = Partition::new(own, counts, begins);
-            let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
-            world.all_to_all_varcount_into(&given, &mut PartitionMut::new(&mut all[..], counts, begins));
-            Ok(all)
-        })
+        self.to_all(own, parts)
+    }
+
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>> {
+        self.to_all(own, parts)
     }
 
     fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
@@ -180,8 +214,10 @@ impl RunRanks for Mpi {
         environment::processor_name().unwrap_or_else(|_| "an unnamed machine".to_owned())
     }
 
-    fn spent(&self) -> Duration {
-        Duration::from_nanos(self.spent.load(Ordering::Relaxed))
+    fn spent(&self) -> Spent {
+        let [all, waiting] = [&self.spent, &self.waited]
+            .map(|nanoseconds| Duration::from_nanos(nanoseconds.load(Ordering::Relaxed)));
+        Spent { all, waiting }
     }
 
     fn meet(&self, stopped: &dyn Fn() -> bool) {

@@ -101,6 +101,9 @@ impl ProbeRun<'_> {
         for (of, vectors) in representations {
             let mut push = |task, scores| found.push(ProbeScores { of, task, scores });
             let (of_train, of_test) = (vectors(&train)?, vectors(&test)?);
+            if !self.context.ranks.is_first() {
+                continue;
+            }
             let (trained, tested) =
                 (labelled(of_train.pictures, &train, &names)?, labelled(of_test.pictures, &test, &names)?);
             push("knn", nearest(&trained, &tested, self.stage.neighbours));
@@ -116,30 +119,36 @@ impl ProbeRun<'_> {
             }
         }
         let attentive = self.stage.attentive.then_some("attentive-probe");
-        for task in ["knn", "linear-probe"].into_iter().chain(attentive) {
-            self.record(task, Metric::Accuracy, &found, 100.0 / names.len() as f64);
+        if self.context.ranks.is_first() {
+            for task in ["knn", "linear-probe"].into_iter().chain(attentive) {
+                self.record(task, Metric::Accuracy, &found, 100.0 / names.len() as f64);
+            }
         }
         if let Some(pair) = pair {
             self.contrastive(&pair, &test, &names)?;
         }
-        replace_scores(&self.context.folder, &self.stage.name, self.scores)
+        match self.context.ranks.is_first() {
+            true => replace_scores(&self.context.folder, &self.stage.name, self.scores),
+            false => Ok(()),
+        }
     }
 
     /// What needs a text tower.
     fn contrastive(&mut self, pair: &DualEncoder, test: &ProbeImages, names: &[String]) -> Result<()> {
         let prompts: Vec<String> = names.iter().map(|name| self.stage.prompt.replace("{}", name)).collect();
         let classes = self.text_vectors(pair, &prompts)?;
-        let pictures = labelled(self.picture_vectors(pair, test)?, test, names)?;
-        let scores = zero_shot(&pictures, &classes);
-        self.record(
-            "zero-shot",
-            Metric::Accuracy,
-            &[ProbeScores { of: "", task: "zero-shot", scores }],
-            100.0 / names.len() as f64,
-        );
+        let pictures = self.picture_vectors(pair, test)?;
+        if self.context.ranks.is_first() {
+            let scores = zero_shot(&labelled(pictures, test, names)?, &classes);
+            let found = ProbeScores { of: "", task: "zero-shot", scores };
+            self.record("zero-shot", Metric::Accuracy, &[found], 100.0 / names.len() as f64);
+        }
         let Some(source) = &self.stage.captions else { return Ok(()) };
         let pairs = self.pictures(self.context.plan.sources.named(source), Split::Test, self.stage.pairs)?;
         let (pictures, texts) = (self.picture_vectors(pair, &pairs)?, self.text_vectors(pair, &pairs.texts)?);
+        if !self.context.ranks.is_first() {
+            return Ok(());
+        }
         let mut first = BTreeMap::new();
         let same: Vec<usize> = pairs
             .texts
@@ -191,14 +200,19 @@ impl ProbeRun<'_> {
 
     /// The encoder's features.
     fn features(&self, vision: &Vision, pictures: &ProbeImages) -> Result<Features> {
-        let mut vectors = Features { pictures: Vec::new(), patches: Vec::new() };
-        for batch in pictures.pixels.chunks(BATCH) {
-            self.context.check_stop()?;
+        let found = self.in_batches(&pictures.pixels, |batch| {
             let tokens = vision.tokens(&self.context.plan.compute, self.tensor(batch));
-            vectors.pictures.extend(vision.pooled(&tokens).into_data().iter::<f32>());
+            let mut values: Vec<f32> = vision.pooled(&tokens).into_data().iter::<f32>().collect();
             if self.stage.attentive {
-                vectors.patches.extend(vision.without_class(tokens).into_data().iter::<f32>());
+                values.extend(vision.without_class(tokens).into_data().iter::<f32>());
             }
+            Ok(values)
+        })?;
+        let mut vectors = Features { pictures: Vec::new(), patches: Vec::new() };
+        for (batch, values) in pictures.pixels.chunks(BATCH).zip(found) {
+            let (pictures, patches) = values.split_at(batch.len() * vision.dim());
+            vectors.pictures.extend_from_slice(pictures);
+            vectors.patches.extend_from_slice(patches);
         }
         Ok(vectors)
     }
@@ -227,21 +241,27 @@ impl ProbeRun<'_> {
     /// `[n, e]`
     fn picture_vectors(&self, pair: &DualEncoder, pictures: &ProbeImages) -> Result<Vec<f32>> {
         let compute = &self.context.plan.compute;
-        self.in_batches(&pictures.pixels, |batch| Ok(pair.embed_pictures(compute, self.tensor(batch))))
+        let network = |batch: &[Vec<f32>]| Ok(values(pair.embed_pictures(compute, self.tensor(batch))));
+        Ok(self.in_batches(&pictures.pixels, network)?.concat())
     }
 
     /// `[n, e]`
     fn text_vectors(&self, pair: &DualEncoder, texts: &[String]) -> Result<Vec<f32>> {
-        self.in_batches(texts, |batch| pair.embed_texts(&self.context.plan.compute, batch))
+        let network = |batch: &[String]| Ok(values(pair.embed_texts(&self.context.plan.compute, batch)?));
+        Ok(self.in_batches(texts, network)?.concat())
     }
 
-    fn in_batches<T>(&self, items: &[T], network: impl Fn(&[T]) -> Result<Tensor<2>>) -> Result<Vec<f32>> {
-        let mut values = Vec::new();
-        for batch in items.chunks(BATCH) {
+    /// What the network makes of each batch. The ranks take them in turn, and the first has them all.
+    fn in_batches<T>(
+        &self,
+        items: &[T],
+        network: impl Fn(&[T]) -> Result<Vec<f32>>,
+    ) -> Result<Vec<Vec<f32>>> {
+        let batches: Vec<&[T]> = items.chunks(BATCH).collect();
+        self.context.ranks.take_turns(&self.context.stop, &batches, |batch| {
             self.context.check_stop()?;
-            values.extend(network(batch)?.into_data().iter::<f32>());
-        }
-        Ok(values)
+            network(batch)
+        })
     }
 
     /// Records the scores of `task` for each representation; the first is the encoder's own.
@@ -292,6 +312,10 @@ fn classes(source: &Arc<dyn Source>, pictures: [&ProbeImages; 2]) -> Vec<String>
         texts
     };
     source.classes().unwrap_or_else(seen)
+}
+
+fn values(vectors: Tensor<2>) -> Vec<f32> {
+    vectors.into_data().iter::<f32>().collect()
 }
 
 fn labelled(vectors: Vec<f32>, pictures: &ProbeImages, names: &[String]) -> Result<LabelledVectors> {

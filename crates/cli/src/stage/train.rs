@@ -10,6 +10,7 @@ use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, SkippedSample};
 use mm1_kernels::allocator::TrainingMemory;
 use mm1_kernels::arena;
+use mm1_lab::balance::RankTime;
 use mm1_train::{Checkpoint, Objective, StepReport, Trainer, checkpoint};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -20,7 +21,7 @@ use crate::error::{Interrupted, input};
 use crate::memory;
 use crate::output::tell;
 use crate::progress::Progress;
-use crate::ranks::StepNote;
+use crate::ranks::{Balance, RankClock, StepNote, StepNotes};
 use crate::recipe::TrainStage;
 use crate::run_folder::MetricsLog;
 use crate::stage::objective::{InitialWeights, WithModel, with_model};
@@ -105,7 +106,7 @@ fn train<M: Objective<Batch = Batch>>(
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut log = StageLog::begin(context, stage, trainer.steps_done())?;
     let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
-    let mut listed = 0;
+    let (mut listed, mut clock) = (0, RankClock::begin(ranks));
     while trainer.steps_done() < stage.steps {
         let started = Instant::now();
         let batches;
@@ -116,7 +117,9 @@ fn train<M: Objective<Batch = Batch>>(
         let report = trainer.step(&batches, lr).with_context(|| last_good(&folder))?;
         let skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();
-        let StepNote { stop, skipped } = ranks.notes(StepNote { stop: context.stopped(), skipped })?;
+        let note = StepNote { stop: context.stopped(), skipped, time: clock.read(ranks) };
+        let StepNotes { stop, skipped, times } = ranks.notes(note)?;
+        let exchanged = ranks.spent_since(exchanged);
         let seconds = started.elapsed().as_secs_f64();
         let line = StepMetrics {
             step: trainer.steps_done(),
@@ -125,51 +128,68 @@ fn train<M: Objective<Batch = Batch>>(
             lr,
             seconds,
             data_seconds,
-            exchange_seconds: ranks.seconds_since(exchanged),
+            exchange_seconds: exchanged.map(|spent| spent.all.as_secs_f64()),
+            waiting_seconds: exchanged.map(|spent| spent.waiting.as_secs_f64()),
             time: now(),
             skipped,
         };
         if let Some(log) = &mut log {
-            log.push(&line)?;
+            log.push(&line, &times)?;
         }
         if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
-            let state = checkpoint_state(context, stage, &cursor);
-            // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
-            arena::give_back();
-            let snapshot = trainer.snapshot_of_all(state)?;
-            if let Some((log, snapshot)) = log.as_ref().zip(snapshot) {
-                log.metrics.flush()?;
-                checkpoint::save(&folder, &snapshot, stage.checkpoint.keep)?;
-                context.report.update(&context.folder)?;
-            }
+            save(context, stage, &trainer, &cursor, log.as_mut())?;
         }
         if stop && line.step < stage.steps {
             return Err(Interrupted.into());
         }
     }
     let Some(log) = log else { return Ok(()) };
-    log.progress.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
+    let (peak, ranks) = (memory::and_peak(memory::peak_mib()), log.balance.summary());
+    log.progress.finish(&format!("{} steps done{peak}{ranks}", stage.steps));
     report_missing(context, stage);
     report_skipped(context, &stage.name, &cursor)
+}
+
+/// Writes a checkpoint at the rank that has the log; all ranks give their part.
+fn save<M: Objective>(
+    context: &Context,
+    stage: &TrainStage,
+    trainer: &Trainer<M>,
+    cursor: &Cursor,
+    log: Option<&mut StageLog>,
+) -> Result<()> {
+    // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
+    arena::give_back();
+    let snapshot = trainer.snapshot_of_all(checkpoint_state(context, stage, cursor))?;
+    let Some((log, snapshot)) = log.zip(snapshot) else { return Ok(()) };
+    log.metrics.flush()?;
+    let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
+    checkpoint::save(&folder, &snapshot, stage.checkpoint.keep)?;
+    log.balance.keep(&context.folder, &stage.name)?;
+    context.report.update(&context.folder)
 }
 
 /// Where the steps of a stage are written and shown.
 struct StageLog {
     metrics: MetricsLog,
     progress: Progress,
+    balance: Balance,
 }
 
 impl StageLog {
     /// Of the rank that writes, after `done` steps.
     fn begin(context: &Context, stage: &TrainStage, done: u64) -> Result<Option<Self>> {
+        let balance = Balance::new(context.ranks.hosts()?);
         if !context.ranks.is_first() {
             return Ok(None);
         }
         let metrics = context.folder.metrics_after(&stage.name, done)?;
-        Ok(Some(Self { metrics, progress: Progress::new(&stage.name, done, stage.steps) }))
+        Ok(Some(Self { metrics, progress: Progress::new(&stage.name, done, stage.steps), balance }))
     }
 
-    fn push(&mut self, line: &StepMetrics<'_>) -> Result<()> {
+    /// Writes a step, in which the ranks spent their time so.
+    fn push(&mut self, line: &StepMetrics<'_>, times: &[RankTime]) -> Result<()> {
+        self.balance.add(times);
         self.metrics.push(line)?;
         self.progress.update(line.step, &line.figures());
         Ok(())
@@ -230,6 +250,9 @@ struct StepMetrics<'a> {
     /// In exchanges with other ranks, waiting for them included.
     #[serde(skip_serializing_if = "Option::is_none")]
     exchange_seconds: Option<f64>,
+    /// Of these, until all others had come.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    waiting_seconds: Option<f64>,
     /// The end of the step, in seconds since 1970, to the millisecond.
     time: f64,
     /// Damaged samples met on the way to this step.

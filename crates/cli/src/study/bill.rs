@@ -167,7 +167,8 @@ impl Bill {
         let billed = sum(&mut spent.keys().copied());
         let open = |&place: &usize| matches!(states[place], RunState::Waiting | RunState::Running);
         let left = sum(&mut (0..states.len()).filter(open));
-        (billed > 0.0).then(|| spent.values().sum::<f64>() / billed * left / (self.at_once * self.ranks) as f64)
+        (billed > 0.0)
+            .then(|| spent.values().sum::<f64>() / billed * left / (self.at_once * self.ranks) as f64)
     }
 }
 

@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::StudyArgs;
 use super::job::Jobs;
+use crate::arguments::DeviceArgs;
 use crate::continuation::ChangedData;
 use crate::error::InputError;
 use crate::output::tell;
@@ -71,17 +72,28 @@ pub(super) fn plan(args: &StudyArgs, file: &Path) -> Result<Value> {
     serde_json::from_str(text.lines().last().unwrap_or_default()).context("what mm1 plan says")
 }
 
-/// Starts the run of the job in `place`; when the input that it is given ends, it stops with a checkpoint.
+/// Starts the run of the job in `place`, whose recipe is `file`, on `device`; when the input that it is given
+/// ends, it stops with a checkpoint.
 ///
 /// # Errors
 /// A process that can't be started.
-pub(super) fn start(args: &StudyArgs, jobs: &Jobs, place: usize, file: &Path) -> Result<(Child, ChildStdin)> {
+pub(super) fn start(
+    (args, device): (&StudyArgs, DeviceArgs),
+    jobs: &Jobs,
+    place: usize,
+    file: &Path,
+) -> Result<(Child, ChildStdin)> {
     let job = &jobs.all[place];
     let mut command = program()?;
     command.arg("run").arg(file).arg("--out").arg(&job.folder).arg("--of-study");
     command.args(["--threads", &threads(args).to_string()]);
     if let Some(after) = job.after {
         command.arg("--reuse").arg(&jobs.all[after].folder);
+    }
+    // Of several ranks each takes its own.
+    let device = device.or(job.device);
+    if device != job.device {
+        command.arg("--device").arg(device.to_string());
     }
     if args.changed_data.choice() == ChangedData::Accept {
         command.arg("--accept-changed-data");

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use mm1_lab::process::ProcessRecord;
 use mm1_lab::study::record::RunState;
+use mm1_model::device::DeviceName;
 use toml::{Table, Value};
 
 use super::Study;
@@ -30,6 +31,8 @@ pub(super) struct Job {
     pub(super) own: Vec<String>,
     /// A combination whose run it is, or begins.
     pub(super) cell: usize,
+    /// On which it is done.
+    pub(super) device: DeviceName,
     /// Runs that begin with it; 0 for that of a combination.
     pub(super) shared_by: usize,
 }
@@ -63,6 +66,7 @@ impl Jobs {
                 after,
                 own,
                 cell: number,
+                device: cell.recipe.device,
                 shared_by: 0,
             };
             let (mut after, mut done) = (None, 0);

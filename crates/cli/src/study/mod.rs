@@ -200,7 +200,8 @@ impl Study {
             false => Ok(()),
         };
         let (jobs, folder, bill, share) = (&jobs, &folder, &bill, &share);
-        let schedule = StudySchedule { args, jobs, folder, bill, share, stop: &stop, changed: &changed };
+        let (device, stop, changed) = (args.device.of(ranks), &stop, &changed);
+        let schedule = StudySchedule { args, device, jobs, folder, bill, share, stop, changed };
         let StudyEnd { states, interrupted } = schedule.run()?;
         let interrupted = ranks.end_together(interrupted)?;
         share.forget();

@@ -17,6 +17,7 @@ use super::child::{self, ChildEnd};
 use super::folder::StudyFolder;
 use super::job::{Jobs, is_done};
 use super::share::JobShare;
+use crate::arguments::DeviceArgs;
 use crate::estimate::duration;
 use crate::output::tell;
 use crate::progress::clock;
@@ -28,6 +29,8 @@ const PATIENCE: Duration = Duration::from_millis(250);
 /// What a study's runs are done with.
 pub(super) struct StudySchedule<'a> {
     pub(super) args: &'a StudyArgs,
+    /// Where this rank's runs are done.
+    pub(super) device: DeviceArgs,
     pub(super) jobs: &'a Jobs,
     pub(super) folder: &'a StudyFolder,
     pub(super) bill: &'a Bill,
@@ -159,11 +162,11 @@ impl StudyProgress<'_> {
     }
 
     fn start(&mut self, place: usize) -> Result<()> {
-        let StudySchedule { args, jobs, folder, share, .. } = self.schedule;
+        let StudySchedule { args, device, jobs, folder, share, .. } = self.schedule;
         let job = &jobs.all[place];
         let (title, number) = (&job.title, place + 1);
         tell(format_args!("job {number} of {}: {title}, in {}", jobs.all.len(), job.folder.display()));
-        let (child, input) = child::start(args, jobs, place, folder.recipe(place))?;
+        let (child, input) = child::start((args, *device), jobs, place, folder.recipe(place))?;
         self.states[place] = RunState::Running;
         self.running.insert(place, RunningJob { input: Some(input), begun: Instant::now() });
         let echo = args.jobs == 1 && share.is_all();

@@ -10,7 +10,7 @@ use crate::resume::run_with_kills;
 use crate::{losses, mm1, stderr, succeeds};
 
 /// An encoder and its measures.
-const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/encoders.toml");
+pub(crate) const ENCODERS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/encoders.toml");
 
 /// Two large views and one small one.
 const VIEWS: &str = "stage.encoder.views={ global = [{ scale = [0.5, 1.0], flip = 0.5 }, { solarise = 0.5 \

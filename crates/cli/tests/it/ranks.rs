@@ -7,11 +7,12 @@ use std::process::{Command, Output};
 
 use serde_json::Value;
 
+use crate::encoders::{ENCODERS, objectives};
 use crate::study::{AXES, recipe, runs, tables};
 use crate::{TINY, losses, recaption, stderr, succeeds};
 
 /// What a clock gave.
-const TIMES: [&str; 4] = ["seconds", "data_seconds", "exchange_seconds", "time"];
+const TIMES: [&str; 5] = ["seconds", "data_seconds", "exchange_seconds", "waiting_seconds", "time"];
 
 /// `mm1` with arguments, by `ranks` ranks.
 fn mpirun(ranks: usize, arguments: &[&str]) -> Command {
@@ -70,6 +71,27 @@ fn two_ranks_give_the_digits_of_one() {
     for (name, bytes) in expected.1 {
         assert!(found.1[&name] == bytes, "{name} differs");
     }
+    // How the ranks spent their time.
+    assert!(!one.join("ranks.json").exists());
+    let stages: Value = serde_json::from_slice(&fs::read(two.join("ranks.json")).unwrap()).unwrap();
+    let names = ["encoder", "pretrain", "sft"];
+    assert!(stages.as_array().unwrap().iter().map(|of| of["stage"].as_str().unwrap()).eq(names));
+    let lines = fs::read_to_string(two.join("metrics.jsonl")).unwrap();
+    let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    for of in stages.as_array().unwrap() {
+        assert_eq!((of["steps"].as_u64(), of["ranks"].as_array().unwrap().len()), (Some(20), 2), "{of}");
+        let steps = lines.iter().filter(|line| line["stage"] == of["stage"]);
+        let sum = |name: &str| steps.clone().map(|line| line[name].as_f64().unwrap()).sum::<f64>();
+        let first = &of["ranks"][0];
+        let [work, exchange, waiting] =
+            ["work", "exchange", "waiting"].map(|name| first[name].as_f64().unwrap());
+        assert!(work > 0.0 && exchange > 0.0 && waiting >= 0.0, "{of}");
+        // What is spent after the last step is told is in the line of metrics alone.
+        assert!(sum("waiting_seconds") <= sum("exchange_seconds"), "{of}");
+        assert!(exchange + waiting < 1.5 * sum("exchange_seconds") + 1.0, "{of}");
+    }
+    let report = fs::read_to_string(two.join("report.html")).unwrap();
+    assert!(report.contains("Ranks of pretrain") && report.contains("2 ranks work "));
 }
 
 #[test]
@@ -80,6 +102,31 @@ fn what_ranks_cannot_share_is_refused_once() {
     let said = stderr(&refused);
     assert_eq!(refused.status.code(), Some(2), "{said}");
     assert_eq!(said.matches("stage.sft.accumulate = 3 can't be shared by 2 ranks").count(), 1, "{said}");
+}
+
+/// Each picture is compared with, or balanced against, those of all ranks; and measures are of all pictures.
+#[test]
+#[cfg_attr(not(feature = "mpi"), ignore = "needs the feature mpi, and Open MPI")]
+fn ranks_train_and_measure_every_encoder_as_one() {
+    let dir = tempfile::tempdir().unwrap();
+    for (objective, edits) in objectives() {
+        let outs = [1, 2].map(|ranks| {
+            let out = dir.path().join(format!("{objective}-{ranks}"));
+            let edits = edits.iter().flat_map(|edit| ["--set", edit]);
+            let mut run = mpirun(ranks, &["run", ENCODERS, "--threads", "1", "--out", out.to_str().unwrap()]);
+            succeeds(&run.args(edits).output().unwrap());
+            out
+        });
+        let [one, two] = &outs;
+        assert_eq!(losses(one).len(), 10);
+        assert_eq!(losses(two), losses(one), "{objective}");
+        for name in ["eval.json", "checkpoints/encoder/step-00000010/model.safetensors"] {
+            assert!(
+                fs::read(two.join(name)).unwrap() == fs::read(one.join(name)).unwrap(),
+                "{objective}: {name}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Objectives of the image encoder, and of the connector behind it, from pictures with captions.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::Compute;
@@ -8,14 +8,12 @@ use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
-use crate::comparison::{Comparison, two_passes};
 use crate::step::{Figures, Loss, Objective, Step, StepResult};
+use crate::whole_step::{PlacedBatch, Rows, SettledStep, ToldStep, WholeStep, two_passes};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
 impl Objective for Clip {
     type Batch = Batch;
-
-    const OF_WHOLE_STEP: bool = true;
 
     fn weight(batch: &Batch) -> f64 {
         batch.examples.len() as f64
@@ -26,13 +24,13 @@ impl Objective for Clip {
         let [batch] = step.batches else { return two_passes(compute, self, step) };
         let (pictures, texts) = embed(compute, self, batch)?;
         let loss = self.contrast(pictures, texts) / step.weight;
-        let mut found = StepResult { figures: self.figures(), ..StepResult::default() };
+        let mut found = StepResult { figures: figures(self), ..StepResult::default() };
         found.add_loss(&loss, batch.samples())?;
         found.add_gradients(compute, self, &loss);
         Ok(found)
     }
 
-    fn comparison(&self) -> Option<&dyn Comparison<Batch>> {
+    fn whole_step(&self) -> Option<&dyn WholeStep<Batch>> {
         Some(self)
     }
 
@@ -41,22 +39,49 @@ impl Objective for Clip {
     }
 }
 
-/// Features are the vectors of a picture and of its caption, one after the other.
-impl Comparison<Batch> for Clip {
-    fn features(&self, compute: &Compute, batch: &Batch) -> Result<Tensor<2>> {
-        let (pictures, texts) = embed(compute, self, batch)?;
-        Ok(Tensor::cat(vec![pictures, texts], 1))
+/// The vectors of all pictures and captions are told, one after the other `[n, 2 e]`, and the loss's
+/// gradients by them are given back.
+impl WholeStep<Batch> for Clip {
+    fn tell(&self, compute: &Compute, placed: &PlacedBatch<'_, Batch>) -> Result<Rows> {
+        Ok(vec![Some(features(compute, self, placed.batch)?.inner())])
     }
 
-    fn compare(&self, features: Tensor<2>) -> Tensor<1> {
+    fn settle(&self, compute: &Compute, all: ToldStep<'_>) -> Result<SettledStep> {
+        let features = all.told.into_iter().flatten().next().context("a step without pairs")?;
+        let features = features.autodiff().require_grad();
         let [_, width] = features.dims();
         let [pictures, texts] = [0, width / 2].map(|first| features.clone().narrow(1, first, width / 2));
-        self.contrast(pictures, texts)
+        let loss = self.contrast(pictures, texts) / all.weight;
+        let mut found = StepResult { figures: figures(self), ..StepResult::default() };
+        found.add_loss(&loss, all.samples)?;
+        let grads = found.add_gradients(compute, self, &loss);
+        let gradient = features.grad(&grads).context("features without a gradient")?;
+        Ok(SettledStep { found, given: vec![Some(gradient)] })
     }
 
-    fn figures(&self) -> Figures {
-        Figures::from([("scale", f64::from(self.log_scale.val().into_scalar::<f32>()).exp())])
+    fn learn(
+        &self,
+        compute: &Compute,
+        placed: &PlacedBatch<'_, Batch>,
+        given: Rows,
+        found: &mut StepResult,
+    ) -> Result<()> {
+        let features = features(compute, self, placed.batch)?;
+        let gradient = given.into_iter().flatten().next().context("features without a gradient")?;
+        let value = (features * gradient.autodiff()).sum();
+        found.add_gradients(compute, self, &value);
+        Ok(())
     }
+}
+
+fn figures(model: &Clip) -> Figures {
+    Figures::from([("scale", f64::from(model.log_scale.val().into_scalar::<f32>()).exp())])
+}
+
+/// The vectors of the pictures and of their captions, one after the other `[n, 2 e]`.
+fn features(compute: &Compute, model: &Clip, batch: &Batch) -> Result<Tensor<2>> {
+    let (pictures, texts) = embed(compute, model, batch)?;
+    Ok(Tensor::cat(vec![pictures, texts], 1))
 }
 
 /// Unit vectors of the pictures and the captions of a micro-batch.

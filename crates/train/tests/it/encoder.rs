@@ -37,7 +37,7 @@ fn dino(config: DinoConfig) -> Trainer<Dino> {
 }
 
 /// Two large views and two small ones of each picture.
-fn views(rows: std::ops::Range<usize>) -> Batch {
+pub(crate) fn views(rows: std::ops::Range<usize>) -> Batch {
     let mut batch = pairs(rows);
     let large = batch.pixels.chunks(16 * 16 * 3);
     batch.pixels = large.flat_map(|p| [p.to_vec(), p.iter().rev().copied().collect()]).flatten().collect();

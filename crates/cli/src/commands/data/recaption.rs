@@ -89,7 +89,7 @@ fn as_rank(args: &RecaptionArgs, ranks: &Ranks) -> Result<()> {
         InputError::new("--task: tasks share the files and ranks the pictures: start tasks without mpirun")
     );
     args.sources.threads.start_pool()?;
-    let model = Trained::load(&args.run, args.device)?;
+    let model = Trained::load(&args.run, args.device.of(ranks))?;
     let (source, share) = args.sources.open_share(&SourceArgs::store()?, args.task)?;
     let total = source.documents().min(args.limit.unwrap_or(u64::MAX));
     let spec = input(spec(args, &model, &source))?;
@@ -184,7 +184,8 @@ struct CaptionPrompt {
 impl Captioner<'_> {
     /// Describes what is not described yet, into `writing` at the rank that writes.
     fn go_on(&self, mut writing: Option<&mut Recaption>) -> Result<()> {
-        let next = writing.as_ref().map(|writing| if writing.is_done() { self.total } else { writing.next() });
+        let next =
+            writing.as_ref().map(|writing| if writing.is_done() { self.total } else { writing.next() });
         let mut next = self.ranks.of_first(next)?.context("rank 0 writes")?;
         if next == self.total {
             return Ok(());
@@ -234,8 +235,7 @@ impl Captioner<'_> {
         let image = self.model.generator.image();
         let images: Vec<Result<CaptionedImage>> =
             numbers.par_iter().map(|&number| captioned_image(self.read(number)?, image)).collect();
-        let asked: Vec<Result<CaptionPrompt>> =
-            images.into_iter().map(|image| self.prompt(image?)).collect();
+        let asked: Vec<Result<CaptionPrompt>> = images.into_iter().map(|image| self.prompt(image?)).collect();
         let prompts: Vec<&EncodedPrompt> = asked.iter().flatten().map(|asked| &asked.prompt).collect();
         let shared = EncodedPrompt::default();
         let answers = self.model.generator.generate_after(&shared, &prompts, &options, None)?;
