@@ -10,7 +10,7 @@ use mm1_lab::law::PowerLaw;
 use mm1_lab::law::observation::LawAxis;
 use mm1_lab::law::page;
 use mm1_lab::law::reading::{LawMeasure, LawRuns, run_folders};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::arguments::RecipeArgs;
 use crate::error::{InputError, input};
@@ -26,7 +26,7 @@ const NAMED: usize = 5;
 
 #[derive(Debug, Args)]
 pub(crate) struct LawArgs {
-    // Or the folder of a study.
+    // Or the folder of a study, or its law.json.
     #[command(flatten)]
     recipe: RecipeArgs,
     /// Folder of studies, as of `mm1 ablate`; needed with a recipe, whose runs are done there first.
@@ -59,13 +59,16 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
 /// The part of one rank; that of a process alone is all of it.
 fn as_rank(args: &LawArgs, ranks: &Ranks) -> Result<()> {
     let given = args.recipe.path();
+    if LawRuns::is_file(given) {
+        return if ranks.is_first() { of_file(args, given) } else { Ok(()) };
+    }
     let folder = if given.is_dir() { Some(given.to_owned()) } else { done_study(args, ranks)? };
     let Some(folder) = folder.filter(|_| ranks.is_first()) else { return Ok(()) };
     if args.study.is_bill() {
         return Ok(());
     }
     let folders = input(run_folders(&folder))?;
-    let runs = input(LawRuns::read(&folders, args.axis, &args.target))?;
+    let runs = input(LawRuns::read(&folders, args.axis, &args.target))?.seen_from(&folder);
     for note in runs.notes.iter().take(NAMED) {
         tell(format_args!("mm1: warning: {note}"));
     }
@@ -85,10 +88,7 @@ fn as_rank(args: &LawArgs, ranks: &Ranks) -> Result<()> {
         InputError::new(format!("{}: {e:#}; the curves: {}", folder.display(), page.display()))
     })?;
     put(&folder, "law.svg", page::svg_file(&law).as_bytes())?;
-    let document = json!({
-        "measured": runs.measured, "target": runs.target, "law": law, "paper": { "a": args.axis.paper()[0], "b": args.axis.paper()[1] },
-        "runs": runs.runs, "notes": runs.notes,
-    });
+    let document = document(&runs, &law)?;
     put(&folder, "law.json", &serde_json::to_vec_pretty(&document)?)?;
     if args.json {
         print_json(&document)?;
@@ -97,6 +97,27 @@ fn as_rank(args: &LawArgs, ranks: &Ranks) -> Result<()> {
     }
     tell(format_args!("open {}", page.display()));
     Ok(())
+}
+
+/// Fits the law again to the runs of a `law.json`, and writes nothing.
+fn of_file(args: &LawArgs, file: &Path) -> Result<()> {
+    let runs = input(LawRuns::read_file(file))?;
+    let law = PowerLaw::fit(runs.axis, runs.target, &runs.observations());
+    let law = input(law.with_context(|| file.display().to_string()))?;
+    if args.json {
+        return print_json(&document(&runs, &law)?);
+    }
+    print_law(&runs, &law);
+    Ok(())
+}
+
+/// `law.json`: the runs, and what follows from them.
+fn document(runs: &LawRuns, law: &PowerLaw) -> Result<Value> {
+    let [a, b] = law.axis.paper();
+    let mut document = serde_json::to_value(runs)?;
+    document["law"] = serde_json::to_value(law)?;
+    document["paper"] = json!({ "a": a, "b": b });
+    Ok(document)
 }
 
 /// The folder of the recipe's study, when its runs are done, at rank 0.

@@ -2,10 +2,13 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::printable::printable_lines;
 use mm1_lab::comparison::{self, ComparedRun};
+use mm1_lab::law::PowerLaw;
+use mm1_lab::law::page as law_page;
+use mm1_lab::law::reading::LawRuns;
 use mm1_lab::report::ReportAuthor;
 use mm1_lab::study::figure;
 use mm1_lab::study::findings::StudyFindings;
@@ -25,8 +28,8 @@ const COMPARISON: &str = "comparison.html";
 
 #[derive(Debug, Args)]
 pub(crate) struct ReportArgs {
-    /// Run folder, the --out of `mm1 eval`, the folder of a study, or a study's results.json. A run may be
-    /// working in a folder. Several run folders are compared in a page of their own.
+    /// Run folder, the --out of `mm1 eval`, the folder of a study, a study's results.json, or the law.json of
+    /// `mm1 law`. A run may be working in a folder. Several run folders are compared in a page of their own.
     #[arg(required = true)]
     run: Vec<PathBuf>,
     /// The page of several runs. By default comparison.html in the current folder.
@@ -39,7 +42,7 @@ pub(crate) struct ReportArgs {
     #[arg(long, conflicts_with_all = ["svg", "json"])]
     csv: bool,
     /// Print the figure of a study as SVG: mean scores with their intervals over the values of its longest
-    /// axis, beside the paper's.
+    /// axis, beside the paper's; or that of a law.
     #[arg(long, conflicts_with = "json")]
     svg: bool,
     /// Print one JSON document as the last line of standard output.
@@ -102,8 +105,30 @@ fn check(folder: &Path, several: bool) -> Result<()> {
     Ok(())
 }
 
-/// The report of a run or of a study.
+/// The report of a law: of the `law.json` of `mm1 law`.
+fn of_law(args: &ReportArgs, file: &Path) -> Result<()> {
+    let runs = input(LawRuns::read_file(file))?;
+    let law = PowerLaw::fit(runs.axis, runs.target, &runs.observations());
+    let law = input(law.with_context(|| file.display().to_string()))?;
+    let title = format!("The law of the {}", runs.axis.name());
+    if args.svg {
+        return output::print(law_page::svg_file(&law).as_bytes());
+    }
+    if args.md || args.csv {
+        let text = if args.csv { law_page::csv(&runs) } else { law_page::markdown(&title, &runs, &law) };
+        return output::print(printable_lines(&text).as_bytes());
+    }
+    let page = file.with_extension("html");
+    std::fs::write(&page, law_page::page(&title, &runs, Ok(&law)))
+        .with_context(|| page.display().to_string())?;
+    tell_page(args, &page)
+}
+
+/// The report of a run, a study or a law.
 fn of_one(args: &ReportArgs, run: &Path) -> Result<()> {
+    if LawRuns::is_file(run) {
+        return of_law(args, run);
+    }
     if args.svg {
         let results = input(StudyResults::read(run))?;
         let figure = input(figure::svg_file(&results, &StudyFindings::of(&results)))?;

@@ -351,6 +351,7 @@ fn the_law_of_a_recipe_is_that_of_its_runs() {
             assert_eq!(document, json(&folder.join("law.json")));
             assert_eq!(document["runs"].as_array().unwrap().len(), 18);
             assert_eq!(document["law"]["optima"].as_array().unwrap().len(), 3);
+            made_again(&folder);
         }
         _ => refused(&law, &["law.html"]),
     }
@@ -359,6 +360,26 @@ fn the_law_of_a_recipe_is_that_of_its_runs() {
     assert_eq!((again.status.code(), &again.stdout), (law.status.code(), &law.stdout));
     let other = mm1(&["law", folder.to_str().unwrap(), "--target", "scene-vqa:8"]).output().unwrap();
     refused(&other, &["no run is finished and has a scene-vqa:8"]);
+}
+
+/// The file of a law needs no run.
+fn made_again(folder: &Path) {
+    let kept = tempfile::tempdir().unwrap();
+    let file = kept.path().join("kept.json");
+    fs::copy(folder.join("law.json"), &file).unwrap();
+    let of_file = |command: &str, more: &[&str]| {
+        let done = mm1(&[command, file.to_str().unwrap()]).args(more).output().unwrap();
+        succeeds(&done);
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let document: Value = serde_json::from_str(&of_file("law", &["--json"])).unwrap();
+    assert_eq!(document, json(&file));
+    assert!(of_file("report", &["--md"]).starts_with("# The law of the learning rate"));
+    assert_eq!(of_file("report", &["--svg"]), fs::read_to_string(folder.join("law.svg")).unwrap());
+    assert_eq!(of_file("report", &["--csv"]).lines().count(), 19);
+    of_file("report", &[]);
+    let page = |file: PathBuf| fs::read_to_string(file).unwrap();
+    assert_eq!(page(kept.path().join("kept.html")), page(folder.join("law.html")));
 }
 
 #[test]

@@ -6,11 +6,13 @@ use std::fmt::Write as _;
 use super::PowerLaw;
 use super::observation::LawAxis;
 use super::optimum::SizeOptimum;
-use super::reading::LawRuns;
+use super::reading::{LawRun, LawRuns};
+use crate::ablation::markdown_line;
 use crate::axis::PlotAxis;
 use crate::number::count;
 use crate::plot::{STYLE, across, escape, frame, path, up};
 use crate::report::document;
+use crate::study::page::wrapped;
 
 /// The whole page. Without a law it shows the curves, and why there is none.
 pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String {
@@ -48,6 +50,72 @@ pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String
         escape(&capital(&runs.measured))
     );
     document(title, &body)
+}
+
+/// The law, the best rate of each size and all results as Markdown.
+pub fn markdown(title: &str, runs: &LawRuns, law: &PowerLaw) -> String {
+    let mut text = format!("# {title}\n\n{}\n", wrapped(&format!("{}.", law.sentence()), "", ""));
+    let mut table = |rows: Vec<Vec<String>>| {
+        for (i, row) in rows.iter().enumerate() {
+            markdown_line(&mut text, row.iter());
+            if i == 0 {
+                markdown_line(&mut text, row.iter().map(|_| "---"));
+            }
+        }
+        text.push('\n');
+    };
+    let heads = ["size", "best", "95% interval", "the paper's law", "runs", "diverged"];
+    let best = |of: &SizeOptimum| {
+        let [low, high] = of.ln.ci95().map(f64::exp);
+        vec![
+            of.parameters.to_string(),
+            format!("{:.2e}", of.best),
+            format!("[{low:.2e}, {high:.2e}]"),
+            format!("{:.2e}", of_paper(law.axis, of.parameters as f64)),
+            of.runs.to_string(),
+            of.diverged.to_string(),
+        ]
+    };
+    let rows = law.optima.iter().map(best);
+    table(std::iter::once(heads.map(str::to_owned).to_vec()).chain(rows).collect());
+    let measured = format!("{}, mean of the seeds that did not diverge:", capital(&runs.measured));
+    text += &format!("{}\n\n", wrapped(&measured, "", ""));
+    for note in &runs.notes {
+        text += &format!("{}\n\n", wrapped(note, "> ", "> "));
+    }
+    let heads = ["size", runs.axis.name(), "result", "runs", "diverged"];
+    markdown_line(&mut text, heads.iter());
+    markdown_line(&mut text, heads.iter().map(|_| "---"));
+    for ((size, rate), results) in by_setting(runs) {
+        let there: Vec<f64> = results.iter().flatten().copied().collect();
+        let mean = there.iter().sum::<f64>() / there.len() as f64;
+        let mean = if there.is_empty() { String::new() } else { format!("{mean:.4}") };
+        let (count, diverged) = (there.len().to_string(), (results.len() - there.len()).to_string());
+        let cells = [size.to_string(), format!("{:.2e}", f64::from_bits(rate)), mean, count, diverged];
+        markdown_line(&mut text, cells.iter());
+    }
+    text
+}
+
+/// Each run in a line; no result where it diverged.
+pub fn csv(runs: &LawRuns) -> String {
+    let mut text = "parameters,learning_rate,weight_decay,seed,result\n".to_owned();
+    for LawRun { observation: of, .. } in &runs.runs {
+        let result = of.result.map_or_else(String::new, |result| result.to_string());
+        let _ =
+            writeln!(text, "{},{},{},{},{result}", of.parameters, of.learning_rate, of.weight_decay, of.seed);
+    }
+    text
+}
+
+/// The results of each size and setting, whose bits are in its order; `None` of those that diverged.
+fn by_setting(runs: &LawRuns) -> BTreeMap<(u64, u64), Vec<Option<f64>>> {
+    let mut found: BTreeMap<(u64, u64), Vec<Option<f64>>> = BTreeMap::new();
+    for LawRun { observation: of, .. } in &runs.runs {
+        let setting = (of.parameters, runs.axis.of(of).to_bits());
+        found.entry(setting).or_default().push(of.result.filter(|result| result.is_finite()));
+    }
+    found
 }
 
 /// [`svg`] as a file of its own.

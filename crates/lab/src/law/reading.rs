@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use anyhow::{Context as _, Error, Result, ensure};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use toml::Value;
 
 use super::observation::{LawAxis, LawObservation, LawTarget};
@@ -57,7 +57,7 @@ impl fmt::Display for LawMeasure {
 }
 
 /// All runs of a grid.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LawRuns {
     /// What is looked for.
     pub axis: LawAxis,
@@ -72,7 +72,7 @@ pub struct LawRuns {
 }
 
 /// One run.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct LawRun {
     /// Its folder.
     pub folder: PathBuf,
@@ -122,7 +122,8 @@ impl LawRuns {
                     kinds.push(kind);
                 }
             }
-            let observation = LawObservation { result: result.map(|result| result.value), ..observation };
+            let result = result.map(|result| rounded(result.value));
+            let observation = LawObservation { result, ..observation };
             runs.push(LawRun { folder: folder.clone(), observation });
         }
         ensure!(kinds.len() < 2, "the runs were measured in different ways: {}", shown(&kinds));
@@ -133,10 +134,47 @@ impl LawRuns {
         Ok(Self { axis, target, measured, runs, notes })
     }
 
+    /// Whether `path` is a file as [`Self::read_file`] reads it, and not the results of a study.
+    pub fn is_file(path: &Path) -> bool {
+        let text = std::fs::read(path).unwrap_or_default();
+        let parsed: Option<serde_json::Value> = serde_json::from_slice(&text).ok();
+        path.is_file() && parsed.is_some_and(|value| value.get("measured").is_some())
+    }
+
+    /// The runs in the `law.json` of `mm1 law`, which needs no run folder.
+    ///
+    /// # Errors
+    /// A file that is damaged or another one.
+    pub fn read_file(path: &Path) -> Result<Self> {
+        let text = std::fs::read(path).with_context(|| path.display().to_string())?;
+        serde_json::from_slice(&text)
+            .with_context(|| format!("{}: not the law.json that `mm1 law` writes", path.display()))
+    }
+
+    /// The same with the folders of runs as they are reached from `folder`, where they lie in it or beside
+    /// it.
+    pub fn seen_from(mut self, folder: &Path) -> Self {
+        for run in &mut self.runs {
+            let around = folder.parent();
+            let beside = || Some(Path::new("..").join(run.folder.strip_prefix(around?).ok()?));
+            let inside = run.folder.strip_prefix(folder).ok().map(Path::to_owned);
+            if let Some(seen) = inside.or_else(beside) {
+                run.folder = seen;
+            }
+        }
+        self
+    }
+
     /// What came out of each.
     pub fn observations(&self) -> Vec<LawObservation> {
         self.runs.iter().map(|run| run.observation).collect()
     }
+}
+
+/// To ten digits, far finer than runs repeat: a number of so few is read from JSON as it was written, so that
+/// a file gives the digits of the folders.
+fn rounded(value: f64) -> f64 {
+    format!("{value:.9e}").parse().unwrap_or(value)
 }
 
 fn shown(kinds: &[(String, LawTarget)]) -> String {
@@ -154,8 +192,8 @@ fn settings(run: &RunRecords) -> Result<LawObservation> {
     let seed = run.planned("seed").and_then(Value::as_integer).and_then(|seed| u64::try_from(seed).ok());
     Ok(LawObservation {
         parameters: parameters.and_then(|n| u64::try_from(n).ok()).with_context(missing)?,
-        learning_rate: learning_rate.with_context(missing)?,
-        weight_decay: weight_decay.with_context(missing)?,
+        learning_rate: rounded(learning_rate.with_context(missing)?),
+        weight_decay: rounded(weight_decay.with_context(missing)?),
         seed: seed.with_context(missing)?,
         result: None,
     })

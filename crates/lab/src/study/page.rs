@@ -215,7 +215,7 @@ pub fn markdown(results: &StudyResults, findings: &StudyFindings) -> String {
 }
 
 /// `text` in lines of at most [`WIDTH`] columns, the first after `first` and the others after `next`.
-fn wrapped(text: &str, first: &str, next: &str) -> String {
+pub(crate) fn wrapped(text: &str, first: &str, next: &str) -> String {
     let (mut lines, mut line) = (String::new(), first.to_owned());
     let mut words = 0;
     for word in text.split(' ') {

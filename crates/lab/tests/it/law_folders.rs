@@ -148,3 +148,36 @@ fn runs_that_tell_nothing_are_named() {
     assert!(error.contains("the runs were measured in different ways: "), "{error}");
     assert!("scene-vqa".parse::<LawMeasure>().is_err() && "loss".parse::<LawMeasure>().is_ok());
 }
+
+#[test]
+fn a_law_is_made_again_of_its_file() {
+    let root = tempfile::tempdir().unwrap();
+    let study = root.path().join("study");
+    grid(&study);
+    let folders = run_folders(&study).unwrap();
+    let read = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap().seen_from(&study);
+    assert!(read.runs.iter().all(|run| run.folder.components().count() == 1), "{:?}", read.runs[0].folder);
+    let beside = LawRuns::read(&folders, LawAxis::LearningRate, &LawMeasure::Loss).unwrap();
+    let beside = beside.seen_from(&root.path().join("other"));
+    assert!(beside.runs[0].folder.starts_with("../study"), "{:?}", beside.runs[0].folder);
+    let law = PowerLaw::fit(read.axis, read.target, &read.observations()).unwrap();
+    let file = root.path().join("law.json");
+    let mut document = serde_json::to_value(&read).unwrap();
+    document["law"] = serde_json::to_value(&law).unwrap();
+    fs::write(&file, document.to_string()).unwrap();
+    assert!(LawRuns::is_file(&file) && !LawRuns::is_file(&study));
+    let again = LawRuns::read_file(&file).unwrap();
+    assert_eq!(again, read, "every digit");
+    assert_eq!(PowerLaw::fit(again.axis, again.target, &again.observations()).unwrap(), law);
+    let text = page::markdown("The law", &again, &law);
+    assert!(text.contains(&law.sentence()[..40]), "{text}");
+    // Four sizes; and six rates of each, the last of which diverged for the largest.
+    assert_eq!(text.matches("\n| 50000 | ").count(), 7, "{text}");
+    assert!(text.lines().last().unwrap().ends_with("|  | 0 | 3 |"), "{text}");
+    assert!(text.lines().all(|line| line.starts_with('|') || line.chars().count() <= 110), "{text}");
+    let csv = page::csv(&again);
+    assert_eq!((csv.lines().count(), csv.matches(",\n").count()), (73, 3), "{csv}");
+    fs::write(&file, "{\"measured\": 3}").unwrap();
+    let error = format!("{:#}", LawRuns::read_file(&file).unwrap_err());
+    assert!(error.contains("not the law.json that `mm1 law` writes"), "{error}");
+}
