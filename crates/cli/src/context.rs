@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Result, ensure};
 
-use crate::error::Interrupted;
+use crate::error::{Interrupted, input};
 use crate::plan::{Plan, Worker};
 use crate::ranks::Ranks;
 use crate::run_folder::RunFolder;
 use crate::run_report::RunReport;
+use crate::sources::Sources;
 
 /// What every stage needs.
 pub(crate) struct Context {
@@ -28,6 +29,14 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// The sources, with the captions that the stages so far have written.
+    ///
+    /// # Errors
+    /// Captions that are missing.
+    pub(crate) fn sources(&self) -> Result<Sources> {
+        input(self.plan.sources.with_written(&self.plan.recipe, self.folder.root()))
+    }
+
     /// Whether an interrupt has asked the run to stop.
     pub(crate) fn stopped(&self) -> bool {
         self.stop.load(Ordering::Relaxed)

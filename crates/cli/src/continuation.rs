@@ -14,6 +14,7 @@ use crate::evaluation::{remove_samples, replace_scores};
 use crate::output::tell;
 use crate::recipe::{Recipe, Stage};
 use crate::run_folder::{PLAN, RunFolder};
+use crate::sources::captions_of;
 
 /// What is done where the files of a source are no longer those that the run was begun with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,14 +107,16 @@ impl Continuation<'_> {
         };
         let name = self.recipe.stage[first].name();
         for later in &self.recipe.stage[first + 1..] {
-            let begun = checkpoints::of_stage(folder.root(), later.name()).is_dir();
-            if later.training().is_some() && begun {
+            let (root, of) = (folder.root(), later.name());
+            let trained = later.training().is_some() && checkpoints::of_stage(root, of).is_dir();
+            let written = later.recaption().is_some() && captions_of(root, of).is_dir();
+            if trained || written {
+                let what = if trained { "was trained" } else { "has written captions" };
                 bail!(self.refused(
                     folder,
                     &format!(
                         "this folder belongs to another run ({difference}): stage {name} can't have more \
-                         steps, since stage {} was trained after it",
-                        later.name()
+                         steps, since stage {of} {what} after it"
                     )
                 ));
             }

@@ -15,6 +15,7 @@ use crate::memory::MemoryEstimate;
 use crate::plan::{Plan, Worker};
 use crate::recipe::{ObjectiveConfig, Stage, TrainStage};
 use crate::stage::measure::{evaluation_seconds, step_seconds};
+use crate::stage::recaption;
 
 /// Floating-point operations of a step, for each thread, above which no step is done for an estimate. On two
 /// threads of a server's processor of 2024 that is about half a minute.
@@ -33,6 +34,8 @@ pub(crate) struct RunEstimate {
     seconds: BTreeMap<String, Option<f64>>,
     /// Seconds of each stage that evaluates, at most; likewise. Stages of kind `probe` are not measured.
     evaluation_seconds: BTreeMap<String, Option<f64>>,
+    /// Seconds of each stage that writes captions, at most; likewise.
+    recaption_seconds: BTreeMap<String, Option<f64>>,
     /// The share of the processors, from 0 to 1, that other programs took meanwhile; `None` where it is not
     /// known, or nothing was measured.
     taken_by_others: Option<f64>,
@@ -60,6 +63,12 @@ impl RunEstimate {
                 let fits = answers_fit(plan, worker.threads);
                 let seconds = if fits { Some(on_pool(|| evaluation_seconds(plan, eval))?) } else { None };
                 estimate.evaluation_seconds.insert(eval.name.clone(), seconds);
+            }
+            if let Stage::Recaption(recaption) = stage {
+                let fits = answers_fit(plan, worker.threads);
+                let seconds =
+                    if fits { Some(on_pool(|| recaption::seconds(plan, recaption))?) } else { None };
+                estimate.recaption_seconds.insert(recaption.name.clone(), seconds);
             }
             let Some(training) = stage.training() else { continue };
             let name = &training.name;
@@ -92,11 +101,19 @@ impl RunEstimate {
             (store.cache.display().to_string(), store.cache_gib)
         });
         let checkpoint_bytes = kept + largest;
-        let (step_seconds, seconds, evaluation_seconds) = Default::default();
-        Self { step_seconds, seconds, evaluation_seconds, taken_by_others: None, checkpoint_bytes, cache }
+        let (step_seconds, seconds, evaluation_seconds, recaption_seconds) = Default::default();
+        Self {
+            step_seconds,
+            seconds,
+            evaluation_seconds,
+            recaption_seconds,
+            taken_by_others: None,
+            checkpoint_bytes,
+            cache,
+        }
     }
 
-    /// As a person reads it, up to seven lines; none where nothing is trained or evaluated.
+    /// As a person reads it, up to nine lines; none where nothing is trained or evaluated.
     pub(crate) fn summary(&self) -> String {
         let mut text = self.time_summary();
         if self.checkpoint_bytes > 0 {
@@ -126,7 +143,23 @@ impl RunEstimate {
                 )
             }
         };
-        training + &self.evaluation_summary() + &self.busy_warning()
+        training + &self.recaption_summary() + &self.evaluation_summary() + &self.busy_warning()
+    }
+
+    fn recaption_summary(&self) -> String {
+        if self.recaption_seconds.is_empty() {
+            return String::new();
+        }
+        match self.recaption_seconds.values().copied().sum::<Option<f64>>() {
+            Some(total) => format!(
+                "time: at most about {} of captions written anew ({}),\n      by the first ones, with \
+                 random weights, whose captions seldom end early\n",
+                duration(total),
+                each(&self.recaption_seconds)
+            ),
+            None => "time: writing captions is not measured, since it takes too much memory or time here\n"
+                .to_owned(),
+        }
     }
 
     fn evaluation_summary(&self) -> String {

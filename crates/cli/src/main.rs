@@ -7,6 +7,7 @@ mod output;
 mod adapters;
 mod arguments;
 mod attribution;
+mod captioner;
 mod checkpoints;
 mod commands;
 mod context;

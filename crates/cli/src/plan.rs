@@ -39,6 +39,7 @@ use crate::recipe::{ObjectiveConfig, Recipe, Stage, TrainStage, WrittenRecipe};
 use crate::recipe_tokenizer;
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
+use crate::stage::recaption;
 use crate::stage_parameters::{AdapterCounts, StageParameters};
 use crate::tasks::{self, TaskData};
 
@@ -190,9 +191,12 @@ impl Plan {
         Ok(())
     }
 
-    /// Finds what the evaluations of the recipe can't ask: before training, not after.
+    /// Finds what the stages of the recipe can't ask: before training, not after.
     fn rehearse(&self) -> Result<()> {
         let Self { recipe, sources, tokenizer, .. } = self;
+        for stage in recipe.stage.iter().filter_map(Stage::recaption) {
+            recaption::rehearse(self, stage).with_context(|| format!("stage.{}", stage.name))?;
+        }
         for stage in &recipe.stage {
             let Stage::Eval(stage) = stage else { continue };
             let of_stage = recipe.as_of(&stage.name);
@@ -211,10 +215,10 @@ impl Plan {
     }
 
     /// The mixture of a training stage.
-    pub(crate) fn mixture(&self, stage: &TrainStage) -> Result<Mixture> {
+    fn mixture(stage: &TrainStage, sources: &Sources) -> Result<Mixture> {
         let part = |(name, &weight): (&String, &f64)| MixturePart {
             name: name.clone(),
-            source: self.sources.named(name).clone(),
+            source: sources.named(name).clone(),
             weight,
         };
         input(
@@ -223,11 +227,22 @@ impl Plan {
         )
     }
 
-    /// The loader of a training stage, for `worker`.
+    /// The loader of a training stage, for `worker`, before any stage has written captions: their images have
+    /// those of the source.
     pub(crate) fn loader(&self, stage: &TrainStage, worker: Worker) -> Result<LoaderConfig> {
+        self.loader_of(stage, worker, &self.sources)
+    }
+
+    /// The same over `sources`, those of the plan as a run has them.
+    pub(crate) fn loader_of(
+        &self,
+        stage: &TrainStage,
+        worker: Worker,
+        sources: &Sources,
+    ) -> Result<LoaderConfig> {
         let (packs, of_stage) = (stage.objective.packs(), self.recipe.pictures_of(stage));
         Ok(LoaderConfig {
-            mixture: self.mixture(stage)?,
+            mixture: Self::mixture(stage, sources)?,
             packing: Packing {
                 tokenizer: self.tokenizer.clone(),
                 image: of_stage.image_spec(),
@@ -326,7 +341,7 @@ impl Derived {
                 Stage::Encoder(s) => {
                     (s, parameters.vision, s.optimizer.moments.state_bytes(parameters.total()))
                 }
-                Stage::Probe(_) | Stage::Eval(_) => continue,
+                Stage::Probe(_) | Stage::Eval(_) | Stage::Recaption(_) => continue,
             };
             state = state.max(bytes);
             let peak = s.optimizer.peak(of_law, &recipe.law).with_context(|| format!("stage.{}", s.name))?;

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use mm1_data::recaption::finished;
 use mm1_data::text_file;
 use mm1_eval::result::TaskScore;
 use toml::{Table, Value};
@@ -15,7 +16,8 @@ use crate::evaluation::{replace_scores, scores};
 use crate::output::tell;
 use crate::plan::Plan;
 use crate::recipe::{Recipe, Stage, TrainStage};
-use crate::run_folder::{PLAN, RunFolder};
+use crate::run_folder::{LOCK, PLAN, RunFolder};
+use crate::sources::captions_of;
 use crate::stage_key::{run_key, shared_prefix};
 
 /// What must be the same of the weights and the tokenizer that both runs begin with.
@@ -48,9 +50,12 @@ pub(crate) fn take_over(plan: &Plan, folder: &RunFolder, from: &Path) -> Result<
             tell(format_args!("{:>14} is not done in {shown}: it is done here", stage.name()));
             return Ok(());
         }
-        match stage.training() {
-            Some(training) => take_training(training, folder, from),
-            None => take_scores(stage.name(), folder, from),
+        match stage {
+            Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => take_training(s, folder, from),
+            Stage::Probe(_) | Stage::Eval(_) => take_scores(stage.name(), folder, from),
+            Stage::Recaption(s) => {
+                take_folder(&captions_of(from, &s.name), &captions_of(folder.root(), &s.name))
+            }
         }
         .with_context(|| format!("taking stage {} of {shown}", stage.name()))?;
         tell(format_args!("{:>14} is that of {shown}", stage.name()));
@@ -92,6 +97,9 @@ fn common_stages(own: &Recipe, theirs: &Recipe) -> Result<usize> {
 
 /// Whether the run in `root` has done a stage.
 fn is_done(root: &Path, stage: &Stage) -> Result<bool> {
+    if let Stage::Recaption(s) = stage {
+        return Ok(input(finished(&captions_of(root, &s.name)))?.is_some());
+    }
     let Some(training) = stage.training() else {
         return Ok(scores(root)?.iter().any(|score| score.stage == stage.name()));
     };
@@ -117,25 +125,34 @@ fn take_training(stage: &TrainStage, folder: &RunFolder, from: &Path) -> Result<
         }
     }
     metrics.flush()?;
-    let own = checkpoints::of_stage(folder.root(), &stage.name);
-    fs::create_dir_all(&own)?;
-    let name = theirs.path.file_name().context("a checkpoint without a name")?.to_string_lossy().into_owned();
+    let name = theirs.path.file_name().context("a checkpoint without a name")?;
+    take_folder(&theirs.path, &checkpoints::of_stage(folder.root(), &stage.name).join(name))
+}
+
+/// The files of a folder in the place of what is at `place`, which is whole or not there.
+fn take_folder(theirs: &Path, place: &Path) -> Result<()> {
+    let own = place.parent().context("a folder without one around it")?;
+    fs::create_dir_all(own)?;
+    let name = place.file_name().context("a folder without a name")?.to_string_lossy().into_owned();
     // As a writer of checkpoints does: what a kill leaves is taken for no checkpoint.
     let beside = own.join(format!("{name}.tmp-{}", std::process::id()));
     fs::create_dir_all(&beside)?;
-    for entry in fs::read_dir(&theirs.path)? {
+    for entry in fs::read_dir(theirs)? {
         let entry = entry?;
+        // Who writes in their folder holds a lock of theirs.
+        if entry.file_name() == LOCK {
+            continue;
+        }
         let place = beside.join(entry.file_name());
-        // A checkpoint is never written to again, so both runs may have the same bytes of the disk.
+        // Such files are never written to again, so both runs may have the same bytes of the disk.
         if fs::hard_link(entry.path(), &place).is_err() {
             fs::copy(entry.path(), &place).with_context(|| place.display().to_string())?;
         }
     }
-    let place = own.join(name);
     if place.exists() {
-        fs::remove_dir_all(&place)?;
+        fs::remove_dir_all(place)?;
     }
-    fs::rename(&beside, &place).with_context(|| place.display().to_string())
+    fs::rename(&beside, place).with_context(|| place.display().to_string())
 }
 
 /// The scores of a stage that measures.

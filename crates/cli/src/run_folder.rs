@@ -15,11 +15,12 @@ use toml::{Table, Value};
 
 use crate::error::InputError;
 use crate::output::tell;
+use crate::sources::RECAPTIONED;
 
 /// The file with all settings of a run.
 pub(crate) const PLAN: &str = "plan.toml";
 /// Held by the process that writes.
-const LOCK: &str = ".lock";
+pub(crate) const LOCK: &str = ".lock";
 
 /// What the runs of a study have told.
 pub(crate) const LOG: &str = "log.txt";
@@ -27,6 +28,7 @@ pub(crate) const LOG: &str = "log.txt";
 /// What a run or an evaluation leaves, and what a disk has of its own.
 const OURS: [&str; 13] = [
     PLAN,
+    RECAPTIONED,
     "processes.json",
     balance::FILE,
     "tokenizer.json",
@@ -41,8 +43,8 @@ const OURS: [&str; 13] = [
     "lost+found",
 ];
 
-/// `plan.toml`, `tokenizer.json`, `metrics.jsonl`, `checkpoints/`, `eval.json`, `samples.json`,
-/// `report.html`, TensorBoard's event file.
+/// `plan.toml`, `tokenizer.json`, `metrics.jsonl`, `checkpoints/`, `recaptioned/`, `eval.json`,
+/// `samples.json`, `report.html`, TensorBoard's event file.
 #[derive(Debug)]
 pub(crate) struct RunFolder {
     root: PathBuf,
@@ -136,8 +138,8 @@ impl RunFolder {
         Ok(Some(plan))
     }
 
-    /// Whether a run has left something here that the next one would build on: a checkpoint, an answer or a
-    /// score.
+    /// Whether a run has left something here that the next one would build on: a checkpoint, an answer, a
+    /// score or a caption.
     pub(crate) fn has_results(&self) -> bool {
         let inside = |folder: PathBuf| folder.read_dir().into_iter().flatten().flatten();
         let in_stages = |name: &str| inside(self.root.join(name)).flat_map(move |stage| inside(stage.path()));
@@ -146,6 +148,7 @@ impl RunFolder {
         self.root.join("eval.json").exists()
             || in_stages("checkpoints").any(whole)
             || in_stages("eval").next().is_some()
+            || in_stages(RECAPTIONED).next().is_some()
     }
 
     /// Replaces a file of the folder as a whole: after a crash the old one or the new one is there. Does

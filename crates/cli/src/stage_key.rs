@@ -38,7 +38,7 @@ pub(crate) fn shared_prefix(recipe: &Recipe, count: usize) -> Option<Recipe> {
     let needs_no_connector = |stage: &Stage| match stage {
         Stage::Encoder(s) => !s.objective.packs(),
         Stage::Probe(_) => true,
-        Stage::Pretrain(_) | Stage::Sft(_) | Stage::Eval(_) => false,
+        Stage::Pretrain(_) | Stage::Sft(_) | Stage::Eval(_) | Stage::Recaption(_) => false,
     };
     if recipe.model.from.is_none() && prefix.stage.iter().all(needs_no_connector) {
         prefix.model.connector = ConnectorConfig::AveragePool(AveragePoolConfig { tokens: 1, bias: true });

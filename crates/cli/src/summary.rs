@@ -48,6 +48,7 @@ impl Plan {
             let warnings: Vec<String> = match stage {
                 Stage::Eval(s) => s.protocol.tasks.iter().filter_map(|task| self.few_items(task)).collect(),
                 Stage::Probe(s) => self.few_pictures(s).into_iter().collect(),
+                Stage::Recaption(_) => Vec::new(),
                 Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => {
                     let there = room.and_then(|room| room.total).map(|total| total >> 20);
                     let wanted = memory[&s.name].mib;
@@ -135,6 +136,17 @@ impl Plan {
                 counted(self.probed(s, Split::Test), "held-out picture"),
                 s.classes,
                 counted(self.probed(s, Split::Train), "training picture")
+            ),
+            Stage::Recaption(s) => format!(
+                "captions of {} of data.{} written anew{}, at most {} each;\n    mixtures of later stages \
+                 name them {}",
+                counted(s.images, "training image"),
+                s.source,
+                self.recipe
+                    .trained_before(&s.name)
+                    .map_or(String::new(), |last| format!(" by the model of {}", last.name())),
+                counted(s.max_tokens as u64, "token"),
+                s.name
             ),
             Stage::Eval(s) => {
                 format!(

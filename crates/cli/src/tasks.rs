@@ -141,17 +141,18 @@ impl TaskData {
         }
     }
 
-    /// Opens what `tasks` need of a recipe; without one there are no sources, and the built-in pictures are
-    /// the usual ones. What the recipe trains on is opened `with_training`.
+    /// Opens what `tasks` need of a run's recipe, its folder beside it; without one there are no sources, and
+    /// the built-in pictures are the usual ones. What the recipe trains on is opened `with_training`.
     ///
     /// # Errors
     /// A source that the recipe lacks or that can't be opened.
     pub(crate) fn open(
-        recipe: Option<&Recipe>,
+        run: Option<(&Recipe, &Path)>,
         tasks: &[String],
         folder: Option<&Path>,
         with_training: bool,
     ) -> Result<Self> {
+        let recipe = run.map(|(recipe, _)| recipe);
         let wanted: BTreeSet<&str> = tasks.iter().flat_map(|task| sources(task)).collect();
         for name in &wanted {
             let recipe = recipe
@@ -175,8 +176,10 @@ impl TaskData {
         };
         #[cfg(not(feature = "emoji"))]
         let world = None;
-        let sources = match recipe {
-            Some(recipe) => Sources::open(recipe, world, |name| wanted.contains(name))?,
+        let sources = match run {
+            Some((recipe, root)) => {
+                Sources::open(recipe, world, |name| wanted.contains(name))?.with_written(recipe, root)?
+            }
             None => Sources::of_world(world),
         };
         Ok(Self {

@@ -122,7 +122,7 @@ impl RunModel {
         let device = input(device.or(recipe.device).open())?;
         let compute = Compute::new(device).with_precision(recipe.precision);
         // A plan that was changed by hand may speak of another model than the weights beside it.
-        let model = model::after(&recipe.stage[..=last], &recipe, root, compute.device());
+        let model = model::after(&recipe.line(recipe.stage[last].name()), &recipe, root, compute.device());
         let model = input(model.with_context(|| format!("--run {}", root.display())))?;
         let tokenizer =
             input(Tokenizer::of_run(root).and_then(|found| recipe_tokenizer::marked(found, &recipe)))?;

@@ -10,9 +10,12 @@ use anyhow::{Context as _, Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::document::{Document, DocumentKind, Image, Segment, Special};
-use crate::fusion::fuse;
+use crate::fusion::{FusedCaption, fuse};
 use crate::loader::SkippedSample;
 use crate::shard::{FolderLock, Provenance, ShardEntry, ShardWriter, is_shard};
+use crate::source::files::{Files, Opening};
+use crate::source::shard::Shard;
+use crate::store::{Blob, Paths, Store};
 use crate::task::{DONE, TaskSet};
 use crate::whole_file;
 
@@ -42,6 +45,44 @@ pub struct Tally {
     pub gained: u64,
     /// Documents that gave no caption.
     pub skipped: u64,
+    /// Descriptions that were refused as too short.
+    #[serde(default)]
+    pub short: u64,
+    /// Descriptions that were refused since they did not end.
+    #[serde(default)]
+    pub cut: u64,
+}
+
+impl Tally {
+    /// Documents that were read: each is in one of the counts.
+    pub fn read(&self) -> u64 {
+        self.captions + self.skipped + self.short + self.cut
+    }
+
+    /// Adds what another part has counted.
+    fn add(&mut self, other: &Self) {
+        let Self { captions, words_before, words_after, gained, skipped, short, cut } = other;
+        for (sum, more) in [
+            (&mut self.captions, captions),
+            (&mut self.words_before, words_before),
+            (&mut self.words_after, words_after),
+            (&mut self.gained, gained),
+            (&mut self.skipped, skipped),
+            (&mut self.short, short),
+            (&mut self.cut, cut),
+        ] {
+            *sum += more;
+        }
+    }
+}
+
+/// Why a description becomes no caption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refused {
+    /// It has fewer words than it must have.
+    Short,
+    /// It did not end within the tokens that it may have.
+    Cut,
 }
 
 /// As [`STATE`] holds it: all that the next process needs.
@@ -68,6 +109,8 @@ pub struct Recaption {
     writer: Option<ShardWriter>,
     state: RecaptionState,
     max_skipped_share: f64,
+    share_setting: &'static str,
+    keep_alt_text: bool,
     may_be_empty: bool,
     // Held while this lives: two processes never write into one folder.
     lock: FolderLock,
@@ -82,6 +125,10 @@ pub struct RecaptionSpec {
     pub shard_bytes: u64,
     /// The share of skipped documents, of at least 20, above which it stops.
     pub max_skipped_share: f64,
+    /// What the person calls that share.
+    pub share_setting: &'static str,
+    /// Whether a caption has its alt-text before the description.
+    pub keep_alt_text: bool,
     /// Whether it may end without a caption, as the share of a task may have none.
     pub may_be_empty: bool,
 }
@@ -93,10 +140,11 @@ impl Recaption {
     /// A folder that can't be written, in which another process writes, or that was begun with other
     /// settings; shards that are damaged.
     pub fn open(folder: &Path, spec: RecaptionSpec) -> Result<Self> {
-        let RecaptionSpec { settings, shard_bytes, max_skipped_share, may_be_empty } = spec;
+        let RecaptionSpec { settings, shard_bytes, max_skipped_share, may_be_empty, .. } = spec;
+        let RecaptionSpec { share_setting, keep_alt_text, .. } = spec;
         ensure!(
             (0.0..1.0).contains(&max_skipped_share),
-            "--max-skipped-share {max_skipped_share}: give a number from 0 up to, not including, 1"
+            "{share_setting} {max_skipped_share}: give a number from 0 up to, not including, 1"
         );
         let lock = FolderLock::take(folder)?;
         let (state, writer) = match read_state(folder)? {
@@ -111,7 +159,17 @@ impl Recaption {
                 (RecaptionState { settings, ..RecaptionState::default() }, Some(writer))
             }
         };
-        let begun = Self { folder: folder.to_owned(), writer, state, max_skipped_share, may_be_empty, lock };
+        let folder = folder.to_owned();
+        let begun = Self {
+            folder,
+            writer,
+            state,
+            max_skipped_share,
+            share_setting,
+            keep_alt_text,
+            may_be_empty,
+            lock,
+        };
         // Before the first shard, so that one that was not noted is known as ours.
         begun.save()?;
         Ok(begun)
@@ -147,7 +205,8 @@ impl Recaption {
         let writer = self.writer.as_mut().context("all captions are written")?;
         writer.come_from(origin)?;
         self.note()?;
-        let fused = fuse(&alt_text, description);
+        let fused =
+            if self.keep_alt_text { fuse(&alt_text, description) } else { alone(&alt_text, description) };
         let tally = &mut self.state.tally;
         let words = |text: &str| text.split_whitespace().count() as u64;
         tally.captions += 1;
@@ -186,9 +245,10 @@ impl Recaption {
         (*next, tally.skipped) = (*next + 1, tally.skipped + 1);
         ensure!(
             *next < JUDGED || tally.skipped as f64 <= self.max_skipped_share * *next as f64,
-            "{} of the first {next} documents can't be used, above --max-skipped-share {}; \
+            "{} of the first {next} documents can't be used, above {} {}; \
              the last is {}: {}",
             tally.skipped,
+            self.share_setting,
             self.max_skipped_share,
             skipped.id,
             skipped.reason
@@ -199,6 +259,17 @@ impl Recaption {
         Ok(())
     }
 
+    /// Leaves the next document out, whose description is refused. A stage that refuses all has no caption,
+    /// and [`Self::finish`] says so.
+    pub fn refuse(&mut self, why: Refused) {
+        let RecaptionState { next, tally, .. } = &mut self.state;
+        *next += 1;
+        match why {
+            Refused::Short => tally.short += 1,
+            Refused::Cut => tally.cut += 1,
+        }
+    }
+
     /// Closes the last shard and writes the manifest: all is written.
     ///
     /// # Errors
@@ -206,6 +277,11 @@ impl Recaption {
     pub fn finish(&mut self) -> Result<()> {
         if let Some(writer) = self.writer.take() {
             let empty = self.state.tally.captions == 0 && !self.may_be_empty;
+            let Tally { short, cut, .. } = self.state.tally;
+            ensure!(
+                !empty || short + cut == 0,
+                "no caption is left: {short} descriptions were too short, and {cut} did not end"
+            );
             ensure!(!empty, "no document with a picture and a caption");
             let listed = writer.finish_under(&self.lock)?.shards;
             self.state.shards = listed.into_iter().filter(|shard| is_shard(&shard.file, STEM)).collect();
@@ -250,12 +326,7 @@ impl CaptionedShare {
         let mut all = Self { tally: Tally::default(), skipped: Vec::new(), shards: Vec::new() };
         let mut of_tasks = Vec::new();
         for task in set.all::<Self>(DONE)? {
-            let Tally { captions, words_before, words_after, gained, skipped } = task.tally;
-            all.tally.captions += captions;
-            all.tally.words_before += words_before;
-            all.tally.words_after += words_after;
-            all.tally.gained += gained;
-            all.tally.skipped += skipped;
+            all.tally.add(&task.tally);
             let room = LISTED.saturating_sub(all.skipped.len());
             all.skipped.extend(task.skipped.into_iter().take(room));
             of_tasks.push(task.shards);
@@ -264,6 +335,38 @@ impl CaptionedShare {
         all.shards = set.publish(STEM, &of_tasks)?;
         Ok(all)
     }
+}
+
+/// The sums of the captions in `folder`, once all are written; `None` before.
+///
+/// # Errors
+/// A file that is damaged.
+pub fn finished(folder: &Path) -> Result<Option<Tally>> {
+    Ok(read_state(folder)?.filter(|state| state.done).map(|state| state.tally))
+}
+
+/// The captions in `folder` as the source `name`, in the order of `seed`, once all are written; `None`
+/// before.
+///
+/// # Errors
+/// A shard that is missing or has another size than was written.
+pub fn open_written(folder: &Path, name: &str, seed: u64, store: &Store) -> Result<Option<Files>> {
+    let Some(state) = read_state(folder)?.filter(|state| state.done) else { return Ok(None) };
+    let open = |shard: &ShardEntry| {
+        let file = Blob::open(&folder.join(&shard.file), shard.file.clone())?;
+        ensure!(file.size == shard.bytes, "{}: {} bytes of {}", file.address, file.size, shard.bytes);
+        Ok(file)
+    };
+    let files = state.shards.iter().map(open).collect::<Result<Vec<_>>>()?;
+    let paths = Paths::Many(Vec::new());
+    let opening = Opening { name, seed, paths: &paths, test_share: 0.0, store };
+    Files::open_found(Box::new(Shard), &opening, files).map(Some)
+}
+
+/// The description in the place of the alt-text.
+fn alone(alt_text: &str, description: &str) -> FusedCaption {
+    let FusedCaption { gained, .. } = fuse(alt_text, description);
+    FusedCaption { text: description.split_whitespace().collect::<Vec<_>>().join(" "), gained }
 }
 
 /// The picture and the text of a captioned document.

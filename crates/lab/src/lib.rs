@@ -16,6 +16,7 @@ mod overlap;
 mod overlay;
 pub mod plot;
 pub mod process;
+pub mod recaptioned;
 pub mod record;
 pub mod report;
 mod result;

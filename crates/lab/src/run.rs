@@ -12,6 +12,7 @@ use toml::Table;
 
 use crate::balance::{self, RanksRecord};
 use crate::process::{self, ProcessRecord};
+use crate::recaptioned::{self, CaptionRecord};
 use crate::record::{AnswerRecord, ScoreRecord, SkippedRecord, StepRecord};
 
 /// The kinds of stages that have steps.
@@ -36,6 +37,8 @@ pub struct RunRecords {
     pub processes: Vec<ProcessRecord>,
     /// `ranks.json`: how several ranks spent their time, by stage.
     pub ranks: Vec<RanksRecord>,
+    /// What stages have written anew of captions.
+    pub captions: Vec<CaptionRecord>,
     /// What is missing, damaged or unfinished, one sentence each.
     pub notes: Vec<String>,
 }
@@ -66,6 +69,7 @@ impl RunRecords {
         let evaluated_alone = scores.is_some() && !folder.join("plan.toml").exists();
         run.read_plan(folder, evaluated_alone);
         run.read_metrics(folder, evaluated_alone);
+        run.captions = recaptioned::read(folder, &mut run.notes);
         run.processes = read_list(folder, "processes.json", &mut run.notes).unwrap_or_default();
         run.ranks = read_list(folder, balance::FILE, &mut run.notes).unwrap_or_default();
         if scores.is_none() && run.plans(&["eval", "probe"]) {

@@ -22,6 +22,15 @@ pub enum Finish {
     Length,
 }
 
+/// An answer that has ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FinishedAnswer {
+    /// Without the token of the end, and before a stop string.
+    pub text: String,
+    /// Why it has ended.
+    pub finish: Finish,
+}
+
 /// A token of an answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct TakenToken {

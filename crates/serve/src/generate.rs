@@ -12,6 +12,7 @@ use mm1_model::compute::on_pool;
 use mm1_model::{Cache, Compute, Mm1, Piece, Placed};
 
 use crate::answer::PartialAnswer;
+pub use crate::answer::{Finish, FinishedAnswer};
 use crate::input::ModelInput;
 pub use crate::input::{EncodedPrompt, PromptPart};
 pub use crate::options::{AnswerOptions, GenerateOptions};
@@ -99,11 +100,28 @@ impl Generator {
         shared: &EncodedPrompt,
         prompts: &[&EncodedPrompt],
         options: &GenerateOptions,
-        mut on_token: Option<OnToken<'_>>,
+        on_token: Option<OnToken<'_>>,
     ) -> Result<Vec<String>> {
+        let numbered: Vec<(u64, &EncodedPrompt)> = (0..).zip(prompts.iter().copied()).collect();
+        let answers = self.answer_numbered(shared, &numbered, options, on_token)?;
+        Ok(answers.into_iter().map(|answer| answer.text).collect())
+    }
+
+    /// As [`Self::generate_after`] for prompts with the numbers of their random draws: a prompt of the same
+    /// number gets the same answer, whatever it is asked beside.
+    ///
+    /// # Errors
+    /// As [`Self::generate`].
+    pub fn answer_numbered(
+        &self,
+        shared: &EncodedPrompt,
+        prompts: &[(u64, &EncodedPrompt)],
+        options: &GenerateOptions,
+        mut on_token: Option<OnToken<'_>>,
+    ) -> Result<Vec<FinishedAnswer>> {
         options.check()?;
         self.check_prompts(shared, prompts, options.answer.max_tokens)?;
-        let mut texts = vec![String::new(); prompts.len()];
+        let mut answers = vec![FinishedAnswer { text: String::new(), finish: Finish::Length }; prompts.len()];
         let mut waiting = prompts.iter().enumerate();
         let mut active: Vec<(usize, PartialAnswer)> = Vec::new();
         // Sequence 0 has read what is shared; those of the answers follow.
@@ -111,29 +129,31 @@ impl Generator {
         loop {
             let mut positions = active.len();
             while active.len() < options.batch && positions < POSITIONS_PER_STEP {
-                let Some((i, prompt)) = waiting.next() else { break };
+                let Some((i, &(number, prompt))) = waiting.next() else { break };
                 let input = self.prepare(prompt).with_context(|| format!("prompt {i}"))?;
                 positions += input.ids.len();
-                active.push((i, PartialAnswer::new(input, &options.answer, i as u64)?));
+                active.push((i, PartialAnswer::new(input, &options.answer, number)?));
                 cache.fork(0);
             }
             if active.is_empty() {
-                return Ok(texts);
+                return Ok(answers);
             }
             let unread: Vec<&ModelInput> = active.iter().map(|(_, answer)| &answer.unread).collect();
             let logits = self.extend(1, &unread, &mut cache)?;
             let mut done = Vec::with_capacity(active.len());
             for ((i, answer), logits) in active.iter_mut().zip(&logits) {
-                done.push(answer.take(logits, self.tokenizer())?.finish.is_some());
+                done.push(answer.take(logits, self.tokenizer())?.finish);
                 let piece = answer.text.show();
                 if let Some(on_token) = on_token.as_mut().filter(|_| !piece.is_empty()) {
                     on_token(*i, piece);
                 }
             }
-            cache.retain(|sequence| sequence == 0 || !done[sequence - 1]);
-            let mut done = done.into_iter();
-            for (i, answer) in active.extract_if(.., |_| done.next().unwrap_or(false)) {
-                texts[i] = answer.text.into_string();
+            cache.retain(|sequence| sequence == 0 || done[sequence - 1].is_none());
+            let mut finished = done.iter().flatten();
+            let mut ends = done.iter();
+            for (i, answer) in active.extract_if(.., |_| ends.next().is_some_and(Option::is_some)) {
+                let finish = finished.next().copied().unwrap_or(Finish::Length);
+                answers[i] = FinishedAnswer { text: answer.text.into_string(), finish };
             }
         }
     }
@@ -142,10 +162,10 @@ impl Generator {
     fn check_prompts(
         &self,
         shared: &EncodedPrompt,
-        prompts: &[&EncodedPrompt],
+        prompts: &[(u64, &EncodedPrompt)],
         max_tokens: usize,
     ) -> Result<()> {
-        for (i, prompt) in prompts.iter().enumerate() {
+        for (i, (_, prompt)) in prompts.iter().enumerate() {
             ensure!(prompt.positions > 0, "prompt {i}: there is nothing to answer: it is empty");
             self.check_room(shared.positions + prompt.positions, max_tokens)
                 .with_context(|| format!("prompt {i}"))?;

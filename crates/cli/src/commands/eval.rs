@@ -152,7 +152,8 @@ impl EvalArgs {
         input(self.protocol.check_resolution(model.recipe.model.vision.patch))?;
         // What an evaluation says of training data is in the scores, which one rank writes.
         let checked = *contamination > 0 && ranks.is_first();
-        let data = input(TaskData::open(Some(&model.recipe), tasks, data.as_deref(), checked))?;
+        let of_run = Some((&model.recipe, run));
+        let data = input(TaskData::open(of_run, tasks, data.as_deref(), checked))?;
         let asked = AskedModel {
             stage: &model.stage,
             trained_style: if model.tuned { Style::Chat } else { Style::Pretrained },

@@ -185,6 +185,7 @@ fn in_order(context: &Context) -> Result<()> {
             Stage::Encoder(s) | Stage::Pretrain(s) | Stage::Sft(s) => stage::train::run(context, s),
             Stage::Probe(s) => stage::probe::run(context, s),
             Stage::Eval(s) => stage::evaluate::run(context, s),
+            Stage::Recaption(s) => stage::recaption::run(context, s),
         };
         on_pool(run).with_context(|| format!("stage {}", stage.name()))?;
         if context.ranks.is_first() {

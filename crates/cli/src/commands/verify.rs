@@ -103,7 +103,8 @@ fn compare_seen(args: &VerifyModelArgs, golden: &Golden, compute: &Compute) -> R
 fn read(path: &Path, device: &Device) -> Result<Lm> {
     if path.join("plan.toml").exists() {
         let recipe = Recipe::of_run(path)?;
-        return Ok(model::after(&recipe.stage, &recipe, path, device)?.lm);
+        let line = recipe.stage.last().map_or_else(Vec::new, |last| recipe.line(last.name()));
+        return Ok(model::after(&line, &recipe, path, device)?.lm);
     }
     let imported = lm::open(path)?;
     let config = imported.config.clone();

@@ -19,13 +19,14 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 26] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 27] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
     recipe!("ablations/flamingo"),
     recipe!("ablations/law"),
     recipe!("ablations/mixture"),
     recipe!("ablations/sizes"),
+    recipe!("ablations/synthetic"),
     recipe!("ablations/text"),
     recipe!("encoder/aim-quick"),
     recipe!("encoder/clip-quick"),

@@ -1,12 +1,14 @@
 //! What can be checked of a recipe's stages without data.
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use mm1_data::image::Tiling;
 use mm1_model::adapter::AdapterPart;
 use mm1_model::group::ParameterGroup;
 use mm1_model::vision::Stem;
 
-use super::{EvalStage, ObjectiveConfig, ObjectiveKind, ProbeStage, Recipe, Stage, TrainStage};
+use super::{
+    EvalStage, ObjectiveConfig, ObjectiveKind, ProbeStage, RecaptionStage, Recipe, Stage, TrainStage,
+};
 use crate::tasks;
 
 /// Checks all stages.
@@ -35,6 +37,7 @@ pub(crate) fn check_stages(recipe: &Recipe) -> Result<()> {
             }
             Stage::Probe(s) => check_probe(recipe, s),
             Stage::Eval(s) => check_eval(recipe, s),
+            Stage::Recaption(s) => check_recaption(recipe, s),
         }
         .with_context(|| format!("stage.{name}"))?;
         check_views(recipe, name).with_context(|| format!("stage.{name}"))?;
@@ -76,10 +79,42 @@ fn check_train(recipe: &Recipe, s: &TrainStage, objectives: &[ObjectiveKind]) ->
     ])?;
     ensure!(!s.mixture.is_empty(), "mixture names no source");
     for name in s.mixture.keys() {
-        recipe.check_source("mixture", name)?;
+        check_mixed(recipe, s, name)?;
     }
+    check_after(recipe, s)?;
     check_adapter(recipe, s)?;
     s.optimizer.check()
+}
+
+/// Refuses the name of no source and of no stage before `s` that writes captions.
+fn check_mixed(recipe: &Recipe, s: &TrainStage, name: &str) -> Result<()> {
+    let before = || recipe.stage.iter().take_while(|stage| stage.name() != s.name);
+    let mut written = before().filter_map(Stage::recaption).map(|stage| stage.name.as_str());
+    if recipe.data.contains_key(name) || written.any(|of| of == name) {
+        return Ok(());
+    }
+    ensure!(
+        recipe.recaption(name).is_none(),
+        "mixture: stage.{name} writes these captions, and comes later: put it before this stage"
+    );
+    let written = before().filter_map(Stage::recaption).map(|stage| stage.name.as_str());
+    let known: Vec<&str> = recipe.data.keys().map(String::as_str).chain(written).collect();
+    bail!(
+        "mixture: no [data.{name}], and no stage of kind \"recaption\" before has this name; known: {}",
+        known.join(", ")
+    )
+}
+
+/// Refuses an `after` that names no earlier stage.
+fn check_after(recipe: &Recipe, s: &TrainStage) -> Result<()> {
+    let Some(after) = &s.after else { return Ok(()) };
+    let before = || recipe.stage.iter().map(Stage::name).take_while(|name| *name != s.name);
+    ensure!(
+        before().any(|name| name == after),
+        "after = \"{after}\": no earlier stage has this name; there are: {}",
+        before().collect::<Vec<_>>().join(", ")
+    );
+    Ok(())
 }
 
 /// What adapters need of the model and of the stages before.
@@ -172,6 +207,47 @@ fn check_probe(recipe: &Recipe, s: &ProbeStage) -> Result<()> {
     recipe.check_source("classes", &s.classes)?;
     ensure!(s.prompt.contains("{}"), "prompt = \"{}\" has no {{}} for the class", s.prompt);
     s.captions.iter().try_for_each(|source| recipe.check_source("captions", source))
+}
+
+fn check_recaption(recipe: &Recipe, s: &RecaptionStage) -> Result<()> {
+    ensure!(
+        !recipe.data.contains_key(&s.name),
+        "name: [data.{}] has this name too, and a mixture could mean both: take another one",
+        s.name
+    );
+    recipe.check_source("source", &s.source)?;
+    positive(&[
+        ("images", s.images),
+        ("min_words", s.min_words as u64),
+        ("max_tokens", s.max_tokens as u64),
+        ("batch", s.batch as u64),
+    ])?;
+    ensure!(
+        s.prompt.as_ref().is_none_or(|prompt| !prompt.is_empty() && prompt.trim() == prompt),
+        "prompt: it is empty, or begins or ends with white space"
+    );
+    ensure!(
+        s.temperature >= 0.0 && s.temperature.is_finite(),
+        "temperature = {}: give 0 for the likeliest tokens, or a number above",
+        s.temperature
+    );
+    ensure!(s.top_p > 0.0 && s.top_p <= 1.0, "top_p = {}: give a number above 0, up to 1", s.top_p);
+    ensure!(
+        (0.0..1.0).contains(&s.max_skipped_share),
+        "max_skipped_share = {}: give a number from 0 up to, not including, 1",
+        s.max_skipped_share
+    );
+    ensure!(
+        (0.001..=1e6).contains(&s.shard_mib),
+        "shard_mib = {}: give a number from 0.001 to 1000000",
+        s.shard_mib
+    );
+    let before = recipe.before(&s.name);
+    ensure!(
+        recipe.model.from.is_some() || before.iter().any(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_))),
+        "no stage of kind \"pretrain\" or \"sft\" before has made a model that can describe an image"
+    );
+    Ok(())
 }
 
 fn check_eval(recipe: &Recipe, s: &EvalStage) -> Result<()> {

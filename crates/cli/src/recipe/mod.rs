@@ -31,7 +31,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
-pub(crate) use self::stage::{EvalStage, ProbeStage, Stage};
+pub(crate) use self::stage::{EvalStage, ProbeStage, RecaptionStage, Stage};
 pub(crate) use self::training::{ObjectiveConfig, ObjectiveKind, TrainStage};
 pub(crate) use self::written::{WrittenRecipe, put, read_tree};
 
@@ -177,16 +177,46 @@ impl Recipe {
     }
 
     /// The source `name`, the one that it is made of, the one that this is made of, and so on; a circle is
-    /// followed once.
+    /// followed once. Of a stage that writes captions, those of its source.
     pub(crate) fn made_of<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a SourceConfig> {
+        let name = self.recaption(name).map_or(name, |stage| &stage.source);
         let next = |source: &&'a SourceConfig| source.made_of().and_then(|of| self.data.get(of));
         std::iter::successors(self.data.get(name), next).take(self.data.len())
     }
 
+    /// The stage of that name, if it writes captions.
+    pub(crate) fn recaption(&self, name: &str) -> Option<&RecaptionStage> {
+        self.stage.iter().filter_map(Stage::recaption).find(|stage| stage.name == name)
+    }
+
+    /// The stages on whose model `stage` builds, in their order, and `stage` itself as the last: all before
+    /// it but those that an `after` leaves aside. Empty where there is no such stage.
+    pub(crate) fn line(&self, stage: &str) -> Vec<&Stage> {
+        let place = |name: &str, end: usize| self.stage[..end].iter().position(|s| s.name() == name);
+        let (mut line, mut at) = (Vec::new(), place(stage, self.stage.len()));
+        // Every step goes down, so it ends.
+        while let Some(i) = at {
+            let stage = &self.stage[i];
+            line.push(stage);
+            at = match stage.training().and_then(|s| s.after.as_deref()) {
+                Some(earlier) => place(earlier, i),
+                None => i.checked_sub(1),
+            };
+        }
+        line.reverse();
+        line
+    }
+
+    /// [`Self::line`] without `stage` itself.
+    pub(crate) fn before(&self, stage: &str) -> Vec<&Stage> {
+        let mut line = self.line(stage);
+        line.pop();
+        line
+    }
+
     /// The last stage before `stage` that trains.
     pub(crate) fn trained_before(&self, stage: &str) -> Option<&Stage> {
-        let before = self.stage.iter().take_while(|s| s.name() != stage);
-        before.filter(|s| s.training().is_some()).last()
+        self.before(stage).into_iter().rfind(|s| s.training().is_some())
     }
 
     /// The stage before `stage` whose adapters a stage with the same ones trains further.

@@ -9,11 +9,10 @@ impl Recipe {
     /// The recipe with the size of pictures and the tiling that hold in `stage`: its own, else those of the
     /// last stage before it that has some.
     pub(crate) fn as_of(&self, stage: &str) -> Self {
-        let at = self.stage.iter().position(|s| s.name() == stage);
-        let before = &self.stage[..at.map_or(0, |at| at + 1)];
-        let trained = || before.iter().filter_map(Stage::training);
+        let line = self.line(stage);
+        let trained = || line.iter().filter_map(|stage| stage.training());
         let trained_size = trained().filter_map(|s| s.image_size).next_back();
-        let asked = match before.last() {
+        let asked = match line.last() {
             Some(Stage::Eval(eval)) => eval.protocol.image_size,
             _ => None,
         };

@@ -23,6 +23,9 @@ pub(crate) enum Stage {
     Sft(TrainStage),
     /// Evaluate on tasks with 0, 4, 8 … demonstrations (shots).
     Eval(EvalStage),
+    /// Write the captions of a source anew: synthetic captions, as VeCap's (Lai et al. 2023). The model as it
+    /// is then describes the images, and the mixtures of later stages name the result by this stage's name.
+    Recaption(RecaptionStage),
 }
 
 impl Stage {
@@ -30,7 +33,7 @@ impl Stage {
     pub(crate) fn training(&self) -> Option<&TrainStage> {
         match self {
             Self::Encoder(s) | Self::Pretrain(s) | Self::Sft(s) => Some(s),
-            Self::Probe(_) | Self::Eval(_) => None,
+            Self::Probe(_) | Self::Eval(_) | Self::Recaption(_) => None,
         }
     }
 
@@ -39,8 +42,79 @@ impl Stage {
             Self::Encoder(s) | Self::Pretrain(s) | Self::Sft(s) => &s.name,
             Self::Probe(s) => &s.name,
             Self::Eval(s) => &s.name,
+            Self::Recaption(s) => &s.name,
         }
     }
+
+    /// The settings of a stage that writes captions.
+    pub(crate) fn recaption(&self) -> Option<&RecaptionStage> {
+        if let Self::Recaption(s) = self { Some(s) } else { None }
+    }
+}
+
+/// A stage in which the model, as the stages before have left it, writes the captions of a source anew. They
+/// lie in `recaptioned/NAME` of the run folder, as shards. No caption depends on batch size or threads.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RecaptionStage {
+    /// The stage's name, by which `--set`, reports and the mixtures of later stages know it: letters, digits,
+    /// `-` and `_`, and no name of a source.
+    #[schemars(pattern("^[A-Za-z0-9_-]+$"))]
+    pub(crate) name: String,
+    /// The source of images with captions whose images are described.
+    pub(crate) source: String,
+    /// Images that are described: the first training documents of the source. What it holds out is not read.
+    /// Unit: images.
+    #[schemars(range(min = 1))]
+    pub(crate) images: u64,
+    /// What a tuned model is asked; the words with which the caption of a model begins that was only
+    /// pre-trained. By default what evaluations ask: `"Describe the picture."`, and `"A photo of"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1))]
+    pub(crate) prompt: Option<String>,
+    /// Whether the model is shown the alt-text, the caption that the image has.
+    #[serde(default)]
+    pub(crate) with_alt_text: bool,
+    /// Whether the new caption begins with the alt-text, and has of the description the sentences with a word
+    /// that was not said yet. Otherwise it is the description alone.
+    #[serde(default = "yes")]
+    pub(crate) keep_alt_text: bool,
+    /// Words that a description must have. One with fewer is refused: it is counted, and its image left out.
+    /// Unit: words.
+    #[serde(default = "recaption_min_words")]
+    #[schemars(range(min = 1))]
+    pub(crate) min_words: usize,
+    /// Tokens within which a description must have ended. One that does not is refused likewise.
+    /// Unit: tokens.
+    #[serde(default = "recaption_max_tokens")]
+    #[schemars(range(min = 1))]
+    pub(crate) max_tokens: usize,
+    /// Temperature of the sampling: 0 takes the likeliest token. Draws follow from the recipe's seed, the
+    /// stage's name and the image's number.
+    /// Unit: none.
+    #[serde(default)]
+    #[schemars(range(min = 0))]
+    pub(crate) temperature: f64,
+    /// Nucleus sampling: only the fewest likeliest tokens that have this probability together are drawn.
+    /// Unit: probability.
+    #[serde(default = "all_tokens")]
+    #[schemars(range(max = 1), extend("exclusiveMinimum" = 0))]
+    pub(crate) top_p: f64,
+    /// Images that are described side by side.
+    /// Unit: images.
+    #[serde(default = "recaption_batch")]
+    #[schemars(range(min = 1))]
+    pub(crate) batch: usize,
+    /// Largest share of documents, of at least 20, that may be damaged or without a caption.
+    /// Unit: fraction.
+    #[serde(default = "recaption_skipped")]
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
+    pub(crate) max_skipped_share: f64,
+    /// Size at which a shard is closed. After a kill at most this much is written again.
+    /// Unit: MiB.
+    #[serde(default = "recaption_shard_mib")]
+    #[schemars(range(min = 0.001, max = 1e6))]
+    pub(crate) shard_mib: f64,
 }
 
 /// A stage that measures the image encoder as the stages before have left it, beside raw pixels and an
@@ -109,6 +183,27 @@ impl<'de> Deserialize<'de> for EvalStage {
     }
 }
 
+fn yes() -> bool {
+    true
+}
+fn all_tokens() -> f64 {
+    1.0
+}
+fn recaption_min_words() -> usize {
+    1
+}
+fn recaption_max_tokens() -> usize {
+    96
+}
+fn recaption_batch() -> usize {
+    64
+}
+fn recaption_skipped() -> f64 {
+    0.1
+}
+fn recaption_shard_mib() -> f64 {
+    4.0
+}
 fn probe_train() -> u64 {
     4000
 }

@@ -25,6 +25,8 @@ pub(crate) struct TrainStage {
     pub(crate) objective: ObjectiveConfig,
     /// Weight of each source.
     pub(crate) mixture: BTreeMap<String, f64>,
+    /// The earlier stage with whose model it begins; `None`: the one before.
+    pub(crate) after: Option<String>,
     /// Optimisation steps.
     pub(crate) steps: u64,
     /// Rows in a micro-batch.
@@ -219,6 +221,10 @@ struct TrainStageFields {
     /// Unit: weight.
     #[schemars(extend("minProperties" = 1))]
     mixture: BTreeMap<String, f64>,
+    /// The earlier stage with whose model this one begins; by default the one before. What the stages
+    /// between have learned is left aside.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<String>,
     /// Optimisation steps of the stage.
     /// Unit: steps.
     #[schemars(range(min = 1))]
@@ -288,13 +294,14 @@ impl TryFrom<TrainStageFields> for TrainStage {
     /// Refuses settings of another objective.
     fn try_from(fields: TrainStageFields) -> Result<Self> {
         let objective = fields.objective()?;
-        let TrainStageFields { name, mixture, steps, rows, accumulate, length, .. } = fields;
+        let TrainStageFields { name, mixture, after, steps, rows, accumulate, length, .. } = fields;
         let TrainStageFields { image_size, tiling, activation_checkpointing, adapter, .. } = fields;
         let TrainStageFields { optimizer, checkpoint, .. } = fields;
         Ok(Self {
             name,
             objective,
             mixture,
+            after,
             steps,
             rows,
             accumulate,
@@ -359,7 +366,7 @@ impl From<TrainStage> for TrainStageFields {
     /// A table that stands for nothing is not written: a plan from before there was such a table stays the
     /// same.
     fn from(stage: TrainStage) -> Self {
-        let TrainStage { name, objective, mixture, steps, rows, accumulate, length, .. } = stage;
+        let TrainStage { name, objective, mixture, after, steps, rows, accumulate, length, .. } = stage;
         let TrainStage { image_size, tiling, activation_checkpointing, adapter, .. } = stage;
         let TrainStage { optimizer, checkpoint, .. } = stage;
         let kind = objective.kind();
@@ -373,6 +380,7 @@ impl From<TrainStage> for TrainStageFields {
             name,
             objective: kind,
             mixture,
+            after,
             steps,
             rows,
             accumulate,

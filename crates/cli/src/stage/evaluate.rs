@@ -18,7 +18,7 @@ pub(crate) fn run(context: &Context, stage: &EvalStage) -> Result<()> {
         return Ok(());
     }
     let plan = &context.plan;
-    let data = TaskData::of_run(&plan.recipe, &plan.sources, stage.protocol.data.as_deref());
+    let data = TaskData::of_run(&plan.recipe, &context.sources()?, stage.protocol.data.as_deref());
     let tasks = stage.protocol.tasks.iter().map(|task| data.task(task)).collect::<Result<Vec<_>>>()?;
     let root = context.folder.root();
     let model = model::before(&plan.recipe, root, &stage.name, plan.compute.device())?;

@@ -6,4 +6,5 @@ pub(crate) mod measure;
 pub(crate) mod model;
 mod objective;
 pub(crate) mod probe;
+pub(crate) mod recaption;
 pub(crate) mod train;

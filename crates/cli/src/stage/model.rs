@@ -52,8 +52,7 @@ fn image_size(recipe: &Recipe, stage: &str) -> usize {
 /// # Errors
 /// If one of them has no good checkpoint.
 pub(crate) fn before(recipe: &Recipe, root: &Path, stage: &str, device: &Device) -> Result<Mm1> {
-    let end = recipe.stage.iter().position(|s| s.name() == stage).unwrap_or(recipe.stage.len());
-    after(&recipe.stage[..end], recipe, root, device)?.with_image_size(image_size(recipe, stage))
+    after(&recipe.before(stage), recipe, root, device)?.with_image_size(image_size(recipe, stage))
 }
 
 /// The image encoder as the stages before `stage` have left it, for pictures of the size that `stage` has;
@@ -106,7 +105,7 @@ fn connector_from_origin(connector: Connector, lm: &Lm, recipe: &Recipe) -> Resu
 ///
 /// # Errors
 /// If one of them has no good checkpoint.
-pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Device) -> Result<Mm1> {
+pub(crate) fn after(done: &[&Stage], recipe: &Recipe, root: &Path, device: &Device) -> Result<Mm1> {
     // A language stage writes the whole model: nothing before the last of them matters.
     let last = done.iter().rposition(|s| matches!(s, Stage::Pretrain(_) | Stage::Sft(_)));
     let mut model = Mm1::new(&recipe.model, recipe.seed, device)?;
@@ -117,7 +116,7 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
     if done.iter().all(|stage| stage.training().is_none()) {
         model.vision = from_origin(model.vision, recipe)?;
     }
-    for stage in &done[last.unwrap_or(0)..] {
+    for &stage in &done[last.unwrap_or(0)..] {
         if stage.training().is_some() {
             model = model.with_image_size(image_size(recipe, stage.name()))?;
         }
@@ -129,7 +128,7 @@ pub(crate) fn after(done: &[Stage], recipe: &Recipe, root: &Path, device: &Devic
             Stage::Encoder(s) => {
                 model.vision = encoder_of(model.vision, s, &checkpoints::weights(root, &s.name)?)?;
             }
-            Stage::Probe(_) | Stage::Eval(_) => {}
+            Stage::Probe(_) | Stage::Eval(_) | Stage::Recaption(_) => {}
         }
     }
     Ok(model)

@@ -17,8 +17,10 @@ use mm1_model::vision::Vision;
 use mm1_train::Objective;
 
 use crate::adapters::with_adapters;
+use crate::error::input;
 use crate::plan::Plan;
 use crate::recipe::{ObjectiveConfig, TrainStage};
+use crate::sources::Sources;
 use crate::stage::model;
 
 /// Captions of each source from which the frequencies of labels are counted.
@@ -84,17 +86,22 @@ pub(super) fn with_model<W: WithModel>(
             work.with(Aim::new(encoder()?, aim, recipe.model.vision.patch, recipe.seed))
         }
         ObjectiveConfig::Superclass { .. } => {
-            let weights = inverse_document_frequency(&first_captions(plan, stage), plan.tokenizer.vocab());
+            let sources = match weights {
+                InitialWeights::Stages(root) => input(plan.sources.with_written(recipe, root))?,
+                InitialWeights::Random => plan.sources.clone(),
+            };
+            let captions = first_captions(plan, stage, &sources);
+            let weights = inverse_document_frequency(&captions, plan.tokenizer.vocab());
             work.with(SuperClass::new(encoder()?, weights, recipe.seed))
         }
     }
 }
 
 /// The tokens of the first captions of each source.
-fn first_captions(plan: &Plan, stage: &TrainStage) -> Vec<Vec<u32>> {
+fn first_captions(plan: &Plan, stage: &TrainStage, sources: &Sources) -> Vec<Vec<u32>> {
     let mut captions = Vec::new();
     for name in stage.mixture.keys() {
-        let source = plan.sources.named(name);
+        let source = sources.named(name);
         for index in 0..source.len(Split::Train).unwrap_or(u64::MAX).min(COUNTED) {
             // What can't be read is named when training meets it.
             let Ok(texts) = source.texts(Split::Train, index) else { continue };

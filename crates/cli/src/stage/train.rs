@@ -105,7 +105,8 @@ fn train<M: Objective<Batch = Batch>>(
     };
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
     let mut log = StageLog::begin(context, stage, trainer.steps_done())?;
-    let mut loader = Loader::start(context.plan.loader(stage, context.worker)?, cursor.clone())?;
+    let config = context.plan.loader_of(stage, context.worker, &context.sources()?)?;
+    let mut loader = Loader::start(config, cursor.clone())?;
     let (mut listed, mut clock) = (0, RankClock::begin(ranks));
     while trainer.steps_done() < stage.steps {
         let started = Instant::now();

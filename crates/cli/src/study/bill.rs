@@ -40,6 +40,8 @@ struct JobBill {
     training: Option<f64>,
     /// Of its evaluations, at most; likewise.
     evaluation: Option<f64>,
+    /// Of the captions that it writes, at most; likewise.
+    captions: Option<f64>,
     /// The most memory of a stage.
     mib: u64,
     /// Whether it measures an encoder.
@@ -63,7 +65,9 @@ impl Bill {
         let mut bills = Vec::new();
         for (job, state) in jobs.all.iter().zip(jobs.states()) {
             if state == RunState::Done {
-                bills.push(JobBill { training: Some(0.0), evaluation: Some(0.0), ..JobBill::default() });
+                let none = Some(0.0);
+                let (training, evaluation, captions) = (none, none, none);
+                bills.push(JobBill { training, evaluation, captions, ..JobBill::default() });
                 continue;
             }
             let cell = &study.cells[job.cell];
@@ -139,6 +143,13 @@ impl Bill {
             self.at_once * self.ranks,
             self.threads,
         );
+        text += &match sum(|job| job.captions) {
+            Some(0.0) => String::new(),
+            Some(seconds) => {
+                format!("        and at most about {} of captions written anew\n", duration(seconds))
+            }
+            None => "        writing captions is not measured and comes on top\n".to_owned(),
+        };
         text += &match sum(|job| job.evaluation) {
             Some(0.0) => String::new(),
             Some(seconds) => format!(
@@ -160,7 +171,8 @@ impl Bill {
         let weight = |place: usize| {
             // Only rank 0 of several knows what jobs take.
             let Some(job) = self.jobs.get(place) else { return 0.0 };
-            job.training.map_or(job.tokens as f64, |training| training + job.evaluation.unwrap_or(0.0))
+            let beside = job.evaluation.unwrap_or(0.0) + job.captions.unwrap_or(0.0);
+            job.training.map_or(job.tokens as f64, |training| training + beside)
         };
         let sum = |places: &mut dyn Iterator<Item = usize>| places.map(weight).sum::<f64>();
         // A bill knows the most of evaluation only: the runs that are done say what all takes.
@@ -176,11 +188,16 @@ impl JobBill {
     /// Of the stages `own` by what `plan` says of them.
     fn of<'a>(plan: &Value, own: impl Iterator<Item = &'a Stage>, no_measure: bool) -> Self {
         let measured = (!no_measure).then_some(0.0);
-        let mut bill = Self { training: measured, evaluation: measured, ..Self::default() };
+        let mut bill =
+            Self { training: measured, evaluation: measured, captions: measured, ..Self::default() };
         for stage in own {
             if let Stage::Eval(eval) = stage {
                 let seconds = plan["estimate"]["evaluation_seconds"][&eval.name].as_f64();
                 bill.evaluation = bill.evaluation.zip(seconds).map(|(sum, of)| sum + of);
+            }
+            if let Stage::Recaption(recaption) = stage {
+                let seconds = plan["estimate"]["recaption_seconds"][&recaption.name].as_f64();
+                bill.captions = bill.captions.zip(seconds).map(|(sum, of)| sum + of);
             }
             bill.probes |= matches!(stage, Stage::Probe(_));
             let Some(stage) = stage.training() else { continue };

@@ -21,6 +21,7 @@ mod own_pictures;
 mod page;
 mod ranks;
 mod recaption;
+mod recaption_stage;
 mod recipes;
 mod reference;
 mod refuse;

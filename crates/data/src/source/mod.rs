@@ -17,6 +17,7 @@ mod evidence;
 pub mod few_shot;
 mod file_kind;
 pub mod files;
+pub mod first;
 pub mod folder;
 pub mod html;
 mod html_picture;

@@ -1,23 +1,33 @@
 //! Captioned sets written anew, stopped anywhere.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use mm1_data::document::{Document, DocumentKind, Image, Segment};
 use mm1_data::loader::SkippedSample;
-use mm1_data::recaption::{Recaption, RecaptionSpec, caption};
+use mm1_data::recaption::{Recaption, RecaptionSpec, Refused, caption, finished, open_written};
 use mm1_data::shard::{Provenance, ShardManifest};
+use mm1_data::source::first::FirstDocuments;
+use mm1_data::source::{Source, Split};
 use serde_json::{Value, json};
 
-use crate::source::{open, stored};
+use crate::source::{open, store, stored};
 use crate::{document, end, testdata};
 
 const DOCUMENTS: u64 = 23;
 
 fn spec(edits: &[(&str, &str)]) -> RecaptionSpec {
     let settings = edits.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    RecaptionSpec { settings, shard_bytes: 6000, max_skipped_share: 0.4, may_be_empty: false }
+    RecaptionSpec {
+        settings,
+        shard_bytes: 6000,
+        max_skipped_share: 0.4,
+        share_setting: "--max-skipped-share",
+        keep_alt_text: true,
+        may_be_empty: false,
+    }
 }
 
 fn begun(folder: &Path) -> Recaption {
@@ -141,6 +151,108 @@ fn other_settings_and_other_writers_are_refused() {
     fs::write(other.path().join("synthetic-000000.tar"), "mine").unwrap();
     assert!(Recaption::open(other.path(), spec(&[])).err().unwrap().to_string().contains("exists"));
     assert_eq!(fs::read(other.path().join("synthetic-000000.tar")).unwrap(), b"mine");
+}
+
+#[test]
+fn every_document_is_in_a_count() {
+    let folder = tempfile::tempdir().unwrap();
+    let refusing = |writing: &mut Recaption, until: u64| {
+        while writing.next() < until {
+            let number = writing.next();
+            match (captioned(number), number % 4) {
+                (Some(_), 0) => writing.refuse(Refused::Short),
+                (Some(_), 1) => writing.refuse(Refused::Cut),
+                _ => go_on(writing, number + 1),
+            }
+        }
+    };
+    let mut writing = begun(folder.path());
+    refusing(&mut writing, DOCUMENTS);
+    writing.finish().unwrap();
+    let tally = *writing.tally();
+    // 3, 8, 13 and 18 are damaged; of the others 0, 4, 12, 16, 20 and 1, 5, 9, 17, 21 are refused.
+    assert_eq!((tally.captions, tally.skipped, tally.short, tally.cut), (9, 4, 5, 5));
+    assert_eq!(tally.read(), DOCUMENTS);
+    drop(writing);
+    assert_eq!(finished(folder.path()).unwrap(), Some(tally));
+    // Interrupted anywhere, sums and files are the same.
+    for stop in 0..DOCUMENTS {
+        let stopped = tempfile::tempdir().unwrap();
+        let mut writing = begun(stopped.path());
+        refusing(&mut writing, stop);
+        drop(writing);
+        assert_eq!(finished(stopped.path()).unwrap(), None);
+        let mut writing = begun(stopped.path());
+        refusing(&mut writing, DOCUMENTS);
+        writing.finish().unwrap();
+        assert_eq!(*writing.tally(), tally, "{stop}");
+        drop(writing);
+        assert_eq!(files(stopped.path()), files(folder.path()), "{stop}");
+    }
+    // Nothing is left.
+    let empty = tempfile::tempdir().unwrap();
+    let mut writing = begun(empty.path());
+    writing.refuse(Refused::Cut);
+    let error = writing.finish().unwrap_err().to_string();
+    assert!(error.contains("0 descriptions were too short, and 1 did not end"), "{error}");
+}
+
+#[test]
+fn a_description_may_stand_alone() {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = RecaptionSpec { keep_alt_text: false, ..spec(&[]) };
+    let mut writing = Recaption::open(folder.path(), spec).unwrap();
+    writing.write(&captioned(0).unwrap(), origin(0), "A photo of\n a thing").unwrap();
+    writing.finish().unwrap();
+    let read = open(json!({"kind": "shards", "path": folder.path()})).unwrap();
+    let documents: Vec<Document> = stored(&read).into_iter().map(Result::unwrap).collect();
+    assert_eq!(documents[0].texts().collect::<Vec<_>>(), ["A photo of a thing"]);
+    assert_eq!(writing.tally().gained, 1);
+}
+
+#[test]
+fn what_was_written_is_a_source() {
+    let folder = tempfile::tempdir().unwrap();
+    let (_cache, store) = store();
+    let source = || open_written(folder.path(), "rewritten", 3, &store);
+    assert!(source().unwrap().is_none());
+    let mut writing = begun(folder.path());
+    go_on(&mut writing, DOCUMENTS);
+    assert!(source().unwrap().is_none(), "it is not finished");
+    writing.finish().unwrap();
+    let files = source().unwrap().unwrap();
+    assert_eq!((files.len(Split::Train), files.len(Split::Test)), (Some(19), Some(0)));
+    let texts: BTreeSet<String> = (0..19).flat_map(|i| files.texts(Split::Train, i).unwrap()).collect();
+    assert_eq!(texts.len(), 19);
+    // A shard that was cut, or is gone.
+    let shard = folder.path().join("synthetic-000001.tar");
+    let bytes = fs::read(&shard).unwrap();
+    fs::write(&shard, &bytes[..bytes.len() / 2]).unwrap();
+    let error = format!("{:#}", source().err().unwrap());
+    assert!(error.contains("synthetic-000001.tar") && error.contains("bytes of"), "{error}");
+    fs::remove_file(&shard).unwrap();
+    assert!(format!("{:#}", source().err().unwrap()).contains("synthetic-000001.tar"));
+}
+
+#[test]
+fn the_first_documents_of_a_source_come_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut writing = begun(folder.path());
+    go_on(&mut writing, DOCUMENTS);
+    writing.finish().unwrap();
+    let (_cache, store) = store();
+    let all: Arc<dyn Source> = Arc::new(open_written(folder.path(), "all", 3, &store).unwrap().unwrap());
+    let first = FirstDocuments::new(all.clone(), 5).unwrap();
+    assert_eq!((first.len(Split::Train), first.len(Split::Test)), (Some(5), Some(0)));
+    for index in [0, 4, 5, 14] {
+        let document = first.document(Split::Train, index).unwrap();
+        assert_eq!(document, all.document(Split::Train, index % 5).unwrap(), "{index}");
+        assert_eq!(first.texts(Split::Train, index).unwrap(), all.texts(Split::Train, index % 5).unwrap());
+    }
+    assert!(first.document(Split::Test, 0).is_err());
+    let refused = |count| FirstDocuments::new(all.clone(), count).err().unwrap().to_string();
+    assert!(refused(20).contains("has 19 for training"), "{}", refused(20));
+    assert!(refused(0).contains("1 at least"));
 }
 
 #[test]

@@ -128,6 +128,36 @@ fn count(page: &str, text: &str) -> usize {
 }
 
 #[test]
+fn captions_that_a_stage_wrote_are_shown_with_their_counts() {
+    let folder = Folder::whole();
+    assert!(!folder.report().contains("Captions written anew"));
+    let state = |done: bool| {
+        let tally = json!({
+            "captions": 1200, "words_before": 4800, "words_after": 13_200, "gained": 900, "skipped": 3,
+            "short": 1, "cut": 96,
+        });
+        json!({"asked": {}, "next": 1300, "done": done, "tally": tally, "skipped": [], "shards": []})
+            .to_string()
+    };
+    for stage in ["anew", "<b>", "gone.tmp-12"] {
+        fs::create_dir_all(folder.path().join("recaptioned").join(stage)).unwrap();
+    }
+    folder.put("recaptioned/anew/.recaption.json", &state(true));
+    folder.put("recaptioned/<b>/.recaption.json", &state(false));
+    folder.put("recaptioned/gone.tmp-12/.recaption.json", &state(true));
+    let page = folder.report();
+    let cells = "<td>1,300</td><td>1,200</td><td>1</td><td>96</td><td>3</td><td>4.0</td><td>11.0</td>\
+                 <td>75.0%</td>";
+    assert_eq!(count(&page, cells), 2, "{page}");
+    assert!(page.contains(">anew</td>") && page.contains(">&lt;b&gt; (so far)</td>"), "{page}");
+    assert!(!page.contains("gone.tmp"));
+    folder.put("recaptioned/anew/.recaption.json", "{");
+    let page = folder.report();
+    assert!(page.contains("recaptioned/anew/.recaption.json can"), "{page}");
+    assert_eq!(count(&page, cells), 1);
+}
+
+#[test]
 fn a_whole_run_is_shown_with_its_numbers() {
     let page = Folder::whole().report();
     assert!(!page.contains("incomplete"));

@@ -2,7 +2,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_data::document::{Segment, Special};
 use mm1_model::ops::Precision;
 use mm1_model::{PictureContent, Piece, Placed};
-use mm1_serve::generate::{AnswerOptions, GenerateOptions};
+use mm1_serve::generate::{AnswerOptions, EncodedPrompt, Finish, GenerateOptions};
 use mm1_serve::sampler::Sampling;
 
 use crate::case::{Case, compute, greedy, picture, prompts};
@@ -73,6 +73,36 @@ fn answers_do_not_depend_on_batch_size_or_neighbours() {
         "other neighbours"
     );
     assert_ne!(generator.generate(&prompts(), &random(6, 7), None).unwrap(), alone, "the seed matters");
+}
+
+#[test]
+fn a_prompt_with_its_number_gets_the_same_answer_anywhere() {
+    let generator = Case::new(3).generator();
+    let encoded: Vec<EncodedPrompt> =
+        prompts().iter().map(|prompt| generator.encode(&[prompt.into()]).unwrap()).collect();
+    let ask = |numbers: &[usize], batch: usize| {
+        let asked: Vec<(u64, &EncodedPrompt)> =
+            numbers.iter().map(|&i| (40 + i as u64, &encoded[i])).collect();
+        let begun = EncodedPrompt::default();
+        generator.answer_numbered(&begun, &asked, &random(5, batch), None).unwrap()
+    };
+    let all: Vec<usize> = (0..encoded.len()).collect();
+    let answers = ask(&all, 3);
+    for i in &all {
+        assert_eq!(ask(&[*i], 1)[0], answers[*i], "{i}");
+    }
+    let (first, rest) = all.split_at(2);
+    assert_eq!([ask(first, 2), ask(rest, 100)].concat(), answers);
+    // An answer of all tokens that it may have did not end; one of fewer did.
+    let finished = |of: Finish| answers.iter().filter(|answer| answer.finish == of).count();
+    assert!(finished(Finish::Stop) > 0, "{answers:?}");
+    let long = generator.answer_numbered(
+        &EncodedPrompt::default(),
+        &[(1, &encoded[0])],
+        &GenerateOptions { answer: AnswerOptions::greedy(1), batch: 1 },
+        None,
+    );
+    assert_eq!(long.unwrap()[0].finish, Finish::Length);
 }
 
 /// Text could stay equal by luck; the logits must be equal to the last bit.

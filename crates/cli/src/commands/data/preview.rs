@@ -14,7 +14,7 @@ use crate::arguments::{RecipeArgs, ThreadsArgs};
 use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
-use crate::recipe::{Recipe, Stage, TrainStage};
+use crate::recipe::{RecaptionStage, Recipe, Stage, TrainStage};
 
 #[derive(Debug, Args)]
 pub(crate) struct PreviewArgs {
@@ -75,6 +75,14 @@ struct PreviewDocument {
 pub(crate) fn preview(args: &PreviewArgs) -> Result<()> {
     let plan = Plan::resolve(args.recipe.read()?, None)?;
     let stage = training_stage(&plan.recipe, args.stage.as_deref())?;
+    for name in stage.mixture.keys() {
+        if let Some(RecaptionStage { source, .. }) = plan.recipe.recaption(name) {
+            tell(format_args!(
+                "mm1: warning: the captions of {name} are written by a stage of the run: here its images \
+                 have those of data.{source}"
+            ));
+        }
+    }
     let threads = args.threads.count();
     // Which row a batch begins with changes nothing: a row is a function of its number.
     let config = LoaderConfig { rows: 1, ..plan.loader(stage, Worker::alone(threads))? };

@@ -398,6 +398,8 @@ fn captions_of_shares_are_joined() {
             settings: BTreeMap::new(),
             shard_bytes: 3000,
             max_skipped_share: 0.5,
+            share_setting: "--max-skipped-share",
+            keep_alt_text: true,
             may_be_empty,
         };
         let mut writing = Recaption::open(to, spec).unwrap();

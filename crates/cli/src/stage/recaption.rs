@@ -1,0 +1,193 @@
+//! Captions written anew by the model as the stages before have left it, in shards that later stages train
+//! on.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Instant;
+
+use anyhow::{Context as _, Result, ensure};
+use mm1_data::document::Document;
+use mm1_data::loader::SkippedSample;
+use mm1_data::recaption::{Recaption, RecaptionSpec, caption, finished};
+use mm1_data::shard::Provenance;
+use mm1_data::source::{Source, Split};
+use mm1_eval::prompt::Style;
+use mm1_model::Mm1;
+use mm1_serve::generate::Generator;
+use mm1_serve::prompts::PromptTokenizer;
+use mm1_serve::sampler::Sampling;
+use xxhash_rust::xxh3::xxh3_64;
+
+use crate::captioner::{CaptionRequest, CaptionedDocuments, Captioner, sums};
+use crate::checkpoints;
+use crate::context::Context;
+use crate::error::input;
+use crate::evaluation::style_after;
+use crate::output::tell;
+use crate::plan::Plan;
+use crate::recipe::{RecaptionStage, Recipe};
+use crate::sources;
+use crate::stage::model;
+
+/// The model of a recipe without an own training, before its first.
+const ORIGIN: &str = "as imported";
+
+/// Images of which the first prompt is tried when a run is planned.
+const TRIED: u64 = 20;
+
+/// The first training documents of a source.
+struct FirstOfSource {
+    stage: String,
+    name: String,
+    source: Arc<dyn Source>,
+    count: u64,
+}
+
+impl CaptionedDocuments for FirstOfSource {
+    fn read(&self, number: u64) -> Result<(Document, Provenance)> {
+        Ok((self.source.document(Split::Train, number)?, Provenance::default()))
+    }
+
+    fn name(&self, _: u64) -> String {
+        self.name.clone()
+    }
+
+    fn title(&self) -> &str {
+        &self.stage
+    }
+
+    fn count(&self) -> u64 {
+        self.count
+    }
+}
+
+/// Writes what the stage lacks; one that is done is not done again.
+///
+/// # Errors
+/// Too many documents that can't be used, no caption that is left, a full disk, an interrupt.
+pub(crate) fn run(context: &Context, stage: &RecaptionStage) -> Result<()> {
+    let (plan, ranks) = (&context.plan, &context.ranks);
+    let folder = sources::captions_of(context.folder.root(), &stage.name);
+    let before = if ranks.is_first() { input(finished(&folder))? } else { None };
+    if let Some(tally) = ranks.of_first(before)? {
+        if ranks.is_first() {
+            tell(format_args!("{:>14} done before: {}", stage.name, sums(&tally)));
+        }
+        return Ok(());
+    }
+    let model = model::before(&plan.recipe, context.folder.root(), &stage.name, plan.compute.device())?;
+    let image = plan.recipe.as_of(&stage.name).image_spec();
+    let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), image);
+    let (captioner, documents) = (captioner(plan, stage, &generator), documents(plan, stage));
+    if !ranks.is_first() {
+        return captioner.go_on(&documents, ranks, None, || context.check_stop());
+    }
+    let mut writing = input(Recaption::open(&folder, spec(context, stage)?))?;
+    captioner.go_on(&documents, ranks, Some(&mut writing), || context.check_stop())?;
+    input(writing.finish())?;
+    for SkippedSample { id, reason } in writing.skipped() {
+        tell(format_args!("{:>14} skipped {id}: {reason}", stage.name));
+    }
+    let tally = writing.tally();
+    ensure!(tally.read() == stage.images, "{} of {} images are in a count", tally.read(), stage.images);
+    tell(format_args!("{:>14} {}", stage.name, sums(tally)));
+    Ok(())
+}
+
+fn documents(plan: &Plan, stage: &RecaptionStage) -> FirstOfSource {
+    let name = format!("data.{}", stage.source);
+    let source = plan.sources.named(&stage.source).clone();
+    FirstOfSource { stage: stage.name.clone(), name, source, count: stage.images }
+}
+
+fn captioner<'a>(plan: &Plan, stage: &'a RecaptionStage, generator: &'a Generator) -> Captioner<'a> {
+    Captioner {
+        generator,
+        request: request(&plan.recipe, stage),
+        max_tokens: stage.max_tokens,
+        sampling: sampling(&plan.recipe, stage),
+        batch: stage.batch,
+        min_words: Some(stage.min_words),
+    }
+}
+
+fn request<'a>(recipe: &Recipe, stage: &'a RecaptionStage) -> CaptionRequest<'a> {
+    CaptionRequest {
+        tuned: style_after(recipe.trained_before(&stage.name)) == Style::Chat,
+        words: stage.prompt.as_deref(),
+        with_alt_text: stage.with_alt_text,
+    }
+}
+
+/// Each stage has draws of its own, and each image of a stage.
+fn sampling(recipe: &Recipe, stage: &RecaptionStage) -> Sampling {
+    if stage.temperature == 0.0 {
+        return Sampling::Greedy;
+    }
+    let seed = recipe.seed ^ xxh3_64(stage.name.as_bytes());
+    Sampling::Random { temperature: stage.temperature, top_k: None, top_p: stage.top_p, min_p: 0.0, seed }
+}
+
+/// All that decides what is written; the run's plan has it, too.
+fn spec(context: &Context, stage: &RecaptionStage) -> Result<RecaptionSpec> {
+    let (plan, root) = (&context.plan, context.folder.root());
+    let model = match plan.recipe.trained_before(&stage.name) {
+        Some(last) => checkpoints::identity(root, last.name())?,
+        None => ORIGIN.to_owned(),
+    };
+    // Batches decide nothing.
+    let of_stage = RecaptionStage { batch: 1, ..stage.clone() };
+    let settings = [
+        ("model", model),
+        ("stage", serde_json::to_string(&of_stage)?),
+        ("seed", plan.recipe.seed.to_string()),
+        ("data-seed", plan.recipe.data_seed().to_string()),
+    ];
+    Ok(RecaptionSpec {
+        settings: settings
+            .map(|(name, value)| (name.to_owned(), value))
+            .into_iter()
+            .collect::<BTreeMap<_, _>>(),
+        shard_bytes: (stage.shard_mib * f64::from(1 << 20)) as u64,
+        max_skipped_share: stage.max_skipped_share,
+        share_setting: "max_skipped_share",
+        keep_alt_text: stage.keep_alt_text,
+        may_be_empty: false,
+    })
+}
+
+/// Finds what the stage can't do before anything is trained: a source without captions, a prompt without
+/// room.
+///
+/// # Errors
+/// The first document that can be read and is no caption, or whose prompt is too long.
+pub(crate) fn rehearse(plan: &Plan, stage: &RecaptionStage) -> Result<()> {
+    let documents = documents(plan, stage);
+    let of_stage = plan.recipe.as_of(&stage.name);
+    let image_tokens = of_stage.model.image_tokens();
+    let prompts = PromptTokenizer::new(plan.tokenizer.clone(), of_stage.image_spec(), image_tokens);
+    // One that is damaged is skipped and counted later.
+    let read = (0..stage.images.min(TRIED)).find_map(|number| documents.read(number).ok());
+    let Some((document, _)) = read else { return Ok(()) };
+    let (image, alt_text) = caption(&document).with_context(|| format!("source = \"{}\"", stage.source))?;
+    let request = request(&plan.recipe, stage);
+    request.encode(&prompts, image.clone(), &alt_text, stage.max_tokens).map(drop)
+}
+
+/// Seconds of the stage on this machine, by its first batch. A network of random weights seldom ends a
+/// description: this is about the most that a trained one takes.
+///
+/// # Errors
+/// Images that can't be read; a failure of the model.
+pub(crate) fn seconds(plan: &Plan, stage: &RecaptionStage) -> Result<f64> {
+    let recipe = plan.recipe.as_of(&stage.name);
+    let model = Mm1::new(&recipe.model, plan.recipe.seed, plan.compute.device())?;
+    let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), recipe.image_spec());
+    let (captioner, documents) = (captioner(plan, stage, &generator), documents(plan, stage));
+    let count = stage.images.min(stage.batch as u64);
+    // The first one fills memory and caches.
+    captioner.describe(&documents, &[0], &mut BTreeMap::new())?;
+    let begun = Instant::now();
+    captioner.describe(&documents, &(0..count).collect::<Vec<_>>(), &mut BTreeMap::new())?;
+    Ok(begun.elapsed().as_secs_f64() * stage.images as f64 / count as f64)
+}

@@ -1,0 +1,98 @@
+//! [`CaptionRecord`]: what a stage has written anew of the captions of a source, and what became of the rest.
+
+use std::path::Path;
+
+use serde::Deserialize;
+
+use crate::number::grouped;
+use crate::plot::escape;
+use crate::run::RunRecords;
+use crate::section::table;
+
+/// Where the captions of stages lie in a run folder.
+const FOLDER: &str = "recaptioned";
+/// The file beside them that has their counts.
+const STATE: &str = ".recaption.json";
+
+/// The counts of one stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CaptionRecord {
+    /// The stage's name.
+    pub stage: String,
+    /// Whether all is written.
+    pub done: bool,
+    tally: CaptionTally,
+}
+
+/// As the stage counts; images, unless the name has words.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+struct CaptionTally {
+    captions: u64,
+    words_before: u64,
+    words_after: u64,
+    gained: u64,
+    skipped: u64,
+    short: u64,
+    cut: u64,
+}
+
+#[derive(Deserialize)]
+struct CaptionState {
+    done: bool,
+    tally: CaptionTally,
+}
+
+/// The stages of the run in `folder` that have begun to write captions, by their names. One whose counts
+/// can't be read is in `notes`.
+pub(crate) fn read(folder: &Path, notes: &mut Vec<String>) -> Vec<CaptionRecord> {
+    let mut found = Vec::new();
+    for entry in std::fs::read_dir(folder.join(FOLDER)).into_iter().flatten().flatten() {
+        let stage = entry.file_name().to_string_lossy().into_owned();
+        let file = entry.path().join(STATE);
+        // What a killed process has left of a copy is no stage.
+        if !file.exists() || stage.contains(".tmp-") {
+            continue;
+        }
+        let read = || anyhow::Ok(serde_json::from_slice::<CaptionState>(&std::fs::read(&file)?)?);
+        match read() {
+            Ok(CaptionState { done, tally }) => found.push(CaptionRecord { stage, done, tally }),
+            Err(e) => notes.push(format!("{FOLDER}/{stage}/{STATE} can't be read: {e}")),
+        }
+    }
+    found.sort_by(|a, b| a.stage.cmp(&b.stage));
+    found
+}
+
+/// A table with a line for each stage; nothing, where none writes captions.
+pub(crate) fn section(run: &RunRecords) -> String {
+    if run.captions.is_empty() {
+        return String::new();
+    }
+    let heads = [
+        "Stage",
+        "Images",
+        "Captions",
+        "Too short",
+        "Did not end",
+        "Damaged",
+        "Words before",
+        "after",
+        "Gain",
+    ];
+    let heads = heads.map(str::to_owned);
+    let row = |CaptionRecord { stage, done, tally: of }: &CaptionRecord| {
+        let mean = |sum: u64| sum as f64 / of.captions.max(1) as f64;
+        let name = if *done { stage.clone() } else { format!("{stage} (so far)") };
+        let images = of.captions + of.short + of.cut + of.skipped;
+        let counts = [images, of.captions, of.short, of.cut, of.skipped].map(grouped);
+        let words = [of.words_before, of.words_after].map(|sum| format!("{:.1}", mean(sum)));
+        let gain = format!("{:.1}%", 100.0 * mean(of.gained));
+        [vec![escape(&name)], counts.to_vec(), words.to_vec(), vec![gain]].concat()
+    };
+    let rows: Vec<Vec<String>> = run.captions.iter().map(row).collect();
+    let table = table("id", &heads, 1, &rows);
+    format!(
+        "{table}<p class=\"caption\">Every image is in one count. Words are those of a caption on average; \
+         the gain is the share of captions with a content word that the alt-text lacks.</p>\n"
+    )
+}
