@@ -1,67 +1,95 @@
-//! AdamW (Loshchilov and Hutter 2019, algorithm 2) in one launch a parameter, and the sums of squares that
-//! its gradients' norm is made of. Of the engine's operations a parameter takes 15 launches and 2.
+//! AdamW (Loshchilov and Hutter 2019, algorithm 2) with clipping by the norm of all gradients, several
+//! parameters in a launch. Of the engine's operations a parameter takes 15 launches, and 2 for the norm.
 
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
-use crate::rows::{CUBES, UNITS, cubes_of_values, sum_of_units};
+use crate::rows::{UNITS, cubes_of_rows, sum_of_units};
 
-/// Values that a cube sums: fixed, so that no sum depends on the device.
+/// Values that a cube has of a parameter: fixed, so that no sum depends on the device.
 pub const PIECE: usize = 16_384;
 
-/// The numbers of one step of one parameter.
+/// Parameters in a launch at most: its kernel has a branch for each.
+const AT_ONCE: usize = 32;
+
+/// Buffers of a launch beside those of parameters: one of this kernel, and one of cubecl for numbers.
+const OTHER_BUFFERS: usize = 2;
+
+/// The numbers of one step that all parameters share.
 #[derive(Clone, Copy, Debug)]
 pub struct StepNumbers {
-    /// Multiplies the gradient.
-    pub grad_scale: f32,
     /// Decay of the first moment.
     pub beta1: f32,
     /// Decay of the second moment.
     pub beta2: f32,
-    /// The learning rate over the correction of the first moment's bias.
-    pub rate: f32,
-    /// What weight decay leaves of a parameter.
-    pub keep: f32,
     /// One over the root of the correction of the second moment's bias.
     pub root: f32,
     /// Added to the root of the second moment.
     pub eps: f32,
 }
 
-/// The buffers of a parameter of `count` values: f32, each as long as it.
-pub struct ParameterBuffers {
-    /// The parameter; changed in place.
+/// A parameter of `count` values in a step: buffers of f32, each as long as it.
+pub struct ParameterStep {
+    /// Its values; changed in place.
     pub values: BufferArg,
-    /// Its gradient.
-    pub grad: BufferArg,
+    /// Its gradient; without one it is 0.
+    pub grad: Option<BufferArg>,
     /// Its first moment; changed in place.
     pub first: BufferArg,
     /// Its second moment; changed in place.
     pub second: BufferArg,
     /// Number of values.
     pub count: usize,
+    /// The learning rate over the correction of the first moment's bias.
+    pub rate: f32,
+    /// What weight decay leaves of a value.
+    pub keep: f32,
 }
 
-/// One step of one parameter.
-pub fn step(client: &Client, numbers: &StepNumbers, buffers: ParameterBuffers) {
-    let ParameterBuffers { values, grad, first, second, count } = buffers;
-    let StepNumbers { grad_scale, beta1, beta2, rate, keep, root, eps } = *numbers;
-    step_values::launch(
-        client,
-        cubes_of_values(count),
-        CubeDim::new_1d(UNITS),
-        values,
-        grad,
-        first,
-        second,
-        grad_scale,
-        beta1,
-        beta2,
-        rate,
-        keep,
-        root,
-        eps,
-    );
+/// One step of all `parameters`, whose gradients are multiplied by `scale` `[1]`; nothing changes where that
+/// is below 0. A launch takes as many of them as the device has room for buffers.
+pub fn step(
+    client: &Client,
+    numbers: StepNumbers,
+    scale: impl Fn() -> BufferArg,
+    parameters: Vec<ParameterStep>,
+) {
+    let StepNumbers { beta1, beta2, root, eps } = numbers;
+    let (graded, others): (Vec<_>, Vec<_>) = parameters.into_iter().partition(|p| p.grad.is_some());
+    for (parameters, buffers) in [(graded, 4), (others, 3)] {
+        for together in groups(parameters, at_once(client, buffers)) {
+            let (count, starts) = (together.len(), starts(together.iter().map(|p| p.count)));
+            let [mut values, mut grads, mut firsts, mut seconds] = [(); 4].map(|()| SequenceArg::new());
+            let [mut rates, mut keeps] = [(); 2].map(|()| SequenceArg::new());
+            for parameter in together {
+                values.push(parameter.values);
+                parameter.grad.into_iter().for_each(|grad| grads.push(grad));
+                firsts.push(parameter.first);
+                seconds.push(parameter.second);
+                rates.push(parameter.rate);
+                keeps.push(parameter.keep);
+            }
+            step_pieces::launch(
+                client,
+                cubes_of_rows(starts[count] as usize),
+                CubeDim::new_1d(UNITS),
+                values,
+                grads,
+                firsts,
+                seconds,
+                scale(),
+                starts.into_iter().collect(),
+                rates,
+                keeps,
+                beta1,
+                beta2,
+                root,
+                eps,
+                count,
+                buffers == 4,
+            );
+        }
+    }
 }
 
 /// Sums of squares that `count` values have: one for each [`PIECE`].
@@ -69,68 +97,158 @@ pub fn pieces(count: usize) -> usize {
     count.div_ceil(PIECE)
 }
 
-/// Writes the sum of squares of each [`PIECE`] of `x`, `count` values of f32, to `sums` from `at` on. (A sum
-/// of f32 in a tree: good to some 1e-6 of itself.)
+/// Writes the sum of squares of each [`PIECE`] of each of `tensors`, f32 with their number, to `sums`, in
+/// their order. (A sum of f32 in a tree: good to some 1e-6 of itself.)
+pub fn sums_of_squares(client: &Client, tensors: Vec<(BufferArg, usize)>, sums: impl Fn() -> BufferArg) {
+    let mut at = 0;
+    for together in groups(tensors, at_once(client, 1)) {
+        let (count, starts) = (together.len(), starts(together.iter().map(|(_, count)| *count)));
+        let pieces = starts[count];
+        sum_pieces::launch(
+            client,
+            cubes_of_rows(pieces as usize),
+            CubeDim::new_1d(UNITS),
+            together.into_iter().map(|(tensor, _)| tensor).collect(),
+            sums(),
+            starts.into_iter().collect(),
+            at,
+            count,
+            UNITS,
+        );
+        at += pieces;
+    }
+}
+
+/// Writes to `scale` `[1]` what gradients are multiplied by, so that their norm is at most `most`: the root
+/// of the first `count` of `sums`. It is -1 once one of all `sums` is not finite, and stays so.
+pub fn clip(client: &Client, sums: BufferArg, count: usize, scale: BufferArg, most: f32) {
+    let (cubes, units) = (CubeCount::Static(1, 1, 1), CubeDim::new_1d(UNITS));
+    clip_norm::launch(client, cubes, units, sums, scale, count as u32, most, UNITS);
+}
+
+/// Parameters in a launch, of so many buffers each.
+fn at_once(client: &Client, buffers: usize) -> usize {
+    let room = client.properties().hardware.max_bindings as usize;
+    (room.saturating_sub(OTHER_BUFFERS) / buffers).clamp(1, AT_ONCE)
+}
+
+/// At most `most` together.
+fn groups<T>(all: Vec<T>, most: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut all = all.into_iter();
+    std::iter::repeat_with(move || all.by_ref().take(most).collect::<Vec<_>>()).take_while(|g| !g.is_empty())
+}
+
+/// The first cube of each tensor of so many values, and the one behind the last.
 ///
 /// # Panics
-/// If there are more than 2^29 values, which a launch has no cubes for.
-pub fn sums_of_squares(client: &Client, x: BufferArg, count: usize, sums: BufferArg, at: usize) {
-    assert!(pieces(count) <= CUBES, "{count} values are more than a launch sums");
-    sum_pieces::launch(
-        client,
-        CubeCount::Static(pieces(count) as u32, 1, 1),
-        CubeDim::new_1d(UNITS),
-        x,
-        sums,
-        count as u32,
-        at as u32,
-        UNITS,
-    );
+/// If a launch has more cubes than a device counts.
+fn starts(counts: impl Iterator<Item = usize>) -> Vec<u32> {
+    let ends = counts.scan(0, |end, count| {
+        *end += pieces(count);
+        Some(u32::try_from(*end).expect("more pieces than u32 counts"))
+    });
+    std::iter::once(0).chain(ends).collect()
 }
 
 #[cube(launch)]
-fn step_values(
-    values: &mut [f32],
-    grad: &[f32],
-    first: &mut [f32],
-    second: &mut [f32],
-    grad_scale: f32,
+fn step_pieces(
+    values: &mut Sequence<Box<[f32]>>,
+    grads: &Sequence<Box<[f32]>>,
+    firsts: &mut Sequence<Box<[f32]>>,
+    seconds: &mut Sequence<Box<[f32]>>,
+    scale: &[f32],
+    starts: &Sequence<u32>,
+    rates: &Sequence<f32>,
+    keeps: &Sequence<f32>,
     beta1: f32,
     beta2: f32,
-    rate: f32,
-    keep: f32,
     root: f32,
     eps: f32,
+    #[comptime] parameters: usize,
+    #[comptime] graded: bool,
 ) {
-    let stride = CUBE_DIM as usize * CUBE_COUNT;
-    let mut i = ABSOLUTE_POS;
-    while i < values.len() {
-        let g = grad[i] * grad_scale;
-        let mean = beta1 * first[i] + (1.0f32 - beta1) * g;
-        let square = beta2 * second[i] + (1.0f32 - beta2) * g * g;
-        first[i] = mean;
-        second[i] = square;
-        values[i] = keep * values[i] - rate * mean / (square.sqrt() * root + eps);
-        i += stride;
+    let cube = CUBE_POS as u32;
+    let scale = scale[0];
+    if scale >= 0.0f32 {
+        #[unroll]
+        for k in 0..parameters {
+            if cube >= starts[k] && cube < starts[k + 1] {
+                let here = (cube - starts[k]) as usize * comptime!(PIECE);
+                let values = values.index_mut(k);
+                let first = firsts.index_mut(k);
+                let second = seconds.index_mut(k);
+                let end = min(here + comptime!(PIECE), values.len());
+                let mut i = here + UNIT_POS as usize;
+                while i < end {
+                    let mut g = f32::new(0.0);
+                    if comptime!(graded) {
+                        g = grads[k][i] * scale;
+                    }
+                    let mean = beta1 * first[i] + (1.0f32 - beta1) * g;
+                    let square = beta2 * second[i] + (1.0f32 - beta2) * g * g;
+                    first[i] = mean;
+                    second[i] = square;
+                    values[i] = keeps[k] * values[i] - rates[k] * mean / (square.sqrt() * root + eps);
+                    i += CUBE_DIM as usize;
+                }
+            }
+        }
     }
 }
 
 #[cube(launch)]
-fn sum_pieces(x: &[f32], sums: &mut [f32], count: u32, at: u32, #[comptime] units: u32) {
+fn sum_pieces(
+    tensors: &Sequence<Box<[f32]>>,
+    sums: &mut [f32],
+    starts: &Sequence<u32>,
+    at: u32,
+    #[comptime] parameters: usize,
+    #[comptime] units: u32,
+) {
     let mut scratch = Shared::<[f32]>::new_slice(units as usize);
-    let mut end = (CUBE_POS as u32 + 1u32) * comptime!(PIECE as u32);
-    if end > count {
-        end = count;
-    }
+    let cube = CUBE_POS as u32;
     let mut sum = f32::new(0.0);
-    let mut i = CUBE_POS as u32 * comptime!(PIECE as u32) + UNIT_POS;
-    while i < end {
-        let value = x[i as usize];
-        sum += value * value;
-        i += units;
+    #[unroll]
+    for k in 0..parameters {
+        if cube >= starts[k] && cube < starts[k + 1] {
+            let first = (cube - starts[k]) as usize * comptime!(PIECE);
+            let end = min(first + comptime!(PIECE), tensors[k].len());
+            let mut i = first + UNIT_POS as usize;
+            while i < end {
+                let value = tensors[k][i];
+                sum += value * value;
+                i += units as usize;
+            }
+        }
     }
     let sum = sum_of_units(sum, &mut scratch);
+    if UNIT_POS == 0 && cube < starts[parameters] {
+        sums[(at + cube) as usize] = sum;
+    }
+}
+
+#[cube(launch)]
+fn clip_norm(sums: &[f32], scale: &mut [f32], count: u32, most: f32, #[comptime] units: u32) {
+    let mut scratch = Shared::<[f32]>::new_slice(units as usize);
+    let mut sum = f32::new(0.0);
+    let mut others = f32::new(0.0);
+    let mut i = UNIT_POS as usize;
+    while i < sums.len() {
+        if i < count as usize {
+            sum += sums[i];
+        } else {
+            others += sums[i];
+        }
+        i += units as usize;
+    }
+    let sum = sum_of_units(sum, &mut scratch);
+    let others = sum_of_units(others, &mut scratch);
     if UNIT_POS == 0 {
-        sums[at as usize + CUBE_POS] = sum;
+        let mut factor = f32::new(-1.0);
+        // No infinity and no NaN is below that.
+        if scale[0] >= 0.0f32 && sum < 3e38f32 && others < 3e38f32 {
+            factor = min(most / (sum.sqrt() + 1e-6f32), 1.0f32);
+        }
+        scale[0] = factor;
     }
 }

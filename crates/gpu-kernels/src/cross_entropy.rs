@@ -3,7 +3,7 @@
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
-use crate::rows::{UNITS, cubes_of_rows, most_of_units, sum_of_units};
+use crate::rows::{UNITS, cubes_of_rows, most_and_exp_sum};
 
 /// Scores `[rows, width]` with a target and a weight of each row.
 #[derive(Clone, Copy, Debug)]
@@ -48,23 +48,7 @@ fn loss_rows(
     let first = (row * width) as usize;
     let target = targets[row as usize];
     let weight = weights[row as usize];
-    let mut most = f32::new(-1e30);
-    let mut i = UNIT_POS;
-    while i < width {
-        let score = scores[first + i as usize];
-        if score > most {
-            most = score;
-        }
-        i += units;
-    }
-    let most = most_of_units(most, &mut scratch);
-    let mut sum = f32::new(0.0);
-    let mut i = UNIT_POS;
-    while i < width {
-        sum += (scores[first + i as usize] - most).exp();
-        i += units;
-    }
-    let sum = sum_of_units(sum, &mut scratch);
+    let (most, sum) = most_and_exp_sum(scores, first, first + width as usize, &mut scratch);
     if UNIT_POS == 0 {
         losses[row as usize] = weight * (sum.ln() + most - scores[first + target as usize]);
     }

@@ -4,7 +4,7 @@
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
-use crate::rows::{UNITS, cubes_of_rows, cubes_of_values, most_of_units, sum_of_units, units_of_row};
+use crate::rows::{UNITS, cubes_of_rows, cubes_of_values, most_and_exp_sum, sum_of_units, units_of_row};
 
 /// The shape of packed rows `[b, t, (h + 2 g) c]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -278,23 +278,7 @@ fn softmax_rows(
     let of_position = row / length / heads * length + row % length;
     let from = seen[(of_position * 2) as usize];
     let to = seen[(of_position * 2 + 1) as usize];
-    let mut most = f32::new(-1e30);
-    let mut i = from + UNIT_POS;
-    while i < to {
-        let score = scores[first + i as usize];
-        if score > most {
-            most = score;
-        }
-        i += units;
-    }
-    let most = most_of_units(most, &mut scratch);
-    let mut sum = f32::new(0.0);
-    let mut i = from + UNIT_POS;
-    while i < to {
-        sum += (scores[first + i as usize] - most).exp();
-        i += units;
-    }
-    let sum = sum_of_units(sum, &mut scratch);
+    let (most, sum) = most_and_exp_sum(scores, first + from as usize, first + to as usize, &mut scratch);
     let mut over = f32::new(0.0);
     if sum > 0.0f32 {
         over = 1.0f32 / sum;

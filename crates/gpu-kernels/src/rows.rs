@@ -1,4 +1,4 @@
-//! What kernels over rows have in common: how many cubes there are, and the sum over a cube.
+//! What kernels over rows have in common: how many cubes there are, and sums over a cube.
 
 use cubecl::prelude::*;
 
@@ -42,9 +42,38 @@ pub(crate) fn sum_of_units(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
     scratch[0]
 }
 
+/// Of `values[from..to]` the greatest, -1e30 if there is none, and the sum of `exp(value - greatest)`: what a
+/// softmax needs of its row, over all units of the cube.
+#[cube]
+pub(crate) fn most_and_exp_sum(
+    values: &[f32],
+    from: usize,
+    to: usize,
+    scratch: &mut Shared<[f32]>,
+) -> (f32, f32) {
+    let mut most = f32::new(-1e30);
+    let mut i = from + UNIT_POS as usize;
+    while i < to {
+        let value = values[i];
+        if value > most {
+            most = value;
+        }
+        i += CUBE_DIM as usize;
+    }
+    let most = most_of_units(most, scratch);
+    let mut sum = f32::new(0.0);
+    let mut i = from + UNIT_POS as usize;
+    while i < to {
+        sum += (values[i] - most).exp();
+        i += CUBE_DIM as usize;
+    }
+    let sum = sum_of_units(sum, scratch);
+    (most, sum)
+}
+
 /// The greatest `value` of all units of the cube.
 #[cube]
-pub(crate) fn most_of_units(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
+fn most_of_units(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
     let me = UNIT_POS as usize;
     sync_cube();
     scratch[me] = value;

@@ -15,9 +15,11 @@ use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
 use crate::exchange::{Exchange, of_step};
+use crate::norm::Norm;
 use crate::optim::Update;
 use crate::parameters;
-use crate::step::{MicroBatch, Objective, Preceding, Step, StepReport, StepResult, Trainer};
+use crate::report::StepReport;
+use crate::step::{MicroBatch, Objective, Preceding, Step, StepResult, Trainer};
 use crate::whole_step::{PlacedBatch, SharedStep};
 
 impl<M: Objective> Trainer<M> {
@@ -64,7 +66,9 @@ impl<M: Objective> Trainer<M> {
                 (None, None) => Ok(StepResult::default()),
             };
             let StepResult { loss, auxiliary_losses, grads, .. } =
-                result.with_context(|| format!("step {}", self.steps_done()))?;
+                result
+                    .and_then(StepResult::read_losses)
+                    .with_context(|| format!("step {}", self.steps_done()))?;
             self.optimizer.add_parts(exchange, grads, &mut sums)?;
             found.push((loss, auxiliary_losses));
         }
@@ -76,7 +80,7 @@ impl<M: Objective> Trainer<M> {
             format!("step {}, samples of this rank {}", self.steps_done(), samples.join(", "))
         })?;
         let time = self.step + 1;
-        let update = Update { lr, norm: grad_norm, time: u32::try_from(time)? };
+        let update = Update { lr, norm: &Norm::Known(grad_norm), time: u32::try_from(time)? };
         let model = self.model.as_ref().context("the model is out")?;
         let mut moved = self.optimizer.update_parts(exchange, model, sums, update)?;
         moved.extend(buffers);

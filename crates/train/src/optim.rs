@@ -1,10 +1,9 @@
-//! AdamW with parameter groups and clipping by the global norm.
+//! AdamW with parameter groups and clipping by the global norm, which may stay on a GPU.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use burn::backend::Flex;
+use anyhow::{Context as _, Result, bail};
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw::{self, PIECE};
@@ -14,7 +13,12 @@ use crate::config::OptimizerConfig;
 use crate::exchange::{self, Bucket, Exchange};
 #[cfg(feature = "gpu")]
 use crate::gpu;
+#[cfg(feature = "gpu")]
+use crate::moments::MomentFormat;
 use crate::moments::Moments;
+#[cfg(feature = "gpu")]
+use crate::norm::SumsOfSquares;
+use crate::norm::{self, Norm};
 use crate::parameters;
 
 /// Gradients by path of the parameter, flat.
@@ -32,6 +36,8 @@ pub(crate) struct AdamW {
     buckets: Vec<Vec<String>>,
     /// By path of the parameter.
     trained: BTreeMap<String, TrainedParameter>,
+    /// What gradients are multiplied by, where that stays on a GPU: see [`Norm::There`].
+    scale: Option<Tensor<1>>,
 }
 
 /// What is kept of a trained parameter.
@@ -48,10 +54,9 @@ struct TrainedParameter {
 
 /// The numbers of one update.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Update {
+pub(crate) struct Update<'a> {
     pub(crate) lr: f64,
-    /// The norm of all gradients together.
-    pub(crate) norm: f64,
+    pub(crate) norm: &'a Norm,
     /// The update, from 1, for the correction of the moments' bias.
     pub(crate) time: u32,
 }
@@ -72,21 +77,62 @@ impl AdamW {
         let buckets = exchange::buckets(trained.values().map(TrainedParameter::count));
         let of = |bucket: Range<usize>| paths[bucket].iter().map(|&path| path.clone()).collect();
         let buckets = buckets.into_iter().map(of).collect();
-        Self { config, rank, buckets, trained }
+        Self { config, rank, buckets, trained, scale: None }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.trained.is_empty()
     }
 
+    /// The norm of all gradients together. It may stay on a GPU, and then looks after `losses` too, which are
+    /// not read yet.
+    ///
+    /// # Errors
+    /// Names the first parameter whose gradient is not finite.
+    pub(crate) fn norm<'a>(
+        &mut self,
+        grads: &'a Gradients,
+        losses: impl Iterator<Item = &'a Tensor<1>>,
+    ) -> Result<Norm> {
+        #[cfg(feature = "gpu")]
+        if self.config.moments == MomentFormat::F32
+            && let Some(one) = grads.values().next()
+            && grads.values().all(gpu::has)
+        {
+            let squares = SumsOfSquares::there(grads, losses);
+            let scale = self.scale.take().unwrap_or_else(|| Tensor::ones([1], &one.device()));
+            self.scale = Some(gpu::clip(&squares.sums, squares.of_grads(), scale, self.config.clip_norm));
+            return Ok(Norm::There(Box::new(squares)));
+        }
+        let _ = losses;
+        norm::known(grads).map(Norm::Known)
+    }
+
+    /// Updates again after a gradient or loss that was not finite on a GPU.
+    pub(crate) fn recover(&mut self) {
+        self.scale = None;
+    }
+
     /// Updates every trained parameter; one without a gradient (the encoder's, in a step without pictures)
     /// has a gradient of 0, so that a step means the same however it is cut into micro-batches.
-    pub(crate) fn update<M: Module>(&mut self, model: M, mut grads: Gradients, update: Update) -> M {
-        parameters::map(model, |path, _, values| {
+    pub(crate) fn update<M: Module>(&mut self, model: M, mut grads: Gradients, update: Update<'_>) -> M {
+        #[cfg(feature = "gpu")]
+        let mut there = gpu::Steps::default();
+        let model = parameters::map(model, |path, _, values| {
             let Some(trained) = self.trained.get_mut(path) else { return values };
-            let grad = grads.remove(path).unwrap_or_else(|| values.zeros_like());
-            trained.moments.step(&trained.rule(&self.config, update), values, grad, 0)
-        })
+            let (rule, grad) = (trained.rule(&self.config, update), grads.remove(path));
+            #[cfg(feature = "gpu")]
+            if let (Norm::There(_), Moments::Floats(moments)) = (update.norm, &mut trained.moments) {
+                return there.add(&rule, values, grad, moments);
+            }
+            let grad = grad.unwrap_or_else(|| values.zeros_like());
+            trained.moments.step(&rule, values, grad, 0)
+        });
+        #[cfg(feature = "gpu")]
+        if let Some(scale) = &self.scale {
+            there.launch(scale);
+        }
+        model
     }
 
     /// A sum of 0 for this rank's part of every trained parameter.
@@ -129,7 +175,7 @@ impl AdamW {
         Bucket::new(paths.iter().map(|path| self.trained[path].parts.as_slice()).collect())
     }
 
-    /// [`norm`] of the gradients of which each rank has a part.
+    /// The norm of the gradients of which each rank has a part.
     pub(crate) fn norm_of_parts(&self, exchange: &dyn Exchange, sums: &PartSums) -> Result<f64> {
         let squares = sums.values().flat_map(|sum| sum.chunks(PIECE)).map(adamw::sum_of_squares);
         let own: Vec<u8> = squares.flat_map(f64::to_le_bytes).collect();
@@ -148,7 +194,7 @@ impl AdamW {
             let in_order = exchange::in_order(&trained.parts, &pieces).concat();
             all.push(in_order.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum());
         }
-        sum_by_path(self.trained.keys(), all)
+        norm::of(self.trained.keys().map(|path| (path, 1)), all)
     }
 
     /// [`Self::update`] by gradients of which each rank has a part: it moves this part, and all ranks give
@@ -158,7 +204,7 @@ impl AdamW {
         exchange: &dyn Exchange,
         model: &M,
         mut sums: PartSums,
-        update: Update,
+        update: Update<'_>,
     ) -> Result<Gradients> {
         let (mut here, mut moved) = (parameters::collect(model), Gradients::new());
         let device = model.devices().into_iter().next().context("the model has no parameters")?;
@@ -226,12 +272,16 @@ impl AdamW {
         });
         let mut loaded = parameters::check(tensors, expected)?;
         for (path, trained) in &mut self.trained {
-            let (part, count) = (trained.parts[self.rank].clone(), trained.count());
-            let take = |name: &str| {
-                let whole = loaded.remove(&format!("{path}.{name}"))?;
-                Some(if part.len() == count { whole } else { part_of(name, &whole, &part) })
-            };
-            trained.moments.import(take, device)?;
+            let part = trained.parts[self.rank].clone();
+            // A part begins with a block of moments: the numbers before it are those of so many values.
+            let [before, through] = [part.start, part.end].map(|values| trained.moments.layout(&[values]));
+            let mut own = BTreeMap::new();
+            for ((name, begin, _), (_, end, _)) in before.into_iter().zip(through) {
+                let [begin, end] = [begin, end].map(|shape| shape.iter().product::<usize>());
+                let whole = loaded.remove(&format!("{path}.{name}"));
+                own.extend(whole.map(|whole| (name, part_of(whole, begin..end))));
+            }
+            trained.moments.import(|name| own.remove(name), device)?;
         }
         Ok(())
     }
@@ -243,8 +293,7 @@ impl TrainedParameter {
         self.shape.iter().product()
     }
 
-    fn rule(&self, config: &OptimizerConfig, update: Update) -> adamw::AdamWStep {
-        let clip = (config.clip_norm / (update.norm + 1e-6)).min(1.0);
+    fn rule(&self, config: &OptimizerConfig, update: Update<'_>) -> adamw::AdamWStep {
         adamw::AdamWStep {
             lr: (update.lr * self.scale) as f32,
             beta1: config.beta1 as f32,
@@ -252,7 +301,7 @@ impl TrainedParameter {
             eps: config.eps as f32,
             weight_decay: if self.shape.len() >= 2 { config.weight_decay as f32 } else { 0.0 },
             time: update.time,
-            grad_scale: clip as f32,
+            grad_scale: update.norm.clip(config.clip_norm) as f32,
         }
     }
 }
@@ -268,43 +317,12 @@ fn floats(values: Tensor<1>) -> Result<Vec<f32>> {
     values.into_data().try_to_vec().context("values in f32")
 }
 
-/// What the moments called `name` have of a part of a parameter, flat.
-fn part_of(name: &str, whole: &TensorData, part: &Range<usize>) -> TensorData {
-    // Two numbers for a block; a part is whole blocks, but for the last one of all.
-    let at = |value: usize| if name == "scales" { 2 * value.div_ceil(adamw::BLOCK) } else { value };
-    let (range, width) = (at(part.start)..at(part.end), whole.dtype().size());
-    let bytes = whole.bytes()[range.start * width..range.end * width].to_vec();
-    TensorData::from_bytes_vec(bytes, [range.len()], whole.dtype())
-}
-
-/// The norm of all gradients together: summed in f64, in the order of their paths.
-///
-/// # Errors
-/// Names the first parameter whose gradient is not finite.
-pub(crate) fn norm(grads: &Gradients) -> Result<f64> {
-    let here = |grad: &Tensor<1>| {
-        let flex = grad.clone().try_into_primitive::<Flex>().ok()?;
-        Some(adamw::sum_of_squares(flex.to_contiguous().storage::<f32>()))
-    };
-    let squares: Vec<f64> = match grads.values().map(here).collect() {
-        Some(squares) => squares,
-        // On another device: all in one transfer.
-        #[cfg(feature = "gpu")]
-        None if grads.values().all(gpu::has) => gpu::sums_of_squares(grads.values()),
-        None => {
-            let squares = grads.values().map(|grad| grad.clone().square().sum()).collect();
-            Tensor::cat(squares, 0).into_data().iter().collect()
-        }
-    };
-    sum_by_path(grads.keys(), squares)
-}
-
-/// The root of the sum of `squares`, those of the gradient at each path.
-fn sum_by_path<'a>(paths: impl Iterator<Item = &'a String>, squares: Vec<f64>) -> Result<f64> {
-    let mut sum = 0.0;
-    for (path, squares) in paths.zip(squares) {
-        ensure!(squares.is_finite(), "the gradient of {path} is not finite");
-        sum += squares;
+/// These numbers of `whole`, flat.
+fn part_of(whole: TensorData, numbers: Range<usize>) -> TensorData {
+    if numbers == (0..whole.num_elements()) {
+        return whole;
     }
-    Ok(sum.sqrt())
+    let width = whole.dtype().size();
+    let bytes = whole.bytes()[numbers.start * width..numbers.end * width].to_vec();
+    TensorData::from_bytes_vec(bytes, [numbers.len()], whole.dtype())
 }

@@ -4,17 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
+use burn::backend::Flex;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{Device, Tensor, Transaction};
 use mm1_model::{Compute, weights};
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
 use crate::config::OptimizerConfig;
 use crate::exchange::Exchange;
-use crate::optim::{self, AdamW, Gradients, Update};
+use crate::norm::Norm;
+use crate::optim::{AdamW, Gradients, Update};
 use crate::parameters;
+use crate::report::{self, Figures, LossThere, StepReport, Taken};
 use crate::whole_step::{PlacedBatch, WholeStep};
 
 /// A micro-batch: what a step reports of it, and names when it fails.
@@ -83,8 +85,10 @@ impl From<Tensor<1>> for Loss {
 /// What an objective finds in a step.
 #[derive(Debug, Default)]
 pub struct StepResult {
-    /// Σ weight · loss / Σ weight, auxiliary losses included.
+    /// Σ weight · loss / Σ weight, auxiliary losses included, but for [`Self::losses_there`].
     pub loss: f64,
+    /// Parts of the loss on another device, not read yet.
+    pub(crate) losses_there: Vec<LossThere>,
     /// The auxiliary losses among it, each divided by Σ weight.
     pub auxiliary_losses: BTreeMap<String, f64>,
     /// The gradients of `loss`.
@@ -94,9 +98,6 @@ pub struct StepResult {
     /// New values of parameters that have no gradient, such as running means, by path.
     pub buffers: BTreeMap<String, Tensor<1>>,
 }
-
-/// Figures of a step by their names.
-pub type Figures = BTreeMap<&'static str, f64>;
 
 /// A model with what it minimises.
 pub trait Objective: Module {
@@ -158,7 +159,8 @@ impl StepResult {
         Ok(sum)
     }
 
-    /// Adds a part of the loss, that of `samples`: `[1]`.
+    /// Adds a part of the loss, that of `samples`: `[1]`. On another device than the CPU it is read with the
+    /// step's report, and its error comes then.
     ///
     /// # Errors
     /// If it is not finite.
@@ -167,11 +169,25 @@ impl StepResult {
         loss: &Tensor<1>,
         samples: impl IntoIterator<Item = &'a str>,
     ) -> Result<()> {
-        let value: f32 = loss.clone().into_scalar();
-        let samples = || samples.into_iter().collect::<Vec<_>>().join(", ");
-        ensure!(value.is_finite(), "the loss is {value} on samples {}", samples());
-        self.loss += f64::from(value);
+        let loss = loss.clone().inner();
+        let samples = samples.into_iter().collect::<Vec<_>>().join(", ");
+        if loss.clone().try_into_primitive::<Flex>().is_ok() {
+            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), &samples)?;
+        } else {
+            self.losses_there.push(LossThere { loss, samples });
+        }
         Ok(())
+    }
+
+    /// Reads what of the loss is on another device.
+    ///
+    /// # Errors
+    /// If it is not finite.
+    pub(crate) fn read_losses(mut self) -> Result<Self> {
+        for LossThere { loss, samples } in self.losses_there.drain(..) {
+            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), &samples)?;
+        }
+        Ok(self)
     }
 
     /// Adds the gradients of a part of the loss `[1]` by the parameters of `model`. Gives those by other
@@ -186,27 +202,6 @@ impl StepResult {
     }
 }
 
-/// What one step was.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct StepReport {
-    /// Mean loss over the whole step: Σ weight · loss / Σ weight.
-    pub loss: f64,
-    /// Norm of all gradients together, before clipping.
-    pub grad_norm: f64,
-    /// Σ weight: of a language model, the learned tokens.
-    pub weight: f64,
-    /// Positions of text and pictures.
-    pub tokens: usize,
-    /// Pictures.
-    pub images: usize,
-    /// Parts of the loss beside the objective's own.
-    #[serde(flatten)]
-    pub auxiliary_losses: BTreeMap<String, f64>,
-    /// What else the objective measures.
-    #[serde(flatten)]
-    pub figures: Figures,
-}
-
 /// A model and the optimizer that changes it.
 #[derive(Debug)]
 pub struct Trainer<M: Objective> {
@@ -219,6 +214,8 @@ pub struct Trainer<M: Objective> {
     pub(crate) step: u64,
     /// The ranks that train together, if they are several processes, or will be.
     pub(crate) exchange: Option<Arc<dyn Exchange>>,
+    /// Steps that nobody has asked about yet.
+    taken: Vec<Taken>,
 }
 
 impl<M: Objective> Trainer<M> {
@@ -253,7 +250,8 @@ impl<M: Objective> Trainer<M> {
             !optimizer.is_empty(),
             "nothing to train: every part is frozen, or the device has no autodiff"
         );
-        Ok(Self { model: Some(model), optimizer, compute: compute.clone(), device, step: 0, exchange })
+        let (model, compute) = (Some(model), compute.clone());
+        Ok(Self { model, optimizer, compute, device, step: 0, exchange, taken: Vec::new() })
     }
 
     /// One step over all `batches` together at the learning rate `lr`; of several ranks each has its own, as
@@ -263,24 +261,72 @@ impl<M: Objective> Trainer<M> {
     /// # Errors
     /// If there is nothing to learn, or a loss or gradient is not finite; nothing is updated then.
     pub fn step(&mut self, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
-        let compute = self.compute.clone();
-        let exchange = self.exchange.clone();
-        compute.step(|compute| match exchange {
-            Some(exchange) => self.step_among(exchange.as_ref(), compute, batches, lr),
-            None => self.step_over(compute, batches, lr),
-        })
+        self.take_step(batches, lr)?;
+        self.reports()?.pop().context("a step has a report")
     }
 
-    fn step_over(&mut self, compute: &Compute, batches: &[M::Batch], lr: f64) -> Result<StepReport> {
-        let weight: f64 = batches.iter().map(M::weight).sum();
-        let found = self.backward(compute, batches, weight).with_context(|| format!("step {}", self.step))?;
-        let StepResult { loss, auxiliary_losses, grads, figures, mut buffers } = found;
-        let grad_norm = optim::norm(&grads).with_context(|| {
-            let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).collect();
-            format!("step {}, samples {}", self.step, samples.join(", "))
+    /// As [`Self::step`], without waiting for a GPU: [`Self::reports`] reads what came of it. The digits are
+    /// the same.
+    ///
+    /// # Errors
+    /// If there is nothing to learn. That a loss or gradient is not finite may show later; neither that step
+    /// nor one after it updates anything then.
+    pub fn take_step(&mut self, batches: &[M::Batch], lr: f64) -> Result<()> {
+        let compute = self.compute.clone();
+        let (exchange, number) = (self.exchange.clone(), self.step);
+        let taken = compute.step(|compute| match exchange {
+            Some(exchange) => {
+                let report = self.step_among(exchange.as_ref(), compute, batches, lr)?;
+                Ok(Taken::known(report, number))
+            }
+            None => self.step_over(compute, batches, lr),
         })?;
-        let time = self.step + 1;
-        let update = Update { lr, norm: grad_norm, time: u32::try_from(time)? };
+        self.taken.push(taken);
+        Ok(())
+    }
+
+    /// The reports of all steps since the last call, in order.
+    ///
+    /// # Errors
+    /// If a loss or gradient was not finite: the first step where one was. [`Self::steps_done`] is then the
+    /// number of those before it.
+    pub fn reports(&mut self) -> Result<Vec<StepReport>> {
+        let taken = std::mem::take(&mut self.taken);
+        let there: Vec<_> = taken.iter().flat_map(Taken::there).cloned().collect();
+        let read = match there.is_empty() {
+            true => Vec::new(),
+            // All in one transfer.
+            false => there.into_iter().fold(Transaction::default(), Transaction::register).try_execute()?,
+        };
+        let (mut read, mut reports) = (read.into_iter(), Vec::new());
+        for step in taken {
+            let number = step.number;
+            let report = step.report(&mut read).inspect_err(|_| {
+                self.step = number;
+                self.optimizer.recover();
+            })?;
+            reports.push(report);
+        }
+        Ok(reports)
+    }
+
+    fn step_over(&mut self, compute: &Compute, batches: &[M::Batch], lr: f64) -> Result<Taken> {
+        let (weight, number): (f64, _) = (batches.iter().map(M::weight).sum(), self.step);
+        let mut found = self.backward(compute, batches, weight).with_context(|| format!("step {number}"))?;
+        let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).collect();
+        let samples = samples.join(", ");
+        let losses = found.losses_there.iter().map(|part| &part.loss);
+        let norm = self
+            .optimizer
+            .norm(&found.grads, losses)
+            .with_context(|| format!("step {number}, samples {samples}"))?;
+        if let Norm::Known(_) = norm {
+            // The device was waited for anyway: refuse them before the update.
+            found = found.read_losses().with_context(|| format!("step {number}"))?;
+        }
+        let StepResult { loss, losses_there: losses, auxiliary_losses, grads, figures, mut buffers } = found;
+        let time = number + 1;
+        let update = Update { lr, norm: &norm, time: u32::try_from(time)? };
         if let Some(model) = self.model.take() {
             let mut model = self.optimizer.update(model, grads, update);
             if !buffers.is_empty() {
@@ -289,15 +335,11 @@ impl<M: Objective> Trainer<M> {
             self.model = Some(model.follow(time));
         }
         self.step = time;
-        Ok(StepReport {
-            loss,
-            grad_norm,
-            weight,
-            tokens: batches.iter().map(MicroBatch::tokens).sum(),
-            images: batches.iter().map(MicroBatch::images).sum(),
-            auxiliary_losses,
-            figures,
-        })
+        let tokens = batches.iter().map(MicroBatch::tokens).sum();
+        let images = batches.iter().map(MicroBatch::images).sum();
+        let grad_norm = 0.0;
+        let report = StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures };
+        Ok(Taken { report, losses, norm, number, samples })
     }
 
     fn backward(&self, compute: &Compute, batches: &[M::Batch], weight: f64) -> Result<StepResult> {
@@ -326,7 +368,8 @@ impl<M: Objective> Trainer<M> {
         self.step
     }
 
-    /// All that [`Trainer::restore`] needs, with the caller's own `state`.
+    /// All that [`Trainer::restore`] needs, with the caller's own `state`. Ask for the [`Self::reports`]
+    /// before: a step that went wrong shows there.
     pub fn snapshot(&self, state: Value) -> Snapshot {
         let model = parameters::export(self.model());
         Snapshot { step: self.step, model, optimizer: self.optimizer.export(), state }
@@ -347,6 +390,8 @@ impl<M: Objective> Trainer<M> {
         };
         self.model = self.model.take().map(|model| parameters::map(model, &mut restored));
         self.step = snapshot.step;
+        self.taken.clear();
+        self.optimizer.recover();
         Ok(())
     }
 }

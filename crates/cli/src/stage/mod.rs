@@ -7,4 +7,5 @@ pub(crate) mod model;
 mod objective;
 pub(crate) mod probe;
 pub(crate) mod recaption;
+mod step_log;
 pub(crate) mod train;

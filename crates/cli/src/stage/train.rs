@@ -2,17 +2,14 @@
 //! recipe, not loops of their own.
 
 use std::path::Path;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::Instant;
 
 use anyhow::{Context as _, Result};
-use indicatif::HumanCount;
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, SkippedSample};
 use mm1_kernels::allocator::TrainingMemory;
 use mm1_kernels::arena;
-use mm1_lab::balance::RankTime;
-use mm1_train::{Checkpoint, Objective, StepReport, Trainer, checkpoint};
-use serde::Serialize;
+use mm1_train::{Checkpoint, Objective, Trainer, checkpoint};
 use serde_json::{Value, json};
 
 use crate::checkpoints;
@@ -20,11 +17,10 @@ use crate::context::Context;
 use crate::error::{Interrupted, input};
 use crate::memory;
 use crate::output::tell;
-use crate::progress::Progress;
-use crate::ranks::{Balance, RankClock, StepNote, StepNotes};
+use crate::ranks::{RankClock, StepNote, StepNotes};
 use crate::recipe::TrainStage;
-use crate::run_folder::MetricsLog;
 use crate::stage::objective::{InitialWeights, WithModel, with_model};
+use crate::stage::step_log::{StepLog, UnreadStep};
 
 /// Trains one stage from its last checkpoint, or else from where the stage before it ended.
 ///
@@ -104,10 +100,11 @@ fn train<M: Objective<Batch = Batch>>(
         None => Cursor::default(),
     };
     let schedule = stage.optimizer.schedule(context.plan.derived.lr[&stage.name], stage.steps);
-    let mut log = StageLog::begin(context, stage, trainer.steps_done())?;
+    let mut log = StepLog::begin(context, stage, trainer.steps_done())?;
     let config = context.plan.loader_of(stage, context.worker, &context.sources()?)?;
     let mut loader = Loader::start(config, cursor.clone())?;
     let (mut listed, mut clock) = (0, RankClock::begin(ranks));
+    log.go_on();
     while trainer.steps_done() < stage.steps {
         let started = Instant::now();
         let batches;
@@ -115,86 +112,51 @@ fn train<M: Objective<Batch = Batch>>(
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
         let exchanged = ranks.spent();
-        let report = trainer.step(&batches, lr).with_context(|| last_good(&folder))?;
+        trainer.take_step(&batches, lr).with_context(|| last_good(&folder))?;
+        let step = trainer.steps_done();
         let skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();
         let note = StepNote { stop: context.stopped(), skipped, time: clock.read(ranks) };
         let StepNotes { stop, skipped, times } = ranks.notes(note)?;
         let exchanged = ranks.spent_since(exchanged);
-        let seconds = started.elapsed().as_secs_f64();
-        let line = StepMetrics {
-            step: trainer.steps_done(),
-            stage: &stage.name,
-            report,
-            lr,
-            seconds,
-            data_seconds,
-            exchange_seconds: exchanged.map(|spent| spent.all.as_secs_f64()),
-            waiting_seconds: exchanged.map(|spent| spent.waiting.as_secs_f64()),
-            time: now(),
-            skipped,
-        };
-        if let Some(log) = &mut log {
-            log.push(&line, &times)?;
+        log.push(UnreadStep { step, lr, data_seconds, exchanged, skipped }, &times);
+        let save = stop || step.is_multiple_of(stage.checkpoint.every) || step == stage.steps;
+        if save || log.is_due() {
+            log.write(trainer.reports().with_context(|| last_good(&folder))?)?;
         }
-        if stop || line.step.is_multiple_of(stage.checkpoint.every) || line.step == stage.steps {
-            save(context, stage, &trainer, &cursor, log.as_mut())?;
+        if save {
+            keep(context, stage, &trainer, &cursor, &mut log)?;
+            log.go_on();
         }
-        if stop && line.step < stage.steps {
+        if stop && step < stage.steps {
             return Err(Interrupted.into());
         }
     }
-    let Some(log) = log else { return Ok(()) };
-    let (peak, ranks) = (memory::and_peak(memory::peak_mib()), log.balance.summary());
-    log.progress.finish(&format!("{} steps done{peak}{ranks}", stage.steps));
+    if !ranks.is_first() {
+        return Ok(());
+    }
+    log.finish(&format!("{} steps done{}", stage.steps, memory::and_peak(memory::peak_mib())));
     report_missing(context, stage);
     report_skipped(context, &stage.name, &cursor)
 }
 
 /// Writes a checkpoint at the rank that has the log; all ranks give their part.
-fn save<M: Objective>(
+fn keep<M: Objective>(
     context: &Context,
     stage: &TrainStage,
     trainer: &Trainer<M>,
     cursor: &Cursor,
-    log: Option<&mut StageLog>,
+    log: &mut StepLog<'_>,
 ) -> Result<()> {
     // Else what the step has left would stand beside the snapshot, a copy of weights and moments.
     arena::give_back();
     let snapshot = trainer.snapshot_of_all(checkpoint_state(context, stage, cursor))?;
-    let Some((log, snapshot)) = log.zip(snapshot) else { return Ok(()) };
-    log.metrics.flush()?;
+    let Some(snapshot) = snapshot else { return Ok(()) };
+    log.flush()?;
     let folder = checkpoints::of_stage(context.folder.root(), &stage.name);
     checkpoint::save(&folder, &snapshot, stage.checkpoint.keep)?;
-    log.balance.keep(&context.folder, &stage.name)?;
+    log.keep_balance(&context.folder)?;
     context.report.update(&context.folder)
-}
-
-/// Where the steps of a stage are written and shown.
-struct StageLog {
-    metrics: MetricsLog,
-    progress: Progress,
-    balance: Balance,
-}
-
-impl StageLog {
-    /// Of the rank that writes, after `done` steps.
-    fn begin(context: &Context, stage: &TrainStage, done: u64) -> Result<Option<Self>> {
-        let balance = Balance::new(context.ranks.hosts()?);
-        if !context.ranks.is_first() {
-            return Ok(None);
-        }
-        let metrics = context.folder.metrics_after(&stage.name, done)?;
-        Ok(Some(Self { metrics, progress: Progress::new(&stage.name, done, stage.steps), balance }))
-    }
-
-    /// Writes a step, in which the ranks spent their time so.
-    fn push(&mut self, line: &StepMetrics<'_>, times: &[RankTime]) -> Result<()> {
-        self.balance.add(times);
-        self.metrics.push(line)?;
-        self.progress.update(line.step, &line.figures());
-        Ok(())
-    }
 }
 
 /// Says how many steps have no line, as after a loss of power: their figures are lost, their work is not.
@@ -234,49 +196,6 @@ pub(super) fn next_batches(loader: &mut Loader, accumulate: usize) -> Result<(Ve
         batches.push(batch);
     }
     Ok((batches, cursor))
-}
-
-/// One line of `metrics.jsonl`.
-#[derive(Serialize)]
-struct StepMetrics<'a> {
-    step: u64,
-    stage: &'a str,
-    #[serde(flatten)]
-    report: StepReport,
-    lr: f64,
-    /// Of the whole step, waiting for data included.
-    seconds: f64,
-    /// Waiting for data.
-    data_seconds: f64,
-    /// In exchanges with other ranks, waiting for them included.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    exchange_seconds: Option<f64>,
-    /// Of these, until all others had come.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    waiting_seconds: Option<f64>,
-    /// The end of the step, in seconds since 1970, to the millisecond.
-    time: f64,
-    /// Damaged samples met on the way to this step.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    skipped: Vec<SkippedSample>,
-}
-
-impl StepMetrics<'_> {
-    fn figures(&self) -> String {
-        let per_second = |n: usize| HumanCount((n as f64 / self.seconds) as u64);
-        format!(
-            "loss {:.3}  lr {:.1e}  {} tokens/s  {} images/s",
-            self.report.loss,
-            self.lr,
-            per_second(self.report.tokens),
-            per_second(self.report.images)
-        )
-    }
-}
-
-/// Seconds since 1970, to the millisecond.
-fn now() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as f64 / 1000.0
 }
 
 fn last_good(folder: &Path) -> String {

@@ -8,7 +8,8 @@ use mm1_model::dino::{Centring, Dino, Masks, Targets, ViewBatch, moved_centre};
 
 use super::encoder::{crops, pictures, pixels};
 use crate::parameters;
-use crate::step::{Figures, Objective, Step, StepResult};
+use crate::report::Figures;
+use crate::step::{Objective, Step, StepResult};
 use crate::whole_step::{PlacedBatch, Rows, SettledStep, ToldStep, WholeStep, two_passes};
 
 /// Steps in which a teacher may still be without form.

@@ -8,7 +8,8 @@ use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
-use crate::step::{Figures, Loss, Objective, Step, StepResult};
+use crate::report::Figures;
+use crate::step::{Loss, Objective, Step, StepResult};
 use crate::whole_step::{PlacedBatch, Rows, SettledStep, ToldStep, WholeStep, two_passes};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.

@@ -179,3 +179,43 @@ fn steps_and_norms_of_any_length_are_those_of_the_cpu_on_vulkan() {
         }
     }
 }
+
+/// A step whose gradient is not finite, and those that were taken after it before anybody asked.
+#[cfg(feature = "vulkan")]
+#[test]
+fn nothing_follows_a_gradient_that_is_not_finite_on_vulkan() {
+    use burn::module::Param;
+    use burn::tensor::{Tensor, TensorData};
+
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let new = || {
+        let values = Tensor::from_data(TensorData::new(vec![1f32; 300], [300, 1]), &vulkan.training_device());
+        let model = Single { lm: crate::toy::Matrix { matrix: Param::from_tensor(values) } };
+        Trainer::new(&vulkan, model, OptimizerConfig::default()).unwrap()
+    };
+    let of = |last: Option<f32>| Coefficients {
+        of: |batch, _| {
+            let last = batch.table["last"].as_f64().map_or(f32::NAN, |last| last as f32);
+            (0..300).map(|i| if i == 299 { last } else { (i as f32).cos() }).collect()
+        },
+        table: serde_json::json!({ "last": last }),
+        samples: vec!["a sample".to_owned()],
+    };
+    let (mut plain, mut broken) = (new(), new());
+    for _ in 0..2 {
+        plain.step(&[of(Some(0.5))], 1e-2).unwrap();
+    }
+    for last in [Some(0.5), Some(0.5), None, Some(0.5)] {
+        broken.take_step(&[of(last)], 1e-2).unwrap();
+    }
+    let error = format!("{:#}", broken.reports().unwrap_err());
+    assert!(error.starts_with("step 2") && error.contains("a sample"), "{error}");
+    assert_eq!(broken.steps_done(), 2);
+    // Nothing has changed since, and it goes on from there.
+    for _ in 0..2 {
+        let (ours, theirs) = (broken.snapshot(Value::Null), plain.snapshot(Value::Null));
+        assert_eq!((&ours.model, &ours.optimizer), (&theirs.model, &theirs.optimizer));
+        let [ours, theirs] = [&mut broken, &mut plain].map(|t| t.step(&[of(Some(0.25))], 1e-2).unwrap());
+        assert_eq!(ours, theirs);
+    }
+}

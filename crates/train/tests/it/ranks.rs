@@ -258,6 +258,25 @@ fn ranks_do_what_a_process_alone_does() {
     }
 }
 
+/// What it exchanges lies on the host.
+#[cfg(feature = "vulkan")]
+#[test]
+fn a_rank_on_vulkan_does_what_a_process_alone_does() {
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let new = |exchange| {
+        let model = Mm1::new(&config(), 7, &vulkan.training_device()).unwrap();
+        Trainer::among(&vulkan, model, OptimizerConfig::default(), exchange).unwrap()
+    };
+    let (mut rank, mut alone) = (new(Thread::all(1).pop()), new(None));
+    for step in 0..3 {
+        let batches: Vec<Batch> = (0..4).map(|number| mixed(step, number)).collect();
+        let [ours, theirs] = [&mut rank, &mut alone].map(|t| t.step(&batches, 1e-2).unwrap());
+        assert!((ours.loss - theirs.loss).abs() < 1e-5, "step {step}: {} and {}", ours.loss, theirs.loss);
+        let apart = (ours.grad_norm - theirs.grad_norm).abs();
+        assert!(apart < 1e-4, "step {step}: {} and {}", ours.grad_norm, theirs.grad_norm);
+    }
+}
+
 fn contrast(kind: Contrast) -> Clip {
     Clip::new(vision(), &config().lm, kind, 7).unwrap()
 }

@@ -356,3 +356,22 @@ fn a_checkpoint_gives_the_same_digits_on_vulkan() {
     second.restore(snapshot(&first)).unwrap();
     assert_eq!(run(&mut second, 3..6), losses[3..]);
 }
+
+#[cfg(feature = "vulkan")]
+#[test]
+fn steps_that_nobody_waits_for_have_the_same_digits_on_vulkan() {
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let new = || {
+        let model = Mm1::new(&crate::toy::config(), 7, &vulkan.training_device()).unwrap();
+        Trainer::new(&vulkan, model, OptimizerConfig::default()).unwrap()
+    };
+    let (mut waiting, mut ahead) = (new(), new());
+    let batches = |step| [batch(step, 0..3), text_only(batch(step, 3..5))];
+    let each: Vec<_> = (0..5).map(|step| waiting.step(&batches(step), 1e-2).unwrap()).collect();
+    for step in 0..5 {
+        ahead.take_step(&batches(step), 1e-2).unwrap();
+    }
+    assert_eq!(ahead.reports().unwrap(), each);
+    assert_eq!(ahead.reports().unwrap(), []);
+    assert_eq!(snapshot(&ahead).model, snapshot(&waiting).model);
+}
