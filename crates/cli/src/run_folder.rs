@@ -26,7 +26,7 @@ pub(crate) const LOCK: &str = ".lock";
 pub(crate) const LOG: &str = "log.txt";
 
 /// What a run or an evaluation leaves, and what a disk has of its own.
-const OURS: [&str; 13] = [
+const OURS: [&str; 14] = [
     PLAN,
     RECAPTIONED,
     "processes.json",
