@@ -33,6 +33,7 @@ source = \"captioned\"
 images = 60
 max_tokens = 40
 temperature = 1.0
+batch = 2
 shard_mib = 0.01
 ";
 
