@@ -85,7 +85,7 @@ impl From<Tensor<1>> for Loss {
 /// What an objective finds in a step.
 #[derive(Debug, Default)]
 pub struct StepResult {
-    /// Σ weight · loss / Σ weight, auxiliary losses included, but for [`Self::losses_there`].
+    /// Σ weight · loss / Σ weight, auxiliary losses included, but for `losses_there`.
     pub loss: f64,
     /// Parts of the loss on another device, not read yet.
     pub(crate) losses_there: Vec<LossThere>,
