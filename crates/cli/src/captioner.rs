@@ -99,6 +99,25 @@ struct CaptionedImage {
 }
 
 impl Captioner<'_> {
+    /// [`Self::go_on`] at rank 0, to the end of `writing`; says what was skipped.
+    ///
+    /// # Errors
+    /// As those of [`Self::go_on`]; a folder without captions.
+    pub(crate) fn write(
+        &self,
+        documents: &impl CaptionedDocuments,
+        ranks: &Ranks,
+        mut writing: Recaption,
+        check_stop: impl Fn() -> Result<()>,
+    ) -> Result<Recaption> {
+        self.go_on(documents, ranks, Some(&mut writing), check_stop)?;
+        input(writing.finish())?;
+        for SkippedSample { id, reason } in writing.skipped() {
+            tell(format_args!("{:>14} skipped {id}: {reason}", documents.title()));
+        }
+        Ok(writing)
+    }
+
     /// Describes the documents that are not described yet, each of `ranks` a part of them, into `writing` at
     /// rank 0. `check_stop` ends it between two steps.
     ///

@@ -138,7 +138,7 @@ fn groups<T>(all: Vec<T>, most: usize) -> impl Iterator<Item = Vec<T>> {
     std::iter::repeat_with(move || all.by_ref().take(most).collect::<Vec<_>>()).take_while(|g| !g.is_empty())
 }
 
-/// The first cube of each tensor of so many values, and the one behind the last.
+/// The first cube of each tensor, given the number of its values, and the one behind the last.
 ///
 /// # Panics
 /// If a launch has more cubes than a device counts.

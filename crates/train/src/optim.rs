@@ -273,7 +273,7 @@ impl AdamW {
         let mut loaded = parameters::check(tensors, expected)?;
         for (path, trained) in &mut self.trained {
             let part = trained.parts[self.rank].clone();
-            // A part begins with a block of moments: the numbers before it are those of so many values.
+            // A part begins with a block of moments: the numbers before it are those of as many values.
             let [before, through] = [part.start, part.end].map(|values| trained.moments.layout(&[values]));
             let mut own = BTreeMap::new();
             for ((name, begin, _), (_, end, _)) in before.into_iter().zip(through) {

@@ -69,7 +69,7 @@ impl Taken {
         let mut next = || read.next().map(|data| data.iter::<f64>().collect::<Vec<_>>()).unwrap_or_default();
         for LossThere { samples, .. } in self.losses {
             let loss = next().into_iter().sum();
-            report.loss += finite(loss, &samples).with_context(|| format!("step {}", self.number))?;
+            report.loss += finite(loss, || samples).with_context(|| format!("step {}", self.number))?;
         }
         report.grad_norm = match self.norm {
             Norm::Known(norm) => norm,
@@ -89,7 +89,7 @@ pub(crate) struct LossThere {
 }
 
 /// Refuses a part of the loss, that of `samples`, if it is not finite.
-pub(crate) fn finite(loss: f64, samples: &str) -> Result<f64> {
-    ensure!(loss.is_finite(), "the loss is {loss} on samples {samples}");
+pub(crate) fn finite(loss: f64, samples: impl FnOnce() -> String) -> Result<f64> {
+    ensure!(loss.is_finite(), "the loss is {loss} on samples {}", samples());
     Ok(loss)
 }

@@ -170,11 +170,11 @@ impl StepResult {
         samples: impl IntoIterator<Item = &'a str>,
     ) -> Result<()> {
         let loss = loss.clone().inner();
-        let samples = samples.into_iter().collect::<Vec<_>>().join(", ");
+        let samples = || samples.into_iter().collect::<Vec<_>>().join(", ");
         if loss.clone().try_into_primitive::<Flex>().is_ok() {
-            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), &samples)?;
+            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), samples)?;
         } else {
-            self.losses_there.push(LossThere { loss, samples });
+            self.losses_there.push(LossThere { loss, samples: samples() });
         }
         Ok(())
     }
@@ -185,7 +185,7 @@ impl StepResult {
     /// If it is not finite.
     pub(crate) fn read_losses(mut self) -> Result<Self> {
         for LossThere { loss, samples } in self.losses_there.drain(..) {
-            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), &samples)?;
+            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), || samples)?;
         }
         Ok(self)
     }

@@ -194,7 +194,7 @@ fn bytes_of(told: Rows) -> Result<Vec<u8>> {
         let dims = tensor.as_ref().map_or([0, 0], Tensor::dims);
         bytes.extend(dims.into_iter().flat_map(|dim| (dim as u64).to_le_bytes()));
         let Some(tensor) = tensor else { continue };
-        let values: Vec<f32> = tensor.into_data().try_to_vec().context("what is told is in f32")?;
+        let values: Vec<f32> = tensor.into_data().try_to_vec().context("rows in f32")?;
         bytes.extend(values.into_iter().flat_map(f32::to_le_bytes));
     }
     Ok(bytes)

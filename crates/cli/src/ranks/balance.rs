@@ -1,5 +1,5 @@
-//! [`Balance`]: how the ranks of a stage spend its time, and for which of them the others wait. It is told,
-//! kept in `ranks.json` and shown in the report; no digit depends on it.
+//! [`Balance`]: how the ranks of a stage spend its time, and for which of them the others wait. It is
+//! reported, kept in `ranks.json` and shown in the report; no digit depends on it.
 
 use std::time::Instant;
 

@@ -7,8 +7,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use mm1_data::document::Document;
-use mm1_data::loader::SkippedSample;
-use mm1_data::recaption::{Recaption, RecaptionSpec, caption, finished};
+use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, caption, finished};
 use mm1_data::shard::Provenance;
 use mm1_data::source::{Source, Split};
 use mm1_eval::prompt::Style;
@@ -82,12 +81,8 @@ pub(crate) fn run(context: &Context, stage: &RecaptionStage) -> Result<()> {
     if !ranks.is_first() {
         return captioner.go_on(&documents, ranks, None, || context.check_stop());
     }
-    let mut writing = input(Recaption::open(&folder, spec(context, stage)?))?;
-    captioner.go_on(&documents, ranks, Some(&mut writing), || context.check_stop())?;
-    input(writing.finish())?;
-    for SkippedSample { id, reason } in writing.skipped() {
-        tell(format_args!("{:>14} skipped {id}: {reason}", stage.name));
-    }
+    let writing = input(Recaption::open(&folder, spec(context, stage)?))?;
+    let writing = captioner.write(&documents, ranks, writing, || context.check_stop())?;
     let tally = writing.tally();
     ensure!(tally.read() == stage.images, "{} of {} images are in a count", tally.read(), stage.images);
     tell(format_args!("{:>14} {}", stage.name, sums(tally)));
@@ -144,10 +139,7 @@ fn spec(context: &Context, stage: &RecaptionStage) -> Result<RecaptionSpec> {
         ("data-seed", plan.recipe.data_seed().to_string()),
     ];
     Ok(RecaptionSpec {
-        settings: settings
-            .map(|(name, value)| (name.to_owned(), value))
-            .into_iter()
-            .collect::<BTreeMap<_, _>>(),
+        settings: RecaptionSettings::from(settings.map(|(name, value)| (name.to_owned(), value))),
         shard_bytes: (stage.shard_mib * f64::from(1 << 20)) as u64,
         max_skipped_share: stage.max_skipped_share,
         share_setting: "max_skipped_share",

@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
 use mm1_data::document::Document;
-use mm1_data::loader::SkippedSample;
 use mm1_data::recaption::{CaptionedShare, Recaption, RecaptionSettings, RecaptionSpec};
 use mm1_data::shard::Provenance;
 use mm1_data::source::files::ReadDocument;
@@ -18,7 +17,7 @@ use super::sources::{Opened, Share, SourceArgs, TaskArgs, task_done};
 use crate::arguments::DeviceArgs;
 use crate::captioner::{CaptionRequest, CaptionedDocuments, Captioner, sums};
 use crate::error::{InputError, input};
-use crate::output::{print_json, tell};
+use crate::output::print_json;
 use crate::ranks::Ranks;
 use crate::trained::Trained;
 
@@ -105,12 +104,8 @@ fn as_rank(args: &RecaptionArgs, ranks: &Ranks) -> Result<()> {
     // The folder of a task is locked already; what is written lies in one of its own.
     let to = folder.as_ref().map_or(args.to.as_path(), TaskFolder::path);
     let to = if folder.is_some() { to.join(CAPTIONED) } else { to.to_owned() };
-    let mut writing = input(Recaption::open(&to, spec))?;
-    captioner.go_on(&documents, ranks, Some(&mut writing), || Ok(()))?;
-    input(writing.finish())?;
-    for SkippedSample { id, reason } in writing.skipped() {
-        tell(format_args!("{:>14} skipped {id}: {reason}", "recaption"));
-    }
+    let writing = input(Recaption::open(&to, spec))?;
+    let writing = captioner.write(&documents, ranks, writing, || Ok(()))?;
     let done = CaptionedShare::of(&writing);
     let Some(folder) = folder else { return report(&args.to, &done, args.json) };
     // Where the join looks for them.
@@ -149,10 +144,7 @@ fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<Recapt
         ("shard-mib", mib.to_string()),
     ];
     Ok(RecaptionSpec {
-        settings: settings
-            .into_iter()
-            .map(|(name, value)| (name.to_owned(), value))
-            .collect::<RecaptionSettings>(),
+        settings: RecaptionSettings::from(settings.map(|(name, value)| (name.to_owned(), value))),
         shard_bytes: (mib * f64::from(1 << 20)) as u64,
         max_skipped_share: args.max_skipped_share,
         share_setting: "--max-skipped-share",
