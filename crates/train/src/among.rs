@@ -35,12 +35,11 @@ impl<M: Objective> Trainer<M> {
             batches.iter().map(|b| [M::weight(b), b.tokens() as f64, b.images() as f64]).collect();
         let all = of_step(exchange, &own)?;
         let sum = |of: usize| all.iter().map(|batch| batch[of]).sum::<f64>();
-        let weight = sum(0);
+        let (weight, batches_of_all) = (sum(0), all.len());
         ensure!(
             weight > 0.0,
-            "step {}: nothing to learn: every position of {} micro-batches has weight 0",
-            self.steps_done(),
-            all.len()
+            "step {}: nothing to learn: every position of {batches_of_all} micro-batches has weight 0",
+            self.steps_done()
         );
         let placed = self.placed(batches, weight, (exchange.rank(), exchange.ranks()), &all);
         let shared = self.model().whole_step().map(|whole| {
@@ -48,7 +47,7 @@ impl<M: Objective> Trainer<M> {
             SharedStep::new(exchange, on, whole, &placed, at)
         });
         let mut shared = shared.transpose().with_context(|| format!("step {}", self.steps_done()))?;
-        let (figures, buffers) = match &mut shared {
+        let (figures, mut buffers) = match &mut shared {
             Some(SharedStep { found, .. }) => {
                 (std::mem::take(&mut found.figures), std::mem::take(&mut found.buffers))
             }
@@ -72,19 +71,22 @@ impl<M: Objective> Trainer<M> {
             self.optimizer.add_parts(exchange, grads, &mut sums)?;
             found.push((loss, auxiliary_losses));
         }
-        let auxiliary_losses = auxiliary_of_step(exchange, &found)?;
-        let own: Vec<[f64; 1]> = found.iter().map(|(loss, _)| [*loss]).collect();
-        let loss = of_step(exchange, &own)?.into_iter().flatten().sum();
-        let grad_norm = self.optimizer.norm_of_parts(exchange, &sums).with_context(|| {
+        let found = StepFindings { losses: found, squares: self.optimizer.squares_of_parts(&sums) };
+        let found = found.of_all(exchange)?;
+        let (loss, auxiliary_losses) = losses_of_step(&found);
+        let squares: Vec<_> = found.into_iter().map(|of_rank| of_rank.squares).collect();
+        let grad_norm = self.optimizer.norm_of_parts(&squares).with_context(|| {
             let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).collect();
             format!("step {}, samples of this rank {}", self.steps_done(), samples.join(", "))
         })?;
         let time = self.step + 1;
         let update = Update { lr, norm: &Norm::Known(grad_norm), time: u32::try_from(time)? };
         let model = self.model.as_ref().context("the model is out")?;
-        let mut moved = self.optimizer.update_parts(exchange, model, sums, update)?;
-        moved.extend(buffers);
-        let mut put = |path: &str, _: &[usize], values| moved.remove(path).unwrap_or(values);
+        let moved = self.optimizer.update_parts(exchange, model, sums, update)?;
+        let mut put = |path: &str, _: &[usize], values| match buffers.remove(path) {
+            Some(buffer) => buffer,
+            None => moved.take_place_of(path, values),
+        };
         self.model = self.model.take().map(|model| parameters::map(model, &mut put).follow(time));
         self.step = time;
         let (tokens, images) = (sum(1) as usize, sum(2) as usize);
@@ -129,21 +131,82 @@ impl<M: Objective> Trainer<M> {
     }
 }
 
-/// The auxiliary losses of all micro-batches, added in their order: a rank may have one that others have not.
-fn auxiliary_of_step(
-    exchange: &dyn Exchange,
-    found: &[(f64, BTreeMap<String, f64>)],
-) -> Result<BTreeMap<String, f64>> {
-    let own: Vec<String> = found.iter().flat_map(|(_, auxiliary)| auxiliary.keys().cloned()).collect();
-    let mut sums = BTreeMap::new();
-    for names in exchange.gather(&serde_json::to_vec(&own)?)? {
-        let names: Vec<String> = serde_json::from_slice(&names).context("what another rank has sent")?;
-        sums.extend(names.into_iter().map(|name| (name, 0.0)));
+/// What a rank has found in a step, of which the others must know.
+#[derive(Debug, PartialEq)]
+struct StepFindings {
+    /// Of each of its micro-batches, the auxiliary losses among it by name.
+    losses: Vec<(f64, BTreeMap<String, f64>)>,
+    /// The sums of squares of its parts.
+    squares: Vec<f64>,
+}
+
+impl StepFindings {
+    /// Those of all ranks.
+    fn of_all(&self, exchange: &dyn Exchange) -> Result<Vec<Self>> {
+        exchange.gather(&self.bytes()?)?.iter().map(|bytes| Self::from_bytes(bytes)).collect()
     }
-    for (name, sum) in &mut sums {
-        let own: Vec<[f64; 1]> =
-            found.iter().map(|(_, auxiliary)| [auxiliary.get(name).copied().unwrap_or_default()]).collect();
-        *sum = of_step(exchange, &own)?.into_iter().flatten().sum();
+
+    /// The length of the losses as JSON, with numbers as bits, which none may lose; these; the squares.
+    fn bytes(&self) -> Result<Vec<u8>> {
+        let bits = |(loss, auxiliary): &(f64, BTreeMap<String, f64>)| {
+            let auxiliary = auxiliary.iter().map(|(name, loss)| (name.clone(), loss.to_bits()));
+            (loss.to_bits(), auxiliary.collect::<BTreeMap<_, _>>())
+        };
+        let losses = serde_json::to_vec(&self.losses.iter().map(bits).collect::<Vec<_>>())?;
+        let mut bytes = (losses.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(losses);
+        bytes.extend(self.squares.iter().flat_map(|square| square.to_le_bytes()));
+        Ok(bytes)
     }
-    Ok(sums)
+
+    /// What [`Self::bytes`] gave.
+    fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        let (length, rest) = bytes.split_first_chunk().context("what another rank has sent")?;
+        let length = usize::try_from(u64::from_le_bytes(*length))?;
+        let (losses, squares) = rest.split_at_checked(length).context("what another rank has sent")?;
+        let losses: Vec<(u64, BTreeMap<String, u64>)> =
+            serde_json::from_slice(losses).context("what another rank has sent")?;
+        let floats = |(loss, auxiliary): (u64, BTreeMap<String, u64>)| {
+            let auxiliary = auxiliary.into_iter().map(|(name, bits)| (name, f64::from_bits(bits)));
+            (f64::from_bits(loss), auxiliary.collect())
+        };
+        Ok(Self {
+            losses: losses.into_iter().map(floats).collect(),
+            squares: squares.as_chunks().0.iter().map(|&square| f64::from_le_bytes(square)).collect(),
+        })
+    }
+}
+
+/// The loss, and the auxiliary losses: those of all micro-batches, added in their order. A rank may have an
+/// auxiliary loss that others have not.
+fn losses_of_step(found: &[StepFindings]) -> (f64, BTreeMap<String, f64>) {
+    let rounds = found.first().map_or(0, |of_rank| of_rank.losses.len());
+    // Ranks have as many micro-batches each.
+    let in_order = || (0..rounds).flat_map(|round| found.iter().filter_map(move |f| f.losses.get(round)));
+    let loss = in_order().map(|(loss, _)| loss).sum();
+    let names = in_order().flat_map(|(_, auxiliary)| auxiliary.keys());
+    let sum = |name: &String| {
+        in_order().map(|(_, auxiliary)| auxiliary.get(name).copied().unwrap_or_default()).sum()
+    };
+    (loss, names.map(|name| (name.clone(), sum(name))).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn findings_cross_without_a_loss_of_bits() {
+        let auxiliary = BTreeMap::from([("balance".to_owned(), 1.0 / 3.0)]);
+        let found = StepFindings {
+            losses: vec![(0.1 + 0.2, auxiliary), (f64::MIN_POSITIVE, BTreeMap::new())],
+            squares: vec![1e300, -0.0, f64::INFINITY],
+        };
+        let bytes = found.bytes().expect("bytes");
+        assert_eq!(StepFindings::from_bytes(&bytes).expect("the same"), found);
+        assert!(StepFindings::from_bytes(&bytes[..20]).is_err());
+        assert!(StepFindings::from_bytes(&[]).is_err());
+        let (loss, auxiliary) = losses_of_step(&[found, StepFindings { losses: vec![], squares: vec![] }]);
+        assert_eq!((loss, auxiliary["balance"]), (0.1 + 0.2 + f64::MIN_POSITIVE, 1.0 / 3.0));
+    }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use burn::backend::Flex;
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use mm1_model::Compute;
@@ -59,6 +60,18 @@ pub(crate) fn map<M: Module>(model: M, change: impl FnMut(&str, &[usize], Tensor
 pub(crate) fn download(values: &Tensor<1>, shape: &[usize]) -> TensorData {
     let (bytes, _, dtype) = values.to_data().into_parts();
     TensorData::from_bytes(bytes, shape.to_vec(), dtype)
+}
+
+/// What `of` makes of `values`, which are copied only where they are not on the host.
+pub(crate) fn read<R>(values: Tensor<1>, of: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let Ok(here) = values.clone().try_into_primitive::<Flex>() else {
+        let copied: Vec<f32> = values.into_data().try_into_vec().context("values in f32")?;
+        return Ok(of(&copied));
+    };
+    Ok(match here.as_slice() {
+        Some(values) => of(values),
+        None => of(here.to_contiguous().storage()),
+    })
 }
 
 /// `tensors`, if their names, shapes and types are the `expected` ones.

@@ -1,5 +1,6 @@
 //! Ranks that MPI has started.
 
+use std::hint;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Error, Result, ensure};
 use mm1_train::Exchange;
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::{self, Universe};
+use mpi::request::{self, Request, Scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence, Root as _};
 use mpi::{Count, Threading};
@@ -20,6 +22,12 @@ use crate::output;
 
 /// Bytes of all ranks that cross at once to one.
 const TOGETHER: usize = 1 << 30;
+/// Bytes that cross at once of what a rank tells, with its length: what is told in a step fits, mostly.
+const LETTER: usize = 512;
+/// How long a rank that waits keeps the processor.
+const AT_ONCE: Duration = Duration::from_micros(100);
+/// How long it leaves it then, before it looks again.
+const NAP: Duration = Duration::from_micros(50);
 /// How often a rank that waits without work looks whether the others have come.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -59,15 +67,14 @@ impl Mpi {
     }
 
     /// [`Exchange::scatter`] of any numbers.
-    fn to_all<T: Equivalence + Default + Clone>(&self, own: &[T], parts: &[Range<usize>]) -> Result<Vec<T>> {
+    fn to_all<T: Equivalence>(&self, own: &[T], parts: &[Range<usize>], given: &mut [T]) -> Result<()> {
         self.timed(|world| {
             let len = parts[self.rank].len();
-            let mut all = vec![T::default(); len * self.ranks];
             let (counts, begins) = places(parts.iter().cloned())?;
-            let given = Partition::new(own, counts, begins);
+            let own = Partition::new(own, counts, begins);
             let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
-            world.all_to_all_varcount_into(&given, &mut PartitionMut::new(&mut all[..], counts, begins));
-            Ok(all)
+            world.all_to_all_varcount_into(&own, &mut PartitionMut::new(given, counts, begins));
+            Ok(())
         })
     }
 
@@ -85,15 +92,68 @@ impl Mpi {
         Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
     }
 
+    /// What `call` gives, once all have come.
     fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> Result<T>) -> Result<T> {
         let (begun, world) = (Instant::now(), world());
         // Every call waits for all; so it is known how long.
-        world.barrier();
-        self.waited.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        wait(world.immediate_barrier());
+        self.came(begun);
         let result = call(&world);
-        self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.spent.fetch_add(nanoseconds(begun), Ordering::Relaxed);
         result
     }
+
+    /// All others have come to a call that was begun then.
+    fn came(&self, begun: Instant) {
+        self.waited.fetch_add(nanoseconds(begun), Ordering::Relaxed);
+    }
+}
+
+/// Waits for a message or for the others: first at the processor, so that what comes soon is there at once,
+/// then with the processor left to others. The ranks of a machine may have as many cores as they have
+/// threads, and data is loaded meanwhile.
+fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
+    let begun = Instant::now();
+    while let Err(still) = request.test() {
+        request = still;
+        if begun.elapsed() > AT_ONCE {
+            thread::sleep(NAP);
+        } else {
+            hint::spin_loop();
+        }
+    }
+}
+
+fn nanoseconds(begun: Instant) -> u64 {
+    begun.elapsed().as_nanos() as u64
+}
+
+/// The length of what a rank tells, and its beginning.
+type Letter = [u8; LETTER];
+
+fn letter(own: &[u8]) -> Letter {
+    let mut letter = [0; LETTER];
+    let length = (own.len() as u64).to_le_bytes();
+    let all = length.iter().chain(own);
+    letter.iter_mut().zip(all).for_each(|(to, &byte)| *to = byte);
+    letter
+}
+
+fn length(letter: &Letter) -> usize {
+    letter.first_chunk().map_or(0, |&length| u64::from_le_bytes(length) as usize)
+}
+
+/// All of it, if that is no longer than a letter.
+fn short(letter: &Letter) -> Option<Vec<u8>> {
+    Some(letter[size_of::<u64>()..].get(..length(letter))?.to_vec())
+}
+
+/// What all ranks tell, each a part of it all.
+fn gather_long(world: &SimpleCommunicator, own: &[u8], parts: Vec<Range<usize>>) -> Result<Vec<Vec<u8>>> {
+    let mut all = room(parts.last().map_or(0, |part| part.end));
+    let (counts, places) = places(parts.iter().cloned())?;
+    world.all_gather_varcount_into(somewhere(own), &mut PartitionMut::new(&mut all[..], counts, places));
+    Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
 }
 
 /// Where the end of MPI is not asked for the process has failed: in it MPI would wait for the others.
@@ -164,16 +224,23 @@ impl Exchange for Mpi {
     }
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.timed(|world| {
-            let parts = in_turn(&lens(world, own.len(), self.ranks)?);
-            let mut all = room(parts.last().map_or(0, |part| part.end));
-            let (counts, places) = places(parts.iter().cloned())?;
-            world.all_gather_varcount_into(
-                somewhere(own),
-                &mut PartitionMut::new(&mut all[..], counts, places),
-            );
-            Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
-        })
+        let (begun, world) = (Instant::now(), world());
+        // Most that is told is short: then one message is all of it.
+        let (letter, mut letters) = (letter(own), vec![[0; LETTER]; self.ranks]);
+        request::scope(|scope| {
+            wait(world.immediate_all_gather_into(scope, &letter[..], letters.as_flattened_mut()));
+        });
+        // It has waited for all of them.
+        self.came(begun);
+        let all = match letters.iter().map(short).collect() {
+            Some(all) => all,
+            None => {
+                let lens = letters.iter().map(|letter| count(length(letter))).collect::<Result<Vec<_>>>()?;
+                gather_long(&world, own, in_turn(&lens))?
+            }
+        };
+        self.spent.fetch_add(nanoseconds(begun), Ordering::Relaxed);
+        Ok(all)
     }
 
     fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
@@ -191,19 +258,18 @@ impl Exchange for Mpi {
         })
     }
 
-    fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>> {
-        self.to_all(own, parts)
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
+        self.to_all(own, parts, given)
     }
 
-    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>> {
-        self.to_all(own, parts)
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>], given: &mut [u16]) -> Result<()> {
+        self.to_all(own, parts, given)
     }
 
-    fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
+    fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
         self.timed(|world| {
-            let own = whole[parts[self.rank].clone()].to_vec();
             let (counts, begins) = places(parts.iter().cloned())?;
-            world.all_gather_varcount_into(&own[..], &mut PartitionMut::new(whole, counts, begins));
+            world.all_gather_varcount_into(own, &mut PartitionMut::new(whole, counts, begins));
             Ok(())
         })
     }

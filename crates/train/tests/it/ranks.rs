@@ -67,20 +67,23 @@ impl Exchange for Thread {
         Ok((self.rank == 0).then_some(all))
     }
 
-    fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>> {
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
         let part = |all: Vec<u8>| floats(&all)[parts[self.rank].clone()].to_vec();
-        Ok(self.gather(&bytes(own))?.into_iter().flat_map(part).collect())
+        let all: Vec<f32> = self.gather(&bytes(own))?.into_iter().flat_map(part).collect();
+        given.copy_from_slice(&all);
+        Ok(())
     }
 
-    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>> {
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>], given: &mut [u16]) -> Result<()> {
         let own: Vec<u8> = own.iter().flat_map(|x| x.to_le_bytes()).collect();
         let part = |all: Vec<u8>| all.as_chunks().0[parts[self.rank].clone()].to_vec();
-        Ok(self.gather(&own)?.into_iter().flat_map(part).map(u16::from_le_bytes).collect())
+        let all: Vec<[u8; 2]> = self.gather(&own)?.into_iter().flat_map(part).collect();
+        given.iter_mut().zip(all).for_each(|(to, x)| *to = u16::from_le_bytes(x));
+        Ok(())
     }
 
-    fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
-        let own = bytes(&whole[parts[self.rank].clone()]);
-        for (part, of_rank) in parts.iter().zip(self.gather(&own)?) {
+    fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
+        for (part, of_rank) in parts.iter().zip(self.gather(&bytes(own))?) {
             whole[part.clone()].copy_from_slice(&floats(&of_rank));
         }
         Ok(())
