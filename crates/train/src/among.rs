@@ -16,7 +16,7 @@ use serde_json::Value;
 use crate::checkpoint::Snapshot;
 use crate::exchange::{Exchange, of_step};
 use crate::norm::Norm;
-use crate::optim::Update;
+use crate::optim::{PartSums, Update};
 use crate::parameters;
 use crate::report::StepReport;
 use crate::step::{MicroBatch, Objective, Preceding, Step, StepResult, Trainer};
@@ -53,24 +53,7 @@ impl<M: Objective> Trainer<M> {
             }
             None => Default::default(),
         };
-        let mut sums = self.optimizer.part_sums();
-        let mut found = Vec::with_capacity(batches.len());
-        for (round, placed) in placed.iter().enumerate() {
-            let result = match (&mut shared, placed) {
-                (Some(shared), placed) => {
-                    let number = round * exchange.ranks() + exchange.rank();
-                    shared.micro_batch(compute, placed.as_ref(), number)
-                }
-                (None, Some(placed)) => self.micro_batch(compute, placed),
-                (None, None) => Ok(StepResult::default()),
-            };
-            let StepResult { loss, auxiliary_losses, grads, .. } =
-                result
-                    .and_then(StepResult::read_losses)
-                    .with_context(|| format!("step {}", self.steps_done()))?;
-            self.optimizer.add_parts(exchange, grads, &mut sums)?;
-            found.push((loss, auxiliary_losses));
-        }
+        let (found, sums) = self.learn_among(exchange, compute, &placed, shared)?;
         let found = StepFindings { losses: found, squares: self.optimizer.squares_of_parts(&sums) };
         let found = found.of_all(exchange)?;
         let (loss, auxiliary_losses) = losses_of_step(&found);
@@ -91,6 +74,40 @@ impl<M: Objective> Trainer<M> {
         self.step = time;
         let (tokens, images) = (sum(1) as usize, sum(2) as usize);
         Ok(StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures })
+    }
+
+    /// The losses of this rank's micro-batches, and the sums of the gradients of all.
+    fn learn_among(
+        &self,
+        exchange: &dyn Exchange,
+        compute: &Compute,
+        placed: &[Option<PlacedBatch<'_, M::Batch>>],
+        mut shared: Option<SharedStep<'_, M::Batch>>,
+    ) -> Result<(Vec<BatchLosses>, PartSums)> {
+        let crossing = self.optimizer.crossing();
+        let mut sums = self.optimizer.part_sums();
+        let mut found = Vec::with_capacity(placed.len());
+        for (round, placed) in placed.iter().enumerate() {
+            let number = round * exchange.ranks() + exchange.rank();
+            let losses = crossing.add_while(exchange, &mut sums, |outlet| {
+                let mut compute = compute.clone();
+                if exchange.overlaps() {
+                    let hook = outlet.hook(self.model(), |path| self.optimizer.number_of(path));
+                    compute = compute.with_gradient_hook(&hook);
+                }
+                let result = match (&mut shared, placed) {
+                    (Some(shared), placed) => shared.micro_batch(&compute, placed.as_ref(), number),
+                    (None, Some(placed)) => self.micro_batch(&compute, placed),
+                    (None, None) => Ok(StepResult::default()),
+                };
+                let StepResult { loss, auxiliary_losses, grads, .. } =
+                    result.and_then(StepResult::read_losses)?;
+                outlet.give_rest(grads)?;
+                Ok((loss, auxiliary_losses))
+            });
+            found.push(losses.with_context(|| format!("step {}", self.steps_done()))?);
+        }
+        Ok((found, sums))
     }
 
     /// The micro-batches of this rank, rank `rank` of `ranks`, in a step of the weight `weight`; none in the
@@ -131,11 +148,14 @@ impl<M: Objective> Trainer<M> {
     }
 }
 
+/// The loss of a micro-batch, and the auxiliary losses among it by name.
+type BatchLosses = (f64, BTreeMap<String, f64>);
+
 /// What a rank has found in a step, of which the others must know.
 #[derive(Debug, PartialEq)]
 struct StepFindings {
-    /// Of each of its micro-batches, the auxiliary losses among it by name.
-    losses: Vec<(f64, BTreeMap<String, f64>)>,
+    /// Of each of its micro-batches.
+    losses: Vec<BatchLosses>,
     /// The sums of squares of its parts.
     squares: Vec<f64>,
 }
@@ -148,7 +168,7 @@ impl StepFindings {
 
     /// The length of the losses as JSON, with numbers as bits, which none may lose; these; the squares.
     fn bytes(&self) -> Result<Vec<u8>> {
-        let bits = |(loss, auxiliary): &(f64, BTreeMap<String, f64>)| {
+        let bits = |(loss, auxiliary): &BatchLosses| {
             let auxiliary = auxiliary.iter().map(|(name, loss)| (name.clone(), loss.to_bits()));
             (loss.to_bits(), auxiliary.collect::<BTreeMap<_, _>>())
         };

@@ -17,14 +17,23 @@ use serde::{Deserialize, Serialize};
 /// rank r has micro-batches r, r + n, r + 2n and so on, and keeps the moments of its part of each parameter
 /// (ZeRO stage 1, Rajbhandari et al. 2020).
 ///
-/// All ranks make the same calls in the same order, and each call waits for all of them. A rank that fails
-/// comes to no further call: whoever starts the ranks ends the others then.
+/// All ranks make the same calls in the same order, and each call waits for all of them. No two calls of a
+/// rank are made at once, but some by another thread. A rank that fails comes to no further call: whoever
+/// starts the ranks ends the others then.
 pub trait Exchange: Debug + Send + Sync {
     /// Which rank this is, from 0.
     fn rank(&self) -> usize;
 
     /// How many there are.
     fn ranks(&self) -> usize;
+
+    /// Whether another thread may call while this rank computes gradients.
+    fn overlaps(&self) -> bool {
+        true
+    }
+
+    /// From here on this rank computes beside the calls of another thread, or no longer.
+    fn computes_beside(&self, _computes: bool) {}
 
     /// What each rank gives, in their order.
     ///
@@ -92,10 +101,10 @@ impl ExchangePrecision {
             Self::F32 => exchange.scatter(own, parts, &mut given)?,
             Self::Bf16 => {
                 let [mut halves, mut given_halves] = [own.len(), count].map(Buffer::<bf16>::new);
-                rows::narrow(&mut halves, own);
+                rows::narrow_alone(&mut halves, own);
                 let to = given_halves.reinterpret_cast_mut();
                 exchange.scatter_halves(halves.reinterpret_cast(), parts, to)?;
-                rows::widen(&mut given, &given_halves);
+                rows::widen_alone(&mut given, &given_halves);
             }
         }
         Ok(given)
@@ -115,18 +124,32 @@ pub(crate) fn parts(ranks: usize, index: usize, count: usize) -> Vec<Range<usize
     (0..ranks).map(part).collect()
 }
 
-/// Values of small parameters that cross together, 64 MiB: a message of its own for each would be mostly
-/// latency. A larger parameter crosses alone.
-const BUCKET: usize = 1 << 24;
+/// Values of parameters that cross together at most, 64 MiB. A larger parameter crosses alone.
+const MOST: usize = 1 << 24;
+/// At least: the time of a message with fewer is its latency alone.
+const LEAST: usize = 1 << 12;
+/// About so many buckets cross while gradients are computed. What is left of them then is mostly the last
+/// one: an eighth.
+const BUCKETS: usize = 8;
 
-/// Which of the parameters with these numbers of values cross together.
-pub fn buckets(counts: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
-    let (mut buckets, mut values): (Vec<Range<usize>>, _) = (Vec::new(), 0);
-    for (index, count) in counts.into_iter().enumerate() {
-        match buckets.last_mut().filter(|_| values + count <= BUCKET) {
-            Some(last) => (last.end, values) = (index + 1, values + count),
+/// Which parameters cross together, by path, in the order in which their gradients are there, about: the
+/// model's backwards. `parameters` are all trained ones with their numbers of values, in the order of the
+/// model. A table of embeddings is read first, so that its gradient comes last.
+pub fn buckets(parameters: Vec<(String, usize)>) -> Vec<Vec<String>> {
+    let all: usize = parameters.iter().map(|(_, count)| count).sum();
+    let room = (all / BUCKETS).clamp(LEAST, MOST);
+    let is_table = |path: &str| path.rsplit('.').next() == Some("embedding");
+    let (tables, others): (Vec<_>, Vec<_>) =
+        parameters.into_iter().rev().partition(|(path, _)| is_table(path));
+    let (mut buckets, mut values): (Vec<Vec<String>>, _) = (Vec::new(), 0);
+    for (path, count) in others.into_iter().chain(tables) {
+        match buckets.last_mut().filter(|_| values + count <= room) {
+            Some(last) => {
+                last.push(path);
+                values += count;
+            }
             None => {
-                buckets.push(index..index + 1);
+                buckets.push(vec![path]);
                 values = count;
             }
         }
@@ -255,9 +278,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_parameters_cross_together() {
-        assert_eq!(buckets([3, BUCKET - 3, 1, 2 * BUCKET, 5, 6]), [0..2, 2..3, 3..4, 4..6]);
-        assert!(buckets([]).is_empty());
+    fn parameters_cross_in_the_order_of_the_backward_pass() {
+        let named = |parameters: &[(&str, usize)]| {
+            buckets(parameters.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect())
+        };
+        assert!(named(&[]).is_empty());
+        let small = named(&[("vision.patch", 3), ("lm.embedding", 5), ("lm.blocks.0.w", 7), ("lm.norm", 1)]);
+        assert_eq!(small, [["lm.norm", "lm.blocks.0.w", "vision.patch", "lm.embedding"]]);
+        let several =
+            named(&[("a", LEAST), ("embedding.b", 1), ("c", 2 * LEAST), ("d", LEAST - 1), ("e", 1)]);
+        assert_eq!(several, [vec!["e", "d"], vec!["c"], vec!["embedding.b"], vec!["a"]]);
+        let paths: Vec<String> = (0..100).map(|i| format!("blocks.{i}")).collect();
+        let many = |count: usize| named(&paths.iter().map(|p| (p.as_str(), count)).collect::<Vec<_>>());
+        assert_eq!(many(10 * LEAST).len(), 9, "twelve of a hundred in each");
+        assert_eq!(many(MOST).len(), 100, "none above the most");
     }
 
     #[test]

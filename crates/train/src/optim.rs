@@ -10,6 +10,7 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw::{self, PIECE};
 use mm1_kernels::arena::Buffer;
 use mm1_kernels::rows;
+use mm1_model::weights;
 
 use crate::config::OptimizerConfig;
 use crate::exchange::{self, Bucket, Exchange, Parts};
@@ -21,6 +22,7 @@ use crate::moments::Moments;
 #[cfg(feature = "gpu")]
 use crate::norm::SumsOfSquares;
 use crate::norm::{self, Norm};
+use crate::overlap::Crossing;
 use crate::parameters;
 
 /// Gradients by path of the parameter, flat.
@@ -61,6 +63,8 @@ struct Place {
     bucket: usize,
     /// Which of its members it is.
     member: usize,
+    /// Which of the members of all buckets.
+    number: usize,
     /// Where this rank's part lies in the [`PartSums`] of the bucket.
     own: Range<usize>,
 }
@@ -93,16 +97,22 @@ impl AdamW {
             (path, TrainedParameter { shape: p.shape, scale, parts, place: Place::default(), moments })
         });
         let mut trained: BTreeMap<String, TrainedParameter> = trained.collect();
-        let named: Vec<_> = trained.iter().map(|(path, t)| (path.clone(), t.parts.clone())).collect();
-        let together = exchange::buckets(trained.values().map(TrainedParameter::count));
-        let buckets: Vec<Bucket> =
-            together.into_iter().map(|together| Bucket::new(ranks, named[together].to_vec())).collect();
+        let count = |(path, _): (String, Vec<usize>)| {
+            let count = trained.get(&path)?.count();
+            Some((path, count))
+        };
+        let in_order: Vec<_> = weights::shapes(model).into_iter().filter_map(count).collect();
+        let parts = |path: String| (path.clone(), trained[&path].parts.clone());
+        let bucket = |together: Vec<String>| Bucket::new(ranks, together.into_iter().map(parts));
+        let buckets: Vec<Bucket> = exchange::buckets(in_order).into_iter().map(bucket).collect();
+        let mut number = 0;
         for (index, bucket) in buckets.iter().enumerate() {
-            for (number, member) in bucket.members().iter().enumerate() {
+            for (member_index, member) in bucket.members().iter().enumerate() {
                 if let Some(trained) = trained.get_mut(&member.path) {
                     let own = member.place_of(rank, bucket);
-                    trained.place = Place { bucket: index, member: number, own };
+                    trained.place = Place { bucket: index, member: member_index, number, own };
                 }
+                number += 1;
             }
         }
         Self { config, rank, buckets, trained, scale: None }
@@ -173,26 +183,14 @@ impl AdamW {
         self.buckets.iter().map(zeros).collect()
     }
 
-    /// Adds the gradients of one micro-batch of each rank, in the order of the ranks. Every rank takes part
-    /// with every parameter: where one has no gradient it is 0.
-    pub(crate) fn add_parts(
-        &self,
-        exchange: &dyn Exchange,
-        mut grads: Gradients,
-        sums: &mut PartSums,
-    ) -> Result<()> {
-        for (bucket, sums) in self.buckets.iter().zip(sums) {
-            let mut packed = Buffer::new(bucket.len());
-            for member in bucket.members() {
-                match grads.remove(&member.path) {
-                    Some(grad) => parameters::read(grad, |grad| member.pack(Some(grad), &mut packed))?,
-                    None => member.pack(None, &mut packed),
-                }
-            }
-            let given = self.config.exchange.scatter(exchange, &packed, bucket.ranks())?;
-            given.chunks_exact(sums.len().max(1)).for_each(|of_rank| rows::add(sums, of_rank));
-        }
-        Ok(())
+    /// What crosses in each micro-batch.
+    pub(crate) fn crossing(&self) -> Crossing<'_> {
+        Crossing { buckets: &self.buckets, precision: self.config.exchange }
+    }
+
+    /// Which of the parameters that cross is the one at `path`.
+    pub(crate) fn number_of(&self, path: &str) -> Option<usize> {
+        self.trained.get(path).map(|trained| trained.place.number)
     }
 
     /// The sums of squares of the pieces of this rank's parts, in the order of their paths, for

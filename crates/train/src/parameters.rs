@@ -7,7 +7,7 @@ use burn::backend::Flex;
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use mm1_model::Compute;
-use mm1_model::ops::GradientSums;
+use mm1_model::ops::{GradientHook, GradientSums};
 use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
 /// One parameter.
@@ -39,9 +39,14 @@ pub(crate) fn add_gradients<M: Module>(
     if let Some(step_sums) = step_sums {
         walk::visit(model, &mut HandOver { sums, step_sums });
     }
-    let mut add = Add { grads: loss.backward(), sums, step_sums };
+    let mut add = Add { grads: loss.backward(), sums, step_sums, hook: compute.gradient_hook() };
     walk::visit(model, &mut add);
     add.grads
+}
+
+/// Lets `hook` watch the parameters that have a `number`.
+pub(crate) fn watch<M: Module>(model: &M, hook: &GradientHook, number: impl Fn(&str) -> Option<usize>) {
+    walk::visit(model, &mut Watch { hook, number });
 }
 
 /// All values on the host, by path.
@@ -72,6 +77,15 @@ pub(crate) fn read<R>(values: Tensor<1>, of: impl FnOnce(&[f32]) -> R) -> Result
         Some(values) => of(values),
         None => of(here.to_contiguous().storage()),
     })
+}
+
+/// The same on the host.
+pub(crate) fn on_host(values: Tensor<1>) -> Result<Tensor<1>> {
+    if values.clone().try_into_primitive::<Flex>().is_ok() {
+        return Ok(values);
+    }
+    let data = values.try_into_data().context("a gradient on its device")?;
+    Ok(Tensor::from_data(data, &Device::flex()))
 }
 
 /// `tensors`, if their names, shapes and types are the `expected` ones.
@@ -135,19 +149,30 @@ struct Add<'a> {
     grads: Gradients,
     sums: &'a mut BTreeMap<String, Tensor<1>>,
     step_sums: Option<&'a GradientSums>,
+    hook: Option<&'a GradientHook>,
 }
 
 impl ParameterVisitor for Add<'_> {
     fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let grad = tensor.grad_remove(&mut self.grads).map(flat);
+        let rest = self.hook.and_then(|hook| hook.rest(tensor.clone()));
         let left = self.sums.remove(path).or_else(|| self.step_sums?.take(tensor));
-        let sum = match (left, grad) {
-            (Some(sum), Some(grad)) => Some(sum + grad),
-            (sum, grad) => sum.or(grad),
-        };
-        if let Some(sum) = sum {
+        if let Some(sum) = [left, rest, grad].into_iter().flatten().reduce(|sum, part| sum + part) {
             self.sums.insert(path.to_owned(), sum);
+        }
+    }
+}
+
+struct Watch<'a, F> {
+    hook: &'a GradientHook,
+    number: F,
+}
+
+impl<F: Fn(&str) -> Option<usize>> ParameterVisitor for Watch<'_, F> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        if let Some(number) = (self.number)(path) {
+            self.hook.watch(number, param.val());
         }
     }
 }

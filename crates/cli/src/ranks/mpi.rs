@@ -3,7 +3,7 @@
 use std::hint;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -28,6 +28,9 @@ const LETTER: usize = 512;
 const AT_ONCE: Duration = Duration::from_micros(100);
 /// How long it leaves it then, before it looks again.
 const NAP: Duration = Duration::from_micros(50);
+/// The same while it computes beside: a look takes some of its time, and gradients come every few
+/// milliseconds.
+const NAP_BESIDE: Duration = Duration::from_micros(200);
 /// How often a rank that waits without work looks whether the others have come.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -36,7 +39,8 @@ pub(super) struct Mpi {
     rank: usize,
     ranks: usize,
     universe: Mutex<Option<Universe>>,
-    /// Nanoseconds in calls, and those until all others had come.
+    clock: Clock,
+    /// Nanoseconds of the clock in calls, and those until all others had come.
     spent: AtomicU64,
     waited: AtomicU64,
 }
@@ -63,7 +67,8 @@ impl Mpi {
         );
         let (rank, ranks) = (world().rank() as usize, world().size() as usize);
         let universe = Mutex::new(Some(universe));
-        Ok(Arc::new(Self { rank, ranks, universe, spent: AtomicU64::new(0), waited: AtomicU64::new(0) }))
+        let [spent, waited] = [(); 2].map(|()| AtomicU64::new(0));
+        Ok(Arc::new(Self { rank, ranks, universe, clock: Clock::begin(), spent, waited }))
     }
 
     /// [`Exchange::scatter`] of any numbers.
@@ -73,7 +78,10 @@ impl Mpi {
             let (counts, begins) = places(parts.iter().cloned())?;
             let own = Partition::new(own, counts, begins);
             let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
-            world.all_to_all_varcount_into(&own, &mut PartitionMut::new(given, counts, begins));
+            let mut given = PartitionMut::new(given, counts, begins);
+            request::scope(|scope| {
+                self.wait(world.immediate_all_to_all_varcount_into(scope, &own, &mut given));
+            });
             Ok(())
         })
     }
@@ -94,38 +102,81 @@ impl Mpi {
 
     /// What `call` gives, once all have come.
     fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> Result<T>) -> Result<T> {
-        let (begun, world) = (Instant::now(), world());
+        let (begun, world) = (self.clock.now(), world());
         // Every call waits for all; so it is known how long.
-        wait(world.immediate_barrier());
-        self.came(begun);
+        self.wait(world.immediate_barrier());
+        self.add_to(&self.waited, begun);
         let result = call(&world);
-        self.spent.fetch_add(nanoseconds(begun), Ordering::Relaxed);
+        self.add_to(&self.spent, begun);
         result
     }
 
-    /// All others have come to a call that was begun then.
-    fn came(&self, begun: Instant) {
-        self.waited.fetch_add(nanoseconds(begun), Ordering::Relaxed);
+    /// Adds the time since `begun`.
+    fn add_to(&self, sum: &AtomicU64, begun: Duration) {
+        let time = self.clock.now().saturating_sub(begun);
+        sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
     }
-}
 
-/// Waits for a message or for the others: first at the processor, so that what comes soon is there at once,
-/// then with the processor left to others. The ranks of a machine may have as many cores as they have
-/// threads, and data is loaded meanwhile.
-fn wait<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
-    let begun = Instant::now();
-    while let Err(still) = request.test() {
-        request = still;
-        if begun.elapsed() > AT_ONCE {
-            thread::sleep(NAP);
-        } else {
-            hint::spin_loop();
+    /// Waits for a message or for the others: first at the processor, so that what comes soon is there at
+    /// once, then with the processor left to others. The ranks of a machine may have as many cores as they
+    /// have threads, which compute meanwhile or load data.
+    fn wait<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>) {
+        let begun = Instant::now();
+        while let Err(still) = request.test() {
+            request = still;
+            if self.clock.stands() {
+                thread::sleep(NAP_BESIDE);
+            } else if begun.elapsed() >= AT_ONCE {
+                thread::sleep(NAP);
+            } else {
+                hint::spin_loop();
+            }
         }
     }
 }
 
-fn nanoseconds(begun: Instant) -> u64 {
-    begun.elapsed().as_nanos() as u64
+/// A clock that stands while the rank computes beside the calls of another thread: these cost no time then.
+struct Clock {
+    begun: Instant,
+    hidden: Mutex<Hidden>,
+}
+
+/// The time for which a [`Clock`] stood.
+#[derive(Clone, Copy, Default)]
+struct Hidden {
+    all: Duration,
+    /// It stands since then.
+    since: Option<Instant>,
+}
+
+impl Clock {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), hidden: Mutex::default() }
+    }
+
+    /// The time for which it went.
+    fn now(&self) -> Duration {
+        // After the lock: it may stand since a moment ago.
+        let Hidden { all, since } = *self.lock();
+        let now = Instant::now();
+        (now - self.begun).saturating_sub(all + since.map_or(Duration::ZERO, |since| now - since))
+    }
+
+    fn stands(&self) -> bool {
+        self.lock().since.is_some()
+    }
+
+    fn stand(&self, stands: bool) {
+        let mut hidden = self.lock();
+        if let Some(since) = hidden.since.take() {
+            hidden.all += since.elapsed();
+        }
+        hidden.since = stands.then(Instant::now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hidden> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The length of what a rank tells, and its beginning.
@@ -223,15 +274,19 @@ impl Exchange for Mpi {
         self.ranks
     }
 
+    fn computes_beside(&self, computes: bool) {
+        self.clock.stand(computes);
+    }
+
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let (begun, world) = (Instant::now(), world());
+        let (begun, world) = (self.clock.now(), world());
         // Most that is told is short: then one message is all of it.
         let (letter, mut letters) = (letter(own), vec![[0; LETTER]; self.ranks]);
         request::scope(|scope| {
-            wait(world.immediate_all_gather_into(scope, &letter[..], letters.as_flattened_mut()));
+            self.wait(world.immediate_all_gather_into(scope, &letter[..], letters.as_flattened_mut()));
         });
         // It has waited for all of them.
-        self.came(begun);
+        self.add_to(&self.waited, begun);
         let all = match letters.iter().map(short).collect() {
             Some(all) => all,
             None => {
@@ -239,7 +294,7 @@ impl Exchange for Mpi {
                 gather_long(&world, own, in_turn(&lens))?
             }
         };
-        self.spent.fetch_add(nanoseconds(begun), Ordering::Relaxed);
+        self.add_to(&self.spent, begun);
         Ok(all)
     }
 
@@ -309,5 +364,34 @@ impl RunRanks for Mpi {
 
     fn exchange(self: Arc<Self>) -> Arc<dyn Exchange> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_stands_while_its_rank_computes_beside() {
+        let (whole, clock) = (Instant::now(), Clock::begin());
+        let time = Duration::from_millis(5);
+        clock.stand(true);
+        let at = clock.now();
+        thread::sleep(2 * time);
+        assert_eq!((clock.now(), clock.stands()), (at, true));
+        clock.stand(false);
+        thread::sleep(time);
+        assert!(clock.now() >= at + time && !clock.stands());
+        assert!(clock.now() + 2 * time <= whole.elapsed());
+    }
+
+    #[test]
+    fn what_is_short_fits_into_a_letter() {
+        let told: Vec<u8> = (0..=LETTER).map(|i| i as u8).collect();
+        for count in [0, 1, LETTER - 8, LETTER - 7, LETTER] {
+            let letter = letter(&told[..count]);
+            assert_eq!(length(&letter), count);
+            assert_eq!(short(&letter), (count <= LETTER - 8).then(|| told[..count].to_vec()));
+        }
     }
 }
