@@ -7,7 +7,10 @@
 #![expect(unsafe_code, reason = "maps addresses and hands out disjoint parts of them")]
 
 use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
 use std::mem::MaybeUninit;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn_std::{AccessError, AccessPolicy, AllocationController, AllocationProperty, Bytes};
@@ -39,6 +42,72 @@ pub fn floats(len: usize) -> Bytes {
 /// The same of `len` numbers of bfloat16.
 pub fn halves(len: usize) -> Bytes {
     bytes(len * size_of::<bf16>()).unwrap_or_else(|| Bytes::from_elems(vec![bf16::ZERO; len]))
+}
+
+/// Numbers for a while, in the arena: of any value at first. Dropped, they serve the next.
+pub struct Buffer<T> {
+    words: BufferWords,
+    len: usize,
+    number: PhantomData<T>,
+}
+
+enum BufferWords {
+    Arena(Part),
+    /// Without an arena, and of no length.
+    Heap(Vec<u32>),
+}
+
+/// A number of which every pattern of bits is one, with the alignment of a word at most.
+pub trait Plain: Copy + sealed::Sealed {}
+
+mod sealed {
+    pub trait Sealed {}
+    impl Sealed for f32 {}
+    impl Sealed for half::bf16 {}
+}
+
+impl Plain for f32 {}
+impl Plain for bf16 {}
+
+impl<T: Plain> Buffer<T> {
+    /// `len` numbers.
+    pub fn new(len: usize) -> Self {
+        let words = (len * size_of::<T>()).div_ceil(WORD);
+        let part = if words > 0 { Part::new(words) } else { None };
+        let words = part.map_or_else(|| BufferWords::Heap(vec![0; words]), BufferWords::Arena);
+        Self { words, len, number: PhantomData }
+    }
+}
+
+impl<T: Plain> Deref for Buffer<T> {
+    type Target = [T];
+
+    fn deref(&self) -> &[T] {
+        let words = match &self.words {
+            BufferWords::Arena(part) => part.words(),
+            BufferWords::Heap(words) => words,
+        };
+        // SAFETY: `len` numbers fit into the words, which are initialised and aligned for them; any bits are
+        // a number.
+        unsafe { std::slice::from_raw_parts(words.as_ptr().cast(), self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let words = match &mut self.words {
+            BufferWords::Arena(part) => part.words_mut(),
+            BufferWords::Heap(words) => words,
+        };
+        // SAFETY: as in `deref`; whatever is written leaves words that are initialised.
+        unsafe { std::slice::from_raw_parts_mut(words.as_mut_ptr().cast(), self.len) }
+    }
+}
+
+impl<T> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} numbers", self.len)
+    }
 }
 
 fn bytes(size: usize) -> Option<Bytes> {

@@ -65,15 +65,25 @@ tiered! {
     }
 }
 
+fn check_lengths<A, B>(y: &[A], x: &[B]) {
+    assert_eq!(y.len(), x.len(), "they differ in length");
+}
+
 /// Runs `f` on the pieces of two slices of one length, on all threads.
 fn in_pieces<A: Send, B: Sync>(y: &mut [A], x: &[B], f: impl Fn(&mut [A], &[B]) + Sync) {
-    assert_eq!(y.len(), x.len(), "they differ in length");
+    check_lengths(y, x);
     (y.par_chunks_mut(VALUES), x.par_chunks(VALUES)).into_par_iter().for_each(|(y, x)| f(y, x));
 }
 
 /// `y += x`, both `[n]`.
 pub fn add(y: &mut [f32], x: &[f32]) {
     in_pieces(y, x, add_piece);
+}
+
+/// [`add`] on this thread alone: for one that works beside the pool's, which may all be busy.
+pub fn add_alone(y: &mut [f32], x: &[f32]) {
+    check_lengths(y, x);
+    add_piece(y, x);
 }
 
 tiered! {
@@ -112,6 +122,12 @@ pub fn narrow(y: &mut [bf16], x: &[f32]) {
     in_pieces(y, x, narrow_piece);
 }
 
+/// [`narrow`] on this thread alone.
+pub fn narrow_alone(y: &mut [bf16], x: &[f32]) {
+    check_lengths(y, x);
+    narrow_piece(y, x);
+}
+
 tiered! {
     fn narrow_piece(y: &mut [bf16], x: &[f32]) {
         for (y, &x) in y.iter_mut().zip(x) {
@@ -123,6 +139,12 @@ tiered! {
 /// `y = x`, both `[n]`, back from bfloat16.
 pub fn widen(y: &mut [f32], x: &[bf16]) {
     in_pieces(y, x, widen_piece);
+}
+
+/// [`widen`] on this thread alone.
+pub fn widen_alone(y: &mut [f32], x: &[bf16]) {
+    check_lengths(y, x);
+    widen_piece(y, x);
 }
 
 tiered! {

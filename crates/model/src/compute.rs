@@ -6,7 +6,7 @@ use burn::module::Module;
 use burn::tensor::{Device, Tensor};
 use mm1_kernels::arena;
 
-use crate::ops::{self, Dropout, Fused, GradientSums, Operations, Precision, WeightFormat};
+use crate::ops::{self, Dropout, Fused, GradientHook, GradientSums, Operations, Precision, WeightFormat};
 
 /// Where and how everything is computed: the device, the operations for it, their precision, and what a
 /// training step saves for backward. It is made once and passed to whatever computes; nothing of it is
@@ -108,6 +108,17 @@ impl Compute {
     /// leave that to the engine.
     pub fn gradient_sums(&self) -> Option<&GradientSums> {
         self.ops.memory()?.gradient_sums()
+    }
+
+    /// The same giving gradients of parameters away during the backward pass, where operations can do that.
+    pub fn with_gradient_hook(&self, hook: &Arc<GradientHook>) -> Self {
+        let hooked = self.ops.with_gradient_hook(hook);
+        Self { ops: hooked.unwrap_or_else(|| self.ops.clone()), ..self.clone() }
+    }
+
+    /// Who takes gradients during the backward pass.
+    pub fn gradient_hook(&self) -> Option<&GradientHook> {
+        self.ops.memory()?.gradient_hook()
     }
 
     /// Runs `step`, one of training or of reading, with a `Compute` whose operations work in the memory that

@@ -2,11 +2,13 @@
 
 use std::fmt::Debug;
 use std::ops::Range;
+use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use half::bf16;
-use half::slice::{HalfBitsSliceExt as _, HalfFloatSliceExt as _};
+use half::slice::HalfFloatSliceExt as _;
 use mm1_kernels::adamw::PIECE;
+use mm1_kernels::arena::Buffer;
 use mm1_kernels::rows;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -15,14 +17,23 @@ use serde::{Deserialize, Serialize};
 /// rank r has micro-batches r, r + n, r + 2n and so on, and keeps the moments of its part of each parameter
 /// (ZeRO stage 1, Rajbhandari et al. 2020).
 ///
-/// All ranks make the same calls in the same order, and each call waits for all of them. A rank that fails
-/// comes to no further call: whoever starts the ranks ends the others then.
+/// All ranks make the same calls in the same order, and each call waits for all of them. No two calls of a
+/// rank are made at once, but some by another thread. A rank that fails comes to no further call: whoever
+/// starts the ranks ends the others then.
 pub trait Exchange: Debug + Send + Sync {
     /// Which rank this is, from 0.
     fn rank(&self) -> usize;
 
     /// How many there are.
     fn ranks(&self) -> usize;
+
+    /// Whether another thread may call while this rank computes gradients.
+    fn overlaps(&self) -> bool {
+        true
+    }
+
+    /// From here on this rank computes beside the calls of another thread, or no longer.
+    fn computes_beside(&self, _computes: bool) {}
 
     /// What each rank gives, in their order.
     ///
@@ -36,23 +47,24 @@ pub trait Exchange: Debug + Send + Sync {
     /// The network's own.
     fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>>;
 
-    /// Gives `own[parts[r]]` to each rank r. Returns what all ranks give to this one: `[ranks, own part]`.
+    /// Gives `own[parts[r]]` to each rank r. Writes to `given` `[ranks, own part]` what all ranks give to
+    /// this one.
     ///
     /// # Errors
     /// The network's own.
-    fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>>;
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()>;
 
     /// The same of bf16 values, by their bits.
     ///
     /// # Errors
     /// The network's own.
-    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>>;
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>], given: &mut [u16]) -> Result<()>;
 
-    /// Fills `whole` with `whole[parts[r]]` of each rank r.
+    /// Fills `whole[parts[r]]` with what rank r gives, this one `own`.
     ///
     /// # Errors
     /// The network's own.
-    fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()>;
+    fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()>;
 }
 
 /// In which precision gradients cross between ranks. They are summed in f32.
@@ -75,25 +87,27 @@ impl ExchangePrecision {
         }
     }
 
-    /// [`Exchange::scatter`] in this precision. What a rank keeps for itself is rounded, too: else digits
-    /// would depend on who has which micro-batch.
+    /// [`Exchange::scatter`] in this precision: `[ranks, own part]`. What a rank keeps for itself is rounded,
+    /// too: else digits would depend on who has which micro-batch.
     pub(crate) fn scatter(
         self,
         exchange: &dyn Exchange,
         own: &[f32],
         parts: &[Range<usize>],
-    ) -> Result<Vec<f32>> {
+    ) -> Result<Buffer<f32>> {
+        let count = parts.len() * parts[exchange.rank()].len();
+        let mut given = Buffer::new(count);
         match self {
-            Self::F32 => exchange.scatter(own, parts),
+            Self::F32 => exchange.scatter(own, parts, &mut given)?,
             Self::Bf16 => {
-                let mut halves = vec![bf16::ZERO; own.len()];
-                rows::narrow(&mut halves, own);
-                let given = exchange.scatter_halves(halves.reinterpret_cast(), parts)?;
-                let mut all = vec![0.0; given.len()];
-                rows::widen(&mut all, given.reinterpret_cast());
-                Ok(all)
+                let [mut halves, mut given_halves] = [own.len(), count].map(Buffer::<bf16>::new);
+                rows::narrow_alone(&mut halves, own);
+                let to = given_halves.reinterpret_cast_mut();
+                exchange.scatter_halves(halves.reinterpret_cast(), parts, to)?;
+                rows::widen_alone(&mut given, &given_halves);
             }
         }
+        Ok(given)
     }
 }
 
@@ -110,18 +124,32 @@ pub(crate) fn parts(ranks: usize, index: usize, count: usize) -> Vec<Range<usize
     (0..ranks).map(part).collect()
 }
 
-/// Values of small parameters that cross together, 64 MiB: a message of its own for each would be mostly
-/// latency. A larger parameter crosses alone.
-const BUCKET: usize = 1 << 24;
+/// Values of parameters that cross together at most, 64 MiB. A larger parameter crosses alone.
+const MOST: usize = 1 << 24;
+/// At least: the time of a message with fewer is its latency alone.
+const LEAST: usize = 1 << 12;
+/// About so many buckets cross while gradients are computed. What is left of them then is mostly the last
+/// one: an eighth.
+const BUCKETS: usize = 8;
 
-/// Which of the parameters with these numbers of values cross together.
-pub fn buckets(counts: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
-    let (mut buckets, mut values): (Vec<Range<usize>>, _) = (Vec::new(), 0);
-    for (index, count) in counts.into_iter().enumerate() {
-        match buckets.last_mut().filter(|_| values + count <= BUCKET) {
-            Some(last) => (last.end, values) = (index + 1, values + count),
+/// Which parameters cross together, by path, in the order in which their gradients are there, about: the
+/// model's backwards. `parameters` are all trained ones with their numbers of values, in the order of the
+/// model. A table of embeddings is read first, so that its gradient comes last.
+pub fn buckets(parameters: Vec<(String, usize)>) -> Vec<Vec<String>> {
+    let all: usize = parameters.iter().map(|(_, count)| count).sum();
+    let room = (all / BUCKETS).clamp(LEAST, MOST);
+    let is_table = |path: &str| path.rsplit('.').next() == Some("embedding");
+    let (tables, others): (Vec<_>, Vec<_>) =
+        parameters.into_iter().rev().partition(|(path, _)| is_table(path));
+    let (mut buckets, mut values): (Vec<Vec<String>>, _) = (Vec::new(), 0);
+    for (path, count) in others.into_iter().chain(tables) {
+        match buckets.last_mut().filter(|_| values + count <= room) {
+            Some(last) => {
+                last.push(path);
+                values += count;
+            }
             None => {
-                buckets.push(index..index + 1);
+                buckets.push(vec![path]);
                 values = count;
             }
         }
@@ -130,23 +158,47 @@ pub fn buckets(counts: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
 }
 
 /// Parameters that cross together, rank by rank: all that is of rank 0, then of rank 1 and so on.
-pub(crate) struct Bucket<'a> {
-    /// Of each parameter the part of each rank.
-    members: Vec<&'a [Range<usize>]>,
+#[derive(Debug)]
+pub(crate) struct Bucket {
+    members: Vec<Member>,
+    /// Where what is of each rank lies.
     ranks: Vec<Range<usize>>,
 }
 
-impl<'a> Bucket<'a> {
-    /// Of parameters with these parts.
-    pub(crate) fn new(members: Vec<&'a [Range<usize>]>) -> Self {
+/// A parameter of a bucket.
+#[derive(Debug)]
+pub(crate) struct Member {
+    pub(crate) path: String,
+    /// The part of each rank.
+    parts: Parts,
+    /// Where in the bucket it begins.
+    begins: Vec<usize>,
+}
+
+/// Of a parameter the part of each rank.
+pub(crate) type Parts = Arc<[Range<usize>]>;
+
+impl Bucket {
+    /// Of parameters with these paths and parts.
+    pub(crate) fn new(ranks: usize, parameters: impl IntoIterator<Item = (String, Parts)>) -> Self {
+        let member = |(path, parts)| Member { path, parts, begins: Vec::with_capacity(ranks) };
+        let mut members: Vec<Member> = parameters.into_iter().map(member).collect();
         let mut end = 0;
-        let ranks = (0..members.first().map_or(0, |parts| parts.len())).map(|rank| {
+        let of_rank = |rank: usize| {
             let begin = end;
-            end += members.iter().map(|parts| parts[rank].len()).sum::<usize>();
+            for member in &mut members {
+                member.begins.push(end);
+                end += member.parts[rank].len();
+            }
             begin..end
-        });
-        let ranks = ranks.collect();
+        };
+        let ranks = (0..ranks).map(of_rank).collect();
         Self { members, ranks }
+    }
+
+    /// Its parameters.
+    pub(crate) fn members(&self) -> &[Member] {
+        &self.members
     }
 
     /// Where what is of each rank lies.
@@ -158,41 +210,46 @@ impl<'a> Bucket<'a> {
     pub(crate) fn len(&self) -> usize {
         self.ranks.last().map_or(0, |last| last.end)
     }
+}
 
-    /// All of `whole`, the values of each parameter.
-    pub(crate) fn pack(&self, whole: &[Vec<f32>]) -> Vec<f32> {
-        let mut packed = Vec::with_capacity(self.len());
-        for rank in 0..self.ranks.len() {
-            for (parts, values) in self.members.iter().zip(whole) {
-                packed.extend_from_slice(&values[parts[rank].clone()]);
-            }
-        }
-        packed
+impl Member {
+    /// Of the part of each rank where it lies in the parameter, and where in the bucket.
+    fn places(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let place = |(part, &begin): (&Range<usize>, &usize)| (part.clone(), begin..begin + part.len());
+        self.parts.iter().zip(&self.begins).map(place)
     }
 
-    /// What [`Self::pack`] was given.
-    pub(crate) fn unpack(&self, mut packed: &[f32]) -> Vec<Vec<f32>> {
-        let count = |parts: &&[Range<usize>]| parts.iter().map(|part| part.len()).sum();
-        let mut whole: Vec<Vec<f32>> = self.members.iter().map(|parts| vec![0.0; count(parts)]).collect();
-        for rank in 0..self.ranks.len() {
-            for (parts, values) in self.members.iter().zip(&mut whole) {
-                let part = parts[rank].clone();
-                let (from, behind) = packed.split_at(part.len());
-                values[part].copy_from_slice(from);
-                packed = behind;
+    /// Where the part of `rank` lies among what is of that rank in `bucket`.
+    pub(crate) fn place_of(&self, rank: usize, bucket: &Bucket) -> Range<usize> {
+        let begin = self.begins[rank] - bucket.ranks[rank].start;
+        begin..begin + self.parts[rank].len()
+    }
+
+    /// Writes the parameter's values to their places in `packed`, zeros where there are none.
+    pub(crate) fn pack(&self, whole: Option<&[f32]>, packed: &mut [f32]) {
+        for (part, place) in self.places() {
+            match whole {
+                Some(whole) => packed[place].copy_from_slice(&whole[part]),
+                None => packed[place].fill(0.0),
             }
         }
-        whole
+    }
+
+    /// Writes the values that lie in `packed` to `whole`, those of the parameter.
+    pub(crate) fn unpack(&self, packed: &[f32], whole: &mut [f32]) {
+        for (part, place) in self.places() {
+            whole[part].copy_from_slice(&packed[place]);
+        }
     }
 }
 
 /// The parts of all ranks, `[ranks][own part]`, in the order of the parameter.
-pub(crate) fn in_order<'a>(parts: &[Range<usize>], of_ranks: &[&'a [u8]]) -> Vec<&'a [u8]> {
-    let mut placed: Vec<(usize, &[u8])> =
+pub(crate) fn in_order<'a, T>(parts: &[Range<usize>], of_ranks: &[&'a [T]]) -> Vec<&'a [T]> {
+    let mut placed: Vec<(usize, &[T])> =
         parts.iter().map(|part| part.start).zip(of_ranks.iter().copied()).collect();
-    placed.retain(|(_, bytes)| !bytes.is_empty());
+    placed.retain(|(_, values)| !values.is_empty());
     placed.sort_unstable_by_key(|(start, _)| *start);
-    placed.into_iter().map(|(_, bytes)| bytes).collect()
+    placed.into_iter().map(|(_, values)| values).collect()
 }
 
 /// `[f64; N]` of each micro-batch of a step, in order, from those of this rank.
@@ -221,29 +278,51 @@ mod tests {
     use super::*;
 
     #[test]
-    fn small_parameters_cross_together() {
-        assert_eq!(buckets([3, BUCKET - 3, 1, 2 * BUCKET, 5, 6]), [0..2, 2..3, 3..4, 4..6]);
-        assert!(buckets([]).is_empty());
+    fn parameters_cross_in_the_order_of_the_backward_pass() {
+        let named = |parameters: &[(&str, usize)]| {
+            buckets(parameters.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect())
+        };
+        assert!(named(&[]).is_empty());
+        let small = named(&[("vision.patch", 3), ("lm.embedding", 5), ("lm.blocks.0.w", 7), ("lm.norm", 1)]);
+        assert_eq!(small, [["lm.norm", "lm.blocks.0.w", "vision.patch", "lm.embedding"]]);
+        let several =
+            named(&[("a", LEAST), ("embedding.b", 1), ("c", 2 * LEAST), ("d", LEAST - 1), ("e", 1)]);
+        assert_eq!(several, [vec!["e", "d"], vec!["c"], vec!["embedding.b"], vec!["a"]]);
+        let paths: Vec<String> = (0..100).map(|i| format!("blocks.{i}")).collect();
+        let many = |count: usize| named(&paths.iter().map(|p| (p.as_str(), count)).collect::<Vec<_>>());
+        assert_eq!(many(10 * LEAST).len(), 9, "twelve of a hundred in each");
+        assert_eq!(many(MOST).len(), 100, "none above the most");
     }
 
     #[test]
     fn a_bucket_has_what_is_of_a_rank_together() {
         let counts = [3, PIECE + 5, 0, 4 * PIECE];
-        let parts: Vec<_> = counts.iter().enumerate().map(|(index, &count)| parts(3, index, count)).collect();
-        let bucket = Bucket::new(parts.iter().map(Vec::as_slice).collect());
+        let parts: Vec<Parts> =
+            counts.iter().enumerate().map(|(index, &count)| parts(3, index, count).into()).collect();
+        let named = parts.iter().enumerate().map(|(i, parts)| (i.to_string(), parts.clone()));
+        let bucket = Bucket::new(3, named);
         let value = |index: usize, at: usize| (index * 1_000_000 + at) as f32;
         let whole: Vec<Vec<f32>> = counts
             .iter()
             .enumerate()
             .map(|(i, &count)| (0..count).map(|at| value(i, at)).collect())
             .collect();
-        let packed = bucket.pack(&whole);
-        assert_eq!(packed.len(), bucket.len());
-        assert!(bucket.unpack(&packed) == whole);
+        let mut packed = vec![f32::NAN; bucket.len()];
+        let members = || bucket.members().iter();
+        members().zip(&whole).for_each(|(member, values)| member.pack(Some(values), &mut packed));
+        for (member, values) in members().zip(&whole) {
+            let mut unpacked = vec![f32::NAN; values.len()];
+            member.unpack(&packed, &mut unpacked);
+            assert!(unpacked == *values, "{}", member.path);
+        }
         let of_first = &packed[bucket.ranks()[0].clone()];
         let expected: Vec<f32> =
             whole.iter().zip(&parts).flat_map(|(values, parts)| values[parts[0].clone()].to_vec()).collect();
         assert!(of_first == expected && !expected.is_empty());
+        let large = &bucket.members()[3];
+        assert!(of_first[large.place_of(0, &bucket)] == whole[3][parts[3][0].clone()]);
+        members().for_each(|member| member.pack(None, &mut packed));
+        assert!(packed.iter().all(|&value| value == 0.0));
     }
 
     #[test]

@@ -12,6 +12,7 @@ pub mod moments;
 mod norm;
 pub mod objective;
 pub mod optim;
+mod overlap;
 mod parameters;
 pub mod report;
 pub mod schedule;

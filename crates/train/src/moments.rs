@@ -118,21 +118,48 @@ impl Moments {
             t.try_into_primitive::<Flex>().expect("a parameter is where its gradient is").to_contiguous()
         };
         let (mut values, grad_here) = (own(values), grad_here.to_contiguous());
-        let (to, along) = (values.storage_mut(), grad_here.storage());
+        self.step_here(rule, values.storage_mut(), grad_here.storage(), begin);
+        Tensor::from_primitive::<Flex>(values)
+    }
+
+    /// The same of values on the host, which change in place. They are those of a parameter on `device`.
+    ///
+    /// # Errors
+    /// Values that are not f32.
+    pub(crate) fn step_values(
+        &mut self,
+        rule: &AdamWStep,
+        values: &mut [f32],
+        grad: &[f32],
+        (begin, device): (usize, Device),
+    ) -> Result<()> {
+        if let Self::Floats(tensors) = self
+            && tensors[0].clone().try_into_primitive::<Flex>().is_err()
+        {
+            let there = |x: &[f32]| Tensor::from_data(TensorData::new(x.to_vec(), [x.len()]), &device);
+            let moved = self.step(rule, there(values), there(grad), begin);
+            return parameters::read(moved, |moved| values.copy_from_slice(moved));
+        }
+        self.step_here(rule, values, grad, begin);
+        Ok(())
+    }
+
+    /// The same with moments on the host.
+    fn step_here(&mut self, rule: &AdamWStep, values: &mut [f32], grad: &[f32], begin: usize) {
         match self {
-            Self::Bytes(moments) => rule.step_bytes_from(begin, to, along, moments),
+            Self::Bytes(moments) => rule.step_bytes_from(begin, values, grad, moments),
             Self::Floats(tensors) => {
-                let empty = || Tensor::zeros([0], &grad.device());
-                let [mut first, mut second] = tensors.each_mut().map(|t| own(std::mem::replace(t, empty())));
-                rule.step(
-                    to,
-                    along,
-                    adamw::MomentsMut { first: first.storage_mut(), second: second.storage_mut() },
-                );
+                let own = |t: &mut Tensor<1>| {
+                    let empty = Tensor::zeros([0], &t.device());
+                    let moment = std::mem::replace(t, empty).try_into_primitive::<Flex>();
+                    moment.expect("moments are where their parameter is").to_contiguous()
+                };
+                let [mut first, mut second] = tensors.each_mut().map(own);
+                let moments = adamw::MomentsMut { first: first.storage_mut(), second: second.storage_mut() };
+                rule.step(values, grad, moments);
                 **tensors = [first, second].map(Tensor::from_primitive::<Flex>);
             }
         }
-        Tensor::from_primitive::<Flex>(values)
     }
 
     /// The same on another device, and there if the moments are there.

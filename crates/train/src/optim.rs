@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use anyhow::{Context as _, Result, bail};
+use burn::backend::Flex;
 use burn::module::Module;
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_kernels::adamw::{self, PIECE};
+use mm1_kernels::arena::Buffer;
 use mm1_kernels::rows;
+use mm1_model::weights;
 
 use crate::config::OptimizerConfig;
-use crate::exchange::{self, Bucket, Exchange};
+use crate::exchange::{self, Bucket, Exchange, Parts};
 #[cfg(feature = "gpu")]
 use crate::gpu;
 #[cfg(feature = "gpu")]
@@ -19,21 +22,22 @@ use crate::moments::Moments;
 #[cfg(feature = "gpu")]
 use crate::norm::SumsOfSquares;
 use crate::norm::{self, Norm};
+use crate::overlap::Crossing;
 use crate::parameters;
 
 /// Gradients by path of the parameter, flat.
 pub type Gradients = BTreeMap<String, Tensor<1>>;
 
-/// Of each trained parameter the sum of the gradients of this rank's part, by path.
-pub(crate) type PartSums = BTreeMap<String, Vec<f32>>;
+/// Of each bucket the sums of the gradients of this rank's parts.
+pub(crate) type PartSums = Vec<Buffer<f32>>;
 
 /// The optimizer and its moments.
 #[derive(Debug)]
 pub(crate) struct AdamW {
     config: OptimizerConfig,
     rank: usize,
-    /// Paths of trained parameters that cross between ranks together, all in order.
-    buckets: Vec<Vec<String>>,
+    /// Trained parameters that cross between ranks together.
+    buckets: Vec<Bucket>,
     /// By path of the parameter.
     trained: BTreeMap<String, TrainedParameter>,
     /// What gradients are multiplied by, where that stays on a GPU: see [`Norm::There`].
@@ -47,9 +51,29 @@ struct TrainedParameter {
     /// The factor on the learning rate.
     scale: f64,
     /// The part of each rank, of this one alone the whole.
-    parts: Vec<Range<usize>>,
+    parts: Parts,
+    place: Place,
     /// Of the values of this rank's part.
     moments: Moments,
+}
+
+/// Where a parameter crosses.
+#[derive(Clone, Debug, Default)]
+struct Place {
+    bucket: usize,
+    /// Which of its members it is.
+    member: usize,
+    /// Which of the members of all buckets.
+    number: usize,
+    /// Where this rank's part lies in the [`PartSums`] of the bucket.
+    own: Range<usize>,
+}
+
+/// New values of all trained parameters, as they have crossed.
+pub(crate) struct MovedParameters<'a> {
+    optimizer: &'a AdamW,
+    /// Of each bucket.
+    packed: Vec<Buffer<f32>>,
 }
 
 /// The numbers of one update.
@@ -67,16 +91,30 @@ impl AdamW {
         let all = parameters::collect(model);
         let decay = config.layer_decay.factors(all.keys());
         let trained = all.into_iter().filter(|(_, p)| p.trained).enumerate().map(|(index, (path, p))| {
-            let parts = exchange::parts(ranks, index, p.shape.iter().product());
+            let parts: Parts = exchange::parts(ranks, index, p.shape.iter().product()).into();
             let moments = Moments::zeros(config.moments, parts[rank].len(), &p.values.device());
             let scale = config.scale_of(&path) * decay[&path];
-            (path, TrainedParameter { shape: p.shape, scale, parts, moments })
+            (path, TrainedParameter { shape: p.shape, scale, parts, place: Place::default(), moments })
         });
-        let trained: BTreeMap<String, TrainedParameter> = trained.collect();
-        let paths: Vec<&String> = trained.keys().collect();
-        let buckets = exchange::buckets(trained.values().map(TrainedParameter::count));
-        let of = |bucket: Range<usize>| paths[bucket].iter().map(|&path| path.clone()).collect();
-        let buckets = buckets.into_iter().map(of).collect();
+        let mut trained: BTreeMap<String, TrainedParameter> = trained.collect();
+        let count = |(path, _): (String, Vec<usize>)| {
+            let count = trained.get(&path)?.count();
+            Some((path, count))
+        };
+        let in_order: Vec<_> = weights::shapes(model).into_iter().filter_map(count).collect();
+        let parts = |path: String| (path.clone(), trained[&path].parts.clone());
+        let bucket = |together: Vec<String>| Bucket::new(ranks, together.into_iter().map(parts));
+        let buckets: Vec<Bucket> = exchange::buckets(in_order).into_iter().map(bucket).collect();
+        let mut number = 0;
+        for (index, bucket) in buckets.iter().enumerate() {
+            for (member_index, member) in bucket.members().iter().enumerate() {
+                if let Some(trained) = trained.get_mut(&member.path) {
+                    let own = member.place_of(rank, bucket);
+                    trained.place = Place { bucket: index, member: member_index, number, own };
+                }
+                number += 1;
+            }
+        }
         Self { config, rank, buckets, trained, scale: None }
     }
 
@@ -137,101 +175,84 @@ impl AdamW {
 
     /// A sum of 0 for this rank's part of every trained parameter.
     pub(crate) fn part_sums(&self) -> PartSums {
-        let zeros = |trained: &TrainedParameter| vec![0.0; trained.parts[self.rank].len()];
-        self.trained.iter().map(|(path, trained)| (path.clone(), zeros(trained))).collect()
+        let zeros = |bucket: &Bucket| {
+            let mut sums = Buffer::new(bucket.ranks()[self.rank].len());
+            rows::clear(&mut sums);
+            sums
+        };
+        self.buckets.iter().map(zeros).collect()
     }
 
-    /// Adds the gradients of one micro-batch of each rank, in the order of the ranks. Every rank takes part
-    /// with every parameter: where one has no gradient it is 0.
-    pub(crate) fn add_parts(
-        &self,
-        exchange: &dyn Exchange,
-        mut grads: Gradients,
-        sums: &mut PartSums,
-    ) -> Result<()> {
-        for paths in &self.buckets {
-            let whole = |path: &String| match grads.remove(path) {
-                Some(grad) => floats(grad),
-                None => Ok(vec![0.0; self.trained[path].count()]),
-            };
-            let whole = paths.iter().map(whole).collect::<Result<Vec<_>>>()?;
-            let bucket = self.bucket(paths);
-            let given = self.config.exchange.scatter(exchange, &bucket.pack(&whole), bucket.ranks())?;
-            let own = bucket.ranks()[self.rank].len();
-            for mut of_rank in given.chunks_exact(own.max(1)) {
-                for path in paths {
-                    let sum = sums.get_mut(path).context("a parameter without a sum")?;
-                    let (part, behind) = of_rank.split_at(sum.len());
-                    rows::add(sum, part);
-                    of_rank = behind;
-                }
-            }
-        }
-        Ok(())
+    /// What crosses in each micro-batch.
+    pub(crate) fn crossing(&self) -> Crossing<'_> {
+        Crossing { buckets: &self.buckets, precision: self.config.exchange }
     }
 
-    /// How the parameters at `paths` cross together.
-    fn bucket(&self, paths: &[String]) -> Bucket<'_> {
-        Bucket::new(paths.iter().map(|path| self.trained[path].parts.as_slice()).collect())
+    /// Which of the parameters that cross is the one at `path`.
+    pub(crate) fn number_of(&self, path: &str) -> Option<usize> {
+        self.trained.get(path).map(|trained| trained.place.number)
     }
 
-    /// The norm of the gradients of which each rank has a part.
-    pub(crate) fn norm_of_parts(&self, exchange: &dyn Exchange, sums: &PartSums) -> Result<f64> {
-        let squares = sums.values().flat_map(|sum| sum.chunks(PIECE)).map(adamw::sum_of_squares);
-        let own: Vec<u8> = squares.flat_map(f64::to_le_bytes).collect();
-        let of_ranks = exchange.gather(&own)?;
-        let mut rest: Vec<&[u8]> = of_ranks.iter().map(Vec::as_slice).collect();
+    /// The sums of squares of the pieces of this rank's parts, in the order of their paths, for
+    /// [`Self::norm_of_parts`].
+    pub(crate) fn squares_of_parts(&self, sums: &PartSums) -> Vec<f64> {
+        let of = |trained: &TrainedParameter| {
+            let Place { bucket, own, .. } = &trained.place;
+            sums[*bucket][own.clone()].chunks(PIECE).map(adamw::sum_of_squares).collect::<Vec<_>>()
+        };
+        self.trained.values().flat_map(of).collect()
+    }
+
+    /// The norm of the gradients of which each rank has a part, from the squares that each has found.
+    pub(crate) fn norm_of_parts(&self, of_ranks: &[Vec<f64>]) -> Result<f64> {
+        let mut rest: Vec<&[f64]> = of_ranks.iter().map(Vec::as_slice).collect();
         let mut all = Vec::with_capacity(self.trained.len());
         for trained in self.trained.values() {
             let pieces = trained.parts.iter().zip(&mut rest).map(|(part, rest)| {
-                let (pieces, behind) = rest
-                    .split_at_checked(8 * part.len().div_ceil(PIECE))
-                    .context("a rank with another model")?;
+                let (pieces, behind) =
+                    rest.split_at_checked(part.len().div_ceil(PIECE)).context("a rank with another model")?;
                 *rest = behind;
                 Ok(pieces)
             });
             let pieces = pieces.collect::<Result<Vec<_>>>()?;
-            let in_order = exchange::in_order(&trained.parts, &pieces).concat();
-            all.push(in_order.as_chunks().0.iter().map(|&bytes| f64::from_le_bytes(bytes)).sum());
+            all.push(exchange::in_order(&trained.parts, &pieces).concat().into_iter().sum());
         }
         norm::of(self.trained.keys().map(|path| (path, 1)), all)
     }
 
     /// [`Self::update`] by gradients of which each rank has a part: it moves this part, and all ranks give
-    /// theirs to each other. Gives the new values of all trained parameters.
+    /// theirs to each other.
     pub(crate) fn update_parts<M: Module>(
         &mut self,
         exchange: &dyn Exchange,
         model: &M,
-        mut sums: PartSums,
+        sums: PartSums,
         update: Update<'_>,
-    ) -> Result<Gradients> {
-        let (mut here, mut moved) = (parameters::collect(model), Gradients::new());
-        let device = model.devices().into_iter().next().context("the model has no parameters")?;
-        let device = device.without_autodiff();
-        for paths in self.buckets.clone() {
-            let mut own = Vec::new();
-            for path in &paths {
-                let (Some(trained), Some(p), Some(sum)) =
-                    (self.trained.get_mut(path), here.remove(path), sums.remove(path))
+    ) -> Result<MovedParameters<'_>> {
+        let mut here = parameters::collect(model);
+        let mut packed = Vec::with_capacity(self.buckets.len());
+        for (bucket, sums) in self.buckets.iter().zip(sums) {
+            let mut own = Buffer::new(sums.len());
+            for member in bucket.members() {
+                let (Some(trained), Some(p)) =
+                    (self.trained.get_mut(&member.path), here.remove(&member.path))
                 else {
-                    bail!("{path} is no parameter any more")
+                    bail!("{} is no parameter any more", member.path)
                 };
-                let part = trained.parts[self.rank].clone();
-                if !part.is_empty() {
-                    let (rule, begin) = (trained.rule(&self.config, update), part.start);
-                    let values = upload(floats(p.values.slice([part]))?, &device);
-                    own.extend(floats(trained.moments.step(&rule, values, upload(sum, &device), begin))?);
+                let (part, place) = (trained.parts[self.rank].clone(), trained.place.own.clone());
+                if part.is_empty() {
+                    continue;
                 }
+                let (rule, at) = (trained.rule(&self.config, update), (part.start, p.values.device()));
+                let own = &mut own[place.clone()];
+                parameters::read(p.values.slice([part]), |values| own.copy_from_slice(values))?;
+                trained.moments.step_values(&rule, own, &sums[place], at)?;
             }
-            let bucket = self.bucket(&paths);
-            let mut all = vec![0.0; bucket.len()];
-            all[bucket.ranks()[self.rank].clone()].copy_from_slice(&own);
-            exchange.collect(&mut all, bucket.ranks())?;
-            let values = bucket.unpack(&all).into_iter().map(|values| upload(values, &device));
-            moved.extend(paths.iter().cloned().zip(values));
+            let mut all = Buffer::new(bucket.len());
+            exchange.collect(&own, bucket.ranks(), &mut all)?;
+            packed.push(all);
         }
-        Ok(moved)
+        Ok(MovedParameters { optimizer: self, packed })
     }
 
     /// The moments as they are kept, named by the parameter's path and `.m`, `.v` or `.scales`.
@@ -306,15 +327,24 @@ impl TrainedParameter {
     }
 }
 
-/// `[n]` on `device`.
-fn upload(values: Vec<f32>, device: &Device) -> Tensor<1> {
-    let count = values.len();
-    Tensor::from_data(TensorData::new(values, [count]), device)
-}
-
-/// Values on the host.
-fn floats(values: Tensor<1>) -> Result<Vec<f32>> {
-    values.into_data().try_to_vec().context("values in f32")
+impl MovedParameters<'_> {
+    /// The new values of the parameter at `path`, in the place of its `values` where they are on the host and
+    /// nothing else refers to them; those of one that is not trained as they are.
+    pub(crate) fn take_place_of(&self, path: &str, values: Tensor<1>) -> Tensor<1> {
+        let Some(trained) = self.optimizer.trained.get(path) else { return values };
+        let Place { bucket, member, .. } = trained.place;
+        let (packed, member) = (&self.packed[bucket], &self.optimizer.buckets[bucket].members()[member]);
+        let device = values.device();
+        let Ok(here) = values.try_into_primitive::<Flex>() else {
+            let mut whole = vec![0.0; trained.count()];
+            member.unpack(packed, &mut whole);
+            return Tensor::from_data(TensorData::new(whole, [trained.count()]), &device);
+        };
+        let mut whole = here.to_contiguous();
+        drop(here);
+        member.unpack(packed, whole.storage_mut());
+        Tensor::from_primitive::<Flex>(whole)
+    }
 }
 
 /// These numbers of `whole`, flat.

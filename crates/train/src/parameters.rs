@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
+use burn::backend::Flex;
 use burn::module::{Module, Param};
 use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
 use mm1_model::Compute;
-use mm1_model::ops::GradientSums;
+use mm1_model::ops::{GradientHook, GradientSums};
 use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
 /// One parameter.
@@ -38,9 +39,14 @@ pub(crate) fn add_gradients<M: Module>(
     if let Some(step_sums) = step_sums {
         walk::visit(model, &mut HandOver { sums, step_sums });
     }
-    let mut add = Add { grads: loss.backward(), sums, step_sums };
+    let mut add = Add { grads: loss.backward(), sums, step_sums, hook: compute.gradient_hook() };
     walk::visit(model, &mut add);
     add.grads
+}
+
+/// Lets `hook` watch the parameters that have a `number`.
+pub(crate) fn watch<M: Module>(model: &M, hook: &GradientHook, number: impl Fn(&str) -> Option<usize>) {
+    walk::visit(model, &mut Watch { hook, number });
 }
 
 /// All values on the host, by path.
@@ -59,6 +65,27 @@ pub(crate) fn map<M: Module>(model: M, change: impl FnMut(&str, &[usize], Tensor
 pub(crate) fn download(values: &Tensor<1>, shape: &[usize]) -> TensorData {
     let (bytes, _, dtype) = values.to_data().into_parts();
     TensorData::from_bytes(bytes, shape.to_vec(), dtype)
+}
+
+/// What `of` makes of `values`, which are copied only where they are not on the host.
+pub(crate) fn read<R>(values: Tensor<1>, of: impl FnOnce(&[f32]) -> R) -> Result<R> {
+    let Ok(here) = values.clone().try_into_primitive::<Flex>() else {
+        let copied: Vec<f32> = values.into_data().try_into_vec().context("values in f32")?;
+        return Ok(of(&copied));
+    };
+    Ok(match here.as_slice() {
+        Some(values) => of(values),
+        None => of(here.to_contiguous().storage()),
+    })
+}
+
+/// The same on the host.
+pub(crate) fn on_host(values: Tensor<1>) -> Result<Tensor<1>> {
+    if values.clone().try_into_primitive::<Flex>().is_ok() {
+        return Ok(values);
+    }
+    let data = values.try_into_data().context("a gradient on its device")?;
+    Ok(Tensor::from_data(data, &Device::flex()))
 }
 
 /// `tensors`, if their names, shapes and types are the `expected` ones.
@@ -122,19 +149,30 @@ struct Add<'a> {
     grads: Gradients,
     sums: &'a mut BTreeMap<String, Tensor<1>>,
     step_sums: Option<&'a GradientSums>,
+    hook: Option<&'a GradientHook>,
 }
 
 impl ParameterVisitor for Add<'_> {
     fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
         let tensor = param.val();
         let grad = tensor.grad_remove(&mut self.grads).map(flat);
+        let rest = self.hook.and_then(|hook| hook.rest(tensor.clone()));
         let left = self.sums.remove(path).or_else(|| self.step_sums?.take(tensor));
-        let sum = match (left, grad) {
-            (Some(sum), Some(grad)) => Some(sum + grad),
-            (sum, grad) => sum.or(grad),
-        };
-        if let Some(sum) = sum {
+        if let Some(sum) = [left, rest, grad].into_iter().flatten().reduce(|sum, part| sum + part) {
             self.sums.insert(path.to_owned(), sum);
+        }
+    }
+}
+
+struct Watch<'a, F> {
+    hook: &'a GradientHook,
+    number: F,
+}
+
+impl<F: Fn(&str) -> Option<usize>> ParameterVisitor for Watch<'_, F> {
+    fn visit<const D: usize>(&mut self, path: &str, param: &Param<Tensor<D>>) {
+        if let Some(number) = (self.number)(path) {
+            self.hook.watch(number, param.val());
         }
     }
 }

@@ -149,9 +149,8 @@ impl StageOnRanks<'_> {
         let (images, mean_images) = self.images(&of_stage);
         let memory = self.memory(&of_stage, &parameters, images);
         let trained = |(path, _): &(String, Vec<usize>)| !training.optimizer.freezes(path);
-        // In the order of their paths, as they cross.
-        let shapes: BTreeMap<_, _> = weights::shapes(&model).into_iter().filter(trained).collect();
-        let messages = buckets(shapes.values().map(|shape| shape.iter().product())).len();
+        let crossing = weights::shapes(&model).into_iter().filter(trained);
+        let messages = buckets(crossing.map(|(path, shape)| (path, shape.iter().product())).collect()).len();
         let trained = parameters.trained as u64;
         let sent = [training.optimizer.exchange.bytes() * trained, WEIGHT_BYTES * trained];
         let exchange = Exchange::of(ranks, (sent, messages as u64), micro_batches as u64, network);

@@ -1,8 +1,9 @@
 //! Ranks that MPI has started.
 
+use std::hint;
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Error, Result, ensure};
 use mm1_train::Exchange;
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::{self, Universe};
+use mpi::request::{self, Request, Scope};
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives as _, Equivalence, Root as _};
 use mpi::{Count, Threading};
@@ -20,6 +22,15 @@ use crate::output;
 
 /// Bytes of all ranks that cross at once to one.
 const TOGETHER: usize = 1 << 30;
+/// Bytes that cross at once of what a rank tells, with its length: what is told in a step fits, mostly.
+const LETTER: usize = 512;
+/// How long a rank that waits keeps the processor.
+const AT_ONCE: Duration = Duration::from_micros(100);
+/// How long it leaves it then, before it looks again.
+const NAP: Duration = Duration::from_micros(50);
+/// The same while it computes beside: a look takes some of its time, and gradients come every few
+/// milliseconds.
+const NAP_BESIDE: Duration = Duration::from_micros(200);
 /// How often a rank that waits without work looks whether the others have come.
 const LOOK: Duration = Duration::from_millis(10);
 
@@ -28,7 +39,8 @@ pub(super) struct Mpi {
     rank: usize,
     ranks: usize,
     universe: Mutex<Option<Universe>>,
-    /// Nanoseconds in calls, and those until all others had come.
+    clock: Clock,
+    /// Nanoseconds of the clock in calls, and those until all others had come.
     spent: AtomicU64,
     waited: AtomicU64,
 }
@@ -55,19 +67,22 @@ impl Mpi {
         );
         let (rank, ranks) = (world().rank() as usize, world().size() as usize);
         let universe = Mutex::new(Some(universe));
-        Ok(Arc::new(Self { rank, ranks, universe, spent: AtomicU64::new(0), waited: AtomicU64::new(0) }))
+        let [spent, waited] = [(); 2].map(|()| AtomicU64::new(0));
+        Ok(Arc::new(Self { rank, ranks, universe, clock: Clock::begin(), spent, waited }))
     }
 
     /// [`Exchange::scatter`] of any numbers.
-    fn to_all<T: Equivalence + Default + Clone>(&self, own: &[T], parts: &[Range<usize>]) -> Result<Vec<T>> {
+    fn to_all<T: Equivalence>(&self, own: &[T], parts: &[Range<usize>], given: &mut [T]) -> Result<()> {
         self.timed(|world| {
             let len = parts[self.rank].len();
-            let mut all = vec![T::default(); len * self.ranks];
             let (counts, begins) = places(parts.iter().cloned())?;
-            let given = Partition::new(own, counts, begins);
+            let own = Partition::new(own, counts, begins);
             let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
-            world.all_to_all_varcount_into(&given, &mut PartitionMut::new(&mut all[..], counts, begins));
-            Ok(all)
+            let mut given = PartitionMut::new(given, counts, begins);
+            request::scope(|scope| {
+                self.wait(world.immediate_all_to_all_varcount_into(scope, &own, &mut given));
+            });
+            Ok(())
         })
     }
 
@@ -85,15 +100,111 @@ impl Mpi {
         Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
     }
 
+    /// What `call` gives, once all have come.
     fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> Result<T>) -> Result<T> {
-        let (begun, world) = (Instant::now(), world());
+        let (begun, world) = (self.clock.now(), world());
         // Every call waits for all; so it is known how long.
-        world.barrier();
-        self.waited.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.wait(world.immediate_barrier());
+        self.add_to(&self.waited, begun);
         let result = call(&world);
-        self.spent.fetch_add(begun.elapsed().as_nanos() as u64, Ordering::Relaxed);
+        self.add_to(&self.spent, begun);
         result
     }
+
+    /// Adds the time since `begun`.
+    fn add_to(&self, sum: &AtomicU64, begun: Duration) {
+        let time = self.clock.now().saturating_sub(begun);
+        sum.fetch_add(time.as_nanos() as u64, Ordering::Relaxed);
+    }
+
+    /// Waits for a message or for the others: first at the processor, so that what comes soon is there at
+    /// once, then with the processor left to others. The ranks of a machine may have as many cores as they
+    /// have threads, which compute meanwhile or load data.
+    fn wait<'a, D: ?Sized, S: Scope<'a>>(&self, mut request: Request<'a, D, S>) {
+        let begun = Instant::now();
+        while let Err(still) = request.test() {
+            request = still;
+            if self.clock.stands() {
+                thread::sleep(NAP_BESIDE);
+            } else if begun.elapsed() >= AT_ONCE {
+                thread::sleep(NAP);
+            } else {
+                hint::spin_loop();
+            }
+        }
+    }
+}
+
+/// A clock that stands while the rank computes beside the calls of another thread: these cost no time then.
+struct Clock {
+    begun: Instant,
+    hidden: Mutex<Hidden>,
+}
+
+/// The time for which a [`Clock`] stood.
+#[derive(Clone, Copy, Default)]
+struct Hidden {
+    all: Duration,
+    /// It stands since then.
+    since: Option<Instant>,
+}
+
+impl Clock {
+    fn begin() -> Self {
+        Self { begun: Instant::now(), hidden: Mutex::default() }
+    }
+
+    /// The time for which it went.
+    fn now(&self) -> Duration {
+        // After the lock: it may stand since a moment ago.
+        let Hidden { all, since } = *self.lock();
+        let now = Instant::now();
+        (now - self.begun).saturating_sub(all + since.map_or(Duration::ZERO, |since| now - since))
+    }
+
+    fn stands(&self) -> bool {
+        self.lock().since.is_some()
+    }
+
+    fn stand(&self, stands: bool) {
+        let mut hidden = self.lock();
+        if let Some(since) = hidden.since.take() {
+            hidden.all += since.elapsed();
+        }
+        hidden.since = stands.then(Instant::now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Hidden> {
+        self.hidden.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The length of what a rank tells, and its beginning.
+type Letter = [u8; LETTER];
+
+fn letter(own: &[u8]) -> Letter {
+    let mut letter = [0; LETTER];
+    let length = (own.len() as u64).to_le_bytes();
+    let all = length.iter().chain(own);
+    letter.iter_mut().zip(all).for_each(|(to, &byte)| *to = byte);
+    letter
+}
+
+fn length(letter: &Letter) -> usize {
+    letter.first_chunk().map_or(0, |&length| u64::from_le_bytes(length) as usize)
+}
+
+/// All of it, if that is no longer than a letter.
+fn short(letter: &Letter) -> Option<Vec<u8>> {
+    Some(letter[size_of::<u64>()..].get(..length(letter))?.to_vec())
+}
+
+/// What all ranks tell, each a part of it all.
+fn gather_long(world: &SimpleCommunicator, own: &[u8], parts: Vec<Range<usize>>) -> Result<Vec<Vec<u8>>> {
+    let mut all = room(parts.last().map_or(0, |part| part.end));
+    let (counts, places) = places(parts.iter().cloned())?;
+    world.all_gather_varcount_into(somewhere(own), &mut PartitionMut::new(&mut all[..], counts, places));
+    Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
 }
 
 /// Where the end of MPI is not asked for the process has failed: in it MPI would wait for the others.
@@ -163,17 +274,28 @@ impl Exchange for Mpi {
         self.ranks
     }
 
+    fn computes_beside(&self, computes: bool) {
+        self.clock.stand(computes);
+    }
+
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
-        self.timed(|world| {
-            let parts = in_turn(&lens(world, own.len(), self.ranks)?);
-            let mut all = room(parts.last().map_or(0, |part| part.end));
-            let (counts, places) = places(parts.iter().cloned())?;
-            world.all_gather_varcount_into(
-                somewhere(own),
-                &mut PartitionMut::new(&mut all[..], counts, places),
-            );
-            Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
-        })
+        let (begun, world) = (self.clock.now(), world());
+        // Most that is told is short: then one message is all of it.
+        let (letter, mut letters) = (letter(own), vec![[0; LETTER]; self.ranks]);
+        request::scope(|scope| {
+            self.wait(world.immediate_all_gather_into(scope, &letter[..], letters.as_flattened_mut()));
+        });
+        // It has waited for all of them.
+        self.add_to(&self.waited, begun);
+        let all = match letters.iter().map(short).collect() {
+            Some(all) => all,
+            None => {
+                let lens = letters.iter().map(|letter| count(length(letter))).collect::<Result<Vec<_>>>()?;
+                gather_long(&world, own, in_turn(&lens))?
+            }
+        };
+        self.add_to(&self.spent, begun);
+        Ok(all)
     }
 
     fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
@@ -191,19 +313,18 @@ impl Exchange for Mpi {
         })
     }
 
-    fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>> {
-        self.to_all(own, parts)
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
+        self.to_all(own, parts, given)
     }
 
-    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>> {
-        self.to_all(own, parts)
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>], given: &mut [u16]) -> Result<()> {
+        self.to_all(own, parts, given)
     }
 
-    fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
+    fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
         self.timed(|world| {
-            let own = whole[parts[self.rank].clone()].to_vec();
             let (counts, begins) = places(parts.iter().cloned())?;
-            world.all_gather_varcount_into(&own[..], &mut PartitionMut::new(whole, counts, begins));
+            world.all_gather_varcount_into(own, &mut PartitionMut::new(whole, counts, begins));
             Ok(())
         })
     }
@@ -243,5 +364,34 @@ impl RunRanks for Mpi {
 
     fn exchange(self: Arc<Self>) -> Arc<dyn Exchange> {
         self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_stands_while_its_rank_computes_beside() {
+        let (whole, clock) = (Instant::now(), Clock::begin());
+        let time = Duration::from_millis(5);
+        clock.stand(true);
+        let at = clock.now();
+        thread::sleep(2 * time);
+        assert_eq!((clock.now(), clock.stands()), (at, true));
+        clock.stand(false);
+        thread::sleep(time);
+        assert!(clock.now() >= at + time && !clock.stands());
+        assert!(clock.now() + 2 * time <= whole.elapsed());
+    }
+
+    #[test]
+    fn what_is_short_fits_into_a_letter() {
+        let told: Vec<u8> = (0..=LETTER).map(|i| i as u8).collect();
+        for count in [0, 1, LETTER - 8, LETTER - 7, LETTER] {
+            let letter = letter(&told[..count]);
+            assert_eq!(length(&letter), count);
+            assert_eq!(short(&letter), (count <= LETTER - 8).then(|| told[..count].to_vec()));
+        }
     }
 }

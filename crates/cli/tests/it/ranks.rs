@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -64,7 +65,9 @@ fn two_ranks_give_the_digits_of_one() {
     let folder = tempfile::tempdir().unwrap();
     let (one, two) = (folder.path().join("one"), folder.path().join("two"));
     succeeds(&run(1, &one, &[]));
+    let begun = Instant::now();
     succeeds(&run(2, &two, &[]));
+    let seconds = begun.elapsed().as_secs_f64();
     let (expected, found) = (digits(&one), digits(&two));
     assert_eq!(expected.0.len(), 60);
     assert_eq!(found.0, expected.0);
@@ -78,6 +81,7 @@ fn two_ranks_give_the_digits_of_one() {
     assert!(stages.as_array().unwrap().iter().map(|of| of["stage"].as_str().unwrap()).eq(names));
     let lines = fs::read_to_string(two.join("metrics.jsonl")).unwrap();
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let mut all = 0.0;
     for of in stages.as_array().unwrap() {
         assert_eq!((of["steps"].as_u64(), of["ranks"].as_array().unwrap().len()), (Some(20), 2), "{of}");
         let steps = lines.iter().filter(|line| line["stage"] == of["stage"]);
@@ -86,10 +90,16 @@ fn two_ranks_give_the_digits_of_one() {
         let [work, exchange, waiting] =
             ["work", "exchange", "waiting"].map(|name| first[name].as_f64().unwrap());
         assert!(work > 0.0 && exchange > 0.0 && waiting >= 0.0, "{of}");
-        // What is spent after the last step is told is in the line of metrics alone.
         assert!(sum("waiting_seconds") <= sum("exchange_seconds"), "{of}");
-        assert!(exchange + waiting < 1.5 * sum("exchange_seconds") + 1.0, "{of}");
+        // A rank tells its time up to the note of the last step: all exchanges of the lines but that note's,
+        // and those of checkpoints before, which no line has. How long they take depends on the machine.
+        let told = |name: &str| steps.clone().take(19).map(|line| line[name].as_f64().unwrap()).sum::<f64>();
+        let rounding = 1e-6;
+        assert!(exchange + waiting > told("exchange_seconds") - rounding, "{of}");
+        assert!(waiting > told("waiting_seconds") - rounding, "{of}");
+        all += work + exchange + waiting;
     }
+    assert!(all < seconds, "{all} of {seconds} s: {stages}");
     let report = fs::read_to_string(two.join("report.html")).unwrap();
     assert!(report.contains("Ranks of pretrain") && report.contains("2 ranks work "));
 }

@@ -1,5 +1,6 @@
 use burn_std::Bytes;
-use mm1_kernels::arena::{end_step, floats, give_back};
+use half::bf16;
+use mm1_kernels::arena::{Buffer, end_step, floats, give_back};
 
 /// One test, as there is one arena in a process.
 #[test]
@@ -37,6 +38,16 @@ fn parts_are_apart_and_what_is_free_joins() {
     }
     assert!(parts.iter().all(|(part, mark)| part.iter().all(|byte| byte == mark)));
     drop(parts);
+
+    // As numbers, of which an odd count of halves does not fill its words.
+    let (mut numbers, mut halves) = (Buffer::<f32>::new(page + 1), Buffer::<bf16>::new(7));
+    assert_eq!((numbers.len(), halves.len(), Buffer::<f32>::new(0).len()), (page + 1, 7, 0));
+    numbers.fill(1.5);
+    halves.fill(bf16::ONE);
+    assert!(numbers.iter().all(|&number| number == 1.5) && halves.iter().all(|&half| half == bf16::ONE));
+    let place = numbers.as_ptr().addr();
+    drop((numbers, halves));
+    assert_eq!(Buffer::<f32>::new(page + 1).as_ptr().addr(), place, "the next finds the same memory");
 
     let mut large = floats(64 * page);
     assert_eq!(address(&large), start, "all is free and one again");

@@ -20,7 +20,7 @@ use burn::tensor::{Tensor, TensorData};
 use mm1_kernels::attention::{CachedAttention, KvCache};
 
 pub use composed::Composed;
-pub use fused::{Fused, GradientSums, StepMemory, checkpointed};
+pub use fused::{Fused, GradientHook, GradientSums, StepMemory, checkpointed};
 #[cfg(feature = "gpu")]
 pub use gpu::Gpu;
 pub use layout::{Layout, Sight, Span};
@@ -80,6 +80,12 @@ pub trait Operations: Debug + Send + Sync {
     /// The same operations working in the memory of one [`crate::Compute::step`], where there is such a
     /// memory.
     fn in_step(&self) -> Arc<dyn Operations>;
+
+    /// The same operations giving gradients of parameters to a hook; none where the engine runs their
+    /// backward passes.
+    fn with_gradient_hook(&self, _hook: &Arc<GradientHook>) -> Option<Arc<dyn Operations>> {
+        None
+    }
 
     /// The memory they work in, of operations with backward passes of their own. Activation checkpointing and
     /// adding to the gradients of earlier micro-batches need it; without, all activations are saved and

@@ -11,6 +11,7 @@ mod fused;
 mod gguf;
 mod golden;
 mod gradient;
+mod hook;
 mod import;
 mod init;
 mod lm;

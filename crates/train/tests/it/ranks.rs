@@ -2,17 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 use std::thread;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use burn::tensor::TensorData;
 use mm1_data::batch::Batch;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast};
 use mm1_model::dino::{Centring, Dino, DinoConfig};
 use mm1_model::superclass::SuperClass;
-use mm1_model::{Compute, Mm1};
+use mm1_model::{Compute, Mm1, weights};
 use mm1_train::{Exchange, ExchangePrecision, MomentFormat, Objective, OptimizerConfig, Snapshot, Trainer};
 use serde_json::Value;
 
@@ -25,14 +26,27 @@ use crate::toy::{batch, compute, config, device, model, text_only};
 struct Thread {
     rank: usize,
     ranks: usize,
+    overlaps: bool,
+    computes: AtomicBool,
+    /// Exchanges of gradients beside the computing of others.
+    beside: Arc<AtomicUsize>,
     table: Arc<(Barrier, Mutex<Vec<Vec<u8>>>)>,
 }
 
 impl Thread {
     fn all(ranks: usize) -> Vec<Arc<dyn Exchange>> {
+        Self::counted(ranks, true).0
+    }
+
+    /// Those that exchange beside computing, or after it, and how often they did beside it.
+    fn counted(ranks: usize, overlaps: bool) -> (Vec<Arc<dyn Exchange>>, Arc<AtomicUsize>) {
         let table = Arc::new((Barrier::new(ranks), Mutex::new(vec![Vec::new(); ranks])));
-        let rank = |rank| Arc::new(Self { rank, ranks, table: table.clone() }) as Arc<dyn Exchange>;
-        (0..ranks).map(rank).collect()
+        let beside = Arc::<AtomicUsize>::default();
+        let rank = |rank| {
+            let (table, beside, computes) = (table.clone(), beside.clone(), AtomicBool::new(false));
+            Arc::new(Self { rank, ranks, overlaps, computes, beside, table }) as Arc<dyn Exchange>
+        };
+        ((0..ranks).map(rank).collect(), beside)
     }
 }
 
@@ -53,6 +67,14 @@ impl Exchange for Thread {
         self.ranks
     }
 
+    fn overlaps(&self) -> bool {
+        self.overlaps
+    }
+
+    fn computes_beside(&self, computes: bool) {
+        self.computes.store(computes, Ordering::SeqCst);
+    }
+
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         let (barrier, table) = &*self.table;
         table.lock().unwrap()[self.rank] = own.to_vec();
@@ -67,20 +89,26 @@ impl Exchange for Thread {
         Ok((self.rank == 0).then_some(all))
     }
 
-    fn scatter(&self, own: &[f32], parts: &[Range<usize>]) -> Result<Vec<f32>> {
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
         let part = |all: Vec<u8>| floats(&all)[parts[self.rank].clone()].to_vec();
-        Ok(self.gather(&bytes(own))?.into_iter().flat_map(part).collect())
+        if self.computes.load(Ordering::SeqCst) {
+            self.beside.fetch_add(1, Ordering::SeqCst);
+        }
+        let all: Vec<f32> = self.gather(&bytes(own))?.into_iter().flat_map(part).collect();
+        given.copy_from_slice(&all);
+        Ok(())
     }
 
-    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>]) -> Result<Vec<u16>> {
+    fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>], given: &mut [u16]) -> Result<()> {
         let own: Vec<u8> = own.iter().flat_map(|x| x.to_le_bytes()).collect();
         let part = |all: Vec<u8>| all.as_chunks().0[parts[self.rank].clone()].to_vec();
-        Ok(self.gather(&own)?.into_iter().flat_map(part).map(u16::from_le_bytes).collect())
+        let all: Vec<[u8; 2]> = self.gather(&own)?.into_iter().flat_map(part).collect();
+        given.iter_mut().zip(all).for_each(|(to, x)| *to = u16::from_le_bytes(x));
+        Ok(())
     }
 
-    fn collect(&self, whole: &mut [f32], parts: &[Range<usize>]) -> Result<()> {
-        let own = bytes(&whole[parts[self.rank].clone()]);
-        for (part, of_rank) in parts.iter().zip(self.gather(&own)?) {
+    fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
+        for (part, of_rank) in parts.iter().zip(self.gather(&bytes(own))?) {
             whole[part.clone()].copy_from_slice(&floats(&of_rank));
         }
         Ok(())
@@ -125,7 +153,7 @@ fn train<M: Objective<Batch = Batch> + 'static>(
     steps: Range<usize>,
     start: Option<&Snapshot>,
 ) -> Outcome {
-    train_on(&compute(), (&new, batch), config, ranks, (steps, start))
+    train_on(&compute(), (&new, batch), config, Thread::all(ranks), (steps, start))
 }
 
 /// The same of models on a device.
@@ -133,9 +161,10 @@ fn train_on<M: Objective<Batch = Batch> + 'static>(
     compute: &Compute,
     (new, batch): (&(dyn Fn() -> M + Sync), MakeBatch),
     config: &OptimizerConfig,
-    ranks: usize,
+    exchanges: Vec<Arc<dyn Exchange>>,
     (steps, start): (Range<usize>, Option<&Snapshot>),
 ) -> Outcome {
+    let ranks = exchanges.len();
     let rank = |exchange: Arc<dyn Exchange>| {
         let rank = exchange.rank();
         let mut trainer = Trainer::among(compute, new(), config.clone(), Some(exchange)).unwrap();
@@ -155,8 +184,7 @@ fn train_on<M: Objective<Batch = Batch> + 'static>(
         (losses, trainer.snapshot_of_all(Value::Null).unwrap())
     };
     let mut all: Vec<_> = thread::scope(|scope| {
-        let ranks: Vec<_> =
-            Thread::all(ranks).into_iter().map(|exchange| scope.spawn(|| rank(exchange))).collect();
+        let ranks: Vec<_> = exchanges.into_iter().map(|exchange| scope.spawn(|| rank(exchange))).collect();
         ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
     });
     assert!(all.iter().all(|(losses, _)| *losses == all[0].0), "ranks disagree");
@@ -222,6 +250,94 @@ fn gradients_that_cross_in_bf16_give_the_digits_of_one_rank() {
             assert!((x - y).abs() <= largest * 0.05, "{path}: {x} and {y}");
         }
     }
+}
+
+/// The digits of exchanges beside the backward pass and after it, of models whose gradients come in one pass,
+/// in two, and in part from nowhere.
+#[test]
+fn an_exchange_beside_the_backward_pass_changes_no_digit() {
+    fn compare<M: Objective<Batch = Batch> + 'static>(new: fn() -> M, batch: MakeBatch) -> usize {
+        let precisions = [ExchangePrecision::F32, ExchangePrecision::Bf16];
+        let of = |exchange: ExchangePrecision| {
+            let config = OptimizerConfig { exchange, ..OptimizerConfig::default() };
+            let [(beside, count), (after, never)] = [true, false].map(|overlaps| {
+                let (exchanges, count) = Thread::counted(3, overlaps);
+                let outcome = train_on(&compute(), (&new, batch), &config, exchanges, (0..2, None));
+                (outcome, count.load(Ordering::SeqCst))
+            });
+            assert!(beside == after, "{exchange:?}");
+            assert_eq!(never, 0);
+            count
+        };
+        precisions.map(of)[0]
+    }
+    // Eight micro-batches of three ranks, of more than one bucket.
+    assert!(compare(large, mixed) > 0, "none crossed beside");
+    compare(|| adapted(model()), mixed);
+    compare(aim, captioned);
+    compare(|| contrast(Contrast::Softmax), captioned);
+    compare(|| dino(Centring::Sinkhorn), viewed);
+}
+
+/// A rank whose exchanges of gradients fail from the second on.
+#[derive(Debug)]
+struct Cut(Arc<dyn Exchange>, AtomicUsize);
+
+impl Exchange for Cut {
+    fn rank(&self) -> usize {
+        0
+    }
+
+    fn ranks(&self) -> usize {
+        1
+    }
+
+    fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
+        self.0.gather(own)
+    }
+
+    fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+        self.0.gather_at_first(own)
+    }
+
+    fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
+        if self.1.fetch_add(1, Ordering::SeqCst) > 0 {
+            bail!("the cable was cut");
+        }
+        self.0.scatter(own, parts, given)
+    }
+
+    fn scatter_halves(&self, _: &[u16], _: &[Range<usize>], _: &mut [u16]) -> Result<()> {
+        bail!("no gradient crosses in bf16")
+    }
+
+    fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
+        self.0.collect(own, parts, whole)
+    }
+}
+
+/// Neither hangs: an exchange that fails beside the backward pass, nor a backward pass that fails beside it.
+#[test]
+fn a_step_ends_with_the_message_of_what_has_failed() {
+    let batches: Vec<Batch> = (0..3).map(|number| mixed(0, number)).collect();
+    let failed = |model: Mm1, exchange: Arc<dyn Exchange>| {
+        let config = OptimizerConfig::default();
+        let mut trainer = Trainer::among(&compute(), model, config, Some(exchange)).unwrap();
+        let before = weights::parameters(trainer.model());
+        let error = trainer.step(&batches, 1e-2).unwrap_err();
+        let finite = before.iter().all(|(_, _, values)| values.iter().all(|value| value.is_finite()));
+        assert!(!finite || weights::parameters(trainer.model()) == before, "nothing is updated");
+        format!("{error:#}")
+    };
+    let whole = || Thread::all(1).swap_remove(0);
+    let cut = Arc::new(Cut(whole(), AtomicUsize::new(0)));
+    assert_eq!(failed(large(), cut.clone()), "step 0: the cable was cut");
+    assert_eq!(cut.1.load(Ordering::SeqCst), 2, "nothing crosses after it");
+    let mut parameters = weights::parameters(&large());
+    parameters.iter_mut().filter(|(path, ..)| path == "lm.norm.gamma").for_each(|p| p.2.fill(f32::NAN));
+    let damaged = weights::assign(large(), parameters).unwrap();
+    let said = failed(damaged, whole());
+    assert!(said.starts_with("step 0: the loss is NaN on samples "), "{said}");
 }
 
 #[test]
@@ -344,7 +460,7 @@ fn ranks_give_the_digits_of_one_on_vulkan() {
     let new = || Mm1::new(&config(), 7, &vulkan.training_device()).unwrap();
     for moments in [MomentFormat::F32, MomentFormat::EightBit] {
         let config = OptimizerConfig { moments, ..OptimizerConfig::default() };
-        let of = |ranks: usize| train_on(&vulkan, (&new, mixed), &config, ranks, (0..2, None));
+        let of = |ranks: usize| train_on(&vulkan, (&new, mixed), &config, Thread::all(ranks), (0..2, None));
         let (one, three) = (of(1), of(3));
         assert_eq!(three.0, one.0, "{moments:?}");
         assert!(three.1 == one.1, "{moments:?}");

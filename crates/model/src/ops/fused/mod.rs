@@ -12,6 +12,7 @@ mod conv;
 mod cross_entropy;
 mod elementwise;
 mod embedding;
+mod hook;
 mod linear;
 mod low_rank;
 mod memory;
@@ -29,6 +30,7 @@ use burn::tensor::{Shape, Tensor};
 use burn_flex::{FlexTensor, Layout as TensorLayout};
 
 pub use checkpointed::checkpointed;
+pub use hook::GradientHook;
 pub use step_memory::{GradientSums, StepMemory};
 
 use super::{
@@ -62,6 +64,10 @@ impl Operations for Fused {
 
     fn in_step(&self) -> Arc<dyn Operations> {
         Arc::new(Self { memory: StepMemory::of_step(), ..self.clone() })
+    }
+
+    fn with_gradient_hook(&self, hook: &Arc<GradientHook>) -> Option<Arc<dyn Operations>> {
+        Some(Arc::new(Self { memory: self.memory.with_hook(hook), ..self.clone() }))
     }
 
     fn memory(&self) -> Option<&StepMemory> {

@@ -36,6 +36,7 @@ pub(super) fn record<const D: usize, const N: usize, O: Operation<N>>(
     if parents.iter().all(Option::is_none) {
         return Tensor::from_primitive::<Flex>(output);
     }
+    parents.iter().flatten().for_each(|parent| memory.count_use(parent.id()));
     let constant = || Autodiff::<Flex>::from_inner(output.clone()).node();
     let parents = parents.map(|parent| parent.unwrap_or_else(constant));
     let output = match Recorded(operation).prepare::<NoCheckpointing>(parents).compute_bound().stateful() {
@@ -84,7 +85,9 @@ impl<const N: usize> BackwardPass<'_, N> {
     pub(super) fn give(&mut self, parent: usize, grad: impl FnOnce() -> FlexTensor) {
         if let Some(id) = self.parents[parent] {
             let grad = self.memory.with_sum(id, grad());
-            self.grads.register::<Flex>(id, grad);
+            if let Some(grad) = self.memory.without_hook(id, grad) {
+                self.grads.register::<Flex>(id, grad);
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use burn::tensor::Tensor;
 use burn_flex::FlexTensor;
 use mm1_kernels::rows;
 
-use super::{Operand, floats, shape, tensor};
+use super::{GradientHook, Operand, floats, shape, tensor};
 
 /// What fused operations work in: outside of a step the allocator's memory; inside of one the
 /// arena's, with the step's [`GradientSums`].
@@ -19,6 +19,7 @@ use super::{Operand, floats, shape, tensor};
 #[derive(Clone, Debug, Default)]
 pub struct StepMemory {
     sums: Option<Arc<GradientSums>>,
+    hook: Option<Arc<GradientHook>>,
 }
 
 /// The sums of gradients over a step's micro-batches so far, by parameter. The backward pass of the next one
@@ -30,7 +31,12 @@ pub struct GradientSums(Mutex<HashMap<NodeId, FlexTensor>>);
 impl StepMemory {
     /// That of a new step.
     pub(super) fn of_step() -> Self {
-        Self { sums: Some(Arc::default()) }
+        Self { sums: Some(Arc::default()), hook: None }
+    }
+
+    /// The same with a hook.
+    pub(super) fn with_hook(&self, hook: &Arc<GradientHook>) -> Self {
+        Self { hook: Some(hook.clone()), ..self.clone() }
     }
 
     /// Whether this is a step's.
@@ -43,6 +49,26 @@ impl StepMemory {
         self.sums.as_deref()
     }
 
+    /// Who takes gradients during the backward pass.
+    pub fn gradient_hook(&self) -> Option<&GradientHook> {
+        self.hook.as_deref()
+    }
+
+    /// An operation takes the tensor of `node`.
+    pub(super) fn count_use(&self, node: NodeId) {
+        if let Some(hook) = &self.hook {
+            hook.count_use(node);
+        }
+    }
+
+    /// A node's gradient, if the hook does not take it.
+    pub(super) fn without_hook(&self, node: NodeId, grad: FlexTensor) -> Option<FlexTensor> {
+        match &self.hook {
+            Some(hook) => hook.take(self, node, grad),
+            None => Some(grad),
+        }
+    }
+
     /// The sum of a node's gradients in the micro-batches before, to be added to: for its first gradient in
     /// this one.
     pub(super) fn take_sum(&self, node: NodeId) -> Option<FlexTensor> {
@@ -51,11 +77,17 @@ impl StepMemory {
 
     /// A node's gradient, with its sum so far if that is not in it already.
     pub(super) fn with_sum(&self, node: NodeId, grad: FlexTensor) -> FlexTensor {
-        let Some(sum) = self.take_sum(node) else { return grad };
+        match self.take_sum(node) {
+            Some(sum) => self.add(sum, &grad),
+            None => grad,
+        }
+    }
+
+    /// `sum + grad`, of one shape or `sum` flat.
+    pub(super) fn add(&self, sum: FlexTensor, grad: &FlexTensor) -> FlexTensor {
         let mut sum = self.to_change(sum);
-        rows::add(&mut sum, floats(&grad));
-        let shape = shape(&grad);
-        tensor(sum, shape)
+        rows::add(&mut sum, floats(grad));
+        tensor(sum, shape(grad))
     }
 }
 
