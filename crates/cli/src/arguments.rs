@@ -44,6 +44,18 @@ impl RecipeArgs {
         &self.recipe
     }
 
+    /// Whether an override is about the table `table`.
+    pub(crate) fn edits(&self, table: &str) -> bool {
+        let about = |edit: &String| edit.trim_start().split(['.', '=']).next().map(str::trim) == Some(table);
+        self.edits.iter().chain(&self.unset).any(about)
+    }
+
+    /// An override, if one was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [(&self.edits, "--set"), (&self.unset, "--unset")];
+        given.into_iter().find_map(|(edits, name)| (!edits.is_empty()).then_some(name))
+    }
+
     /// The recipe before its overrides.
     ///
     /// # Errors

@@ -41,6 +41,8 @@ pub(crate) struct RunEstimate {
     taken_by_others: Option<f64>,
     /// Bytes of the checkpoints that stay in the run folder, and of the one more while one is written.
     checkpoint_bytes: u64,
+    /// Bytes of the captions that stages write, with their images, at most.
+    caption_bytes: u64,
     /// The folder in which downloads are kept, and the most that they take in GiB; `None` without downloads.
     cache: Option<(String, f64)>,
 }
@@ -96,6 +98,8 @@ impl RunEstimate {
             kept += count * bytes;
             largest = largest.max(bytes);
         }
+        let captions = plan.recipe.stage.iter().filter_map(Stage::recaption);
+        let caption_bytes = captions.map(|stage| recaption::bytes(plan, stage)).sum();
         let cache = reads_addresses(plan).then(|| {
             let store = &plan.recipe.store;
             (store.cache.display().to_string(), store.cache_gib)
@@ -109,16 +113,21 @@ impl RunEstimate {
             recaption_seconds,
             taken_by_others: None,
             checkpoint_bytes,
+            caption_bytes,
             cache,
         }
     }
 
-    /// As a person reads it, up to nine lines; none where nothing is trained or evaluated.
+    /// As a person reads it, up to ten lines; none where nothing is trained or evaluated.
     pub(crate) fn summary(&self) -> String {
         let mut text = self.time_summary();
         if self.checkpoint_bytes > 0 {
             let disk = HumanBytes(self.checkpoint_bytes);
             let _ = writeln!(text, "disk: about {disk} of checkpoints in the run folder");
+            if self.caption_bytes > 0 {
+                let disk = HumanBytes(self.caption_bytes);
+                let _ = writeln!(text, "      and at most about {disk} of captions with their images");
+            }
             if let Some((folder, gib)) = &self.cache {
                 let _ = writeln!(text, "      downloads are kept in {folder}, at most {gib} GiB");
             }

@@ -122,9 +122,13 @@ impl Plan {
                         HumanCount((counts.vision + counts.lm) as u64)
                     )
                 });
+                let after = s
+                    .after
+                    .as_ref()
+                    .map_or(String::new(), |after| format!("begins with the model of {after},\n    "));
                 format!(
                     "{} {} of up to {positions} tokens with about {images} {}, peak lr {:.2e},\n    \
-                     {pictures}{adapters}about {mib} MiB of memory, of it loader {loader_mib} MiB",
+                     {after}{pictures}{adapters}about {mib} MiB of memory, of it loader {loader_mib} MiB",
                     s.steps,
                     if s.steps == 1 { "step" } else { "steps" },
                     if images == 1 { "picture" } else { "pictures" },
@@ -138,7 +142,7 @@ impl Plan {
                 counted(self.probed(s, Split::Train), "training picture")
             ),
             Stage::Recaption(s) => format!(
-                "captions of {} of data.{} written anew{}, at most {} each;\n    mixtures of later stages \
+                "captions of {} of data.{} written anew{},\n    at most {} each; mixtures of later stages \
                  name them {}",
                 counted(s.images, "training image"),
                 s.source,

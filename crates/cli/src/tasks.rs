@@ -15,6 +15,7 @@ use mm1_eval::tasks::source::SourceTask;
 use mm1_eval::tasks::{SETS, facts, own};
 
 use crate::error::input;
+use crate::recipe::refusal::did_you_mean;
 use crate::recipe::{Recipe, Stage};
 use crate::sources::Sources;
 
@@ -95,15 +96,16 @@ pub(crate) fn is_built_in(task: &str) -> bool {
 /// The names that are known.
 pub(crate) fn check(task: &str) -> Result<()> {
     let on_disk = || SETS.iter().map(|(name, _)| *name);
+    let named: Vec<&str> = BUILT_IN.into_iter().chain([facts::NAME]).chain(on_disk()).collect();
     ensure!(
-        SourceTaskName::parse(task).is_some()
-            || is_built_in(task)
-            || task == facts::NAME
-            || is_task_file(task)
-            || on_disk().any(|name| name == task),
-        "tasks: unknown task \"{task}\"; known: {}, {}, captions:SOURCE, vqa:SOURCE, \
+        SourceTaskName::parse(task).is_some() || is_task_file(task) || named.contains(&task),
+        "tasks: unknown task \"{task}\"{} {}, {}, captions:SOURCE, vqa:SOURCE, \
          vqa:SOURCE/DEMONSTRATIONS, perplexity:SOURCE; with a folder of data {}; or a task file of your \
          own, as docs/guide/evaluation.md says",
+        match did_you_mean(task, &named) {
+            none if none.is_empty() => "; known:".to_owned(),
+            best => format!("{best} Known:"),
+        },
         BUILT_IN.join(", "),
         facts::NAME,
         on_disk().collect::<Vec<_>>().join(", ")
@@ -218,8 +220,10 @@ impl TaskData {
             return Ok(Box::new(own::open(Path::new(name))?));
         }
         if !is_built_in(name) {
-            let folder =
-                self.folder.as_deref().context("its files are needed: give their folder as `data`")?;
+            let folder = self
+                .folder
+                .as_deref()
+                .context("its files are needed: give their folder, --data or the stage's `data`")?;
             return Ok(Box::new(mm1_eval::tasks::open(name, folder)?));
         }
         #[cfg(feature = "emoji")]

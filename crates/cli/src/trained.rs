@@ -95,7 +95,10 @@ impl RunModel {
     /// language model; a device that was not built in.
     pub(crate) fn read(root: &Path, name: Option<&str>, device: DeviceArgs) -> Result<Self> {
         let missing = |e: &dyn std::fmt::Display| {
-            InputError::new(format!("--run {}: not a run folder: {e}", root.display()))
+            InputError::new(format!(
+                "--run {}: not a run folder, the --out of `mm1 run`: {e}",
+                root.display()
+            ))
         };
         let recipe = Recipe::of_run(root).map_err(|e| missing(&format!("{e:#}")))?;
         let trained = |s: &&Stage| matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && has_checkpoint(root, s);

@@ -280,7 +280,8 @@ impl Recaption {
             let Tally { short, cut, .. } = self.state.tally;
             ensure!(
                 !empty || short + cut == 0,
-                "no caption is left: {short} descriptions were too short, and {cut} did not end"
+                "no caption is left: {short} descriptions were too short (min_words), and {cut} did not \
+                 end (max_tokens): change these, or train the model that writes for longer"
             );
             ensure!(!empty, "no document with a picture and a caption");
             let listed = writer.finish_under(&self.lock)?.shards;

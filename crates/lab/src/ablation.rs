@@ -4,6 +4,7 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use anyhow::{Result, ensure};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -30,6 +31,24 @@ pub struct PaperTable {
     pub columns: Vec<String>,
     /// The rows; each has a text for every column.
     pub rows: Vec<Vec<String>>,
+}
+
+impl PaperTable {
+    /// Refuses a row with more or fewer texts than there are columns.
+    ///
+    /// # Errors
+    /// The row.
+    pub(crate) fn check(&self) -> Result<()> {
+        let columns = self.columns.len();
+        for (i, row) in self.rows.iter().enumerate() {
+            let texts = row.len();
+            ensure!(
+                texts == columns,
+                "paper.rows.{i} has {texts} texts for {columns} columns: give one for each"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// All runs of an ablation.

@@ -79,6 +79,9 @@ impl Ablation {
         let matches = |of: &Combination, exclude: &[(usize, usize)]| {
             exclude.iter().all(|&(axis, place)| of.places[axis] == place)
         };
+        if let Some(paper) = &self.paper {
+            paper.check()?;
+        }
         let mut combinations = all(&axes);
         for (i, exclude) in excluded.iter().enumerate() {
             let before = combinations.len();

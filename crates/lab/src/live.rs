@@ -12,11 +12,18 @@ use serde::Serialize;
 use toml::Table;
 
 use crate::process::ProcessRecord;
+use crate::recaptioned::{self, CaptionRecord};
 use crate::record::{ScoreRecord, StepRecord};
 use crate::run::find;
 
 /// Steps whose mean is the speed.
 const RECENT: usize = 20;
+
+/// The kind of a stage that writes captions.
+const RECAPTION: &str = "recaption";
+
+/// Where the answers of stages lie in a run folder.
+const ANSWERS: &str = "eval";
 
 /// How a run is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -37,14 +44,18 @@ pub enum LiveState {
 pub struct LiveStage {
     /// Its name in the recipe.
     pub name: String,
-    /// `encoder`, `pretrain`, `sft`, `eval` or `probe`.
+    /// `encoder`, `pretrain`, `sft`, `eval`, `probe` or `recaption`.
     pub kind: String,
-    /// How many steps it has; `None` of a stage that measures.
+    /// How many steps it has; `None` of a stage that trains nothing.
     pub planned: Option<u64>,
     /// Steps that are done.
     pub done: u64,
     /// Questions that are answered, of a stage that measures.
     pub answers: u64,
+    /// How many images it describes, of a stage that writes captions.
+    pub planned_images: Option<u64>,
+    /// Of these, how many it has described. Until it is done they are those before its last whole shard.
+    pub images: u64,
     /// Whether there is nothing left to do.
     pub finished: bool,
     /// Loss over step.
@@ -112,6 +123,10 @@ impl LiveRun {
 
     /// Looks again. What can't be read now is as it was.
     pub fn look(&mut self) {
+        // Before the rest, so that all is read of a run that has ended.
+        if let Some(state) = self.read_state() {
+            self.state = state;
+        }
         if !self.has_plan {
             self.has_plan = self.read_plan().is_some();
         }
@@ -129,10 +144,7 @@ impl LiveRun {
                 self.stage(&step.stage.clone()).add(step);
             }
         }
-        self.look_at_scores();
-        if let Some(state) = self.read_state() {
-            self.state = state;
-        }
+        self.look_at_untrained();
     }
 
     /// The stage that is worked on: the first that is not finished.
@@ -147,13 +159,7 @@ impl LiveRun {
 
     /// Since when nothing was written.
     pub fn silence(&self) -> Option<Duration> {
-        let answers = self.current().map(|stage| self.folder.join("eval").join(&stage.name));
-        let inside = answers.iter().filter_map(|folder| folder.read_dir().ok()).flatten().flatten();
-        let files = inside.map(|entry| entry.path());
-        let own =
-            ["metrics.jsonl", "processes.json", "eval.json", "plan.toml"].map(|name| self.folder.join(name));
-        let written = files.chain(own).filter_map(|path| path.metadata().ok()?.modified().ok()).max();
-        SystemTime::now().duration_since(written?).ok()
+        SystemTime::now().duration_since(last_written(&self.folder)?).ok()
     }
 
     /// `None` where there is no whole plan.
@@ -164,11 +170,12 @@ impl LiveRun {
         }
         for stage in find(&plan, "stage")?.as_array()? {
             let text = |key: &str| stage.get(key).and_then(|value| value.as_str()).map(str::to_owned);
-            let steps = stage.get("steps").and_then(toml::Value::as_integer);
+            let count = |key: &str| u64::try_from(stage.get(key)?.as_integer()?).ok();
             let Some(name) = text("name") else { continue };
             let of_plan = self.stage(&name);
             of_plan.kind = text("kind").unwrap_or_default();
-            of_plan.planned = steps.and_then(|steps| u64::try_from(steps).ok());
+            of_plan.planned = count("steps");
+            of_plan.planned_images = if of_plan.kind == RECAPTION { count("images") } else { None };
         }
         Some(())
     }
@@ -182,8 +189,9 @@ impl LiveRun {
         &mut self.stages[place]
     }
 
-    /// Stages that measure: whether they are done, and how many questions are answered.
-    fn look_at_scores(&mut self) {
+    /// Stages that train nothing: whether they are done, and how many questions are answered or images
+    /// described.
+    fn look_at_untrained(&mut self) {
         if self.stages.iter().all(|stage| stage.planned.is_some() || stage.finished) {
             return;
         }
@@ -193,8 +201,14 @@ impl LiveRun {
             .unwrap_or_default();
         let scored: BTreeSet<&str> = scores.iter().map(|score| score.stage.as_str()).collect();
         for stage in self.stages.iter_mut().filter(|stage| stage.planned.is_none() && !stage.finished) {
-            stage.finished = scored.contains(stage.name.as_str());
-            stage.answers = answers(&self.folder.join("eval").join(&stage.name));
+            if stage.kind == RECAPTION {
+                if let Ok(Some(captions)) = CaptionRecord::of_stage(&self.folder, &stage.name) {
+                    (stage.images, stage.finished) = (captions.images(), captions.done);
+                }
+            } else {
+                stage.finished = scored.contains(stage.name.as_str());
+                stage.answers = answers(&self.folder.join(ANSWERS).join(&stage.name));
+            }
             if !stage.finished {
                 // Later stages have not begun.
                 break;
@@ -212,6 +226,15 @@ impl LiveRun {
             Some(end) => LiveState::Failed(end.strip_prefix("failed: ").unwrap_or(end).to_owned()),
         })
     }
+}
+
+/// When something was last written in the run folder `folder`: a step, a score, an answer, a caption.
+pub fn last_written(folder: &Path) -> Option<SystemTime> {
+    let inside = |path: PathBuf| path.read_dir().into_iter().flatten().flatten().map(|entry| entry.path());
+    let of_stages = [ANSWERS, recaptioned::FOLDER].map(|name| inside(folder.join(name)).flat_map(inside));
+    let own = ["metrics.jsonl", "processes.json", "eval.json", "plan.toml"].map(|name| folder.join(name));
+    let files = of_stages.into_iter().flatten().chain(own);
+    files.filter_map(|path| path.metadata().ok()?.modified().ok()).max()
 }
 
 /// Answers in the files of an evaluation: all lines but the first of each.
@@ -232,6 +255,8 @@ impl LiveStage {
             planned: None,
             done: 0,
             answers: 0,
+            planned_images: None,
+            images: 0,
             finished: false,
             losses: Vec::new(),
             loss: None,
@@ -247,7 +272,8 @@ impl LiveStage {
     }
 
     fn forget_steps(&mut self) {
-        *self = Self { kind: self.kind.clone(), planned: self.planned, ..Self::new(&self.name) };
+        let (planned, planned_images) = (self.planned, self.planned_images);
+        *self = Self { kind: self.kind.clone(), planned, planned_images, ..Self::new(&self.name) };
     }
 
     fn add(&mut self, step: StepRecord) {

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use anyhow::Result;
 use serde::Deserialize;
 
 use crate::number::grouped;
@@ -10,7 +11,7 @@ use crate::run::RunRecords;
 use crate::section::table;
 
 /// Where the captions of stages lie in a run folder.
-const FOLDER: &str = "recaptioned";
+pub(crate) const FOLDER: &str = "recaptioned";
 /// The file beside them that has their counts.
 const STATE: &str = ".recaption.json";
 
@@ -42,20 +43,39 @@ struct CaptionState {
     tally: CaptionTally,
 }
 
+impl CaptionRecord {
+    /// The counts of `stage` in the run folder `run`; `None` where it has not begun.
+    ///
+    /// # Errors
+    /// A file that can't be read.
+    pub(crate) fn of_stage(run: &Path, stage: &str) -> Result<Option<Self>> {
+        let file = run.join(FOLDER).join(stage).join(STATE);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let CaptionState { done, tally } = serde_json::from_slice(&std::fs::read(&file)?)?;
+        Ok(Some(Self { stage: stage.to_owned(), done, tally }))
+    }
+
+    /// Images that are in a count.
+    pub(crate) fn images(&self) -> u64 {
+        let CaptionTally { captions, short, cut, skipped, .. } = self.tally;
+        captions + short + cut + skipped
+    }
+}
+
 /// The stages of the run in `folder` that have begun to write captions, by their names. One whose counts
 /// can't be read is in `notes`.
 pub(crate) fn read(folder: &Path, notes: &mut Vec<String>) -> Vec<CaptionRecord> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder.join(FOLDER)).into_iter().flatten().flatten() {
         let stage = entry.file_name().to_string_lossy().into_owned();
-        let file = entry.path().join(STATE);
         // What a killed process has left of a copy is no stage.
-        if !file.exists() || stage.contains(".tmp-") {
+        if stage.contains(".tmp-") {
             continue;
         }
-        let read = || anyhow::Ok(serde_json::from_slice::<CaptionState>(&std::fs::read(&file)?)?);
-        match read() {
-            Ok(CaptionState { done, tally }) => found.push(CaptionRecord { stage, done, tally }),
+        match CaptionRecord::of_stage(folder, &stage) {
+            Ok(record) => found.extend(record),
             Err(e) => notes.push(format!("{FOLDER}/{stage}/{STATE} can't be read: {e}")),
         }
     }
@@ -80,11 +100,11 @@ pub(crate) fn section(run: &RunRecords) -> String {
         "Gain",
     ];
     let heads = heads.map(str::to_owned);
-    let row = |CaptionRecord { stage, done, tally: of }: &CaptionRecord| {
+    let row = |record: &CaptionRecord| {
+        let CaptionRecord { stage, done, tally: of } = record;
         let mean = |sum: u64| sum as f64 / of.captions.max(1) as f64;
         let name = if *done { stage.clone() } else { format!("{stage} (so far)") };
-        let images = of.captions + of.short + of.cut + of.skipped;
-        let counts = [images, of.captions, of.short, of.cut, of.skipped].map(grouped);
+        let counts = [record.images(), of.captions, of.short, of.cut, of.skipped].map(grouped);
         let words = [of.words_before, of.words_after].map(|sum| format!("{:.1}", mean(sum)));
         let gain = format!("{:.1}%", 100.0 * mean(of.gained));
         [vec![escape(&name)], counts.to_vec(), words.to_vec(), vec![gain]].concat()

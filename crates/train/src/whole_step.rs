@@ -1,9 +1,10 @@
 //! [`WholeStep`]: a loss that depends on all examples of a step, such as a contrast, in two passes over its
 //! micro-batches (as GradCache, Gao et al. 2021).
 //!
-//! First each micro-batch tells what the others must know of it: embeddings, or a teacher's classes. From all
-//! of it follows what each needs, and each learns from there. Memory is bound by a micro-batch, the result is
-//! that of one batch. Several ranks give each other what is told, and each computes what follows from it.
+//! The first pass is forward alone, without a graph: the features of each micro-batch, embeddings or a
+//! teacher's logits. Those of the whole step are combined into what each micro-batch needs for its backward
+//! pass: gradients of its features, or targets. The second pass is forward and backward. Memory is bound by a
+//! micro-batch, the result is that of one batch. Several ranks gather the features, and each combines all.
 // Rejected: each rank computes its rows of a contrast's similarities alone (OpenCLIP's `local_loss`). It
 // saves ranks times the work of a matrix that is small beside the towers, but its sums depend on the number
 // of ranks.
@@ -18,29 +19,29 @@ use crate::step::{MicroBatch, Preceding, Step, StepResult};
 /// Tensors `[n, f]`; `None` where one has no rows.
 pub type Rows = Vec<Option<Tensor<2>>>;
 
-/// An objective whose micro-batches must know of each other before they learn.
+/// An objective whose loss is not a sum over micro-batches: each needs the features of all.
 pub trait WholeStep<B> {
-    /// What all others must know of a micro-batch: always as many tensors, without a graph.
+    /// The features of a micro-batch that all others need: always as many tensors, without a graph.
     ///
     /// # Errors
     /// If the model refuses the input.
-    fn tell(&self, compute: &Compute, batch: &PlacedBatch<'_, B>) -> Result<Rows>;
+    fn features(&self, compute: &Compute, batch: &PlacedBatch<'_, B>) -> Result<Rows>;
 
-    /// What follows from what all micro-batches have told.
+    /// What follows from the features of the whole step, the loss's gradients by them for instance.
     ///
     /// # Errors
     /// A loss that is not finite; a training that can't come back.
-    fn settle(&self, compute: &Compute, all: ToldStep<'_>) -> Result<SettledStep>;
+    fn combine(&self, compute: &Compute, all: StepFeatures<'_>) -> Result<CombinedStep>;
 
-    /// Adds loss and gradients of a micro-batch to `found`, with its rows of what was `given`.
+    /// Adds loss and gradients of a micro-batch to `found`, with its rows of [`CombinedStep::needed`].
     ///
     /// # Errors
-    /// As [`Self::tell`]; a loss that is not finite.
-    fn learn(
+    /// As [`Self::features`]; a loss that is not finite.
+    fn backward_batch(
         &self,
         compute: &Compute,
         batch: &PlacedBatch<'_, B>,
-        given: Rows,
+        needed: Rows,
         found: &mut StepResult,
     ) -> Result<()>;
 }
@@ -58,11 +59,11 @@ pub struct PlacedBatch<'a, B> {
     pub preceding: Preceding,
 }
 
-/// What all micro-batches of a step have told.
+/// The features of all micro-batches of a step.
 #[derive(Debug)]
-pub struct ToldStep<'a> {
+pub struct StepFeatures<'a> {
     /// In the order of the step.
-    pub told: Rows,
+    pub features: Rows,
     /// The sum of the weights of the step.
     pub weight: f64,
     /// Steps done before this one.
@@ -71,13 +72,13 @@ pub struct ToldStep<'a> {
     pub samples: Vec<&'a str>,
 }
 
-/// What follows from it.
+/// What follows from them.
 #[derive(Debug)]
-pub struct SettledStep {
-    /// Loss and gradients of no micro-batch, figures and buffers.
+pub struct CombinedStep {
+    /// Loss and gradients that are of no single micro-batch, figures and buffers.
     pub found: StepResult,
-    /// What each micro-batch needs: as many tensors as were told, with the same rows or none.
-    pub given: Rows,
+    /// What the micro-batches need: a tensor for each of the features, with the same rows or none.
+    pub needed: Rows,
 }
 
 /// What [`crate::Objective::backward`] finds of such a loss, in two passes.
@@ -90,33 +91,34 @@ pub fn two_passes<W: WholeStep<B>, B: MicroBatch>(
     step: &Step<'_, B>,
 ) -> Result<StepResult> {
     let placed = step.placed();
-    let mut told = Told::default();
+    let mut gathered = Gathered::default();
     for batch in &placed {
-        told.push(model.tell(compute, batch)?);
+        gathered.push(model.features(compute, batch)?);
     }
     let samples = step.batches.iter().flat_map(|batch| batch.samples()).collect();
-    let all = ToldStep { told: told.take(), weight: step.weight, number: step.number, samples };
-    let SettledStep { mut found, given } = model.settle(compute, all)?;
+    let features = gathered.take();
+    let all = StepFeatures { features, weight: step.weight, number: step.number, samples };
+    let CombinedStep { mut found, needed } = model.combine(compute, all)?;
     for (number, batch) in placed.iter().enumerate() {
-        model.learn(compute, batch, told.part(&given, number), &mut found)?;
+        model.backward_batch(compute, batch, gathered.part(&needed, number), &mut found)?;
     }
     Ok(found)
 }
 
-/// What micro-batches have told, and where the rows of each are.
+/// The features of micro-batches, and where the rows of each are.
 #[derive(Default)]
-struct Told {
+struct Gathered {
     /// Of each tensor its parts.
     tensors: Vec<Vec<Tensor<2>>>,
     /// Of each micro-batch the rows in each tensor.
     rows: Vec<Vec<usize>>,
 }
 
-impl Told {
-    fn push(&mut self, told: Rows) {
-        self.rows.push(told.iter().map(|tensor| tensor.as_ref().map_or(0, |t| t.dims()[0])).collect());
-        self.tensors.resize_with(self.tensors.len().max(told.len()), Vec::new);
-        self.tensors.iter_mut().zip(told).for_each(|(tensors, told)| tensors.extend(told));
+impl Gathered {
+    fn push(&mut self, features: Rows) {
+        self.rows.push(features.iter().map(|tensor| tensor.as_ref().map_or(0, |t| t.dims()[0])).collect());
+        self.tensors.resize_with(self.tensors.len().max(features.len()), Vec::new);
+        self.tensors.iter_mut().zip(features).for_each(|(tensors, part)| tensors.extend(part));
     }
 
     /// All parts together.
@@ -125,24 +127,24 @@ impl Told {
         parts.map(|parts| (!parts.is_empty()).then(|| Tensor::cat(parts, 0))).collect()
     }
 
-    /// The rows of micro-batch `number` in `given`.
-    fn part(&self, given: &Rows, number: usize) -> Rows {
+    /// The rows of micro-batch `number` in `needed`.
+    fn part(&self, needed: &Rows, number: usize) -> Rows {
         let rows = |batch: &Vec<usize>, tensor: usize| batch.get(tensor).copied().unwrap_or(0);
-        let part = |(tensor, given): (usize, &Option<Tensor<2>>)| {
+        let part = |(tensor, needed): (usize, &Option<Tensor<2>>)| {
             let first = self.rows[..number].iter().map(|batch| rows(batch, tensor)).sum();
             let count = rows(&self.rows[number], tensor);
-            given.as_ref().filter(|_| count > 0).map(|given| given.clone().narrow(0, first, count))
+            needed.as_ref().filter(|_| count > 0).map(|needed| needed.clone().narrow(0, first, count))
         };
-        given.iter().enumerate().map(part).collect()
+        needed.iter().enumerate().map(part).collect()
     }
 }
 
 /// Such a step that several ranks share.
 pub(crate) struct SharedStep<'a, B> {
     whole: &'a dyn WholeStep<B>,
-    told: Told,
-    given: Rows,
-    /// Loss and gradients of no micro-batch; they go with the first one of the step.
+    gathered: Gathered,
+    needed: Rows,
+    /// Loss and gradients of no single micro-batch; they go with the first one of the step.
     pub(crate) found: StepResult,
 }
 
@@ -156,20 +158,20 @@ impl<'a, B: MicroBatch> SharedStep<'a, B> {
         batches: &[Option<PlacedBatch<'_, B>>],
         (weight, number): (f64, u64),
     ) -> Result<Self> {
-        let mut told = Told::default();
+        let mut gathered = Gathered::default();
         for batch in batches {
             let own = match batch {
-                Some(batch) => bytes_of(whole.tell(compute, batch)?)?,
+                Some(batch) => bytes_of(whole.features(compute, batch)?)?,
                 None => Vec::new(),
             };
-            for given in exchange.gather(&own)? {
-                told.push(from_bytes(&given, device)?);
+            for of_rank in exchange.gather(&own)? {
+                gathered.push(from_bytes(&of_rank, device)?);
             }
         }
         let samples = batches.iter().flatten().flat_map(|placed| placed.batch.samples()).collect();
-        let all = ToldStep { told: told.take(), weight, number, samples };
-        let SettledStep { found, given } = whole.settle(compute, all)?;
-        Ok(Self { whole, told, given, found })
+        let all = StepFeatures { features: gathered.take(), weight, number, samples };
+        let CombinedStep { found, needed } = whole.combine(compute, all)?;
+        Ok(Self { whole, gathered, needed, found })
     }
 
     /// What is found of micro-batch `number` of the step.
@@ -181,16 +183,17 @@ impl<'a, B: MicroBatch> SharedStep<'a, B> {
     ) -> Result<StepResult> {
         let mut found = if number == 0 { std::mem::take(&mut self.found) } else { StepResult::default() };
         if let Some(batch) = batch {
-            self.whole.learn(compute, batch, self.told.part(&self.given, number), &mut found)?;
+            let needed = self.gathered.part(&self.needed, number);
+            self.whole.backward_batch(compute, batch, needed, &mut found)?;
         }
         Ok(found)
     }
 }
 
 /// Tensors as ranks send them: of each n, f and the values.
-fn bytes_of(told: Rows) -> Result<Vec<u8>> {
+fn bytes_of(features: Rows) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    for tensor in told {
+    for tensor in features {
         let dims = tensor.as_ref().map_or([0, 0], Tensor::dims);
         bytes.extend(dims.into_iter().flat_map(|dim| (dim as u64).to_le_bytes()));
         let Some(tensor) = tensor else { continue };
@@ -202,15 +205,15 @@ fn bytes_of(told: Rows) -> Result<Vec<u8>> {
 
 /// What [`bytes_of`] was given; nothing of no bytes.
 fn from_bytes(mut bytes: &[u8], device: &Device) -> Result<Rows> {
-    let mut told = Rows::new();
+    let mut features = Rows::new();
     while let Some((dims, behind)) = bytes.split_first_chunk::<16>() {
         let dim = |at: usize| u64::from_le_bytes(std::array::from_fn(|byte| dims[8 * at + byte]));
         let shape = [usize::try_from(dim(0))?, usize::try_from(dim(1))?];
         let (values, behind) =
-            behind.split_at_checked(4 * shape[0] * shape[1]).context("what another rank has told")?;
+            behind.split_at_checked(4 * shape[0] * shape[1]).context("the features of another rank")?;
         let values: Vec<f32> = values.as_chunks().0.iter().map(|&value| f32::from_le_bytes(value)).collect();
-        told.push((shape[0] > 0).then(|| Tensor::from_data(TensorData::new(values, shape), device)));
+        features.push((shape[0] > 0).then(|| Tensor::from_data(TensorData::new(values, shape), device)));
         bytes = behind;
     }
-    Ok(told)
+    Ok(features)
 }

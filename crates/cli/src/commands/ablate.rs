@@ -51,8 +51,8 @@ fn as_rank(args: &AblateArgs, ranks: &Ranks) -> Result<()> {
     let started = Instant::now();
     let study = Study::read(&args.recipe, &args.study)?;
     let Some(outcome) = study.run(&args.study, &args.out, ranks)? else { return Ok(()) };
-    if args.study.is_bill() {
-        return Ok(());
+    if let Some(bill) = &outcome.bill {
+        return if args.json { print_json(bill) } else { Ok(()) };
     }
     let (folder, seconds) = (&outcome.folder, started.elapsed().as_secs_f64());
     // As just written: the run folders have been read for it.

@@ -59,14 +59,17 @@ pub(crate) fn law(args: &LawArgs) -> Result<()> {
 /// The part of one rank; that of a process alone is all of it.
 fn as_rank(args: &LawArgs, ranks: &Ranks) -> Result<()> {
     let given = args.recipe.path();
-    if LawRuns::is_file(given) {
+    if LawRuns::is_file(given) || given.extension().is_some_and(|end| end == "json") && given.is_file() {
+        args.check_read(given)?;
         return if ranks.is_first() { of_file(args, given) } else { Ok(()) };
     }
-    let folder = if given.is_dir() { Some(given.to_owned()) } else { done_study(args, ranks)? };
+    let folder = if given.is_dir() {
+        args.check_read(given)?;
+        Some(given.to_owned())
+    } else {
+        done_study(args, ranks)?
+    };
     let Some(folder) = folder.filter(|_| ranks.is_first()) else { return Ok(()) };
-    if args.study.is_bill() {
-        return Ok(());
-    }
     let folders = input(run_folders(&folder))?;
     let runs = input(LawRuns::read(&folders, args.axis, &args.target))?.seen_from(&folder);
     for note in runs.notes.iter().take(NAMED) {
@@ -99,9 +102,39 @@ fn as_rank(args: &LawArgs, ranks: &Ranks) -> Result<()> {
     Ok(())
 }
 
+impl LawArgs {
+    /// Refuses what is about runs to do, where they are read from `given`.
+    fn check_read(&self, given: &Path) -> Result<()> {
+        let out = self.out.as_ref().map(|_| "--out");
+        let option = out.or_else(|| self.recipe.given()).or_else(|| self.study.given());
+        let Some(option) = option else { return Ok(()) };
+        let given = given.display();
+        Err(InputError::new(format!(
+            "{option} is about the runs of a recipe, and {given} has runs that are done: leave it out"
+        ))
+        .into())
+    }
+}
+
 /// Fits the law again to the runs of a `law.json`, and writes nothing.
 fn of_file(args: &LawArgs, file: &Path) -> Result<()> {
     let runs = input(LawRuns::read_file(file))?;
+    let asked = [
+        (args.target != LawMeasure::Loss, format!("--target {}", args.target)),
+        (args.axis == LawAxis::WeightDecay && runs.axis != args.axis, "--axis weight-decay".to_owned()),
+    ];
+    for (asked, option) in asked {
+        ensure!(
+            !asked,
+            InputError::new(format!(
+                "{}: {option}: the file has the {} over the size by the {}: leave it out, or give the \
+                 folder of the runs",
+                file.display(),
+                runs.axis.name(),
+                runs.measured
+            ))
+        );
+    }
     let law = PowerLaw::fit(runs.axis, runs.target, &runs.observations());
     let law = input(law.with_context(|| file.display().to_string()))?;
     if args.json {
@@ -120,7 +153,7 @@ fn document(runs: &LawRuns, law: &PowerLaw) -> Result<Value> {
     Ok(document)
 }
 
-/// The folder of the recipe's study, when its runs are done, at rank 0.
+/// The folder of the recipe's study, when its runs are done, at rank 0; none where the bill is all.
 fn done_study(args: &LawArgs, ranks: &Ranks) -> Result<Option<PathBuf>> {
     let out = args.out.as_deref();
     let out = out.ok_or_else(|| {
@@ -128,6 +161,12 @@ fn done_study(args: &LawArgs, ranks: &Ranks) -> Result<Option<PathBuf>> {
     })?;
     let study = Study::read(&args.recipe, &args.study)?;
     let Some(outcome) = study.run(&args.study, out, ranks)? else { return Ok(None) };
+    if let Some(bill) = &outcome.bill {
+        if args.json {
+            print_json(bill)?;
+        }
+        return Ok(None);
+    }
     let failed = outcome.record.runs.iter().filter(|run| run.failure().is_some()).count();
     if failed > 0 {
         tell(format_args!(

@@ -60,7 +60,8 @@ pub(crate) fn report(args: &ReportArgs) -> Result<()> {
     ensure!(
         !args.svg || matches!(&args.run[..], [run] if is_study(run)),
         InputError::new(
-            "--svg draws a study: give its folder in the --out of `mm1 ablate`, or its results.json"
+            "--svg draws a study or a law: give the study's folder in the --out of `mm1 ablate`, its \
+             results.json, or the law.json of `mm1 law`"
         )
     );
     if let [run] = &args.run[..] {
@@ -89,8 +90,8 @@ fn check(folder: &Path, several: bool) -> Result<()> {
     ensure!(
         is_study(folder) || SHOWN.iter().any(there),
         InputError::new(format!(
-            "{}: not a run folder: it has none of {}; give the --out of `mm1 run` or `mm1 eval`, the \
-             folder of a study in the --out of `mm1 ablate`, or its results.json",
+            "{}: not a run folder: it has none of {}; give the --out of `mm1 run` or `mm1 eval` (of many \
+             DIR/*), the folder of a study in the --out of `mm1 ablate`, or its results.json",
             folder.display(),
             SHOWN.join(", ")
         ))
@@ -98,7 +99,7 @@ fn check(folder: &Path, several: bool) -> Result<()> {
     ensure!(
         !(several && is_study(folder)),
         InputError::new(format!(
-            "{}: a study, which has a page of its own: give it alone, or the run folders in it",
+            "{}: a study or a law, which has a page of its own: give it alone, or run folders",
             folder.display()
         ))
     );

@@ -18,8 +18,9 @@ use serde_json::json;
 use self::screen::Screen;
 use self::study::LiveStudy;
 use self::view::Shown;
-use crate::error::input;
+use crate::error::{InputError, input};
 use crate::output::print_json;
+use crate::study::is_planned;
 
 #[derive(Debug, Args)]
 pub(crate) struct WatchArgs {
@@ -50,7 +51,16 @@ pub(crate) fn watch(args: &WatchArgs) -> Result<()> {
     let mut watched = if args.folder.join(record::FILE).exists() {
         Watched::Study(input(LiveStudy::open(&args.folder))?)
     } else {
-        Watched::Run(Box::new(input(LiveRun::open(&args.folder))?))
+        let run = LiveRun::open(&args.folder);
+        if run.is_err() && is_planned(&args.folder) {
+            let folder = args.folder.display();
+            return Err(InputError::new(format!(
+                "{folder}: a study is planned here and none of its runs has begun: look again when \
+                 `mm1 ablate` has begun the first"
+            ))
+            .into());
+        }
+        Watched::Run(Box::new(input(run)?))
     };
     let term = Term::stdout();
     let on_terminal = term.is_term() && !args.once;

@@ -109,11 +109,12 @@ fn check_mixed(recipe: &Recipe, s: &TrainStage, name: &str) -> Result<()> {
 fn check_after(recipe: &Recipe, s: &TrainStage) -> Result<()> {
     let Some(after) = &s.after else { return Ok(()) };
     let before = || recipe.stage.iter().map(Stage::name).take_while(|name| *name != s.name);
-    ensure!(
-        before().any(|name| name == after),
-        "after = \"{after}\": no earlier stage has this name; there are: {}",
-        before().collect::<Vec<_>>().join(", ")
-    );
+    let known = before().collect::<Vec<_>>();
+    let remedy = match &known[..] {
+        [] => "this is the first one: leave it out".to_owned(),
+        known => format!("there are: {}", known.join(", ")),
+    };
+    ensure!(known.contains(&after.as_str()), "after = \"{after}\": no earlier stage has this name; {remedy}");
     Ok(())
 }
 

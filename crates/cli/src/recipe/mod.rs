@@ -5,7 +5,7 @@ pub(crate) mod check;
 pub(crate) mod export_form;
 mod known;
 mod limits;
-mod refusal;
+pub(crate) mod refusal;
 mod resolution;
 mod stage;
 mod training;

@@ -25,9 +25,7 @@ pub(super) fn of(
         return unknown_field(&whole, &place, field, &known);
     }
     if let Some((variant, known)) = quoted(&message, "unknown variant ") {
-        let did_you_mean =
-            nearest(variant, &known).map_or(String::new(), |best| format!("; did you mean `{best}`?"));
-        return anyhow!("{}{message}{did_you_mean}", before(&path, &message));
+        return anyhow!("{}{message}{}", before(&path, &message), did_you_mean(variant, &known));
     }
     if let (Some(found), true) = (found, message.contains("untagged enum")) {
         return anyhow!(
@@ -210,6 +208,11 @@ fn unknown_field(tree: &Value, place: &FieldPlace, field: &str, known: &[&str]) 
 fn quoted<'a>(message: &'a str, start: &str) -> Option<(&'a str, Vec<&'a str>)> {
     let mut quoted = message.strip_prefix(start)?.split('`').skip(1).step_by(2);
     Some((quoted.next()?, quoted.collect()))
+}
+
+/// `; did you mean NAME?` of the known name that `wrong` was perhaps meant to be; else nothing.
+pub(crate) fn did_you_mean(wrong: &str, known: &[&str]) -> String {
+    nearest(wrong, known).map_or(String::new(), |best| format!("; did you mean `{best}`?"))
 }
 
 /// The known name that `wrong` was perhaps meant to be.

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
-use mm1_data::document::Document;
+use mm1_data::document::{Document, Image};
 use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, caption, finished};
 use mm1_data::shard::Provenance;
+use mm1_data::show;
 use mm1_data::source::{Source, Split};
 use mm1_eval::prompt::Style;
 use mm1_model::Mm1;
@@ -31,8 +32,12 @@ use crate::stage::model;
 /// The model of a recipe without an own training, before its first.
 const ORIGIN: &str = "as imported";
 
-/// Images of which the first prompt is tried when a run is planned.
+/// Images of which the first prompt is tried when a run is planned, and whose size is that of all.
 const TRIED: u64 = 20;
+
+/// What a caption takes in a shard beside its image: a block of tar for each head, its text, and what fills
+/// up the last block.
+const SHARD_BYTES: u64 = 2 << 10;
 
 /// The first training documents of a source.
 struct FirstOfSource {
@@ -161,9 +166,25 @@ pub(crate) fn rehearse(plan: &Plan, stage: &RecaptionStage) -> Result<()> {
     // One that is damaged is skipped and counted later.
     let read = (0..stage.images.min(TRIED)).find_map(|number| documents.read(number).ok());
     let Some((document, _)) = read else { return Ok(()) };
-    let (image, alt_text) = caption(&document).with_context(|| format!("source = \"{}\"", stage.source))?;
+    let (image, alt_text) = caption(&document).with_context(|| {
+        format!("source = \"{}\": give a source of pictures with one caption each", stage.source)
+    })?;
     let request = request(&plan.recipe, stage);
     request.encode(&prompts, image.clone(), &alt_text, stage.max_tokens).map(drop)
+}
+
+/// Bytes of what the stage writes, at most: none of its first images is skipped, and no description refused.
+pub(crate) fn bytes(plan: &Plan, stage: &RecaptionStage) -> u64 {
+    let documents = documents(plan, stage);
+    let first = (0..stage.images.min(TRIED)).filter_map(|number| documents.read(number).ok());
+    let stored = |image: &Image| match image {
+        Image::File { bytes, .. } => Some(bytes.len()),
+        Image::Pixels(_) => show::png(image).ok().map(|png| png.len()),
+    };
+    let bytes = first.filter_map(|(document, _)| Some(stored(caption(&document).ok()?.0)? as u64));
+    let bytes: Vec<u64> = bytes.collect();
+    let mean = bytes.iter().sum::<u64>() / (bytes.len() as u64).max(1);
+    (mean + SHARD_BYTES) * stage.images
 }
 
 /// Seconds of the stage on this machine, by its first batch. A network of random weights seldom ends a

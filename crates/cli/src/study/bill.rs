@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use anyhow::Result;
 use indicatif::{HumanBytes, HumanCount};
 use mm1_lab::study::record::RunState;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::child;
 use super::folder::StudyFolder;
@@ -83,16 +83,45 @@ impl Bill {
         Ok(Self { jobs: bills, at_once: usize::from(args.jobs), ranks, threads: child::threads(args) })
     }
 
+    /// Positions of the steps of the jobs at `places`.
+    fn tokens(&self, places: &[usize]) -> u64 {
+        places.iter().map(|&place| self.jobs[place].tokens).sum()
+    }
+
+    /// The most memory of a job.
+    fn mib(&self) -> u64 {
+        self.jobs.iter().map(|job| job.mib).max().unwrap_or(0)
+    }
+
+    /// Seconds of what `of` says of each job, with so many jobs side by side; `None` where one is unknown.
+    fn seconds(&self, of: fn(&JobBill) -> Option<f64>) -> Option<f64> {
+        let seconds: Option<f64> = self.jobs.iter().map(of).sum();
+        Some(seconds? / (self.at_once * self.ranks) as f64)
+    }
+
+    /// As one JSON document.
+    pub(super) fn json(&self, study: &Study, jobs: &Jobs) -> Value {
+        let (shared, runs) = (left(jobs, true), left(jobs, false));
+        json!({
+            "study": study.name,
+            "combinations": study.cells.len(),
+            "runs": { "left": runs.len(), "done": distinct(jobs) - runs.len() },
+            "shared": shared.len(),
+            "tokens": { "runs": self.tokens(&runs), "shared": self.tokens(&shared) },
+            "mib": self.mib(),
+            "side_by_side": self.at_once * self.ranks,
+            "threads": self.threads,
+            "seconds": {
+                "training": self.seconds(|job| job.training),
+                "captions": self.seconds(|job| job.captions),
+                "evaluation": self.seconds(|job| job.evaluation),
+            },
+        })
+    }
+
     /// As a person reads it.
     pub(super) fn summary(&self, study: &Study, jobs: &Jobs) -> String {
-        let states = jobs.states();
-        let left = |shared: bool| {
-            let of =
-                |&place: &usize| (jobs.all[place].shared_by > 0) == shared && states[place] != RunState::Done;
-            (0..jobs.all.len()).filter(of).collect::<Vec<_>>()
-        };
-        let (shared, runs) = (left(true), left(false));
-        let tokens = |places: &[usize]| places.iter().map(|&place| self.jobs[place].tokens).sum::<u64>();
+        let (shared, runs) = (left(jobs, true), left(jobs, false));
         let mut text = heading(study, jobs, runs.len());
         if !shared.is_empty() {
             let _ = writeln!(
@@ -104,8 +133,8 @@ impl Bill {
         let _ = writeln!(
             text,
             "  tokens of training: up to {} in stages of single runs, {} in shared ones",
-            HumanCount(tokens(&runs)),
-            HumanCount(tokens(&shared))
+            HumanCount(self.tokens(&runs)),
+            HumanCount(self.tokens(&shared))
         );
         text += &self.memory();
         text += &self.time();
@@ -116,7 +145,7 @@ impl Bill {
     }
 
     fn memory(&self) -> String {
-        let mib = self.jobs.iter().map(|job| job.mib).max().unwrap_or(0);
+        let mib = self.mib();
         let mut text =
             format!("  memory: about {} for each of {} side by side\n", HumanBytes(mib << 20), self.at_once);
         let all = mib * self.at_once as u64;
@@ -130,11 +159,9 @@ impl Bill {
     }
 
     fn time(&self) -> String {
-        let sum = |of: fn(&JobBill) -> Option<f64>| -> Option<f64> {
-            let seconds: Option<f64> = self.jobs.iter().map(of).sum();
-            Some(seconds? / (self.at_once * self.ranks) as f64)
+        let Some(training) = self.seconds(|job| job.training) else {
+            return "  time: not measured\n".to_owned();
         };
-        let Some(training) = sum(|job| job.training) else { return "  time: not measured\n".to_owned() };
         let threads = if self.threads == 1 { "thread" } else { "threads" };
         let mut text = format!(
             "  time: about {} of training with {} at a time on {} {threads} each, an estimate by one \
@@ -143,14 +170,14 @@ impl Bill {
             self.at_once * self.ranks,
             self.threads,
         );
-        text += &match sum(|job| job.captions) {
+        text += &match self.seconds(|job| job.captions) {
             Some(0.0) => String::new(),
             Some(seconds) => {
                 format!("        and at most about {} of captions written anew\n", duration(seconds))
             }
             None => "        writing captions is not measured and comes on top\n".to_owned(),
         };
-        text += &match sum(|job| job.evaluation) {
+        text += &match self.seconds(|job| job.evaluation) {
             Some(0.0) => String::new(),
             Some(seconds) => format!(
                 "        and at most about {} of evaluation, an estimate by the first questions of each kind \
@@ -212,11 +239,23 @@ impl JobBill {
     }
 }
 
+/// The jobs that are not done, those that others begin with (`shared`) or the runs of combinations.
+fn left(jobs: &Jobs, shared: bool) -> Vec<usize> {
+    let states = jobs.states();
+    let of = |&place: &usize| (jobs.all[place].shared_by > 0) == shared && states[place] != RunState::Done;
+    (0..jobs.all.len()).filter(of).collect()
+}
+
+/// How many different runs the combinations come to.
+fn distinct(jobs: &Jobs) -> usize {
+    jobs.all.iter().filter(|job| job.shared_by == 0).count()
+}
+
 /// How many runs there are, of which `left` are to be done.
 fn heading(study: &Study, jobs: &Jobs, left: usize) -> String {
     let axes: Vec<String> =
         study.grid.axes.iter().map(|axis| format!("{} {}", axis.values.len(), axis.name)).collect();
-    let distinct = jobs.all.iter().filter(|job| job.shared_by == 0).count();
+    let distinct = distinct(jobs);
     let (name, all) = (&study.name, study.cells.len());
     let mut text = format!(
         "study {name}: {all} combinations ({}), {left} to do, {} done before\n",

@@ -14,6 +14,9 @@ use super::job::{Job, Jobs};
 use crate::error::InputError;
 use crate::run_folder;
 
+/// Where the recipes of all jobs lie; the first that is there of a study.
+const RECIPES: &str = "recipes";
+
 /// The longest readable part of a file's name.
 const LONGEST: usize = 80;
 
@@ -24,6 +27,11 @@ pub(super) struct StudyFolder {
     recipes: Vec<PathBuf>,
 }
 
+/// Whether a study has been planned in `folder`.
+pub(crate) fn is_planned(folder: &Path) -> bool {
+    folder.join(RECIPES).is_dir()
+}
+
 impl StudyFolder {
     /// Makes the folder of the study in `out`, with the recipes of all jobs.
     ///
@@ -31,7 +39,7 @@ impl StudyFolder {
     /// A folder that can't be written.
     pub(super) fn make(study: &Study, jobs: &Jobs, out: &Path) -> Result<Self> {
         let root = out.join(slug(&study.name));
-        let folder = root.join("recipes");
+        let folder = root.join(RECIPES);
         fs::create_dir_all(&folder)
             .map_err(|e| InputError::new(format!("--out {}: it can't be made: {e}", out.display())))?;
         let recipes = jobs.all.iter().map(|job| folder.join(file_name(job))).collect();

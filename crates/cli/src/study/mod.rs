@@ -16,8 +16,10 @@ use clap::Args;
 use mm1_lab::grid::{Ablation, Combination, StudyGrid};
 use mm1_lab::study::record::{RunState, StudyRecord};
 use mm1_lab::study::results::StudyResults;
+use serde_json::Value as Json;
 use toml::{Table, Value};
 
+pub(crate) use self::folder::is_planned;
 pub(crate) use self::job::{RUNS, last_process};
 
 use self::bill::Bill;
@@ -34,6 +36,9 @@ use crate::ranks::Ranks;
 use crate::recipe::check::check_stages;
 use crate::recipe::{Recipe, WrittenRecipe, put, read_tree};
 use crate::stage_key::run_key;
+
+/// The table of the axes.
+const ABLATION: &str = "ablation";
 
 /// The setting that stands for a whole recipe.
 const RECIPE: &str = "recipe";
@@ -60,9 +65,10 @@ pub(crate) struct StudyArgs {
 }
 
 impl StudyArgs {
-    /// Whether nothing is to be done but the bill.
-    pub(crate) fn is_bill(&self) -> bool {
-        self.bill
+    /// An option that says how runs are done, if one was given.
+    pub(crate) fn given(&self) -> Option<&'static str> {
+        let given = [(self.bill, "--bill"), (self.no_measure, "--no-measure"), (self.jobs > 1, "--jobs")];
+        given.into_iter().find_map(|(given, name)| given.then_some(name))
     }
 }
 
@@ -91,6 +97,8 @@ pub(crate) struct StudyOutcome {
     /// Its folder, with `study.json`, the tables and the page.
     pub(crate) folder: PathBuf,
     pub(crate) record: StudyRecord,
+    /// What it will take, where no more was asked for.
+    pub(crate) bill: Option<Json>,
 }
 
 impl Study {
@@ -100,7 +108,13 @@ impl Study {
     /// [`InputError`] with the file, the field and the remedy.
     pub(crate) fn read(recipe: &RecipeArgs, args: &StudyArgs) -> Result<Self> {
         let (shown, mut tree) = (recipe.path().display().to_string(), recipe.tree()?);
-        let ablation = tree.remove("ablation").ok_or_else(|| {
+        ensure!(
+            !recipe.edits(ABLATION),
+            InputError::new(format!(
+                "{shown}: --set and --unset change the recipe of every run; change [{ABLATION}] in the file"
+            ))
+        );
+        let ablation = tree.remove(ABLATION).ok_or_else(|| {
             InputError::new(format!("{shown} has no [ablation] table; a single run is done by `mm1 run`"))
         })?;
         let grid = input(grid_of(ablation).with_context(|| format!("{shown}: ablation")))?;
@@ -159,7 +173,7 @@ impl Study {
         let found = if beside.exists() { beside } else { PathBuf::from(named) };
         let tree = read_tree(&found)?;
         ensure!(
-            !tree.contains_key("ablation"),
+            !tree.contains_key(ABLATION),
             InputError::new(format!(
                 "{}: it has an [ablation] table of its own: give a recipe without, such as the plan.toml of \
                  one of its runs",
@@ -191,9 +205,12 @@ impl Study {
             eprint!("{}", bill.summary(self, &jobs));
         }
         if args.bill {
+            if !ranks.is_first() {
+                return Ok(None);
+            }
             let record = folder.record(self, &jobs, &jobs.states());
-            let outcome = StudyOutcome { folder: folder.root().to_owned(), record };
-            return Ok(ranks.is_first().then_some(outcome));
+            let bill = Some(bill.json(self, &jobs));
+            return Ok(Some(StudyOutcome { folder: folder.root().to_owned(), record, bill }));
         }
         let changed = |states: &[RunState]| match ranks.is_first() {
             true => folder.write(&folder.record(self, &jobs, states)),
@@ -211,7 +228,7 @@ impl Study {
         }
         let record = folder.record(self, jobs, &states);
         folder.write_results(&StudyResults::collect(record.clone(), folder.root()))?;
-        Ok(Some(StudyOutcome { folder: folder.root().to_owned(), record }))
+        Ok(Some(StudyOutcome { folder: folder.root().to_owned(), record, bill: None }))
     }
 
     /// Refuses a study of which runs have failed, when all that could be done is done.

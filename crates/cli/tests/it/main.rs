@@ -36,6 +36,7 @@ mod tensorboard;
 mod terminal;
 #[cfg(feature = "vulkan")]
 mod vulkan;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

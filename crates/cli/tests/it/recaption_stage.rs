@@ -14,7 +14,7 @@ use crate::{TINY, losses, mm1, stderr, succeeds};
 const IMAGES: u64 = 60;
 
 /// A captioner, which says ends early enough, as it draws from a softmax that has learned captions.
-const CAPTIONER: &str = "
+pub(crate) const CAPTIONER: &str = "
 [[stage]]
 name = \"captioner\"
 kind = \"pretrain\"
@@ -25,7 +25,7 @@ length = 96
 optimizer = { lr = 1e-2, warmup_steps = 2 }
 ";
 
-const REWRITTEN: &str = "
+pub(crate) const REWRITTEN: &str = "
 [[stage]]
 name = \"rewritten\"
 kind = \"recaption\"
@@ -90,7 +90,7 @@ fn losses_of(out: &Path, stage: &str) -> Vec<(String, u64, String)> {
 }
 
 #[test]
-fn killed_at_any_moment_with_any_threads_and_batch_a_run_writes_and_learns_the_same() {
+fn killed_at_any_moment_a_run_writes_and_learns_the_same() {
     let dir = tempfile::tempdir().unwrap();
     let file = recipe(dir.path(), &[CAPTIONER, REWRITTEN, PRETRAIN]);
     let (whole, other, killed) =
@@ -212,13 +212,21 @@ fn plan_and_preview_say_what_a_stage_writes() {
     let planned = plan(&[]);
     succeeds(&planned);
     let text = String::from_utf8_lossy(&planned.stdout).into_owned();
-    let line = "rewritten: captions of 60 training images of data.captioned written anew by the model of \
-                captioner, at most 40 tokens each;";
-    assert!(text.contains(line) && text.contains("of captions written anew (rewritten "), "{text}");
+    for line in [
+        "rewritten: captions of 60 training images of data.captioned written anew by the model of captioner,",
+        "    at most 40 tokens each; mixtures of later stages name them rewritten\n",
+        "    begins with the model of encoder,\n",
+        "of captions written anew (rewritten ",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+    assert!(text.lines().last().unwrap().ends_with(" of captions with their images"), "{text}");
     let planned = plan(&["--json"]);
     succeeds(&planned);
     let json: Value = serde_json::from_slice(&planned.stdout).unwrap();
     assert!(json["estimate"]["recaption_seconds"]["rewritten"].as_f64().unwrap() > 0.0, "{json}");
+    let bytes = json["estimate"]["caption_bytes"].as_u64().unwrap();
+    assert!((60 * 2048..60 * 4096).contains(&bytes), "{json}");
     let stage = &json["settled"]["recipe"]["stage"][2];
     assert_eq!((&stage["kind"], &stage["keep_alt_text"]), (&"recaption".into(), &true.into()));
     let preview = mm1(&["data", "preview", file.to_str().unwrap(), "--stage", "pretrain"]).output().unwrap();
@@ -282,7 +290,7 @@ fn stages_that_are_wrong() {
         (stages(&all, &["stage.rewritten.source=nope"]), &["stage.rewritten: source: no [data.nope]"]),
         (
             stages(&all, &["stage.rewritten.source=interleaved"]),
-            &["source = \"interleaved\"", "not a picture"],
+            &["source = \"interleaved\": give a source of pictures with one caption each", "not a picture"],
         ),
         (stages(&all, &["stage.rewritten.images=0"]), &["stage.rewritten: images must be at least 1"]),
         (stages(&all, &["stage.rewritten.prompt=''"]), &["stage.rewritten: prompt: it is empty"]),
@@ -298,7 +306,10 @@ fn stages_that_are_wrong() {
             stages(&all, &["stage.pretrain.after=later"]),
             &["after = \"later\": no earlier stage", "rewritten"],
         ),
-        (stages(&all, &["stage.encoder.after=pretrain"]), &["after = \"pretrain\": no earlier stage"]),
+        (
+            stages(&all, &["stage.encoder.after=pretrain"]),
+            &["after = \"pretrain\": no earlier stage has this name; this is the first one: leave it out"],
+        ),
     ] {
         refused(&output, words);
         assert!(!out.join("checkpoints").exists(), "{words:?}");

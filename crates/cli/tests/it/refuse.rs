@@ -50,7 +50,11 @@ fn settings_that_are_wrong() {
     refused(&set(&["model.connector.tokens=5"]), &["model.connector.tokens = 5 must be a square number"]);
     refused(&set(&["stage.pretrain.mixture.missing=1.0"]), &["no [data.missing]", "captioned"]);
     refused(&set(&["stage.pretrain.length=4"]), &["stage.pretrain.length = 4"]);
-    refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"", "scene-vqa"]);
+    refused(&set(&["stage.few-shot.tasks=[\"nope\"]"]), &["unknown task \"nope\"; known: ", "scene-vqa"]);
+    refused(
+        &set(&["stage.few-shot.tasks=[\"scene-vqx\"]"]),
+        &["did you mean `scene-vqa`? Known: scene-captions, "],
+    );
     refused(&set(&["stage.few-shot.qestions=4"]), &["unknown field `qestions`", "did you mean `questions`"]);
     refused(&set(&["stage.few-shot.questions=0"]), &["stage.few-shot", "questions must be at least 1"]);
     refused(&set(&["stage.few-shot.blind=3"]), &["blind", "expected a boolean"]);

@@ -140,5 +140,5 @@ fn several_runs_have_a_page_of_their_own() {
     fs::create_dir(&study).unwrap();
     fs::write(study.join("study.json"), "{}").unwrap();
     let among = mm1(&["report", a.to_str().unwrap(), study.to_str().unwrap()]).output().unwrap();
-    refused(&among, &["a study, which has a page of its own"]);
+    refused(&among, &["a study or a law, which has a page of its own"]);
 }

@@ -226,6 +226,35 @@ fn studies_that_are_wrong() {
         refused(&study(&axes), words);
         assert!(!out.join("runs").exists(), "{axes}");
     }
+    let file = recipe(dir.path(), AXES);
+    for edit in [["--set", "ablation.base={seed=4}"], ["--unset", "ablation.axis"]] {
+        refused(
+            &ablate(&file, &out, &edit).output().unwrap(),
+            &["--set and --unset change the recipe of every \
+             run; change [ablation] in the file"],
+        );
+    }
+}
+
+#[test]
+fn the_bill_is_json_too() {
+    let dir = tempfile::tempdir().unwrap();
+    let (file, out) = (recipe(dir.path(), AXES), dir.path().join("out"));
+    let mut bill =
+        mm1(&["ablate", file.to_str().unwrap(), "--out", out.to_str().unwrap(), "--bill", "--json"]);
+    let bill = bill.args(["--jobs", "2", "--threads", "2"]).output().unwrap();
+    succeeds(&bill);
+    assert!(!out.join("runs").exists());
+    let json: Value = serde_json::from_slice(&bill.stdout).unwrap();
+    assert_eq!((&json["study"], json["combinations"].as_u64()), (&"tiny".into(), Some(4)), "{json}");
+    assert_eq!(json["runs"], serde_json::json!({"left": 4, "done": 0}), "{json}");
+    assert_eq!((json["shared"].as_u64(), json["side_by_side"].as_u64()), (Some(2), Some(2)), "{json}");
+    let seconds = |of: &str| json["seconds"][of].as_f64().unwrap();
+    assert!(seconds("training") > 0.0 && seconds("evaluation") > 0.0, "{json}");
+    assert_eq!(seconds("captions"), 0.0, "{json}");
+    // A step of a single run has 2 x 2 rows of 192 tokens.
+    let tokens = |of: &str| json["tokens"][of].as_u64().unwrap();
+    assert!(tokens("runs") == 4 * 12 * 4 * 192 && tokens("shared") > 0, "{json}");
 }
 
 #[test]
@@ -380,6 +409,44 @@ fn made_again(folder: &Path) {
     of_file("report", &[]);
     let page = |file: PathBuf| fs::read_to_string(file).unwrap();
     assert_eq!(page(kept.path().join("kept.html")), page(folder.join("law.html")));
+}
+
+#[test]
+fn the_file_of_a_law_is_fitted_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let golden = concat!(env!("CARGO_MANIFEST_DIR"), "/../../testdata/lab/law.json");
+    let mut runs = json(Path::new(golden))["runs"].clone();
+    for run in runs.as_array_mut().unwrap() {
+        run["folder"] = "../runs/x".into();
+    }
+    let file = dir.path().join("kept.json");
+    let measured = "loss of held-out texts in nats a token";
+    let law = serde_json::json!({
+        "axis": "learning-rate", "target": "loss", "measured": measured, "notes": [], "runs": runs,
+    });
+    fs::write(&file, law.to_string()).unwrap();
+    let law = |file: &str, more: &[&str]| mm1(&["law", file]).args(more).output().unwrap();
+    let file = file.to_str().unwrap();
+    let fitted = law(file, &[]);
+    succeeds(&fitted);
+    let told = String::from_utf8_lossy(&fitted.stdout).into_owned();
+    assert!(told.contains("the exponent is −0.407 ± 0.017"), "{told}");
+    // What would be about runs is not passed over in silence.
+    for option in
+        [&["--out", "x"][..], &["--bill"], &["--no-measure"], &["--jobs", "2"], &["--set", "seed=2"]]
+    {
+        let words = [option[0], "is about the runs of a recipe, and", "has runs that are done: leave it out"];
+        refused(&law(file, option), &words);
+        refused(&law(dir.path().to_str().unwrap(), option), &words);
+    }
+    let other =
+        ["the file has the learning rate over the size by the loss of held-out texts", "leave it out"];
+    refused(&law(file, &["--target", "scene-vqa:8"]), &other);
+    refused(&law(file, &["--axis", "weight-decay"]), &other);
+    // JSON is no recipe.
+    refused(&law(golden, &[]), &["law.json: not the law.json that `mm1 law` writes: missing field `axis`"]);
+    let report = mm1(&["report", golden]).output().unwrap();
+    refused(&report, &["not the results.json of `mm1 ablate`, nor the law.json of `mm1 law`"]);
 }
 
 #[test]

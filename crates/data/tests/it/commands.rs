@@ -14,15 +14,21 @@ use anyhow::Result;
 use mm1_data::examine::{Examination, PictureCheck};
 use mm1_data::source::detect::{DetectOptions, Detected, detect};
 use mm1_data::source::stored::{self, StoredSource};
+use mm1_data::store::Store;
 
 use crate::source::store;
 
 /// What paths are told to be, with `--set` edits.
 pub(crate) fn told(paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Detected> {
     let (_cache, store) = store();
+    told_from(&store, paths, kind, edits)
+}
+
+/// The same by a store of the caller's.
+fn told_from(store: &Store, paths: &[&str], kind: Option<&str>, edits: &[&str]) -> Result<Detected> {
     let edits: Vec<String> = edits.iter().map(|edit| (*edit).to_owned()).collect();
     let paths: Vec<String> = paths.iter().map(|path| (*path).to_owned()).collect();
-    detect(&paths, &DetectOptions::new(kind.map(str::to_owned), &edits)?, &store)
+    detect(&paths, &DetectOptions::new(kind.map(str::to_owned), &edits)?, store)
 }
 
 /// The opened sources of paths.

@@ -106,7 +106,12 @@ impl SizeCurve {
         }
         let curve = Self { parameters, axis, points, diverged: Vec::new() };
         let shown = curve.shown();
-        ensure!(seen.len() == runs.len(), "{shown}: two runs have the same {} and seed", axis.name());
+        ensure!(
+            seen.len() == runs.len(),
+            "{shown}: two runs have the same {} and seed: give a study whose runs of one size differ in \
+             these alone",
+            axis.name()
+        );
         let other = axis.other();
         let others: BTreeSet<u64> = runs.iter().map(|run| other.of(run).to_bits()).collect();
         ensure!(

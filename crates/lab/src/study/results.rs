@@ -91,7 +91,8 @@ impl StudyResults {
         }
         let bytes = fs::read(path).with_context(|| path.display().to_string())?;
         let results: Self = serde_json::from_slice(&bytes).with_context(|| {
-            format!("{}: not the {FILE} of a study, which `mm1 ablate` writes", path.display())
+            let path = path.display();
+            format!("{path}: not the {FILE} of `mm1 ablate`, nor the law.json of `mm1 law`")
         })?;
         for task in results.runs.iter().flat_map(|run| &run.evaluations).flat_map(|of| of.tasks.values()) {
             let examples = results.examples.get(task.examples).map(Vec::len);

@@ -66,7 +66,7 @@ fn plus_minus(of: &SettingDifference) -> String {
     let digits = if half > 0.0 { (1.0 - half.log10().floor()).clamp(1.0, 6.0) as usize } else { 1 };
     let unit = 10_f64.powi(digits as i32);
     // The last digit of what is exact in decimals must not be rounded up by its binary form.
-    let half = (half * unit - 1e-9).ceil() / unit;
+    let half = (half * unit - 1e-9).max(0.0).ceil() / unit;
     let sign = if value < 0.0 { "−" } else { "+" };
     format!("{sign}{:.digits$} ± {half:.digits$}", value.abs())
 }

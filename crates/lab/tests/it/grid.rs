@@ -113,6 +113,10 @@ fn what_is_wrong_is_named_with_its_remedy() {
                  \"c-abstractor\""),
             &["exclude.1 leaves out nothing"],
         ),
+        (
+            end("[paper]\ntitle = \"x\"\ncolumns = [\"a\", \"b\"]\nrows = [[\"1\", \"2\"], [\"3\"]]"),
+            &["paper.rows.1 has 1 texts for 2 columns: give one for each"],
+        ),
         (end("[bases]"), &["unknown field `bases`"]),
         ("axis = []".to_owned(), &["ablation.axis needs values to choose from"]),
     ] {

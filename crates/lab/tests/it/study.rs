@@ -259,6 +259,7 @@ fn sentences_say_no_more_than_the_intervals() {
             vec![difference(6.1, 0.6, 1)],
             "tokens 16 → 6.1: +6.1 ± 1.2; of one seed: the chance of another training is not in it",
         ),
+        (differs, vec![difference(0.0, 0.0, 3)], "tokens: no difference found (+0.0 ± 0.0)"),
         (differs, vec![], "tokens: nothing to compare"),
     ] {
         assert_eq!(said(claim, differences), wanted);

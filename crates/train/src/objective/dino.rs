@@ -10,7 +10,7 @@ use super::encoder::{crops, pictures, pixels};
 use crate::parameters;
 use crate::report::Figures;
 use crate::step::{Objective, Step, StepResult};
-use crate::whole_step::{PlacedBatch, Rows, SettledStep, ToldStep, WholeStep, two_passes};
+use crate::whole_step::{CombinedStep, PlacedBatch, Rows, StepFeatures, WholeStep, two_passes};
 
 /// Steps in which a teacher may still be without form.
 const BEGINNING: u64 = 20;
@@ -50,10 +50,11 @@ impl Objective for Dino {
     }
 }
 
-/// The teacher's logits of all large views, its features and its logits of the masked patches are told; its
-/// classes, which are balanced over the whole step, are given back in the places of the logits.
+/// The features are the teacher's: its logits of all large views, its features of them and its logits of the
+/// masked patches. What a micro-batch needs are its classes, balanced over the whole step, in the places of
+/// the logits.
 impl WholeStep<Batch> for Dino {
-    fn tell(&self, compute: &Compute, placed: &PlacedBatch<'_, Batch>) -> Result<Rows> {
+    fn features(&self, compute: &Compute, placed: &PlacedBatch<'_, Batch>) -> Result<Rows> {
         pictures(placed.batch)?;
         let taught = self.teach(compute, pixels(placed.batch, &self.centre.val().device()));
         let masks = masks(self, placed, taught.logits.dims()[0]);
@@ -61,9 +62,9 @@ impl WholeStep<Batch> for Dino {
         Ok(vec![Some(taught.logits.inner()), Some(taught.features.inner()), patches.map(Tensor::inner)])
     }
 
-    fn settle(&self, _: &Compute, all: ToldStep<'_>) -> Result<SettledStep> {
+    fn combine(&self, _: &Compute, all: StepFeatures<'_>) -> Result<CombinedStep> {
         let [Some(logits), Some(features), patch_logits] =
-            <[_; 3]>::try_from(all.told).ok().context("what a teacher tells")?
+            <[_; 3]>::try_from(all.features).ok().context("the features of a teacher")?
         else {
             bail!("a step without pictures")
         };
@@ -83,20 +84,20 @@ impl WholeStep<Batch> for Dino {
                 keep("patch_centre", self.patch_centre.val(), logits);
             }
         }
-        Ok(SettledStep { found, given: vec![Some(views), None, patches] })
+        Ok(CombinedStep { found, needed: vec![Some(views), None, patches] })
     }
 
-    fn learn(
+    fn backward_batch(
         &self,
         compute: &Compute,
         placed: &PlacedBatch<'_, Batch>,
-        given: Rows,
+        needed: Rows,
         found: &mut StepResult,
     ) -> Result<()> {
         let (batch, device) = (placed.batch, self.centre.val().device());
         let (large, small) = (pixels(batch, &device), crops(batch, &device));
         let masks = masks(self, placed, large.dims()[0]);
-        let [Some(targets), _, patches] = <[_; 3]>::try_from(given).ok().context("a teacher's classes")?
+        let [Some(targets), _, patches] = <[_; 3]>::try_from(needed).ok().context("a teacher's classes")?
         else {
             bail!("views without classes")
         };

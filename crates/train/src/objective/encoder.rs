@@ -10,7 +10,7 @@ use mm1_model::superclass::SuperClass;
 
 use crate::report::Figures;
 use crate::step::{Loss, Objective, Step, StepResult};
-use crate::whole_step::{PlacedBatch, Rows, SettledStep, ToldStep, WholeStep, two_passes};
+use crate::whole_step::{CombinedStep, PlacedBatch, Rows, StepFeatures, WholeStep, two_passes};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
 impl Objective for Clip {
@@ -40,15 +40,15 @@ impl Objective for Clip {
     }
 }
 
-/// The vectors of all pictures and captions are told, one after the other `[n, 2 e]`, and the loss's
-/// gradients by them are given back.
+/// The features are the vectors of pictures and captions, one after the other `[n, 2 e]`; what a micro-batch
+/// needs are the loss's gradients by them.
 impl WholeStep<Batch> for Clip {
-    fn tell(&self, compute: &Compute, placed: &PlacedBatch<'_, Batch>) -> Result<Rows> {
+    fn features(&self, compute: &Compute, placed: &PlacedBatch<'_, Batch>) -> Result<Rows> {
         Ok(vec![Some(features(compute, self, placed.batch)?.inner())])
     }
 
-    fn settle(&self, compute: &Compute, all: ToldStep<'_>) -> Result<SettledStep> {
-        let features = all.told.into_iter().flatten().next().context("a step without pairs")?;
+    fn combine(&self, compute: &Compute, all: StepFeatures<'_>) -> Result<CombinedStep> {
+        let features = all.features.into_iter().flatten().next().context("a step without pairs")?;
         let features = features.autodiff().require_grad();
         let [_, width] = features.dims();
         let [pictures, texts] = [0, width / 2].map(|first| features.clone().narrow(1, first, width / 2));
@@ -57,18 +57,18 @@ impl WholeStep<Batch> for Clip {
         found.add_loss(&loss, all.samples)?;
         let grads = found.add_gradients(compute, self, &loss);
         let gradient = features.grad(&grads).context("features without a gradient")?;
-        Ok(SettledStep { found, given: vec![Some(gradient)] })
+        Ok(CombinedStep { found, needed: vec![Some(gradient)] })
     }
 
-    fn learn(
+    fn backward_batch(
         &self,
         compute: &Compute,
         placed: &PlacedBatch<'_, Batch>,
-        given: Rows,
+        needed: Rows,
         found: &mut StepResult,
     ) -> Result<()> {
         let features = features(compute, self, placed.batch)?;
-        let gradient = given.into_iter().flatten().next().context("features without a gradient")?;
+        let gradient = needed.into_iter().flatten().next().context("features without a gradient")?;
         let value = (features * gradient.autodiff()).sum();
         found.add_gradients(compute, self, &value);
         Ok(())

@@ -15,6 +15,7 @@ use mm1_data::shard::ShardEntry;
 use mm1_data::source::detect::UnusedFile;
 use mm1_data::task::{ImportStep, SourceRecord, Task, import_task};
 use mm1_data::text_file;
+use mm1_eval::counted::counted;
 use serde_json::json;
 use toml::{Table, Value};
 
@@ -206,11 +207,11 @@ impl ImportReport<'_> {
             filter.as_ref().map_or_else(String::new, filter_table)
         );
         println!(
-            "\n{} documents, {} images, {} words in {} shards of {} in {}",
+            "\n{} documents, {} images, {} words in {} of {} in {}",
             HumanCount(sum(|shard| shard.documents)),
             HumanCount(sum(|shard| shard.images)),
             HumanCount(sum(|shard| shard.words)),
-            shards.len(),
+            counted(shards.len() as u64, "shard"),
             HumanBytes(sum(|shard| shard.bytes)),
             to.display()
         );

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use anyhow::Result;
-use mm1_lab::live::{LiveRun, LiveState};
+use mm1_lab::live::{LiveRun, LiveState, last_written};
 use mm1_lab::study::record::{RunState, StudyRecord, StudyRun};
 use serde_json::json;
 
-use super::view::{Shown, figures, silence};
+use super::view::{Shown, figures, silence, untrained};
 use crate::estimate::duration;
 use crate::study::last_process;
 
@@ -158,7 +158,10 @@ fn of_run(run: &LiveRun) -> String {
     let name = &stage.name;
     match stage.planned {
         Some(planned) => format!("{name} {}/{planned}  {}{silent}", stage.done, figures(stage, true)),
-        None => format!("{name} {} answers{silent}", stage.answers),
+        None => {
+            let (works, count) = untrained(stage);
+            format!("{name} {}{silent}", count.unwrap_or(works))
+        }
     }
 }
 
@@ -166,8 +169,7 @@ fn of_run(run: &LiveRun) -> String {
 fn is_at_work(folder: &Path) -> bool {
     const LATE: Duration = Duration::from_secs(600);
     let Some(last) = last_process(folder) else { return false };
-    let written = folder.join("metrics.jsonl").metadata().and_then(|of| of.modified());
-    let age = written.ok().and_then(|written| SystemTime::now().duration_since(written).ok());
+    let age = last_written(folder).and_then(|written| SystemTime::now().duration_since(written).ok());
     last.end.is_none() && age.is_none_or(|age| age < LATE)
 }
 

@@ -83,13 +83,13 @@ pub(super) fn silence(run: &LiveRun) -> Option<String> {
 fn of_stage(stage: &LiveStage, now: bool) -> String {
     let name = &stage.name;
     let Some(planned) = stage.planned else {
-        let answers = HumanCount(stage.answers);
-        return match (stage.finished, stage.answers) {
-            (true, 0) => format!("{name:>14} done"),
-            (true, _) => format!("{name:>14} done, {answers} answers"),
-            (false, 0) if !now => format!("{name:>14} waiting"),
-            (false, 0) => format!("{name:>14} measuring"),
-            (false, _) => format!("{name:>14} {answers} answers so far"),
+        let (works, count) = untrained(stage);
+        return match (stage.finished, count) {
+            (true, None) => format!("{name:>14} done"),
+            (true, Some(count)) => format!("{name:>14} done, {count}"),
+            (false, None) if !now => format!("{name:>14} waiting"),
+            (false, None) => format!("{name:>14} {works}"),
+            (false, Some(count)) => format!("{name:>14} {count} so far"),
         };
     };
     if stage.done == 0 {
@@ -99,6 +99,22 @@ fn of_stage(stage: &LiveStage, now: bool) -> String {
     let full = (BAR as u64 * stage.done.min(planned) / planned.max(1)) as usize;
     let bar = format!("{}{}", "█".repeat(full), "░".repeat(BAR - full));
     format!("{name:>14} {bar} {}/{planned}  {}", stage.done, figures(stage, now))
+}
+
+/// What a stage that trains nothing is at, and how far it is; `None` at its begin.
+pub(super) fn untrained(stage: &LiveStage) -> (String, Option<String>) {
+    let shown = |count: u64, text: String| (count > 0).then_some(text);
+    match stage.planned_images {
+        Some(all) => {
+            let (done, all) = (HumanCount(stage.images), HumanCount(all));
+            let count = shown(stage.images, format!("{done} of {all} images"));
+            (format!("writing captions of {all} images"), count)
+        }
+        None => {
+            let count = shown(stage.answers, format!("{} answers", HumanCount(stage.answers)));
+            ("measuring".to_owned(), count)
+        }
+    }
 }
 
 /// Loss, speed and time left.

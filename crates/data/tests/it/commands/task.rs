@@ -17,14 +17,15 @@ use mm1_data::shard::{Provenance, ShardManifest};
 use mm1_data::source::detect::Detected;
 use mm1_data::source::stored::{self, StoredSource};
 use mm1_data::statistics::{Counted, CountedShare, Statistics, StoredStatistics};
-use mm1_data::store::Store;
+use mm1_data::store::{Store, StoreSpec};
 use mm1_data::task::{
     DONE, FilesRecord, ImportJoined, ImportStep, SourceRecord, Task, TaskFolder, TaskHeader, TaskSet,
     import_task, join_import,
 };
 use mm1_data::verify::{self, VerifiedShare};
+use tempfile::TempDir;
 
-use super::{copy, how, opened, png, samples, told};
+use super::{copy, how, opened, png, samples, told, told_from};
 use crate::source::{store, written};
 
 /// Memory of a join that holds all of these sets, and one that holds next to nothing of them.
@@ -84,14 +85,19 @@ struct Share {
     store: Store,
 }
 
-fn share(paths: &[&str], task: Task) -> Share {
-    let mut detected = told(paths, None, &[]).unwrap();
+/// In the folder `beside` the tasks have one cache, as they have on a machine: a file is unpacked once.
+fn share(paths: &[&str], task: Task, beside: &Path) -> Share {
+    let store = Store::new(StoreSpec { cache: beside.join("cache"), ..StoreSpec::default() }).unwrap();
+    let mut detected = told_from(&store, paths, None, &[]).unwrap();
     let input = detected.share(task).unwrap();
-    let (cache, store) = store();
     let sources = stored::open_shares(&detected.sources, &store).unwrap();
-    // Unpacked files are read from the cache, which the sources outlive.
-    std::mem::forget(cache);
     Share { detected, sources, input, store }
+}
+
+/// A folder in memory, where the system has one. Tasks wait for the disk after all that they write; that is
+/// most of what hundreds of them would take.
+fn in_memory() -> TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
 }
 
 fn tasks(of: u32) -> impl DoubleEndedIterator<Item = Task> {
@@ -104,7 +110,7 @@ fn run(
     spec: &ImportSpec,
     progress: &mut dyn FnMut(Pass, u64),
 ) -> Result<ImportStep> {
-    let Share { detected, sources, input, .. } = share(paths, task);
+    let Share { detected, sources, input, .. } = share(paths, task, spec.folder.parent().unwrap());
     import_task((&detected, &sources), (task, &input), spec, &mut detected.beside.clone(), progress)
 }
 
@@ -152,7 +158,7 @@ fn same(one: &(ImportOutcome, Accounts), many: &(ImportOutcome, Accounts)) {
 
 #[test]
 fn shares_come_to_the_documents_of_one_import() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = input(folder.path());
     for filter in [None, Some(FilterSpec { max_uses: 6, ..FilterSpec::default() })] {
         let to = |name: &str| folder.path().join(format!("{name}-{}", filter.is_some()));
@@ -185,7 +191,7 @@ fn killed(work: impl FnOnce()) {
 
 #[test]
 fn tasks_that_are_killed_and_run_twice_give_the_same() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = input(folder.path());
     let filter = Some(FilterSpec { max_uses: 6, ..FilterSpec::default() });
     let one = reference(&[&root], &spec(&folder.path().join("one"), filter.clone()));
@@ -225,7 +231,7 @@ fn tasks_that_are_killed_and_run_twice_give_the_same() {
 
 #[test]
 fn tasks_of_another_kind_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = input(folder.path());
     let to = folder.path().join("to");
     let error = |result: Result<ImportStep>| format!("{:#}", result.err().unwrap());
@@ -276,7 +282,7 @@ fn tasks_of_another_kind_are_refused() {
 
 #[test]
 fn a_task_is_done_by_one_process_at_a_time() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let header = || TaskHeader::new("stats", 2, &[("input", String::new())]);
     let (first, second) = (Task { index: 0, of: 2 }, Task { index: 1, of: 2 });
     let held = TaskFolder::open(folder.path(), first, header()).unwrap();
@@ -289,7 +295,7 @@ fn a_task_is_done_by_one_process_at_a_time() {
 
 #[test]
 fn too_much_damage_writes_nothing() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = samples(folder.path());
     let spec = ImportSpec { max_skipped_share: 0.0, ..spec(&folder.path().join("to"), None) };
     let path = root.to_str().unwrap();
@@ -309,8 +315,8 @@ fn too_much_damage_writes_nothing() {
 }
 
 /// What a task counts.
-fn counted(paths: &[&str], task: Task, how: Examination) -> CountedShare {
-    let Share { detected, sources, .. } = share(paths, task);
+fn counted(paths: &[&str], task: Task, beside: &Path, how: Examination) -> CountedShare {
+    let Share { detected, sources, .. } = share(paths, task, beside);
     let (mut beside, mut damaged, mut statistics) = (detected.beside.clone(), Vec::new(), Vec::new());
     for source in &sources {
         let (of_source, found) = Statistics::of(source, None, how, &mut beside, &mut |_| {}).unwrap();
@@ -323,13 +329,13 @@ fn counted(paths: &[&str], task: Task, how: Examination) -> CountedShare {
 
 #[test]
 fn shares_come_to_the_numbers_of_one_count() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = input(folder.path());
     let all = |of: u32| {
         let to = folder.path().join(format!("stats-{of}"));
         for task in tasks(of) {
             let place = TaskFolder::open(&to, task, TaskHeader::new("stats", of, &[])).unwrap();
-            place.finish(DONE, &counted(&[&root], task, how(2))).unwrap();
+            place.finish(DONE, &counted(&[&root], task, folder.path(), how(2))).unwrap();
         }
         Counted::join(TaskSet::open(&to).unwrap().all(DONE).unwrap()).unwrap()
     };
@@ -352,7 +358,7 @@ fn shares_come_to_the_numbers_of_one_count() {
 
 #[test]
 fn shares_come_to_the_problems_of_one_look() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = input(folder.path());
     // Shards, of which one is missing and one is damaged.
     let shards = Path::new(&root).join("shards");
@@ -372,7 +378,7 @@ fn shares_come_to_the_problems_of_one_look() {
     for of in [1, 2, 5, 90] {
         let verified: Vec<VerifiedShare> = tasks(of)
             .map(|task| {
-                let Share { detected, store, .. } = share(&[&root], task);
+                let Share { detected, store, .. } = share(&[&root], task, folder.path());
                 let share = verify::verify_share(&detected, &store, how(2), &mut |_| {}).unwrap();
                 // As it is stored.
                 serde_json::from_value(serde_json::to_value(share).unwrap()).unwrap()
@@ -386,7 +392,7 @@ fn shares_come_to_the_problems_of_one_look() {
 
 #[test]
 fn captions_of_shares_are_joined() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = in_memory();
     let root = folder.path().join("in");
     for number in 0..7 {
         png(&root, &format!("{number}.png"), [20, 20], [30 * number, 9, 9]);
@@ -423,7 +429,7 @@ fn captions_of_shares_are_joined() {
         for task in tasks(of) {
             let place = TaskFolder::open(&to, task, TaskHeader::new("recaption", of, &[])).unwrap();
             let written = folder.path().join(format!("{of}-{}", task.index));
-            let done = write(&written, &share(&[&root], task).sources, true);
+            let done = write(&written, &share(&[&root], task, folder.path()).sources, true);
             for shard in &done.shards {
                 fs::rename(written.join(&shard.file), place.path().join(&shard.file)).unwrap();
             }
