@@ -65,12 +65,10 @@ impl<M: Objective> Trainer<M> {
                 (None, Some(placed)) => self.micro_batch(compute, placed),
                 (None, None) => Ok(StepResult::default()),
             };
-            let StepResult { loss, auxiliary_losses, grads, .. } =
-                result
-                    .and_then(StepResult::read_losses)
-                    .with_context(|| format!("step {}", self.steps_done()))?;
+            let read = result.and_then(|result| Ok((result.losses.read_now()?, result.grads)));
+            let (losses, grads) = read.with_context(|| format!("step {}", self.steps_done()))?;
             self.optimizer.add_parts(exchange, grads, &mut sums)?;
-            found.push((loss, auxiliary_losses));
+            found.push((losses.total, losses.auxiliary));
         }
         let auxiliary_losses = auxiliary_of_step(exchange, &found)?;
         let own: Vec<[f64; 1]> = found.iter().map(|(loss, _)| [*loss]).collect();

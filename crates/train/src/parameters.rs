@@ -9,6 +9,9 @@ use mm1_model::Compute;
 use mm1_model::ops::GradientSums;
 use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
+#[cfg(feature = "gpu")]
+use crate::gpu;
+
 /// One parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameter {
@@ -38,9 +41,21 @@ pub(crate) fn add_gradients<M: Module>(
     if let Some(step_sums) = step_sums {
         walk::visit(model, &mut HandOver { sums, step_sums });
     }
-    let mut add = Add { grads: loss.backward(), sums, step_sums };
+    let grads = loss.backward();
+    #[cfg(feature = "gpu")]
+    let mut there = gpu::Sums::default();
+    let mut add = Add {
+        grads,
+        sums,
+        step_sums,
+        #[cfg(feature = "gpu")]
+        there: &mut there,
+    };
     walk::visit(model, &mut add);
-    add.grads
+    let grads = add.grads;
+    #[cfg(feature = "gpu")]
+    there.launch();
+    grads
 }
 
 /// All values on the host, by path.
@@ -122,6 +137,8 @@ struct Add<'a> {
     grads: Gradients,
     sums: &'a mut BTreeMap<String, Tensor<1>>,
     step_sums: Option<&'a GradientSums>,
+    #[cfg(feature = "gpu")]
+    there: &'a mut gpu::Sums,
 }
 
 impl ParameterVisitor for Add<'_> {
@@ -130,6 +147,8 @@ impl ParameterVisitor for Add<'_> {
         let grad = tensor.grad_remove(&mut self.grads).map(flat);
         let left = self.sums.remove(path).or_else(|| self.step_sums?.take(tensor));
         let sum = match (left, grad) {
+            #[cfg(feature = "gpu")]
+            (Some(sum), Some(grad)) if gpu::has(&sum) && gpu::has(&grad) => Some(self.there.add(sum, grad)),
             (Some(sum), Some(grad)) => Some(sum + grad),
             (sum, grad) => sum.or(grad),
         };
