@@ -52,7 +52,7 @@ pub(crate) fn add_gradients<M: Module>(
         there: &mut there,
     };
     walk::visit(model, &mut add);
-    let grads = add.grads;
+    let Add { grads, .. } = add;
     #[cfg(feature = "gpu")]
     there.launch();
     grads

@@ -73,7 +73,7 @@ impl Taken {
         report.grad_norm = match norm {
             Norm::Known(norm) => norm,
             Norm::There(squares) => squares
-                .norm(read.next().iter().flat_map(TensorData::iter::<f64>))
+                .norm(read.next().iter().flat_map(|data| data.iter::<f64>()))
                 .with_context(|| format!("step {number}, samples {samples}"))?,
         };
         Ok(report)
@@ -131,7 +131,7 @@ impl Losses {
     /// If a part of the step's is not finite.
     pub(crate) fn read(mut self, read: &mut impl Iterator<Item = TensorData>) -> Result<Self> {
         for (part, _) in std::mem::take(&mut self.there) {
-            let loss = read.next().context("a loss was not read")?.iter::<f64>().sum();
+            let loss: f64 = read.next().context("a loss was not read")?.iter::<f64>().sum();
             self.put(part, loss)?;
         }
         Ok(self)

@@ -93,7 +93,7 @@ pub(super) fn product<const D: usize>(a: Tensor<D>, b: Tensor<D>, to: Option<Ten
 
 /// `[n, i]` as it is or transposed.
 fn matrix(tensor: &CubeTensor, transposed: bool) -> Tensor<2> {
-    let tensor = Tensor::from_primitive::<Cube>(tensor.clone());
+    let tensor = Tensor::<2>::from_primitive::<Cube>(tensor.clone());
     if transposed { tensor.transpose() } else { tensor }
 }
 
