@@ -8,6 +8,7 @@ use mm1_data::source::Split;
 use mm1_eval::counted::counted;
 use mm1_lab::record::ENOUGH_QUESTIONS;
 use mm1_model::device::{self, DeviceMemory};
+use mm1_model::ops::Precision;
 
 use crate::memory::MemoryEstimate;
 use crate::plan::Plan;
@@ -42,6 +43,10 @@ impl Plan {
                 format!("{} MiB of memory", total >> 20)
             });
             let _ = writeln!(text, "    {total}, a tensor of at most {} MiB", largest >> 20);
+        }
+        if self.recipe.precision == Precision::Bf16 && !device::has_bf16(self.compute.device()) {
+            let device = self.recipe.device;
+            let _ = writeln!(text, "    warning: {device} has no bfloat16: precision \"bf16\" is f32 there");
         }
         for stage in &self.recipe.stage {
             let _ = writeln!(text, "  {}: {}", stage.name(), self.line_of(stage, memory));

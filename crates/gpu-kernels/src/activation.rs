@@ -6,6 +6,7 @@
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
+use crate::Number;
 use crate::rows::{UNITS, cubes_of_values};
 
 /// What happens to a value; of [`Self::Swiglu`] a row is gate|up, and the result `silu(gate) * up`.
@@ -23,29 +24,59 @@ pub enum Function {
     Silu,
 }
 
-/// Writes the activation of `h` `[n, width]` (Swiglu: `[n, 2 width]`) to `y` `[n, width]`, `count` values.
-pub fn forward(client: &Client, function: Function, width: usize, h: BufferArg, y: BufferArg, count: usize) {
-    let (cubes, units) = (cubes_of_values(count), CubeDim::new_1d(UNITS));
-    match function {
-        Function::Swiglu => forward_halves::launch(client, cubes, units, h, y, width as u32),
-        function => forward_values::launch(client, cubes, units, h, y, function),
+/// What goes into an activation.
+#[derive(Clone, Copy, Debug)]
+pub struct Activated {
+    /// What happens to it.
+    pub function: Function,
+    /// Values in a row of results, of which an input of Swiglu has twice as many.
+    pub width: usize,
+    /// Number of results.
+    pub count: usize,
+    /// Whether a bias is added to the input, one for each of a row's values.
+    pub biased: bool,
+}
+
+impl Activated {
+    /// Values in a row of inputs.
+    fn inputs(self) -> u32 {
+        self.width as u32 * if self.function == Function::Swiglu { 2 } else { 1 }
     }
 }
 
-/// Writes the gradient of `h`, from that of `y`, which has `count` values.
-pub fn backward(
-    client: &Client,
-    function: Function,
-    width: usize,
-    [h, dy]: [BufferArg; 2],
-    dh: BufferArg,
-    count: usize,
-) {
-    let (cubes, units) = (cubes_of_values(count), CubeDim::new_1d(UNITS));
-    match function {
-        Function::Swiglu => backward_halves::launch(client, cubes, units, h, dy, dh, width as u32),
-        function => backward_values::launch(client, cubes, units, h, dy, dh, function),
+/// Writes the activation of `h` `[n, width]` (Swiglu: `[n, 2 width]`) plus `bias`, which is not read where
+/// there is none, to `y` `[n, width]`, in `number`.
+pub fn forward(client: &Client, of: Activated, [h, bias]: [BufferArg; 2], y: BufferArg, number: Number) {
+    let (cubes, units) = (cubes_of_values(of.count), CubeDim::new_1d(UNITS));
+    let (inputs, biased, number) = (of.inputs(), of.biased, number.elem());
+    match of.function {
+        Function::Swiglu => {
+            forward_halves::launch(client, cubes, units, h, bias, y, inputs, biased, number);
+        }
+        function => {
+            forward_values::launch(client, cubes, units, h, bias, y, inputs, function, biased, number)
+        }
     }
+}
+
+/// Writes the gradient of `h`, which is that of `h` plus `bias`, from that of `y`.
+pub fn backward(client: &Client, of: Activated, [h, bias, dy]: [BufferArg; 3], dh: BufferArg) {
+    let (cubes, units) = (cubes_of_values(of.count), CubeDim::new_1d(UNITS));
+    let (inputs, biased) = (of.inputs(), of.biased);
+    match of.function {
+        Function::Swiglu => backward_halves::launch(client, cubes, units, h, bias, dy, dh, inputs, biased),
+        function => backward_values::launch(client, cubes, units, h, bias, dy, dh, inputs, function, biased),
+    }
+}
+
+/// The input at `at`, of rows of `width`.
+#[cube]
+fn input(h: &[f32], bias: &[f32], at: usize, width: usize, #[comptime] biased: bool) -> f32 {
+    let mut x = h[at];
+    if comptime!(biased) {
+        x += bias[at % width];
+    }
+    x
 }
 
 /// `1 / (1 + exp(-x))`, without an infinity on the way.
@@ -63,7 +94,7 @@ fn value(x: f32, #[comptime] function: Function) -> f32 {
     match comptime!(function) {
         Function::Gelu => x * (0.5f32 * (1.0f32 + (x * 0.707_106_77f32).erf())),
         Function::QuickGelu => x * sigmoid(1.702f32 * x),
-        Function::GeluTanh => x * sigmoid(1.595_769_1f32 * (x + 0.044_715f32 * x * x * x)),
+        Function::GeluTanh => x * sigmoid(1.595_769_f32 * (x + 0.044_715f32 * x * x * x)),
         Function::Silu | Function::Swiglu => x * sigmoid(x),
     }
 }
@@ -73,15 +104,15 @@ fn slope(x: f32, #[comptime] function: Function) -> f32 {
     match comptime!(function) {
         Function::Gelu => {
             let phi = 0.5f32 * (1.0f32 + (x * 0.707_106_77f32).erf());
-            phi + x * 0.398_942_28f32 * (-0.5f32 * x * x).exp()
+            phi + x * 0.398_942_3_f32 * (-0.5f32 * x * x).exp()
         }
         Function::QuickGelu => {
             let s = sigmoid(1.702f32 * x);
             s + 1.702f32 * x * s * (1.0f32 - s)
         }
         Function::GeluTanh => {
-            let s = sigmoid(1.595_769_1f32 * (x + 0.044_715f32 * x * x * x));
-            s + x * s * (1.0f32 - s) * 1.595_769_1f32 * (1.0f32 + 0.134_145f32 * x * x)
+            let s = sigmoid(1.595_769_f32 * (x + 0.044_715f32 * x * x * x));
+            s + x * s * (1.0f32 - s) * 1.595_769_f32 * (1.0f32 + 0.134_145f32 * x * x)
         }
         Function::Silu | Function::Swiglu => {
             let s = sigmoid(x);
@@ -91,47 +122,84 @@ fn slope(x: f32, #[comptime] function: Function) -> f32 {
 }
 
 #[cube(launch)]
-fn forward_values(h: &[f32], y: &mut [f32], #[comptime] function: Function) {
+fn forward_values<F: Float>(
+    h: &[f32],
+    bias: &[f32],
+    y: &mut [F],
+    width: u32,
+    #[comptime] function: Function,
+    #[comptime] biased: bool,
+    #[define(F)] _number: ElemType,
+) {
     let stride = CUBE_DIM as usize * CUBE_COUNT;
+    let width = width as usize;
     let mut i = ABSOLUTE_POS;
     while i < y.len() {
-        y[i] = value(h[i], function);
+        y[i] = F::cast_from(value(input(h, bias, i, width, biased), function));
         i += stride;
     }
 }
 
 #[cube(launch)]
-fn backward_values(h: &[f32], dy: &[f32], dh: &mut [f32], #[comptime] function: Function) {
+fn backward_values(
+    h: &[f32],
+    bias: &[f32],
+    dy: &[f32],
+    dh: &mut [f32],
+    width: u32,
+    #[comptime] function: Function,
+    #[comptime] biased: bool,
+) {
     let stride = CUBE_DIM as usize * CUBE_COUNT;
+    let width = width as usize;
     let mut i = ABSOLUTE_POS;
     while i < dh.len() {
-        dh[i] = dy[i] * slope(h[i], function);
+        dh[i] = dy[i] * slope(input(h, bias, i, width, biased), function);
         i += stride;
     }
 }
 
+/// `width` is that of gate and other half together.
 #[cube(launch)]
-fn forward_halves(h: &[f32], y: &mut [f32], width: u32) {
+fn forward_halves<F: Float>(
+    h: &[f32],
+    bias: &[f32],
+    y: &mut [F],
+    width: u32,
+    #[comptime] biased: bool,
+    #[define(F)] _number: ElemType,
+) {
     let stride = CUBE_DIM as usize * CUBE_COUNT;
     let width = width as usize;
+    let half = width / 2;
     let mut i = ABSOLUTE_POS;
     while i < y.len() {
-        let gate = i / width * width + i;
-        y[i] = value(h[gate], comptime!(Function::Swiglu)) * h[gate + width];
+        let gate = i / half * half + i;
+        let other = input(h, bias, gate + half, width, biased);
+        y[i] = F::cast_from(value(input(h, bias, gate, width, biased), comptime!(Function::Swiglu)) * other);
         i += stride;
     }
 }
 
 #[cube(launch)]
-fn backward_halves(h: &[f32], dy: &[f32], dh: &mut [f32], width: u32) {
+fn backward_halves(
+    h: &[f32],
+    bias: &[f32],
+    dy: &[f32],
+    dh: &mut [f32],
+    width: u32,
+    #[comptime] biased: bool,
+) {
     let stride = CUBE_DIM as usize * CUBE_COUNT;
     let width = width as usize;
+    let half = width / 2;
     let mut i = ABSOLUTE_POS;
     while i < dy.len() {
-        let gate = i / width * width + i;
-        let x = h[gate];
-        dh[gate] = dy[i] * h[gate + width] * slope(x, comptime!(Function::Swiglu));
-        dh[gate + width] = dy[i] * value(x, comptime!(Function::Swiglu));
+        let gate = i / half * half + i;
+        let x = input(h, bias, gate, width, biased);
+        let other = input(h, bias, gate + half, width, biased);
+        dh[gate] = dy[i] * other * slope(x, comptime!(Function::Swiglu));
+        dh[gate + half] = dy[i] * value(x, comptime!(Function::Swiglu));
         i += stride;
     }
 }

@@ -1,5 +1,6 @@
-//! AdamW (Loshchilov and Hutter 2019, algorithm 2) with clipping by the norm of all gradients, several
-//! parameters in a launch. Of the engine's operations a parameter takes 15 launches, and 2 for the norm.
+//! AdamW (Loshchilov and Hutter 2019, algorithm 2) with clipping by the norm of all gradients, and the sum of
+//! gradients of micro-batches, several parameters in a launch. Of the engine's operations a parameter takes
+//! 15 launches, 2 for the norm, and 1 for each micro-batch behind the first.
 
 use cubecl::client::Client;
 use cubecl::prelude::*;
@@ -89,6 +90,37 @@ pub fn step(
                 buffers == 4,
             );
         }
+    }
+}
+
+/// Two tensors of `count` values: buffers of f32.
+pub struct Pair {
+    /// What is added to; changed in place.
+    pub sum: BufferArg,
+    /// What is added.
+    pub other: BufferArg,
+    /// Number of values.
+    pub count: usize,
+}
+
+/// Adds the two of each pair, as many pairs in a launch as the device has room for buffers.
+pub fn add(client: &Client, pairs: Vec<Pair>) {
+    for together in groups(pairs, at_once(client, 2)) {
+        let (count, starts) = (together.len(), starts(together.iter().map(|pair| pair.count)));
+        let [mut sums, mut others] = [(); 2].map(|()| SequenceArg::new());
+        for pair in together {
+            sums.push(pair.sum);
+            others.push(pair.other);
+        }
+        add_pieces::launch(
+            client,
+            cubes_of_rows(starts[count] as usize),
+            CubeDim::new_1d(UNITS),
+            sums,
+            others,
+            starts.into_iter().collect(),
+            count,
+        );
     }
 }
 
@@ -191,6 +223,29 @@ fn step_pieces(
                     values[i] = keeps[k] * values[i] - rates[k] * mean / (square.sqrt() * root + eps);
                     i += CUBE_DIM as usize;
                 }
+            }
+        }
+    }
+}
+
+#[cube(launch)]
+fn add_pieces(
+    sums: &mut Sequence<Box<[f32]>>,
+    others: &Sequence<Box<[f32]>>,
+    starts: &Sequence<u32>,
+    #[comptime] tensors: usize,
+) {
+    let cube = CUBE_POS as u32;
+    #[unroll]
+    for k in 0..tensors {
+        if cube >= starts[k] && cube < starts[k + 1] {
+            let here = (cube - starts[k]) as usize * comptime!(PIECE);
+            let sums = sums.index_mut(k);
+            let end = min(here + comptime!(PIECE), sums.len());
+            let mut i = here + UNIT_POS as usize;
+            while i < end {
+                sums[i] += others[k][i];
+                i += CUBE_DIM as usize;
             }
         }
     }

@@ -4,6 +4,7 @@
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
+use crate::Number;
 use crate::rows::{UNITS, cubes_of_rows, cubes_of_values, most_and_exp_sum, sum_of_units, units_of_row};
 
 /// The shape of packed rows `[b, t, (h + 2 g) c]`.
@@ -29,9 +30,15 @@ impl PackedHeads {
     }
 }
 
-/// Writes queries, times `1 / sqrt(c)`, keys and values to `[b, h, t, c]` each, those of a group of heads to
-/// each of its heads. `cos` and `sin` are `[b, t, c / 2]`, and not read where nothing is turned.
-pub fn split(client: &Client, of: PackedHeads, [qkv, cos, sin]: [BufferArg; 3], [q, k, v]: [BufferArg; 3]) {
+/// Writes queries, times `1 / sqrt(c)`, keys and values to `[b, h, t, c]` each, in `number`, those of a group
+/// of heads to each of its heads. `cos` and `sin` are `[b, t, c / 2]`, and not read where nothing is turned.
+pub fn split(
+    client: &Client,
+    of: PackedHeads,
+    [qkv, cos, sin]: [BufferArg; 3],
+    [q, k, v]: [BufferArg; 3],
+    number: Number,
+) {
     let count = of.rows * of.heads * of.length * of.width;
     split_heads::launch(
         client,
@@ -49,6 +56,7 @@ pub fn split(client: &Client, of: PackedHeads, [qkv, cos, sin]: [BufferArg; 3], 
         of.kv_heads as u32,
         of.width as u32,
         of.turned,
+        number.elem(),
     );
 }
 
@@ -89,9 +97,9 @@ pub struct Scores {
     pub length: usize,
 }
 
-/// Writes the softmax over those keys that a position sees to `p`, and zeros for the others. `seen`
-/// `[b, t, 2]` of u32 has the first key that it sees and the one behind the last.
-pub fn softmax(client: &Client, of: Scores, scores: BufferArg, seen: BufferArg, p: BufferArg) {
+/// Writes the softmax over those keys that a position sees to `p`, in `number`, and zeros for the others.
+/// `seen` `[b, t, 2]` of u32 has the first key that it sees and the one behind the last.
+pub fn softmax(client: &Client, of: Scores, [scores, seen]: [BufferArg; 2], p: BufferArg, number: Number) {
     let (units, rows) = (units_of_row(of.length), of.rows * of.heads * of.length);
     softmax_rows::launch(
         client,
@@ -104,11 +112,18 @@ pub fn softmax(client: &Client, of: Scores, scores: BufferArg, seen: BufferArg, 
         of.heads as u32,
         of.length as u32,
         units,
+        number.elem(),
     );
 }
 
-/// Writes the gradient of the scores, from that of `p`.
-pub fn softmax_backward(client: &Client, of: Scores, [p, dp]: [BufferArg; 2], dscores: BufferArg) {
+/// Writes the gradient of the scores, from `p` and that of `p`; it and `p` are in `number`.
+pub fn softmax_backward(
+    client: &Client,
+    of: Scores,
+    [p, dp]: [BufferArg; 2],
+    dscores: BufferArg,
+    number: Number,
+) {
     let (units, rows) = (units_of_row(of.length), of.rows * of.heads * of.length);
     softmax_backward_rows::launch(
         client,
@@ -120,23 +135,25 @@ pub fn softmax_backward(client: &Client, of: Scores, [p, dp]: [BufferArg; 2], ds
         rows as u32,
         of.length as u32,
         units,
+        number.elem(),
     );
 }
 
 #[cube(launch)]
-fn split_heads(
+fn split_heads<F: Float>(
     qkv: &[f32],
     cos: &[f32],
     sin: &[f32],
-    q: &mut [f32],
-    k: &mut [f32],
-    v: &mut [f32],
+    q: &mut [F],
+    k: &mut [F],
+    v: &mut [F],
     length: u32,
     factor: f32,
     #[comptime] heads: u32,
     #[comptime] kv_heads: u32,
     #[comptime] width: u32,
     #[comptime] turned: bool,
+    #[define(F)] _number: ElemType,
 ) {
     let stride = CUBE_DIM as usize * CUBE_COUNT;
     let half = comptime!(width / 2);
@@ -167,9 +184,9 @@ fn split_heads(
             q_here = q_here * cos[turn] + sign * qkv[(query + other) as usize] * sin[turn];
             k_here = k_here * cos[turn] + sign * qkv[(key + other) as usize] * sin[turn];
         }
-        q[at] = q_here * factor;
-        k[at] = k_here;
-        v[at] = qkv[(first + (group + comptime!(heads + kv_heads)) * width + i) as usize];
+        q[at] = F::cast_from(q_here * factor);
+        k[at] = F::cast_from(k_here);
+        v[at] = F::cast_from(qkv[(first + (group + comptime!(heads + kv_heads)) * width + i) as usize]);
         at += stride;
     }
 }
@@ -262,14 +279,15 @@ fn merge_heads(
 }
 
 #[cube(launch)]
-fn softmax_rows(
+fn softmax_rows<F: Float>(
     scores: &[f32],
     seen: &[u32],
-    p: &mut [f32],
+    p: &mut [F],
     rows: u32,
     heads: u32,
     length: u32,
     #[comptime] units: u32,
+    #[define(F)] _number: ElemType,
 ) {
     let mut scratch = Shared::<[f32]>::new_slice(units as usize);
     // A cube too many does the last row once more.
@@ -289,19 +307,20 @@ fn softmax_rows(
         if i >= from && i < to {
             share = (scores[first + i as usize] - most).exp() * over;
         }
-        p[first + i as usize] = share;
+        p[first + i as usize] = F::cast_from(share);
         i += units;
     }
 }
 
 #[cube(launch)]
-fn softmax_backward_rows(
-    p: &[f32],
+fn softmax_backward_rows<F: Float>(
+    p: &[F],
     dp: &[f32],
-    dscores: &mut [f32],
+    dscores: &mut [F],
     rows: u32,
     length: u32,
     #[comptime] units: u32,
+    #[define(F)] _number: ElemType,
 ) {
     let mut scratch = Shared::<[f32]>::new_slice(units as usize);
     let row = min(CUBE_POS as u32, rows - 1);
@@ -309,14 +328,14 @@ fn softmax_backward_rows(
     let mut sum = f32::new(0.0);
     let mut i = UNIT_POS;
     while i < length {
-        sum += p[first + i as usize] * dp[first + i as usize];
+        sum += f32::cast_from(p[first + i as usize]) * dp[first + i as usize];
         i += units;
     }
     let sum = sum_of_units(sum, &mut scratch);
     let mut i = UNIT_POS;
     while i < length {
         let at = first + i as usize;
-        dscores[at] = p[at] * (dp[at] - sum);
+        dscores[at] = F::cast_from(f32::cast_from(p[at]) * (dp[at] - sum));
         i += units;
     }
 }

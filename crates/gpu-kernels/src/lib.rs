@@ -10,6 +10,15 @@ pub mod cross_entropy;
 #[cfg(feature = "cubecl")]
 pub mod heads;
 #[cfg(feature = "cubecl")]
+pub mod linear;
+#[cfg(feature = "cubecl")]
 pub mod norm;
 #[cfg(feature = "cubecl")]
+mod number;
+#[cfg(feature = "cubecl")]
 mod rows;
+
+#[cfg(feature = "cubecl")]
+pub use cubecl::client::Client;
+#[cfg(feature = "cubecl")]
+pub use number::Number;

@@ -26,12 +26,19 @@ pub(crate) fn units_of_row(width: usize) -> u32 {
 /// The sum of `value` over all units of the cube, whose number is a power of two.
 #[cube]
 pub(crate) fn sum_of_units(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
+    sum_of_every(value, 1u32, scratch)
+}
+
+/// The sum of `value` over every `nth` unit of the cube from this one's on, around its end; `nth` is a power
+/// of two.
+#[cube]
+pub(crate) fn sum_of_every(value: f32, nth: u32, scratch: &mut Shared<[f32]>) -> f32 {
     let me = UNIT_POS as usize;
     sync_cube();
     scratch[me] = value;
     sync_cube();
     let mut step = CUBE_DIM / 2;
-    while step > 0 {
+    while step >= nth {
         if UNIT_POS < step {
             let other = scratch[me + step as usize];
             scratch[me] += other;
@@ -39,7 +46,7 @@ pub(crate) fn sum_of_units(value: f32, scratch: &mut Shared<[f32]>) -> f32 {
         step /= 2;
         sync_cube();
     }
-    scratch[0]
+    scratch[(UNIT_POS % nth) as usize]
 }
 
 /// Of `values[from..to]` the greatest, -1e30 if there is none, and the sum of `exp(value - greatest)`: what a

@@ -283,6 +283,10 @@ impl MlpAdapters {
         }
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.of_input().chain(&self.down).next().is_none()
+    }
+
     /// Those of gate and first map, which share a weight.
     pub(crate) fn of_input(&self) -> impl Iterator<Item = &Adapter> {
         [&self.gate, &self.up].into_iter().flatten()

@@ -170,6 +170,17 @@ pub fn memory(device: &Device) -> Option<DeviceMemory> {
     None
 }
 
+/// Whether the device at hand multiplies in bfloat16 where it is asked to. One that does not multiplies in
+/// f32.
+pub fn has_bf16(device: &Device) -> bool {
+    #[cfg(feature = "gpu")]
+    if let Ok(tensor) = Tensor::<1>::empty([1], device).try_into_primitive::<burn::backend::Cube>() {
+        return mm1_gpu_kernels::Number::Bf16.is_known_to(&tensor.client);
+    }
+    let _ = device;
+    true
+}
+
 impl From<DeviceKind> for DeviceName {
     fn from(kind: DeviceKind) -> Self {
         Self { kind, index: 0 }

@@ -8,7 +8,7 @@ use crate::adapter::{self, AdapterConfig, MlpAdapters};
 use crate::attention::{Attention, NormWeights};
 use crate::compute::Compute;
 use crate::init::{Init, Initializer};
-use crate::ops::{Activation, Affine, CachedLayer, Layout, Operations, Rope, WeightFormat};
+use crate::ops::{Activation, Affine, CachedLayer, Layout, MlpMaps, Operations, Rope, WeightFormat};
 use crate::weight::LinearWeight;
 
 /// `x + activation(norm(x) up) down`: a GELU with biases in the encoder, SwiGLU without in the decoder.
@@ -60,6 +60,9 @@ impl Mlp {
         let up = Affine::with_optional_bias(&self.up, self.up_bias.as_ref());
         let down = Affine::with_optional_bias(&self.down, self.down_bias.as_ref());
         let norm = self.norm.norm();
+        if self.adapter.is_empty() {
+            return compute.ops().mlp(x, MlpMaps { norm, up, activation: self.activation, down });
+        }
         let hidden = adapter::norm_linear(compute, x.clone(), (&norm, up), self.adapter.of_input());
         let y = compute.ops().act_linear_residual(hidden.clone(), self.activation, down, Some(x));
         adapter::add(compute, y, hidden, self.activation, self.adapter.down.as_ref())
@@ -171,8 +174,8 @@ impl Block {
 
     /// Whether a map has an adapter.
     pub(crate) fn has_adapters(&self) -> bool {
-        let (attention, mlp) = (&self.attention.adapter, &self.mlp.adapter);
-        attention.of_input().chain(&attention.out).chain(mlp.of_input()).chain(&mlp.down).next().is_some()
+        let attention = &self.attention.adapter;
+        attention.of_input().chain(&attention.out).next().is_some() || !self.mlp.adapter.is_empty()
     }
 
     /// See [`crate::Mm1::read_only`].

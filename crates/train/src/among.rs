@@ -100,10 +100,10 @@ impl<M: Objective> Trainer<M> {
                     (None, Some(placed)) => self.micro_batch(&compute, placed),
                     (None, None) => Ok(StepResult::default()),
                 };
-                let StepResult { loss, auxiliary_losses, grads, .. } =
-                    result.and_then(StepResult::read_losses)?;
+                let StepResult { losses, grads, .. } = result?;
+                let losses = losses.read_now()?;
                 outlet.give_rest(grads)?;
-                Ok((loss, auxiliary_losses))
+                Ok((losses.total, losses.auxiliary))
             });
             found.push(losses.with_context(|| format!("step {}", self.steps_done()))?);
         }

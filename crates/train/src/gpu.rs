@@ -4,7 +4,8 @@ use burn::backend::Cube;
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use mm1_gpu_kernels::adamw::{self, ParameterStep, StepNumbers};
+use mm1_gpu_kernels::Client;
+use mm1_gpu_kernels::adamw::{self, Pair, ParameterStep, StepNumbers};
 use mm1_kernels::adamw::{AdamWStep, StepFactors};
 
 /// Whether `tensor` is where these kernels run.
@@ -56,6 +57,33 @@ impl Steps {
         if let Some(numbers) = self.numbers {
             let scale = there(scale.clone());
             adamw::step(&scale.client, numbers, || scale.clone().into_buffer_arg(), self.parameters);
+        }
+    }
+}
+
+/// Sums of tensors on a GPU, in a few launches together.
+#[derive(Default)]
+pub(crate) struct Sums {
+    pairs: Vec<Pair>,
+    client: Option<Client>,
+}
+
+impl Sums {
+    /// `sum + other`, written in place of `sum` where nothing else refers to that. It must not be read before
+    /// [`Self::launch`].
+    pub(crate) fn add(&mut self, sum: Tensor<1>, other: Tensor<1>) -> Tensor<1> {
+        let (sum, other) = (own(sum), there(other));
+        self.client = Some(sum.client.clone());
+        let buffer = sum.clone().into_buffer_arg();
+        let count = sum.meta.shape().num_elements();
+        self.pairs.push(Pair { sum: buffer, other: other.into_buffer_arg(), count });
+        Tensor::from_primitive::<Cube>(sum)
+    }
+
+    /// Adds them.
+    pub(crate) fn launch(self) {
+        if let Some(client) = self.client {
+            adamw::add(&client, self.pairs);
         }
     }
 }

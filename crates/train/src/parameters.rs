@@ -10,6 +10,9 @@ use mm1_model::Compute;
 use mm1_model::ops::{GradientHook, GradientSums};
 use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
+#[cfg(feature = "gpu")]
+use crate::gpu;
+
 /// One parameter.
 #[derive(Clone, Debug)]
 pub(crate) struct Parameter {
@@ -39,9 +42,22 @@ pub(crate) fn add_gradients<M: Module>(
     if let Some(step_sums) = step_sums {
         walk::visit(model, &mut HandOver { sums, step_sums });
     }
-    let mut add = Add { grads: loss.backward(), sums, step_sums, hook: compute.gradient_hook() };
+    let grads = loss.backward();
+    #[cfg(feature = "gpu")]
+    let mut there = gpu::Sums::default();
+    let mut add = Add {
+        grads,
+        sums,
+        step_sums,
+        hook: compute.gradient_hook(),
+        #[cfg(feature = "gpu")]
+        there: &mut there,
+    };
     walk::visit(model, &mut add);
-    add.grads
+    let Add { grads, .. } = add;
+    #[cfg(feature = "gpu")]
+    there.launch();
+    grads
 }
 
 /// Lets `hook` watch the parameters that have a `number`.
@@ -150,6 +166,8 @@ struct Add<'a> {
     sums: &'a mut BTreeMap<String, Tensor<1>>,
     step_sums: Option<&'a GradientSums>,
     hook: Option<&'a GradientHook>,
+    #[cfg(feature = "gpu")]
+    there: &'a mut gpu::Sums,
 }
 
 impl ParameterVisitor for Add<'_> {
@@ -158,7 +176,14 @@ impl ParameterVisitor for Add<'_> {
         let grad = tensor.grad_remove(&mut self.grads).map(flat);
         let rest = self.hook.and_then(|hook| hook.rest(tensor.clone()));
         let left = self.sums.remove(path).or_else(|| self.step_sums?.take(tensor));
-        if let Some(sum) = [left, rest, grad].into_iter().flatten().reduce(|sum, part| sum + part) {
+        let left = [left, rest].into_iter().flatten().reduce(|sum, part| sum + part);
+        let sum = match (left, grad) {
+            #[cfg(feature = "gpu")]
+            (Some(sum), Some(grad)) if gpu::has(&sum) && gpu::has(&grad) => Some(self.there.add(sum, grad)),
+            (Some(sum), Some(grad)) => Some(sum + grad),
+            (sum, grad) => sum.or(grad),
+        };
+        if let Some(sum) = sum {
             self.sums.insert(path.to_owned(), sum);
         }
     }

@@ -4,9 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
-use burn::backend::Flex;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, Transaction};
+use burn::tensor::{Device, Tensor};
 use mm1_model::{Compute, weights};
 use serde_json::Value;
 
@@ -16,7 +15,7 @@ use crate::exchange::Exchange;
 use crate::norm::Norm;
 use crate::optim::{AdamW, Gradients, Update};
 use crate::parameters;
-use crate::report::{self, Figures, LossThere, StepReport, Taken};
+use crate::report::{self, Figures, Losses, Part, StepReport, Taken};
 use crate::whole_step::{PlacedBatch, WholeStep};
 
 /// A micro-batch: what a step reports of it, and names when it fails.
@@ -85,13 +84,9 @@ impl From<Tensor<1>> for Loss {
 /// What an objective finds in a step.
 #[derive(Debug, Default)]
 pub struct StepResult {
-    /// Σ weight · loss / Σ weight, auxiliary losses included, but for `losses_there`.
-    pub loss: f64,
-    /// Parts of the loss on another device, not read yet.
-    pub(crate) losses_there: Vec<LossThere>,
-    /// The auxiliary losses among it, each divided by Σ weight.
-    pub auxiliary_losses: BTreeMap<String, f64>,
-    /// The gradients of `loss`.
+    /// Σ weight · loss / Σ weight, and the auxiliary losses among it, each divided by Σ weight.
+    pub(crate) losses: Losses,
+    /// The gradients of the loss.
     pub grads: Gradients,
     /// What else it measures, by its name in `metrics.jsonl`.
     pub figures: Figures,
@@ -149,8 +144,7 @@ impl StepResult {
             let mut total = main / step.weight;
             for (name, loss) in auxiliary {
                 let loss = loss / step.weight;
-                let value: f32 = loss.clone().into_scalar();
-                *sum.auxiliary_losses.entry(name.to_owned()).or_default() += f64::from(value);
+                sum.losses.add(Part::OfAuxiliary(name), &loss)?;
                 total = total + loss;
             }
             sum.add_loss(&total, batch.samples())?;
@@ -169,25 +163,8 @@ impl StepResult {
         loss: &Tensor<1>,
         samples: impl IntoIterator<Item = &'a str>,
     ) -> Result<()> {
-        let loss = loss.clone().inner();
-        let samples = || samples.into_iter().collect::<Vec<_>>().join(", ");
-        if loss.clone().try_into_primitive::<Flex>().is_ok() {
-            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), samples)?;
-        } else {
-            self.losses_there.push(LossThere { loss, samples: samples() });
-        }
-        Ok(())
-    }
-
-    /// Reads what of the loss is on another device.
-    ///
-    /// # Errors
-    /// If it is not finite.
-    pub(crate) fn read_losses(mut self) -> Result<Self> {
-        for LossThere { loss, samples } in self.losses_there.drain(..) {
-            self.loss += report::finite(f64::from(loss.into_scalar::<f32>()), || samples)?;
-        }
-        Ok(self)
+        let samples = samples.into_iter().collect::<Vec<_>>().join(", ");
+        self.losses.add(Part::OfStep(samples), loss)
     }
 
     /// Adds the gradients of a part of the loss `[1]` by the parameters of `model`. Gives those by other
@@ -292,13 +269,8 @@ impl<M: Objective> Trainer<M> {
     /// number of those before it.
     pub fn reports(&mut self) -> Result<Vec<StepReport>> {
         let taken = std::mem::take(&mut self.taken);
-        let there: Vec<_> = taken.iter().flat_map(Taken::there).cloned().collect();
-        let read = match there.is_empty() {
-            true => Vec::new(),
-            // All in one transfer.
-            false => there.into_iter().fold(Transaction::default(), Transaction::register).try_execute()?,
-        };
-        let (mut read, mut reports) = (read.into_iter(), Vec::new());
+        let mut read = report::read(taken.iter().flat_map(Taken::there).cloned())?.into_iter();
+        let mut reports = Vec::new();
         for step in taken {
             let number = step.number;
             let report = step.report(&mut read).inspect_err(|_| {
@@ -315,16 +287,15 @@ impl<M: Objective> Trainer<M> {
         let mut found = self.backward(compute, batches, weight).with_context(|| format!("step {number}"))?;
         let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).collect();
         let samples = samples.join(", ");
-        let losses = found.losses_there.iter().map(|part| &part.loss);
         let norm = self
             .optimizer
-            .norm(&found.grads, losses)
+            .norm(&found.grads, found.losses.of_step_there())
             .with_context(|| format!("step {number}, samples {samples}"))?;
         if let Norm::Known(_) = norm {
             // The device was waited for anyway: refuse them before the update.
-            found = found.read_losses().with_context(|| format!("step {number}"))?;
+            found.losses = found.losses.read_now().with_context(|| format!("step {number}"))?;
         }
-        let StepResult { loss, losses_there: losses, auxiliary_losses, grads, figures, mut buffers } = found;
+        let StepResult { losses, grads, figures, mut buffers } = found;
         let time = number + 1;
         let update = Update { lr, norm: &norm, time: u32::try_from(time)? };
         if let Some(model) = self.model.take() {
@@ -337,7 +308,7 @@ impl<M: Objective> Trainer<M> {
         self.step = time;
         let tokens = batches.iter().map(MicroBatch::tokens).sum();
         let images = batches.iter().map(MicroBatch::images).sum();
-        let grad_norm = 0.0;
+        let (loss, grad_norm, auxiliary_losses) = (0.0, 0.0, BTreeMap::new());
         let report = StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures };
         Ok(Taken { report, losses, norm, number, samples })
     }

@@ -93,6 +93,26 @@ fn a_run_on_vulkan_is_that_of_the_cpu_and_moves_to_it() {
     assert!(plan.contains("devices = [\"vulkan\", \"cpu\"]"), "{plan}");
 }
 
+#[test]
+fn a_plan_says_that_vulkan_multiplies_in_f32() {
+    if !there_is_one() {
+        return;
+    }
+    let of = |more: &[&str], precision: &str| {
+        let precision = format!("precision={precision}");
+        let plan = mm1(&["plan", TINY, "--no-measure", "--set", &precision]).args(more).output().unwrap();
+        succeeds(&plan);
+        String::from_utf8_lossy(&plan.stdout).into_owned()
+    };
+    let said = "\n    warning: vulkan has no bfloat16: precision \"bf16\" is f32 there\n";
+    let rounded = of(&ON_VULKAN, "bf16");
+    assert!(rounded.contains(said), "{rounded}");
+    for (more, precision) in [(&ON_VULKAN[..], "f32"), (&[], "bf16")] {
+        let plan = of(more, precision);
+        assert!(!plan.contains("bfloat16"), "{plan}");
+    }
+}
+
 /// Steps of the quickstart that are compared.
 const FIRST: usize = 100;
 

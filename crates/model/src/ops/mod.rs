@@ -63,6 +63,19 @@ impl<'a> CachedLayer<'a> {
     }
 }
 
+/// What the two-layer network of a block is made of.
+#[derive(Clone, Debug)]
+pub struct MlpMaps {
+    /// Of the input.
+    pub norm: Norm,
+    /// To the hidden width; of Swiglu to twice that.
+    pub up: Affine,
+    /// Of what is hidden.
+    pub activation: Activation,
+    /// Back to the width of the input.
+    pub down: Affine,
+}
+
 /// The operations of a network, with their backward passes.
 ///
 /// Shapes are those of the crate's legend. In mixed precision the inputs of matrix products are rounded;
@@ -154,6 +167,13 @@ pub trait Operations: Debug + Send + Sync {
         map: Affine,
         residual: Option<Tensor<3>>,
     ) -> Tensor<3>;
+
+    /// `x + activation(norm(x) up + bias) down + bias`: `[b, t, d] -> [b, t, d]`.
+    fn mlp(&self, x: Tensor<3>, maps: MlpMaps) -> Tensor<3> {
+        let MlpMaps { norm, up, activation, down } = maps;
+        let hidden = self.norm_linear_rounded(x.clone(), &norm, up);
+        self.act_linear_residual(hidden, activation, down, Some(x))
+    }
 
     /// Adds low-rank maps of `activation(x)` to columns of `y`: `[b, t, o]` and `[b, t, i]` (Swiglu:
     /// `[b, t, 2i]`) -> `[b, t, o]`, for each of at most three `maps` `scale * dropout(activation(x)) a b`.

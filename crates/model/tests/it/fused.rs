@@ -3,9 +3,11 @@
 
 use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::cpu::{Isa, with_isa};
+#[cfg(feature = "vulkan")]
+use mm1_model::ops::Gpu;
 use mm1_model::ops::{
-    Activation, Affine, Composed, Dropout, Fused, Heads, Layout, LowRank, Norm, Operations, Precision,
-    QkNorm, Rope, Sight, Span, Weight,
+    Activation, Affine, Composed, Dropout, Fused, Heads, Layout, LowRank, MlpMaps, Norm, Operations,
+    Precision, QkNorm, Rope, Sight, Span, Weight,
 };
 use mm1_model::{Compute, weights};
 
@@ -106,8 +108,8 @@ fn check(name: &str, sizes: &[usize], operation: Operation<'_>) {
     check_against(name, sizes, operation, operation);
 }
 
-/// Checks the operation on the GPU against what the CPU gave, with the tolerance of [`check`]; nothing, where
-/// there is none.
+/// Checks the operation on the GPU against what the CPU gave, with the tolerance of [`check`], and that a
+/// gradient is the same when others are not wanted; nothing, where there is none.
 #[cfg(feature = "vulkan")]
 #[track_caller]
 fn check_on_vulkan(name: &str, sizes: &[usize], operation: Operation<'_>, wanted: &[Option<Vec<f32>>]) {
@@ -116,6 +118,15 @@ fn check_on_vulkan(name: &str, sizes: &[usize], operation: Operation<'_>, wanted
     for (i, (got, wanted)) in got.iter().zip(wanted).enumerate() {
         let [got, wanted] = [got, wanted].map(|values| values.as_ref().expect("tracked"));
         assert_near(&format!("{name} on vulkan: {i}"), got, wanted, 1e-5);
+    }
+    // Every other operand, and the others where there are some.
+    for odd in [false, true].into_iter().take(sizes.len()) {
+        let some =
+            run_at(compute.device(), compute.ops(), operation, sizes, (&|i| (i % 2 == 1) == odd, &numbers));
+        for (i, (got, some)) in got.iter().zip(&some).enumerate().skip(1) {
+            let wanted = got.clone().filter(|_| (i % 2 == 0) == odd);
+            assert!(*some == wanted, "{name} on vulkan: gradient {} beside others", i - 1);
+        }
     }
 }
 
@@ -211,6 +222,29 @@ fn activations_linear_and_residual() {
             check("activation, linear, bias, residual", &sizes, &|ops, p| {
                 let map = affine(w(p), Some(&p[3]));
                 ops.act_linear_residual(h(p), activation, map, residual(p)).flatten(0, 2)
+            });
+        }
+    }
+}
+
+#[test]
+fn mlps() {
+    for (b, t, d, f) in [(2, 3, 10, 7), (1, 1, 3, 1), (3, 70, 33, 28)] {
+        for activation in ACTIVATIONS {
+            let wide = if activation == Activation::Swiglu { 2 * f } else { f };
+            let x = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, d]);
+            let up = |p: &[Tensor<1>]| p[1].clone().reshape([d, wide]);
+            let down = |p: &[Tensor<1>]| p[2].clone().reshape([f, d]);
+            let sizes = [b * t * d, d * wide, f * d, d, d, wide, d];
+            check("MLP", &sizes[..4], &|ops, p| {
+                let norm = Norm::Rms { gamma: p[3].clone(), eps: 1e-3 };
+                ops.mlp(x(p), MlpMaps { norm, up: up(p).into(), activation, down: down(p).into() })
+                    .flatten(0, 2)
+            });
+            check("MLP with biases", &sizes, &|ops, p| {
+                let norm = Norm::Layer { gamma: p[3].clone(), beta: p[4].clone(), eps: 1e-3 };
+                let (up, down) = (affine(up(p), Some(&p[5])), affine(down(p), Some(&p[6])));
+                ops.mlp(x(p), MlpMaps { norm, up, activation, down }).flatten(0, 2)
             });
         }
     }
@@ -484,6 +518,66 @@ fn what_lies_in_bfloat16_stays_near_and_so_do_its_gradients() {
             assert_near("bfloat16", rounded, exact, 1e-2);
             assert!(rounded != exact, "nothing was rounded");
         }
+    }
+}
+
+/// What bfloat16 does on devices that have it, by the 16 bits that this one has.
+#[cfg(feature = "vulkan")]
+#[test]
+fn products_of_16_bits_stay_near_on_vulkan() {
+    let Some(compute) = case::vulkan() else { return };
+    let (b, t, heads) = (2, 33, Heads { heads: 4, kv_heads: 2, width: 10 });
+    let (d, f, layout) = (40, 27, Layout::full(b, t, Sight::Causal));
+    let rope = Rope::new(100.0, heads.width, t);
+    let scaled = |p: &[Tensor<1>], i: usize, dims: [usize; 2]| {
+        p[i].clone().mul_scalar((dims[0] as f64).sqrt().recip()).reshape::<2, _>(dims)
+    };
+    let x = |p: &[Tensor<1>]| p[0].clone().reshape([b, t, d]);
+    let linear = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        ops.linear(x(p), affine(scaled(p, 1, [d, f]), Some(&p[2]))).flatten(0, 2)
+    };
+    let table = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        ops.linear(x(p), Weight::Table(scaled(p, 1, [f, d])).into()).flatten(0, 2)
+    };
+    let attention = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let norm = Norm::Rms { gamma: p[1].clone(), eps: 1e-5 };
+        let qkv = ops.norm_linear_rounded(x(p), &norm, scaled(p, 2, [d, heads.qkv_width()]).into());
+        ops.attention(qkv, heads, &layout, Some(&rope)).flatten(0, 2)
+    };
+    let mlp = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let norm = Norm::Layer { gamma: p[1].clone(), beta: p[2].clone(), eps: 1e-5 };
+        let (up, down) =
+            (affine(scaled(p, 3, [d, f]), Some(&p[4])), affine(scaled(p, 5, [f, d]), Some(&p[6])));
+        ops.mlp(x(p), MlpMaps { norm, up, activation: Activation::Gelu, down }).flatten(0, 2)
+    };
+    let gated = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let norm = Norm::Rms { gamma: p[1].clone(), eps: 1e-5 };
+        let (up, down) = (scaled(p, 2, [d, 2 * f]).into(), scaled(p, 3, [f, d]).into());
+        ops.mlp(x(p), MlpMaps { norm, up, activation: Activation::Swiglu, down }).flatten(0, 2)
+    };
+    let targets: Vec<u32> = (0..b * t).map(|i| (i * 7 % f) as u32).collect();
+    let loss = |ops: &dyn Operations, p: &[Tensor<1>]| {
+        let head = Weight::Table(scaled(p, 1, [f, d]));
+        ops.linear_cross_entropy(x(p), head, &targets, &vec![0.5; b * t])
+    };
+    let n = b * t * d;
+    let cases: [(&str, Operation<'_>, Vec<usize>); 6] = [
+        ("linear", &linear, vec![n, d * f, f]),
+        ("table", &table, vec![n, f * d]),
+        ("attention", &attention, vec![n, d, d * heads.qkv_width()]),
+        ("MLP", &mlp, vec![n, d, d, d * f, f, f * d, d]),
+        ("SwiGLU", &gated, vec![n, d, d * 2 * f, f * d]),
+        ("loss", &loss, vec![n, f * d]),
+    ];
+    for (name, operation, sizes) in cases {
+        let exact = run(&Composed::new(Precision::F32), operation, &sizes, |_| true);
+        let ops = Gpu::in_f16();
+        let rounded = run_at(compute.device(), &ops, operation, &sizes, (&|_| true, &numbers));
+        for (i, (exact, rounded)) in exact.iter().flatten().zip(rounded.iter().flatten()).enumerate() {
+            // That of bfloat16 on the CPU.
+            assert_near(&format!("{name}: {i}"), rounded, exact, 1e-2);
+        }
+        assert!(rounded != exact, "{name}: nothing was rounded");
     }
 }
 

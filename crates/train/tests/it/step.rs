@@ -141,14 +141,18 @@ impl MicroBatch for Root {
     }
 }
 
-#[test]
-fn a_gradient_that_is_not_finite_stops_before_the_update() {
-    let count = |name: &str| match name {
+/// Values of a toy's parameter.
+fn count_of(name: &str) -> usize {
+    match name {
         "lm.bias" => 5,
         "lm.matrix" => 20,
         _ => 12,
-    };
-    let toy = Toy::new(|name| vec![1.0; count(name)]);
+    }
+}
+
+#[test]
+fn a_gradient_that_is_not_finite_stops_before_the_update() {
+    let toy = Toy::new(|name| vec![1.0; count_of(name)]);
     let mut trainer = Trainer::new(&compute(), Rooted { toy }, OptimizerConfig::default()).unwrap();
     let before = trainer.snapshot(Value::Null);
     let error = trainer.step(&[Root(vec!["x".into()]), Root(vec!["y".into()])], 1.0).unwrap_err();
@@ -292,13 +296,8 @@ impl Objective for Balanced {
 
 #[test]
 fn an_auxiliary_loss_is_in_the_loss_with_its_gradient_and_reported_by_name() {
-    let count = |name: &str| match name {
-        "lm.bias" => 5,
-        "lm.matrix" => 20,
-        _ => 12,
-    };
     let trainer = |balance| {
-        let toy = Toy::new(|name| vec![0.5; count(name)]);
+        let toy = Toy::new(|name| vec![0.5; count_of(name)]);
         Trainer::new(&compute(), Balanced { toy, balance }, OptimizerConfig::default()).unwrap()
     };
     let batches = || [Root(vec!["x".into()]), Root(vec!["y".into()])];
@@ -310,6 +309,54 @@ fn an_auxiliary_loss_is_in_the_loss_with_its_gradient_and_reported_by_name() {
     assert_eq!(report.auxiliary_losses["balance"], 5.0 * 0.25, "the mean over both micro-batches");
     assert_eq!(serde_json::to_value(&report).unwrap()["balance"], 1.25, "a line of metrics.jsonl has it");
     assert!(wanted.auxiliary_losses.is_empty());
+}
+
+/// They stay on the device as the loss does, and gradients of micro-batches are added there.
+#[cfg(feature = "vulkan")]
+#[test]
+fn auxiliary_losses_are_read_with_the_reports_on_vulkan() {
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let on = |compute: &Compute| {
+        let toy = Toy::on(&compute.training_device(), |name| vec![0.5; count_of(name)]);
+        Trainer::new(compute, Balanced { toy, balance: true }, OptimizerConfig::default()).unwrap()
+    };
+    let batches = || ["x", "y", "z"].map(|sample| Root(vec![sample.into()]));
+    let (mut here, mut waiting, mut ahead) = (on(&compute()), on(&vulkan), on(&vulkan));
+    let mut each = Vec::new();
+    for step in 0..3 {
+        let (ours, theirs) = (here.step(&batches(), 0.1).unwrap(), waiting.step(&batches(), 0.1).unwrap());
+        let figures = |r: &mm1_train::StepReport| [r.loss, r.grad_norm, r.auxiliary_losses["balance"]];
+        for (ours, theirs) in figures(&ours).into_iter().zip(figures(&theirs)) {
+            assert!((ours / theirs - 1.0).abs() < 1e-6, "step {step}: {ours} and {theirs}");
+        }
+        each.push(theirs);
+    }
+    assert_ne!(each[0].auxiliary_losses, each[2].auxiliary_losses, "nothing was trained");
+    for _ in 0..3 {
+        ahead.take_step(&batches(), 0.1).unwrap();
+    }
+    assert_eq!(ahead.reports().unwrap(), each);
+    assert_eq!(ahead.snapshot(Value::Null), waiting.snapshot(Value::Null));
+}
+
+/// Ten steps with products that read 16 bits.
+#[cfg(feature = "vulkan")]
+#[test]
+fn products_of_16_bits_learn_as_those_of_f32_on_vulkan() {
+    let Some(vulkan) = crate::toy::vulkan() else { return };
+    let on = |compute: &Compute| {
+        let model = Mm1::new(&crate::toy::config(), 7, &compute.training_device()).unwrap();
+        Trainer::new(compute, model, OptimizerConfig::default()).unwrap()
+    };
+    let (mut exact, mut rounded) = (on(&vulkan), on(&vulkan.with_ops(mm1_model::ops::Gpu::in_f16())));
+    let mut differ = false;
+    for step in 0..10 {
+        let batches = [batch(step, 0..3), text_only(batch(step, 3..5))];
+        let (a, b) = (exact.step(&batches, 1e-3).unwrap().loss, rounded.step(&batches, 1e-3).unwrap().loss);
+        assert!((a / b - 1.0).abs() < 2e-3, "step {step}: {a} and {b}");
+        differ |= a != b;
+    }
+    assert!(differ, "nothing was rounded");
 }
 
 /// Twenty steps of the same batches, and the weights they lead to. From the second step on each checkpoint of

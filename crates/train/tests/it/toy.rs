@@ -49,13 +49,20 @@ pub(crate) struct Toy {
 
 impl Toy {
     pub(crate) fn new(values: impl Fn(&str) -> Vec<f32>) -> Self {
-        fn param<const D: usize>(values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
-            Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), &device()))
+        Self::on(&device(), values)
+    }
+
+    pub(crate) fn on(device: &Device, values: impl Fn(&str) -> Vec<f32>) -> Self {
+        fn param<const D: usize>(device: &Device, values: Vec<f32>, shape: [usize; D]) -> Param<Tensor<D>> {
+            Param::from_tensor(Tensor::from_data(TensorData::new(values, shape), device))
         }
         Self {
-            vision: Matrix { matrix: param(values("vision.matrix"), [3, 4]) },
-            connector: Cube { matrix: param(values("connector.matrix"), [2, 3, 2]) },
-            lm: Linear { matrix: param(values("lm.matrix"), [4, 5]), bias: param(values("lm.bias"), [5]) },
+            vision: Matrix { matrix: param(device, values("vision.matrix"), [3, 4]) },
+            connector: Cube { matrix: param(device, values("connector.matrix"), [2, 3, 2]) },
+            lm: Linear {
+                matrix: param(device, values("lm.matrix"), [4, 5]),
+                bias: param(device, values("lm.bias"), [5]),
+            },
         }
     }
 }

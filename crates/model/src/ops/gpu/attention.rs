@@ -3,11 +3,13 @@
 
 use burn::backend::Cube;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use burn_cubecl::kernel::cast;
 use burn_cubecl::tensor::CubeTensor;
 use mm1_gpu_kernels::heads::{self, PackedHeads, Scores};
 
+use super::linear::{number_of, product};
 use super::record::{BackwardPass, Operand, Operation, record};
-use super::{dims, empty, value};
+use super::{Products, dims, dtype, empty, empty_of, reshaped, value};
 use crate::ops::{Heads, Layout, Rope};
 
 /// What attention needs to know of positions, on the device.
@@ -80,23 +82,33 @@ fn seen(layout: &Layout, [b, t]: [usize; 2], device: &Device) -> CubeTensor {
     seen.try_into_primitive::<Cube>().expect("it was sent to a GPU")
 }
 
-/// See [`crate::ops::Operations::attention`].
-pub(super) fn attention(qkv: Tensor<3>, by: Heads, positions: &Positions, rope: Option<&Rope>) -> Tensor<3> {
+/// See [`crate::ops::Operations::attention`]; the result is in f32.
+pub(super) fn attention(
+    qkv: Tensor<3>,
+    by: Heads,
+    positions: &Positions,
+    rope: Option<&Rope>,
+    products: Products,
+) -> Tensor<3> {
     let ([b, t, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), by);
     let packed = PackedHeads { rows: b, length: t, heads: h, kv_heads: g, width: c, turned: rope.is_some() };
     let qkv = Operand::new(qkv);
     let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
     let client = qkv.value.client.clone();
-    let [q, k, v] = [(); 3].map(|()| empty(&qkv.value, [b, h, t, c]));
+    let number = products.on(&client);
+    let [q, k, v] = [(); 3].map(|()| empty_of(&qkv.value, [b, h, t, c], number));
     let [cos, sin] = &positions.turns;
-    heads::split(&client, packed, [&qkv.value, cos, sin].map(arg), [&q, &k, &v].map(arg));
-    let scores = value(tensor(&q).matmul(tensor(&k).transpose()));
-    let p = empty(&scores, [b, h, t, t]);
+    heads::split(&client, packed, [&qkv.value, cos, sin].map(arg), [&q, &k, &v].map(arg), number);
+    let scores = product(tensor(&q), tensor(&k).transpose(), None);
+    let p = empty_of(&scores, [b, h, t, t], number);
     let of = Scores { rows: b, heads: h, length: t };
-    heads::softmax(&client, of, arg(&scores), arg(&positions.seen), arg(&p));
-    let mixed = tensor(&p).matmul(tensor(&v)).swap_dims(1, 2).reshape([b, t, h * c]);
+    heads::softmax(&client, of, [&scores, &positions.seen].map(arg), arg(&p), number);
+    // Heads beside each other: the product writes each where it belongs.
+    let mixed = empty(&qkv.value, [b, t, h, c]);
+    product(tensor(&p), tensor(&v), Some(tensor(&mixed).swap_dims(1, 2)));
     let turns = positions.turns.clone();
-    record(Attention, [qkv.node], value(mixed), || State { packed, heads: [q, k, v], p, turns })
+    let mixed = reshaped(&mixed, [b, t, h * c]);
+    record(Attention, [qkv.node], mixed, || State { packed, heads: [q, k, v], p, turns })
 }
 
 #[derive(Debug)]
@@ -105,9 +117,9 @@ struct Attention;
 #[derive(Clone, Debug)]
 struct State {
     packed: PackedHeads,
-    /// Queries, keys and values `[b, h, t, c]`.
+    /// Queries, keys and values `[b, h, t, c]`, in the numbers of products.
     heads: [CubeTensor; 3],
-    /// The softmax `[b, h, t, t]`.
+    /// The softmax `[b, h, t, t]`, in the same.
     p: CubeTensor,
     turns: [CubeTensor; 2],
 }
@@ -121,15 +133,17 @@ impl Operation<1> for Attention {
         let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
         pass.give(0, || {
             let width = dims::<3>(&dy)[2] / h * (h + 2 * packed.kv_heads);
-            let client = dy.client.clone();
-            let dmixed = Tensor::<3>::from_primitive::<Cube>(dy).reshape([b, t, h, c]).swap_dims(1, 2);
-            let dv = value(tensor(&p).transpose().matmul(dmixed.clone()));
-            let dp = value(dmixed.matmul(tensor(&v).transpose()));
-            let dscores = empty(&p, [b, h, t, t]);
+            let (client, number) = (dy.client.clone(), number_of(&p));
+            // Copied once, since products copy what lies in this order.
+            let dmixed = value(tensor(&reshaped(&dy, [b, t, h, c])).swap_dims(1, 2));
+            let dmixed = tensor(&cast(dmixed, dtype(number)));
+            let dv = product(tensor(&p).transpose(), dmixed.clone(), None);
+            let dp = product(dmixed, tensor(&v).transpose(), None);
+            let dscores = empty_of(&p, [b, h, t, t], number);
             let of = Scores { rows: b, heads: h, length: t };
-            heads::softmax_backward(&client, of, [&p, &dp].map(arg), arg(&dscores));
-            let dq = value(tensor(&dscores).matmul(tensor(&k)));
-            let dk = value(tensor(&dscores).transpose().matmul(tensor(&q)));
+            heads::softmax_backward(&client, of, [&p, &dp].map(arg), arg(&dscores), number);
+            let dq = product(tensor(&dscores), tensor(&k), None);
+            let dk = product(tensor(&dscores).transpose(), tensor(&q), None);
             let dqkv = empty(&q, [b, t, width]);
             heads::split_backward(&client, packed, [&dq, &dk, &dv, &cos, &sin].map(arg), arg(&dqkv));
             dqkv

@@ -1,9 +1,10 @@
-//! The operations of [`super`] on GPUs: those of [`Composed`], but for norms, activations, attention over
-//! packed rows and cross-entropy, which launch the kernels of `mm1_gpu_kernels`. A step of a small model
-//! waits for launches.
+//! The operations of [`super`] on GPUs: those of [`Composed`], but for linear maps, norms, activations,
+//! attention over packed rows and cross-entropy, which launch the kernels of `mm1_gpu_kernels`. A step of a
+//! small model waits for launches.
 
 mod attention;
 mod cross_entropy;
+mod linear;
 mod norm;
 mod record;
 
@@ -13,24 +14,64 @@ use burn::backend::Cube;
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
+use mm1_gpu_kernels::{Client, Number};
 
 use super::{
-    Activation, Affine, Composed, Heads, Layout, LowRank, Norm, Operations, Precision, QkNorm, Rope, Weight,
+    Activation, Affine, Composed, Heads, Layout, LowRank, MlpMaps, Norm, Operations, Precision, QkNorm, Rope,
+    Weight,
 };
 use attention::Positions;
 
-/// Operations for GPUs. Products are in the device's f32 in either precision.
+/// Operations for GPUs. In bf16 the products of linear maps and of attention over packed rows read it, where
+/// the device has it; what lies between operations is f32, and so is all else.
 #[derive(Clone, Debug)]
 pub struct Gpu {
     composed: Composed,
+    products: Products,
     /// All layers of a network attend by the same positions.
     last_positions: Arc<Mutex<Option<Positions>>>,
+}
+
+/// What products read.
+#[derive(Clone, Copy, Debug)]
+enum Products {
+    F32,
+    /// f32 on a device without.
+    Bf16,
+    F16,
+}
+
+impl Products {
+    /// On the device of `client`.
+    fn on(self, client: &Client) -> Number {
+        match self {
+            Self::Bf16 if Number::Bf16.is_known_to(client) => Number::Bf16,
+            Self::F16 => Number::F16,
+            Self::F32 | Self::Bf16 => Number::F32,
+        }
+    }
+}
+
+impl From<Precision> for Products {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+        }
+    }
 }
 
 impl Gpu {
     /// With products in `precision`.
     pub fn new(precision: Precision) -> Self {
-        Self { composed: Composed::new(precision), last_positions: Arc::default() }
+        let (composed, products) = (Composed::new(precision), precision.into());
+        Self { composed, products, last_positions: Arc::default() }
+    }
+
+    /// With products that read f16. Its range is too small for the gradients of large models: it is for tests
+    /// of what bf16 does, on devices that have this one alone.
+    pub fn in_f16() -> Self {
+        Self { products: Products::F16, ..Self::new(Precision::Bf16) }
     }
 }
 
@@ -40,7 +81,8 @@ impl Operations for Gpu {
     }
 
     fn with_precision(&self, precision: Precision) -> Arc<dyn Operations> {
-        Arc::new(Self { composed: Composed::new(precision), ..self.clone() })
+        let (composed, products) = (Composed::new(precision), precision.into());
+        Arc::new(Self { composed, products, ..self.clone() })
     }
 
     fn in_step(&self) -> Arc<dyn Operations> {
@@ -48,11 +90,11 @@ impl Operations for Gpu {
     }
 
     fn norm_activation(&self, x: Tensor<3>, norm: &Norm, activation: Activation) -> Tensor<3> {
-        norm::activate(norm::normed(x, norm), activation)
+        norm::activate(norm::normed(x, norm, Products::F32), activation, None, Products::F32)
     }
 
     fn add_activation(&self, x: Tensor<3>, y: Tensor<3>, activation: Activation) -> Tensor<3> {
-        norm::activate(x + y, activation)
+        norm::activate(x + y, activation, None, Products::F32)
     }
 
     fn gate(&self, x: Tensor<3>, gates: Tensor<3>) -> Tensor<3> {
@@ -60,7 +102,14 @@ impl Operations for Gpu {
     }
 
     fn norm_linear(&self, x: Tensor<3>, norm: &Norm, map: Affine) -> Tensor<3> {
-        self.linear(norm::normed(x, norm), map)
+        linear::linear(norm::normed(x, norm, self.products), map, None, self.products)
+    }
+
+    fn mlp(&self, x: Tensor<3>, maps: MlpMaps) -> Tensor<3> {
+        let MlpMaps { norm, up: Affine { weight, bias }, activation, down } = maps;
+        let hidden = self.norm_linear(x.clone(), &norm, weight.into());
+        let activated = norm::activate(hidden, activation, bias, self.products);
+        linear::linear(activated, down, Some(x), self.products)
     }
 
     fn qk_norm(&self, qkv: Tensor<3>, heads: Heads, norm: &QkNorm) -> Tensor<3> {
@@ -72,7 +121,7 @@ impl Operations for Gpu {
         let mut last = self.last_positions.lock().unwrap_or_else(PoisonError::into_inner);
         let positions = attention::positions(&mut last, layout, [b, t], rope, &device);
         drop(last);
-        attention::attention(qkv, heads, &positions, rope)
+        attention::attention(qkv, heads, &positions, rope, self.products)
     }
 
     fn cross_attention(&self, q: Tensor<3>, kv: Tensor<3>, heads: usize) -> Tensor<3> {
@@ -86,8 +135,8 @@ impl Operations for Gpu {
         map: Affine,
         residual: Option<Tensor<3>>,
     ) -> Tensor<3> {
-        let h = norm::activate(h, activation);
-        self.composed.act_linear_residual(h, Activation::Identity, map, residual)
+        let activated = norm::activate(h, activation, None, self.products);
+        linear::linear(activated, map, residual, self.products)
     }
 
     fn add_low_rank(
@@ -97,7 +146,8 @@ impl Operations for Gpu {
         activation: Activation,
         maps: &[LowRank],
     ) -> Tensor<3> {
-        self.composed.add_low_rank(y, norm::activate(x, activation), Activation::Identity, maps)
+        let seen = norm::activate(x, activation, None, Products::F32);
+        self.composed.add_low_rank(y, seen, Activation::Identity, maps)
     }
 
     fn linear_cross_entropy(
@@ -141,9 +191,29 @@ impl Operations for Gpu {
 
 /// Room for f32 values, beside `like`.
 fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
-    let shape = shape.into();
-    let handle = like.client.empty(shape.num_elements() * size_of::<f32>());
-    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, DType::F32)
+    empty_of(like, shape, Number::F32)
+}
+
+/// Room for values in `number`, beside `like`.
+fn empty_of(like: &CubeTensor, shape: impl Into<Shape>, number: Number) -> CubeTensor {
+    let (shape, dtype) = (shape.into(), dtype(number));
+    let handle = like.client.empty(shape.num_elements() * dtype.size());
+    CubeTensor::new_contiguous(like.client.clone(), like.device.clone(), shape, handle, dtype)
+}
+
+/// As the engine names it.
+fn dtype(number: Number) -> DType {
+    match number {
+        Number::F32 => DType::F32,
+        Number::F16 => DType::F16,
+        Number::Bf16 => DType::BF16,
+    }
+}
+
+/// The same values, which are contiguous, in another shape.
+fn reshaped(tensor: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+    let (client, device) = (tensor.client.clone(), tensor.device.clone());
+    CubeTensor::new_contiguous(client, device, shape.into(), tensor.handle.clone(), tensor.dtype)
 }
 
 /// The values of a tensor without gradients, contiguous.

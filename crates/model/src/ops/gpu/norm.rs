@@ -3,29 +3,30 @@
 use burn::backend::Cube;
 use burn::tensor::Tensor;
 use burn_cubecl::tensor::CubeTensor;
-use mm1_gpu_kernels::activation::{self, Function};
+use mm1_gpu_kernels::activation::{self, Activated, Function};
 use mm1_gpu_kernels::norm::{self, NormedRows};
 
 use super::record::{BackwardPass, Operand, Operation, record};
-use super::{dims, empty, value};
+use super::{Products, dims, empty, empty_of, reshaped, value};
 use crate::ops::{Activation, Norm};
 
-/// See [`crate::ops::Operations::norm`].
-pub(super) fn normed(x: Tensor<3>, by: &Norm) -> Tensor<3> {
+/// See [`crate::ops::Operations::norm`]: for `products`, in what they read.
+pub(super) fn normed(x: Tensor<3>, by: &Norm, products: Products) -> Tensor<3> {
     let [b, t, width] = x.dims();
     let (gamma, beta, eps) = match by {
         Norm::Rms { gamma, eps } => (gamma, None, *eps),
         Norm::Layer { gamma, beta, eps } => (gamma, Some(Operand::new(beta.clone())), *eps),
     };
     let (x, gamma) = (Operand::new(x), Operand::new(gamma.clone()));
-    let rows = NormedRows { rows: b * t, width, centred: beta.is_some() };
+    let rows = NormedRows { rows: b * t, width, centred: beta.is_some(), eps: eps as f32 };
     let (beta, beta_node) = beta.map(|beta| (beta.value, beta.node)).unzip();
-    let (y, stats) = (empty(&x.value, [b, t, width]), empty(&x.value, [b * t, 2]));
+    let number = products.on(&x.value.client);
+    let (y, stats) = (empty_of(&x.value, [b, t, width], number), empty(&x.value, [b * t, 2]));
     // Of RMSNorm it is not read.
     let beta = beta.unwrap_or_else(|| gamma.value.clone());
     let given = [&x.value, &gamma.value, &beta].map(|tensor| tensor.clone().into_buffer_arg());
     let written = [&y, &stats].map(|tensor| tensor.clone().into_buffer_arg());
-    norm::forward(&y.client, rows, eps as f32, given, written);
+    norm::forward(&y.client, rows, given, written, number);
     record(Normed, [x.node, gamma.node, beta_node.flatten()], y, || NormState {
         x: x.value,
         gamma: gamma.value,
@@ -51,21 +52,14 @@ impl Operation<3> for Normed {
     fn backward(state: NormState, dy: CubeTensor, mut pass: BackwardPass<'_, 3>) {
         let NormState { x, gamma, stats, rows } = state;
         let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
-        if pass.wants(1) || pass.wants(2) {
-            let kinds = if rows.centred { 2 } else { 1 };
-            let parts = empty(&x, [kinds, rows.rows.div_ceil(norm::CHUNK), rows.width]);
-            norm::backward_parameters(&x.client, rows, [arg(&x), arg(&stats), arg(&dy)], arg(&parts));
-            let sums = Tensor::<3>::from_primitive::<Cube>(parts).sum_dim(1);
-            for kind in 0..kinds {
-                let sum = || value(sums.clone().narrow(0, kind, 1).reshape([rows.width]));
-                pass.give(1 + kind, sum);
-            }
-        }
-        pass.give(0, || {
-            let dx = empty(&x, dims::<3>(&x));
-            norm::backward(&x.client, rows, [&x, &gamma, &stats, &dy].map(arg), arg(&dx));
-            dx
-        });
+        let [dx, dgamma] = [empty(&x, dims::<3>(&x)), empty(&x, [rows.width])];
+        // RMSNorm has none, and writes none.
+        let dbeta = if rows.centred { empty(&x, [rows.width]) } else { empty(&x, [1]) };
+        let given = [&x, &gamma, &stats, &dy].map(arg);
+        norm::backward(&x.client, rows, given, [&dx, &dgamma, &dbeta].map(arg));
+        pass.give(0, || dx);
+        pass.give(1, || dgamma);
+        pass.give(2, || dbeta);
     }
 }
 
@@ -81,32 +75,49 @@ fn function(activation: Activation) -> Option<Function> {
     }
 }
 
-/// `activation(h)`: `[b, t, d] -> [b, t, d]` (Swiglu: `[b, t, d / 2]`).
-pub(super) fn activate(h: Tensor<3>, by: Activation) -> Tensor<3> {
-    let Some(function) = function(by) else { return h };
+/// `activation(h + bias)`: `[b, t, d] -> [b, t, d]` (Swiglu: `[b, t, d / 2]`); for `products`, in what they
+/// read. The identity without a bias is `h` as it is.
+pub(super) fn activate(
+    h: Tensor<3>,
+    by: Activation,
+    bias: Option<Tensor<1>>,
+    products: Products,
+) -> Tensor<3> {
+    let Some(function) = function(by) else {
+        return match bias {
+            None => h,
+            Some(bias) => h + bias.unsqueeze(),
+        };
+    };
     let ([b, t, d], h) = (h.dims(), Operand::new(h));
-    let width = by.width(d);
-    let y = empty(&h.value, [b, t, width]);
-    let [from, to] = [&h.value, &y].map(|tensor| tensor.clone().into_buffer_arg());
-    activation::forward(&y.client, function, width, from, to, b * t * width);
-    record(Activated, [h.node], y, || (h.value, function))
+    let (width, bias) = (by.width(d), bias.map(Operand::new));
+    let (number, biased) = (products.on(&h.value.client), bias.is_some());
+    let (bias, bias_node) = bias.map(|bias| (bias.value, bias.node)).unzip();
+    let of = Activated { function, width, count: b * t * width, biased };
+    let y = empty_of(&h.value, [b, t, width], number);
+    // Where there is no bias it is not read.
+    let bias = bias.unwrap_or_else(|| h.value.clone());
+    let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
+    activation::forward(&y.client, of, [&h.value, &bias].map(arg), arg(&y), number);
+    record(Activate, [h.node, bias_node.flatten()], y, || (h.value, bias, of))
 }
 
 #[derive(Debug)]
-struct Activated;
+struct Activate;
 
-impl Operation<1> for Activated {
-    /// The input.
-    type State = (CubeTensor, Function);
+impl Operation<2> for Activate {
+    /// The input, its bias, and what happened to them.
+    type State = (CubeTensor, CubeTensor, Activated);
 
-    fn backward((h, function): Self::State, dy: CubeTensor, mut pass: BackwardPass<'_, 1>) {
-        let [b, t, width] = dims(&dy);
-        pass.give(0, || {
-            let dh = empty(&h, dims::<3>(&h));
-            let given = [&h, &dy].map(|tensor| tensor.clone().into_buffer_arg());
-            let written = dh.clone().into_buffer_arg();
-            activation::backward(&h.client, function, width, given, written, b * t * width);
-            dh
+    fn backward((h, bias, of): Self::State, dy: CubeTensor, mut pass: BackwardPass<'_, 2>) {
+        let [b, t, d] = dims(&h);
+        let dh = empty(&h, [b, t, d]);
+        let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
+        activation::backward(&h.client, of, [&h, &bias, &dy].map(arg), arg(&dh));
+        pass.give(1, || {
+            let rows = Tensor::<2>::from_primitive::<Cube>(reshaped(&dh, [b * t, d]));
+            value(rows.sum_dim(0).reshape([d]))
         });
+        pass.give(0, || dh);
     }
 }
