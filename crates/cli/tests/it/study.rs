@@ -444,7 +444,7 @@ fn the_file_of_a_law_is_fitted_as_it_is() {
     refused(&law(file, &["--target", "scene-vqa:8"]), &other);
     refused(&law(file, &["--axis", "weight-decay"]), &other);
     // JSON is no recipe.
-    refused(&law(golden, &[]), &["law.json: not the law.json that `mm1 law` writes: missing field `axis`"]);
+    refused(&law(golden, &[]), &["law.json: not the law.json that `mm1 law` writes: missing field"]);
     let report = mm1(&["report", golden]).output().unwrap();
     refused(&report, &["not the results.json of `mm1 ablate`, nor the law.json of `mm1 law`"]);
 }

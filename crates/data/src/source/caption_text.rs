@@ -8,6 +8,8 @@ use super::webdataset::{PICTURES, PICTURES_NOT_READ};
 const ENOUGH: usize = 4;
 /// Words of a text that is prose without a name that says so.
 const PROSE: usize = 3;
+/// Bytes of a text by which it is told; a value may be a whole book.
+const BEGINNING: usize = 4096;
 
 /// Whether a text is of a kind that no caption is, and what the kind is called.
 type TextKind = (fn(&str) -> bool, &'static str);
@@ -35,13 +37,14 @@ pub(super) fn not_captions(values: &[&str]) -> Option<&'static str> {
         return Some("identifiers and names of files");
     }
     let few = values.len() >= ENOUGH && 3 * different(&values) < values.len();
-    (few && most(|value| value.split_whitespace().count() == 1)).then_some("labels, one word out of few")
+    (few && most(|value| value.split_whitespace().take(2).count() == 1))
+        .then_some("labels, one word out of few")
 }
 
 /// Whether the values themselves say that they are captions: sentences that differ.
 pub(super) fn are_prose(values: &[&str]) -> bool {
-    let long =
-        values.iter().filter(|value| value.split_whitespace().count() >= PROSE || is_dense(value)).count();
+    let is_long = |value: &&&str| value.split_whitespace().take(PROSE).count() == PROSE || is_dense(value);
+    let long = values.iter().filter(is_long).count();
     not_captions(values).is_none() && 2 * long > values.len() && 3 * different(values) >= values.len().min(64)
 }
 
@@ -51,7 +54,13 @@ fn different(values: &[&str]) -> usize {
 
 /// Text of a script that is written without spaces.
 fn is_dense(value: &str) -> bool {
-    value.chars().filter(|&c| c >= '\u{2e80}').count() >= 2 * PROSE
+    let letters = beginning(value).chars().filter(|&c| c >= '\u{2e80}');
+    letters.take(2 * PROSE).count() == 2 * PROSE
+}
+
+/// The first characters of a text.
+fn beginning(value: &str) -> &str {
+    &value[..value.floor_char_boundary(BEGINNING)]
 }
 
 /// An object or a list as JSON.
@@ -61,12 +70,14 @@ pub(super) fn is_json(value: &str) -> bool {
 }
 
 fn is_address(value: &str) -> bool {
+    let value = beginning(value);
     let one = !value.contains(char::is_whitespace);
     one && (value.contains("://") || value.starts_with("www.") || value.starts_with("data:"))
 }
 
 /// A name that ends as those of pictures do.
 pub(super) fn is_picture_name(value: &str) -> bool {
+    let value = if value.len() > BEGINNING { "" } else { value };
     let name = value.rsplit_once('.').filter(|(stem, _)| !stem.is_empty() && !value.contains('\n'));
     name.is_some_and(|(_, ending)| {
         let ending = ending.to_lowercase();
@@ -76,6 +87,7 @@ pub(super) fn is_picture_name(value: &str) -> bool {
 
 /// Numbers, dates, hashes and UUIDs.
 fn is_identifier(value: &str) -> bool {
+    let value = beginning(value);
     let hash = value.len() >= 8
         && value.bytes().all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
         && value.bytes().any(|byte| byte.is_ascii_digit());
@@ -104,6 +116,17 @@ mod tests {
         ] {
             assert_eq!(not_captions(values), told, "{values:?}");
         }
+        // A value of any length is told by its beginning, which ends with a whole character.
+        let [picture, number, book, name] = [
+            format!("data:image/png;base64,{}", "QUJD".repeat(1 << 18)),
+            "7".repeat(1 << 20),
+            "Ein ö\u{301} steht hier. ".repeat(1 << 16),
+            format!("{}.jpg", "a".repeat(1 << 20)),
+        ];
+        assert_eq!(not_captions(&[&picture]), Some("addresses"));
+        assert_eq!(not_captions(&[&number]), Some("identifiers"));
+        assert_eq!((not_captions(&[&book]), are_prose(&[&book])), (None, true));
+        assert_eq!(not_captions(&[&name]), None);
         assert!(are_prose(&["A red ball lies there.", "Two dogs run about."]));
         assert!(are_prose(&["红色的球在桌子上", "两只狗在公园里"]));
         assert!(!are_prose(&["Jane Doe", "John Doe"]));

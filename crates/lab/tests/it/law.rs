@@ -146,7 +146,9 @@ fn runs_that_tell_no_optimum_are_refused() {
     );
     let mut twice = grid(&[2.1, 2.0, 2.1, 2.4]);
     twice[1].seed = 0;
-    assert_eq!(refused(&twice), "size 9.00 M: two runs have the same learning rate and seed");
+    let words = "size 9.00 M: two runs have the same learning rate and seed: give a study whose runs of one \
+                 size differ in these alone";
+    assert_eq!(refused(&twice), words);
     let one_size = grid(&[2.1, 2.0, 2.1, 2.4]);
     let law = PowerLaw::fit(LawAxis::LearningRate, LawTarget::Loss, &one_size).unwrap_err().to_string();
     assert_eq!(law, "a law needs runs of 3 sizes at least, better 4 or more; there is 1: add sizes");
