@@ -256,11 +256,11 @@ fn an_ablation_is_one_table() {
     assert!(rows[5].ends_with("| – |") && table.ends_with("| ViT-L | 36.9 |\n"), "{table}");
     assert_eq!(table, fs::read_to_string(out.join("encoders/table.md")).unwrap());
     // A recipe inside of the program, and a setting that is left out.
-    let unset = ["--unset", "ablation.nothing"];
+    let unset = ["--unset", "data.nothing"];
     let built_in = mm1(&["ablate", "ablations/encoder", "--out", "nowhere"]).args(unset).output().unwrap();
     assert_eq!(built_in.status.code(), Some(2));
     assert!(
-        stderr(&built_in).contains("--unset ablation.nothing: there is no ablation.nothing to leave out"),
+        stderr(&built_in).contains("--unset data.nothing: there is no data.nothing to leave out"),
         "{built_in:?}"
     );
     // Again: nothing is done twice.
