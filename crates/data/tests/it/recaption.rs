@@ -194,7 +194,10 @@ fn every_document_is_in_a_count() {
     let mut writing = begun(empty.path());
     writing.refuse(Refused::Cut);
     let error = writing.finish().unwrap_err().to_string();
-    assert!(error.contains("0 descriptions were too short, and 1 did not end"), "{error}");
+    assert!(
+        error.contains("0 descriptions were too short (min_words), and 1 did not end (max_tokens)"),
+        "{error}"
+    );
 }
 
 #[test]
