@@ -39,6 +39,8 @@ pub(super) struct Mpi {
     rank: usize,
     ranks: usize,
     universe: Mutex<Option<Universe>>,
+    /// Whether some of them are on another machine.
+    apart: bool,
     clock: Clock,
     /// Nanoseconds of the clock in calls, and those until all others had come.
     spent: AtomicU64,
@@ -66,9 +68,10 @@ impl Mpi {
             )
         );
         let (rank, ranks) = (world().rank() as usize, world().size() as usize);
+        let apart = (world().split_shared(rank as i32).size() as usize) < ranks;
         let universe = Mutex::new(Some(universe));
         let [spent, waited] = [(); 2].map(|()| AtomicU64::new(0));
-        Ok(Arc::new(Self { rank, ranks, universe, clock: Clock::begin(), spent, waited }))
+        Ok(Arc::new(Self { rank, ranks, universe, apart, clock: Clock::begin(), spent, waited }))
     }
 
     /// [`Exchange::scatter`] of any numbers.
@@ -272,6 +275,11 @@ impl Exchange for Mpi {
 
     fn ranks(&self) -> usize {
         self.ranks
+    }
+
+    /// On one machine an exchange is copies by the cores that compute: hidden, it would only disturb them.
+    fn overlaps(&self) -> bool {
+        self.apart
     }
 
     fn computes_beside(&self, computes: bool) {
