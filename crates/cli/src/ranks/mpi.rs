@@ -22,7 +22,7 @@ use crate::output;
 
 /// Bytes of all ranks that cross at once to one.
 const TOGETHER: usize = 1 << 30;
-/// Bytes that cross at once of what a rank tells, with its length: what is told in a step fits, mostly.
+/// Bytes of a short message, its length included: what a rank reports in a step fits, mostly.
 const LETTER: usize = 512;
 /// How long a rank that waits keeps the processor.
 const AT_ONCE: Duration = Duration::from_micros(100);
@@ -288,7 +288,7 @@ impl Exchange for Mpi {
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         let (begun, world) = (self.clock.now(), world());
-        // Most that is told is short: then one message is all of it.
+        // Most reports are short: then one message is all of it.
         let (letter, mut letters) = (letter(own), vec![[0; LETTER]; self.ranks]);
         request::scope(|scope| {
             self.wait(world.immediate_all_gather_into(scope, &letter[..], letters.as_flattened_mut()));

@@ -8,7 +8,7 @@ use super::webdataset::{PICTURES, PICTURES_NOT_READ};
 const ENOUGH: usize = 4;
 /// Words of a text that is prose without a name that says so.
 const PROSE: usize = 3;
-/// Bytes of a text by which it is told; a value may be a whole book.
+/// Bytes of a text by which its kind is recognised; a value may be a whole book.
 const BEGINNING: usize = 4096;
 
 /// Whether a text is of a kind that no caption is, and what the kind is called.
@@ -116,7 +116,7 @@ mod tests {
         ] {
             assert_eq!(not_captions(values), told, "{values:?}");
         }
-        // A value of any length is told by its beginning, which ends with a whole character.
+        // A value of any length is recognised by its beginning, which ends with a whole character.
         let [picture, number, book, name] = [
             format!("data:image/png;base64,{}", "QUJD".repeat(1 << 18)),
             "7".repeat(1 << 20),
