@@ -13,6 +13,7 @@ use serde::Serialize;
 use crate::machine::{self, ProcessorTime};
 use crate::memory::MemoryEstimate;
 use crate::plan::{Plan, Worker};
+use crate::recaption_input;
 use crate::recipe::{ObjectiveConfig, Stage, TrainStage};
 use crate::stage::measure::{evaluation_seconds, step_seconds};
 use crate::stage::recaption;
@@ -99,7 +100,7 @@ impl RunEstimate {
             largest = largest.max(bytes);
         }
         let captions = plan.recipe.stage.iter().filter_map(Stage::recaption);
-        let caption_bytes = captions.map(|stage| recaption::bytes(plan, stage)).sum();
+        let caption_bytes = captions.map(|stage| recaption_input::bytes(&plan.sources, stage)).sum();
         let cache = reads_addresses(plan).then(|| {
             let store = &plan.recipe.store;
             (store.cache.display().to_string(), store.cache_gib)

@@ -33,13 +33,13 @@ use crate::evaluation::{rehearse, style_after};
 use crate::local::LocalPrompts;
 use crate::pretrained::{self, CompleteRecipe, OriginHashes};
 use crate::ranks::Ranks;
+use crate::recaption_input;
 use crate::recipe::check::check_stages;
 use crate::recipe::export_form;
 use crate::recipe::{ObjectiveConfig, Recipe, Stage, TrainStage, WrittenRecipe};
 use crate::recipe_tokenizer;
 use crate::run_folder::RunFolder;
 use crate::sources::Sources;
-use crate::stage::recaption;
 use crate::stage_parameters::{AdapterCounts, StageParameters};
 use crate::tasks::{self, TaskData};
 
@@ -195,7 +195,8 @@ impl Plan {
     fn rehearse(&self) -> Result<()> {
         let Self { recipe, sources, tokenizer, .. } = self;
         for stage in recipe.stage.iter().filter_map(Stage::recaption) {
-            recaption::rehearse(self, stage).with_context(|| format!("stage.{}", stage.name))?;
+            recaption_input::rehearse(recipe, sources, tokenizer, stage)
+                .with_context(|| format!("stage.{}", stage.name))?;
         }
         for stage in &recipe.stage {
             let Stage::Eval(stage) = stage else { continue };

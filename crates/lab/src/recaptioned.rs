@@ -5,11 +5,6 @@ use std::path::Path;
 use anyhow::Result;
 use serde::Deserialize;
 
-use crate::number::grouped;
-use crate::plot::escape;
-use crate::run::RunRecords;
-use crate::section::table;
-
 /// Where the captions of stages lie in a run folder.
 pub(crate) const FOLDER: &str = "recaptioned";
 /// The file beside them that has their counts.
@@ -22,19 +17,19 @@ pub struct CaptionRecord {
     pub stage: String,
     /// Whether all is written.
     pub done: bool,
-    tally: CaptionTally,
+    pub(crate) tally: CaptionTally,
 }
 
 /// As the stage counts; images, unless the name has words.
 #[derive(Clone, Debug, PartialEq, Deserialize)]
-struct CaptionTally {
-    captions: u64,
-    words_before: u64,
-    words_after: u64,
-    gained: u64,
-    skipped: u64,
-    short: u64,
-    cut: u64,
+pub(crate) struct CaptionTally {
+    pub(crate) captions: u64,
+    pub(crate) words_before: u64,
+    pub(crate) words_after: u64,
+    pub(crate) gained: u64,
+    pub(crate) skipped: u64,
+    pub(crate) short: u64,
+    pub(crate) cut: u64,
 }
 
 #[derive(Deserialize)]
@@ -81,38 +76,4 @@ pub(crate) fn read(folder: &Path, notes: &mut Vec<String>) -> Vec<CaptionRecord>
     }
     found.sort_by(|a, b| a.stage.cmp(&b.stage));
     found
-}
-
-/// A table with a line for each stage; nothing, where none writes captions.
-pub(crate) fn section(run: &RunRecords) -> String {
-    if run.captions.is_empty() {
-        return String::new();
-    }
-    let heads = [
-        "Stage",
-        "Images",
-        "Captions",
-        "Too short",
-        "Did not end",
-        "Damaged",
-        "Words before",
-        "after",
-        "Gain",
-    ];
-    let heads = heads.map(str::to_owned);
-    let row = |record: &CaptionRecord| {
-        let CaptionRecord { stage, done, tally: of } = record;
-        let mean = |sum: u64| sum as f64 / of.captions.max(1) as f64;
-        let name = if *done { stage.clone() } else { format!("{stage} (so far)") };
-        let counts = [record.images(), of.captions, of.short, of.cut, of.skipped].map(grouped);
-        let words = [of.words_before, of.words_after].map(|sum| format!("{:.1}", mean(sum)));
-        let gain = format!("{:.1}%", 100.0 * mean(of.gained));
-        [vec![escape(&name)], counts.to_vec(), words.to_vec(), vec![gain]].concat()
-    };
-    let rows: Vec<Vec<String>> = run.captions.iter().map(row).collect();
-    let table = table("id", &heads, 1, &rows);
-    format!(
-        "{table}<p class=\"caption\">Every image is in one count. Words are those of a caption on average; \
-         the gain is the share of captions with a content word that the alt-text lacks.</p>\n"
-    )
 }

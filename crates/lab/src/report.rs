@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 
 use crate::plot::escape;
 use crate::run::RunRecords;
-use crate::{overlap, recaptioned, result, section};
+use crate::{overlap, result, section};
 
 const STYLE: &str = include_str!("report.css");
 
@@ -54,7 +54,7 @@ pub fn page(run: &RunRecords) -> String {
         ("overlap", "Overlap with training", overlap::overlap(run)),
         ("pictures", "Test pictures", result::pictures(run)),
         ("training", "Training", section::training(run)),
-        ("captions", "Captions written anew", recaptioned::section(run)),
+        ("captions", "Captions written anew", section::captions(run)),
         ("skipped", "Skipped samples", section::skipped(run)),
         ("plan", "Plan", section::plan(run)),
     ]

@@ -6,6 +6,7 @@ use crate::balance;
 use crate::number::{count, duration, grouped};
 use crate::plot::{Curve, escape, smooth};
 use crate::process;
+use crate::recaptioned::CaptionRecord;
 use crate::record::StepRecord;
 use crate::run::{RunRecords, StageRecords};
 use crate::verdict::verdict;
@@ -204,6 +205,40 @@ pub(crate) fn skipped(run: &RunRecords) -> String {
          <th scope=\"col\">Times met</th>\
          <th scope=\"col\" class=\"text\">Reason</th></tr></thead><tbody>{rows}</tbody></table></div>\n",
         grouped(found.len() as u64)
+    )
+}
+
+/// A table with a line for each stage that writes captions; nothing, where none does.
+pub(crate) fn captions(run: &RunRecords) -> String {
+    if run.captions.is_empty() {
+        return String::new();
+    }
+    let heads = [
+        "Stage",
+        "Images",
+        "Captions",
+        "Too short",
+        "Did not end",
+        "Damaged",
+        "Words before",
+        "after",
+        "Gain",
+    ];
+    let heads = heads.map(str::to_owned);
+    let row = |record: &CaptionRecord| {
+        let CaptionRecord { stage, done, tally: of } = record;
+        let mean = |sum: u64| sum as f64 / of.captions.max(1) as f64;
+        let name = if *done { stage.clone() } else { format!("{stage} (so far)") };
+        let counts = [record.images(), of.captions, of.short, of.cut, of.skipped].map(grouped);
+        let words = [of.words_before, of.words_after].map(|sum| format!("{:.1}", mean(sum)));
+        let gain = format!("{:.1}%", 100.0 * mean(of.gained));
+        [vec![escape(&name)], counts.to_vec(), words.to_vec(), vec![gain]].concat()
+    };
+    let rows: Vec<Vec<String>> = run.captions.iter().map(row).collect();
+    let table = table("id", &heads, 1, &rows);
+    format!(
+        "{table}<p class=\"caption\">Every image is in one count. Words are those of a caption on average; \
+         the gain is the share of captions with a content word that the alt-text lacks.</p>\n"
     )
 }
 

@@ -15,10 +15,11 @@ use crate::cache::Cache;
 use crate::compute::Compute;
 use crate::config::Mm1Config;
 use crate::connector::Connector;
+use crate::glances::glances;
 use crate::init::Init;
 use crate::lm::Lm;
 use crate::ops::{Layout, NewTokens};
-use crate::sight::{SeenPictures, glances};
+use crate::sight::SeenPictures;
 use crate::vision::Vision;
 
 /// Image encoder, connector, decoder (paper, section 3.1).

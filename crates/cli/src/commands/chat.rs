@@ -20,8 +20,9 @@ use serde_json::json;
 
 use self::lines::{LONGEST, Lines, ReadLine};
 use self::slash::{HELP, SlashCommand};
-use crate::arguments::{ModelArgs, ThreadsArgs};
+use crate::arguments::ThreadsArgs;
 use crate::error::{InputError, input};
+use crate::model_args::ModelArgs;
 use crate::output::{print_json, tell};
 use crate::trained::Trained;
 

@@ -5,7 +5,8 @@ use clap::Args;
 
 use crate::arguments::{DeviceArgs, RecipeArgs, ThreadsArgs};
 use crate::estimate::RunEstimate;
-use crate::fleet::{FleetArgs, FleetPlan, Network};
+use crate::fleet::{FleetArgs, FleetPlan};
+use crate::network::Network;
 use crate::output::{print_json, tell};
 use crate::plan::{Plan, Worker};
 use crate::ranks::Ranks;

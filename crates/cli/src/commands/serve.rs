@@ -8,9 +8,10 @@ use clap::Args;
 use mm1_serve::engine::{Engine, EngineLimits};
 use mm1_serve::http::{Access, HttpLimits, ServedModel, Server, serve as answer};
 
-use crate::arguments::{ModelArgs, ThreadsArgs};
+use crate::arguments::ThreadsArgs;
 use crate::error::{InputError, input};
 use crate::interrupt;
+use crate::model_args::ModelArgs;
 use crate::output::tell;
 
 #[derive(Debug, Args)]

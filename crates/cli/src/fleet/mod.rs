@@ -19,12 +19,11 @@ use mm1_model::device::DeviceKind;
 use mm1_model::group::ParameterCounts;
 use serde::Serialize;
 
-pub(crate) use self::cost::Exchange;
-pub(crate) use self::cost::Network;
 use self::cost::{StageBill, StageOnRanks};
 use self::source::SourceSize;
 use crate::error::{InputError, input};
 use crate::estimate::duration;
+use crate::network::{Exchange, Network};
 use crate::recipe::check::check_stages;
 use crate::recipe::{ObjectiveConfig, Recipe, Stage, TokenizerConfig, WrittenRecipe};
 

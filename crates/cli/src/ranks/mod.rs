@@ -25,7 +25,7 @@ pub(crate) use self::balance::{Balance, RankClock};
 pub(crate) use self::model::SharedModel;
 
 use crate::error::{self, InputError, Interrupted};
-use crate::fleet::Network;
+use crate::network::Network;
 use crate::output;
 
 /// Exchanges of each kind and size that are measured.

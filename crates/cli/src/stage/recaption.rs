@@ -2,68 +2,28 @@
 //! on.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::time::Instant;
 
-use anyhow::{Context as _, Result, ensure};
-use mm1_data::document::{Document, Image};
-use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, caption, finished};
-use mm1_data::shard::Provenance;
-use mm1_data::show;
-use mm1_data::source::{Source, Split};
-use mm1_eval::prompt::Style;
+use anyhow::{Result, ensure};
+use mm1_data::recaption::{Recaption, RecaptionSettings, RecaptionSpec, finished};
 use mm1_model::Mm1;
 use mm1_serve::generate::Generator;
-use mm1_serve::prompts::PromptTokenizer;
 use mm1_serve::sampler::Sampling;
 use xxhash_rust::xxh3::xxh3_64;
 
-use crate::captioner::{CaptionRequest, CaptionedDocuments, Captioner, sums};
+use crate::captioner::{Captioner, sums};
 use crate::checkpoints;
 use crate::context::Context;
 use crate::error::input;
-use crate::evaluation::style_after;
 use crate::output::tell;
 use crate::plan::Plan;
+use crate::recaption_input::{documents, request};
 use crate::recipe::{RecaptionStage, Recipe};
 use crate::sources;
 use crate::stage::model;
 
 /// The model of a recipe without an own training, before its first.
 const ORIGIN: &str = "as imported";
-
-/// Images of which the first prompt is tried when a run is planned, and whose size is that of all.
-const TRIED: u64 = 20;
-
-/// What a caption takes in a shard beside its image: a block of tar for each head, its text, and what fills
-/// up the last block.
-const SHARD_BYTES: u64 = 2 << 10;
-
-/// The first training documents of a source.
-struct FirstOfSource {
-    stage: String,
-    name: String,
-    source: Arc<dyn Source>,
-    count: u64,
-}
-
-impl CaptionedDocuments for FirstOfSource {
-    fn read(&self, number: u64) -> Result<(Document, Provenance)> {
-        Ok((self.source.document(Split::Train, number)?, Provenance::default()))
-    }
-
-    fn name(&self, _: u64) -> String {
-        self.name.clone()
-    }
-
-    fn title(&self) -> &str {
-        &self.stage
-    }
-
-    fn count(&self) -> u64 {
-        self.count
-    }
-}
 
 /// Writes what the stage lacks; one that is done is not done again.
 ///
@@ -82,7 +42,7 @@ pub(crate) fn run(context: &Context, stage: &RecaptionStage) -> Result<()> {
     let model = model::before(&plan.recipe, context.folder.root(), &stage.name, plan.compute.device())?;
     let image = plan.recipe.as_of(&stage.name).image_spec();
     let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), image);
-    let (captioner, documents) = (captioner(plan, stage, &generator), documents(plan, stage));
+    let (captioner, documents) = (captioner(plan, stage, &generator), documents(&plan.sources, stage));
     if !ranks.is_first() {
         return captioner.go_on(&documents, ranks, None, || context.check_stop());
     }
@@ -94,12 +54,6 @@ pub(crate) fn run(context: &Context, stage: &RecaptionStage) -> Result<()> {
     Ok(())
 }
 
-fn documents(plan: &Plan, stage: &RecaptionStage) -> FirstOfSource {
-    let name = format!("data.{}", stage.source);
-    let source = plan.sources.named(&stage.source).clone();
-    FirstOfSource { stage: stage.name.clone(), name, source, count: stage.images }
-}
-
 fn captioner<'a>(plan: &Plan, stage: &'a RecaptionStage, generator: &'a Generator) -> Captioner<'a> {
     Captioner {
         generator,
@@ -108,14 +62,6 @@ fn captioner<'a>(plan: &Plan, stage: &'a RecaptionStage, generator: &'a Generato
         sampling: sampling(&plan.recipe, stage),
         batch: stage.batch,
         min_words: Some(stage.min_words),
-    }
-}
-
-fn request<'a>(recipe: &Recipe, stage: &'a RecaptionStage) -> CaptionRequest<'a> {
-    CaptionRequest {
-        tuned: style_after(recipe.trained_before(&stage.name)) == Style::Chat,
-        words: stage.prompt.as_deref(),
-        with_alt_text: stage.with_alt_text,
     }
 }
 
@@ -153,40 +99,6 @@ fn spec(context: &Context, stage: &RecaptionStage) -> Result<RecaptionSpec> {
     })
 }
 
-/// Finds what the stage can't do before anything is trained: a source without captions, a prompt without
-/// room.
-///
-/// # Errors
-/// The first document that can be read and is no caption, or whose prompt is too long.
-pub(crate) fn rehearse(plan: &Plan, stage: &RecaptionStage) -> Result<()> {
-    let documents = documents(plan, stage);
-    let of_stage = plan.recipe.as_of(&stage.name);
-    let image_tokens = of_stage.model.image_tokens();
-    let prompts = PromptTokenizer::new(plan.tokenizer.clone(), of_stage.image_spec(), image_tokens);
-    // One that is damaged is skipped and counted later.
-    let read = (0..stage.images.min(TRIED)).find_map(|number| documents.read(number).ok());
-    let Some((document, _)) = read else { return Ok(()) };
-    let (image, alt_text) = caption(&document).with_context(|| {
-        format!("source = \"{}\": give a source of pictures with one caption each", stage.source)
-    })?;
-    let request = request(&plan.recipe, stage);
-    request.encode(&prompts, image.clone(), &alt_text, stage.max_tokens).map(drop)
-}
-
-/// Bytes of what the stage writes, at most: none of its first images is skipped, and no description refused.
-pub(crate) fn bytes(plan: &Plan, stage: &RecaptionStage) -> u64 {
-    let documents = documents(plan, stage);
-    let first = (0..stage.images.min(TRIED)).filter_map(|number| documents.read(number).ok());
-    let stored = |image: &Image| match image {
-        Image::File { bytes, .. } => Some(bytes.len()),
-        Image::Pixels(_) => show::png(image).ok().map(|png| png.len()),
-    };
-    let bytes = first.filter_map(|(document, _)| Some(stored(caption(&document).ok()?.0)? as u64));
-    let bytes: Vec<u64> = bytes.collect();
-    let mean = bytes.iter().sum::<u64>() / (bytes.len() as u64).max(1);
-    (mean + SHARD_BYTES) * stage.images
-}
-
 /// Seconds of the stage on this machine, by its first batch. A network of random weights seldom ends a
 /// description: this is about the most that a trained one takes.
 ///
@@ -196,7 +108,7 @@ pub(crate) fn seconds(plan: &Plan, stage: &RecaptionStage) -> Result<f64> {
     let recipe = plan.recipe.as_of(&stage.name);
     let model = Mm1::new(&recipe.model, plan.recipe.seed, plan.compute.device())?;
     let generator = Generator::new(&plan.compute, model, plan.tokenizer.clone(), recipe.image_spec());
-    let (captioner, documents) = (captioner(plan, stage, &generator), documents(plan, stage));
+    let (captioner, documents) = (captioner(plan, stage, &generator), documents(&plan.sources, stage));
     let count = stage.images.min(stage.batch as u64);
     // The first one fills memory and caches.
     captioner.describe(&documents, &[0], &mut BTreeMap::new())?;

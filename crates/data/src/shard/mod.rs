@@ -4,7 +4,7 @@
 //! A document is `NAME.json` and its pictures' files `NAME.0.jpg`, `NAME.1.png`, …, where NAME is its number
 //! in the shard and a hash of its id; `manifest.json` lists the shards.
 
-mod lock;
+pub(crate) mod lock;
 mod manifest;
 
 use std::fs::{self, File};
@@ -18,7 +18,6 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::lock::FolderLock;
-pub(crate) use self::lock::LOCK;
 pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest, is_plain_stem, is_shard};
 
 use self::manifest::digest;

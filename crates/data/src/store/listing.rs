@@ -7,7 +7,7 @@ use anyhow::{Context as _, Result};
 
 use super::blob::{Blob, file_name};
 use crate::regular_file::what;
-use crate::shard::LOCK;
+use crate::shard::lock::LOCK;
 
 /// What a path stands for.
 #[derive(Default)]

@@ -15,12 +15,12 @@ use serde::{Deserialize, Serialize};
 use super::PictureActivations;
 use crate::attention::NormWeights;
 use crate::compute::Compute;
+use crate::glances::Glances;
 use crate::init::{Init, Initializer, STD};
-use crate::lm::LmConfig;
+use crate::lm_config::LmConfig;
 use crate::memory::{Activations, Load};
 use crate::mlp::Mlp;
 use crate::ops::{Activation, Affine};
-use crate::sight::Glances;
 use crate::vision::VisionConfig;
 
 /// The settings of `kind = "cross-attention"`.

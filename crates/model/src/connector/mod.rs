@@ -21,7 +21,7 @@ pub use self::cross_attention::{CrossAttention, CrossAttentionConfig, GatedLayer
 pub use self::mlp_connector::{MlpConnector, MlpConnectorConfig};
 use crate::compute::Compute;
 use crate::init::Init;
-use crate::lm::LmConfig;
+use crate::lm_config::LmConfig;
 use crate::memory::{Activations, Load};
 use crate::vision::VisionConfig;
 
