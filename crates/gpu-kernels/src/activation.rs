@@ -7,7 +7,7 @@ use cubecl::client::Client;
 use cubecl::prelude::*;
 
 use crate::Number;
-use crate::rows::{UNITS, cubes_of_values};
+use crate::rows::cubes_of_values;
 
 /// What happens to a value; of [`Self::Swiglu`] a row is gate|up, and the result `silu(gate) * up`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -47,7 +47,7 @@ impl Activated {
 /// Writes the activation of `h` `[n, width]` (Swiglu: `[n, 2 width]`) plus `bias`, which is not read where
 /// there is none, to `y` `[n, width]`, in `number`.
 pub fn forward(client: &Client, of: Activated, [h, bias]: [BufferArg; 2], y: BufferArg, number: Number) {
-    let (cubes, units) = (cubes_of_values(of.count), CubeDim::new_1d(UNITS));
+    let (cubes, units) = cubes_of_values(of.count);
     let (inputs, biased, number) = (of.inputs(), of.biased, number.elem());
     match of.function {
         Function::Swiglu => {
@@ -61,7 +61,7 @@ pub fn forward(client: &Client, of: Activated, [h, bias]: [BufferArg; 2], y: Buf
 
 /// Writes the gradient of `h`, which is that of `h` plus `bias`, from that of `y`.
 pub fn backward(client: &Client, of: Activated, [h, bias, dy]: [BufferArg; 3], dh: BufferArg) {
-    let (cubes, units) = (cubes_of_values(of.count), CubeDim::new_1d(UNITS));
+    let (cubes, units) = cubes_of_values(of.count);
     let (inputs, biased) = (of.inputs(), of.biased);
     match of.function {
         Function::Swiglu => backward_halves::launch(client, cubes, units, h, bias, dy, dh, inputs, biased),

@@ -58,11 +58,11 @@ pub fn step(
     let StepNumbers { beta1, beta2, root, eps } = numbers;
     let (graded, others): (Vec<_>, Vec<_>) = parameters.into_iter().partition(|p| p.grad.is_some());
     for (parameters, buffers) in [(graded, 4), (others, 3)] {
-        for together in groups(parameters, at_once(client, buffers)) {
-            let (count, starts) = (together.len(), starts(together.iter().map(|p| p.count)));
+        for Group { tensors, starts, pieces } in groups(client, buffers, parameters, |p| p.count) {
+            let count = tensors.len();
             let [mut values, mut grads, mut firsts, mut seconds] = [(); 4].map(|()| SequenceArg::new());
             let [mut rates, mut keeps] = [(); 2].map(|()| SequenceArg::new());
-            for parameter in together {
+            for parameter in tensors {
                 values.push(parameter.values);
                 parameter.grad.into_iter().for_each(|grad| grads.push(grad));
                 firsts.push(parameter.first);
@@ -72,14 +72,14 @@ pub fn step(
             }
             step_pieces::launch(
                 client,
-                cubes_of_rows(starts[count] as usize),
+                cubes_of_rows(pieces),
                 CubeDim::new_1d(UNITS),
                 values,
                 grads,
                 firsts,
                 seconds,
                 scale(),
-                starts.into_iter().collect(),
+                starts,
                 rates,
                 keeps,
                 beta1,
@@ -105,22 +105,15 @@ pub struct Pair {
 
 /// Adds the two of each pair, as many pairs in a launch as the device has room for buffers.
 pub fn add(client: &Client, pairs: Vec<Pair>) {
-    for together in groups(pairs, at_once(client, 2)) {
-        let (count, starts) = (together.len(), starts(together.iter().map(|pair| pair.count)));
+    for Group { tensors, starts, pieces } in groups(client, 2, pairs, |pair| pair.count) {
+        let count = tensors.len();
         let [mut sums, mut others] = [(); 2].map(|()| SequenceArg::new());
-        for pair in together {
+        for pair in tensors {
             sums.push(pair.sum);
             others.push(pair.other);
         }
-        add_pieces::launch(
-            client,
-            cubes_of_rows(starts[count] as usize),
-            CubeDim::new_1d(UNITS),
-            sums,
-            others,
-            starts.into_iter().collect(),
-            count,
-        );
+        let (cubes, units) = (cubes_of_rows(pieces), CubeDim::new_1d(UNITS));
+        add_pieces::launch(client, cubes, units, sums, others, starts, count);
     }
 }
 
@@ -133,21 +126,11 @@ pub fn pieces(count: usize) -> usize {
 /// their order. (A sum of f32 in a tree: good to some 1e-6 of itself.)
 pub fn sums_of_squares(client: &Client, tensors: Vec<(BufferArg, usize)>, sums: impl Fn() -> BufferArg) {
     let mut at = 0;
-    for together in groups(tensors, at_once(client, 1)) {
-        let (count, starts) = (together.len(), starts(together.iter().map(|(_, count)| *count)));
-        let pieces = starts[count];
-        sum_pieces::launch(
-            client,
-            cubes_of_rows(pieces as usize),
-            CubeDim::new_1d(UNITS),
-            together.into_iter().map(|(tensor, _)| tensor).collect(),
-            sums(),
-            starts.into_iter().collect(),
-            at,
-            count,
-            UNITS,
-        );
-        at += pieces;
+    for Group { tensors, starts, pieces } in groups(client, 1, tensors, |(_, count)| *count) {
+        let (count, tensors) = (tensors.len(), tensors.into_iter().map(|(tensor, _)| tensor).collect());
+        let (cubes, units) = (cubes_of_rows(pieces), CubeDim::new_1d(UNITS));
+        sum_pieces::launch(client, cubes, units, tensors, sums(), starts, at, count, UNITS);
+        at += pieces as u32;
     }
 }
 
@@ -158,28 +141,38 @@ pub fn clip(client: &Client, sums: BufferArg, count: usize, scale: BufferArg, mo
     clip_norm::launch(client, cubes, units, sums, scale, count as u32, most, UNITS);
 }
 
-/// Parameters in a launch, of so many buffers each.
-fn at_once(client: &Client, buffers: usize) -> usize {
-    let room = client.properties().hardware.max_bindings as usize;
-    (room.saturating_sub(OTHER_BUFFERS) / buffers).clamp(1, AT_ONCE)
+/// What one launch goes over.
+struct Group<T> {
+    tensors: Vec<T>,
+    /// The first cube of each tensor, and the one behind the last.
+    starts: SequenceArg<u32>,
+    /// Cubes, one for each [`PIECE`].
+    pieces: usize,
 }
 
-/// At most `most` together.
-fn groups<T>(all: Vec<T>, most: usize) -> impl Iterator<Item = Vec<T>> {
-    let mut all = all.into_iter();
-    std::iter::repeat_with(move || all.by_ref().take(most).collect::<Vec<_>>()).take_while(|g| !g.is_empty())
-}
-
-/// The first cube of each tensor, given the number of its values, and the one behind the last.
+/// Tensors of `buffers` buffers and of `count` values each, as many in a launch as the device has room for.
 ///
 /// # Panics
 /// If a launch has more cubes than a device counts.
-fn starts(counts: impl Iterator<Item = usize>) -> Vec<u32> {
-    let ends = counts.scan(0, |end, count| {
-        *end += pieces(count);
-        Some(u32::try_from(*end).expect("more pieces than u32 counts"))
-    });
-    std::iter::once(0).chain(ends).collect()
+fn groups<T>(
+    client: &Client,
+    buffers: usize,
+    all: Vec<T>,
+    count: impl Fn(&T) -> usize,
+) -> impl Iterator<Item = Group<T>> {
+    let room = client.properties().hardware.max_bindings as usize;
+    let most = (room.saturating_sub(OTHER_BUFFERS) / buffers).clamp(1, AT_ONCE);
+    let mut all = all.into_iter();
+    std::iter::from_fn(move || {
+        let tensors: Vec<T> = all.by_ref().take(most).collect();
+        let (mut starts, mut end) = (SequenceArg::<u32>::new(), 0);
+        starts.push(0);
+        for tensor in &tensors {
+            end += pieces(count(tensor));
+            starts.push(u32::try_from(end).expect("more pieces than u32 counts"));
+        }
+        (!tensors.is_empty()).then_some(Group { tensors, starts, pieces: end })
+    })
 }
 
 #[cube(launch)]

@@ -5,7 +5,7 @@ use cubecl::client::Client;
 use cubecl::prelude::*;
 
 use crate::Number;
-use crate::rows::{UNITS, cubes_of_rows, cubes_of_values, most_and_exp_sum, sum_of_units, units_of_row};
+use crate::rows::{cubes_of_rows, cubes_of_values, most_and_exp_sum, sum_of_units, units_of_row};
 
 /// The shape of packed rows `[b, t, (h + 2 g) c]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -40,10 +40,11 @@ pub fn split(
     number: Number,
 ) {
     let count = of.rows * of.heads * of.length * of.width;
+    let (cubes, units) = cubes_of_values(count);
     split_heads::launch(
         client,
-        cubes_of_values(count),
-        CubeDim::new_1d(UNITS),
+        cubes,
+        units,
         qkv,
         cos,
         sin,
@@ -67,10 +68,11 @@ pub fn split_backward(
     [dq, dk, dv, cos, sin]: [BufferArg; 5],
     dqkv: BufferArg,
 ) {
+    let (cubes, units) = cubes_of_values(of.values());
     merge_heads::launch(
         client,
-        cubes_of_values(of.values()),
-        CubeDim::new_1d(UNITS),
+        cubes,
+        units,
         dq,
         dk,
         dv,

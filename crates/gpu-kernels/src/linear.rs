@@ -3,7 +3,7 @@
 use cubecl::client::Client;
 use cubecl::prelude::*;
 
-use crate::rows::{UNITS, cubes_of_values};
+use crate::rows::cubes_of_values;
 
 /// What is added to rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -25,7 +25,7 @@ pub fn add(
     (y, count): (BufferArg, usize),
     [bias, rows]: [BufferArg; 2],
 ) {
-    let (cubes, units) = (cubes_of_values(count), CubeDim::new_1d(UNITS));
+    let (cubes, units) = cubes_of_values(count);
     let (has_bias, has_rows) = (added != Added::Rows, added != Added::Bias);
     add_values::launch(client, cubes, units, y, bias, rows, width as u32, has_bias, has_rows);
 }

@@ -8,9 +8,10 @@ pub(crate) const UNITS: u32 = 256;
 /// Cubes in one direction at most: below the 65,535 that WebGPU promises.
 pub(crate) const CUBES: usize = 1 << 15;
 
-/// Cubes for `count` values, each a unit's; a launch of more goes over them several times.
-pub(crate) fn cubes_of_values(count: usize) -> CubeCount {
-    CubeCount::Static(count.div_ceil(UNITS as usize).clamp(1, CUBES) as u32, 1, 1)
+/// Cubes for `count` values, each a unit's, and their units; a launch of more goes over them several times.
+pub(crate) fn cubes_of_values(count: usize) -> (CubeCount, CubeDim) {
+    let cubes = count.div_ceil(UNITS as usize).clamp(1, CUBES) as u32;
+    (CubeCount::Static(cubes, 1, 1), CubeDim::new_1d(UNITS))
 }
 
 /// A cube for each of `rows` rows, and some more where they do not fit into one direction.
