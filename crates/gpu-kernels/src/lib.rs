@@ -21,4 +21,6 @@ mod rows;
 #[cfg(feature = "cubecl")]
 pub use cubecl::client::Client;
 #[cfg(feature = "cubecl")]
+pub use cubecl::prelude::BufferArg;
+#[cfg(feature = "cubecl")]
 pub use number::Number;

@@ -9,7 +9,7 @@ use mm1_gpu_kernels::heads::{self, PackedHeads, Scores};
 
 use super::linear::{number_of, product};
 use super::record::{BackwardPass, Operand, Operation, record};
-use super::{Products, dims, dtype, empty, empty_of, reshaped, value};
+use super::{Products, arg, dims, dtype, empty, empty_of, reshaped, value};
 use crate::ops::{Heads, Layout, Rope};
 
 /// What attention needs to know of positions, on the device.
@@ -93,7 +93,6 @@ pub(super) fn attention(
     let ([b, t, _], Heads { heads: h, kv_heads: g, width: c }) = (qkv.dims(), by);
     let packed = PackedHeads { rows: b, length: t, heads: h, kv_heads: g, width: c, turned: rope.is_some() };
     let qkv = Operand::new(qkv);
-    let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
     let client = qkv.value.client.clone();
     let number = products.on(&client);
     let [q, k, v] = [(); 3].map(|()| empty_of(&qkv.value, [b, h, t, c], number));
@@ -130,7 +129,6 @@ impl Operation<1> for Attention {
     fn backward(state: State, dy: CubeTensor, mut pass: BackwardPass<'_, 1>) {
         let State { packed, heads: [q, k, v], p, turns: [cos, sin] } = state;
         let PackedHeads { rows: b, length: t, heads: h, width: c, .. } = packed;
-        let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
         pass.give(0, || {
             let width = dims::<3>(&dy)[2] / h * (h + 2 * packed.kv_heads);
             let (client, number) = (dy.client.clone(), number_of(&p));

@@ -6,7 +6,7 @@ use burn_cubecl::tensor::CubeTensor;
 use mm1_gpu_kernels::cross_entropy::{self, ScoredRows};
 
 use super::record::{BackwardPass, Operand, Operation, record};
-use super::{empty, value};
+use super::{arg, empty, value};
 
 /// The sum over rows of `weight * -log softmax(scores)[target]` as `[1]`: `scores` are `[1, n, v]`.
 pub(super) fn cross_entropy(scores: Tensor<3>, targets: &[u32], weights: &[f32]) -> Tensor<1> {
@@ -18,7 +18,6 @@ pub(super) fn cross_entropy(scores: Tensor<3>, targets: &[u32], weights: &[f32])
     let targets = targets.try_into_primitive::<Cube>().expect("they were sent to a GPU");
     let weights = value(Tensor::<1>::from_data(TensorData::new(weights.to_vec(), [rows]), &device));
     let (losses, dscores) = (empty(&scores.value, [rows]), empty(&scores.value, [1, rows, width]));
-    let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
     let given = [&scores.value, &targets, &weights].map(arg);
     let written = [&losses, &dscores].map(arg);
     cross_entropy::forward(&losses.client, ScoredRows { rows, width }, given, written);

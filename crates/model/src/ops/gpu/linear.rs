@@ -9,7 +9,7 @@ use mm1_gpu_kernels::Number;
 use mm1_gpu_kernels::linear::{self, Added};
 
 use super::record::{BackwardPass, Operand, Operation, record};
-use super::{Products, dims, dtype, reshaped, value};
+use super::{Products, arg, dims, dtype, reshaped, value};
 use crate::ops::{Affine, Weight};
 
 /// `x w + bias + residual`; `x` may be in the numbers of products already.
@@ -30,7 +30,6 @@ pub(super) fn linear(x: Tensor<3>, map: Affine, residual: Option<Tensor<3>>, by:
         (None, None) => None,
     };
     if let Some((added, bias, residual)) = added {
-        let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
         linear::add(&y.client, added, o, (arg(&y), n * o), [bias, residual].map(|by| arg(&by.value)));
     }
     let node = |operand: Option<Operand>| operand.and_then(|operand| operand.node);

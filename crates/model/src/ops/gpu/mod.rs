@@ -14,7 +14,7 @@ use burn::backend::Cube;
 use burn::tensor::{DType, Shape, Tensor};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
-use mm1_gpu_kernels::{Client, Number};
+use mm1_gpu_kernels::{BufferArg, Client, Number};
 
 use super::{
     Activation, Affine, Composed, Heads, Layout, LowRank, MlpMaps, Norm, Operations, Precision, QkNorm, Rope,
@@ -187,6 +187,11 @@ impl Operations for Gpu {
     fn adaptive_avg_pool(&self, x: Tensor<4>, out: usize) -> Tensor<4> {
         self.composed.adaptive_avg_pool(x, out)
     }
+}
+
+/// A tensor as kernels take it: its buffer, which it keeps.
+fn arg(tensor: &CubeTensor) -> BufferArg {
+    tensor.clone().into_buffer_arg()
 }
 
 /// Room for f32 values, beside `like`.

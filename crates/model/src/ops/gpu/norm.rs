@@ -7,7 +7,7 @@ use mm1_gpu_kernels::activation::{self, Activated, Function};
 use mm1_gpu_kernels::norm::{self, NormedRows};
 
 use super::record::{BackwardPass, Operand, Operation, record};
-use super::{Products, dims, empty, empty_of, reshaped, value};
+use super::{Products, arg, dims, empty, empty_of, reshaped, value};
 use crate::ops::{Activation, Norm};
 
 /// See [`crate::ops::Operations::norm`]: for `products`, in what they read.
@@ -24,8 +24,8 @@ pub(super) fn normed(x: Tensor<3>, by: &Norm, products: Products) -> Tensor<3> {
     let (y, stats) = (empty_of(&x.value, [b, t, width], number), empty(&x.value, [b * t, 2]));
     // Of RMSNorm it is not read.
     let beta = beta.unwrap_or_else(|| gamma.value.clone());
-    let given = [&x.value, &gamma.value, &beta].map(|tensor| tensor.clone().into_buffer_arg());
-    let written = [&y, &stats].map(|tensor| tensor.clone().into_buffer_arg());
+    let given = [&x.value, &gamma.value, &beta].map(arg);
+    let written = [&y, &stats].map(arg);
     norm::forward(&y.client, rows, given, written, number);
     record(Normed, [x.node, gamma.node, beta_node.flatten()], y, || NormState {
         x: x.value,
@@ -51,7 +51,6 @@ impl Operation<3> for Normed {
 
     fn backward(state: NormState, dy: CubeTensor, mut pass: BackwardPass<'_, 3>) {
         let NormState { x, gamma, stats, rows } = state;
-        let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
         let [dx, dgamma] = [empty(&x, dims::<3>(&x)), empty(&x, [rows.width])];
         // RMSNorm has none, and writes none.
         let dbeta = if rows.centred { empty(&x, [rows.width]) } else { empty(&x, [1]) };
@@ -97,7 +96,6 @@ pub(super) fn activate(
     let y = empty_of(&h.value, [b, t, width], number);
     // Where there is no bias it is not read.
     let bias = bias.unwrap_or_else(|| h.value.clone());
-    let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
     activation::forward(&y.client, of, [&h.value, &bias].map(arg), arg(&y), number);
     record(Activate, [h.node, bias_node.flatten()], y, || (h.value, bias, of))
 }
@@ -112,7 +110,6 @@ impl Operation<2> for Activate {
     fn backward((h, bias, of): Self::State, dy: CubeTensor, mut pass: BackwardPass<'_, 2>) {
         let [b, t, d] = dims(&h);
         let dh = empty(&h, [b, t, d]);
-        let arg = |tensor: &CubeTensor| tensor.clone().into_buffer_arg();
         activation::backward(&h.client, of, [&h, &bias, &dy].map(arg), arg(&dh));
         pass.give(1, || {
             let rows = Tensor::<2>::from_primitive::<Cube>(reshaped(&dh, [b * t, d]));
