@@ -7,17 +7,14 @@ use serde_json::Value;
 
 use super::album::{Album, PictureCell};
 use super::alternate::alternate;
-use super::files::{FileLayout, Format, ReadDocument};
+use super::files::ReadDocument;
 use super::json::JsonFormat;
 use super::messages::{self, Message, MessagePiece, PLACE, Talk};
-use super::parquet::{ENDINGS, json as as_json, picture, row_id};
-use super::table::ParquetColumns;
+use super::parquet::{RowFormat, json as as_json, picture};
 use crate::chat::{Role, Turn, document};
 use crate::document::Segment;
-use crate::index::IndexEntry;
 use crate::left_out::LeftOut;
 use crate::shard::Provenance;
-use crate::store::Blob;
 
 /// JSON lines or an array of conversations.
 pub struct Conversations {
@@ -25,11 +22,9 @@ pub struct Conversations {
 }
 
 /// Rows of Parquet: a column of turns, and maybe one of pictures.
-pub struct ParquetConversations {
+pub(crate) struct ParquetConversations {
     /// The column of the turns, for messages.
     pub(crate) turns: String,
-    /// The columns: that of the turns, then that of the pictures.
-    pub(crate) table: ParquetColumns,
     pub(crate) talks: Conversations,
 }
 
@@ -43,27 +38,9 @@ impl JsonFormat for Conversations {
     }
 }
 
-impl Format for ParquetConversations {
-    fn endings(&self) -> &'static [&'static str] {
-        ENDINGS
-    }
-
-    fn layout(&self) -> FileLayout {
-        self.table.layout()
-    }
-
-    fn memory(&self, documents: u64) -> u64 {
-        self.table.memory(documents)
-    }
-
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
-        self.table.scan(file, add)
-    }
-
-    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
-        let id = row_id(record);
-        let row = self.table.row(file, record)?;
-        let [turns, beside @ ..] = &row[..] else { bail!("{id}: no column of turns was asked for") };
+impl RowFormat for ParquetConversations {
+    fn document(&self, row: &[Field], id: String, _: u64) -> Result<ReadDocument> {
+        let [turns, beside @ ..] = row else { bail!("{id}: no column of turns was asked for") };
         let read = || {
             let mut talk = messages::turns(&self.turns, &as_json(turns)?)?;
             for field in beside {

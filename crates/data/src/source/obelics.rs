@@ -4,43 +4,20 @@ use anyhow::{Context as _, Result, bail, ensure};
 use parquet::record::Field;
 
 use super::album::Album;
-use super::files::{FileLayout, Format, ReadDocument};
+use super::files::ReadDocument;
 use super::page::DocumentBuilder;
-use super::parquet::{ENDINGS, kind, picture, row_id};
-use super::table::ParquetColumns;
+use super::parquet::{RowFormat, kind, picture};
 use crate::document::DocumentKind;
-use crate::index::IndexEntry;
-use crate::store::Blob;
 
 /// Pages of texts and pictures in reading order.
-pub struct Obelics {
-    /// The columns of pictures and of texts.
-    pub(crate) table: ParquetColumns,
+pub(crate) struct Obelics {
     /// Where the pictures are that the cells name by a path.
     pub(crate) album: Album,
 }
 
-impl Format for Obelics {
-    fn endings(&self) -> &'static [&'static str] {
-        ENDINGS
-    }
-
-    fn layout(&self) -> FileLayout {
-        self.table.layout()
-    }
-
-    fn memory(&self, documents: u64) -> u64 {
-        self.table.memory(documents)
-    }
-
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
-        self.table.scan(file, add)
-    }
-
-    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
-        let id = row_id(record);
-        let row = self.table.row(file, record)?;
-        let [Field::ListInternal(images), Field::ListInternal(texts)] = &row[..] else {
+impl RowFormat for Obelics {
+    fn document(&self, row: &[Field], id: String, _: u64) -> Result<ReadDocument> {
+        let [Field::ListInternal(images), Field::ListInternal(texts)] = row else {
             let kinds: Vec<_> = row.iter().map(kind).collect();
             bail!("{id}: two lists are wanted, pictures and texts, but these are {}", kinds.join(" and "))
         };

@@ -15,7 +15,7 @@ use super::instructions::CaptionInstructions;
 use super::interface::Source;
 use super::mmc4::Mmc4;
 use super::obelics::Obelics;
-use super::parquet::{ParquetCaptioned, ParquetText};
+use super::parquet::{ParquetCaptioned, ParquetRows, ParquetText, RowFormat};
 use super::shard::Shard;
 use super::table::ParquetColumns;
 use super::text::{JsonText, PlainText};
@@ -100,21 +100,17 @@ impl SourceConfig {
 
     /// The format, paths and held-out share of a source of files with an index.
     fn format(&self, name: &str) -> Result<(Box<dyn Format>, Paths, f64)> {
-        let context = || format!("source `{name}`");
-        let table = |columns: &[&str], memory_mib: u64| {
-            ParquetColumns::new(columns, memory_mib).with_context(context)
-        };
         Ok(match self.clone() {
             Self::Shards { path, test_share } => (Box::new(Shard), path, test_share),
             Self::Webdataset { path, caption, test_share } => {
                 (Box::new(Webdataset { caption }), path, test_share)
             }
             Self::ParquetCaptioned { path, image, text, memory_mib, test_share } => {
-                (Box::new(ParquetCaptioned(table(&[&image, &text], memory_mib)?)), path, test_share)
+                (rows(name, ParquetCaptioned, &[&image, &text], memory_mib)?, path, test_share)
             }
             Self::Obelics { path, images, texts, pictures, missing, memory_mib, test_share } => {
-                let table = table(&[&images, &texts], memory_mib)?;
-                (Box::new(Obelics { table, album: Album::new(pictures, missing) }), path, test_share)
+                let pages = Obelics { album: Album::new(pictures, missing) };
+                (rows(name, pages, &[&images, &texts], memory_mib)?, path, test_share)
             }
             Self::Mmc4 { path, pictures, missing, test_share } => {
                 (Box::new(Mmc4 { album: Album::new(pictures, missing) }), path, test_share)
@@ -127,14 +123,14 @@ impl SourceConfig {
                 (Box::new(JsonText { field: text }), path, test_share)
             }
             Self::ParquetText { path, text, memory_mib, test_share } => {
-                (Box::new(ParquetText(table(&[&text], memory_mib)?)), path, test_share)
+                (rows(name, ParquetText, &[&text], memory_mib)?, path, test_share)
             }
             Self::ParquetConversations { path, turns, images, pictures, memory_mib, test_share } => {
                 let columns = [turns.as_str(), &images];
                 let columns: Vec<&str> = columns.into_iter().filter(|name| !name.is_empty()).collect();
-                let table = table(&columns, memory_mib)?;
                 let talks = Conversations { album: Album::new(pictures, MissingPicture::Refuse) };
-                (Box::new(ParquetConversations { turns, table, talks }), path, test_share)
+                let format = ParquetConversations { turns: turns.clone(), talks };
+                (rows(name, format, &columns, memory_mib)?, path, test_share)
             }
             Self::Conversations { path, pictures, test_share } => (
                 Box::new(Conversations { album: Album::new(pictures, MissingPicture::Refuse) }),
@@ -175,4 +171,15 @@ impl SourceConfig {
     fn open_world(&self, name: &str, _: Option<&Arc<World>>) -> Result<Arc<dyn Source>> {
         bail!("source `{name}` needs the built-in pictures: build with the cargo feature `emoji`")
     }
+}
+
+/// Some columns of Parquet files, a document a row, for the source `name`.
+fn rows<F: RowFormat + 'static>(
+    name: &str,
+    format: F,
+    columns: &[&str],
+    memory_mib: u64,
+) -> Result<Box<dyn Format>> {
+    let columns = ParquetColumns::new(columns, memory_mib).with_context(|| format!("source `{name}`"))?;
+    Ok(Box::new(ParquetRows { columns, format }))
 }

@@ -18,31 +18,51 @@ use crate::store::Blob;
 /// Endings of Parquet files.
 pub(crate) const ENDINGS: &[&str] = &[".parquet"];
 
-/// Pictures with captions: a column of pictures (a struct of `bytes` and `path`, or bytes) and one of
-/// texts. Of a list of pictures all stand before the text; of a list of captions each visit shows one.
-pub struct ParquetCaptioned(pub(crate) ParquetColumns);
+/// What a row is, of which some columns are read.
+pub(crate) trait RowFormat: Send + Sync {
+    /// The document of `row`, the columns in the order in which they were named; `id` is `GROUP/ROW`. `visit`
+    /// is as in [`Format::read`].
+    ///
+    /// # Errors
+    /// One line that begins with `id`: a cell that is missing, or of a type that is not read.
+    fn document(&self, row: &[Field], id: String, visit: u64) -> Result<ReadDocument>;
+}
 
-impl Format for ParquetCaptioned {
+/// Parquet files, of which each row is a document.
+pub(crate) struct ParquetRows<F> {
+    pub(crate) columns: ParquetColumns,
+    pub(crate) format: F,
+}
+
+impl<F: RowFormat> Format for ParquetRows<F> {
     fn endings(&self) -> &'static [&'static str] {
         ENDINGS
     }
 
     fn layout(&self) -> FileLayout {
-        self.0.layout()
+        self.columns.layout()
     }
 
     fn memory(&self, documents: u64) -> u64 {
-        self.0.memory(documents)
+        self.columns.memory(documents)
     }
 
     fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
-        self.0.scan(file, add)
+        self.columns.scan(file, add)
     }
 
     fn read(&self, file: &Blob, record: &IndexEntry, visit: u64) -> Result<ReadDocument> {
-        let id = row_id(record);
-        let row = self.0.row(file, record)?;
-        let [image, text] = &row[..] else { bail!("{id}: two columns were asked for") };
+        self.format.document(&self.columns.row(file, record)?, row_id(record), visit)
+    }
+}
+
+/// Pictures with captions: a column of pictures (a struct of `bytes` and `path`, or bytes) and one of
+/// texts. Of a list of pictures all stand before the text; of a list of captions each visit shows one.
+pub(crate) struct ParquetCaptioned;
+
+impl RowFormat for ParquetCaptioned {
+    fn document(&self, row: &[Field], id: String, visit: u64) -> Result<ReadDocument> {
+        let [image, text] = row else { bail!("{id}: two columns were asked for") };
         let caption = caption(text, visit).with_context(|| id.clone())?;
         let mut page = DocumentBuilder::default();
         let cells = match image {
@@ -95,28 +115,11 @@ fn caption(field: &Field, visit: u64) -> Result<&str> {
 }
 
 /// Documents without pictures: a column of texts.
-pub struct ParquetText(pub(crate) ParquetColumns);
+pub(crate) struct ParquetText;
 
-impl Format for ParquetText {
-    fn endings(&self) -> &'static [&'static str] {
-        ENDINGS
-    }
-
-    fn layout(&self) -> FileLayout {
-        self.0.layout()
-    }
-
-    fn memory(&self, documents: u64) -> u64 {
-        self.0.memory(documents)
-    }
-
-    fn scan(&self, file: &Blob, add: &mut dyn FnMut(IndexEntry)) -> Result<()> {
-        self.0.scan(file, add)
-    }
-
-    fn read(&self, file: &Blob, record: &IndexEntry, _: u64) -> Result<ReadDocument> {
-        let id = row_id(record);
-        match &self.0.row(file, record)?[..] {
+impl RowFormat for ParquetText {
+    fn document(&self, row: &[Field], id: String, _: u64) -> Result<ReadDocument> {
+        match row {
             [Field::Str(text)] => text::document(id, text),
             [other] => bail!("{id}: the text is {}", kind(other)),
             _ => bail!("{id}: one column was asked for"),
