@@ -1,5 +1,7 @@
 //! Which positions of packed rows attend to which.
 
+use super::Rope;
+
 /// A run of consecutive positions of one row that belong to one example. Attention never leaves it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -53,6 +55,22 @@ impl Layout {
                 prefixes.clone()
             }
         }
+    }
+
+    /// Cosines and sines of the positions in their spans, each `[b, t, c / 2]` for rows of the shape `[b, t]`
+    /// and heads of `c`; 1 and 0 outside.
+    pub(super) fn turns(&self, rope: &Rope, [b, t]: [usize; 2]) -> [Vec<f32>; 2] {
+        let half = rope.width() / 2;
+        let (mut cos, mut sin) = (vec![1.0; b * t * half], vec![0.0; b * t * half]);
+        for span in &self.spans {
+            for i in 0..span.len {
+                let at = (span.row * t + span.start + i) * half;
+                let (cosines, sines) = rope.at(i);
+                cos[at..at + half].copy_from_slice(cosines);
+                sin[at..at + half].copy_from_slice(sines);
+            }
+        }
+        [cos, sin]
     }
 
     /// Positions of the longest span.

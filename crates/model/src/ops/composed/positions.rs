@@ -62,20 +62,10 @@ pub(super) fn positions(
     positions
 }
 
-/// Cosines and sines of the positions in their spans, each `[b, 1, t, c / 2]`; 1 and 0 outside.
+/// [`Layout::turns`], each `[b, 1, t, c / 2]`.
 fn angles(rope: &Rope, layout: &Layout, [b, t]: [usize; 2], device: &Device) -> (Tensor<4>, Tensor<4>) {
-    let half = rope.width() / 2;
-    let (mut cos, mut sin) = (vec![1.0; b * t * half], vec![0.0; b * t * half]);
-    for span in &layout.spans {
-        for i in 0..span.len {
-            let at = (span.row * t + span.start + i) * half;
-            let (cosines, sines) = rope.at(i);
-            cos[at..at + half].copy_from_slice(cosines);
-            sin[at..at + half].copy_from_slice(sines);
-        }
-    }
-    let tensor = |values| Tensor::from_data(TensorData::new(values, [b, 1, t, half]), device);
-    (tensor(cos), tensor(sin))
+    let tensor = |values| Tensor::from_data(TensorData::new(values, [b, 1, t, rope.width() / 2]), device);
+    layout.turns(rope, [b, t]).map(tensor).into()
 }
 
 /// What is added to the scores: 0 where a position sees another, else [`MASKED`]; `[b, 1, t, t]`.

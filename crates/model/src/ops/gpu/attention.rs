@@ -52,19 +52,12 @@ pub(super) fn positions(
     last.insert(Positions { of, turns, seen }).clone()
 }
 
-/// Cosines and sines of the positions in their spans; 1 and 0 outside.
+/// [`Layout::turns`] on the device.
 fn turns(rope: &Rope, layout: &Layout, [b, t]: [usize; 2], device: &Device) -> [CubeTensor; 2] {
-    let half = rope.width() / 2;
-    let (mut cos, mut sin) = (vec![1f32; b * t * half], vec![0f32; b * t * half]);
-    for span in &layout.spans {
-        for i in 0..span.len {
-            let at = (span.row * t + span.start + i) * half;
-            let (cosines, sines) = rope.at(i);
-            cos[at..at + half].copy_from_slice(cosines);
-            sin[at..at + half].copy_from_slice(sines);
-        }
-    }
-    [cos, sin].map(|turns| value(Tensor::<3>::from_data(TensorData::new(turns, [b, t, half]), device)))
+    let shape = [b, t, rope.width() / 2];
+    layout
+        .turns(rope, [b, t])
+        .map(|turns| value(Tensor::<3>::from_data(TensorData::new(turns, shape), device)))
 }
 
 /// Nothing, outside of spans.
