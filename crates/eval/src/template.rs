@@ -110,7 +110,7 @@ impl Template {
     /// What is asked, judged for the option `choice` where one is given.
     ///
     /// # Errors
-    /// `<image>` in the question another number of times than there are pictures.
+    /// `<image>` in the question another number of times than there are pictures; more options than letters.
     pub fn write_question(&self, question: &Question, choice: Option<&str>) -> Result<Vec<Segment>> {
         self.write(&self.ask, question, choice)
     }
@@ -146,6 +146,11 @@ impl Template {
 
     fn write(&self, part: &str, question: &Question, choice: Option<&str>) -> Result<Vec<Segment>> {
         let Question { id, pictures, .. } = question;
+        let options = question.choices.len();
+        ensure!(
+            options <= LETTERED || !["{choices}", "{letters}"].iter().any(|name| part.contains(name)),
+            "{id}: it has {options} options, and letters are there for {LETTERED}"
+        );
         let lettered = if part.contains("{choices}") { choices(question) } else { String::new() };
         let placed = question.text.matches(IMAGE).count() + lettered.matches(IMAGE).count();
         ensure!(
@@ -232,9 +237,12 @@ const NAMES: [&str; 11] = [
     "after",
 ];
 
-/// The letter of an option: A for the first.
+/// Options that have a letter: A to Z.
+pub(crate) const LETTERED: usize = 26;
+
+/// The letter of an option: A for the first, and `?` for one behind Z.
 pub fn letter(option: usize) -> String {
-    u8::try_from(option).map_or('?', |i| char::from(b'A' + i)).to_string()
+    ('A'..='Z').nth(option).unwrap_or('?').to_string()
 }
 
 /// A caption without `A photo of` at its beginning, in any letter case.

@@ -1,13 +1,13 @@
 //! [`Benchmark`]: a test set on disk, in its own format. Each format's file makes one.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use mm1_data::image::open;
 use mm1_data::question::Question;
 
 use super::picture::PictureLocation;
 use crate::metric::Metric;
 use crate::task::Task;
-use crate::template::Template;
+use crate::template::{Template, letter};
 
 /// A test set: its items, and how they are asked and scored.
 pub struct Benchmark {
@@ -61,6 +61,27 @@ impl Benchmark {
     }
 }
 
+impl Benchmark {
+    /// An item with its pictures.
+    ///
+    /// # Errors
+    /// A picture that can't be read; an item that no answer could be right of.
+    fn read(&self, item: &BenchmarkItem) -> Result<Question> {
+        let Question { id, answers, choices, .. } = &item.question;
+        ensure!(!answers.is_empty(), "{id}: no answer is accepted");
+        if self.metric == Metric::Letter && !choices.is_empty() {
+            let options = choices.len();
+            let wrong = answers.iter().find(|answer| !(0..options).any(|option| letter(option) == **answer));
+            ensure!(
+                wrong.is_none(),
+                "{id}: the answer {:?} is the letter of none of its {options} options",
+                wrong.map_or("", String::as_str)
+            );
+        }
+        item.read()
+    }
+}
+
 impl BenchmarkItem {
     /// Reads the pictures. Each is decoded once, so that a damaged one is found here.
     fn read(&self) -> Result<Question> {
@@ -93,11 +114,11 @@ impl Task for Benchmark {
     }
 
     fn test(&self, index: u64) -> Result<Question> {
-        self.tests[index as usize].read()
+        self.read(&self.tests[index as usize])
     }
 
     fn demonstration(&self, index: u64) -> Result<Question> {
-        self.demonstrations[index as usize].read()
+        self.read(&self.demonstrations[index as usize])
     }
 
     fn max_tokens(&self) -> usize {

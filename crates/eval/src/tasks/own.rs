@@ -15,7 +15,7 @@ use super::benchmark::{Benchmark, BenchmarkItem};
 use super::json;
 use super::picture::PictureLocation;
 use crate::metric::{AnswerMode, Metric};
-use crate::template::{Template, letter, one_line};
+use crate::template::{LETTERED, Template, letter, one_line};
 
 /// Tokens of an answer: more than any context holds.
 const MAX_TOKENS: usize = 100_000;
@@ -184,6 +184,12 @@ impl TaskFile {
             ensure!(
                 right.len() >= 2,
                 "field `{}` has {} options; it needs at least 2",
+                of.choices,
+                right.len()
+            );
+            ensure!(
+                self.metric != Metric::Letter || right.len() <= LETTERED,
+                "field `{}` has {} options; letters are there for {LETTERED}",
                 of.choices,
                 right.len()
             );

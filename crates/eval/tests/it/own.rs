@@ -108,9 +108,17 @@ fn a_file_with_a_mistake_is_refused_by_name_and_place() {
     }
 }
 
+/// An item with so many options, the first of which is right.
+fn many_options(count: usize) -> String {
+    let options: Vec<String> = (0..count).map(|i| format!("\"option {i}\"")).collect();
+    format!("{{\"question\": \"Who?\", \"answers\": \"A\", \"choices\": [{}]}}\n", options.join(", "))
+}
+
 #[test]
 fn an_item_with_a_mistake_is_refused_by_line() {
     let choice = TASK.replace("exact-match", "choice");
+    let letter = TASK.replace("exact-match", "letter");
+    let most_options = many_options(26);
     let blind = format!("{TASK}[template]\nask = \"{{question}}\"\n");
     for (toml, item, said) in [
         (TASK, "{", "EOF"),
@@ -137,15 +145,19 @@ fn an_item_with_a_mistake_is_refused_by_line() {
             "{\"question\": \"Who?\", \"answers\": \"I\", \"choices\": [\"you\", \"we\"]}",
             "field `answers`: `I` is none of: you, we",
         ),
+        (&letter, &many_options(27), "field `choices` has 27 options; letters are there for 26"),
         (
             &blind,
             "{\"question\": \"Who?\", \"answers\": \"I\", \"image\": \"picture.png\"}",
             "the template has no place for its pictures",
         ),
     ] {
-        let first = match toml == choice {
-            true => "{\"question\": \"Who?\", \"answers\": \"I\", \"choices\": [\"I\", \"you\"]}\n",
-            false => ITEM,
+        let first = match toml {
+            _ if toml == letter => most_options.as_str(),
+            _ if toml == choice => {
+                "{\"question\": \"Who?\", \"answers\": \"I\", \"choices\": [\"I\", \"you\"]}\n"
+            }
+            _ => ITEM,
         };
         let error = opened(toml, &format!("{first}{item}")).err().unwrap();
         assert!(

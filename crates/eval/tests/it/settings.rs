@@ -121,6 +121,9 @@ fn a_template_writes_choices_and_blanks_and_names_what_it_does_not_know() {
     assert_eq!(filled.write_demonstration(&item, false).unwrap(), [Segment::prompt("The dog is red.\n")]);
     let lettered = Template::letters().write_question(&item, None).unwrap();
     assert_eq!(lettered, [Segment::prompt("Question: The _ is red.\nA. cat\nB. dog\nAnswer:")]);
+    let many = Question { choices: vec!["cat".into(); 27], ..item.clone() };
+    let error = Template::letters().write_question(&many, None).unwrap_err().to_string();
+    assert!(error.contains("it has 27 options, and letters are there for 26"), "{error}");
     let wrong = Template { chat: "{qestion}".into(), ..Template::questions() };
     assert!(wrong.check().unwrap_err().to_string().contains("template.chat: unknown name {qestion}"));
     assert!(

@@ -197,6 +197,28 @@ fn scienceqa_asks_what_has_a_picture_and_shows_how_it_is_found() {
 }
 
 #[test]
+fn an_item_that_no_answer_is_right_of_is_left_out_by_name() {
+    let asked = |id: u32, answers: &str| {
+        format!(
+            r#"{{"question_id": {id}, "image_id": "a", "question": "What is written?", "answers": {answers}}}"#
+        )
+    };
+    let set = |answers: [&str; 2]| {
+        let [first, second] = [0, 1].map(|i| asked(i as u32, answers[i]));
+        format!(r#"{{"data": [{first}, {second}]}}"#)
+    };
+    let [tests, train] = [[r#"["stop"]"#, "[]"], [r#"["go"]"#, r#"["stop"]"#]].map(set);
+    let texts = [("textvqa/TextVQA_0.5.1_val.json", tests), ("textvqa/TextVQA_0.5.1_train.json", train)];
+    let root = data(&texts, &[("textvqa/train_images/a.jpg", 1)]);
+    let set = mm1_eval::tasks::open("textvqa", root.path()).unwrap();
+    let mut says = |prompts: &[Prompt]| Ok(vec![" stop".to_owned(); prompts.len()]);
+    let outcome = evaluate(&set, &mut says, &pass()).unwrap();
+    assert_eq!((outcome.items.len(), outcome.score.value), (1, 100.0));
+    let [skipped] = &outcome.skipped[..] else { panic!("{:?}", outcome.skipped) };
+    assert!(skipped.reason.contains("textvqa/val/1: no answer is accepted"), "{}", skipped.reason);
+}
+
+#[test]
 fn ai2d_has_its_pictures_in_cells() {
     let (set, outcome) = opened("ai2d", std::path::Path::new("../../testdata/eval/sets"));
     let tests = all(&set);
