@@ -177,6 +177,8 @@ impl VisionConfig {
                 self.layers
             );
         }
+        let eps = self.norm_eps;
+        ensure!(eps >= 0.0 && eps.is_finite(), "model.vision.norm_eps = {eps} must not be below 0");
         self.stem.check(self.patch, self.dim)
     }
 

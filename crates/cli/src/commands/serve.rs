@@ -94,6 +94,13 @@ fn variable() -> Result<Vec<String>> {
     Ok(keys.iter().flat_map(|keys| keys.trim().split('\n')).map(str::to_owned).collect())
 }
 
+/// An origin as a browser sends it: in small letters, without the usual port of its scheme.
+fn as_browsers_send(origin: &str) -> String {
+    let origin = origin.to_ascii_lowercase();
+    let usual = if origin.starts_with("https://") { ":443" } else { ":80" };
+    origin.strip_suffix(usual).unwrap_or(&origin).to_owned()
+}
+
 impl ServeArgs {
     fn access(&self) -> Result<Access> {
         let local = self.host.is_loopback();
@@ -114,6 +121,11 @@ impl ServeArgs {
         if api_keys.iter().any(|key| key.len() < 8) {
             return Err(InputError::new("--api-key: give at least 8 characters, in MM1_API_KEY too").into());
         }
+        // A header has no others: nobody could send it.
+        if api_keys.iter().flat_map(|key| key.bytes()).any(|byte| !matches!(byte, b' '..=b'~')) {
+            let message = "--api-key: a key is of letters, digits and signs of ASCII, in MM1_API_KEY too";
+            return Err(InputError::new(message).into());
+        }
         if let Some(host) =
             self.picture_hosts.iter().find(|host| host.is_empty() || host.contains(['/', '@']))
         {
@@ -129,11 +141,30 @@ impl ServeArgs {
                 return Err(InputError::new(message).into());
             }
         }
-        let (origins, picture_hosts) = (self.origins.clone(), self.picture_hosts.clone());
+        let origins = self.origins.iter().map(|origin| as_browsers_send(origin)).collect();
+        let picture_hosts = self.picture_hosts.clone();
         Ok(Access { api_keys, origins, local, picture_hosts })
     }
 
     fn id(&self) -> String {
         self.name.clone().or_else(|| self.model.name()).unwrap_or_else(|| "mm1".to_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_browsers_send;
+
+    #[test]
+    fn an_origin_is_known_however_it_is_written() {
+        for (written, sent) in [
+            ("https://A.Example", "https://a.example"),
+            ("https://a.example:443", "https://a.example"),
+            ("http://a.example:80", "http://a.example"),
+            ("http://a.example:443", "http://a.example:443"),
+            ("http://localhost:3000", "http://localhost:3000"),
+        ] {
+            assert_eq!(as_browsers_send(written), sent);
+        }
     }
 }

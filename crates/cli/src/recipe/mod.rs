@@ -33,7 +33,7 @@ use toml::{Table, Value};
 
 pub(crate) use self::stage::{EvalStage, ProbeStage, RecaptionStage, Stage};
 pub(crate) use self::training::{ObjectiveConfig, ObjectiveKind, TrainStage};
-pub(crate) use self::written::{WrittenRecipe, put, read_tree};
+pub(crate) use self::written::{WrittenRecipe, put, read_tree, value_of};
 
 /// A whole run: the data, the model and the stages that it goes through.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

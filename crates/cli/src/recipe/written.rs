@@ -138,12 +138,16 @@ fn set(tree: &mut Table, edit: &str) -> Result<()> {
     if written.trim().is_empty() {
         return take(tree, path);
     }
-    let value = format!("value = {written}")
-        .parse::<Table>()
-        .ok()
-        .and_then(|mut t| t.remove("value"))
-        .unwrap_or_else(|| Value::String(written.to_string()));
-    put(tree, path, value)
+    put(tree, path, value_of(written))
+}
+
+/// The value that a command line gives a field: TOML, or else a string.
+pub(crate) fn value_of(written: &str) -> Value {
+    let table = format!("value = {written}").parse::<Table>().ok();
+    // A line break could begin another field, which nobody would read.
+    let alone = table.filter(|table| table.len() == 1);
+    let value = alone.and_then(|mut table| table.remove("value"));
+    value.unwrap_or_else(|| Value::String(written.to_owned()))
 }
 
 /// Takes out what is at `path`: a field, a table, or the table of an array by its `name`.
@@ -239,6 +243,8 @@ mod tests {
         assert_eq!(t["stage"][1]["steps"].as_integer(), Some(40));
         assert_eq!(t["stage"][1]["optimizer"]["lr"].as_float(), Some(1e-3));
         assert_eq!(t["name"].as_str(), Some("hello there"));
+        set(&mut t, "name=1\nseed = 2").expect("one text");
+        assert_eq!(t["name"].as_str(), Some("1\nseed = 2"));
         let e = set(&mut t, "stage.c.steps=4").expect_err("unknown stage").to_string();
         assert_eq!(e, "no [[stage]] is named \"c\"");
         assert!(set(&mut t, "model.lm.layers.deep=4").is_err());

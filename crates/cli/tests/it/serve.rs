@@ -202,6 +202,7 @@ fn a_server_is_closed_by_default() {
             "--host 0.0.0.0 can be reached by others: give --api-key KEY, or --no-auth",
         ),
         (&["--api-key", "short"], "--api-key: give at least 8 characters"),
+        (&["--api-key", "schl\u{fc}ssel"], "--api-key: a key is of letters, digits and signs of ASCII"),
         (&["--allow-origin", "a.example"], "--allow-origin a.example: give scheme and host alone"),
         (&["--host", "192.0.2.1", "--no-auth"], "--host 192.0.2.1 --port 8080: "),
     ] {

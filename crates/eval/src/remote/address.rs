@@ -39,14 +39,19 @@ impl Address {
     /// `written` is the part before `/chat/completions`. Where it has a user, the `key` is not sent.
     ///
     /// # Errors
-    /// Something that is no web address. It is not shown where it could hold a password.
+    /// Something that is no web address, which is not shown where it could hold a password; a key that
+    /// can't be sent.
     pub(super) fn parse(written: &str, key: Option<String>) -> Result<Self> {
         let shown = without_secrets(written.trim_end_matches('/')).into_owned();
         let is_web = written.starts_with("http://") || written.starts_with("https://");
         let quoted = if written.contains('@') { String::new() } else { format!(" {shown}") };
         ensure!(is_web, "--model{quoted}: {EXAMPLE}");
+        // White space around it comes from files.
+        let key = key.map(|key| key.trim().to_owned()).filter(|key| !key.is_empty());
+        let sendable = key.iter().flat_map(|key| key.bytes()).all(|byte| matches!(byte, b' '..=b'~'));
+        ensure!(sendable, "OPENAI_API_KEY: a key is of letters, digits and signs of ASCII: set it anew");
         let mut base = Url::parse(written).with_context(|| format!("--model{quoted}: {EXAMPLE}"))?;
-        let secret = match (base.username(), base.password(), key.filter(|key| !key.is_empty())) {
+        let secret = match (base.username(), base.password(), key) {
             ("", None, None) => Secret::None,
             ("", None, Some(key)) => Secret::Key(key),
             (user, password, _) => {

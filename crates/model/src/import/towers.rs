@@ -129,6 +129,8 @@ impl TextSettings {
         for (field, size) in sizes.into_iter().chain([("vocab_size", self.vocab_size)]) {
             ensure!(size > 0 || field == "num_hidden_layers", "{field} must be at least 1");
         }
+        let eps = self.layer_norm_eps;
+        ensure!(eps >= 0.0, "layer_norm_eps = {eps} must not be below 0");
         let (vocab, heads, dim) = (self.vocab_size, self.num_attention_heads, self.hidden_size);
         ensure!(vocab <= MOST_VOCAB, "vocab_size = {vocab}: only up to {MOST_VOCAB} can be imported");
         ensure!(dim.is_multiple_of(heads), "num_attention_heads = {heads} must divide hidden_size = {dim}");

@@ -238,6 +238,18 @@ fn a_feature_block_beyond_the_last_is_refused() {
 }
 
 #[test]
+fn an_epsilon_that_makes_no_norm_is_refused() {
+    let mut config = Case::new("clip").config;
+    for eps in [-1e-6, f64::NAN, f64::INFINITY] {
+        config.vision.norm_eps = eps;
+        let error = config.check().unwrap_err().to_string();
+        assert_eq!(error, format!("model.vision.norm_eps = {eps} must not be below 0"));
+    }
+    config.vision.norm_eps = 0.0;
+    config.check().unwrap();
+}
+
+#[test]
 #[should_panic(expected = "pictures of 12x30 pixels are not whole patches of 4x4")]
 fn pictures_that_are_not_whole_patches_are_refused() {
     let vision = Case::new("clip").vision(&Device::flex());

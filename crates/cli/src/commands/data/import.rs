@@ -22,6 +22,7 @@ use toml::{Table, Value};
 use super::sources::{DocumentProgress, Share, SourceArgs, TaskArgs, account_table, list_damaged};
 use crate::error::{InputError, input};
 use crate::output::{print_json, tell};
+use crate::recipe;
 
 #[derive(Debug, Args)]
 #[command(after_help = "Filter rules (FIELD = default), for --filter-set and for a --filter file:
@@ -150,8 +151,7 @@ fn rules(args: &ImportArgs) -> Result<FilterSpec> {
     for edit in &args.filter_set {
         let wrong = || InputError::new(format!("--filter-set {edit}: write it as field=value"));
         let (field, written) = edit.split_once('=').ok_or_else(wrong)?;
-        let value = format!("value = {written}").parse::<Table>().ok().and_then(|mut t| t.remove("value"));
-        table.insert(field.to_owned(), value.unwrap_or_else(|| Value::String(written.to_owned())));
+        table.insert(field.to_owned(), recipe::value_of(written));
     }
     input(Value::Table(table).try_into().context("a rule of the filter"))
 }

@@ -150,6 +150,12 @@ fn fault_09_keys_and_passwords_are_sent_and_never_shown() {
     let (_, reason) = ask(&server.address, Some("s3cr3t")).unwrap();
     let hidden = "bad: authorization: bearer ***, *** key, http://***@there/?token=***";
     assert_eq!(reason, format!("it answered 500 Internal Server Error: {hidden}"));
+    let (_, reason) = ask(&server.address, Some(" s3cr3t\r\n")).unwrap();
+    assert_eq!(reason, format!("it answered 500 Internal Server Error: {hidden}"), "as a file has it");
+    for key in ["s3cr\n3t", "s\u{e9}cr3t"] {
+        let error = ask(&server.address, Some(key)).unwrap_err().to_string();
+        assert!(error.starts_with("OPENAI_API_KEY: a key is of letters") && !error.contains("cr"), "{error}");
+    }
     let with_password = server.address.replace("http://", "http://me:s3cr3t@");
     let (address, reason) = ask(&with_password, Some("unused")).unwrap();
     // `me:s3cr3t` in base64; it is the server that shows it.
