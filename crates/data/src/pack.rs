@@ -193,7 +193,7 @@ impl Example {
     }
 
     /// Whether a picture is still to be drawn.
-    pub fn is_undrawn(&self) -> bool {
+    pub(crate) fn is_undrawn(&self) -> bool {
         self.pictures.iter().any(|picture| matches!(picture.content, PictureContent::Stored(..)))
     }
 

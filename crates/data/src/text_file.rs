@@ -44,7 +44,7 @@ pub fn text(mut bytes: Vec<u8>) -> Result<String> {
 }
 
 /// Bytes of UTF-8 without the byte order mark.
-pub fn without_mark(bytes: &[u8]) -> &[u8] {
+pub(crate) fn without_mark(bytes: &[u8]) -> &[u8] {
     bytes.strip_prefix(&MARK).unwrap_or(bytes)
 }
 
@@ -52,7 +52,7 @@ pub fn without_mark(bytes: &[u8]) -> &[u8] {
 ///
 /// # Errors
 /// UTF-16, by its mark or its zeros.
-pub fn check_encoding(start: &[u8]) -> Result<()> {
+pub(crate) fn check_encoding(start: &[u8]) -> Result<()> {
     ensure!(!is_utf16(start), "{UTF16}");
     Ok(())
 }

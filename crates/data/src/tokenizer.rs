@@ -287,7 +287,7 @@ impl Tokenizer {
     }
 
     /// Whether pictures stand between Idefics3's marks.
-    pub fn marks_pictures(&self) -> bool {
+    pub(crate) fn marks_pictures(&self) -> bool {
         self.marks_pictures
     }
 

@@ -32,7 +32,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
 ///
 /// # Errors
 /// A folder that can't be opened.
-pub fn flush_folder(path: &Path) -> io::Result<()> {
+pub(crate) fn flush_folder(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     // Elsewhere a folder can't be opened as a file; a rename is flushed with the file system's journal.
     if cfg!(unix) { File::open(folder.unwrap_or(Path::new(".")))?.sync_all() } else { Ok(()) }

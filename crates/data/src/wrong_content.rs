@@ -2,7 +2,7 @@
 //! often, with what to do about each.
 
 /// The file of which these are the first bytes, in words with a remedy; `None` for what is not known here.
-pub fn wrong_content(start: &[u8]) -> Option<&'static str> {
+pub(crate) fn wrong_content(start: &[u8]) -> Option<&'static str> {
     let text = start.strip_prefix(&crate::text_file::MARK).unwrap_or(start).trim_ascii_start();
     let begins = |words: &str| {
         text.get(..words.len()).is_some_and(|first| first.eq_ignore_ascii_case(words.as_bytes()))

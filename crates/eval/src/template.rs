@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 pub const CAPTION: &str = "A photo of";
 
 /// What a user of a tuned model asks for a caption.
-pub const CAPTION_REQUEST: &str = "Describe the picture.";
+pub(crate) const CAPTION_REQUEST: &str = "Describe the picture.";
 
 /// Stands for a picture inside a question.
 pub const IMAGE: &str = "<image>";

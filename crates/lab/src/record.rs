@@ -129,12 +129,12 @@ pub struct SkippedRecord {
 
 impl StepRecord {
     /// Pictures a second.
-    pub fn pictures_per_second(&self) -> Option<f64> {
+    pub(crate) fn pictures_per_second(&self) -> Option<f64> {
         Some(self.images? / self.seconds.filter(|s| *s > 0.0)?)
     }
 
     /// Positions a second.
-    pub fn throughput(&self) -> Option<f64> {
+    pub(crate) fn throughput(&self) -> Option<f64> {
         let divided = || Some(self.tokens? / self.seconds.filter(|s| *s > 0.0)?);
         self.tokens_per_second.or_else(divided)
     }
@@ -142,7 +142,7 @@ impl StepRecord {
 
 impl ScoreRecord {
     /// The metric's name as papers write it, with its unit.
-    pub fn metric_name(&self) -> &str {
+    pub(crate) fn metric_name(&self) -> &str {
         match self.metric.as_str() {
             "cider" => "CIDEr × 100",
             "vqa-accuracy" => "VQA accuracy, %",
@@ -165,12 +165,12 @@ impl ScoreRecord {
     }
 
     /// Whether it measures the image encoder alone, which is shown no demonstrations.
-    pub fn is_of_encoder(&self) -> bool {
+    pub(crate) fn is_of_encoder(&self) -> bool {
         matches!(self.metric.as_str(), "accuracy" | "recall-at1")
     }
 
     /// Whether less is better, as of a perplexity.
-    pub fn lower_is_better(&self) -> bool {
+    pub(crate) fn lower_is_better(&self) -> bool {
         self.metric == "perplexity"
     }
 }

@@ -92,12 +92,12 @@ impl RunRecords {
     }
 
     /// Whether a stage has fewer steps than planned.
-    pub fn is_unfinished(&self) -> bool {
+    pub(crate) fn is_unfinished(&self) -> bool {
         self.stages.iter().any(|s| s.planned.is_some_and(|planned| (s.steps.len() as u64) < planned))
     }
 
     /// Whether there ought to be a training stage: the plan has one, or nothing is known of the run at all.
-    pub fn lacks_training(&self) -> bool {
+    pub(crate) fn lacks_training(&self) -> bool {
         self.stages.is_empty() && self.scores.is_empty() && self.plans(&TRAINS)
     }
 
@@ -238,12 +238,12 @@ impl StageRecords {
     }
 
     /// Whether it trains a language model, whose loss is a mean over tokens.
-    pub fn is_language(&self) -> bool {
+    pub(crate) fn is_language(&self) -> bool {
         self.objective.as_deref().is_none_or(|objective| objective == "language")
     }
 
     /// The unit of its loss.
-    pub fn loss_unit(&self) -> &'static str {
+    pub(crate) fn loss_unit(&self) -> &'static str {
         match self.objective.as_deref() {
             _ if self.is_language() => "nats a token",
             Some("superclass") => "nats a caption",

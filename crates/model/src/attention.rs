@@ -101,13 +101,13 @@ impl Attention {
     }
 
     /// The same with a bias of queries, keys and values (Qwen2).
-    pub fn with_qkv_bias(self, init: &Init<'_>) -> Self {
+    pub(crate) fn with_qkv_bias(self, init: &Init<'_>) -> Self {
         let bias = init.param("qkv_bias", [self.heads.qkv_width()], Initializer::Zeros);
         Self { qkv_bias: Some(bias), ..self }
     }
 
     /// The same with norms of each query and key head (Qwen3).
-    pub fn with_qk_norm(self, init: &Init<'_>, eps: f64) -> Self {
+    pub(crate) fn with_qk_norm(self, init: &Init<'_>, eps: f64) -> Self {
         let init = init.at("qk_norm");
         let [q_gamma, k_gamma] =
             ["q_gamma", "k_gamma"].map(|name| init.param(name, [self.heads.width], Initializer::Ones));
@@ -134,7 +134,7 @@ impl Attention {
 
     /// The same of new tokens of several sequences in one row, after those in the cache:
     /// `[1, n, d] -> [1, n, h c]`.
-    pub fn mix_cached(&self, compute: &Compute, x: Tensor<3>, layer: CachedLayer<'_>) -> Tensor<3> {
+    pub(crate) fn mix_cached(&self, compute: &Compute, x: Tensor<3>, layer: CachedLayer<'_>) -> Tensor<3> {
         compute.ops().attention_cached(self.project(compute, x), self.heads, layer)
     }
 

@@ -54,7 +54,7 @@ impl Compute {
     }
 
     /// The format of the weights of decoders that are only read.
-    pub fn weight_format(&self) -> WeightFormat {
+    pub(crate) fn weight_format(&self) -> WeightFormat {
         self.weight_format
     }
 

@@ -53,7 +53,7 @@ impl Mm1Config {
 
     /// Vectors that the connector makes of a picture of this height and width, and their width: its image
     /// tokens, or its latents where the decoder looks at pictures beside its sequence.
-    pub fn connector_output_of(&self, size: [usize; 2]) -> [usize; 2] {
+    pub(crate) fn connector_output_of(&self, size: [usize; 2]) -> [usize; 2] {
         match &self.connector {
             ConnectorConfig::CrossAttention(config) => [config.latents, self.vision.dim],
             _ => [self.image_tokens_of(size), self.lm.dim],

@@ -112,7 +112,7 @@ impl Block {
 
     /// The same where only some flat positions are wanted: `[b, t, d] -> [1, positions, d]`. It is for a
     /// network's last block, which is not checkpointed: the backward pass begins with it.
-    pub fn forward_at(
+    pub(crate) fn forward_at(
         &self,
         compute: &Compute,
         x: Tensor<3>,

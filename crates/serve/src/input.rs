@@ -46,12 +46,6 @@ impl EncodedPrompt {
         self.segments.iter().flat_map(ids).collect()
     }
 
-    /// This prompt, and `after` behind it.
-    pub fn followed_by(mut self, after: &Self) -> Self {
-        after.segments.iter().cloned().for_each(|segment| self.push(segment));
-        self
-    }
-
     /// What follows `beginning`; `None` if the prompt begins otherwise.
     pub fn after(&self, beginning: &Self) -> Option<Self> {
         let rest = self.segments.strip_prefix(beginning.segments.as_slice())?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 /// Decoupled weight decay of every size. The paper's λ = 0.1 η is not multiplied by the learning rate again
 /// in its own framework, so it is PyTorch's `AdamW(lr=η, weight_decay=0.1)`, and the same number here.
-pub const WEIGHT_DECAY: f64 = 0.1;
+pub(crate) const WEIGHT_DECAY: f64 = 0.1;
 
 /// The law that `optimizer.lr = "law"` follows, `[law]`: η = exp(a ln N + b), with N the decoder's parameters
 /// without embedding and head. By default the paper's; `mm1 law` measures another.

@@ -330,7 +330,7 @@ impl<M: Objective> Trainer<M> {
     }
 
     /// The model as it is, without the optimizer.
-    pub fn into_model(mut self) -> M {
+    pub(crate) fn into_model(mut self) -> M {
         self.model.take().expect("the model is only out while a step updates it")
     }
 

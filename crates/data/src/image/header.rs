@@ -24,7 +24,7 @@ pub struct PictureHeader {
 ///
 /// # Errors
 /// Another format; a header that is damaged.
-pub fn read_header(image: &Image) -> Result<PictureHeader> {
+pub(crate) fn read_header(image: &Image) -> Result<PictureHeader> {
     let bytes = match image {
         Image::Pixels(picture) => {
             return Ok(PictureHeader { width: picture.width, height: picture.height, format: "pixels" });

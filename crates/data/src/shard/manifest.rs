@@ -129,7 +129,7 @@ impl ShardEntry {
 }
 
 /// Whether a stem is a plain name, from which no file name can lead elsewhere.
-pub fn is_plain_stem(stem: &str) -> bool {
+pub(crate) fn is_plain_stem(stem: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
     !stem.is_empty() && stem.chars().all(plain)
 }

@@ -18,7 +18,8 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 pub use self::lock::FolderLock;
-pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest, is_plain_stem, is_shard};
+pub(crate) use self::manifest::is_plain_stem;
+pub use self::manifest::{MANIFEST, Provenance, ShardEntry, ShardManifest, is_shard};
 
 use self::manifest::digest;
 use crate::document::{Document, DocumentKind, Image, Picture, Segment, Special};
@@ -104,7 +105,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// A disk that is full.
-    pub fn come_from(&mut self, origin: Provenance) -> Result<()> {
+    pub(crate) fn come_from(&mut self, origin: Provenance) -> Result<()> {
         if origin != self.origin {
             self.close()?;
             self.origin = origin;
@@ -140,7 +141,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// A disk that is full.
-    pub fn close_full(&mut self) -> Result<()> {
+    pub(crate) fn close_full(&mut self) -> Result<()> {
         if self.open.as_ref().is_some_and(|(_, entry)| entry.bytes >= self.bytes) {
             self.close()?;
         }
@@ -167,7 +168,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// As [`ShardWriter::push`].
-    pub fn push_with(&mut self, document: &Document, original: Option<String>) -> Result<()> {
+    pub(crate) fn push_with(&mut self, document: &Document, original: Option<String>) -> Result<()> {
         self.write(document, self.origin.clone(), original)
     }
 
@@ -222,7 +223,7 @@ impl ShardWriter {
     ///
     /// # Errors
     /// As [`ShardWriter::finish`].
-    pub fn finish_under(mut self, lock: &FolderLock) -> Result<ShardManifest> {
+    pub(crate) fn finish_under(mut self, lock: &FolderLock) -> Result<ShardManifest> {
         self.close()?;
         ShardManifest::add(&self.folder, self.written.shards, lock)
     }

@@ -155,7 +155,7 @@ pub fn open_shares(found: &[FoundSource], store: &Store) -> Result<Vec<StoredSou
 
 impl FoundSource {
     /// The number of its files; a folder of captioned pictures is one, of the task that begins it.
-    pub fn file_count(&self) -> u64 {
+    pub(crate) fn file_count(&self) -> u64 {
         let begins = self.pairs.as_ref().is_none_or(|pairs| pairs.start == 0);
         if self.folder().is_some() { u64::from(begins) } else { self.files.len() as u64 }
     }

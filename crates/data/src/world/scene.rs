@@ -30,7 +30,8 @@ impl ObjectPlace {
     pub const ALL: [Self; 5] =
         [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight, Self::Centre];
     /// The quarters in reading order.
-    pub const QUARTERS: [Self; 4] = [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight];
+    pub(crate) const QUARTERS: [Self; 4] =
+        [Self::TopLeft, Self::TopRight, Self::BottomLeft, Self::BottomRight];
 
     /// As in "in the top left".
     pub fn name(self) -> &'static str {
@@ -208,7 +209,7 @@ impl Author<'_> {
 
 impl Scene {
     /// The name of the background colour.
-    pub fn colour_name(&self) -> &'static str {
+    pub(crate) fn colour_name(&self) -> &'static str {
         COLOURS[self.colour].0
     }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::{RandomStream, rng};
 
 /// Resamples of each interval.
-pub const RESAMPLES: usize = 2000;
+pub(crate) const RESAMPLES: usize = 2000;
 
 /// A score of a test set: the mean over its items, or a number of the whole corpus such as BLEU.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

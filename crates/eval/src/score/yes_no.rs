@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use crate::item::ItemResult;
 
 /// `yes` or `no` where that is the first word of `output`, in any letter case; else nothing.
-pub fn first_word(output: &str) -> String {
+pub(crate) fn first_word(output: &str) -> String {
     let mut words = output.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty());
     let first = words.next().unwrap_or_default().to_lowercase();
     if first == "yes" || first == "no" { first } else { String::new() }

@@ -79,7 +79,7 @@ impl CrossAttentionConfig {
     }
 
     /// Gated layers of a decoder of so many blocks.
-    pub fn gated_layers(&self, blocks: usize) -> usize {
+    pub(crate) fn gated_layers(&self, blocks: usize) -> usize {
         blocks.div_ceil(self.every)
     }
 

@@ -81,7 +81,7 @@ pub fn check_connector(connector: &ConnectorConfig) -> Result<()> {
 ///
 /// # Errors
 /// A connector that is no mean of whole squares of patches, or has a bias.
-pub fn pool_side(model: &Mm1Config) -> Result<usize> {
+pub(crate) fn pool_side(model: &Mm1Config) -> Result<usize> {
     let ConnectorConfig::AveragePool(pool) = &model.connector else {
         bail!(
             "model.connector.kind: Idefics3 joins squares of patches, which is \"average-pool\" alone: take \

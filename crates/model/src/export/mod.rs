@@ -23,7 +23,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 pub use self::alone::{ExportedDecoder, write_decoder, write_encoder};
-pub use self::connector::{check_connector, pool_side};
+pub use self::connector::check_connector;
+pub(crate) use self::connector::pool_side;
 use self::lm::LmForm;
 use self::model_names::ModelNames;
 use self::part::Places;

@@ -157,7 +157,7 @@ impl MetadataValue {
     }
 
     /// Floats of 32 bits.
-    pub fn f32s(values: impl IntoIterator<Item = f32>) -> Self {
+    pub(crate) fn f32s(values: impl IntoIterator<Item = f32>) -> Self {
         let bytes = values.into_iter().flat_map(f32::to_le_bytes).collect();
         Self::Numbers(PackedNumbers { number_type: NumberType::F32, bytes })
     }

@@ -40,7 +40,7 @@ pub use tokenizer::StoredTokenizer;
 pub use writer::{TensorSpec, TensorWriter, write};
 
 /// The first bytes of a file.
-pub const MAGIC: [u8; 4] = *b"GGUF";
+pub(crate) const MAGIC: [u8; 4] = *b"GGUF";
 
 /// Where tensors begin by default.
 /// Unit: bytes.

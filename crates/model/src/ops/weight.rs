@@ -93,7 +93,7 @@ impl Affine {
     }
 
     /// By a `weight` `[i, o]`, with a bias `[o]` where there is one.
-    pub fn with_optional_bias(weight: impl Into<Weight>, bias: Option<&Param<Tensor<1>>>) -> Self {
+    pub(crate) fn with_optional_bias(weight: impl Into<Weight>, bias: Option<&Param<Tensor<1>>>) -> Self {
         Self { weight: weight.into(), bias: bias.map(Param::val) }
     }
 }

@@ -102,7 +102,7 @@ impl Engine {
     }
 
     /// How many requests may wait.
-    pub fn most_waiting(&self) -> usize {
+    pub(crate) fn most_waiting(&self) -> usize {
         self.most_waiting
     }
 
