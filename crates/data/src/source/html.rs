@@ -273,8 +273,10 @@ fn decoded(path: &str) -> String {
     let mut out = Vec::new();
     let mut rest = path.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escape = || u8::from_str_radix(std::str::from_utf8(tail.get(..2)?).ok()?, 16).ok();
-        match escape().filter(|_| *first == b'%') {
+        // The library would take `+1` for a number too.
+        let digits =
+            tail.get(..2).filter(|digits| *first == b'%' && digits.iter().all(u8::is_ascii_hexdigit));
+        match digits.and_then(|digits| u8::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()) {
             Some(byte) => {
                 out.push(byte);
                 rest = &tail[2..];

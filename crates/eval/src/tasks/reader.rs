@@ -154,7 +154,7 @@ fn literal(text: &str, quote: char) -> Option<(String, &str)> {
                 escaped @ ('\\' | '\'' | '"') => item.push(escaped),
                 escaped @ ('x' | 'u') => {
                     let digits = if escaped == 'x' { 2 } else { 4 };
-                    let code = rest.as_str().get(..digits)?;
+                    let code = rest.as_str().get(..digits).filter(|code| !code.starts_with('+'))?;
                     item.push(char::from_u32(u32::from_str_radix(code, 16).ok()?)?);
                     rest = rest.as_str()[digits..].chars();
                 }
@@ -179,7 +179,9 @@ mod tests {
         );
         assert_eq!(read("[]").unwrap(), [""; 0]);
         assert!(read("['a").unwrap_err().contains("is no list"));
-        assert!(read("['a]").unwrap_err().contains("does not end"));
+        for broken in ["['a]", r"['\x+1']"] {
+            assert!(read(broken).unwrap_err().contains("does not end"), "{broken}");
+        }
         assert!(read("[3]").unwrap_err().contains("no quoted text"));
     }
 }

@@ -133,8 +133,16 @@ impl ExportedFolder {
         let places = |path: &str, shape: &[usize]| names.places(path, shape, &config);
         let tensors = read_all(&vision, &mut foreign, places)?;
         let account = foreign.finish("image encoder")?;
-        let [mean, std] = self.pixels()?;
-        Ok(ImportedEncoder { config, tensors, mean, std, from: self.from(), account })
+        // Without a word of them pixels are as Idefics3 prepares them.
+        let [mean, std] = [[0.5; 3]; 2];
+        let mut imported = ImportedEncoder { config, tensors, mean, std, from: self.from(), account };
+        match self.form {
+            ExportForm::Own => pixels::apply_own_preprocessor(&self.path, &mut imported)?,
+            ExportForm::Idefics3 | ExportForm::Llava => {
+                pixels::apply_preprocessor(&self.path, &mut imported)?;
+            }
+        }
+        Ok(imported)
     }
 
     /// The encoder of a LLaVA, which is one of the families that come alone.
@@ -349,18 +357,6 @@ impl ExportedFolder {
     fn preprocessor(&self) -> Result<Value> {
         let file = self.path.join("preprocessor_config.json");
         if file.exists() { files::json(&file) } else { Ok(Value::Null) }
-    }
-
-    /// Mean and deviation of the pixels; without a word of them those of Idefics3.
-    fn pixels(&self) -> Result<[[f32; 3]; 2]> {
-        let found = self.preprocessor()?;
-        let three = |named: &Value| serde_json::from_value(named.clone()).unwrap_or([0.5; 3]);
-        Ok(match self.form {
-            ExportForm::Own => [three(&found["image"]["mean"]), three(&found["image"]["std"])],
-            ExportForm::Idefics3 | ExportForm::Llava => {
-                [three(&found["image_mean"]), three(&found["image_std"])]
-            }
-        })
     }
 }
 

@@ -54,6 +54,44 @@ fn there_and_back(model: &Mm1, form: ExportForm, numbers: FloatType, folder: &Pa
     (back.model, back.equal, back.tensors)
 }
 
+/// Mean and deviation of the pixels are taken from each form's settings, and what is no three numbers is
+/// refused.
+#[test]
+fn pixels_are_prepared_as_the_settings_of_each_form_say() {
+    let connector = json!({"kind": "mlp"});
+    let models = [
+        (stock(9), ExportForm::Idefics3),
+        (llava(json!({}), json!({"tied": false})), ExportForm::Llava),
+        (model(connector, json!({}), json!({})), ExportForm::Own),
+    ];
+    for (model, form) in models {
+        let folder = tempfile::tempdir().unwrap();
+        there_and_back(&model, form, FloatType::F32, folder.path());
+        let read = |more: Value| {
+            let mut settings = json!({"max_image_size": {"longest_edge": 24}});
+            settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            std::fs::write(folder.path().join("preprocessor_config.json"), settings.to_string()).unwrap();
+            let found = exported::open(folder.path()).unwrap().unwrap().vision();
+            found.map(|found| (found.mean, found.std)).map_err(|e| format!("{e:#}"))
+        };
+        let pixels = |mean: Value| match form {
+            ExportForm::Own => json!({"image": {"mean": mean, "std": null}}),
+            ExportForm::Idefics3 | ExportForm::Llava => json!({"image_mean": mean, "image_std": null}),
+        };
+        assert_eq!(read(json!({})), Ok(([0.5; 3], [0.5; 3])), "{form:?}");
+        assert_eq!(read(pixels(json!([0.1, 0.2, 0.3]))), Ok(([0.1, 0.2, 0.3], [0.5; 3])), "{form:?}");
+        for wrong in [json!([0.1, 0.2]), json!("0.5"), json!([0.1, 0.2, "0.3"])] {
+            let error = read(pixels(wrong)).unwrap_err();
+            assert!(error.contains("preprocessor_config.json: not as expected: "), "{form:?}: {error}");
+        }
+        if form != ExportForm::Own {
+            let mut plain = pixels(json!([0.1, 0.2, 0.3]));
+            plain["do_normalize"] = json!(false);
+            assert_eq!(read(plain), Ok(([0.0; 3], [1.0; 3])), "{form:?}");
+        }
+    }
+}
+
 /// A LLaVA whose encoder is a SigLIP, unless `vision` says otherwise.
 fn llava(vision: Value, lm: Value) -> Mm1 {
     let mut own = json!({"last_norm": false, "activation": "gelu-tanh", "feature_block": 1});

@@ -18,7 +18,12 @@ fn page(html: &str) -> Vec<String> {
 
 fn pictures(folder: &Path) {
     fs::create_dir_all(folder.join("en")).unwrap();
-    for (from, to) in [("0.jpg", "0.jpg"), ("deeper/1.png", "en/one two.png"), ("2.jpg", "en/2.JPG")] {
+    for (from, to) in [
+        ("0.jpg", "0.jpg"),
+        ("deeper/1.png", "en/one two.png"),
+        ("2.jpg", "en/2.JPG"),
+        ("2.jpg", "en/5%+1.jpg"),
+    ] {
         fs::copy(Path::new(&sample("pictures")).join(from), folder.join(to)).unwrap();
     }
 }
@@ -68,6 +73,8 @@ fn pictures_elsewhere_are_left_out_and_none_leaves_the_folder() {
         );
     }
     assert!(page("x<img src=\"none.png\">")[0].contains("none.png"));
+    // No escape.
+    assert_eq!(page("x<img src=\"5%+1.jpg\">"), ["x[0]<end>"]);
 }
 
 #[test]
