@@ -102,13 +102,16 @@ impl Golden {
     /// One line for an id outside of the vocabulary, and for another width.
     pub fn compare(&self, compute: &Compute, lm: &Lm) -> Result<Agreement> {
         ensure!(!self.has_pictures(), "`pixel_values`: a language model alone sees no pictures");
-        self.compare_embedded(compute, lm, |_, ids, _| Ok(lm.embed(compute, ids, 1, self.length)))
+        self.compare_hidden(compute, lm, |_, ids, layout| {
+            Ok(lm.forward(compute, lm.embed(compute, ids, 1, self.length), layout))
+        })
     }
 
     /// Compares what `model` makes of ids and pictures; `image` is the id at the places of image tokens.
     ///
     /// # Errors
-    /// As [`Self::compare`]; pictures of another size; more or fewer image tokens than the pictures have.
+    /// As [`Self::compare`]; pictures of another size; more or fewer image tokens than the pictures have, or
+    /// other tokens among those of one picture.
     pub fn compare_seen(&self, compute: &Compute, model: &Mm1, image: u32) -> Result<Agreement> {
         let (tokens, side) = (model.config().image_tokens(), model.config().vision.image_size);
         let (pixels, given) =
@@ -124,24 +127,33 @@ impl Golden {
             "`input_ids` has {wanted} image tokens for {} pictures of {tokens}",
             pixels.len() / size
         );
-        self.compare_embedded(compute, &model.lm, |row, ids, layout| {
-            let own = |place: &usize| place / self.length == row;
-            let (before, here) =
-                (places.iter().take_while(|&p| p / self.length < row).count(), places.iter());
-            let here: Vec<usize> = here.filter(|place| own(place)).map(|place| place % self.length).collect();
-            let image_slots: Vec<usize> = here.iter().copied().step_by(tokens).collect();
-            let pixels = &pixels[before / tokens * size..][..image_slots.len() * size];
+        let pictures = places.chunks_exact(tokens);
+        let whole = |run: &[usize]| {
+            let (first, last) = (run[0], run[tokens - 1]);
+            last - first == tokens - 1 && first / self.length == last / self.length
+        };
+        ensure!(
+            pictures.clone().all(whole),
+            "`input_ids`: the {tokens} image tokens of a picture must stand side by side in one row"
+        );
+        let firsts: Vec<usize> = pictures.map(|run| run[0]).collect();
+        self.compare_hidden(compute, &model.lm, |row, ids, layout| {
+            let before = firsts.iter().take_while(|&first| first / self.length < row).count();
+            let here = firsts[before..].iter().take_while(|&first| first / self.length == row);
+            let image_slots: Vec<usize> = here.map(|first| first % self.length).collect();
+            let pixels = &pixels[before * size..][..image_slots.len() * size];
             let (length, image_slots) = (self.length, &image_slots[..]);
-            model.embeds(compute, &Input { rows: 1, length, ids, layout, pixels, image_slots })
+            model.hidden(compute, &Input { rows: 1, length, ids, layout, pixels, image_slots })
         })
     }
 
-    /// Compares what `lm` makes of the rows that `embed` gives: of a row's number and ids, `[1, t, d]`.
-    fn compare_embedded(
+    /// Compares the rows that `hidden` gives, of a row's number and ids `[1, t, d]` behind the last norm, and
+    /// what the head of `lm` makes of them.
+    fn compare_hidden(
         &self,
         compute: &Compute,
         lm: &Lm,
-        embed: impl Fn(usize, &[u32], &Layout) -> Result<Tensor<3>>,
+        hidden: impl Fn(usize, &[u32], &Layout) -> Result<Tensor<3>>,
     ) -> Result<Agreement> {
         let [vocab, dim] = lm.embedding.dims();
         for (name, values, wanted) in [("logits", &self.logits, vocab), ("hidden", &self.hidden, dim)] {
@@ -159,7 +171,7 @@ impl Golden {
             let ids = &self.ids[row * self.length..][..self.length];
             let spans = vec![Span { row: 0, start, len }];
             let layout = Layout { spans, sight: Sight::Causal };
-            let hidden = lm.forward(compute, embed(row, ids, &layout)?, &layout);
+            let hidden = hidden(row, ids, &layout)?;
             let first = row * self.length + start;
             found.positions += len;
             if let Some(expected) = &self.hidden {

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::ablation::PaperTable;
@@ -79,6 +79,12 @@ impl StudyAxis {
             margin: axis.margin,
         }
     }
+
+    /// Refuses a name that is none of its values.
+    fn check(&self, name: &String) -> Result<()> {
+        ensure!(self.values.contains(name), "the axis {:?} has no value {name:?}", self.name);
+        Ok(())
+    }
 }
 
 impl StudyRecord {
@@ -101,7 +107,32 @@ impl StudyRecord {
             )
         })?;
         let damaged = || format!("{}: damaged; the same `mm1 ablate` writes it again", path.display());
-        serde_json::from_slice(&bytes).with_context(damaged)
+        let record: Self = serde_json::from_slice(&bytes).with_context(damaged)?;
+        record.check().with_context(damaged)?;
+        Ok(record)
+    }
+
+    /// Refuses what no study has, so that places of values can be taken for granted.
+    ///
+    /// # Errors
+    /// A base or a name of a run that is none of its axis' values, a run with a name more or less than there
+    /// are axes, a row of the paper's table that is longer or shorter than its head.
+    pub(super) fn check(&self) -> Result<()> {
+        for axis in &self.axes {
+            axis.check(&axis.base)?;
+        }
+        self.runs.iter().try_for_each(|run| self.check_names(&run.names))?;
+        self.paper.as_ref().map_or(Ok(()), PaperTable::check)
+    }
+
+    /// Refuses what are not the names of one of its runs.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(super) fn check_names(&self, names: &[String]) -> Result<()> {
+        let (named, axes) = (names.len(), self.axes.len());
+        ensure!(named == axes, "a run has {named} values for {axes} axes");
+        self.axes.iter().zip(names).try_for_each(|(axis, name)| axis.check(name))
     }
 }
 

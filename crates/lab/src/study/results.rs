@@ -94,6 +94,11 @@ impl StudyResults {
             let path = path.display();
             format!("{path}: not the {FILE} of `mm1 ablate`, nor the law.json of `mm1 law`")
         })?;
+        let check = || {
+            results.study.check()?;
+            results.runs.iter().try_for_each(|run| results.study.check_names(&run.names))
+        };
+        check().with_context(|| format!("{}: damaged; take a whole file", path.display()))?;
         for task in results.runs.iter().flat_map(|run| &run.evaluations).flat_map(|of| of.tasks.values()) {
             let examples = results.examples.get(task.examples).map(Vec::len);
             ensure!(

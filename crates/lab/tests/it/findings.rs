@@ -140,6 +140,12 @@ fn the_page_the_markdown_and_the_csv_have_all_of_it() {
     assert!(lines[1].starts_with("average-pool,16,1,few-shot,vqa,0,vqa-accuracy,"), "{}", lines[1]);
 }
 
+/// `text` with the last `old` in it as `new`.
+fn replaced_last(text: &str, old: &str, new: &str) -> String {
+    let (before, after) = text.rsplit_once(old).unwrap();
+    format!("{before}{new}{after}")
+}
+
 #[test]
 fn results_say_the_same_without_the_run_folders() {
     let root = tempfile::tempdir().unwrap();
@@ -166,6 +172,41 @@ fn results_say_the_same_without_the_run_folders() {
         fs::write(&file, text).unwrap();
         let error = StudyResults::read(&file).unwrap_err().to_string();
         assert!(error.contains("tokens.json: ") && error.contains(expected), "{error}");
+    }
+}
+
+#[test]
+fn studies_with_names_of_no_axis_and_torn_tables_are_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let results = StudyResults::collect(study(root.path(), &["1", "2", "3"]), root.path());
+    let file = root.path().join("tokens.json");
+    for (old, new, expected) in [
+        ("[\"c-abstractor\",\"64\",\"3\"]", "[\"c-abstractor\",\"64\"]", "a run has 2 values for 3 axes"),
+        (
+            "[\"c-abstractor\",\"64\",\"3\"]",
+            "[\"mlp\",\"64\",\"3\"]",
+            "\"connector kind\" has no value \"mlp\"",
+        ),
+        ("\"base\":\"16\"", "\"base\":\"32\"", "the axis \"tokens\" has no value \"32\""),
+        (
+            "\"axes\":",
+            "\"paper\":{\"title\":\"t\",\"columns\":[\"a\",\"b\"],\"rows\":[[\"1\"]]},\"axes\":",
+            "paper.rows.0 has 1 texts for 2 columns",
+        ),
+    ] {
+        let text = results.text().unwrap();
+        // Each run is there twice, with its place and with its scores.
+        for (end, damaged) in
+            [("first", text.replacen(old, new, 1)), ("last", replaced_last(&text, old, new))]
+        {
+            fs::write(&file, damaged).unwrap();
+            let error = format!("{:#}", StudyResults::read(&file).unwrap_err());
+            assert!(error.contains("tokens.json: damaged") && error.contains(expected), "{end}: {error}");
+        }
+        let record = serde_json::to_string(&results.study).unwrap().replacen(old, new, 1);
+        fs::write(root.path().join(FILE), record).unwrap();
+        let error = format!("{:#}", StudyRecord::read(root.path()).unwrap_err());
+        assert!(error.contains("study.json: damaged") && error.contains(expected), "{error}");
     }
 }
 

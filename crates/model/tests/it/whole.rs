@@ -58,6 +58,25 @@ fn an_idefics3_computes_what_transformers_does() {
     assert_eq!((taken, vision.found), ([37, 1, 21], 59));
 }
 
+#[test]
+fn a_golden_file_with_torn_pictures_is_refused() {
+    let whole = opened(&data("idefics3"));
+    let model = import::model(&whole, &Device::flex()).unwrap();
+    let copy = Copy::new("idefics3");
+    let file = copy.folder().join("golden.safetensors");
+    let mut bytes = fs::read(&file).unwrap();
+    // The ids come first behind the header: 5 7 3 3 3 3 2 18 …, of which 3 are those of pictures.
+    let ids = 8 + u64::from_le_bytes(bytes[..8].try_into().unwrap()) as usize;
+    let (last, behind) = (ids + 8 * 5, ids + 8 * 6);
+    assert_eq!((bytes[last], bytes[behind]), (3, 2));
+    (bytes[last], bytes[behind]) = (2, 3);
+    fs::write(&file, bytes).unwrap();
+    let golden = Golden::open(&file).unwrap();
+    let error = golden.compare_seen(&cpu(), &model, whole.ids().unwrap().image).unwrap_err();
+    let expected = "`input_ids`: the 4 image tokens of a picture must stand side by side in one row";
+    assert_eq!(error.to_string(), expected);
+}
+
 /// As SmolVLM has it: pictures of the table's size, and settings that only notes are.
 #[test]
 fn a_table_of_the_plain_side_is_the_same_encoder() {
