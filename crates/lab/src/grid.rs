@@ -15,6 +15,10 @@ use toml::Value;
 use self::axis::{AblationAxis, AxisValue, GridAxis, ValueName};
 use crate::ablation::PaperTable;
 
+/// The most combinations of a study, those that are left out among them: far more than anyone trains, and few
+/// enough to be held.
+const MOST: usize = 1 << 16;
+
 /// A study, `[ablation]`: many runs of one recipe, done by `mm1 ablate`; `mm1 run` refuses it.
 #[derive(Clone, Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -59,7 +63,8 @@ impl Ablation {
     ///
     /// # Errors
     /// One line with the field and the remedy: an axis without values or with two forms of them, a name or
-    /// setting that comes twice, an axis or value that is not there, an exclusion without effect.
+    /// setting that comes twice, an axis or value that is not there, more than 65,536 combinations, an
+    /// exclusion without effect.
     pub fn grid(&self) -> Result<StudyGrid> {
         let mut axes =
             self.axis.iter().enumerate().map(|(i, axis)| axis.resolve(i)).collect::<Result<Vec<_>>>()?;
@@ -82,6 +87,13 @@ impl Ablation {
         if let Some(paper) = &self.paper {
             paper.check()?;
         }
+        let count = axes.iter().try_fold(1_usize, |count, axis| count.checked_mul(axis.values.len()));
+        ensure!(
+            count.is_some_and(|count| count <= MOST),
+            "ablation.axis: all values of {} axes with each other are more than {MOST} combinations: take \
+             fewer axes or values",
+            axes.len()
+        );
         let mut combinations = all(&axes);
         for (i, exclude) in excluded.iter().enumerate() {
             let before = combinations.len();

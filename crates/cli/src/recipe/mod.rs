@@ -14,7 +14,7 @@ mod written;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, anyhow, ensure};
 use mm1_data::image::{ImageConfig, ImageSpec};
 use mm1_data::source::SourceConfig;
 use mm1_data::store::StoreSpec;
@@ -238,11 +238,15 @@ impl Recipe {
     /// The recipe that a run folder has settled.
     ///
     /// # Errors
-    /// A folder without a whole `plan.toml`.
+    /// One line with the file: a folder without a whole `plan.toml`, or one of another version's fields.
     pub(crate) fn of_run(root: &Path) -> Result<Self> {
-        let text = text_file::read(&root.join("plan.toml"))?;
-        let mut plan: Table = text.parse()?;
-        let settled = plan.remove("settled").and_then(|settled| settled.get("recipe").cloned());
-        Ok(settled.context("plan.toml has no recipe")?.try_into()?)
+        let path = root.join("plan.toml");
+        let told = |e: toml::de::Error| anyhow!("{}", e.message());
+        let read = || -> Result<Self> {
+            let mut plan: Table = text_file::read(&path)?.parse().map_err(told)?;
+            let settled = plan.remove("settled").and_then(|settled| settled.get("recipe").cloned());
+            settled.context("it has no [settled.recipe]")?.try_into().map_err(told)
+        };
+        read().with_context(|| path.display().to_string())
     }
 }

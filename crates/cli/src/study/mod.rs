@@ -118,7 +118,16 @@ impl Study {
             InputError::new(format!("{shown} has no [ablation] table; a single run is done by `mm1 run`"))
         })?;
         let grid = input(grid_of(ablation).with_context(|| format!("{shown}: ablation")))?;
-        let name = tree.get("name").and_then(Value::as_str).unwrap_or("study").to_owned();
+        // The names of its runs take its place: nothing else looks at what kind it is.
+        let name = match tree.get("name") {
+            None => "study".to_owned(),
+            Some(Value::String(name)) => name.clone(),
+            Some(other) => {
+                return Err(
+                    InputError::new(format!("{shown}: name = {other} must be a text in quotes")).into()
+                );
+            }
+        };
         let mut study = Self { shown, name, grid, cells: Vec::new() };
         for combination in &study.grid.combinations {
             study.cells.push(study.cell(recipe, args, &tree, combination)?);

@@ -63,6 +63,21 @@ fn an_imported_folder_has_the_same_logits_and_says_what_became_of_everything() {
 }
 
 #[test]
+fn files_for_people_are_taken_over_and_folders_are_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let (source, out) = (dir.path().join("source"), dir.path().join("out"));
+    fs::create_dir_all(source.join("LICENSES")).unwrap();
+    for name in ["config.json", "model.safetensors"] {
+        fs::copy(data("lm/llama").join(name), source.join(name)).unwrap();
+    }
+    fs::write(source.join("README.md"), "words").unwrap();
+    let said = document(&import(&source, &out, &["--json"]));
+    let files = &said["source_files"];
+    assert_eq!((&files["taken_over"][0], &files["left"][0]), (&"README.md".into(), &"LICENSES".into()));
+    assert_eq!(fs::read_to_string(out.join("README.md")).unwrap(), "words");
+}
+
+#[test]
 fn a_gguf_file_becomes_a_folder_that_talks_with_the_same_words() {
     let dir = tempfile::tempdir().unwrap();
     let file = gguf_file(dir.path(), TensorType::F16);

@@ -242,6 +242,21 @@ fn a_run_folder_of_another_recipe() {
 }
 
 #[test]
+fn run_folders_whose_plan_is_of_no_recipe() {
+    let dir = tempfile::tempdir().unwrap();
+    for (plan, words) in [
+        ("name =", &[][..]),
+        ("name = \"x\"", &["it has no [settled.recipe]"]),
+        ("[settled.recipe]\nlater = 1", &["unknown field `later`"]),
+    ] {
+        fs::write(dir.path().join("plan.toml"), plan).unwrap();
+        let asked = mm1(&["chat", "--run", dir.path().to_str().unwrap(), "hello"]).output().unwrap();
+        refused(&asked, &[&["not a run folder", "plan.toml: "][..], words].concat());
+        assert_eq!(stderr(&asked).lines().count(), 1, "{}", stderr(&asked));
+    }
+}
+
+#[test]
 fn pictures_that_are_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");

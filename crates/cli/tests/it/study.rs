@@ -227,6 +227,10 @@ fn studies_that_are_wrong() {
         assert!(!out.join("runs").exists(), "{axes}");
     }
     let file = recipe(dir.path(), AXES);
+    let numbered = fs::read_to_string(&file).unwrap().replace("name = \"tiny\"", "name = 5");
+    fs::write(&file, numbered).unwrap();
+    refused(&ablate(&file, &out, &[]).output().unwrap(), &["study.toml: name = 5 must be a text"]);
+    let file = recipe(dir.path(), AXES);
     for edit in [["--set", "ablation.base={seed=4}"], ["--unset", "ablation.axis"]] {
         refused(
             &ablate(&file, &out, &edit).output().unwrap(),

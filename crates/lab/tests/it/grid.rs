@@ -118,6 +118,14 @@ fn what_is_wrong_is_named_with_its_remedy() {
             &["paper.rows.1 has 1 texts for 2 columns: give one for each"],
         ),
         (end("[bases]"), &["unknown field `bases`"]),
+        (
+            (0..17).map(|i| format!("[[axis]]\npath = \"a.b{i}\"\nvalues = [1, 2]\n")).collect(),
+            &["all values of 17 axes with each other are more than 65536 combinations"],
+        ),
+        (
+            (0..80).map(|i| format!("[[axis]]\npath = \"a.b{i}\"\nvalues = [1, 2]\n")).collect(),
+            &["all values of 80 axes"],
+        ),
         ("axis = []".to_owned(), &["ablation.axis needs values to choose from"]),
     ] {
         let error = grid(&text).map(|grid| grid.combinations).unwrap_err();

@@ -98,7 +98,8 @@ fn scores(run: &Path, stage: &Stage) -> Result<String> {
     if !path.exists() {
         return Ok("## Scores\n\nIt was not evaluated.\n\n".to_owned());
     }
-    let scores: Vec<ScoreRecord> = serde_json::from_str(&text_file::read(&path)?)
+    let text = text_file::read(&path).with_context(|| path.display().to_string())?;
+    let scores: Vec<ScoreRecord> = serde_json::from_str(&text)
         .with_context(|| format!("{}: not as this program writes it", path.display()))?;
     let mut out = format!(
         "## Scores\n\nOn held-out data, with 95% intervals. Rows of evaluations after other stages than `{}` \

@@ -63,7 +63,8 @@ impl SourceFiles {
             // What is beside a file that has all of it is not its.
             let parts = Parts { text: parts.text && source.join("config.json").exists(), ..parts };
             for name in entries.iter().map(|name| name.to_string_lossy().into_owned()) {
-                if parts.has(&name) {
+                // A folder such as LICENSES is not taken over.
+                if parts.has(&name) && !source.join(&name).is_dir() {
                     copy(&source.join(&name), &to.join(&name))?;
                     found.taken_over.insert(name);
                 } else if weights.contains(&name) {
