@@ -138,8 +138,10 @@ pub(crate) fn open_whole(from: &Path) -> Result<(ExportForm, ImportedConnector)>
 }
 
 /// Takes the parts of the recipe's `model.from` for its parts, and settles its connector, its form and into
-/// which tiles it cuts pictures.
-/// The hash of the connector's weights, where there is such a model.
+/// which tiles it cuts pictures. Gives the hash of the connector's weights, where there is such a model.
+///
+/// # Errors
+/// A `from` that is no path or has no whole model; a part that comes from elsewhere; a setting that differs.
 fn fill_whole(tree: &mut Table) -> Result<Option<String>> {
     let model = tree.get_mut("model").and_then(Value::as_table_mut);
     let Some((model, from)) = model.and_then(|model| model.get("from").cloned().map(|from| (model, from)))
