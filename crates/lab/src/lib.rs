@@ -25,3 +25,4 @@ mod section;
 pub mod study;
 pub mod tensorboard;
 mod verdict;
+mod words;

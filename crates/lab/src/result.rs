@@ -5,6 +5,7 @@ use crate::plot::{Intervals, Mark, Series, escape, key};
 use crate::record::{AnswerRecord, ENOUGH_QUESTIONS, ScoreRecord};
 use crate::run::RunRecords;
 use crate::verdict::number;
+use crate::words;
 
 /// The shots table and a plot for each task; nothing where there is no score (a note says so).
 pub(crate) fn scores(run: &RunRecords) -> String {
@@ -74,7 +75,8 @@ fn shot_columns(scores: &[&ScoreRecord]) -> Vec<u64> {
 /// Rows task × stage, each task under its own heading, the baselines below the model; columns are shots.
 fn table(scores: &[&ScoreRecord]) -> String {
     let shots = shot_columns(scores);
-    let heads: String = shots.iter().map(|s| format!("<th scope=\"col\">{}</th>", shots_text(*s))).collect();
+    let heads: String =
+        shots.iter().map(|s| format!("<th scope=\"col\">{}</th>", words::shots(*s))).collect();
     let mut bodies = String::new();
     for task in distinct(scores.iter().map(|s| s.task.as_str())) {
         let of_task: Vec<&ScoreRecord> = scores.iter().copied().filter(|s| s.task == task).collect();
@@ -140,10 +142,6 @@ fn interval(score: &ScoreRecord) -> Option<(f64, f64)> {
 /// The metrics' names as papers write them.
 fn metric_text(scores: &[&ScoreRecord]) -> String {
     distinct(scores.iter().map(|s| s.metric_name())).join("; ")
-}
-
-fn shots_text(shots: u64) -> String {
-    if shots == 1 { "1 shot".into() } else { format!("{shots} shots") }
 }
 
 /// A task's scores over shots with error bars, and its baselines.
@@ -248,7 +246,7 @@ fn card(samples: &[&AnswerRecord]) -> String {
                 "<tr class=\"{class}\"><th scope=\"row\">{}, {}</th><td class=\"text\">{}</td>\
                  <td title=\"{spoken}\">{mark}</td></tr>",
                 escape(&s.stage),
-                shots_text(s.shots),
+                words::shots(s.shots),
                 escape(output)
             )
         })

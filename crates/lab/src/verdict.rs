@@ -5,6 +5,7 @@ use serde_json::Value;
 use crate::plot::smooth;
 use crate::record::ScoreRecord;
 use crate::run::RunRecords;
+use crate::words::{capital, shots};
 
 /// Tasks that the sentence names.
 const NAMED: usize = 4;
@@ -43,8 +44,7 @@ fn beside_baseline(score: &ScoreRecord) -> String {
     let value = score.value.unwrap_or(f64::NAN);
     let shots = match score.shots {
         _ if score.is_of_encoder() => String::new(),
-        1 => " with 1 shot".to_owned(),
-        n => format!(" with {n} shots"),
+        n => format!(" with {}", shots(n)),
     };
     let unit = match score.metric_name() {
         name if name.ends_with('%') => " %".to_owned(),
@@ -83,9 +83,4 @@ fn of_loss(run: &RunRecords) -> Option<String> {
     let first = points.iter().find(|p| p.1.is_finite())?.1;
     let last = smooth(&points).last()?.1;
     Some(format!("the loss of stage {} went from {first:.3} to {last:.3} {}.", stage.name, stage.loss_unit()))
-}
-
-fn capital(sentence: &str) -> String {
-    let mut letters = sentence.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

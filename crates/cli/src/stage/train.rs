@@ -7,6 +7,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use mm1_data::batch::Batch;
 use mm1_data::loader::{Cursor, Loader, SkippedSample};
+use mm1_eval::counted::counted;
 use mm1_kernels::allocator::TrainingMemory;
 use mm1_kernels::arena;
 use mm1_train::{Checkpoint, Objective, Trainer, checkpoint};
@@ -215,9 +216,9 @@ fn report_skipped(context: &Context, stage: &str, cursor: &Cursor) -> Result<()>
         let found = damaged(&context.folder.metrics(), stage)?;
         let (number, times) = (found.len(), cursor.skipped());
         tell(format_args!(
-            "{stage:>14} left out {number} damaged {}, met {times} {} in all:",
-            plural(number as u64, "sample"),
-            plural(times, "time")
+            "{stage:>14} left out {}, met {} in all:",
+            counted(number as u64, "damaged sample"),
+            counted(times, "time")
         ));
         for (SkippedSample { id, reason }, times) in found.iter().take(NAMED) {
             let times = if *times > 1 { format!(" (met {times} times)") } else { String::new() };
@@ -228,8 +229,8 @@ fn report_skipped(context: &Context, stage: &str, cursor: &Cursor) -> Result<()>
         }
     }
     if cursor.truncated() > 0 {
-        let documents = plural(cursor.truncated(), "document");
-        tell(format_args!("{stage:>14} cut {} {documents} longer than a row", cursor.truncated()));
+        let documents = counted(cursor.truncated(), "document");
+        tell(format_args!("{stage:>14} cut {documents} longer than a row"));
     }
     Ok(())
 }
@@ -255,9 +256,4 @@ fn damaged(metrics: &Path, stage: &str) -> Result<Vec<(SkippedSample, u64)>> {
         }
     }
     Ok(found)
-}
-
-/// A word after a number of things.
-fn plural(number: u64, word: &str) -> String {
-    if number == 1 { word.to_owned() } else { format!("{word}s") }
 }

@@ -13,6 +13,7 @@ use crate::number::count;
 use crate::plot::{STYLE, across, escape, frame, path, up};
 use crate::report::document;
 use crate::study::page::wrapped;
+use crate::words::capital;
 
 /// The whole page. Without a law it shows the curves, and why there is none.
 pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String {
@@ -248,9 +249,4 @@ fn of_paper(axis: LawAxis, n: f64) -> f64 {
 /// `4e-3`, `1.6e-2`.
 fn short(rate: f64) -> String {
     format!("{rate:.1e}").replace(".0e", "e")
-}
-
-fn capital(text: &str) -> String {
-    let mut letters = text.chars();
-    letters.next().map_or_else(String::new, |first| first.to_uppercase().chain(letters).collect())
 }

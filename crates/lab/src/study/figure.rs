@@ -10,6 +10,8 @@ use super::record::StudyAxis;
 use super::results::StudyResults;
 use crate::ablation::PaperTable;
 use crate::plot::{self, HEIGHT, Intervals, Mark, Series, WIDTH, escape, key};
+use crate::result::distinct;
+use crate::words;
 
 /// Above each panel: its title, and below that the keys of its series.
 const HEAD: f64 = 44.0;
@@ -51,17 +53,6 @@ fn join(texts: &[String]) -> String {
     texts.iter().filter(|text| !text.is_empty()).cloned().collect::<Vec<_>>().join(", ")
 }
 
-/// What is there, once each, in the order in which it comes.
-fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
-    let mut found = Vec::new();
-    for item in all {
-        if !found.contains(&item) {
-            found.push(item);
-        }
-    }
-    found
-}
-
 /// The names without that of the axis in place `axis`.
 fn others(names: &[String], axis: usize) -> Vec<String> {
     names.iter().enumerate().filter(|(i, _)| *i != axis).map(|(_, name)| name.clone()).collect()
@@ -100,8 +91,7 @@ fn shots_of(
         Some(Mark { column, value: estimate.value, interval: Some((low, high)) })
     };
     let marks = values.iter().enumerate().filter_map(mark).collect();
-    let name = if outcome.shots == 1 { "1 shot".to_owned() } else { format!("{} shots", outcome.shots) };
-    Series { name, colour, baseline: false, marks }
+    Series { name: words::shots(outcome.shots), colour, baseline: false, marks }
 }
 
 /// The paper's panels: one for each text of the columns that are named as the other axes. Each column of

@@ -12,7 +12,9 @@ use crate::ablation::{PaperTable, markdown_line};
 use crate::plot::{Intervals, Mark, Series, escape, key};
 use crate::record::ScoreRecord;
 use crate::report::{ReportAuthor, document, put};
+use crate::result::distinct;
 use crate::section;
+use crate::words::shots;
 
 /// What the intervals are.
 const INTERVALS: &str = "Mean over tasks; ± is half of the 95% interval, over seeds and questions. \
@@ -84,8 +86,7 @@ pub fn write_beside(folder: &Path, results: &StudyResults, findings: &StudyFindi
 }
 
 fn title(outcome: &StudyOutcomeFindings) -> String {
-    let shots = if outcome.shots == 1 { "1 shot".to_owned() } else { format!("{} shots", outcome.shots) };
-    format!("{}, {shots}", outcome.stage)
+    format!("{}, {}", outcome.stage, shots(outcome.shots))
 }
 
 /// `56.1 ± 2.3`
@@ -117,12 +118,8 @@ fn settings_table(study: &StudyRecord, outcome: &StudyOutcomeFindings) -> String
 
 /// Each axis: its values across, a series for each evaluation and number of shots.
 fn plots(findings: &StudyFindings) -> String {
-    let mut axes: Vec<&str> = Vec::new();
-    for means in findings.outcomes.iter().flat_map(|outcome| &outcome.means) {
-        if !axes.contains(&means.axis.as_str()) {
-            axes.push(&means.axis);
-        }
-    }
+    let means = findings.outcomes.iter().flat_map(|outcome| &outcome.means);
+    let axes = distinct(means.map(|means| means.axis.as_str()));
     let figures: String = axes.into_iter().map(|axis| figure(findings, axis)).collect();
     if figures.is_empty() {
         return figures;

@@ -8,6 +8,7 @@ use mm1_data::batch::{Batch, BatchExample};
 use mm1_data::loader::{Cursor, Loader, LoaderConfig, SkippedSample};
 use mm1_data::packed_page::PackedPage;
 use mm1_data::printable::printable;
+use mm1_eval::counted::counted;
 use serde::Serialize;
 
 use crate::arguments::{RecipeArgs, ThreadsArgs};
@@ -157,22 +158,17 @@ fn heading(row: &PreviewRow) -> String {
         "row {}  {}  {}, {}, {} of {length} tokens ({:.0}% padding)",
         row.row,
         row.source,
-        counted(row.samples.len(), "document"),
+        counted(row.samples.len() as u64, "document"),
         images(row.images, row.views),
         row.tokens,
         100.0 * row.padding as f64 / length as f64
     )
 }
 
-/// `1 image`, `2 images`.
-fn counted(number: usize, of: &str) -> String {
-    format!("{number} {of}{}", if number == 1 { "" } else { "s" })
-}
-
 /// `2 images`, `2 images in 10 views`.
 fn images(images: usize, views: usize) -> String {
-    let pictures = counted(images, "image");
-    if views == images { pictures } else { format!("{pictures} in {}", counted(views, "view")) }
+    let pictures = counted(images as u64, "image");
+    if views == images { pictures } else { format!("{pictures} in {}", counted(views as u64, "view")) }
 }
 
 /// A row and its documents, a line each.
@@ -195,12 +191,12 @@ fn summary(preview: &Preview, stage: &TrainStage) {
     println!(
         "stage {}: {} of {} tokens, {:.1}% filled, {}, {}, {} skipped",
         preview.stage,
-        counted(preview.rows.len(), "row"),
+        counted(preview.rows.len() as u64, "row"),
         stage.length,
         100.0 * sum(|row| row.tokens) as f64 / room as f64,
-        counted(sum(|row| row.samples.len()), "document"),
+        counted(sum(|row| row.samples.len()) as u64, "document"),
         images(sum(|row| row.images), sum(|row| row.views)),
-        counted(preview.skipped.len(), "document")
+        counted(preview.skipped.len() as u64, "document")
     );
     for SkippedSample { id, reason } in preview.skipped {
         println!("  {}: {}", printable(id), printable(reason));
