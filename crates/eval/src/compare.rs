@@ -127,7 +127,8 @@ fn evaluations(root: &Path) -> Result<BTreeMap<[String; 2], Vec<ItemResult>>> {
         };
         entries.map(entry).collect()
     };
-    for (stage, folder) in list(&folder)? {
+    // What a system keeps beside folders, such as `.DS_Store`, is no stage.
+    for (stage, folder) in list(&folder)?.into_iter().filter(|(_, path)| path.is_dir()) {
         for (name, file) in list(&folder)? {
             if let Some(task) = name.strip_suffix(".jsonl").filter(|task| !task.ends_with("-blind")) {
                 found.insert([stage.clone(), task.to_owned()], log::read(&file)?);

@@ -3,7 +3,7 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use clap::{ArgAction, Args, ValueEnum};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -182,6 +182,11 @@ fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 
+/// The first that was there before.
+fn repeated<T: PartialEq>(items: &[T]) -> Option<&T> {
+    items.iter().enumerate().find(|(i, item)| items[..*i].contains(item)).map(|(_, item)| item)
+}
+
 /// Which training items are demonstrated before a question.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -230,6 +235,12 @@ impl Protocol {
         ensure!(self.batch > 0, "batch must be at least 1");
         ensure!(!self.tasks.is_empty(), "tasks is empty");
         ensure!(!self.shots.is_empty(), "shots is empty; for no demonstration write shots = [0]");
+        if let Some(shots) = repeated(&self.shots) {
+            bail!("shots = {shots} comes twice: one of them is enough");
+        }
+        if let Some(task) = repeated(&self.tasks) {
+            bail!("tasks: \"{task}\" comes twice: one of them is enough");
+        }
         let most = self.shots.iter().copied().max().unwrap_or_default();
         ensure!(most <= MAX_SHOTS, "shots = {most}: no context holds more than {MAX_SHOTS} demonstrations");
         for (field, value, most) in [

@@ -34,6 +34,7 @@ fn the_questions_of_both_are_compared_one_by_one() {
     keep(a.path(), "pretrain", "toy-0-shot.jsonl", &mut yes, 20);
     keep(a.path(), "pretrain", "toy-0-shot-blind.jsonl", &mut no, 20);
     keep(b.path(), "other", "toy-0-shot.jsonl", &mut no, 12);
+    fs::write(a.path().join("eval/.DS_Store"), b"x").unwrap();
     // One stage each: their names do not matter.
     let compared = folders(a.path(), b.path()).unwrap();
     assert_eq!(compared.len(), 1);

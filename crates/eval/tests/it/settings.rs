@@ -250,6 +250,11 @@ fn settings_out_of_range_are_named() {
         (Protocol { questions: 0, ..tasks() }, "questions must be at least 1"),
         (Protocol { batch: 0, ..tasks() }, "batch must be at least 1"),
         (Protocol { shots: vec![], ..tasks() }, "write shots = [0]"),
+        (Protocol { shots: vec![0, 4, 0], ..tasks() }, "shots = 0 comes twice"),
+        (
+            Protocol { tasks: ["coco", "gqa", "coco"].map(str::to_owned).into(), ..tasks() },
+            "\"coco\" comes twice",
+        ),
         (Protocol::default(), "tasks is empty"),
     ] {
         assert!(protocol.check().unwrap_err().to_string().contains(says), "{protocol:?}");
