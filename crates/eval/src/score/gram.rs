@@ -14,7 +14,7 @@ pub(super) fn order(gram: &Ngram) -> usize {
     gram.iter().filter(|&&id| id != 0).count() - 1
 }
 
-/// NgramCounts every n-gram.
+/// Every n-gram of a text.
 pub(super) fn count(ids: &[u32]) -> NgramCounts {
     let mut grams: Vec<Ngram> = Vec::with_capacity(ids.len() * ORDERS);
     for n in 1..=ORDERS {
