@@ -295,7 +295,7 @@ impl TaskSet {
     ///
     /// # Errors
     /// A shard that is missing, or that lies where another should; a disk that is full.
-    pub fn publish(&self, stem: &str, of_tasks: &[Vec<ShardEntry>]) -> Result<Vec<ShardEntry>> {
+    pub(crate) fn publish(&self, stem: &str, of_tasks: &[Vec<ShardEntry>]) -> Result<Vec<ShardEntry>> {
         let mut shards = Vec::new();
         for (index, entries) in (0..).zip(of_tasks) {
             for entry in entries {
