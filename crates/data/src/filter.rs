@@ -288,6 +288,11 @@ impl DocumentFilter {
         let FilterSpec { min_side, max_side, max_aspect, .. } = spec;
         ensure!(min_side <= max_side, "filter.min_side = {min_side} is above max_side = {max_side}");
         ensure!(max_aspect >= 1.0, "filter.max_aspect = {max_aspect}: give a number from 1 up");
+        for word in &spec.names {
+            ensure!(!word.is_empty(), "filter.names: an empty word is in every name: leave it out");
+            let lower = word.to_lowercase();
+            ensure!(*word == lower, "filter.names: {word:?} is in no name in lower case: write {lower:?}");
+        }
         for code in &spec.languages {
             Lang::from_code(code).with_context(|| {
                 format!(

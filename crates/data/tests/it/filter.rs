@@ -137,6 +137,11 @@ fn wrong_settings_are_named() {
         (json!({"min_side": 20, "max_side": 10}), "filter.min_side"),
         (json!({"max_aspect": 0.5}), "filter.max_aspect"),
         (json!({"languages": ["english"]}), "filter.languages"),
+        (
+            json!({"names": ["logo", "Icon"]}),
+            "filter.names: \"Icon\" is in no name in lower case: write \"icon\"",
+        ),
+        (json!({"names": [""]}), "filter.names: an empty word"),
     ] {
         let error = DocumentFilter::new(from_value(settings).unwrap()).err().unwrap().to_string();
         assert!(error.contains(field), "{error}");
