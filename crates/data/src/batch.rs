@@ -6,7 +6,7 @@ use std::ops::Range;
 use crate::augment::DrawnViews;
 use crate::document::Special;
 use crate::image::{ImageSpec, normalise_into};
-use crate::pack::{Example, ExamplePicture, PackedRow, Packing, PictureContent};
+use crate::pack::{Example, ExamplePicture, HeldPicture, PackedRow, Packing};
 
 /// `rows` packed rows of `length` positions each, and their pictures. It begins empty and grows row by row.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -174,7 +174,7 @@ impl Batch {
 
 fn drawn(picture: &ExamplePicture) -> Option<&DrawnViews> {
     match &picture.content {
-        PictureContent::Drawn(views) => Some(views),
-        PictureContent::Stored(..) => None,
+        HeldPicture::Drawn(views) => Some(views),
+        HeldPicture::Stored(..) => None,
     }
 }

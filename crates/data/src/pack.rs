@@ -78,12 +78,12 @@ pub struct ExamplePicture {
     /// The tiles that the views show; `None`: all of it in one view.
     pub grid: Option<TileGrid>,
     /// Its pixels, now or later.
-    pub content: PictureContent,
+    pub content: HeldPicture,
 }
 
 /// What is held of a picture.
 #[derive(Clone, Debug, PartialEq)]
-pub enum PictureContent {
+pub enum HeldPicture {
     /// The picture as its source has it, and the key that its views are drawn with ([`crate::augment::key`]).
     Stored(Image, u64),
     /// Its views.
@@ -174,7 +174,7 @@ impl Packing {
                     example.truncated = tokens.ids.len() > room;
                     if !example.truncated {
                         check_decodable(image).with_context(|| document.id.clone())?;
-                        example.place(tokens, PictureContent::Stored(image.clone(), key));
+                        example.place(tokens, HeldPicture::Stored(image.clone(), key));
                     }
                 }
             }
@@ -194,13 +194,13 @@ impl Example {
 
     /// Whether a picture is still to be drawn.
     pub(crate) fn is_undrawn(&self) -> bool {
-        self.pictures.iter().any(|picture| matches!(picture.content, PictureContent::Stored(..)))
+        self.pictures.iter().any(|picture| matches!(picture.content, HeldPicture::Stored(..)))
     }
 
     /// Decodes the pictures and draws their views. What can't be decoded becomes the example's damage.
     pub fn draw(&mut self, packing: &Packing) {
         for (number, picture) in self.pictures.iter_mut().enumerate() {
-            let PictureContent::Stored(image, key) = &picture.content else { continue };
+            let HeldPicture::Stored(image, key) = &picture.content else { continue };
             let held = packing.decoding.hold(image);
             let drawn = match picture.grid {
                 None => packing.views.draw(image, &packing.image, *key, number),
@@ -209,7 +209,7 @@ impl Example {
             };
             drop(held);
             match drawn {
-                Ok(views) => picture.content = PictureContent::Drawn(views),
+                Ok(views) => picture.content = HeldPicture::Drawn(views),
                 Err(error) => {
                     self.damage = Some(format!("{:#}", error.context(self.id.clone())));
                     self.pictures.clear();
@@ -220,7 +220,7 @@ impl Example {
     }
 
     /// Appends a picture as a whole.
-    fn place(&mut self, tokens: PictureTokens, content: PictureContent) {
+    fn place(&mut self, tokens: PictureTokens, content: HeldPicture) {
         let before = self.ids.len();
         let offsets = tokens.views.iter().map(|offset| before + offset).collect();
         self.pictures.push(ExamplePicture { offsets, grid: tokens.grid, content });

@@ -18,7 +18,7 @@ use reqwest::blocking::Client;
 use serde_json::{Value, json};
 
 use self::address::Address;
-use self::exchange::{AskFailure, FailureReach, Question, ServerExchange};
+use self::exchange::{AskFailure, FailureReach, ServerExchange, ServerQuestion};
 use self::likelihoods::JudgedPrompt;
 use crate::counted::counted;
 use crate::model::{AnswerLimits, Lengths, Likelihood, Model, OnReply, PromptReader, Reply};
@@ -122,7 +122,12 @@ impl RemoteModel {
         let body = |asked: &RemotePrompt| self.body(&asked.prompt, limits);
         let bodies = prompts.iter().map(body).collect::<Result<Vec<_>>>()?;
         self.side_by_side(&bodies, |exchange, body| {
-            exchange.ask(&Question { route: CHAT, body: Some(body), most: REPLY_BYTES, read: &answer::reply })
+            exchange.ask(&ServerQuestion {
+                route: CHAT,
+                body: Some(body),
+                most: REPLY_BYTES,
+                read: &answer::reply,
+            })
         })
     }
 
@@ -162,7 +167,8 @@ impl RemoteModel {
 /// # Errors
 /// A server that says nothing of its models, or that has none or several: what it said.
 fn only_model(exchange: &ServerExchange<'_>) -> Result<String, String> {
-    let question = Question { route: MODELS, body: None, most: REPLY_BYTES, read: &answer::model_names };
+    let question =
+        ServerQuestion { route: MODELS, body: None, most: REPLY_BYTES, read: &answer::model_names };
     let names = exchange.ask(&question).map_err(|failure| format!("its models: {}", failure.reason))?;
     match names.as_slice() {
         [name] => Ok(name.clone()),

@@ -72,7 +72,7 @@ pub(crate) fn chat(args: &ChatArgs) -> Result<()> {
         return Err(InputError::new(refusal).into());
     }
     let options = AnswerOptions { sampling, ..AnswerOptions::greedy(args.max_tokens) };
-    let mut conversation = Conversation {
+    let mut conversation = Talk {
         model: &model,
         session: Session::new(&model.generator),
         options,
@@ -112,7 +112,7 @@ struct ChatPicture {
     sides: [u32; 2],
 }
 
-struct Conversation<'a> {
+struct Talk<'a> {
     model: &'a Trained,
     session: Session<'a>,
     options: AnswerOptions,
@@ -121,7 +121,7 @@ struct Conversation<'a> {
     next: Vec<ChatPicture>,
 }
 
-impl Conversation<'_> {
+impl Talk<'_> {
     /// One turn: the answer appears as it is made.
     fn say(&mut self, text: &str) -> Result<()> {
         let mut segments: Vec<Segment> =

@@ -14,12 +14,12 @@ use crate::image::PictureKey;
 const MAX_TEXT: u32 = 1 << 20;
 
 /// A file under the name of a part until it is whole.
-struct Part {
+struct PartFile {
     path: PathBuf,
     out: BufWriter<File>,
 }
 
-impl Part {
+impl PartFile {
     fn create(path: &Path) -> Result<Self> {
         let part = path.with_extension("part");
         let out = File::create(&part).with_context(|| part.display().to_string())?;
@@ -38,11 +38,11 @@ impl Part {
 }
 
 /// Writes the documents of a task, damaged ones as none.
-pub(crate) struct DigestWriter(Part);
+pub(crate) struct DigestWriter(PartFile);
 
 impl DigestWriter {
     pub(crate) fn create(path: &Path) -> Result<Self> {
-        Part::create(path).map(Self)
+        PartFile::create(path).map(Self)
     }
 
     pub(crate) fn push(&mut self, digest: Option<&DocumentDigest>) -> Result<()> {
@@ -83,11 +83,11 @@ fn rule_byte(rule: Option<FilterRule>) -> u8 {
 }
 
 /// Reads what was written, in order.
-pub(super) struct DigestReader(Reader);
+pub(super) struct DigestReader(RecordReader);
 
 impl DigestReader {
     pub(super) fn open(path: &Path) -> Result<Self> {
-        Reader::open(path).map(Self)
+        RecordReader::open(path).map(Self)
     }
 
     /// The next document, of a damaged one none; `None` at the end.
@@ -155,11 +155,11 @@ impl Decision {
 }
 
 /// Writes the decisions on the documents of a task.
-pub(super) struct DecisionWriter(Part);
+pub(super) struct DecisionWriter(PartFile);
 
 impl DecisionWriter {
     pub(super) fn create(path: &Path) -> Result<Self> {
-        Part::create(path).map(Self)
+        PartFile::create(path).map(Self)
     }
 
     pub(super) fn push(&mut self, decision: &Decision) -> Result<()> {
@@ -183,11 +183,11 @@ impl DecisionWriter {
 }
 
 /// Reads them.
-pub(crate) struct DecisionReader(Reader);
+pub(crate) struct DecisionReader(RecordReader);
 
 impl DecisionReader {
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        Reader::open(path).map(Self)
+        RecordReader::open(path).map(Self)
     }
 
     /// The decision on the next document.
@@ -212,12 +212,12 @@ impl DecisionReader {
     }
 }
 
-struct Reader {
+struct RecordReader {
     path: PathBuf,
     input: BufReader<File>,
 }
 
-impl Reader {
+impl RecordReader {
     fn open(path: &Path) -> Result<Self> {
         let input = File::open(path).with_context(|| input_name(path))?;
         Ok(Self { path: path.to_owned(), input: BufReader::new(input) })

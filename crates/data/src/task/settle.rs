@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result, bail};
 use xxhash_rust::xxh3::{Xxh3Default, xxh3_64};
 
 use super::digest::{Decision, DecisionWriter, DigestReader};
-use super::sorter::{Cursor, Sorted, Sorter};
+use super::sorter::{Sorted, SortedCursor, Sorter};
 use crate::filter::{DocumentDigest, FilterCounts, FilterRule, FilterSpec, Verdict};
 use crate::image::{KEY_BYTES, PictureKey, PictureSet};
 use crate::import::Ids;
@@ -78,7 +78,7 @@ impl Settling<'_> {
         let places = places.sorted()?;
         // First place, file, uses: a file that comes again is not looked at again.
         let mut files = self.sorter();
-        let mut cursor = Cursor::new(&places)?;
+        let mut cursor = SortedCursor::new(&places)?;
         while let Some([hash, first, _]) = cursor.take_if(|_| true)? {
             let mut uses = 1;
             while cursor.take_if(|next| next[0] == hash)?.is_some() {
@@ -89,7 +89,7 @@ impl Settling<'_> {
         let shown = self.overused(&self.shown(&files.sorted()?)?, filter.max_uses)?;
         // Place, number, whether too often.
         let mut pictures = self.sorter();
-        let (mut places, mut shown) = (Cursor::new(&places)?, Cursor::new(&shown)?);
+        let (mut places, mut shown) = (SortedCursor::new(&places)?, SortedCursor::new(&shown)?);
         while let Some([hash, number, over]) = shown.take_if(|_| true)? {
             while let Some([_, place, _]) = places.take_if(|next| next[0] == hash)? {
                 pictures.push([place, number, over])?;
@@ -101,7 +101,7 @@ impl Settling<'_> {
     /// The number of what each file shows, the file, and its uses.
     fn shown(&self, files: &Sorted) -> Result<Sorted> {
         let mut numbering = Numbering::new(self)?;
-        let mut cursor = Cursor::new(files)?;
+        let mut cursor = SortedCursor::new(files)?;
         let mut place = 0;
         self.each(|_, digest| {
             for picture in digest.into_iter().flat_map(|digest| digest.pictures) {
@@ -122,7 +122,7 @@ impl Settling<'_> {
     /// Each file with the number of what it shows, and whether that is used more than `most` times.
     fn overused(&self, shown: &Sorted, most: u32) -> Result<Sorted> {
         let mut files = self.sorter();
-        let (mut ahead, mut cursor) = (Cursor::new(shown)?, Cursor::new(shown)?);
+        let (mut ahead, mut cursor) = (SortedCursor::new(shown)?, SortedCursor::new(shown)?);
         while let Some([number, ..]) = ahead.next() {
             let mut sum = 0;
             while let Some([.., uses]) = ahead.take_if(|next| next[0] == number)? {
@@ -141,7 +141,7 @@ impl Settling<'_> {
         pictures: Option<&Sorted>,
         mut take: impl FnMut(u64, Option<Judged>) -> Result<()>,
     ) -> Result<()> {
-        let mut shown = pictures.map(Cursor::new).transpose()?;
+        let mut shown = pictures.map(SortedCursor::new).transpose()?;
         self.each(|number, digest| {
             let Some(digest) = digest else { return take(number, None) };
             let (mut numbers, mut overused) = (Vec::new(), Vec::new());
@@ -169,7 +169,7 @@ impl Settling<'_> {
             })?;
         }
         let (texts, mut duplicates) = (texts.sorted()?, self.sorter());
-        let mut cursor = Cursor::new(&texts)?;
+        let mut cursor = SortedCursor::new(&texts)?;
         while let Some([key, ..]) = cursor.take_if(|_| true)? {
             while let Some([_, number, _]) = cursor.take_if(|next| next[0] == key)? {
                 duplicates.push([number, 0, 0])?;
@@ -180,7 +180,7 @@ impl Settling<'_> {
 
     /// Documents that stay, in order, among which an id comes twice.
     fn repeated(&self, pictures: Option<&Sorted>, duplicates: &Sorted) -> Result<Sorted> {
-        let (mut ids, mut dropped) = (self.sorter(), Cursor::new(duplicates)?);
+        let (mut ids, mut dropped) = (self.sorter(), SortedCursor::new(duplicates)?);
         self.judged(pictures, |number, judged| {
             let duplicate = dropped.take_if(|next| next[0] == number)?.is_some();
             match judged.filter(|judged| judged.verdict.rule.is_none() && !duplicate) {
@@ -193,7 +193,7 @@ impl Settling<'_> {
             }
         })?;
         let (ids, mut repeated) = (ids.sorted()?, self.sorter());
-        let (mut ahead, mut cursor) = (Cursor::new(&ids)?, Cursor::new(&ids)?);
+        let (mut ahead, mut cursor) = (SortedCursor::new(&ids)?, SortedCursor::new(&ids)?);
         while let Some([begin, ..]) = ahead.next() {
             let (mut last, mut twice) = (None, false);
             while let Some([_, id, _]) = ahead.take_if(|next| next[0] == begin)? {
@@ -215,7 +215,7 @@ impl Settling<'_> {
         duplicates: &Sorted,
         repeated: &Sorted,
     ) -> Result<FilterCounts> {
-        let (mut dropped, mut repeated) = (Cursor::new(duplicates)?, Cursor::new(repeated)?);
+        let (mut dropped, mut repeated) = (SortedCursor::new(duplicates)?, SortedCursor::new(repeated)?);
         let (mut counts, mut ids) = (FilterCounts::default(), Ids::default());
         // One file at a time: there may be more tasks than a system opens files.
         let (ends, mut task) = (self.ends()?, 0);

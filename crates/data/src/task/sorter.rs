@@ -141,12 +141,12 @@ impl SortedRecords<'_> {
 }
 
 /// Records of which the next one can be looked at.
-pub(super) struct Cursor<'a> {
+pub(super) struct SortedCursor<'a> {
     records: SortedRecords<'a>,
     next: Option<Record>,
 }
 
-impl<'a> Cursor<'a> {
+impl<'a> SortedCursor<'a> {
     pub(super) fn new(sorted: &'a Sorted) -> Result<Self> {
         let mut records = sorted.iter()?;
         Ok(Self { next: records.pull()?, records })
@@ -181,7 +181,7 @@ mod tests {
             records.iter().for_each(|record| sorter.push(*record).unwrap());
             let sorted = sorter.sorted().unwrap();
             for _ in 0..2 {
-                let (mut cursor, mut seen) = (Cursor::new(&sorted).unwrap(), Vec::new());
+                let (mut cursor, mut seen) = (SortedCursor::new(&sorted).unwrap(), Vec::new());
                 while let Some(record) = cursor.take_if(|_| true).unwrap() {
                     seen.push(record);
                 }

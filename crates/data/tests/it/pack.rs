@@ -6,7 +6,7 @@ use mm1_data::augment::{DrawnViews, PictureViews};
 use mm1_data::batch::{Batch, BatchContent, BatchExample};
 use mm1_data::document::{Segment, Special};
 use mm1_data::image::{DecodeBudget, ImageSpec};
-use mm1_data::pack::{Example, ExamplePicture, PackedRow, Packing, PictureContent};
+use mm1_data::pack::{Example, ExamplePicture, HeldPicture, PackedRow, Packing};
 
 use crate::{document, end, plain, tokenizer};
 
@@ -29,7 +29,7 @@ fn example(len: usize, first: u32) -> Example {
 
 fn drawn(offset: usize, global: Vec<u8>) -> ExamplePicture {
     let views = DrawnViews { global, local: Vec::new() };
-    ExamplePicture { offsets: vec![offset], grid: None, content: PictureContent::Drawn(views) }
+    ExamplePicture { offsets: vec![offset], grid: None, content: HeldPicture::Drawn(views) }
 }
 
 #[test]

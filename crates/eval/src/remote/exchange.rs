@@ -46,7 +46,7 @@ enum Try {
 }
 
 /// A question, and how its answer is read.
-pub(super) struct Question<'a, T> {
+pub(super) struct ServerQuestion<'a, T> {
     /// As `/chat/completions`.
     pub(super) route: &'a str,
     /// JSON to be posted; without one the route is only read.
@@ -70,7 +70,7 @@ pub(super) struct ServerExchange<'a> {
 
 impl ServerExchange<'_> {
     /// Sends `question` until there is an answer, or no hope for one.
-    pub(super) fn ask<T>(&self, question: &Question<'_, T>) -> Result<T, AskFailure> {
+    pub(super) fn ask<T>(&self, question: &ServerQuestion<'_, T>) -> Result<T, AskFailure> {
         let (mut spent, mut wait) = (Duration::ZERO, FIRST_WAIT);
         for attempt in 1.. {
             let started = Instant::now();
@@ -95,7 +95,7 @@ impl ServerExchange<'_> {
         unreachable!("the last try ends the loop")
     }
 
-    fn send<T>(&self, question: &Question<'_, T>, time: Duration) -> Result<T, Try> {
+    fn send<T>(&self, question: &ServerQuestion<'_, T>, time: Duration) -> Result<T, Try> {
         let to = |method| self.address.request(self.client, method, question.route, time);
         let request = match question.body {
             Some(body) => to(Method::POST).header("content-type", "application/json").body(body.to_owned()),

@@ -9,7 +9,7 @@ use mm1_data::document::Segment;
 use mm1_data::likelihood::Likelihood;
 use serde_json::{Value, json};
 
-use super::exchange::{AskFailure, Question, ServerExchange};
+use super::exchange::{AskFailure, ServerExchange, ServerQuestion};
 use super::{CHAT, RemotePrompt, messages};
 use crate::prompt::Prompt;
 use crate::refusal::Refusal;
@@ -51,11 +51,11 @@ impl<'a> JudgedPrompt<'a> {
         let route = if matches!(self.prompt, Written::Messages(_)) { CHAT } else { TEXT };
         let alone = self.body(None).to_string();
         let length =
-            exchange.ask(&Question { route, body: Some(&alone), most: MOST, read: &prompt_tokens })?;
+            exchange.ask(&ServerQuestion { route, body: Some(&alone), most: MOST, read: &prompt_tokens })?;
         let judge = |text: &String| {
             let body = self.body(Some((text, length))).to_string();
             let read = |answer: &str| likelihood(answer, length, text);
-            exchange.ask(&Question { route, body: Some(&body), most: MOST, read: &read })
+            exchange.ask(&ServerQuestion { route, body: Some(&body), most: MOST, read: &read })
         };
         self.texts.iter().map(judge).collect()
     }

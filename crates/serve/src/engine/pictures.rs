@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::prompt::PictureDigest;
+use super::prompt::ViewDigest;
 
 /// Image tokens by the pixels that they were made of. Those that were not used for longest are forgotten.
 #[derive(Debug)]
 pub(super) struct PictureCache {
-    seen: BTreeMap<PictureDigest, SeenPicture>,
+    seen: BTreeMap<ViewDigest, SeenPicture>,
     bytes: usize,
     most_bytes: usize,
     /// Counts uses.
@@ -28,7 +28,7 @@ impl PictureCache {
     }
 
     /// The image tokens of a picture.
-    pub(super) fn get(&mut self, digest: &PictureDigest) -> Option<Arc<[f32]>> {
+    pub(super) fn get(&mut self, digest: &ViewDigest) -> Option<Arc<[f32]>> {
         let seen = self.seen.get_mut(digest)?;
         self.clock += 1;
         seen.used = self.clock;
@@ -36,7 +36,7 @@ impl PictureCache {
     }
 
     /// Keeps those of a picture, if there is room for them at all.
-    pub(super) fn keep(&mut self, digest: PictureDigest, tokens: Arc<[f32]>) {
+    pub(super) fn keep(&mut self, digest: ViewDigest, tokens: Arc<[f32]>) {
         let new = size_of_val(&*tokens);
         if new > self.most_bytes || self.seen.contains_key(&digest) {
             return;

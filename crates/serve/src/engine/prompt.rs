@@ -14,14 +14,14 @@ use crate::prompts::PromptTokenizer;
 const PIECE: usize = 128;
 
 /// Tells a view of a picture from all others: of its size and its pixels.
-pub(super) type PictureDigest = [u8; 32];
+pub(super) type ViewDigest = [u8; 32];
 
 /// What stands at a position: equal units after equal units have equal keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unit {
     Token(u32),
     /// An image token: of which pixels, and the how-manieth.
-    View(PictureDigest, u32),
+    View(ViewDigest, u32),
 }
 
 /// A prompt that is tokenised, and whose pictures are prepared and cut as the model takes them.
@@ -62,7 +62,7 @@ impl ReadyPrompt {
             let (slot, mut digest) = (picture.slot, Sha256::new());
             picture.size.iter().for_each(|side| digest.update(side.to_le_bytes()));
             values(picture).iter().for_each(|value| digest.update(value.to_le_bytes()));
-            let digest: PictureDigest = digest.finalize().into();
+            let digest: ViewDigest = digest.finalize().into();
             for (i, unit) in units[slot..slot + image_tokens].iter_mut().enumerate() {
                 *unit = Unit::View(digest, i as u32);
             }

@@ -11,7 +11,7 @@ use mm1_model::{Cache, PictureContent, Piece, Placed};
 use super::counters::Counters;
 use super::pictures::PictureCache;
 use super::prefixes::Prefixes;
-use super::prompt::PictureDigest;
+use super::prompt::ViewDigest;
 use super::queue::{Job, PICTURE_BYTES, Queue};
 use super::request::{AnswerRequest, Embedding, EmbeddingInput};
 use super::sequence::Sequence;
@@ -192,7 +192,7 @@ impl Scheduler {
     /// encoded again.
     fn see(&mut self, chosen: &[usize]) -> Result<Vec<Vec<Placed>>> {
         let views = || chosen.iter().flat_map(|&i| self.active[i].views());
-        let mut tokens: BTreeMap<PictureDigest, Arc<[f32]>> = BTreeMap::new();
+        let mut tokens: BTreeMap<ViewDigest, Arc<[f32]>> = BTreeMap::new();
         let mut new = BTreeMap::new();
         for (digest, picture) in views() {
             if let Some(known) = self.pictures.get(&digest) {
@@ -208,7 +208,7 @@ impl Scheduler {
             self.pictures.keep(digest, Arc::clone(&made));
             tokens.insert(digest, made);
         }
-        let seen = |(digest, picture): (PictureDigest, &Placed)| {
+        let seen = |(digest, picture): (ViewDigest, &Placed)| {
             let content = PictureContent::Tokens(tokens.get(&digest).cloned().unwrap_or_default());
             Placed { slot: picture.slot, size: picture.size, content }
         };

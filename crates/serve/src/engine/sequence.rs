@@ -6,7 +6,7 @@ use anyhow::Result;
 use mm1_data::tokenizer::Tokenizer;
 use mm1_model::{Cache, Placed};
 
-use super::prompt::{PictureDigest, ReadyPrompt, Unit};
+use super::prompt::{ReadyPrompt, Unit, ViewDigest};
 use super::request::{AnswerEvent, AnswerRequest, Listener, PromptLogProbs};
 use crate::answer::{Finish, PartialAnswer};
 use crate::input::ModelInput;
@@ -69,7 +69,7 @@ impl Sequence {
     }
 
     /// The views of pictures in what it reads next, each with its digest.
-    pub(super) fn views(&self) -> impl Iterator<Item = (PictureDigest, &Placed)> {
+    pub(super) fn views(&self) -> impl Iterator<Item = (ViewDigest, &Placed)> {
         self.unread().pictures.iter().filter_map(|picture| {
             match self.prompt.units.get(self.read + picture.slot) {
                 Some(Unit::View(digest, _)) => Some((*digest, picture)),

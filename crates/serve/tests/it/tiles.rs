@@ -5,7 +5,7 @@ use std::sync::Arc;
 use mm1_data::augment::PictureViews;
 use mm1_data::document::{Document, DocumentKind, Picture, Segment};
 use mm1_data::image::{DecodeBudget, ImageConfig, Tiling, normalise_into};
-use mm1_data::pack::{Packing, PictureContent};
+use mm1_data::pack::{HeldPicture, Packing};
 use mm1_serve::generate::{AnswerOptions, GenerateOptions, PromptPart};
 
 use crate::case::Case;
@@ -60,7 +60,7 @@ fn a_prompt_is_read_as_training_packs_it() {
         let example = packing.example(&document).unwrap();
         let (mut pixels, mut slots) = (Vec::new(), Vec::new());
         for picture in &example.pictures {
-            let PictureContent::Drawn(views) = &picture.content else { panic!("not drawn") };
+            let HeldPicture::Drawn(views) = &picture.content else { panic!("not drawn") };
             normalise_into(&views.global, &case.image, &mut pixels);
             slots.extend(&picture.offsets);
         }

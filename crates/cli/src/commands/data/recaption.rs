@@ -93,7 +93,7 @@ fn as_rank(args: &RecaptionArgs, ranks: &Ranks) -> Result<()> {
         batch: usize::from(args.batch),
         min_words: None,
     };
-    let documents = FirstDocuments { source: &source, count: total };
+    let documents = FirstOfSources { source: &source, count: total };
     if !ranks.is_first() {
         return captioner.go_on(&documents, ranks, None, || Ok(()));
     }
@@ -154,12 +154,12 @@ fn spec(args: &RecaptionArgs, model: &Trained, source: &Opened) -> Result<Recapt
 }
 
 /// The first documents of the sources.
-struct FirstDocuments<'a> {
+struct FirstOfSources<'a> {
     source: &'a Opened,
     count: u64,
 }
 
-impl CaptionedDocuments for FirstDocuments<'_> {
+impl CaptionedDocuments for FirstOfSources<'_> {
     fn read(&self, number: u64) -> Result<(Document, Provenance)> {
         let (source, at) = place(self.source, number).context("no such document")?;
         let ReadDocument { document, origin, .. } = source.document(at)?;
