@@ -3,10 +3,13 @@
 // What a browser that keeps nothing has to be told again with each page.
 const here = new Map();
 
+// Other programs that this machine has served at the same port share what a browser keeps of an address.
+const named = (key) => `mm1.${key}`;
+
 // `kind` is "localStorage" or "sessionStorage". A browser may refuse them by an error.
 export function recall(kind, key) {
   try {
-    return here.get(key) ?? window[kind].getItem(key);
+    return here.get(key) ?? window[kind].getItem(named(key));
   } catch {
     return null;
   }
@@ -15,7 +18,7 @@ export function recall(kind, key) {
 export function note(kind, key, value) {
   here.set(key, value);
   try {
-    window[kind].setItem(key, value);
+    window[kind].setItem(named(key), value);
   } catch {
     // It is known until the page is left.
   }
