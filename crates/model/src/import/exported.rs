@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::llava::{self, LlavaEncoder};
 use super::lm_names::LmNames;
-use super::settings::{EncoderSettings, HiddenWidth, bounded, settings};
+use super::settings::{EncoderSettings, HiddenWidth, bounded, optional, settings};
 use super::tensors::{ForeignTensors, TensorAccount};
 use super::{ImportedEncoder, files, lm_settings, pixels};
 use crate::config::Mm1Config;
@@ -213,29 +213,47 @@ impl ExportedFolder {
     /// The token ids that its settings name.
     ///
     /// # Errors
-    /// One line with the file and the id that is missing.
+    /// One line with the file and the id that is missing or is none.
     pub fn ids(&self) -> Result<ExportedIds> {
-        let id = |name: &str| {
-            // LLaVA calls it an index.
-            let index = name.replace("image_token_id", "image_token_index");
-            let found = &self.config[name];
-            let found = if found.is_null() { &self.config[index] } else { found };
-            let found = if found.is_null() { &self.config["text_config"][name] } else { found };
-            found.as_u64().and_then(|id| u32::try_from(id).ok())
-        };
-        let generation = self.path.join("generation_config.json");
-        let generation: Value = if generation.exists() { files::json(&generation)? } else { Value::Null };
-        let [own, others] = [&self.config["eos_token_id"], &generation["eos_token_id"]];
-        let ends = if own.is_null() { others } else { own };
-        let ends = ends.as_array().cloned().unwrap_or_else(|| vec![ends.clone()]);
-        let ends = ends.iter().filter_map(|id| u32::try_from(id.as_u64()?).ok()).collect();
-        let missing = |name| format!("{}: {name} is missing", self.path.join("config.json").display());
+        let file = self.path.join("config.json");
+        let id = |name: &str| self.id(name).with_context(|| file.display().to_string());
+        let needed = |name: &str| id(name)?.with_context(|| format!("{}: {name} is missing", file.display()));
         Ok(ExportedIds {
-            image: id("image_token_id").with_context(|| missing("image_token_id"))?,
-            pad: id("pad_token_id").with_context(|| missing("pad_token_id"))?,
-            begin: id("bos_token_id"),
-            ends,
+            image: needed("image_token_id")?,
+            pad: needed("pad_token_id")?,
+            begin: id("bos_token_id")?,
+            ends: self.ends()?,
         })
+    }
+
+    /// The token id that is called `name`, of the whole or else of its language model.
+    fn id(&self, name: &str) -> Result<Option<u32>> {
+        // LLaVA calls it an index.
+        let index = name.replace("image_token_id", "image_token_index");
+        let text = &self.config["text_config"];
+        for (settings, name) in [(&self.config, name), (&self.config, &index), (text, name)] {
+            if let Some(id) = optional(settings, name)? {
+                return Ok(Some(id));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The ids that end an answer: one or several, of the whole or else of its settings of generation.
+    fn ends(&self) -> Result<Vec<u32>> {
+        let name = "eos_token_id";
+        let generation = self.path.join("generation_config.json");
+        let (file, given) = if self.config[name].is_null() && generation.exists() {
+            let given = files::json(&generation)?;
+            (generation, given)
+        } else {
+            (self.path.join("config.json"), self.config.clone())
+        };
+        let ends = match &given[name] {
+            Value::Array(_) => optional(&given, name),
+            _ => optional(&given, name).map(|end| end.map(|end| vec![end])),
+        };
+        Ok(ends.with_context(|| file.display().to_string())?.unwrap_or_default())
     }
 
     /// The folder.
@@ -296,8 +314,8 @@ impl ExportedFolder {
         let shape = settings::<EncoderSettings>(given, &defaults)?.shape(hidden.intermediate_size)?;
         let table = shape.image_size;
         // Pictures may be smaller than the table; see `export::idefics3` for one of twice the side.
-        let pictures = self.preprocessor()?["max_image_size"]["longest_edge"].as_u64();
-        let side = pictures.map_or(Ok(table), usize::try_from)?;
+        let pictures = optional(&self.preprocessor()?["max_image_size"], "longest_edge");
+        let side = pictures.context("preprocessor_config.json: max_image_size")?.unwrap_or(table);
         ensure!(
             side == table || table.is_multiple_of(2) && side == table / 2,
             "image_size = {table}, but pictures are of {side} pixels by preprocessor_config.json: only the \
@@ -308,13 +326,13 @@ impl ExportedFolder {
 
     /// The average pool that an Idefics3's map may be.
     fn pool(&self, vision: &VisionConfig) -> Result<ConnectorConfig> {
-        let factor = self.config["scale_factor"].as_u64().unwrap_or(2);
+        let factor = optional(&self.config, "scale_factor")?.unwrap_or(2);
         let grid = vision.grid();
-        let side = usize::try_from(factor).ok().filter(|&side| side > 0 && grid.is_multiple_of(side));
-        let side = side.with_context(|| {
-            format!("scale_factor = {factor}: only what divides the {grid}x{grid} patches can be imported")
-        })?;
-        Ok(ConnectorConfig::AveragePool(AveragePoolConfig { tokens: (grid / side).pow(2), bias: false }))
+        ensure!(
+            factor > 0 && grid.is_multiple_of(factor),
+            "scale_factor = {factor}: only what divides the {grid}x{grid} patches can be imported"
+        );
+        Ok(ConnectorConfig::AveragePool(AveragePoolConfig { tokens: (grid / factor).pow(2), bias: false }))
     }
 
     /// Settings of a part in our own form, by a recipe's names.
@@ -348,8 +366,8 @@ impl ExportedFolder {
         if let Some(text) = text.as_object_mut() {
             text.retain(|name, _| !DECODER_WITHOUT_EFFECT.contains(&name.as_str()));
             // Of the whole, since the head is its own.
-            let tied = self.config["tie_word_embeddings"].as_bool().unwrap_or(false);
-            text.insert("tie_word_embeddings".to_owned(), json!(tied));
+            let tied = &self.config["tie_word_embeddings"];
+            text.insert("tie_word_embeddings".to_owned(), tied.clone());
         }
         text
     }

@@ -4,6 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use super::settings::optional;
 use super::{Family, families};
 use crate::export::llava::{names, select_strategy};
 use crate::export::vision::VisionNames;
@@ -45,7 +46,7 @@ pub(super) fn encoder(config: &Value) -> Result<LlavaEncoder> {
     };
     let activation = text("projector_hidden_act", "gelu");
     ensure!(activation == "gelu", "projector_hidden_act = {activation}: only gelu can be imported");
-    let bias = config["multimodal_projector_bias"].as_bool().unwrap_or(true);
+    let bias = optional(config, "multimodal_projector_bias")?.unwrap_or(true);
     ensure!(bias, "multimodal_projector_bias = false: only true can be imported");
     let given = &config["vision_config"];
     let kind = given["model_type"].as_str().unwrap_or("clip_vision_model");

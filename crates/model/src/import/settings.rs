@@ -1,6 +1,6 @@
 //! `config.json` of a Hugging Face model: what the families share.
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -40,6 +40,15 @@ pub(super) fn settings<T: DeserializeOwned>(given: &Value, defaults: &Value) -> 
         all_fields.insert(field.clone(), value.clone());
     }
     Ok(serde_json::from_value(all)?)
+}
+
+/// The setting `name` of `given`; `None` where it is left out or `null`.
+///
+/// # Errors
+/// A value of another type, by its name.
+pub(super) fn optional<T: DeserializeOwned>(given: &Value, name: &str) -> Result<Option<T>> {
+    let value = &given[name];
+    serde_json::from_value(value.clone()).with_context(|| format!("{name} = {value}"))
 }
 
 /// `hidden_act` as we have it.

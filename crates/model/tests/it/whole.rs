@@ -176,8 +176,35 @@ fn whole_models_with_wrong_settings_are_refused_by_name() {
             json!("gemma"),
             "model_type = \"gemma\": only language models of these can be imported",
         ),
+        ("/scale_factor", json!("2"), "/config.json: scale_factor = \"2\": invalid type"),
+        ("/tie_word_embeddings", json!("no"), "tie_word_embeddings = \"no\": invalid type"),
     ] {
         let error = refusal(|folder| set(folder, "config.json", pointer, value.clone()));
+        assert!(error.contains(says), "{error}\nwithout\n{says}");
+    }
+}
+
+/// An id that is none is not one that is left out: without an end, answers would not end.
+#[test]
+fn token_ids_that_are_none_are_refused_by_name() {
+    let ids = |field: &str, value: Value| {
+        let copy = Copy::new("idefics3");
+        set(copy.folder(), "config.json", field, value);
+        opened(copy.folder()).ids().map_err(|e| format!("{e:#}"))
+    };
+    assert_eq!(ids("/eos_token_id", json!([1, 2])).unwrap().ends, [1, 2]);
+    assert!(ids("/eos_token_id", json!(null)).unwrap().ends.is_empty());
+    for (field, value, says) in [
+        ("/eos_token_id", json!("1"), "/config.json: eos_token_id = \"1\": invalid type"),
+        ("/eos_token_id", json!([1, -2]), "/config.json: eos_token_id = [1,-2]: invalid value"),
+        (
+            "/image_token_id",
+            json!(1_u64 << 40),
+            "/config.json: image_token_id = 1099511627776: invalid value",
+        ),
+        ("/image_token_id", json!(null), "/config.json: image_token_id is missing"),
+    ] {
+        let error = ids(field, value).unwrap_err();
         assert!(error.contains(says), "{error}\nwithout\n{says}");
     }
 }
