@@ -346,7 +346,7 @@ impl ExportedFolder {
         if let Some((field, size)) = large {
             bail!("{field} = {size}: only up to {MOST} can be imported");
         }
-        serde_json::from_value(given.clone())
+        serde_path_to_error::deserialize(given)
             .with_context(|| format!("{name} is not as this program writes it"))
     }
 

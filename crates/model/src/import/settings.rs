@@ -30,6 +30,9 @@ pub(super) struct HiddenWidth {
 }
 
 /// `given`, and `defaults` where it says nothing: a `config.json` leaves out what is the family's default.
+///
+/// # Errors
+/// No settings at all; one that is missing or of another type, by its name.
 pub(super) fn settings<T: DeserializeOwned>(given: &Value, defaults: &Value) -> Result<T> {
     let mut all = defaults.clone();
     let (Some(all_fields), Some(given)) = (all.as_object_mut(), given.as_object()) else {
@@ -39,7 +42,7 @@ pub(super) fn settings<T: DeserializeOwned>(given: &Value, defaults: &Value) -> 
     for (field, value) in given.iter().filter(|(_, value)| !value.is_null()) {
         all_fields.insert(field.clone(), value.clone());
     }
-    Ok(serde_json::from_value(all)?)
+    Ok(serde_path_to_error::deserialize(all)?)
 }
 
 /// The setting `name` of `given`; `None` where it is left out or `null`.

@@ -218,6 +218,8 @@ fn settings_that_do_not_fit_are_refused() {
     );
     config("siglip", "\"num_channels\": 3", "\"num_channels\": 1")
         .refuse("num_channels = 1: only 3 can be imported");
+    config("siglip", "\"num_attention_heads\": 2", "\"num_attention_heads\": \"2\"")
+        .refuse("FOLDER/config.json: num_attention_heads: invalid type: string \"2\", expected usize");
     config("siglip", "\"num_attention_heads\": 2", "\"num_attention_heads\": 3")
         .refuse("FOLDER: not a shape that an encoder can have: model.vision.heads = 3 must divide dim = 16");
     config("siglip", "\"image_size\": 20", "\"image_size\": 24")
