@@ -2,7 +2,7 @@
 
 use std::hint;
 use std::ops::Range;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -22,8 +22,10 @@ use crate::output;
 
 /// Bytes of all ranks that cross at once to one.
 const TOGETHER: usize = 1 << 30;
-/// Bytes of a short message, its length included: what a rank reports in a step fits, mostly.
+/// Bytes of a short message, its length included, at first.
 const LETTER: usize = 512;
+/// Those of all ranks together, at most: what takes about the latency of a message.
+const LETTERS: usize = 1 << 14;
 /// How long a rank that waits keeps the processor.
 const AT_ONCE: Duration = Duration::from_micros(100);
 /// How long it leaves it then, before it looks again.
@@ -41,6 +43,8 @@ pub(super) struct Mpi {
     universe: Mutex<Option<Universe>>,
     /// Whether some of them are on another machine.
     apart: bool,
+    /// Bytes of a letter, the same at all ranks.
+    letter: AtomicUsize,
     clock: Clock,
     /// Nanoseconds of the clock in calls, and those until all others had come.
     spent: AtomicU64,
@@ -70,48 +74,59 @@ impl Mpi {
         let (rank, ranks) = (world().rank() as usize, world().size() as usize);
         let apart = (world().split_shared(rank as i32).size() as usize) < ranks;
         let universe = Mutex::new(Some(universe));
+        let letter = AtomicUsize::new(LETTER);
         let [spent, waited] = [(); 2].map(|()| AtomicU64::new(0));
-        Ok(Arc::new(Self { rank, ranks, universe, apart, clock: Clock::begin(), spent, waited }))
+        Ok(Arc::new(Self { rank, ranks, universe, apart, letter, clock: Clock::begin(), spent, waited }))
     }
 
     /// [`Exchange::scatter`] of any numbers.
     fn to_all<T: Equivalence>(&self, own: &[T], parts: &[Range<usize>], given: &mut [T]) -> Result<()> {
-        self.timed(|world| {
-            let len = parts[self.rank].len();
-            let (counts, begins) = places(parts.iter().cloned())?;
-            let own = Partition::new(own, counts, begins);
-            let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
-            let mut given = PartitionMut::new(given, counts, begins);
-            request::scope(|scope| {
-                self.wait(world.immediate_all_to_all_varcount_into(scope, &own, &mut given));
-            });
-            Ok(())
-        })
+        let len = parts[self.rank].len();
+        let (counts, begins) = places(parts.iter().cloned())?;
+        let own = Partition::new(own, counts, begins);
+        let (counts, begins) = places((0..self.ranks).map(|rank| rank * len..(rank + 1) * len))?;
+        let mut given = PartitionMut::new(given, counts, begins);
+        request::scope(|scope| {
+            let (come, world) = (self.come(), world());
+            self.end(come, world.immediate_all_to_all_varcount_into(scope, &own, &mut given));
+        });
+        Ok(())
     }
 
-    /// [`Exchange::gather_at_first`] of few bytes; nothing elsewhere.
-    fn piece_at_first(&self, world: &SimpleCommunicator, own: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let parts = in_turn(&lens(world, own.len(), self.ranks)?);
-        let first = world.process_at_rank(0);
-        if self.rank > 0 {
-            first.gather_varcount_into(somewhere(own));
-            return Ok(Vec::new());
-        }
-        let mut all = room(parts.last().map_or(0, |part| part.end));
-        let (counts, places) = places(parts.iter().cloned())?;
-        first.gather_varcount_into_root(somewhere(own), &mut PartitionMut::new(&mut all[..], counts, places));
-        Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
+    /// Begins a call of which all ranks take part.
+    fn come(&self) -> Come {
+        Come { begun: self.clock.now(), all: world().immediate_barrier() }
     }
 
-    /// What `call` gives, once all have come.
-    fn timed<T>(&self, call: impl FnOnce(&SimpleCommunicator) -> Result<T>) -> Result<T> {
-        let (begun, world) = (self.clock.now(), world());
-        // Every call waits for all; so it is known how long.
-        self.wait(world.immediate_barrier());
+    /// Waits for the `message` of a call. The barrier crosses beside it, so that nobody waits twice: it tells
+    /// when all others had come.
+    fn end<'a, D: ?Sized, S: Scope<'a>>(&self, Come { begun, all }: Come, message: Request<'a, D, S>) {
+        self.wait(all);
         self.add_to(&self.waited, begun);
-        let result = call(&world);
+        self.wait(message);
         self.add_to(&self.spent, begun);
-        result
+    }
+
+    /// [`Exchange::gather`] of what is too long for letters.
+    fn gather_long(&self, world: &SimpleCommunicator, own: &[u8], lengths: &[usize]) -> Result<Vec<Vec<u8>>> {
+        let mut of_ranks: Vec<Vec<u8>> = lengths.iter().map(|&length| Vec::with_capacity(length)).collect();
+        for pieces in self.pieces(lengths) {
+            let parts = in_turn(pieces.iter().map(Range::len));
+            let mut all = room(parts.last().map_or(0, |part| part.end));
+            let (counts, places) = places(parts.iter().cloned())?;
+            let mut to = PartitionMut::new(&mut all[..], counts, places);
+            world.all_gather_varcount_into(somewhere(&own[pieces[self.rank].clone()]), &mut to);
+            of_ranks.iter_mut().zip(parts).for_each(|(of_rank, part)| of_rank.extend(&all[part]));
+        }
+        Ok(of_ranks)
+    }
+
+    /// What crosses at once of messages of these lengths, one by rank: it is counted in 31 bits.
+    fn pieces(&self, lengths: &[usize]) -> impl Iterator<Item = Vec<Range<usize>>> {
+        let (longest, most) = (lengths.iter().copied().max().unwrap_or(0), TOGETHER / self.ranks);
+        (0..longest).step_by(most).map(move |begin| {
+            lengths.iter().map(|&length| begin.min(length)..(begin + most).min(length)).collect()
+        })
     }
 
     /// Adds the time since `begun`.
@@ -182,32 +197,35 @@ impl Clock {
     }
 }
 
-/// The length of what a rank tells, and its beginning.
-type Letter = [u8; LETTER];
+/// A call of which all ranks take part.
+struct Come {
+    begun: Duration,
+    /// Ends when all have come.
+    all: Request<'static, ()>,
+}
 
-fn letter(own: &[u8]) -> Letter {
-    let mut letter = [0; LETTER];
-    let length = (own.len() as u64).to_le_bytes();
-    let all = length.iter().chain(own);
-    letter.iter_mut().zip(all).for_each(|(to, &byte)| *to = byte);
+/// The length of what a rank tells, and its beginning, in `size` bytes.
+fn letter(own: &[u8], size: usize) -> Vec<u8> {
+    let mut letter: Vec<u8> =
+        (own.len() as u64).to_le_bytes().into_iter().chain(own.iter().copied()).collect();
+    letter.resize(size, 0);
     letter
 }
 
-fn length(letter: &Letter) -> usize {
+fn length(letter: &[u8]) -> usize {
     letter.first_chunk().map_or(0, |&length| u64::from_le_bytes(length) as usize)
 }
 
 /// All of it, if that is no longer than a letter.
-fn short(letter: &Letter) -> Option<Vec<u8>> {
+fn short(letter: &[u8]) -> Option<Vec<u8>> {
     Some(letter[size_of::<u64>()..].get(..length(letter))?.to_vec())
 }
 
-/// What all ranks tell, each a part of it all.
-fn gather_long(world: &SimpleCommunicator, own: &[u8], parts: Vec<Range<usize>>) -> Result<Vec<Vec<u8>>> {
-    let mut all = room(parts.last().map_or(0, |part| part.end));
-    let (counts, places) = places(parts.iter().cloned())?;
-    world.all_gather_varcount_into(somewhere(own), &mut PartitionMut::new(&mut all[..], counts, places));
-    Ok(parts.into_iter().map(|part| all[part].to_vec()).collect())
+/// The size of a letter for what is as long as this; that at first where the letters of all ranks would take
+/// long.
+fn letter_size(told: usize, ranks: usize) -> usize {
+    let size = (told + size_of::<u64>()).next_power_of_two();
+    if size * ranks <= LETTERS { size.max(LETTER) } else { LETTER }
 }
 
 /// Where the end of MPI is not asked for the process has failed: in it MPI would wait for the others.
@@ -232,28 +250,14 @@ fn places(parts: impl IntoIterator<Item = Range<usize>>) -> Result<(Vec<Count>, 
 }
 
 /// Consecutive parts with these numbers of values.
-fn in_turn(counts: &[Count]) -> Vec<Range<usize>> {
+fn in_turn(counts: impl IntoIterator<Item = usize>) -> Vec<Range<usize>> {
     let mut end = 0;
-    let of = |&count: &Count| {
+    let of = |count: usize| {
         let start = end;
-        end += count as usize;
+        end += count;
         start..end
     };
-    counts.iter().map(of).collect()
-}
-
-/// The length of what each rank gives, which may be long.
-fn lengths(world: &SimpleCommunicator, own: usize, ranks: usize) -> Vec<usize> {
-    let mut all = vec![0_u64; ranks];
-    world.all_gather_into(&(own as u64), &mut all[..]);
-    all.into_iter().map(|length| length as usize).collect()
-}
-
-/// The length of what each rank gives.
-fn lens(world: &SimpleCommunicator, own: usize, ranks: usize) -> Result<Vec<Count>> {
-    let mut all = vec![0; ranks];
-    world.all_gather_into(&count(own)?, &mut all[..]);
-    Ok(all)
+    counts.into_iter().map(of).collect()
 }
 
 /// The same bytes. No bytes lie at the address 1, which Open MPI takes for `MPI_IN_PLACE`.
@@ -289,36 +293,51 @@ impl Exchange for Mpi {
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
         let (begun, world) = (self.clock.now(), world());
         // Most reports are short: then one message is all of it.
-        let (letter, mut letters) = (letter(own), vec![[0; LETTER]; self.ranks]);
+        let size = self.letter.load(Ordering::Relaxed);
+        let (letter, mut letters) = (letter(own, size), vec![0; self.ranks * size]);
         request::scope(|scope| {
-            self.wait(world.immediate_all_gather_into(scope, &letter[..], letters.as_flattened_mut()));
+            self.wait(world.immediate_all_gather_into(scope, &letter[..], &mut letters[..]));
         });
         // It has waited for all of them.
         self.add_to(&self.waited, begun);
-        let all = match letters.iter().map(short).collect() {
+        let letters = || letters.chunks_exact(size);
+        let lengths: Vec<usize> = letters().map(length).collect();
+        let all = match letters().map(short).collect() {
             Some(all) => all,
-            None => {
-                let lens = letters.iter().map(|letter| count(length(letter))).collect::<Result<Vec<_>>>()?;
-                gather_long(&world, own, in_turn(&lens))?
-            }
+            None => self.gather_long(&world, own, &lengths)?,
         };
+        // What is told in every step is as long in the next. All ranks know the lengths of all.
+        let longest = lengths.into_iter().max().unwrap_or(0);
+        self.letter.fetch_max(letter_size(longest, self.ranks), Ordering::Relaxed);
         self.add_to(&self.spent, begun);
         Ok(all)
     }
 
     fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
-        self.timed(|world| {
-            let longest = lengths(world, own.len(), self.ranks).into_iter().max().unwrap_or(0);
-            let mut of_ranks = vec![Vec::new(); self.ranks];
-            // What crosses at once is counted in 31 bits.
-            let piece = TOGETHER / self.ranks;
-            for begin in (0..longest.max(1)).step_by(piece) {
-                let own = &own[begin.min(own.len())..(begin + piece).min(own.len())];
-                let found = self.piece_at_first(world, own)?;
-                of_ranks.iter_mut().zip(found).for_each(|(of_rank, piece)| of_rank.extend(piece));
+        let (begun, world) = (self.clock.now(), world());
+        let (length, mut lengths) = (own.len() as u64, vec![0_u64; self.ranks]);
+        request::scope(|scope| {
+            self.wait(world.immediate_all_gather_into(scope, &length, &mut lengths[..]));
+        });
+        // It has waited for all of them.
+        self.add_to(&self.waited, begun);
+        let lengths: Vec<usize> = lengths.into_iter().map(|length| length as usize).collect();
+        let mut of_ranks = vec![Vec::new(); self.ranks];
+        let first = world.process_at_rank(0);
+        for pieces in self.pieces(&lengths) {
+            let own = somewhere(&own[pieces[self.rank].clone()]);
+            if self.rank > 0 {
+                first.gather_varcount_into(own);
+                continue;
             }
-            Ok((self.rank == 0).then_some(of_ranks))
-        })
+            let parts = in_turn(pieces.iter().map(Range::len));
+            let mut all = room(parts.last().map_or(0, |part| part.end));
+            let (counts, places) = places(parts.iter().cloned())?;
+            first.gather_varcount_into_root(own, &mut PartitionMut::new(&mut all[..], counts, places));
+            of_ranks.iter_mut().zip(parts).for_each(|(of_rank, part)| of_rank.extend(&all[part]));
+        }
+        self.add_to(&self.spent, begun);
+        Ok((self.rank == 0).then_some(of_ranks))
     }
 
     fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
@@ -330,11 +349,13 @@ impl Exchange for Mpi {
     }
 
     fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
-        self.timed(|world| {
-            let (counts, begins) = places(parts.iter().cloned())?;
-            world.all_gather_varcount_into(own, &mut PartitionMut::new(whole, counts, begins));
-            Ok(())
-        })
+        let (counts, begins) = places(parts.iter().cloned())?;
+        let mut whole = PartitionMut::new(whole, counts, begins);
+        request::scope(|scope| {
+            let (come, world) = (self.come(), world());
+            self.end(come, world.immediate_all_gather_varcount_into(scope, own, &mut whole));
+        });
+        Ok(())
     }
 }
 
@@ -397,9 +418,15 @@ mod tests {
     fn what_is_short_fits_into_a_letter() {
         let told: Vec<u8> = (0..=LETTER).map(|i| i as u8).collect();
         for count in [0, 1, LETTER - 8, LETTER - 7, LETTER] {
-            let letter = letter(&told[..count]);
-            assert_eq!(length(&letter), count);
+            let letter = letter(&told[..count], LETTER);
+            assert_eq!((letter.len(), length(&letter)), (LETTER, count));
             assert_eq!(short(&letter), (count <= LETTER - 8).then(|| told[..count].to_vec()));
+            assert!(short(&super::letter(&told[..count], letter_size(count, 2))).is_some());
         }
+        assert_eq!(letter_size(LETTER - 8, 2), LETTER);
+        assert_eq!(letter_size(LETTER, 2), 2 * LETTER);
+        // Letters that would take long to cross stay small.
+        assert_eq!(letter_size(LETTERS / 2 - 8, 2), LETTERS / 2);
+        assert_eq!([letter_size(LETTERS / 2, 2), letter_size(LETTER, 64)], [LETTER; 2]);
     }
 }
