@@ -124,8 +124,10 @@ pub(crate) fn parts(ranks: usize, index: usize, count: usize) -> Vec<Range<usize
     (0..ranks).map(part).collect()
 }
 
-/// Values of parameters that cross together at most, 64 MiB. A larger parameter crosses alone.
-const MOST: usize = 1 << 24;
+/// Bytes that cross together at most, those of all ranks. A larger parameter crosses alone.
+pub(crate) const MOST_BYTES: usize = 1 << 26;
+/// The same in values of parameters.
+const MOST: usize = MOST_BYTES / size_of::<f32>();
 /// At least: the time of a message with fewer is its latency alone.
 const LEAST: usize = 1 << 12;
 /// About so many buckets cross while gradients are computed. What is left of them then is mostly the last

@@ -1,6 +1,7 @@
 //! One optimisation step and all it takes to resume it.
 
 mod among;
+mod bundle;
 pub mod checkpoint;
 pub mod config;
 pub mod exchange;

@@ -6,12 +6,13 @@ use std::ops::Range;
 use anyhow::{Context as _, Result, bail};
 use burn::backend::Flex;
 use burn::module::Module;
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_kernels::adamw::{self, PIECE};
 use mm1_kernels::arena::Buffer;
 use mm1_kernels::rows;
 use mm1_model::weights;
 
+use crate::bundle::{Bundles, Shared};
 use crate::config::OptimizerConfig;
 use crate::exchange::{self, Bucket, Exchange, Parts};
 #[cfg(feature = "gpu")]
@@ -269,29 +270,50 @@ impl AdamW {
         &self,
         exchange: &dyn Exchange,
     ) -> Result<Option<BTreeMap<String, TensorData>>> {
-        let mut all = BTreeMap::new();
-        for (path, trained) in &self.trained {
-            let own = trained.moments.export(&[trained.parts[self.rank].len()]);
-            let layout = trained.moments.layout(&trained.shape);
-            for ((name, shape, dtype), (_, own)) in layout.into_iter().zip(own) {
-                let Some(of_ranks) = exchange.gather_at_first(own.bytes())? else { continue };
-                let of_ranks: Vec<&[u8]> = of_ranks.iter().map(Vec::as_slice).collect();
-                let bytes = exchange::in_order(&trained.parts, &of_ranks).concat();
-                let data = TensorData::try_from_bytes_vec(bytes, shape, dtype);
-                all.insert(format!("{path}.{name}"), data.context("moments of ranks with other models")?);
+        let mut bundles = Bundles::new(exchange, &self.shared_moments());
+        for trained in self.trained.values() {
+            for (_, own) in trained.moments.export(&[trained.parts[self.rank].len()]) {
+                bundles.give(own.bytes())?;
             }
         }
-        Ok((exchange.rank() == 0).then_some(all))
+        let Some(whole) = bundles.finish()? else { return Ok(None) };
+        let tensor = |((name, shape, dtype), bytes)| {
+            let data = TensorData::try_from_bytes_vec(bytes, shape, dtype);
+            Ok((name, data.context("moments of ranks with other models")?))
+        };
+        self.layout().zip(whole).map(tensor).collect::<Result<_>>().map(Some)
+    }
+
+    /// Names, shapes and types of the moments of whole parameters.
+    fn layout(&self) -> impl Iterator<Item = (String, Vec<usize>, DType)> {
+        self.trained.iter().flat_map(|(path, trained)| {
+            let layout = trained.moments.layout(&trained.shape).into_iter();
+            layout.map(move |(name, shape, dtype)| (format!("{path}.{name}"), shape, dtype))
+        })
+    }
+
+    /// Which bytes of the moments are of each rank, in the order of [`Self::layout`].
+    fn shared_moments(&self) -> Vec<Shared> {
+        let of = |trained: &TrainedParameter| {
+            // A part begins with a block of moments: what is before it is what as many values have.
+            let bytes = |values: usize| {
+                let of_values = trained.moments.layout(&[values]).into_iter();
+                of_values.map(|(_, shape, dtype)| shape.iter().product::<usize>() * dtype.size())
+            };
+            let tensor = |number: usize| {
+                let of = |values: usize| bytes(values).nth(number).unwrap_or_default();
+                let parts = trained.parts.iter().map(|part| of(part.start)..of(part.end)).collect();
+                Shared { bytes: of(trained.count()), parts }
+            };
+            (0..bytes(0).count()).map(tensor).collect::<Vec<_>>()
+        };
+        self.trained.values().flat_map(of).collect()
     }
 
     /// Takes the moments that [`AdamW::export`] gave, of ranks their parts; they must be those of the same
     /// parameters.
     pub(crate) fn import(&mut self, tensors: BTreeMap<String, TensorData>, device: &Device) -> Result<()> {
-        let expected = self.trained.iter().flat_map(|(path, trained)| {
-            let layout = trained.moments.layout(&trained.shape).into_iter();
-            layout.map(move |(name, shape, dtype)| (format!("{path}.{name}"), shape, dtype))
-        });
-        let mut loaded = parameters::check(tensors, expected)?;
+        let mut loaded = parameters::check(tensors, self.layout())?;
         for (path, trained) in &mut self.trained {
             let part = trained.parts[self.rank].clone();
             // A part begins with a block of moments: the numbers before it are those of as many values.
