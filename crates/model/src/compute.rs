@@ -110,7 +110,14 @@ impl Compute {
         self.ops.memory()?.gradient_sums()
     }
 
-    /// The same giving gradients of parameters away during the backward pass, where operations can do that.
+    /// Whether gradients of parameters can be given away during the backward pass. Where not, nobody needs
+    /// [`Self::with_gradient_hook`].
+    pub fn gives_gradients_away(&self) -> bool {
+        self.ops.gives_gradients_away()
+    }
+
+    /// The same giving gradients of parameters away during the backward pass, where
+    /// [`Self::gives_gradients_away`].
     pub fn with_gradient_hook(&self, hook: &Arc<GradientHook>) -> Self {
         let hooked = self.ops.with_gradient_hook(hook);
         Self { ops: hooked.unwrap_or_else(|| self.ops.clone()), ..self.clone() }

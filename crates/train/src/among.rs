@@ -1,7 +1,7 @@
 //! A step of several ranks: see [`Exchange`].
 //!
 //! Each micro-batch's gradient is computed by itself, and a rank adds those of its part of a parameter in
-//! the order of the micro-batches of the whole step, one exchange for each round of the ranks. So losses and
+//! the order of the micro-batches of the whole step, as they cross in rounds of the ranks. So losses and
 //! weights are the same to the last bit for any number of ranks. A process without an exchange adds to its
 //! sums inside of the backward pass, which is faster and rounds otherwise.
 // Rejected: each rank sums its own micro-batches, and ranks are summed once a step. It sends accumulate / n
@@ -14,23 +14,24 @@ use mm1_model::Compute;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
-use crate::exchange::{Exchange, of_step};
+use crate::exchange::{Exchange, of_step, put_part, take_part};
 use crate::norm::Norm;
 use crate::optim::{PartSums, Update};
+use crate::overlap::Rounds;
 use crate::parameters;
 use crate::report::StepReport;
 use crate::step::{MicroBatch, Objective, Preceding, Step, StepResult, Trainer};
 use crate::whole_step::{PlacedBatch, SharedStep};
 
 impl<M: Objective> Trainer<M> {
-    /// As [`Trainer::step`]; `batches` are this rank's.
+    /// As [`Trainer::take_step_telling`]; `batches` are this rank's. Gives the notes of all ranks.
     pub(crate) fn step_among(
         &mut self,
         exchange: &dyn Exchange,
         compute: &Compute,
-        batches: &[M::Batch],
-        lr: f64,
-    ) -> Result<StepReport> {
+        (batches, lr): (&[M::Batch], f64),
+        note: &mut dyn FnMut() -> Result<Vec<u8>>,
+    ) -> Result<(StepReport, Vec<Vec<u8>>)> {
         let own: Vec<[f64; 3]> =
             batches.iter().map(|b| [M::weight(b), b.tokens() as f64, b.images() as f64]).collect();
         let all = of_step(exchange, &own)?;
@@ -53,11 +54,12 @@ impl<M: Objective> Trainer<M> {
             }
             None => Default::default(),
         };
-        let (found, sums) = self.learn_among(exchange, compute, &placed, shared)?;
-        let found = StepFindings { losses: found, squares: self.optimizer.squares_of_parts(&sums) };
-        let found = found.of_all(exchange)?;
+        let (losses, sums) = self.learn_among(exchange, compute, &placed, shared)?;
+        let squares = self.optimizer.squares_of_parts(&sums);
+        let found = StepFindings { losses, squares, note: note()? }.of_all(exchange)?;
         let (loss, auxiliary_losses) = losses_of_step(&found);
-        let squares: Vec<_> = found.into_iter().map(|of_rank| of_rank.squares).collect();
+        let (squares, notes): (Vec<_>, Vec<_>) =
+            found.into_iter().map(|of_rank| (of_rank.squares, of_rank.note)).unzip();
         let grad_norm = self.optimizer.norm_of_parts(&squares).with_context(|| {
             let samples: Vec<_> = batches.iter().flat_map(MicroBatch::samples).collect();
             format!("step {}, samples of this rank {}", self.steps_done(), samples.join(", "))
@@ -73,7 +75,7 @@ impl<M: Objective> Trainer<M> {
         self.model = self.model.take().map(|model| parameters::map(model, &mut put).follow(time));
         self.step = time;
         let (tokens, images) = (sum(1) as usize, sum(2) as usize);
-        Ok(StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures })
+        Ok((StepReport { loss, grad_norm, weight, tokens, images, auxiliary_losses, figures }, notes))
     }
 
     /// The losses of this rank's micro-batches, and the sums of the gradients of all.
@@ -84,14 +86,16 @@ impl<M: Objective> Trainer<M> {
         placed: &[Option<PlacedBatch<'_, M::Batch>>],
         mut shared: Option<SharedStep<'_, M::Batch>>,
     ) -> Result<(Vec<BatchLosses>, PartSums)> {
-        let crossing = self.optimizer.crossing();
-        let mut sums = self.optimizer.part_sums();
+        let (crossing, sums) = (self.optimizer.crossing(), self.optimizer.part_sums());
+        let how = (placed.len(), compute.gives_gradients_away());
+        let mut rounds = Rounds::new(exchange, crossing, sums, how);
+        let beside = rounds.beside();
         let mut found = Vec::with_capacity(placed.len());
         for (round, placed) in placed.iter().enumerate() {
             let number = round * exchange.ranks() + exchange.rank();
-            let losses = crossing.add_while(exchange, &mut sums, |outlet| {
+            let losses = rounds.add_while(exchange, |outlet| {
                 let mut compute = compute.clone();
-                if exchange.overlaps() {
+                if beside {
                     let hook = outlet.hook(self.model(), |path| self.optimizer.number_of(path));
                     compute = compute.with_gradient_hook(&hook);
                 }
@@ -107,7 +111,7 @@ impl<M: Objective> Trainer<M> {
             });
             found.push(losses.with_context(|| format!("step {}", self.steps_done()))?);
         }
-        Ok((found, sums))
+        Ok((found, rounds.into_sums()))
     }
 
     /// The micro-batches of this rank, rank `rank` of `ranks`, in a step of the weight `weight`; none in the
@@ -158,6 +162,8 @@ struct StepFindings {
     losses: Vec<BatchLosses>,
     /// The sums of squares of its parts.
     squares: Vec<f64>,
+    /// What it tells the others beside.
+    note: Vec<u8>,
 }
 
 impl StepFindings {
@@ -166,24 +172,25 @@ impl StepFindings {
         exchange.gather(&self.bytes()?)?.iter().map(|bytes| Self::from_bytes(bytes)).collect()
     }
 
-    /// The length of the losses as JSON, with numbers as bits, which none may lose; these; the squares.
+    /// The losses as JSON, with numbers as bits, which none may lose, and the note, each behind its length;
+    /// the squares.
     fn bytes(&self) -> Result<Vec<u8>> {
         let bits = |(loss, auxiliary): &BatchLosses| {
             let auxiliary = auxiliary.iter().map(|(name, loss)| (name.clone(), loss.to_bits()));
             (loss.to_bits(), auxiliary.collect::<BTreeMap<_, _>>())
         };
         let losses = serde_json::to_vec(&self.losses.iter().map(bits).collect::<Vec<_>>())?;
-        let mut bytes = (losses.len() as u64).to_le_bytes().to_vec();
-        bytes.extend(losses);
+        let mut bytes = Vec::new();
+        put_part(&mut bytes, &losses);
+        put_part(&mut bytes, &self.note);
         bytes.extend(self.squares.iter().flat_map(|square| square.to_le_bytes()));
         Ok(bytes)
     }
 
     /// What [`Self::bytes`] gave.
     fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (length, rest) = bytes.split_first_chunk().context("what another rank has sent")?;
-        let length = usize::try_from(u64::from_le_bytes(*length))?;
-        let (losses, squares) = rest.split_at_checked(length).context("what another rank has sent")?;
+        let (losses, behind) = take_part(bytes).context("what another rank has sent")?;
+        let (note, squares) = take_part(behind).context("what another rank has sent")?;
         let losses: Vec<(u64, BTreeMap<String, u64>)> =
             serde_json::from_slice(losses).context("what another rank has sent")?;
         let floats = |(loss, auxiliary): (u64, BTreeMap<String, u64>)| {
@@ -193,6 +200,7 @@ impl StepFindings {
         Ok(Self {
             losses: losses.into_iter().map(floats).collect(),
             squares: squares.as_chunks().0.iter().map(|&square| f64::from_le_bytes(square)).collect(),
+            note: note.to_vec(),
         })
     }
 }
@@ -221,12 +229,14 @@ mod tests {
         let found = StepFindings {
             losses: vec![(0.1 + 0.2, auxiliary), (f64::MIN_POSITIVE, BTreeMap::new())],
             squares: vec![1e300, -0.0, f64::INFINITY],
+            note: vec![7; 30],
         };
         let bytes = found.bytes().expect("bytes");
         assert_eq!(StepFindings::from_bytes(&bytes).expect("the same"), found);
         assert!(StepFindings::from_bytes(&bytes[..20]).is_err());
         assert!(StepFindings::from_bytes(&[]).is_err());
-        let (loss, auxiliary) = losses_of_step(&[found, StepFindings { losses: vec![], squares: vec![] }]);
+        let (loss, auxiliary) =
+            losses_of_step(&[found, StepFindings { losses: vec![], squares: vec![], note: vec![] }]);
         assert_eq!((loss, auxiliary["balance"]), (0.1 + 0.2 + f64::MIN_POSITIVE, 1.0 / 3.0));
     }
 }

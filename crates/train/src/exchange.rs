@@ -137,9 +137,12 @@ const BUCKETS: usize = 8;
 /// Which parameters cross together, by path, in the order in which their gradients are there, about: the
 /// model's backwards. `parameters` are all trained ones with their numbers of values, in the order of the
 /// model. A table of embeddings is read first, so that its gradient comes last.
-pub fn buckets(parameters: Vec<(String, usize)>) -> Vec<Vec<String>> {
+///
+/// Where nothing crosses `beside` the computing of gradients, as few messages as may be are best: in each all
+/// ranks wait for one another. No digit depends on it.
+pub fn buckets(parameters: Vec<(String, usize)>, beside: bool) -> Vec<Vec<String>> {
     let all: usize = parameters.iter().map(|(_, count)| count).sum();
-    let room = (all / BUCKETS).clamp(LEAST, MOST);
+    let room = if beside { (all / BUCKETS).clamp(LEAST, MOST) } else { MOST };
     let is_table = |path: &str| path.rsplit('.').next() == Some("embedding");
     let (tables, others): (Vec<_>, Vec<_>) =
         parameters.into_iter().rev().partition(|(path, _)| is_table(path));
@@ -159,12 +162,29 @@ pub fn buckets(parameters: Vec<(String, usize)>) -> Vec<Vec<String>> {
     buckets
 }
 
+/// Rounds of micro-batches whose gradients, of `count` values in a round, cross together: as many as fit into
+/// a message. Ranks wait for one another once for all of them, so that a rank with much to do in one round
+/// and little in another is not waited for. None is held back where gradients cross `beside` the computing of
+/// others.
+pub(crate) fn rounds_together(count: usize, beside: bool) -> usize {
+    if beside { 1 } else { (MOST / count.max(1)).max(1) }
+}
+
 /// Parameters that cross together, rank by rank: all that is of rank 0, then of rank 1 and so on.
 #[derive(Debug)]
 pub(crate) struct Bucket {
     members: Vec<Member>,
     /// Where what is of each rank lies.
     ranks: Vec<Range<usize>>,
+}
+
+/// One of the rounds of micro-batches whose gradients cross together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Round {
+    /// Which of them it is, from 0.
+    pub(crate) number: usize,
+    /// How many there are.
+    pub(crate) of: usize,
 }
 
 /// A parameter of a bucket.
@@ -208,6 +228,11 @@ impl Bucket {
         &self.ranks
     }
 
+    /// Where what is of each rank lies in `rounds` of them that cross together.
+    pub(crate) fn ranks_of(&self, rounds: usize) -> Vec<Range<usize>> {
+        self.ranks.iter().map(|of_rank| rounds * of_rank.start..rounds * of_rank.end).collect()
+    }
+
     /// Values of all.
     pub(crate) fn len(&self) -> usize {
         self.ranks.last().map_or(0, |last| last.end)
@@ -227,9 +252,18 @@ impl Member {
         begin..begin + self.parts[rank].len()
     }
 
-    /// Writes the parameter's values to their places in `packed`, zeros where there are none.
-    pub(crate) fn pack(&self, whole: Option<&[f32]>, packed: &mut [f32]) {
-        for (part, place) in self.places() {
+    /// Writes the parameter's values to their places in `packed`, zeros where there are none. That is of
+    /// several rounds: rank by rank, and of each round by round.
+    pub(crate) fn pack(
+        &self,
+        bucket: &Bucket,
+        Round { number, of }: Round,
+        whole: Option<&[f32]>,
+        packed: &mut [f32],
+    ) {
+        for ((part, place), of_rank) in self.places().zip(&bucket.ranks) {
+            let begin = (of - 1) * of_rank.start + number * of_rank.len() + place.start;
+            let place = begin..begin + place.len();
             match whole {
                 Some(whole) => packed[place].copy_from_slice(&whole[part]),
                 None => packed[place].fill(0.0),
@@ -252,6 +286,18 @@ pub(crate) fn in_order<'a, T>(parts: &[Range<usize>], of_ranks: &[&'a [T]]) -> V
     placed.retain(|(_, values)| !values.is_empty());
     placed.sort_unstable_by_key(|(start, _)| *start);
     placed.into_iter().map(|(_, values)| values).collect()
+}
+
+/// Adds `part` to `bytes`, behind its length.
+pub(crate) fn put_part(bytes: &mut Vec<u8>, part: &[u8]) {
+    bytes.extend((part.len() as u64).to_le_bytes());
+    bytes.extend(part);
+}
+
+/// What [`put_part`] has put at the beginning of `bytes`, and the rest.
+pub(crate) fn take_part(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (length, rest) = bytes.split_first_chunk()?;
+    rest.split_at_checked(usize::try_from(u64::from_le_bytes(*length)).ok()?)
 }
 
 /// `[f64; N]` of each micro-batch of a step, in order, from those of this rank.
@@ -282,7 +328,7 @@ mod tests {
     #[test]
     fn parameters_cross_in_the_order_of_the_backward_pass() {
         let named = |parameters: &[(&str, usize)]| {
-            buckets(parameters.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect())
+            buckets(parameters.iter().map(|(path, count)| ((*path).to_owned(), *count)).collect(), true)
         };
         assert!(named(&[]).is_empty());
         let small = named(&[("vision.patch", 3), ("lm.embedding", 5), ("lm.blocks.0.w", 7), ("lm.norm", 1)]);
@@ -294,6 +340,21 @@ mod tests {
         let many = |count: usize| named(&paths.iter().map(|p| (p.as_str(), count)).collect::<Vec<_>>());
         assert_eq!(many(10 * LEAST).len(), 9, "twelve of a hundred in each");
         assert_eq!(many(MOST).len(), 100, "none above the most");
+    }
+
+    #[test]
+    fn what_crosses_after_the_backward_pass_crosses_together() {
+        let of = |counts: &[usize]| {
+            let named = |(i, &count): (usize, &usize)| (format!("blocks.{i}"), count);
+            let buckets = buckets(counts.iter().enumerate().map(named).collect(), false);
+            buckets.iter().map(Vec::len).collect::<Vec<_>>()
+        };
+        assert_eq!(of(&[MOST / 4; 4]), [4]);
+        assert_eq!(of(&[MOST / 4; 9]), [4, 4, 1], "none above the most");
+        assert_eq!(of(&[1, 2 * MOST, 1]), [1, 1, 1]);
+        let rounds = |count| [false, true].map(|beside| rounds_together(count, beside));
+        assert_eq!(rounds(MOST / 3), [3, 1]);
+        assert_eq!((rounds(2 * MOST), rounds(0)), ([1, 1], [MOST, 1]));
     }
 
     #[test]
@@ -311,7 +372,13 @@ mod tests {
             .collect();
         let mut packed = vec![f32::NAN; bucket.len()];
         let members = || bucket.members().iter();
-        members().zip(&whole).for_each(|(member, values)| member.pack(Some(values), &mut packed));
+        let pack = |round: Round, factor: f32, packed: &mut [f32]| {
+            for (member, values) in members().zip(&whole) {
+                let values: Vec<f32> = values.iter().map(|value| factor * value).collect();
+                member.pack(&bucket, round, Some(&values), packed);
+            }
+        };
+        pack(Round { number: 0, of: 1 }, 1.0, &mut packed);
         for (member, values) in members().zip(&whole) {
             let mut unpacked = vec![f32::NAN; values.len()];
             member.unpack(&packed, &mut unpacked);
@@ -323,7 +390,16 @@ mod tests {
         assert!(of_first == expected && !expected.is_empty());
         let large = &bucket.members()[3];
         assert!(of_first[large.place_of(0, &bucket)] == whole[3][parts[3][0].clone()]);
-        members().for_each(|member| member.pack(None, &mut packed));
+        // Of two rounds: of each rank the first and the second.
+        let mut of_two = vec![f32::NAN; 2 * bucket.len()];
+        (0..2).for_each(|number| pack(Round { number, of: 2 }, [1.0, -1.0][number], &mut of_two));
+        for (of_rank, place) in bucket.ranks().iter().zip(bucket.ranks_of(2)) {
+            let first = &packed[of_rank.clone()];
+            let both: Vec<f32> = first.iter().copied().chain(first.iter().map(|value| -value)).collect();
+            assert!(of_two[place] == both);
+        }
+        let none = |member: &Member| member.pack(&bucket, Round { number: 0, of: 1 }, None, &mut packed);
+        members().for_each(none);
         assert!(packed.iter().all(|&value| value == 0.0));
     }
 

@@ -87,8 +87,14 @@ pub(crate) struct Update<'a> {
 }
 
 impl AdamW {
-    /// With moments of 0 for the part of every trained parameter that is of rank `rank` of `ranks`.
-    pub(crate) fn new<M: Module>(config: OptimizerConfig, model: &M, (rank, ranks): (usize, usize)) -> Self {
+    /// With moments of 0 for every trained parameter; of a rank of an `exchange`, for its part.
+    pub(crate) fn new<M: Module>(
+        config: OptimizerConfig,
+        model: &M,
+        exchange: Option<&dyn Exchange>,
+    ) -> Self {
+        let of = |exchange: &dyn Exchange| (exchange.rank(), exchange.ranks(), exchange.overlaps());
+        let (rank, ranks, beside) = exchange.map_or((0, 1, false), of);
         let all = parameters::collect(model);
         let decay = config.layer_decay.factors(all.keys());
         let trained = all.into_iter().filter(|(_, p)| p.trained).enumerate().map(|(index, (path, p))| {
@@ -105,7 +111,7 @@ impl AdamW {
         let in_order: Vec<_> = weights::shapes(model).into_iter().filter_map(count).collect();
         let parts = |path: String| (path.clone(), trained[&path].parts.clone());
         let bucket = |together: Vec<String>| Bucket::new(ranks, together.into_iter().map(parts));
-        let buckets: Vec<Bucket> = exchange::buckets(in_order).into_iter().map(bucket).collect();
+        let buckets: Vec<Bucket> = exchange::buckets(in_order, beside).into_iter().map(bucket).collect();
         let mut number = 0;
         for (index, bucket) in buckets.iter().enumerate() {
             for (member_index, member) in bucket.members().iter().enumerate() {

@@ -221,8 +221,7 @@ impl<M: Objective> Trainer<M> {
         let model = weights::freeze(model, |path| frozen.contains(path));
         let device =
             model.devices().into_iter().next().context("the model has no parameters")?.without_autodiff();
-        let place = exchange.as_ref().map_or((0, 1), |exchange| (exchange.rank(), exchange.ranks()));
-        let optimizer = AdamW::new(config, &model, place);
+        let optimizer = AdamW::new(config, &model, exchange.as_deref());
         ensure!(
             !optimizer.is_empty(),
             "nothing to train: every part is frozen, or the device has no autodiff"
@@ -249,17 +248,30 @@ impl<M: Objective> Trainer<M> {
     /// If there is nothing to learn. That a loss or gradient is not finite may show later; neither that step
     /// nor one after it updates anything then.
     pub fn take_step(&mut self, batches: &[M::Batch], lr: f64) -> Result<()> {
+        self.take_step_telling(batches, lr, || Ok(Vec::new())).map(drop)
+    }
+
+    /// As [`Self::take_step`]. Each rank tells all others its `note`, with what they exchange anyway: they do
+    /// not wait for each other once more. It is asked for when the gradients of the step are there; without
+    /// ranks, after the step. Gives the notes of all ranks, in their order.
+    ///
+    /// # Errors
+    /// As [`Self::take_step`]; as `note`.
+    pub fn take_step_telling(
+        &mut self,
+        batches: &[M::Batch],
+        lr: f64,
+        mut note: impl FnMut() -> Result<Vec<u8>>,
+    ) -> Result<Vec<Vec<u8>>> {
         let compute = self.compute.clone();
         let (exchange, number) = (self.exchange.clone(), self.step);
-        let taken = compute.step(|compute| match exchange {
-            Some(exchange) => {
-                let report = self.step_among(exchange.as_ref(), compute, batches, lr)?;
-                Ok(Taken::known(report, number))
-            }
-            None => self.step_over(compute, batches, lr),
+        let (taken, notes) = compute.step(|compute| -> Result<_> {
+            let Some(exchange) = exchange else { return Ok((self.step_over(compute, batches, lr)?, None)) };
+            let (report, notes) = self.step_among(exchange.as_ref(), compute, (batches, lr), &mut note)?;
+            Ok((Taken::known(report, number), Some(notes)))
         })?;
         self.taken.push(taken);
-        Ok(())
+        notes.map_or_else(|| Ok(vec![note()?]), Ok)
     }
 
     /// The reports of all steps since the last call, in order.

@@ -13,7 +13,7 @@ use anyhow::{Context as _, Result};
 use burn::tensor::{Device, Tensor, TensorData};
 use mm1_model::Compute;
 
-use crate::exchange::Exchange;
+use crate::exchange::{Exchange, MOST_BYTES, put_part, take_part};
 use crate::step::{MicroBatch, Preceding, Step, StepResult};
 
 /// Tensors `[n, f]`; `None` where one has no rows.
@@ -121,6 +121,20 @@ impl Gathered {
         self.tensors.iter_mut().zip(features).for_each(|(tensors, part)| tensors.extend(part));
     }
 
+    /// The features of `rounds` rounds, as each rank has sent them: in the order of the step.
+    fn push_rounds(&mut self, rounds: usize, of_ranks: &[Vec<u8>], device: &Device) -> Result<()> {
+        let mut rest: Vec<&[u8]> = of_ranks.iter().map(Vec::as_slice).collect();
+        for _ in 0..rounds {
+            for of_rank in &mut rest {
+                let (features, behind) =
+                    take_part(std::mem::take(of_rank)).context("the features of another rank")?;
+                self.push(from_bytes(features, device)?);
+                *of_rank = behind;
+            }
+        }
+        Ok(())
+    }
+
     /// All parts together.
     fn take(&mut self) -> Rows {
         let parts = std::mem::take(&mut self.tensors).into_iter();
@@ -158,15 +172,21 @@ impl<'a, B: MicroBatch> SharedStep<'a, B> {
         batches: &[Option<PlacedBatch<'_, B>>],
         (weight, number): (f64, u64),
     ) -> Result<Self> {
-        let mut gathered = Gathered::default();
-        for batch in batches {
-            let own = match batch {
-                Some(batch) => bytes_of(whole.features(compute, batch)?)?,
-                None => Vec::new(),
-            };
-            for of_rank in exchange.gather(&own)? {
-                gathered.push(from_bytes(&of_rank, device)?);
+        let (mut gathered, mut rest, mut together) = (Gathered::default(), batches, 1);
+        while !rest.is_empty() {
+            let (now, later) = rest.split_at(together.min(rest.len()));
+            let mut own = Vec::new();
+            for batch in now {
+                let features = match batch {
+                    Some(batch) => bytes_of(whole.features(compute, batch)?)?,
+                    None => Vec::new(),
+                };
+                put_part(&mut own, &features);
             }
+            let of_ranks = exchange.gather(&own)?;
+            together = rounds_together(of_ranks.iter().map(Vec::len).max().unwrap_or(0), now.len(), exchange);
+            gathered.push_rounds(now.len(), &of_ranks, device)?;
+            rest = later;
         }
         let samples = batches.iter().flatten().flat_map(|placed| placed.batch.samples()).collect();
         let all = StepFeatures { features: gathered.take(), weight, number, samples };
@@ -188,6 +208,12 @@ impl<'a, B: MicroBatch> SharedStep<'a, B> {
         }
         Ok(found)
     }
+}
+
+/// Rounds whose features cross together next: as many as fit into a message, if they are as long as those of
+/// the `rounds` before, of which the longest of a rank took `bytes`. All ranks find the same.
+fn rounds_together(bytes: usize, rounds: usize, exchange: &dyn Exchange) -> usize {
+    (MOST_BYTES * rounds / exchange.ranks() / bytes.max(1)).max(1)
 }
 
 /// Tensors as ranks send them: of each n, f and the values.

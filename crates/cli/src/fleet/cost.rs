@@ -106,7 +106,9 @@ impl StageOnRanks<'_> {
         let memory = self.memory(&of_stage, &parameters, images);
         let trained = |(path, _): &(String, Vec<usize>)| !training.optimizer.freezes(path);
         let crossing = weights::shapes(&model).into_iter().filter(trained);
-        let messages = buckets(crossing.map(|(path, shape)| (path, shape.iter().product())).collect()).len();
+        let crossing = crossing.map(|(path, shape)| (path, shape.iter().product())).collect();
+        // As between machines, where they cross beside the backward pass.
+        let messages = buckets(crossing, true).len();
         let trained = parameters.trained as u64;
         let sent = [training.optimizer.exchange.bytes() * trained, WEIGHT_BYTES * trained];
         let exchange = Exchange::of(ranks, (sent, messages as u64), micro_batches as u64, network);

@@ -78,7 +78,7 @@ pub(crate) struct Spent {
     pub(crate) waiting: Duration,
 }
 
-/// What a rank tells the others after a step.
+/// What a rank tells the others in a step.
 #[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct StepNote {
     /// Whether it is to stop.
@@ -89,7 +89,7 @@ pub(crate) struct StepNote {
     pub(crate) time: RankTime,
 }
 
-/// What all ranks have told after a step.
+/// What all ranks have told in a step.
 #[derive(Debug, Default)]
 pub(crate) struct StepNotes {
     /// Whether one of them is to stop.
@@ -98,6 +98,16 @@ pub(crate) struct StepNotes {
     pub(crate) skipped: Vec<SkippedSample>,
     /// The time of each.
     pub(crate) times: Vec<RankTime>,
+}
+
+impl StepNote {
+    /// As it crosses.
+    ///
+    /// # Errors
+    /// Those of JSON.
+    pub(crate) fn bytes(&self) -> Result<Vec<u8>> {
+        Ok(serde_json::to_vec(self)?)
+    }
 }
 
 impl Ranks {
@@ -226,7 +236,8 @@ impl Ranks {
     pub(crate) fn end_together(&self, asked: bool) -> Result<bool> {
         let Some(ranks) = &self.0 else { return Ok(asked) };
         ranks.meet(&|| false);
-        Ok(self.notes(StepNote { stop: asked, ..StepNote::default() })?.stop)
+        let note = StepNote { stop: asked, ..StepNote::default() };
+        Ok(self.notes(&ranks.gather(&note.bytes()?)?)?.stop)
     }
 
     /// The time in exchanges so far; none of a process alone.
@@ -330,23 +341,22 @@ impl Ranks {
         Ok(all)
     }
 
-    /// What all ranks have to tell after a step.
+    /// What all ranks have told, by rank.
     ///
     /// # Errors
-    /// The network's own.
-    pub(crate) fn notes(&self, own: StepNote) -> Result<StepNotes> {
-        let Some(ranks) = &self.0 else {
-            return Ok(StepNotes { stop: own.stop, skipped: own.skipped, times: Vec::new() });
-        };
+    /// What is no note.
+    pub(crate) fn notes(&self, told: &[Vec<u8>]) -> Result<StepNotes> {
         let mut all = StepNotes::default();
-        for note in ranks.gather(&serde_json::to_vec(&own)?)? {
-            let note: StepNote = serde_json::from_slice(&note).context("what another rank has sent")?;
+        for note in told {
+            let note: StepNote = serde_json::from_slice(note).context("what another rank has sent")?;
             all.stop |= note.stop;
             all.skipped.extend(note.skipped);
             all.times.push(note.time);
         }
-        // In one order, however many ranks there are.
-        all.skipped.sort_by(|a, b| a.id.cmp(&b.id));
+        if self.0.is_some() {
+            // In one order, however many ranks there are.
+            all.skipped.sort_by(|a, b| a.id.cmp(&b.id));
+        }
         Ok(all)
     }
 

@@ -1,6 +1,7 @@
 //! The loop: next batch, step, log, save if due. Encoder training, pre-training and tuning are values of a
 //! recipe, not loops of their own.
 
+use std::mem;
 use std::path::Path;
 use std::time::Instant;
 
@@ -113,12 +114,15 @@ fn train<M: Objective<Batch = Batch>>(
         let data_seconds = started.elapsed().as_secs_f64();
         let lr = schedule.lr(trainer.steps_done());
         let exchanged = ranks.spent();
-        trainer.take_step(&batches, lr).with_context(|| last_good(&folder))?;
-        let step = trainer.steps_done();
-        let skipped = loader.skipped()[listed..].to_vec();
+        let mut skipped = loader.skipped()[listed..].to_vec();
         listed += skipped.len();
-        let note = StepNote { stop: context.stopped(), skipped, time: clock.read(ranks) };
-        let StepNotes { stop, skipped, times } = ranks.notes(note)?;
+        let note = || {
+            let skipped = mem::take(&mut skipped);
+            StepNote { stop: context.stopped(), skipped, time: clock.read(ranks) }.bytes()
+        };
+        let told = trainer.take_step_telling(&batches, lr, note).with_context(|| last_good(&folder))?;
+        let StepNotes { stop, skipped, times } = ranks.notes(&told)?;
+        let step = trainer.steps_done();
         let exchanged = ranks.spent_since(exchanged);
         log.push(UnreadStep { step, lr, data_seconds, exchanged, skipped }, &times);
         let save = stop || step.is_multiple_of(stage.checkpoint.every) || step == stage.steps;

@@ -94,8 +94,13 @@ pub trait Operations: Debug + Send + Sync {
     /// memory.
     fn in_step(&self) -> Arc<dyn Operations>;
 
-    /// The same operations giving gradients of parameters to a hook; none where the engine runs their
-    /// backward passes.
+    /// Whether they can give gradients of parameters away during the backward pass: not where the engine runs
+    /// that, as on GPUs.
+    fn gives_gradients_away(&self) -> bool {
+        false
+    }
+
+    /// The same operations giving gradients of parameters to a hook; none where they can't.
     fn with_gradient_hook(&self, _hook: &Arc<GradientHook>) -> Option<Arc<dyn Operations>> {
         None
     }

@@ -12,9 +12,12 @@ use mm1_data::batch::Batch;
 use mm1_model::aim::{Aim, AimConfig};
 use mm1_model::clip::{Clip, Contrast};
 use mm1_model::dino::{Centring, Dino, DinoConfig};
+use mm1_model::ops::{Composed, Precision};
 use mm1_model::superclass::SuperClass;
 use mm1_model::{Compute, Mm1, weights};
-use mm1_train::{Exchange, ExchangePrecision, MomentFormat, Objective, OptimizerConfig, Snapshot, Trainer};
+use mm1_train::{
+    Exchange, ExchangePrecision, MomentFormat, Objective, OptimizerConfig, Snapshot, Trainer, exchange,
+};
 use serde_json::Value;
 
 use crate::encoder::{pairs, small_dino, views, vision};
@@ -28,9 +31,29 @@ struct Thread {
     ranks: usize,
     overlaps: bool,
     computes: AtomicBool,
-    /// Exchanges of gradients beside the computing of others.
-    beside: Arc<AtomicUsize>,
+    calls: Arc<Calls>,
     table: Arc<(Barrier, Mutex<Vec<Vec<u8>>>)>,
+}
+
+/// How often the first of them has called, and who exchanged gradients beside the computing of others.
+#[derive(Debug, Default)]
+struct Calls {
+    gather: AtomicUsize,
+    gather_at_first: AtomicUsize,
+    scatter: AtomicUsize,
+    collect: AtomicUsize,
+    beside: AtomicUsize,
+}
+
+impl Calls {
+    /// Of `gather`, `scatter` and `collect`, as training makes them in every step.
+    fn of_steps(&self) -> [usize; 3] {
+        [&self.gather, &self.scatter, &self.collect].map(|calls| calls.load(Ordering::SeqCst))
+    }
+
+    fn beside(&self) -> usize {
+        self.beside.load(Ordering::SeqCst)
+    }
 }
 
 impl Thread {
@@ -38,15 +61,31 @@ impl Thread {
         Self::counted(ranks, true).0
     }
 
-    /// Those that exchange beside computing, or after it, and how often they did beside it.
-    fn counted(ranks: usize, overlaps: bool) -> (Vec<Arc<dyn Exchange>>, Arc<AtomicUsize>) {
+    /// Those that exchange beside computing, or after it, and what they have called.
+    fn counted(ranks: usize, overlaps: bool) -> (Vec<Arc<dyn Exchange>>, Arc<Calls>) {
         let table = Arc::new((Barrier::new(ranks), Mutex::new(vec![Vec::new(); ranks])));
-        let beside = Arc::<AtomicUsize>::default();
+        let calls = Arc::<Calls>::default();
         let rank = |rank| {
-            let (table, beside, computes) = (table.clone(), beside.clone(), AtomicBool::new(false));
-            Arc::new(Self { rank, ranks, overlaps, computes, beside, table }) as Arc<dyn Exchange>
+            let (table, calls, computes) = (table.clone(), calls.clone(), AtomicBool::new(false));
+            Arc::new(Self { rank, ranks, overlaps, computes, calls, table }) as Arc<dyn Exchange>
         };
-        ((0..ranks).map(rank).collect(), beside)
+        ((0..ranks).map(rank).collect(), calls)
+    }
+
+    fn count(&self, calls: &AtomicUsize) {
+        if self.rank == 0 {
+            calls.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+
+    /// What all give.
+    fn share(&self, own: &[u8]) -> Vec<Vec<u8>> {
+        let (barrier, table) = &*self.table;
+        table.lock().unwrap()[self.rank] = own.to_vec();
+        barrier.wait();
+        let all = table.lock().unwrap().clone();
+        barrier.wait();
+        all
     }
 }
 
@@ -76,39 +115,39 @@ impl Exchange for Thread {
     }
 
     fn gather(&self, own: &[u8]) -> Result<Vec<Vec<u8>>> {
-        let (barrier, table) = &*self.table;
-        table.lock().unwrap()[self.rank] = own.to_vec();
-        barrier.wait();
-        let all = table.lock().unwrap().clone();
-        barrier.wait();
-        Ok(all)
+        self.count(&self.calls.gather);
+        Ok(self.share(own))
     }
 
     fn gather_at_first(&self, own: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
-        let all = self.gather(own)?;
+        self.count(&self.calls.gather_at_first);
+        let all = self.share(own);
         Ok((self.rank == 0).then_some(all))
     }
 
     fn scatter(&self, own: &[f32], parts: &[Range<usize>], given: &mut [f32]) -> Result<()> {
+        self.count(&self.calls.scatter);
         let part = |all: Vec<u8>| floats(&all)[parts[self.rank].clone()].to_vec();
         if self.computes.load(Ordering::SeqCst) {
-            self.beside.fetch_add(1, Ordering::SeqCst);
+            self.calls.beside.fetch_add(1, Ordering::SeqCst);
         }
-        let all: Vec<f32> = self.gather(&bytes(own))?.into_iter().flat_map(part).collect();
+        let all: Vec<f32> = self.share(&bytes(own)).into_iter().flat_map(part).collect();
         given.copy_from_slice(&all);
         Ok(())
     }
 
     fn scatter_halves(&self, own: &[u16], parts: &[Range<usize>], given: &mut [u16]) -> Result<()> {
+        self.count(&self.calls.scatter);
         let own: Vec<u8> = own.iter().flat_map(|x| x.to_le_bytes()).collect();
         let part = |all: Vec<u8>| all.as_chunks().0[parts[self.rank].clone()].to_vec();
-        let all: Vec<[u8; 2]> = self.gather(&own)?.into_iter().flat_map(part).collect();
+        let all: Vec<[u8; 2]> = self.share(&own).into_iter().flat_map(part).collect();
         given.iter_mut().zip(all).for_each(|(to, x)| *to = u16::from_le_bytes(x));
         Ok(())
     }
 
     fn collect(&self, own: &[f32], parts: &[Range<usize>], whole: &mut [f32]) -> Result<()> {
-        for (part, of_rank) in parts.iter().zip(self.gather(&bytes(own))?) {
+        self.count(&self.calls.collect);
+        for (part, of_rank) in parts.iter().zip(self.share(&bytes(own))) {
             whole[part.clone()].copy_from_slice(&floats(&of_rank));
         }
         Ok(())
@@ -261,9 +300,9 @@ fn an_exchange_beside_the_backward_pass_changes_no_digit() {
         let of = |exchange: ExchangePrecision| {
             let config = OptimizerConfig { exchange, ..OptimizerConfig::default() };
             let [(beside, count), (after, never)] = [true, false].map(|overlaps| {
-                let (exchanges, count) = Thread::counted(3, overlaps);
+                let (exchanges, calls) = Thread::counted(3, overlaps);
                 let outcome = train_on(&compute(), (&new, batch), &config, exchanges, (0..2, None));
-                (outcome, count.load(Ordering::SeqCst))
+                (outcome, calls.beside())
             });
             assert!(beside == after, "{exchange:?}");
             assert_eq!(never, 0);
@@ -271,12 +310,96 @@ fn an_exchange_beside_the_backward_pass_changes_no_digit() {
         };
         precisions.map(of)[0]
     }
-    // Eight micro-batches of three ranks, of more than one bucket.
+    // Twelve micro-batches of three ranks, of more than one bucket.
     assert!(compare(large, mixed) > 0, "none crossed beside");
     compare(|| adapted(model()), mixed);
     compare(aim, captioned);
     compare(|| contrast(Contrast::Softmax), captioned);
     compare(|| dino(Centring::Sinkhorn), viewed);
+}
+
+/// Buckets that cross while others are computed.
+fn buckets<M: Objective>(model: &M) -> usize {
+    let count = |(path, shape): (String, Vec<usize>)| (path, shape.iter().product());
+    exchange::buckets(weights::shapes(model).into_iter().map(count).collect(), true).len()
+}
+
+/// On one machine ranks wait for one another four times in a step: for the weights of its micro-batches, for
+/// the gradients of all rounds, for what was found, and for the parameters. It was once for each bucket in
+/// each round and for each of the parameters, and once more for notes. Between machines gradients cross
+/// beside the backward pass, bucket by bucket.
+#[test]
+fn ranks_wait_for_one_another_a_few_times_in_a_step() {
+    let config = OptimizerConfig::default();
+    let (one, buckets) = (train((large, mixed), &config, 1, 0..2, None), buckets(&large()));
+    assert!(buckets > 1, "{buckets}");
+    for ranks in 1..=4 {
+        let rounds = BATCHES / ranks;
+        for (overlaps, scattered, collected) in [(false, 1, 1), (true, rounds * buckets, buckets)] {
+            let (exchanges, calls) = Thread::counted(ranks, overlaps);
+            let outcome = train_on(&compute(), (&large, mixed), &config, exchanges, (0..2, None));
+            assert!(outcome == one, "{ranks} ranks, {overlaps}");
+            assert_eq!(calls.of_steps(), [2, scattered, collected].map(|calls| 2 * calls), "{ranks} ranks");
+        }
+    }
+    // Features of the first round, then those of all others.
+    let (exchanges, calls) = Thread::counted(3, false);
+    let new = || contrast(Contrast::Softmax);
+    let outcome = train_on(&compute(), (&new, captioned), &config, exchanges, (0..2, None));
+    assert!(outcome == train((|| contrast(Contrast::Softmax), captioned), &config, 1, 0..2, None));
+    assert_eq!(calls.of_steps(), [4, 1, 1].map(|calls| 2 * calls));
+}
+
+/// It was four messages for each tensor of moments.
+#[test]
+fn the_moments_of_a_checkpoint_cross_together() {
+    for moments in [MomentFormat::F32, MomentFormat::EightBit] {
+        let config = OptimizerConfig { moments, ..OptimizerConfig::default() };
+        let (_, one) = train((large, mixed), &config, 1, 0..1, None);
+        assert!(one.optimizer.len() > 50);
+        for ranks in [2, 3, 4] {
+            let (exchanges, calls) = Thread::counted(ranks, false);
+            let (_, all) = train_on(&compute(), (&large, mixed), &config, exchanges, (0..1, None));
+            assert!(all == one, "{ranks} ranks, {moments:?}");
+            assert_eq!(calls.gather_at_first.load(Ordering::SeqCst), 1, "{ranks} ranks, {moments:?}");
+        }
+    }
+}
+
+/// What a rank tells the others crosses with what they exchange anyway.
+#[test]
+fn notes_cross_with_what_was_found() {
+    let (exchanges, calls) = Thread::counted(3, false);
+    let tell = |exchange: Arc<dyn Exchange>| {
+        let rank = exchange.rank();
+        let config = OptimizerConfig::default();
+        let mut trainer = Trainer::among(&compute(), model(), config, Some(exchange)).unwrap();
+        trainer.take_step_telling(&[mixed(0, 6 * rank)], 1e-2, || Ok(vec![rank as u8; 400 * rank])).unwrap()
+    };
+    let told: Vec<_> = thread::scope(|scope| {
+        let ranks: Vec<_> = exchanges.into_iter().map(|exchange| scope.spawn(|| tell(exchange))).collect();
+        ranks.into_iter().map(|rank| rank.join().unwrap()).collect()
+    });
+    assert!(told.iter().all(|told| *told == [vec![], vec![1; 400], vec![2; 800]]));
+    assert_eq!(calls.of_steps(), [2, 1, 1]);
+    // A process alone asks for its note after the step.
+    let mut alone = Trainer::new(&compute(), model(), OptimizerConfig::default()).unwrap();
+    assert_eq!(alone.take_step_telling(&[mixed(0, 0)], 1e-2, || Ok(vec![9])).unwrap(), [vec![9]]);
+}
+
+/// Neither a thread nor a hook is made where the engine runs the backward pass, as on GPUs.
+#[test]
+fn what_gives_no_gradient_away_exchanges_after_the_backward_pass() {
+    let composed = compute().with_ops(Composed::new(Precision::F32));
+    assert!(compute().gives_gradients_away() && !composed.gives_gradients_away());
+    let config = OptimizerConfig::default();
+    let outcomes = [1, 3].map(|ranks| {
+        let (exchanges, calls) = Thread::counted(ranks, true);
+        let outcome = train_on(&composed, (&large, mixed), &config, exchanges, (0..2, None));
+        assert_eq!(calls.beside(), 0);
+        outcome
+    });
+    assert!(outcomes[0] == outcomes[1]);
 }
 
 /// A rank whose exchanges of gradients fail from the second on.

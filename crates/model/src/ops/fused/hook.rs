@@ -4,8 +4,8 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use burn::backend::Flex;
 use burn::backend::autodiff::NodeId;
-use burn::backend::{Autodiff, Flex};
 use burn::tensor::{Shape, Tensor};
 use burn_flex::FlexTensor;
 
@@ -36,11 +36,10 @@ impl GradientHook {
         Self { give: Box::new(give), parameters: Mutex::default() }
     }
 
-    /// Gives away the gradient of `parameter` as that of `number`. Before the forward pass.
+    /// Gives away the gradient of `parameter`, which is on the CPU, as that of `number`. Before the forward
+    /// pass.
     pub fn watch<const D: usize>(&self, number: usize, parameter: Tensor<D>) {
-        // On a GPU no operation of ours gives gradients away.
-        if let Ok(tensor) = parameter.try_into_primitive::<Autodiff<Flex>>() {
-            let (_, node) = tensor.into_parts();
+        if let Some(node) = Operand::new(parameter).node {
             self.lock().insert(node.id(), Watched { number, uses: 0, sum: None, given: false });
         }
     }

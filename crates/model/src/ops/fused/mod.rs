@@ -66,6 +66,10 @@ impl Operations for Fused {
         Arc::new(Self { memory: StepMemory::of_step(), ..self.clone() })
     }
 
+    fn gives_gradients_away(&self) -> bool {
+        true
+    }
+
     fn with_gradient_hook(&self, hook: &Arc<GradientHook>) -> Option<Arc<dyn Operations>> {
         Some(Arc::new(Self { memory: self.memory.with_hook(hook), ..self.clone() }))
     }
