@@ -14,14 +14,16 @@ use mm1_model::Compute;
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
-use crate::exchange::{Exchange, of_step, put_part, take_part};
+use crate::exchange::{Exchange, PartSums, of_step, put_part, take_part};
+use crate::micro_batch::{MicroBatch, PlacedBatch, Preceding, Step};
 use crate::norm::Norm;
-use crate::optim::{PartSums, Update};
+use crate::optim::Update;
 use crate::overlap::Rounds;
 use crate::parameters;
 use crate::report::StepReport;
-use crate::step::{MicroBatch, Objective, Preceding, Step, StepResult, Trainer};
-use crate::whole_step::{PlacedBatch, SharedStep};
+use crate::step::{Objective, Trainer};
+use crate::step_result::StepResult;
+use crate::whole_step::SharedStep;
 
 impl<M: Objective> Trainer<M> {
     /// As [`Trainer::take_step_telling`]; `batches` are this rank's. Gives the notes of all ranks.

@@ -33,19 +33,19 @@ struct Whole {
 
 /// The bytes of a tensor, and which of them are of each rank.
 #[derive(Clone, Debug)]
-pub(crate) struct Shared {
+pub(crate) struct SharedTensor {
     pub(crate) bytes: usize,
     pub(crate) parts: Vec<Range<usize>>,
 }
 
 impl<'a> Bundles<'a> {
     /// Of these `tensors`, of which each rank gives its parts in this order.
-    pub(crate) fn new(exchange: &'a dyn Exchange, tensors: &[Shared]) -> Self {
+    pub(crate) fn new(exchange: &'a dyn Exchange, tensors: &[SharedTensor]) -> Self {
         Self::of_at_most(exchange, tensors, MOST_BYTES / exchange.ranks())
     }
 
     /// With so many bytes of a rank in a message.
-    fn of_at_most(exchange: &'a dyn Exchange, tensors: &[Shared], most: usize) -> Self {
+    fn of_at_most(exchange: &'a dyn Exchange, tensors: &[SharedTensor], most: usize) -> Self {
         let most = most.max(1);
         let of_rank = |rank: usize| tensors.iter().map(|tensor| tensor.parts[rank].len()).sum::<usize>();
         let longest = (0..exchange.ranks()).map(of_rank).max().unwrap_or(0);
@@ -95,7 +95,7 @@ impl<'a> Bundles<'a> {
 }
 
 impl Whole {
-    fn new(tensors: &[Shared], ranks: usize) -> Self {
+    fn new(tensors: &[SharedTensor], ranks: usize) -> Self {
         let of_rank = |rank: usize| {
             let parts = tensors.iter().map(|tensor| tensor.parts[rank].clone()).enumerate();
             parts.filter(|(_, part)| !part.is_empty()).collect()
@@ -175,12 +175,11 @@ mod tests {
     /// same bytes, in as few messages as hold the longest stream.
     #[test]
     fn any_cut_of_the_streams_gives_the_tensors() {
-        let shared = |parts: [Range<usize>; RANKS]| Shared {
+        let of = |parts: [Range<usize>; RANKS]| SharedTensor {
             bytes: parts.iter().map(|part| part.end).max().unwrap_or(0),
             parts: parts.to_vec(),
         };
-        let tensors =
-            [shared([20..30, 0..10, 10..20]), shared([0..0, 0..3, 3..3]), shared([0..1, 1..40, 40..41])];
+        let tensors = [of([20..30, 0..10, 10..20]), of([0..0, 0..3, 3..3]), of([0..1, 1..40, 40..41])];
         let bytes = |tensor: usize| -> Vec<u8> {
             (0..tensors[tensor].bytes).map(|at| (100 * tensor + at) as u8).collect()
         };

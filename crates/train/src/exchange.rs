@@ -178,6 +178,17 @@ pub(crate) struct Bucket {
     ranks: Vec<Range<usize>>,
 }
 
+/// What crosses in each micro-batch.
+#[derive(Clone, Copy)]
+pub(crate) struct Crossing<'a> {
+    /// In the order in which they cross at all ranks, whenever their gradients come.
+    pub(crate) buckets: &'a [Bucket],
+    pub(crate) precision: ExchangePrecision,
+}
+
+/// Of each bucket the sums of the gradients of this rank's parts.
+pub(crate) type PartSums = Vec<Buffer<f32>>;
+
 /// One of the rounds of micro-batches whose gradients cross together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Round {
@@ -199,6 +210,13 @@ pub(crate) struct Member {
 
 /// Of a parameter the part of each rank.
 pub(crate) type Parts = Arc<[Range<usize>]>;
+
+impl<'a> Crossing<'a> {
+    /// Paths of all parameters, in the order in which they cross.
+    pub(crate) fn members(self) -> impl Iterator<Item = &'a str> {
+        self.buckets.iter().flat_map(Bucket::members).map(|member| member.path.as_str())
+    }
+}
 
 impl Bucket {
     /// Of parameters with these paths and parts.

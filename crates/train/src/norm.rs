@@ -7,7 +7,7 @@ use mm1_kernels::adamw;
 
 #[cfg(feature = "gpu")]
 use crate::gpu;
-use crate::optim::Gradients;
+use crate::parameters::Gradients;
 
 /// The norm of all gradients together, each of which is finite.
 #[derive(Debug)]

@@ -12,9 +12,9 @@ use mm1_kernels::arena::Buffer;
 use mm1_kernels::rows;
 use mm1_model::weights;
 
-use crate::bundle::{Bundles, Shared};
+use crate::bundle::{Bundles, SharedTensor};
 use crate::config::OptimizerConfig;
-use crate::exchange::{self, Bucket, Exchange, Parts};
+use crate::exchange::{self, Bucket, Crossing, Exchange, PartSums, Parts};
 #[cfg(feature = "gpu")]
 use crate::gpu;
 #[cfg(feature = "gpu")]
@@ -23,14 +23,7 @@ use crate::moments::Moments;
 #[cfg(feature = "gpu")]
 use crate::norm::SumsOfSquares;
 use crate::norm::{self, Norm};
-use crate::overlap::Crossing;
-use crate::parameters;
-
-/// Gradients by path of the parameter, flat.
-pub type Gradients = BTreeMap<String, Tensor<1>>;
-
-/// Of each bucket the sums of the gradients of this rank's parts.
-pub(crate) type PartSums = Vec<Buffer<f32>>;
+use crate::parameters::{self, Gradients};
 
 /// The optimizer and its moments.
 #[derive(Debug)]
@@ -299,7 +292,7 @@ impl AdamW {
     }
 
     /// Which bytes of the moments are of each rank, in the order of [`Self::layout`].
-    fn shared_moments(&self) -> Vec<Shared> {
+    fn shared_moments(&self) -> Vec<SharedTensor> {
         let of = |trained: &TrainedParameter| {
             // A part begins with a block of moments: what is before it is what as many values have.
             let bytes = |values: usize| {
@@ -309,7 +302,7 @@ impl AdamW {
             let tensor = |number: usize| {
                 let of = |values: usize| bytes(values).nth(number).unwrap_or_default();
                 let parts = trained.parts.iter().map(|part| of(part.start)..of(part.end)).collect();
-                Shared { bytes: of(trained.count()), parts }
+                SharedTensor { bytes: of(trained.count()), parts }
             };
             (0..bytes(0).count()).map(tensor).collect::<Vec<_>>()
         };

@@ -17,17 +17,8 @@ use mm1_kernels::arena::Buffer;
 use mm1_kernels::rows;
 use mm1_model::ops::GradientHook;
 
-use crate::exchange::{self, Bucket, Exchange, ExchangePrecision, Round};
-use crate::optim::{Gradients, PartSums};
-use crate::parameters;
-
-/// What crosses in each micro-batch.
-#[derive(Clone, Copy)]
-pub(crate) struct Crossing<'a> {
-    /// In the order in which they cross at all ranks, whenever their gradients come.
-    pub(crate) buckets: &'a [Bucket],
-    pub(crate) precision: ExchangePrecision,
-}
+use crate::exchange::{self, Bucket, Crossing, Exchange, PartSums, Round};
+use crate::parameters::{self, Gradients};
 
 /// The rounds of a step, in each of which every rank has a micro-batch.
 pub(crate) struct Rounds<'a> {
@@ -170,13 +161,6 @@ fn add_rounds(sums: &mut [f32], given: &[f32], rounds: usize) {
     for round in 0..rounds {
         let of_ranks = given.chunks_exact((rounds * count).max(1));
         of_ranks.for_each(|of_rank| rows::add_alone(sums, &of_rank[round * count..][..count]));
-    }
-}
-
-impl<'a> Crossing<'a> {
-    /// Paths of all parameters, in the order in which they cross.
-    fn members(&self) -> impl Iterator<Item = &'a str> {
-        self.buckets.iter().flat_map(Bucket::members).map(|member| member.path.as_str())
     }
 }
 

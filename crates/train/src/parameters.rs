@@ -5,13 +5,16 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result, bail, ensure};
 use burn::backend::Flex;
 use burn::module::{Module, Param};
-use burn::tensor::{DType, Device, Gradients, Tensor, TensorData};
+use burn::tensor::{DType, Device, Tensor, TensorData};
 use mm1_model::Compute;
 use mm1_model::ops::{GradientHook, GradientSums};
 use mm1_model::walk::{self, ParameterMapper, ParameterVisitor};
 
 #[cfg(feature = "gpu")]
 use crate::gpu;
+
+/// Gradients by path of the parameter, flat.
+pub(crate) type Gradients = BTreeMap<String, Tensor<1>>;
 
 /// One parameter.
 #[derive(Clone, Debug)]
@@ -36,8 +39,8 @@ pub(crate) fn add_gradients<M: Module>(
     compute: &Compute,
     model: &M,
     loss: &Tensor<1>,
-    sums: &mut BTreeMap<String, Tensor<1>>,
-) -> Gradients {
+    sums: &mut Gradients,
+) -> burn::tensor::Gradients {
     let step_sums = compute.gradient_sums();
     if let Some(step_sums) = step_sums {
         walk::visit(model, &mut HandOver { sums, step_sums });
@@ -148,7 +151,7 @@ impl ParameterVisitor for Collect {
 /// gradients apart holds a second set of them and takes 1.09 of the time in place of 1.03 (four micro-batches
 /// of the 34M decoder).
 struct HandOver<'a> {
-    sums: &'a mut BTreeMap<String, Tensor<1>>,
+    sums: &'a mut Gradients,
     step_sums: &'a GradientSums,
 }
 
@@ -162,8 +165,8 @@ impl ParameterVisitor for HandOver<'_> {
 
 /// Takes the gradients, and what the backward pass has left of the sums.
 struct Add<'a> {
-    grads: Gradients,
-    sums: &'a mut BTreeMap<String, Tensor<1>>,
+    grads: burn::tensor::Gradients,
+    sums: &'a mut Gradients,
     step_sums: Option<&'a GradientSums>,
     hook: Option<&'a GradientHook>,
     #[cfg(feature = "gpu")]

@@ -5,94 +5,20 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use burn::module::Module;
-use burn::tensor::{Device, Tensor};
+use burn::tensor::Device;
 use mm1_model::{Compute, weights};
 use serde_json::Value;
 
 use crate::checkpoint::Snapshot;
 use crate::config::OptimizerConfig;
 use crate::exchange::Exchange;
+use crate::micro_batch::{MicroBatch, Preceding, Step};
 use crate::norm::Norm;
-use crate::optim::{AdamW, Gradients, Update};
+use crate::optim::{AdamW, Update};
 use crate::parameters;
-use crate::report::{self, Figures, Losses, Part, StepReport, Taken};
-use crate::whole_step::{PlacedBatch, WholeStep};
-
-/// A micro-batch: what a step reports of it, and names when it fails.
-pub trait MicroBatch {
-    /// Positions of text and pictures.
-    fn tokens(&self) -> usize;
-    /// Pictures.
-    fn images(&self) -> usize;
-    /// The ids of its samples.
-    fn samples(&self) -> impl Iterator<Item = &str>;
-}
-
-/// What an objective has to work with: all micro-batches of one step.
-#[derive(Clone, Copy, Debug)]
-pub struct Step<'a, B> {
-    /// Those with something to learn.
-    pub batches: &'a [&'a B],
-    /// The sum of their weights.
-    pub weight: f64,
-    /// Steps done before this one.
-    pub number: u64,
-    /// What precedes `batches` in the step.
-    pub preceding: Preceding,
-}
-
-/// Micro-batches of a step, with something to learn, that come before those at hand: other ranks have them,
-/// or this one has had them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Preceding {
-    /// How many.
-    pub batches: u64,
-    /// Pictures in them.
-    pub images: usize,
-}
-
-impl<'a, B: MicroBatch> Step<'a, B> {
-    /// Each of the micro-batches by itself.
-    pub fn placed(&self) -> Vec<PlacedBatch<'a, B>> {
-        let Self { weight, number, mut preceding, .. } = *self;
-        let place = |batch: &&'a B| {
-            let placed = PlacedBatch { batch: *batch, weight, number, preceding };
-            preceding.batches += 1;
-            preceding.images += batch.images();
-            placed
-        };
-        self.batches.iter().map(place).collect()
-    }
-}
-
-/// What an objective minimises of a micro-batch: SUMS over its examples, each `[1]`.
-#[derive(Debug)]
-pub struct Loss {
-    /// Its own.
-    pub main: Tensor<1>,
-    /// What is added to it, such as the balance of a mixture of experts, by its name in `metrics.jsonl`.
-    pub auxiliary: Vec<(&'static str, Tensor<1>)>,
-}
-
-/// Without auxiliary losses.
-impl From<Tensor<1>> for Loss {
-    fn from(main: Tensor<1>) -> Self {
-        Self { main, auxiliary: Vec::new() }
-    }
-}
-
-/// What an objective finds in a step.
-#[derive(Debug, Default)]
-pub struct StepResult {
-    /// Σ weight · loss / Σ weight, and the auxiliary losses among it, each divided by Σ weight.
-    pub(crate) losses: Losses,
-    /// The gradients of the loss.
-    pub grads: Gradients,
-    /// What else it measures, by its name in `metrics.jsonl`.
-    pub figures: Figures,
-    /// New values of parameters that have no gradient, such as running means, by path.
-    pub buffers: BTreeMap<String, Tensor<1>>,
-}
+use crate::report::{self, StepReport, Taken};
+use crate::step_result::StepResult;
+use crate::whole_step::WholeStep;
 
 /// A model with what it minimises.
 pub trait Objective: Module {
@@ -123,59 +49,6 @@ pub trait Objective: Module {
     /// What follows the optimizer's update number `step`, from 1: a teacher that follows its student.
     fn follow(self, _step: u64) -> Self {
         self
-    }
-}
-
-impl StepResult {
-    /// The mean of the loss that `loss` gives as a SUM over the examples of each micro-batch, and its
-    /// gradients.
-    ///
-    /// # Errors
-    /// As `loss`; if a loss is not finite.
-    pub fn of_sums<M: Module, B: MicroBatch, L: Into<Loss>>(
-        compute: &Compute,
-        model: &M,
-        step: &Step<'_, B>,
-        mut loss: impl FnMut(&B) -> Result<L>,
-    ) -> Result<Self> {
-        let mut sum = Self::default();
-        for batch in step.batches {
-            let Loss { main, auxiliary } = loss(batch)?.into();
-            let mut total = main / step.weight;
-            for (name, loss) in auxiliary {
-                let loss = loss / step.weight;
-                sum.losses.add(Part::OfAuxiliary(name), &loss)?;
-                total = total + loss;
-            }
-            sum.add_loss(&total, batch.samples())?;
-            sum.add_gradients(compute, model, &total);
-        }
-        Ok(sum)
-    }
-
-    /// Adds a part of the loss, that of `samples`: `[1]`. On another device than the CPU it is read with the
-    /// step's report, and its error comes then.
-    ///
-    /// # Errors
-    /// If it is not finite.
-    pub fn add_loss<'a>(
-        &mut self,
-        loss: &Tensor<1>,
-        samples: impl IntoIterator<Item = &'a str>,
-    ) -> Result<()> {
-        let samples = samples.into_iter().collect::<Vec<_>>().join(", ");
-        self.losses.add(Part::OfStep(samples), loss)
-    }
-
-    /// Adds the gradients of a part of the loss `[1]` by the parameters of `model`. Gives those by other
-    /// tensors.
-    pub fn add_gradients<M: Module>(
-        &mut self,
-        compute: &Compute,
-        model: &M,
-        loss: &Tensor<1>,
-    ) -> burn::tensor::Gradients {
-        parameters::add_gradients(compute, model, loss, &mut self.grads)
     }
 }
 

@@ -14,7 +14,8 @@ use burn::tensor::{Device, Tensor, TensorData};
 use mm1_model::Compute;
 
 use crate::exchange::{Exchange, MOST_BYTES, put_part, take_part};
-use crate::step::{MicroBatch, Preceding, Step, StepResult};
+use crate::micro_batch::{MicroBatch, PlacedBatch, Step};
+use crate::step_result::StepResult;
 
 /// Tensors `[n, f]`; `None` where one has no rows.
 pub type Rows = Vec<Option<Tensor<2>>>;
@@ -44,19 +45,6 @@ pub trait WholeStep<B> {
         needed: Rows,
         found: &mut StepResult,
     ) -> Result<()>;
-}
-
-/// A micro-batch and where it stands in its step.
-#[derive(Clone, Copy, Debug)]
-pub struct PlacedBatch<'a, B> {
-    /// It has something to learn.
-    pub batch: &'a B,
-    /// The sum of the weights of the step.
-    pub weight: f64,
-    /// Steps done before this one.
-    pub number: u64,
-    /// What precedes it in the step.
-    pub preceding: Preceding,
 }
 
 /// The features of all micro-batches of a step.

@@ -6,7 +6,9 @@ use mm1_model::Compute;
 use mm1_model::aim::Aim;
 
 use super::encoder::{pictures, pixels};
-use crate::step::{Objective, Step, StepResult};
+use crate::micro_batch::Step;
+use crate::step::Objective;
+use crate::step_result::StepResult;
 
 impl Objective for Aim {
     type Batch = Batch;

@@ -7,10 +7,12 @@ use mm1_model::Compute;
 use mm1_model::dino::{Centring, Dino, Masks, Targets, ViewBatch, moved_centre};
 
 use super::encoder::{crops, pictures, pixels};
+use crate::micro_batch::{PlacedBatch, Step};
 use crate::parameters;
 use crate::report::Figures;
-use crate::step::{Objective, Step, StepResult};
-use crate::whole_step::{CombinedStep, PlacedBatch, Rows, StepFeatures, WholeStep, two_passes};
+use crate::step::Objective;
+use crate::step_result::StepResult;
+use crate::whole_step::{CombinedStep, Rows, StepFeatures, WholeStep, two_passes};
 
 /// Steps in which a teacher may still be without form.
 const BEGINNING: u64 = 20;

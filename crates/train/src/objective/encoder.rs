@@ -8,9 +8,11 @@ use mm1_model::alignment::Alignment;
 use mm1_model::clip::{Clip, PackedCaptions};
 use mm1_model::superclass::SuperClass;
 
+use crate::micro_batch::{PlacedBatch, Step};
 use crate::report::Figures;
-use crate::step::{Loss, Objective, Step, StepResult};
-use crate::whole_step::{CombinedStep, PlacedBatch, Rows, StepFeatures, WholeStep, two_passes};
+use crate::step::Objective;
+use crate::step_result::{Loss, StepResult};
+use crate::whole_step::{CombinedStep, Rows, StepFeatures, WholeStep, two_passes};
 
 /// Contrast (Radford et al. 2021; MM1's encoders are CLIP's), among all pairs of a step.
 impl Objective for Clip {

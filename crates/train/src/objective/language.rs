@@ -4,7 +4,9 @@ use anyhow::Result;
 use mm1_data::batch::{Batch, BatchExample};
 use mm1_model::{Compute, Input, Layout, Mm1, Sight, Span, adapted};
 
-use crate::step::{Objective, Step, StepResult};
+use crate::micro_batch::Step;
+use crate::step::Objective;
+use crate::step_result::StepResult;
 
 impl Objective for Mm1 {
     type Batch = Batch;

@@ -8,7 +8,7 @@ pub mod probe;
 
 use mm1_data::batch::Batch;
 
-use crate::step::MicroBatch;
+use crate::micro_batch::MicroBatch;
 
 impl MicroBatch for Batch {
     fn tokens(&self) -> usize {

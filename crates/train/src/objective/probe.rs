@@ -19,8 +19,10 @@ use rand::seq::SliceRandom as _;
 use rand_chacha::ChaCha8Rng;
 
 use crate::config::OptimizerConfig;
+use crate::micro_batch::{MicroBatch, Step};
 use crate::schedule::Schedule;
-use crate::step::{MicroBatch, Objective, Step, StepResult, Trainer};
+use crate::step::{Objective, Trainer};
+use crate::step_result::StepResult;
 
 /// Features of pictures of known classes.
 #[derive(Clone, Debug)]

@@ -9,7 +9,7 @@ use burn::backend::autodiff::NodeId;
 use burn::tensor::{Shape, Tensor};
 use burn_flex::FlexTensor;
 
-use super::{Operand, StepMemory, shape};
+use super::{Operand, shape};
 
 /// Gives away the gradient of a parameter as soon as the backward pass has its last part, as PyTorch's hooks
 /// behind the accumulation of a gradient do. It is for one forward and one backward pass.
@@ -63,12 +63,18 @@ impl GradientHook {
         }
     }
 
-    /// Takes a part of a node's gradient; gives that of another node back.
-    pub(super) fn take(&self, memory: &StepMemory, node: NodeId, grad: FlexTensor) -> Option<FlexTensor> {
+    /// Takes a part of a node's gradient, and adds it to those before by `add`. Gives that of another node
+    /// back.
+    pub(super) fn take(
+        &self,
+        node: NodeId,
+        grad: FlexTensor,
+        add: impl FnOnce(FlexTensor, FlexTensor) -> FlexTensor,
+    ) -> Option<FlexTensor> {
         let mut parameters = self.lock();
         let Some(watched) = parameters.get_mut(&node) else { return Some(grad) };
         let sum = match watched.sum.take() {
-            Some(before) => memory.add(before, &grad),
+            Some(before) => add(before, grad),
             None => grad,
         };
         watched.uses = watched.uses.saturating_sub(1);

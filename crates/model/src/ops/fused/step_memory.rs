@@ -64,7 +64,7 @@ impl StepMemory {
     /// A node's gradient, if the hook does not take it.
     pub(super) fn without_hook(&self, node: NodeId, grad: FlexTensor) -> Option<FlexTensor> {
         match &self.hook {
-            Some(hook) => hook.take(self, node, grad),
+            Some(hook) => hook.take(node, grad, |sum, grad| self.add(sum, &grad)),
             None => Some(grad),
         }
     }
