@@ -68,7 +68,7 @@ fn files_for_people_are_taken_over_and_folders_are_not() {
     let (source, out) = (dir.path().join("source"), dir.path().join("out"));
     fs::create_dir_all(source.join("LICENSES")).unwrap();
     for name in ["config.json", "model.safetensors"] {
-        fs::copy(data("lm/llama").join(name), source.join(name)).unwrap();
+        fs::copy(data("lm/mistral").join(name), source.join(name)).unwrap();
     }
     fs::write(source.join("README.md"), "words").unwrap();
     let said = document(&import(&source, &out, &["--json"]));
