@@ -27,10 +27,19 @@ fn of_recipes() -> Schema {
     let mut schema = generator.into_root_schema_for::<Recipe>();
     ablation.insert(
         "description".to_owned(),
-        json!("Many runs of this recipe, for `mm1 ablate`; without it, one run."),
+        json!(
+            "Many runs of this recipe, for `mm1 ablate`; without it, one run. A study with an axis of whole \
+             recipes (`path = \"recipe\"`) needs `name` alone beside it."
+        ),
     );
     if let Some(Value::Object(fields)) = schema.get_mut("properties") {
         fields.insert("ablation".to_owned(), ablation.to_value());
+    }
+    // A study may take whole recipes, and then has a name and its axes alone.
+    if let Some(Value::Array(mut required)) = schema.remove("required") {
+        required.retain(|name| name != "name");
+        schema.insert("required".to_owned(), json!(["name"]));
+        schema.insert("anyOf".to_owned(), json!([{ "required": ["ablation"] }, { "required": required }]));
     }
     schema.insert("title".to_owned(), json!("mm1 recipe"));
     schema

@@ -19,12 +19,13 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 27] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 28] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
     recipe!("ablations/flamingo"),
     recipe!("ablations/law"),
     recipe!("ablations/mixture"),
+    recipe!("ablations/own-pictures"),
     recipe!("ablations/sizes"),
     recipe!("ablations/synthetic"),
     recipe!("ablations/text"),

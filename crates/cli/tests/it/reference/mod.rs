@@ -160,8 +160,8 @@ fn every_field_has_a_meaning_a_unit_and_a_default() {
         }
         let item = inner.get("items").or(inner.get("additionalProperties")).unwrap_or(inner);
         let is_number = matches!(item["type"].as_str(), Some("integer" | "number"));
-        let required = table["required"].as_array().or(table["anyOf"][1]["required"].as_array());
-        let required = required.is_some_and(|names| names.iter().any(|required| required == name));
+        let lists = [&table["required"], &table["anyOf"][1]["required"]];
+        let required = lists.into_iter().filter_map(Value::as_array).flatten().any(|other| other == name);
         let told = ["default", "without"].iter().any(|word| meaning.contains(word));
         if !required && field.get("default").is_none() && !told {
             lacking.push(format!("{what} does not say what happens without it"));
