@@ -1,8 +1,7 @@
-"""Draws docs/images/encoders.svg from three runs and docs/images/encoder-table.svg from an ablation:
+"""Draws docs/images/encoders.svg from three runs:
 
     pip install matplotlib
-    python scripts/figures/encoders.py --clip runs/clip --dino runs/dino --aim runs/aim \\
-        --table runs/encoder-table
+    python scripts/figures/encoders.py --clip runs/clip --dino runs/dino --aim runs/aim
 """
 
 import argparse
@@ -15,7 +14,6 @@ matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
 COLOURS = {"encoder": "#1763ad", "random": "#c05a00", "pixels": "#6b7280"}
-LINES = {"AIM": "#c05a00", "CLIP": "#1763ad", "DINO": "#1f7a4d"}
 IMAGES = Path(__file__).parents[2] / "docs/images"
 # The same bytes each time.
 matplotlib.rcParams |= {"svg.hashsalt": "mm1", "svg.fonttype": "none", "font.size": 9, "axes.spines.top": False, "axes.spines.right": False}
@@ -71,35 +69,12 @@ def quick(runs):
     save(figure, "encoders.svg")
 
 
-def table(folder):
-    table = json.loads((folder / "table.json").read_text())
-    columns = ["knn", "mean 0-shot", "mean 4-shot", "mean 8-shot"]
-    figure, axes = plt.subplots(1, len(columns), figsize=(9, 3), layout="constrained")
-    for axis, column in zip(axes, columns):
-        at = table["columns"].index(column)
-        for encoder, colour in LINES.items():
-            rows = [row for row in table["rows"] if row["names"][0] == encoder]
-            values = [row["scores"][at] for row in rows]
-            bars = [[v - low for v, (low, _) in values], [high - v for v, (_, high) in values]]
-            sides = [row["names"][1] for row in rows]
-            axis.errorbar(sides, [v for v, _ in values], bars, color=colour, marker="o", label=encoder, capsize=2)
-        axis.set_title({"knn": "k-NN"}.get(column, column.removeprefix("mean ")))
-        axis.set_xlabel("pixels a side")
-        axis.margins(x=0.3)
-    axes[0].set_ylabel("right class, %")
-    axes[1].set_ylabel("mean of both tasks")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, frameon=False)
-    save(figure, "encoder-table.svg")
-
-
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for name in ["clip", "dino", "aim"]:
         parser.add_argument(f"--{name}", type=Path, required=True, help=f"the run of recipes/encoder/{name}-quick.toml")
-    parser.add_argument("--table", type=Path, required=True, help="the --out of mm1 ablate")
     args = parser.parse_args()
     quick({name: getattr(args, name) for name in ["clip", "dino", "aim"]})
-    table(args.table)
 
 
 main()
