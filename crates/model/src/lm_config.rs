@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::memory::{Activations, BlockStack, Load, Training};
 use crate::ops::Heads;
 use crate::rope::RopeScaling;
-use crate::vision::required_without_origin;
+use crate::vision::{is_default, required_without_origin};
 
 /// The language model, `[model.lm]`: a Llama-style decoder with RMSNorm, RoPE (half-split), SwiGLU,
 /// grouped-query attention.
@@ -82,11 +82,6 @@ fn default_norm_eps() -> f64 {
 }
 fn default_tied() -> bool {
     true
-}
-
-/// A field that stands for nothing is not written: a plan from before there was such a field stays the same.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 impl LmConfig {

@@ -111,7 +111,7 @@ pub(crate) fn required_without_origin(schema: &mut Schema) {
 }
 
 /// A field that stands for nothing is not written: a plan from before there was such a field stays the same.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()
 }
 fn default_last_norm() -> bool {

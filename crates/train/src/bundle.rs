@@ -155,7 +155,7 @@ mod tests {
         }
 
         fn gather(&self, _: &[u8]) -> Result<Vec<Vec<u8>>> {
-            unreachable!("rank 0 alone is told")
+            unreachable!("rank 0 alone receives")
         }
 
         fn scatter(&self, _: &[f32], _: &[Range<usize>], _: &mut [f32]) -> Result<()> {

@@ -306,7 +306,7 @@ impl Exchange for Mpi {
             Some(all) => all,
             None => self.gather_long(&world, own, &lengths)?,
         };
-        // What is told in every step is as long in the next. All ranks know the lengths of all.
+        // What is reported in a step is as long in the next. All ranks know the lengths of all.
         let longest = lengths.into_iter().max().unwrap_or(0);
         self.letter.fetch_max(letter_size(longest, self.ranks), Ordering::Relaxed);
         self.add_to(&self.spent, begun);

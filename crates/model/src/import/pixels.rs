@@ -45,7 +45,7 @@ pub(super) fn apply_own_preprocessor(folder: &Path, imported: &mut ImportedEncod
     Ok(())
 }
 
-/// What the processors of transformers are told.
+/// The settings of transformers' image processors.
 #[derive(Deserialize)]
 struct Preprocessor {
     do_normalize: Option<bool>,
@@ -53,7 +53,7 @@ struct Preprocessor {
     image_std: Option<[f32; 3]>,
 }
 
-/// What our own processor is told.
+/// The settings of our own processor.
 #[derive(Deserialize)]
 struct OwnPreprocessor {
     #[serde(default)]
