@@ -55,7 +55,7 @@ pub fn page(title: &str, runs: &LawRuns, law: Result<&PowerLaw, &str>) -> String
 
 /// The law, the best rate of each size and all results as Markdown.
 pub fn markdown(title: &str, runs: &LawRuns, law: &PowerLaw) -> String {
-    let mut text = format!("# {title}\n\n{}\n", wrapped(&format!("{}.", law.sentence()), "", ""));
+    let mut text = format!("# {title}\n\n{}\n\n", wrapped(&format!("{}.", law.sentence()), "", ""));
     let mut table = |rows: Vec<Vec<String>>| {
         for (i, row) in rows.iter().enumerate() {
             markdown_line(&mut text, row.iter());

@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use mm1_lab::law::PowerLaw;
+use mm1_lab::law::page as law_page;
+use mm1_lab::law::reading::LawRuns;
 use mm1_lab::study::figure;
 use mm1_lab::study::findings::StudyFindings;
 use mm1_lab::study::page;
@@ -212,27 +215,49 @@ fn studies_with_names_of_no_axis_and_torn_tables_are_refused() {
 
 /// The pages in `docs/results` and their figures in `docs/images` are made of the numbers beside the pages;
 /// `MM1_UPDATE=1` makes them again.
-#[test]
-fn the_results_of_the_documentation_are_made_of_their_numbers() {
+/// The files of docs/results with numbers, those of laws or those of studies.
+fn documented(laws: bool) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
-    let studies: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == "json")).collect();
-    assert!(!studies.is_empty(), "{}: no study", folder.display());
-    for path in studies {
+    let numbers = files.filter(|path| path.extension().is_some_and(|end| end == "json"));
+    let found: Vec<PathBuf> = numbers.filter(|path| LawRuns::is_file(path) == laws).collect();
+    assert!(!found.is_empty(), "{}: none (laws: {laws})", folder.display());
+    found
+}
+
+/// The text and the figure that belong to the numbers of `path` are those made of them now.
+fn are_of(path: &Path, markdown: &str, svg: &str) {
+    let wide = |line: &&str| !line.starts_with('|') && line.chars().count() > 110;
+    assert_eq!(markdown.lines().find(wide), None);
+    let image = path.parent().unwrap().join("../images").join(path.with_extension("svg").file_name().unwrap());
+    for (file, made) in [(path.with_extension("md"), markdown), (image, svg)] {
+        if std::env::var_os("MM1_UPDATE").is_some() {
+            fs::write(&file, made).unwrap();
+        }
+        assert!(fs::read_to_string(&file).unwrap() == made, "{}: MM1_UPDATE=1", file.display());
+    }
+}
+
+#[test]
+fn the_results_of_the_documentation_are_made_of_their_numbers() {
+    for path in documented(false) {
         let results = StudyResults::read(&path).unwrap();
         let findings = StudyFindings::of(&results);
-        let (markdown, svg) =
-            (page::markdown(&results, &findings), figure::svg_file(&results, &findings).unwrap());
-        let wide = |line: &&str| !line.starts_with('|') && line.chars().count() > 110;
-        assert_eq!(markdown.lines().find(wide), None);
+        let svg = figure::svg_file(&results, &findings).unwrap();
         let names = elements(&format!("<!DOCTYPE html>{}", svg.trim_end()));
         assert!(names.iter().filter(|name| *name == "svg").count() > 2, "{names:?}");
-        let image = folder.join("../images").join(path.with_extension("svg").file_name().unwrap());
-        for (file, made) in [(path.with_extension("md"), markdown), (image, svg)] {
-            if std::env::var_os("MM1_UPDATE").is_some() {
-                fs::write(&file, &made).unwrap();
-            }
-            assert!(fs::read_to_string(&file).unwrap() == made, "{}: MM1_UPDATE=1", file.display());
-        }
+        are_of(&path, &page::markdown(&results, &findings), &svg);
+    }
+}
+
+#[test]
+fn the_law_of_the_documentation_is_made_of_its_numbers() {
+    for path in documented(true) {
+        let runs = LawRuns::read_file(&path).unwrap();
+        let law = PowerLaw::fit(runs.axis, runs.target, &runs.observations()).unwrap();
+        // The sizes, rates and seeds of recipes/ablations/law.toml.
+        assert_eq!((law.optima.len(), runs.runs.len()), (5, 5 * 5 * 3));
+        let title = format!("The law of the {}", runs.axis.name());
+        are_of(&path, &law_page::markdown(&title, &runs, &law), &law_page::svg_file(&law));
     }
 }
