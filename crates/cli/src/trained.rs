@@ -14,6 +14,7 @@ use crate::arguments::{DeviceArgs, Weights};
 use crate::checkpoints;
 use crate::error::{InputError, input};
 use crate::pretrained::CompleteRecipe;
+use crate::recipe::check::check_stages;
 use crate::recipe::{Recipe, Stage, WrittenRecipe, put};
 use crate::stage::model;
 use crate::{pretrained, recipe_tokenizer};
@@ -91,8 +92,8 @@ impl RunModel {
     /// checkpoint.
     ///
     /// # Errors
-    /// A folder that is no run folder, or has no trained model; a stage that is not there or trains no
-    /// language model; a device that was not built in.
+    /// A folder that is no run folder, or has no trained model; a plan that was changed to what is no recipe;
+    /// a stage that is not there or trains no language model; a device that was not built in.
     pub(crate) fn read(root: &Path, name: Option<&str>, device: DeviceArgs) -> Result<Self> {
         let missing = |e: &dyn std::fmt::Display| {
             InputError::new(format!(
@@ -101,6 +102,8 @@ impl RunModel {
             ))
         };
         let recipe = Recipe::of_run(root).map_err(|e| missing(&format!("{e:#}")))?;
+        let told = || format!("--run {}: its plan.toml was changed", root.display());
+        input(check_stages(&recipe).with_context(told))?;
         let trained = |s: &&Stage| matches!(s, Stage::Pretrain(_) | Stage::Sft(_)) && has_checkpoint(root, s);
         let last = recipe.stage.iter().rposition(|s| trained(&s) && name.is_none_or(|name| s.name() == name));
         let encoder = || {

@@ -19,7 +19,7 @@ macro_rules! recipe {
 }
 
 /// All of them, in the order of their names.
-pub(crate) const RECIPES: [BuiltInRecipe; 28] = [
+pub(crate) const RECIPES: [BuiltInRecipe; 30] = [
     recipe!("ablations/connector"),
     recipe!("ablations/encoder"),
     recipe!("ablations/flamingo"),
@@ -27,6 +27,8 @@ pub(crate) const RECIPES: [BuiltInRecipe; 28] = [
     recipe!("ablations/mixture"),
     recipe!("ablations/own-pictures"),
     recipe!("ablations/sizes"),
+    recipe!("ablations/smol-connector"),
+    recipe!("ablations/smol-text"),
     recipe!("ablations/synthetic"),
     recipe!("ablations/text"),
     recipe!("encoder/aim-quick"),

@@ -257,6 +257,24 @@ fn run_folders_whose_plan_is_of_no_recipe() {
 }
 
 #[test]
+fn a_run_folder_whose_plan_mixes_a_source_that_is_not_there() {
+    let dir = tempfile::tempdir().unwrap();
+    succeeds(&run(dir.path(), &[]));
+    let path = dir.path().join("plan.toml");
+    let mut changed: toml::Table = fs::read_to_string(&path).unwrap().parse().unwrap();
+    let stages = changed["settled"]["recipe"]["stage"].as_array_mut().unwrap();
+    let mixed = stages.iter_mut().find_map(|stage| stage.get_mut("mixture")).unwrap().as_table_mut().unwrap();
+    mixed.insert("elsewhere".to_owned(), 0.5.into());
+    fs::write(&path, changed.to_string()).unwrap();
+    let answers = dir.path().join("answers");
+    let eval = ["eval", "--stage", "pretrain", "--tasks", "scene-vqa", "--out", answers.to_str().unwrap()];
+    for asked in [&["chat", "hello"][..], &eval] {
+        let asked = mm1(asked).arg("--run").arg(dir.path()).output().unwrap();
+        refused(&asked, &["its plan.toml was changed", "mixture: no [data.elsewhere]", "known: "]);
+    }
+}
+
+#[test]
 fn pictures_that_are_wrong() {
     let dir = tempfile::tempdir().unwrap();
     let out = dir.path().join("run");

@@ -229,7 +229,8 @@ fn documented(laws: bool) -> Vec<PathBuf> {
 fn are_of(path: &Path, markdown: &str, svg: &str) {
     let wide = |line: &&str| !line.starts_with('|') && line.chars().count() > 110;
     assert_eq!(markdown.lines().find(wide), None);
-    let image = path.parent().unwrap().join("../images").join(path.with_extension("svg").file_name().unwrap());
+    let image =
+        path.parent().unwrap().join("../images").join(path.with_extension("svg").file_name().unwrap());
     for (file, made) in [(path.with_extension("md"), markdown), (image, svg)] {
         if std::env::var_os("MM1_UPDATE").is_some() {
             fs::write(&file, made).unwrap();
