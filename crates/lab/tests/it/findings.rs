@@ -213,9 +213,7 @@ fn studies_with_names_of_no_axis_and_torn_tables_are_refused() {
     }
 }
 
-/// The pages in `docs/results` and their figures in `docs/images` are made of the numbers beside the pages;
-/// `MM1_UPDATE=1` makes them again.
-/// The files of docs/results with numbers, those of laws or those of studies.
+/// The files of `docs/results` with numbers, those of laws or those of studies.
 fn documented(laws: bool) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/results");
     let files = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
@@ -225,7 +223,8 @@ fn documented(laws: bool) -> Vec<PathBuf> {
     found
 }
 
-/// The text and the figure that belong to the numbers of `path` are those made of them now.
+/// The page in `docs/results` and the figure in `docs/images` are made of the numbers in `path`, beside the
+/// page; `MM1_UPDATE=1` makes them again.
 fn are_of(path: &Path, markdown: &str, svg: &str) {
     let wide = |line: &&str| !line.starts_with('|') && line.chars().count() > 110;
     assert_eq!(markdown.lines().find(wide), None);
